@@ -1,0 +1,87 @@
+# Every command of the project. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+INSTALLED := $(VENV)/.installed
+GENERATED := clients/python/src/plinth/descriptors.binpb
+PROTOS := $(shell find proto -name '*.proto')
+LOCK := requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help up test bench check format lint types layers lint-proto breaking generate fresh lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
+	@$(BIN)/plinth up
+
+test: $(GENERATED) ## Run every test, on the real engines
+	@$(BIN)/pytest
+
+bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
+	@$(BIN)/python -m tests.bench
+
+check: lint types layers lint-proto breaking fresh ## Everything that needs no running server
+
+format: $(INSTALLED) ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(GENERATED)
+	@$(BIN)/mypy
+
+layers: $(GENERATED)
+	@$(BIN)/lint-imports
+
+lint-proto: $(GENERATED)
+	@$(BIN)/buf lint $(GENERATED)
+
+# The protos of the commit before, if there is one with protos (a first commit or a shallow clone has none).
+breaking: $(GENERATED)
+	@if git cat-file -e HEAD^:proto 2>/dev/null; then \
+	  mkdir -p .plinth && $(BIN)/python clients/generate.py --image-of HEAD^ .plinth/previous.binpb && \
+	  $(BIN)/buf breaking $(GENERATED) --against .plinth/previous.binpb; \
+	else echo "breaking: HEAD^ has no protos to compare with"; fi
+
+generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
+	@$(BIN)/python clients/generate.py
+
+fresh: $(GENERATED)
+	@$(BIN)/python clients/generate.py --check
+
+lock: ## Pin the versions that a fresh resolution gives
+	@rm -rf .plinth/lock-venv && $(PYTHON) -m venv .plinth/lock-venv
+	@.plinth/lock-venv/bin/pip install --quiet -e clients/python -e '.[dev,bench]'
+	@.plinth/lock-venv/bin/pip freeze --exclude-editable > $(LOCK)
+
+clean: ## Remove what can be made again (not the data in .plinth)
+	@rm -rf $(VENV) clients/python/src *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(GENERATED): $(INSTALLED) clients/generate.py $(PROTOS)
+	@$(BIN)/python clients/generate.py
+
+# Editable packages name a folder of sources that generation fills later, so it has to be there.
+$(INSTALLED): pyproject.toml clients/python/pyproject.toml $(LOCK)
+	@mkdir -p clients/python/src/plinth
+ifneq ($(UV),)
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python -c $(LOCK) -e clients/python -e '.[dev]'
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e clients/python -e '.[dev]'
+endif
+	@touch $@
+
+$(VENV)/.installed-bench: $(INSTALLED)
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python -c $(LOCK) -e clients/python -e '.[dev,bench]'
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e clients/python -e '.[dev,bench]'
+endif
+	@touch $@

@@ -1,0 +1,160 @@
+"""Build everything that is generated from proto/: the Python stubs and the descriptor set.
+
+usage: generate.py                      build clients/python/src
+       generate.py --check              fail when what is built is not what proto/ gives now
+       generate.py --image-of REV FILE  build only the descriptor set, from the protos of a git revision
+
+The descriptor set carries source info and every import, google.rpc details and buf.validate included: Envoy, buf,
+reflection and the sweeps all read this one file.
+"""
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
+from protovalidate._gen.buf.validate import validate_pb
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "clients" / "python" / "src"
+IMAGE = OUTPUT / "plinth" / "descriptors.binpb"
+# Third-party protos that nothing imports but that travel in `Any`: error details, which Envoy must know to print.
+CARRIED = ("google/rpc/error_details.proto", "google/rpc/status.proto")
+# Emitted as Python as well, because no installed package has it for google.protobuf.
+VALIDATE = "buf/validate/validate.proto"
+
+
+def validate_set(folder: Path) -> Path:
+    """Write buf/validate/validate.proto, which protovalidate ships as a descriptor only, as a descriptor set."""
+    protos = descriptor_pb2.FileDescriptorSet()
+    for name in (
+        "google/protobuf/descriptor.proto",
+        "google/protobuf/duration.proto",
+        "google/protobuf/timestamp.proto",
+        "google/protobuf/field_mask.proto",
+    ):
+        # Protoc takes imports of a set from the set alone, so its own imports travel with it.
+        bundled = folder / "bundled.binpb"
+        run_protoc(f"--proto_path={files('grpc_tools') / '_proto'}", f"--descriptor_set_out={bundled}", name)
+        protos.file.extend(descriptor_pb2.FileDescriptorSet.FromString(bundled.read_bytes()).file)
+    protos.file.append(descriptor_pb2.FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary()))
+    path = folder / "validate.binpb"
+    path.write_bytes(protos.SerializeToString())
+    return path
+
+
+def run_protoc(*arguments: str) -> None:
+    """Run protoc; its own words are on standard error when it fails."""
+    if protoc.main(["protoc", *arguments]) != 0:
+        sys.exit(f"protoc failed: {' '.join(arguments[-3:])}")
+
+
+def sources(protos: Path) -> list[str]:
+    """Every proto of ours, by import path, in a stable order."""
+    return sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
+
+
+def common_arguments(protos: Path, folder: Path) -> list[str]:
+    """Where protoc finds our protos, those of googleapis, those of protobuf, and validate.proto."""
+    import google.rpc  # noqa: PLC0415 - only its place on disk is asked for
+
+    googleapis = Path(next(iter(google.rpc.__path__))).parent.parent
+    return [
+        f"--proto_path={protos}",
+        f"--proto_path={googleapis}",
+        f"--proto_path={files('grpc_tools') / '_proto'}",
+        f"--descriptor_set_in={validate_set(folder)}",
+    ]
+
+
+def build_image(protos: Path, output: Path) -> None:
+    """Write the descriptor set of `protos`, with source info and all imports."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run_protoc(
+            *common_arguments(protos, Path(folder)),
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={output}",
+            *sources(protos),
+            *CARRIED,
+        )
+
+
+def build_stubs(protos: Path, output: Path) -> None:
+    """Write the Python messages, their types and the gRPC stubs."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run_protoc(
+            *common_arguments(protos, Path(folder)),
+            f"--python_out={output}",
+            f"--pyi_out={output}",
+            f"--grpc_python_out={output}",
+            *sources(protos),
+            VALIDATE,
+        )
+    for package in (output / "plinth", output / "buf"):
+        (package / "py.typed").touch()
+
+
+def build(output: Path) -> None:
+    """Write stubs and descriptor set below `output`, and remove what no proto gives any more."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        build_stubs(ROOT / "proto", fresh)
+        build_image(ROOT / "proto", fresh / IMAGE.relative_to(OUTPUT))
+        for stale in set(generated(output)) - set(generated(fresh)):
+            (output / stale).unlink()
+        shutil.copytree(fresh, output, dirs_exist_ok=True)
+
+
+def generated(folder: Path) -> dict[Path, bytes]:
+    """What generation made below a folder, by relative path."""
+    kinds = (".py", ".pyi", ".binpb")
+    found = (path for path in folder.rglob("*") if path.suffix in kinds and "egg-info" not in str(path))
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+def stale_files() -> str | None:
+    """A message naming what is not as proto/ gives it now, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        build(Path(folder) / "src")
+        fresh, present = generated(Path(folder) / "src"), generated(OUTPUT)
+    different = sorted(str(path) for path in fresh.keys() | present.keys() if fresh.get(path) != present.get(path))
+    return f"generated code is stale, run `make generate`: {', '.join(different)}" if different else None
+
+
+def export_protos(revision: str, folder: Path) -> Path:
+    """Write the proto/ folder of a git revision below `folder`."""
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "proto"], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "proto"
+
+
+def main() -> None:
+    """Build what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--image-of", nargs=2, metavar=("REV", "FILE"))
+    options = parser.parse_args()
+    if options.image_of:
+        revision, output = options.image_of
+        with tempfile.TemporaryDirectory() as folder:
+            build_image(export_protos(revision, Path(folder)), Path(output))
+        return
+    if options.check:
+        sys.exit(stale_files())
+    build(OUTPUT)
+
+
+if __name__ == "__main__":
+    main()
