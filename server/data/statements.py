@@ -1,0 +1,173 @@
+"""Statements: described with SQLAlchemy Core, compiled once, sent by libpq.
+
+Compiling costs some 300 us, running a compiled one some 30 us of client time, so statements are made at import time or
+kept in a bounded map by their shape.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, LargeBinary, SmallInteger, String, Text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement, Insert
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+# Only its way to write parameters ($1::UUID) is used: the same as libpq's.
+_dialect: Dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_numbers = count(1)
+
+# PostgreSQL counts microseconds from 2000-01-01 (binary format of timestamptz).
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+POSTGRES_EPOCH_SECONDS = int(POSTGRES_EPOCH.timestamp())
+
+Decoder = Callable[[bytes], Any]
+Row = dict[str, Any]
+
+
+class Statement:
+    """One compiled statement: its SQL, the parameters in order, and how to read its columns.
+
+    The result is asked for in binary format, in which an integer is read ten times as fast as from text.
+    """
+
+    __slots__ = ("columns", "constants", "decoders", "formats", "name", "parameters", "sql")
+
+    def __init__(self, clause: ClauseElement) -> None:
+        if isinstance(clause, Insert) and not clause.exported_columns:
+            # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
+            clause = clause.inline()
+        compiled = clause.compile(dialect=_dialect)
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a narrowing for the type checker
+        self.name = b"s%d" % next(_numbers)
+        self.sql = str(compiled).encode()
+        self.parameters: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        self.formats = _formats(compiled, self.parameters)
+        columns = _result_columns(compiled)
+        self.columns = tuple(name for name, _ in columns)
+        self.decoders = tuple(decoder_of(kind) for _, kind in columns)
+
+    def encode(self, parameters: Mapping[str, Any]) -> list[bytes | None]:
+        """The parameters as libpq takes them.
+
+        Raises KeyError for a parameter that is not given or of a type that has no encoder, and UnicodeError for a NUL.
+        """
+        given = {**self.constants, **parameters} if self.constants else parameters
+        return [_ENCODERS[type(value)](value) for value in map(given.__getitem__, self.parameters)]
+
+
+def _formats(compiled: SQLCompiler, parameters: Sequence[str]) -> list[int] | None:
+    """Bytes travel in binary, everything else as text; None where all is text."""
+    formats = [1 if isinstance(compiled.binds[name].type, LargeBinary) else 0 for name in parameters]
+    return formats if any(formats) else None
+
+
+def _result_columns(compiled: SQLCompiler) -> list[tuple[str, TypeEngine[Any]]]:
+    entries = compiled._result_columns  # noqa: SLF001 - the only place where the compiler keeps them
+    return [(entry.name, entry.type) for entry in entries]
+
+
+def _encode_list(values: Sequence[str]) -> bytes:
+    """An array of text."""
+    quoted = (b'"' + _encode_text(v).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for v in values)
+    return b"{" + b",".join(quoted) + b"}"
+
+
+def _encode_text(value: str) -> bytes:
+    """Text in UTF-8. Libpq would cut it at a NUL in silence."""
+    if "\0" in value:
+        raise UnicodeError("PostgreSQL stores no NUL in text")
+    return value.encode()
+
+
+def _encode_time(value: datetime) -> bytes:
+    return value.isoformat().encode()
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes | None]] = {
+    str: _encode_text,
+    int: lambda value: b"%d" % value,
+    bool: lambda value: b"t" if value else b"f",
+    type(None): lambda _: None,
+    bytes: bytes,
+    datetime: _encode_time,
+    timedelta: lambda value: f"{value.total_seconds()} seconds".encode(),
+    list: _encode_list,
+    tuple: _encode_list,
+    dict: lambda value: json.dumps(value, separators=(",", ":")).encode(),
+}
+
+
+def uuid_text(value: bytes) -> str:
+    """The 16 bytes of a UUID in canonical text form (three times as fast as uuid.UUID)."""
+    digits = value.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def decode_text(value: bytes) -> str:
+    """UTF-8 text."""
+    return value.decode()
+
+
+def decode_int(value: bytes) -> int:
+    """A signed integer of 2, 4 or 8 bytes."""
+    return int.from_bytes(value, "big", signed=True)
+
+
+def decode_bool(value: bytes) -> bool:
+    """A boolean."""
+    return value == b"\x01"
+
+
+def decode_time(value: bytes) -> datetime:
+    """A timestamptz."""
+    return POSTGRES_EPOCH + timedelta(microseconds=int.from_bytes(value, "big", signed=True))
+
+
+def decode_json(value: bytes) -> Any:
+    """A jsonb; its binary format is a version byte and the text."""
+    return json.loads(value[1:])
+
+
+def decode_text_array(value: bytes) -> list[str]:
+    """A one-dimensional array of text or uuid without nulls (binary: header, then length and bytes of each)."""
+    if int.from_bytes(value[:4], "big") == 0:
+        return []
+    is_uuid = int.from_bytes(value[8:12], "big") == _UUID_OID
+    items, position = [], 20
+    while position < len(value):
+        size = int.from_bytes(value[position : position + 4], "big")
+        item = value[position + 4 : position + 4 + size]
+        items.append(uuid_text(item) if is_uuid else item.decode())
+        position += 4 + size
+    return items
+
+
+_UUID_OID = 2950
+_DECODERS: tuple[tuple[type[TypeEngine[Any]], Decoder], ...] = (
+    (UUID, uuid_text),
+    (ARRAY, decode_text_array),
+    (JSONB, decode_json),
+    (DateTime, decode_time),
+    (Boolean, decode_bool),
+    (LargeBinary, bytes),
+    (Text, decode_text),
+    (String, decode_text),
+    (SmallInteger, decode_int),
+    (BigInteger, decode_int),
+    (Integer, decode_int),
+)
+
+
+def decoder_of(kind: TypeEngine[Any]) -> Decoder:
+    """How to read a column of this type."""
+    for known, decoder in _DECODERS:
+        if isinstance(kind, known):
+            return decoder
+    raise TypeError(f"no decoder reads a column of type {kind!r}: cast it in the statement")

@@ -1,0 +1,76 @@
+"""What all tables share: their columns, their keys, and the row-level security that tenant tables get.
+
+A tenant table is described with `tenant_table`; `tenant_id` leads its primary key, every unique index and every foreign
+key, so that the table can be sharded by tenant. Migrations write what stands here.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKeyConstraint, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy.dialects.postgresql import UUID
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+# Settings of a transaction that row-level security reads. Unset means nobody: no row is visible.
+TENANT_SETTING = "plinth.tenant_id"
+USER_SETTING = "plinth.user_id"
+PLATFORM_SETTING = "plinth.platform"
+
+ROW_SECURITY = "row_security"
+"""Key of Table.info: the USING expression of the table's policy. Tables without it are global."""
+
+# The setting is read once per statement, not once per row, because it stands in a subselect.
+CURRENT_TENANT = f"(SELECT nullif(current_setting('{TENANT_SETTING}', true), '')::uuid)"
+CURRENT_USER = f"(SELECT nullif(current_setting('{USER_SETTING}', true), '')::uuid)"
+IS_PLATFORM = f"(SELECT coalesce(current_setting('{PLATFORM_SETTING}', true), '') = 'on')"
+OWN_TENANT = f"tenant_id = {CURRENT_TENANT}"
+
+
+def uuid_column(name: str, **options: Any) -> Column[str]:
+    """A UUID, as text on our side."""
+    return Column(name, UUID(as_uuid=False), **({"nullable": False} | options))
+
+
+def time_column(name: str, **options: Any) -> Column[Any]:
+    """A moment in UTC."""
+    return Column(name, DateTime(timezone=True), **({"nullable": False} | options))
+
+
+def resource_columns(*, soft_delete: bool) -> list[Column[Any]]:
+    """What every resource has besides its own fields: version (its ETag) and times."""
+    columns: list[Column[Any]] = [
+        Column("version", BigInteger, nullable=False, server_default=text("1")),
+        time_column("create_time", server_default=text("now()")),
+        time_column("update_time", server_default=text("now()")),
+    ]
+    if soft_delete:
+        columns.append(time_column("delete_time", nullable=True))
+    return columns
+
+
+def tenant_table(name: str, *parts: Any, soft_delete: bool = False, row_security: str = OWN_TENANT) -> Table:
+    """A resource table of tenants: keyed by (tenant_id, id), walled off by row-level security."""
+    return Table(
+        name,
+        metadata,
+        uuid_column("tenant_id"),
+        uuid_column("id"),
+        *parts,
+        *resource_columns(soft_delete=soft_delete),
+        PrimaryKeyConstraint("tenant_id", "id"),
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
+        info={ROW_SECURITY: row_security},
+    )
+
+
+def global_table(name: str, *parts: Any, row_security: str | None = None) -> Table:
+    """A table of the platform; with its own row-level security where rows belong to a user."""
+    return Table(name, metadata, *parts, info={ROW_SECURITY: row_security} if row_security else {})

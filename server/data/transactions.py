@@ -1,0 +1,237 @@
+"""Transactions bound to a tenant: the only way to PostgreSQL for anything that serves a call.
+
+Every transaction starts by telling row-level security whose rows it may see; unset means none. The settings end with
+the transaction (`set_config(..., true)`), so nothing leaks to the next user of a pooled connection.
+"""
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import ColumnElement, Text, bindparam, func, literal_column, select, true
+
+from server.data.connections import Connections, PipelineConnection, Result
+from server.data.statements import Statement
+from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
+
+
+class Scope(NamedTuple):
+    """Whose rows a transaction may see: those of a tenant, those of a user, or (platform administrators) all."""
+
+    tenant_id: str | None = None
+    user_id: str | None = None
+    platform: bool = False
+    session_id: str | None = None
+    """The session in whose name the transaction runs; it must still be alive."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the binding statements take."""
+        return {
+            "tenant": self.tenant_id or "",
+            "user": self.user_id or "",
+            "platform": "on" if self.platform else "",
+            "session": self.session_id,
+        }
+
+
+class ScopeEnded(Exception):
+    """The session has ended, or the tenant is gone: nothing was read or changed. `what` is `session` or `tenant`."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"the {what} is gone")
+
+
+class Binding:
+    """The statements that begin every transaction: whose rows it may see, and whether the caller is still there.
+
+    What is gone is asked in the same statement, to the right of the settings, since row-level security applies to that
+    question too. Should PostgreSQL ever work it out earlier, nothing would be visible and the call would be refused.
+    """
+
+    def __init__(self, gone: ColumnElement[str] | None) -> None:
+        """`gone` takes `session` and `tenant` and is `session`, `tenant`, or empty when both are there."""
+        self.read = Statement(select(*_settings(read_only=True), _gone(gone)))
+        self.write = Statement(select(*_settings(read_only=False), _gone(gone)))
+
+
+def _settings(*, read_only: bool) -> list[ColumnElement[str]]:
+    parameters = {TENANT_SETTING: "tenant", USER_SETTING: "user", PLATFORM_SETTING: "platform"}
+    settings = [_setting(name, bindparam(parameter, type_=Text())) for name, parameter in parameters.items()]
+    return [*settings, _setting("transaction_read_only", literal_column("'on'"))] if read_only else settings
+
+
+def _setting(name: str, value: ColumnElement[str]) -> ColumnElement[str]:
+    return func.set_config(literal_column(f"'{name}'"), value, true(), type_=Text()).label(name.replace(".", "_"))
+
+
+def _gone(gone: ColumnElement[str] | None) -> ColumnElement[str]:
+    return (literal_column("''", Text()) if gone is None else gone).label("gone")
+
+
+# Before the binding stands BEGIN.
+PLACE_AFTER_BEGIN = 1
+
+
+class Transaction:
+    """A transaction of one call. Statements are sent together where nothing has to be known in between."""
+
+    def __init__(self, connections: Connections, scope: Scope, binding: Binding) -> None:
+        self._connections = connections
+        self._parameters = scope.parameters
+        self._binding = binding
+        self._connection: PipelineConnection | None = None
+
+    def run(self, statement: Statement, **parameters: Any) -> Result:
+        """Run a statement and wait for its answer. Raises psycopg's exceptions, DatabaseUnavailable and ScopeEnded."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        raise NotImplementedError
+
+    def _open(self) -> PipelineConnection:
+        if self._connection is None:
+            self._connection = self._connections.acquire()
+        return self._connection
+
+    def _receive(self, connection: PipelineConnection, bound: int | None = None) -> Result:
+        """The answer to the last statement. `bound` is the place of the binding's answer, where one is among them."""
+        results = connection.receive(self._connections.silence)
+        if bound is not None:
+            gone = results[bound].last_of_first()
+            if gone:
+                raise ScopeEnded(gone.decode())
+        return results[-1]
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.is_clean:
+            self._connections.release(connection)
+        else:
+            self._connections.discard(connection)
+
+
+class ReadTransaction(Transaction):
+    """Reads. Each statement is a transaction of its own, read-only and bound, in one round trip.
+
+    PostgreSQL treats what stands before one Sync as one transaction, so neither BEGIN nor COMMIT is sent.
+    """
+
+    def run(self, statement: Statement, **parameters: Any) -> Result:
+        """Run a query in its own read-only transaction."""
+        connection = self._open()
+        connection.send(self._binding.read, self._parameters)
+        connection.send(statement, parameters)
+        return self._receive(connection, 0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+
+class WriteTransaction(Transaction):
+    """Writes, committed once at the end or not at all. The first statement carries BEGIN, the last one COMMIT."""
+
+    def __init__(self, connections: Connections, scope: Scope, binding: Binding) -> None:
+        super().__init__(connections, scope, binding)
+        self._open_in_database = False
+        self._bound: int | None = None
+
+    def run(self, statement: Statement, **parameters: Any) -> Result:
+        """Run a statement inside the transaction."""
+        connection = self._begin()
+        connection.send(statement, parameters)
+        return self._answer(connection)
+
+    def queue(self, statement: Statement, **parameters: Any) -> None:
+        """Send a statement along with whatever comes next; its failure is raised there."""
+        self._begin().send(statement, parameters)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._open_in_database:
+                if error is None:
+                    self._commit()
+                else:
+                    self._roll_back()
+        finally:
+            self._give_back()
+
+    def _begin(self) -> PipelineConnection:
+        connection = self._open()
+        if not self._open_in_database:
+            connection.send_plain(b"BEGIN")
+            connection.send(self._binding.write, self._parameters)
+            self._bound = PLACE_AFTER_BEGIN
+            self._open_in_database = True
+        return connection
+
+    def _answer(self, connection: PipelineConnection) -> Result:
+        bound, self._bound = self._bound, None
+        return self._receive(connection, bound)
+
+    def bind(self, scope: Scope) -> None:
+        """Let the rest of the transaction see other rows, such as those of the tenant it is about to create.
+
+        Whether the caller is still there has been asked for the scope that the transaction began with.
+        """
+        self._begin()
+        self._parameters = scope.parameters | {"session": None}
+        self.queue(self._binding.write, **self._parameters)
+
+    def _commit(self) -> None:
+        connection = self._open()
+        try:
+            if self._bound is not None:
+                # Everything was only queued: nothing may be committed before it is known that the caller may.
+                self._answer(connection)
+            if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+                # PostgreSQL would answer COMMIT with a ROLLBACK that looks like success.
+                raise psycopg.errors.InFailedSqlTransaction("a statement failed, so nothing can be committed")
+            connection.send_plain(b"COMMIT")
+            self._receive(connection)
+        except (psycopg.Error, ScopeEnded):
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        """End the transaction without effect. What was queued before may fail once more, so it may take two tries."""
+        connection = self._open()
+        for _ in range(2):
+            if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
+                return
+            with suppress(psycopg.Error):
+                connection.send_plain(b"ROLLBACK")
+                self._receive(connection)
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.close()
+
+
+class Database:
+    """PostgreSQL as one role, for one process."""
+
+    def __init__(self, connections: Connections, gone: ColumnElement[str] | None = None) -> None:
+        """`gone` says what of a caller's session and tenant is gone (see Binding)."""
+        self.connections = connections
+        self._binding = Binding(gone)
+
+    def read(self, scope: Scope) -> ReadTransaction:
+        """A read transaction of this scope."""
+        return ReadTransaction(self.connections, scope, self._binding)
+
+    def write(self, scope: Scope) -> WriteTransaction:
+        """A write transaction of this scope."""
+        return WriteTransaction(self.connections, scope, self._binding)

@@ -1,0 +1,158 @@
+"""The chain: steps composed once per RPC, at start-up, and the table of handlers that gRPC looks methods up in.
+
+A step that has nothing to do for an RPC is not in its chain. Nothing runs in an interceptor: gRPC calls interceptors on
+its one dispatch thread, so work there caps the whole process.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from server.kernel.call import Call
+from server.kernel.policy import MethodPolicy
+
+Answer = Message | bytes
+"""What a handler returns; bytes are an answer that is serialised already."""
+Unary = Callable[[Call, Any], Answer]
+Stream = Callable[[Call, Any], AsyncIterator[Message]]
+Guard = Callable[[Call, Any], None]
+H = TypeVar("H", Unary, Stream)
+
+
+class Step(Protocol):
+    """One link of the chain, for both shapes of RPC."""
+
+    name: str
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """The handler with this step around it, or `proceed` itself when there is nothing to do."""
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """The same for a streaming RPC, on asyncio."""
+
+
+class GuardStep:
+    """A step that only looks before the handler runs; one check then serves both shapes."""
+
+    name = ""
+
+    def guard(self, method: MethodPolicy) -> Guard | None:
+        """What to do before this RPC, or None. It may block: streams run it in a thread, not on the event loop."""
+        raise NotImplementedError
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """The handler behind the check."""
+        check = self.guard(method)
+        if check is None:
+            return proceed
+
+        def checked(call: Call, request: Any) -> Answer:
+            check(call, request)
+            return proceed(call, request)
+
+        return checked
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """The stream behind the check."""
+        check = self.guard(method)
+        if check is None:
+            return proceed
+
+        async def checked(call: Call, request: Any) -> AsyncIterator[Message]:
+            await asyncio.to_thread(check, call, request)
+            async for message in proceed(call, request):
+                yield message
+
+        return checked
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One composed RPC."""
+
+    method: MethodPolicy
+    steps: tuple[str, ...]
+    """Names of the steps in its chain, outermost first."""
+    handler: "grpc.RpcMethodHandler[Any, Any]"
+
+
+def compose_unary(method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> tuple[Unary, tuple[str, ...]]:
+    """The handler inside those steps which have something to do, and their names, outermost first."""
+    return _compose(handler, [(step.name, partial(step.unary, method)) for step in steps])
+
+
+def compose_stream(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> tuple[Stream, tuple[str, ...]]:
+    """The same for a streaming RPC."""
+    return _compose(handler, [(step.name, partial(step.stream, method)) for step in steps])
+
+
+def _compose(handler: H, wraps: Sequence[tuple[str, Callable[[H], H]]]) -> tuple[H, tuple[str, ...]]:
+    names: list[str] = []
+    for name, wrap in reversed(wraps):
+        wrapped = wrap(handler)
+        if wrapped is not handler:
+            names.insert(0, name)
+        handler = wrapped
+    return handler, tuple(names)
+
+
+def serialise(answer: Answer) -> bytes:
+    """The bytes of an answer; those of an answer that is serialised already are passed through."""
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+def unary_route(method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> Route:
+    """A unary RPC on threads."""
+    composed, names = compose_unary(method, steps, handler)
+
+    def serve(request: Any, context: grpc.ServicerContext) -> Answer:
+        return composed(Call(method, context), request)
+
+    request_class = GetMessageClass(method.descriptor.input_type)
+    return Route(
+        method,
+        names,
+        grpc.unary_unary_rpc_method_handler(serve, request_class.FromString, serialise),
+    )
+
+
+def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> Route:
+    """A server-streaming RPC on asyncio."""
+    composed, names = compose_stream(method, steps, handler)
+
+    async def serve(request: Any, context: Any) -> AsyncIterator[Message]:
+        async for message in composed(Call(method, context), request):
+            yield message
+
+    request_class = GetMessageClass(method.descriptor.input_type)
+    return Route(
+        method,
+        names,
+        grpc.unary_stream_rpc_method_handler(serve, request_class.FromString, serialise),
+    )
+
+
+class RouteTable(grpc.GenericRpcHandler):
+    """All RPCs of a process by path; gRPC asks it once per call."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self.routes = dict(routes)
+        self._handlers = {path: route.handler for path, route in self.routes.items()}
+
+    def by_service(self) -> dict[str, "dict[str, grpc.RpcMethodHandler[Any, Any]]"]:
+        """Handlers by service and method, as a server registers them: gRPC then finds them before Python is asked."""
+        services: dict[str, dict[str, Any]] = {}
+        for route in self.routes.values():
+            service = route.method.descriptor.containing_service.full_name
+            services.setdefault(service, {})[route.method.name] = route.handler
+        return services
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The handler of a call, or None, which gRPC answers UNIMPLEMENTED."""
+        return self._handlers.get(handler_call_details.method)

@@ -1,0 +1,22 @@
+"""ETags (AIP-154, RFC 9110): weak, from the id and version of a row, so that they cost nothing to make or compare.
+
+The id takes part because one address can show different resources over time (a page by its slug).
+"""
+
+ANY = "*"
+ID_DIGITS = 8
+
+
+def etag_of(resource_id: str, version: int) -> str:
+    """The ETag of a row, as header and field carry it."""
+    return f'W/"{resource_id[-ID_DIGITS:]}-{version:x}"'
+
+
+def lists(header: str, etag: str) -> bool:
+    """Whether an If-Match or If-None-Match header names this ETag (weak comparison: `W/` and quotes do not count)."""
+    opaque = _opaque(etag)
+    return any(part in (ANY, opaque) for part in map(_opaque, header.split(",")))
+
+
+def _opaque(etag: str) -> str:
+    return etag.strip().removeprefix("W/").strip('"')

@@ -1,0 +1,116 @@
+"""List (AIP-132, 158, 160): one statement per call, whatever the page size, with the caller's rights inside it."""
+
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select, true
+from sqlalchemy.types import BigInteger
+
+from server.data.connections import Result
+from server.data.statements import Statement
+from server.kernel import filters
+from server.kernel.call import Call
+from server.kernel.filter_sql import BoundFilter, FilterPlan
+from server.kernel.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
+from server.kernel.rows import ResourceRows
+
+# Filters have endless shapes; what is past this bound is compiled anew.
+REMEMBERED_STATEMENTS = 500
+
+
+class Lister:
+    """Answers List for one resource."""
+
+    def __init__(self, rows: ResourceRows, tokens: PageTokens) -> None:
+        self._rows = rows
+        self._tokens = tokens
+        resource = rows.resource
+        fields: Any = resource.message.DESCRIPTOR.fields_by_name
+        self._filters = FilterPlan(fields, resource.table, resource.filterable)
+        self._statements: dict[tuple[object, ...], Statement] = {}
+
+    def page(self, call: Call, request: Any) -> tuple[list[Any], str, int | None]:
+        """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
+        resource = self._rows.resource
+        bound = self._filters.bind(filters.parse(request.filter))
+        order = parse_order(request.order_by, resource.sortable, resource.default_order)
+        question = self._question(call, request)
+        cursor = self._tokens.read(question, request.page_token) if request.page_token else {}
+        size = page_size(request.page_size)
+        deleted = getattr(request, "show_deleted", False)
+        statement = self._statement(bound, order, has_cursor=bool(cursor), total=request.include_total, deleted=deleted)
+        result = call.reads.run(
+            statement, **bound.parameters, **cursor, **self._scope(call), limit=size + 1, skip=request.skip
+        )
+        return self._read(call, result, order, size, question, total=request.include_total)
+
+    def _read(
+        self, call: Call, result: Result, order: Order, size: int, question: str, *, total: bool
+    ) -> tuple[list[Any], str, int | None]:
+        rows = [result.raw(row) for row in range(result.returned)]
+        count = int.from_bytes(rows[0][-1] or b"", "big") if total else None
+        rows = [row for row in rows if row[0] is not None]
+        messages = [self._rows.plan.message(row) for row in rows[:size]]
+        token = ""
+        if len(rows) > size:
+            token = self._tokens.write(question, self._order_values(result, size - 1, order))
+        self._rows.hooks.present(call, messages)
+        return messages, token, count
+
+    def _order_values(self, result: Result, row: int, order: Order) -> list[Any]:
+        decoded = result.row(row)
+        return [decoded[term.field] for term in order]
+
+    def _question(self, call: Call, request: Any) -> str:
+        """What a page token is bound to."""
+        deleted = getattr(request, "show_deleted", False)
+        parts = (call.method.path, call.tenant_id, call.user_id, request.filter, request.order_by, deleted)
+        return "\n".join(map(str, parts))
+
+    def _scope(self, call: Call) -> dict[str, Any]:
+        tenant = {"key_tenant_id": call.tenant_id} if "tenant_id" in self._rows.resource.table.c else {}
+        visible = self._rows.resource.visible
+        return tenant | (self._rows.hooks.visible_parameters(call) if visible is not None else {})
+
+    def _statement(
+        self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool
+    ) -> Statement:
+        key = (bound.key, order, has_cursor, total, deleted)
+        statement = self._statements.get(key)
+        if statement is None:
+            if len(self._statements) >= REMEMBERED_STATEMENTS:
+                self._statements.clear()
+            statement = Statement(self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted))
+            self._statements[key] = statement
+        return statement
+
+    def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> Select[Any]:
+        table = self._rows.resource.table
+        matching = self._matching(bound, deleted=deleted)
+        page = select(*self._rows.plan.columns).where(*matching)
+        if has_cursor:
+            page = page.where(after_cursor(table, order))
+        big = BigInteger()
+        page = page.order_by(*order_columns(table, order))
+        page = page.limit(bindparam("limit", type_=big)).offset(bindparam("skip", type_=big))
+        return self._with_total(page, matching) if total else page
+
+    def _with_total(self, page: Select[Any], matching: list[Any]) -> Select[Any]:
+        """The total stands in every row, and in a row of its own where the page is empty."""
+        counted = (
+            select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")
+        )
+        lateral = page.lateral("page")
+        columns = [lateral.c[column.name] for column in self._rows.plan.columns]
+        return select(*columns, counted.c.total).select_from(counted.outerjoin(lateral, true()))
+
+    def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[Any]:
+        resource = self._rows.resource
+        conditions: list[Any] = []
+        if "tenant_id" in resource.table.c:
+            conditions.append(self._rows.in_tenant())
+        if resource.visible is not None:
+            conditions.append(resource.visible)
+        if resource.soft_deletes and not deleted:
+            conditions.append(resource.table.c.delete_time.is_(None))
+        condition = self._filters.condition(bound)
+        return [*conditions, condition] if condition is not None else conditions

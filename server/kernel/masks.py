@@ -1,0 +1,132 @@
+"""Field masks (AIP-134, AIP-161) and JSON merge patch (RFC 7396): which fields an update sets and which it clears."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from server.kernel.problems import RuleViolated, Violation, unknown_field
+
+EVERYTHING = "*"
+REMEMBERED_KEYS = 500
+
+
+def body_mask(request: Any, body: str, keys: str) -> tuple[str, ...]:
+    """The field mask that the keys of a JSON body amount to: the most deeply named fields.
+
+    `body` is the request field that the body fills, or `*`; `keys` comes from the gateway (see server/gateway/*.lua):
+    dotted, percent-encoded paths, comma separated, `[]` after the name of an array. Raises Malformed with the nearest
+    real name.
+    """
+    # Callers choose the keys, so only short ones are remembered: at most some 4 MB.
+    return _remembered_mask(request, body, keys) if len(keys) <= REMEMBERED_KEYS else _body_mask(request, body, keys)
+
+
+def _body_mask(request: Any, body: str, keys: str) -> tuple[str, ...]:
+    message: Any = request if body == EVERYTHING else request.fields_by_name[body].message_type
+    paths = {_resolve(message, [unquote(name) for name in path.split(".")]) for path in keys.split(",") if path}
+    return tuple(sorted(path for path in paths if not _has_deeper(path, paths)))
+
+
+_remembered_mask = lru_cache(maxsize=4096)(_body_mask)
+
+
+def _has_deeper(path: str, paths: Iterable[str]) -> bool:
+    return any(other.startswith(f"{path}.") for other in paths)
+
+
+def _resolve(message: Any, names: list[str]) -> str:
+    """The proto path of a JSON path; below repeated and free-form fields it ends at the field."""
+    resolved: list[str] = []
+    inside_array = False
+    for depth, name in enumerate(names):
+        field = _field(message, name.removesuffix("[]"))
+        if field is None:
+            raise unknown_field(names[:depth], name, _names(message))
+        if not inside_array:
+            resolved.append(field.name)
+        if not _descends(field):
+            break
+        inside_array = inside_array or field.is_repeated
+        message = field.message_type
+    return ".".join(resolved)
+
+
+def _field(message: Descriptor, name: str) -> FieldDescriptor | None:
+    return message.fields_by_camelcase_name.get(name) or message.fields_by_name.get(name)
+
+
+def _names(message: Descriptor) -> list[str]:
+    return [field.json_name for field in message.fields]
+
+
+def _descends(field: FieldDescriptor) -> bool:
+    """Whether keys below this field are fields of a message of ours."""
+    kind = field.message_type
+    if kind is None or kind.GetOptions().map_entry:
+        return False
+    return not kind.full_name.startswith("google.protobuf.")
+
+
+def check_mask(message: Descriptor, paths: Iterable[str]) -> tuple[str, ...]:
+    """A mask as gRPC callers send it. Raises RuleViolated when it names what is not there."""
+    checked = tuple(paths)
+    if checked == (EVERYTHING,):
+        return checked
+    wrong = [path for path in checked if not _exists(message, path.split("."))]
+    if wrong:
+        raise RuleViolated(
+            f"update_mask: there is no field `{wrong[0]}`.",
+            violations=[Violation("update_mask", f"there is no field `{path}`", "field_mask") for path in wrong],
+        )
+    return checked
+
+
+def _exists(message: Descriptor | None, names: list[str]) -> bool:
+    for name in names:
+        field = message.fields_by_name.get(name) if message is not None else None
+        if field is None:
+            return False
+        message = field.message_type if not field.is_repeated else None
+    return True
+
+
+def apply_mask(source: Message, target: Message, paths: Iterable[str]) -> None:
+    """Set or clear in `target` what the mask names, to what `source` has."""
+    for path in paths:
+        _apply(source, target, path.split("."))
+
+
+def _apply(source: Message, target: Message, names: list[str]) -> None:
+    name, *rest = names
+    field: Any = target.DESCRIPTOR.fields_by_name[name]
+    if rest:
+        _apply(getattr(source, name), getattr(target, name), rest)
+    elif _is_set(source, field):
+        copy_field(source, target, field)
+    else:
+        target.ClearField(name)
+
+
+def _is_set(message: Message, field: FieldDescriptor) -> bool:
+    return bool(message.HasField(field.name)) if field.has_presence else True
+
+
+def copy_field(source: Message, target: Message, field: FieldDescriptor) -> None:
+    """Replace one field of `target` by that of `source`."""
+    value: Any = getattr(source, field.name)
+    if field.is_repeated:
+        target.ClearField(field.name)
+        getattr(target, field.name).MergeFrom(value)
+    elif field.message_type is not None:
+        getattr(target, field.name).CopyFrom(value)
+    else:
+        setattr(target, field.name, value)
+
+
+def set_fields(message: Message) -> tuple[str, ...]:
+    """The fields that are set: what an update without a mask means (AIP-134)."""
+    return tuple(field.name for field, _ in message.ListFields())

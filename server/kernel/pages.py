@@ -1,0 +1,120 @@
+"""Pages of lists (AIP-158, AIP-132): order, keyset cursors, and tokens that are bound to the question they answer.
+
+A token holds the order values of the last row, so that page 1,000 costs what page 1 costs. It is signed together with
+the method, tenant, caller, filter and order, so that it answers no other question.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
+
+from server.kernel.keys import sign
+from server.kernel.problems import Malformed, Reason
+
+DEFAULT_SIZE = 25
+LARGEST_SIZE = 200
+SIGNATURE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerm:
+    """One field of an order."""
+
+    field: str
+    descending: bool
+
+
+Order = tuple[OrderTerm, ...]
+
+
+def page_size(asked: int) -> int:
+    """How many rows a page has."""
+    return min(asked, LARGEST_SIZE) if asked else DEFAULT_SIZE
+
+
+def parse_order(text: str, sortable: tuple[str, ...], default: Order) -> Order:
+    """An `order_by`, with the id as the last word so that the order is total. Raises Malformed."""
+    terms = tuple(_term(part, sortable) for part in text.split(",")) if text.strip() else default
+    names = [term.field for term in terms]
+    if len(set(names)) != len(names):
+        raise _refused("names a field twice")
+    return (*terms, OrderTerm("id", terms[-1].descending))
+
+
+def _term(part: str, sortable: tuple[str, ...]) -> OrderTerm:
+    words = part.split()
+    if not words or len(words) > 2 or (len(words) == 2 and words[1] not in ("asc", "desc")):  # noqa: PLR2004
+        raise _refused(f"`{part.strip()}` is not a field with an optional ` desc`")
+    name = _snake(words[0])
+    if name not in sortable:
+        raise _refused(f"`{words[0]}` cannot be sorted; these can: {', '.join(sortable)}")
+    return OrderTerm(name, words[1:] == ["desc"])
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _refused(message: str) -> Malformed:
+    return Malformed(f"order_by: {message}.", reason=Reason.REASON_ORDER_INVALID)
+
+
+def order_columns(table: Table, order: Order) -> list[ColumnElement[Any]]:
+    """The ORDER BY of an order."""
+    return [table.c[term.field].desc() if term.descending else table.c[term.field].asc() for term in order]
+
+
+def after_cursor(table: Table, order: Order) -> ColumnElement[bool]:
+    """The condition that a row stands after the cursor, whose values are the parameters `after_<n>`."""
+    columns = [table.c[term.field] for term in order]
+    values = [bindparam(f"after_{place}", type_=column.type) for place, column in enumerate(columns)]
+    if len({term.descending for term in order}) == 1:
+        # One direction: a row comparison, which an index answers as a range.
+        row, cursor = tuple_(*columns), tuple_(*values)
+        return row < cursor if order[0].descending else row > cursor
+    steps = []
+    for place, term in enumerate(order):
+        beyond = columns[place] < values[place] if term.descending else columns[place] > values[place]
+        steps.append(and_(*(columns[i] == values[i] for i in range(place)), beyond))
+    return or_(*steps)
+
+
+class PageTokens:
+    """Writes and reads page tokens."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def write(self, question: str, values: list[Any]) -> str:
+        """The token that goes on after a row with these order values."""
+        payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._signature(question, payload) + payload).rstrip(b"=").decode()
+
+    def read(self, question: str, token: str) -> dict[str, Any]:
+        """The parameters of `after_cursor`. Raises Malformed for a token that answers another question."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise _wrong_token() from error
+        signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
+        if signature != self._signature(question, payload):
+            raise _wrong_token()
+        return {f"after_{place}": value for place, value in enumerate(json.loads(payload))}
+
+    def _signature(self, question: str, payload: bytes) -> bytes:
+        return sign(self._key, question.encode() + b"\0" + payload)[:SIGNATURE_BYTES]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _wrong_token() -> Malformed:
+    return Malformed(
+        "page_token: not one that this list gave for this filter and order.", reason=Reason.REASON_PAGE_TOKEN_INVALID
+    )

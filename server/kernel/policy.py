@@ -1,0 +1,269 @@
+"""Policies: from descriptors to frozen facts, read once at start-up.
+
+`read_policies` collects every fault before it fails, so that one start shows all of them.
+"""
+
+import enum
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from plinth.policy.v1 import policy_pb2
+
+EMPTY = "google.protobuf.Empty"
+HTTP_BODY = "google.api.HttpBody"
+PERMISSION = re.compile(r"^[a-z_]+\.[a-z_]+\.[a-z_]+$")
+EVENT = re.compile(r"^[a-z_]+\.[a-z_]+$")
+VARIABLE = re.compile(r"\{[^}]*\}")
+
+
+class PolicyError(Exception):
+    """The contract is faulty; the server must not start. The message lists every fault."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("the contract is faulty:\n" + "\n".join(f"  - {fault}" for fault in self.faults))
+
+
+class Access(enum.Enum):
+    """Who may call."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed_in"
+    PERMISSION = "permission"
+    PLATFORM = "platform"
+    PROVIDER_SIGNATURE = "provider_signature"
+
+
+class Kind(enum.Enum):
+    """Which standard method an RPC is (AIP-131 to 135, 164, 231), told from its name and types."""
+
+    GET = "Get"
+    LIST = "List"
+    CREATE = "Create"
+    UPDATE = "Update"
+    DELETE = "Delete"
+    UNDELETE = "Undelete"
+    BATCH_GET = "BatchGet"
+    CUSTOM = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One HTTP verb and path at which an RPC answers, and which request field the body fills (`*`: all of it)."""
+
+    verb: str
+    path: str
+    body: str
+
+    @property
+    def pattern(self) -> str:
+        """The path as Envoy matches it: variables have no name."""
+        return VARIABLE.sub("{}", self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPolicy:
+    """Everything the chain needs to know about one RPC."""
+
+    path: str
+    """`/plinth.sites.v1.PageService/GetPage`."""
+    name: str
+    """`GetPage`."""
+    descriptor: MethodDescriptor
+    kind: Kind
+    access: Access
+    permission: str
+    """The permission, or the adapter of a provider signature; empty for public and signed_in."""
+    rate_class: str
+    emits: str
+    cache_seconds: float
+    cache_tags: tuple[str, ...]
+    invalidates: tuple[str, ...]
+    success_status: int
+    timeout: float | None
+    """Seconds the gateway waits; None means the setting."""
+    read_only: bool
+    streaming: bool
+    has_tenant: bool
+    """Whether the request names a tenant, in `tenant_id`."""
+    has_etag: bool
+    """Whether the request has an `etag` of its own."""
+    bindings: tuple[Binding, ...]
+
+    @property
+    def domain(self) -> str:
+        """`sites` of `plinth.sites.v1`."""
+        return self.descriptor.containing_service.full_name.split(".")[1]
+
+
+def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPolicy]:
+    """Every RPC's policy by path. Raises PolicyError with all faults."""
+    methods = [method for service in services for method in service.methods]
+    faults = [fault for method in methods for fault in _faults(method)]
+    faults.extend(_collisions(methods))
+    if faults:
+        raise PolicyError(faults)
+    policies = map(_read, methods)
+    return {policy.path: policy for policy in policies}
+
+
+def options_of(method: MethodDescriptor) -> policy_pb2.Policy | None:
+    """The policy option of an RPC, or None where nobody decided."""
+    options = method.GetOptions()
+    extension: Any = policy_pb2.policy
+    return options.Extensions[extension] if options.HasExtension(extension) else None
+
+
+def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:
+    """The HTTP bindings of an RPC, the first one first."""
+    options = method.GetOptions()
+    if not options.HasExtension(annotations_pb2.http):
+        return ()
+    rule = options.Extensions[annotations_pb2.http]
+    return tuple(Binding(_verb(part), _path(part), part.body) for part in (rule, *rule.additional_bindings))
+
+
+def _verb(rule: object) -> str:
+    kind: str = rule.WhichOneof("pattern")  # type: ignore[attr-defined]
+    return str(rule.custom.kind) if kind == "custom" else kind.upper()  # type: ignore[attr-defined]
+
+
+def _path(rule: object) -> str:
+    kind: str = rule.WhichOneof("pattern")  # type: ignore[attr-defined]
+    return str(rule.custom.path if kind == "custom" else getattr(rule, kind))  # type: ignore[attr-defined]
+
+
+def is_read_only(method: MethodDescriptor) -> bool:
+    """Whether an RPC declares that it changes nothing."""
+    return bool(method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS)
+
+
+def kind_of(method: MethodDescriptor) -> Kind:
+    """Which standard method an RPC is. `GetPageBySlug` and others with a tail of their own are custom."""
+    resource = method.containing_service.name.removesuffix("Service")
+    plural = resource if resource.endswith("s") else f"{resource}s"
+    names = {
+        f"Get{resource}": Kind.GET,
+        f"List{plural}": Kind.LIST,
+        f"Create{resource}": Kind.CREATE,
+        f"Update{resource}": Kind.UPDATE,
+        f"Delete{resource}": Kind.DELETE,
+        f"Undelete{resource}": Kind.UNDELETE,
+        f"BatchGet{plural}": Kind.BATCH_GET,
+    }
+    return names.get(method.name, Kind.CUSTOM)
+
+
+def _read(method: MethodDescriptor) -> MethodPolicy:
+    option = options_of(method)
+    if option is None:
+        raise PolicyError([f"{method.full_name} has no policy"])
+    access = Access(option.WhichOneof("access"))
+    value = getattr(option, access.value)
+    fields = method.input_type.fields_by_name
+    return MethodPolicy(
+        path=f"/{method.containing_service.full_name}/{method.name}",
+        name=method.name,
+        descriptor=method,
+        kind=kind_of(method),
+        access=access,
+        permission=value if isinstance(value, str) else "",
+        rate_class=option.rate_class or "default",
+        emits=option.emits,
+        cache_seconds=option.cache.ttl.ToTimedelta().total_seconds(),
+        cache_tags=tuple(option.cache.tags),
+        invalidates=tuple(option.invalidates),
+        success_status=_success_status(method, option),
+        timeout=option.timeout.ToTimedelta().total_seconds() if option.HasField("timeout") else None,
+        read_only=is_read_only(method),
+        streaming=method.server_streaming,
+        has_tenant="tenant_id" in fields and access is Access.PERMISSION,
+        has_etag="etag" in fields,
+        bindings=bindings_of(method),
+    )
+
+
+def _success_status(method: MethodDescriptor, option: policy_pb2.Policy) -> int:
+    declared: Mapping[int, int] = {
+        policy_pb2.SUCCESS_OK: 200,
+        policy_pb2.SUCCESS_CREATED: 201,
+        policy_pb2.SUCCESS_NO_CONTENT: 204,
+    }
+    if option.success:
+        return declared[option.success]
+    if method.output_type.full_name == EMPTY:
+        return 204
+    return 201 if kind_of(method) is Kind.CREATE else 200
+
+
+def _faults(method: MethodDescriptor) -> Iterator[str]:
+    name = method.full_name
+    option = options_of(method)
+    if option is None:
+        yield f"{name} has no policy"
+        return
+    yield from (f"{name}: {fault}" for fault in _access_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in _shape_faults(method))
+
+
+def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    kind = option.WhichOneof("access")
+    if kind is None:
+        yield "nobody decided who may call (access is unset)"
+        return
+    value = getattr(option, kind)
+    if not value:
+        yield f"access `{kind}` is empty"
+    elif kind in ("permission", "platform"):
+        domain = method.containing_service.full_name.split(".")[1]
+        if not PERMISSION.match(value):
+            yield f"permission `{value}` is not <domain>.<resource>.<verb>"
+        elif not value.startswith(f"{domain}."):
+            yield f"permission `{value}` is not of the domain `{domain}`"
+
+
+def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    reads = is_read_only(method)
+    if reads and (option.emits or option.invalidates):
+        yield "a read emits no event and invalidates nothing"
+    if not reads and option.HasField("cache"):
+        yield "only reads (NO_SIDE_EFFECTS) can be cached"
+    if not reads and not option.emits:
+        yield "a mutation names the event it emits"
+    if option.emits and not EVENT.match(option.emits):
+        yield f"event `{option.emits}` is not <resource>.<past participle>"
+
+
+def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
+    bindings = bindings_of(method)
+    if method.client_streaming:
+        yield "client streaming has no chain"
+    if method.server_streaming and not is_read_only(method):
+        yield "a stream is a read"
+    if not bindings and not method.server_streaming:
+        yield "no HTTP binding"
+    known = method.input_type.fields_by_name
+    for binding in bindings:
+        names = [variable.strip("{}").partition("=")[0] for variable in VARIABLE.findall(binding.path)]
+        missing = [field for field in names if field.partition(".")[0] not in known]
+        if binding.body not in ("", "*"):
+            missing.extend([binding.body] if binding.body not in known else [])
+        yield from (f"{binding.verb} {binding.path} names the field `{field}`, which is not there" for field in missing)
+        if is_read_only(method) != (binding.verb in ("GET", "HEAD")) and binding.verb == "GET":
+            yield f"GET {binding.path} has side effects"
+
+
+def _collisions(methods: Iterable[MethodDescriptor]) -> Iterator[str]:
+    """Envoy serves neither of two RPCs with one verb and pattern, and says nothing."""
+    seen: dict[tuple[str, str], str] = {}
+    for method in methods:
+        for binding in bindings_of(method):
+            other = seen.setdefault((binding.verb, binding.pattern), method.full_name)
+            if other != method.full_name:
+                yield f"{method.full_name} and {other} both answer {binding.verb} {binding.pattern}"

@@ -1,0 +1,35 @@
+"""Services: what a domain writes. Hooks and custom methods are its own; standard methods come from the kernel."""
+
+import re
+from collections.abc import Iterable
+from typing import ClassVar
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from server.kernel.resource import Hooks, Resource
+from server.kernel.rows import ResourceRows
+
+_BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Service(Hooks):
+    """One service of a .proto. Custom methods are Python methods named like the RPC in snake_case: (request, call)."""
+
+    descriptor: ClassVar[ServiceDescriptor]
+    resource: ClassVar[Resource | None] = None
+    rows: ResourceRows
+    """The rows of `resource`; absent where there is none."""
+
+    def __init__(self) -> None:
+        if self.resource is not None:
+            self.rows = ResourceRows(self, self.resource)
+
+
+def python_name(rpc: str) -> str:
+    """`GetPageBySlug` as `get_page_by_slug`."""
+    return _BOUNDARY.sub("_", rpc).lower()
+
+
+def by_name(services: Iterable[Service]) -> dict[str, Service]:
+    """Services by the full name of their descriptor."""
+    return {service.descriptor.full_name: service for service in services}

@@ -1,0 +1,93 @@
+"""errors: the outermost step. It alone turns a problem into a status, and sends the headers that go with one."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from server.kernel import problems
+from server.kernel.call import HTTP_STATUS, REQUEST_ID, Call
+from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.policy import HTTP_BODY, MethodPolicy
+from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
+
+STATUS_DETAILS = "grpc-status-details-bin"
+
+
+class Errors:
+    """Answers every exception with a status of google.rpc."""
+
+    name = "errors"
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """Abort the call with the problem's status."""
+        del method
+
+        def answered(call: Call, request: Any) -> Answer:
+            try:
+                return proceed(call, request)
+            except Exception as error:
+                problem = problems.of(error)
+                status = problem.status(call.request_id)
+                _abort(call, problem, status)
+                raise AssertionError("abort does not return") from error
+
+        return answered
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """Abort before the first message; afterwards REST needs a last frame, since its status has been sent."""
+        is_rest = method.descriptor.output_type.full_name == HTTP_BODY
+
+        async def answered(call: Call, request: Any) -> AsyncIterator[Message]:
+            started = False
+            try:
+                async for message in proceed(call, request):
+                    started = True
+                    yield message
+            except Exception as error:  # noqa: BLE001 - as above
+                problem = problems.of(error)
+                status = problem.status(call.request_id)
+                if is_rest and (started or _would_give_up(call, problem)):
+                    yield error_frame(status)
+                    return
+                await _abort_stream(call, problem, status)
+
+        return answered
+
+
+def problem_headers(problem: problems.Problem) -> list[tuple[str, str]]:
+    """What REST needs to show a problem: its status, when to try again, and how to authenticate."""
+    headers = [(HTTP_STATUS, str(problem.http_status))]
+    if problem.retry_after is not None:
+        headers.append(("retry-after", str(max(1, round(problem.retry_after)))))
+    if problem.http_status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with this status
+        headers.append(("www-authenticate", 'Bearer realm="plinth"'))
+    return headers
+
+
+def _abort(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
+    context: Any = call.context
+    beside = problem_headers(problem) if call.is_rest else [(REQUEST_ID, call.request_id)]
+    context.set_trailing_metadata(((STATUS_DETAILS, status.SerializeToString()), *beside))
+    context.abort(problem.code, problem.message)
+
+
+async def _abort_stream(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
+    context: Any = call.context
+    beside = problem_headers(problem) if call.is_rest else [(REQUEST_ID, call.request_id)]
+    await context.abort(problem.code, problem.message, ((STATUS_DETAILS, status.SerializeToString()), *beside))
+
+
+def _would_give_up(call: Call, problem: problems.Problem) -> bool:
+    """Whether an EventSource asks, which never tries again after any status but 200 (HTML standard, 9.2.3)."""
+    is_event_source = EVENT_STREAM in str(call.metadata.get("accept", ""))
+    return is_event_source and isinstance(problem, problems.Unavailable)
+
+
+def error_frame(status: status_pb2.Status) -> HttpBody:
+    """The last frame of a stream that cannot go on."""
+    text = json_format.MessageToJson(status, indent=None)
+    return HttpBody(content_type=EVENT_STREAM, data=retry(RETRY_MILLISECONDS) + frame("error", text))

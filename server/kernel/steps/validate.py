@@ -1,0 +1,63 @@
+"""validate: the request keeps the rules of its .proto, and a JSON body has no key that the message lacks."""
+
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+
+from server.kernel.call import JSON_KEYS, Call
+from server.kernel.chain import Guard, GuardStep
+from server.kernel.masks import body_mask
+from server.kernel.policy import MethodPolicy
+from server.kernel.problems import RuleViolated, Violation
+
+_validator = protovalidate.Validator()
+
+
+class Validate(GuardStep):
+    """Answers INVALID_ARGUMENT, with every violation listed."""
+
+    name = "validate"
+
+    def guard(self, method: MethodPolicy) -> Guard | None:
+        """Check keys first, since a mistyped key explains the field that seems to be missing."""
+        input_type = method.descriptor.input_type
+        if not input_type.fields:
+            return None
+        body = next((binding.body for binding in method.bindings if binding.body), "")
+        has_mask = "update_mask" in input_type.fields_by_name
+
+        def validate(call: Call, request: Message) -> None:
+            keys = call.metadata.get(JSON_KEYS) if body else None
+            if keys is not None:
+                mask = body_mask(input_type, body, keys)
+                if has_mask and call.is_rest:
+                    request.update_mask.paths[:] = mask  # type: ignore[attr-defined]
+            check(request)
+
+        return validate
+
+
+def check(message: Message) -> None:
+    """Raise RuleViolated with every rule that the message breaks."""
+    violations = _validator.collect_violations(message)
+    if violations:
+        raise broken_rules([_violation(violation.proto) for violation in violations])
+
+
+def broken_rules(violations: list[Violation]) -> RuleViolated:
+    """The problem of rules that are broken."""
+    first = violations[0]
+    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
+    return RuleViolated(f"{first.field}: {first.description}{more}.", violations=violations)
+
+
+def _violation(proto: Any) -> Violation:
+    path = ".".join(_element(element) for element in proto.field.elements) if proto.field else ""
+    return Violation(path, proto.message or proto.rule_id, proto.rule_id)
+
+
+def _element(element: Any) -> str:
+    """One step of a field path: its name, and the place or key in a repeated field or map."""
+    subscript = element.subscript
+    return str(element.field_name) if subscript is None else f"{element.field_name}[{subscript.value}]"

@@ -1,0 +1,248 @@
+"""Settings: one frozen class, read from the environment and from `.env`.
+
+Every field is documented by its description; the table in README.md is generated from them
+(`plinth settings --markdown`). Durations are seconds unless the name says otherwise.
+"""
+
+import hashlib
+import secrets
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# A unix socket's path is at most 107 bytes; PostgreSQL's own name takes `/.s.PGSQL.5432`.
+LONGEST_SOCKET_DIR = 85
+SHORTEST_SECRET = 32
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(BaseSettings):
+    """How this deployment runs. Environment variables are the field names in capitals with the prefix PLINTH_."""
+
+    model_config = SettingsConfigDict(env_prefix="PLINTH_", env_file=".env", extra="ignore", frozen=True)
+
+    # Where things live and listen.
+    data_dir: Path = Field(
+        Path(".plinth"), description="Folder of the embedded engines' data, sockets, secret and logs."
+    )
+    host: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the gateway: gRPC, gRPC-Web, REST and SSE.")
+    environment: str = Field(
+        "development", description="Name of the environment: `production` refuses what only suits a desk."
+    )
+
+    # Processes.
+    api_workers: int = Field(2, ge=1, le=64, description="Api worker processes; one per core is right.")
+    api_threads: int = Field(8, ge=1, le=64, description="Threads of an api worker. More than 16 lose throughput.")
+    realtime_workers: int = Field(1, ge=1, le=64, description="Realtime processes, which serve the live streams.")
+    drain_notice: float = Field(1.5, ge=0, description="How long a process that ends is not serving before it stops.")
+    drain_timeout: float = Field(10.0, ge=0, description="How long a process that ends lets running calls finish.")
+
+    # PostgreSQL.
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_URL", "PLINTH_DATABASE_URL"),
+        description="PostgreSQL 15 or later, as the role that owns the schema. Unset: the embedded PostgreSQL.",
+    )
+    database_runtime_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_RUNTIME_URL", "PLINTH_DATABASE_RUNTIME_URL"),
+        description="The same database as the role that serves requests: neither owner nor superuser, no BYPASSRLS. "
+        "Unset: `<database>_runtime`, which `plinth migrate` makes.",
+    )
+    database_dispatch_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_DISPATCH_URL", "PLINTH_DATABASE_DISPATCH_URL"),
+        description="The same database as the role that reads the event log of every tenant. "
+        "Unset: `<database>_dispatch`, which `plinth migrate` makes.",
+    )
+    database_pool_size: int = Field(
+        10, ge=1, le=200, description="Connections of one api worker; at least its threads."
+    )
+    database_connect_timeout: float = Field(3.0, gt=0, description="How long a call waits for a connection.")
+    statement_timeout: float = Field(15.0, gt=0, description="How long one SQL statement may run.")
+
+    # Redis.
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("REDIS_URL", "PLINTH_REDIS_URL"),
+        description="Redis 6.2 or later. Unset: the embedded Redis.",
+    )
+    redis_timeout: float = Field(0.5, gt=0, description="How long a Redis command may take.")
+
+    # Secrets and tokens.
+    secret_key: SecretStr | None = Field(
+        None,
+        description="At least 32 characters, from which all keys are derived. Unset: made once and kept in the data "
+        "folder; `production` demands it.",
+    )
+    secret_key_previous: SecretStr | None = Field(
+        None, description="The secret key before a rotation: what it signed stays valid until it expires."
+    )
+    token_issuer: str = Field("plinth", description="`iss` of access tokens.")
+    access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
+    refresh_token_lifetime: int = Field(30 * 86400, ge=60, description="Lifetime of a refresh token that is not used.")
+    refresh_token_grace: int = Field(
+        10, ge=0, le=60, description="How long a refresh token that was just replaced still answers."
+    )
+    default_tenant: str | None = Field(
+        None, description="Subdomain of the tenant that sign-ups join when they name none."
+    )
+    sites_domain: str = Field("localhost", description="Domain under which tenants' subdomains are reached.")
+
+    # Gateway.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call, comma separated. `*` is not allowed with credentials."
+    )
+    cors_max_age: int = Field(7200, ge=0, description="How long browsers may keep a preflight's answer.")
+    tls_certificate: Path | None = Field(
+        None, description="PEM certificate chain. With tls_key, the gateway speaks TLS."
+    )
+    tls_key: Path | None = Field(None, description="PEM private key of tls_certificate.")
+    gateway_timeout: float = Field(15.0, gt=0, description="How long the gateway waits for a unary answer.")
+    gateway_threads: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="Proxies in front of the gateway whose X-Forwarded-For counts."
+    )
+    max_request_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_header_kilobytes: int = Field(48, ge=8, le=96, description="Largest sum of request headers.")
+
+    # Data.
+    deleted_retention_days: int = Field(30, ge=1, description="How long deleted resources can be brought back.")
+
+    # Logs.
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")
+    log_max_bytes: int = Field(
+        20 * 1024 * 1024, ge=1024, description="Size at which a log file of `plinth up` is rotated."
+    )
+    log_backups: int = Field(5, ge=1, le=100, description="How many rotated log files are kept.")
+
+    # Live streams.
+    stream_keepalive: float = Field(
+        15.0, gt=0, description="Seconds between the comments that keep an idle stream open."
+    )
+    stream_queue: int = Field(500, ge=10, description="Events that may wait for a slow subscriber before it is cut.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        origins = values.get("cors_origins")
+        if isinstance(origins, str):
+            values["cors_origins"] = tuple(part.strip() for part in origins.split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Self:
+        faults = []
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            faults.append("PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY go together")
+        if "*" in self.cors_origins:
+            faults.append("PLINTH_CORS_ORIGINS names origins, never `*`")
+        if self.secret_key is not None and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
+            faults.append("PLINTH_SECRET_KEY needs at least 32 characters")
+        if self.environment == "production" and self.secret_key is None:
+            faults.append("PLINTH_SECRET_KEY is missing; production has no secret of its own making")
+        if self.database_pool_size < self.api_threads:
+            faults.append("PLINTH_DATABASE_POOL_SIZE is smaller than PLINTH_API_THREADS")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return self.host in LOOPBACK
+
+    @cached_property
+    def socket_dir(self) -> Path:
+        """Where unix sockets live: in the data folder, or in a short temporary path when that one is too long."""
+        folder = self.data_dir.resolve() / "run"
+        if len(str(folder).encode()) <= LONGEST_SOCKET_DIR:
+            return folder
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"plinth-{name}"
+
+    @cached_property
+    def secret(self) -> bytes:
+        """The secret that all keys are derived from; made and kept in the data folder on first use when none is set."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value().encode()
+        path = self.data_dir / "secret"
+        if not path.exists():
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{secrets.token_hex(4)}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48))
+            try:
+                # A link, unlike a rename, never replaces what another process made first.
+                path.hardlink_to(draft)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text().strip().encode()
+
+    @property
+    def owner_dsn(self) -> str:
+        """PostgreSQL as the owner of the schema."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"postgresql://plinth@/plinth?host={quote(str(self.socket_dir), safe='')}"
+
+    @property
+    def runtime_dsn(self) -> str:
+        """PostgreSQL as the role that serves requests."""
+        if self.database_runtime_url is not None:
+            return self.database_runtime_url.get_secret_value()
+        return self._as_role("runtime")
+
+    @property
+    def dispatch_dsn(self) -> str:
+        """PostgreSQL as the role that reads the event log of every tenant."""
+        if self.database_dispatch_url is not None:
+            return self.database_dispatch_url.get_secret_value()
+        return self._as_role("dispatch")
+
+    @property
+    def redis_dsn(self) -> str:
+        """Redis, the embedded one over its socket."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return f"unix://{quote(str(self.socket('redis')))}"
+
+    def socket(self, name: str) -> Path:
+        """Unix socket of a process: `api-0`, `realtime-0`, `redis`, `envoy-admin`."""
+        return self.socket_dir / f"{name}.sock"
+
+    def role_name(self, purpose: str) -> str:
+        """Name of the login that `plinth migrate` makes for a purpose, `runtime` or `dispatch`.
+
+        Roles belong to the whole PostgreSQL server, so the name carries the database's.
+        """
+        return f"{urlsplit(self.owner_dsn).path.lstrip('/') or 'plinth'}_{purpose}"
+
+    def role_password(self, purpose: str) -> str:
+        """Password of that login, derived from the secret so that every machine of a deployment knows it."""
+        return hashlib.blake2b(f"database role {purpose}".encode(), key=self.secret[:64], digest_size=24).hexdigest()
+
+    def _as_role(self, purpose: str) -> str:
+        url = urlsplit(self.owner_dsn)
+        place = url.netloc.rpartition("@")[2]
+        netloc = f"{quote(self.role_name(purpose), safe='')}:{self.role_password(purpose)}@{place}"
+        return urlunsplit(url._replace(netloc=netloc))
+
+
+def describe(settings: type[Settings] = Settings) -> list[tuple[str, str, str]]:
+    """Environment variable, default and description of every setting, in the order of the class."""
+    rows = []
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PLINTH_{name.upper()}"
+        default = "" if field.default is None or field.default == () else str(field.default)
+        rows.append((variable, default, field.description or ""))
+    return rows
