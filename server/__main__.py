@@ -1,0 +1,139 @@
+"""The `plinth` command."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from server.settings import Settings, describe
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def main() -> int:
+    """Run a command; its exit status."""
+    options = _parser().parse_args()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for fault in error.errors():
+            sys.stderr.write(f"plinth: {'.'.join(map(str, fault['loc']))} {fault['msg']}\n")
+        return 2
+    command: Command = options.command
+    return command(options, settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plinth", description="One multi-tenant gRPC service platform.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = _add(commands, "up", _up, "bring the whole stack up, with embedded engines where none are set")
+    up.add_argument("--verbose", action="store_true", help="show every log line, not only warnings and errors")
+    serve = _add(commands, "serve", _serve, "serve unary RPCs")
+    serve.add_argument("--workers", type=int, default=0, help="processes (default: the setting PLINTH_API_WORKERS)")
+    realtime = _add(commands, "realtime", _realtime, "serve live streams")
+    realtime.add_argument("--index", type=int, default=0, help="number of this process; names its socket")
+    _add(commands, "worker", _worker, "do the background work")
+    _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
+    _add(commands, "seed", _seed, "make the first tenant and print its login")
+    gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
+    gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
+    _add(commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain")
+    table = _add(commands, "settings", _settings, "print every setting with its default")
+    table.add_argument("--markdown", action="store_true", help="as the table of README.md")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: Command, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _up(options: argparse.Namespace, settings: Settings) -> int:
+    from server.embedded.up import up
+
+    return up(settings, verbose=options.verbose)
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    from functools import partial
+
+    from server import app
+    from server.embedded.children import Role
+    from server.embedded.logs import Console
+    from server.embedded.supervisor import supervise
+
+    count = options.workers or settings.api_workers
+    settings.socket_dir.mkdir(parents=True, exist_ok=True)
+    return supervise(
+        [Role(name=f"api-{index}", run=partial(app.run_api, settings, index)) for index in range(count)],
+        Console(sys.stdout),
+    )
+
+
+def _realtime(options: argparse.Namespace, settings: Settings) -> int:
+    from server import app
+
+    settings.socket_dir.mkdir(parents=True, exist_ok=True)
+    app.run_realtime(settings, options.index, lambda: None)
+    return 0
+
+
+def _worker(_: argparse.Namespace, settings: Settings) -> int:
+    from server import app
+
+    app.run_worker(settings, lambda: None)
+    return 0
+
+
+def _migrate(_: argparse.Namespace, settings: Settings) -> int:
+    from server import app
+
+    app.migrate(settings)
+    return 0
+
+
+def _seed(_: argparse.Namespace, settings: Settings) -> int:
+    from server import app
+
+    sys.stdout.write(json.dumps(asdict(app.seed(settings)), indent=2) + "\n")
+    return 0
+
+
+def _gateway(options: argparse.Namespace, settings: Settings) -> int:
+    from server.gateway import render
+
+    path = render.write(settings)
+    sys.stdout.write(Path(path).read_text() if options.show else f"{path}\n")
+    return 0
+
+
+def _policy(_: argparse.Namespace, settings: Settings) -> int:
+    from server.policy_table import rows
+
+    lines = rows(settings)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write(f"{text.rstrip()}\n")
+    return 0
+
+
+def _settings(options: argparse.Namespace, _: Settings) -> int:
+    rows = describe()
+    if options.markdown:
+        sys.stdout.write("| variable | default | meaning |\n|---|---|---|\n")
+    for variable, default, meaning in rows:
+        line = f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |" if options.markdown else ""
+        sys.stdout.write(f"{line or f'{variable}={default}  # {meaning}'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""Signing up, signing in and staying signed in."""
+
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+from google.protobuf.empty_pb2 import Empty
+from plinth.identity.v1 import auth_pb2
+from plinth.identity.v1.auth_pb2 import CurrentUser, JsonWebKey, ListJsonWebKeysResponse, Session, SignUpResponse, User
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from server.data.connections import Result
+from server.data.statements import Row, Statement
+from server.data.transactions import Scope
+from server.domains.identity.passwords import hash_password, is_common, needs_rehash, verify_password
+from server.domains.identity.ports import Memberships
+from server.domains.identity.sessions import Sessions
+from server.domains.identity.tables import users
+from server.kernel.call import Call, Principal
+from server.kernel.ids import new_id
+from server.kernel.problems import Denied, Reason, RuleViolated, Unauthenticated, Violation, not_found, taken
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+from server.kernel.tokens import AccessTokens
+
+USER = "plinth.dev/User"
+TENANT = "plinth.dev/Tenant"
+PLATFORM_ROLE = "super_admin"
+
+_alive = users.c.delete_time.is_(None)
+_shown = (users.c.id, users.c.email, users.c.first_name, users.c.last_name, users.c.create_time)
+_facts = (*_shown, users.c.password_hash, users.c.is_platform, users.c.last_tenant_id)
+_added = ("id", "email", "password_hash", "first_name", "last_name")
+ADD_USER = Statement(
+    insert(users)
+    .values({name: bindparam(name, type_=users.c[name].type) for name in _added})
+    .on_conflict_do_nothing()
+    .returning(users.c.create_time)
+)
+BY_EMAIL = Statement(
+    select(*_facts).where(
+        _alive, func.lower(users.c.email) == func.lower(bindparam("address", type_=users.c.email.type))
+    )
+)
+BY_ID = Statement(select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type)))
+NOTE_LOGIN = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id", type_=users.c.id.type))
+    .values(
+        last_login_time=func.now(),
+        last_tenant_id=bindparam("tenant", type_=users.c.last_tenant_id.type),
+        password_hash=bindparam("hash", type_=users.c.password_hash.type),
+    )
+)
+
+
+class AuthService(Service):
+    """Signing up, signing in and staying signed in."""
+
+    descriptor = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
+
+    def __init__(
+        self, tokens: AccessTokens, sessions: Sessions, memberships: Memberships, default_tenant: str | None
+    ) -> None:
+        """`default_tenant` is the subdomain that sign-ups join when they name none."""
+        super().__init__()
+        self._tokens = tokens
+        self._sessions = sessions
+        self._memberships = memberships
+        self._default_tenant = default_tenant
+
+    def sign_up(self, request: auth_pb2.SignUpRequest, call: Call) -> SignUpResponse:
+        """Create a user. A known address gets the same answer, so that nobody can probe for addresses."""
+        email = _normal_address(request.email)
+        if is_common(request.password):
+            raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
+        # Hashing takes some 40 ms, which no open transaction has to wait for.
+        hashed = hash_password(request.password)
+        tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
+        user = User(id=new_id(), email=email, first_name=request.first_name, last_name=request.last_name)
+        added = call.writes.run(
+            ADD_USER,
+            id=user.id,
+            email=email,
+            password_hash=hashed,
+            first_name=user.first_name,
+            last_name=user.last_name,
+        )
+        self._welcome(call, user, added, tenant)
+        return SignUpResponse(user=user)
+
+    def log_in(self, request: auth_pb2.LogInRequest, call: Call) -> Session:
+        """Trade an address and a password for tokens."""
+        row = call.writes.run(BY_EMAIL, address=_known_form(request.email)).first()
+        if not verify_password(row["password_hash"] if row else None, request.password) or row is None:
+            raise Unauthenticated("Invalid credentials.")
+        call.writes.bind(Scope(user_id=row["id"]))
+        place = self._chosen(call, row, request.tenant)
+        tenant_id = place["tenant_id"] if place else None
+        hashed = row["password_hash"]
+        if needs_rehash(hashed):
+            hashed = hash_password(request.password)
+        call.writes.queue(NOTE_LOGIN, user_id=row["id"], tenant=tenant_id, hash=hashed)
+        session_id, refresh, expires = self._sessions.start(call, row["id"], tenant_id)
+        session = self._session(row, session_id, place)
+        session.refresh_token = refresh
+        session.refresh_expire_time.FromDatetime(expires)
+        _leave_event(call, session)
+        return session
+
+    def refresh_token(self, request: auth_pb2.RefreshTokenRequest, call: Call) -> Session:
+        """Trade a refresh token for new tokens; one that was copied ends its session."""
+        session_id, counter = self._sessions.read(request.refresh_token)
+        held = self._sessions.lock(call.writes, session_id)
+        if self._sessions.is_reuse(held, counter):
+            self._sessions.end(call.writes, session_id, "refresh token reused")
+            return self._refuse_reuse(call, held)
+        return self._renewed(call, held, counter, held["current_tenant_id"])
+
+    def switch_tenant(self, request: auth_pb2.SwitchTenantRequest, call: Call) -> Session:
+        """Trade the session's tenant for another one that the caller is a member of."""
+        held = self._sessions.lock(call.writes, call.caller.session_id)
+        session = self._renewed(call, held, held["counter"], request.tenant_id)
+        if session.tenant_id != request.tenant_id:
+            raise not_found(TENANT, request.tenant_id)
+        return session
+
+    def log_out(self, request: auth_pb2.LogOutRequest, call: Call) -> Empty:
+        """End the caller's session."""
+        del request
+        self._sessions.end(call.writes, call.caller.session_id, "logged out")
+        call.event_payload = User(id=call.caller.user_id)
+        call.tenant_id = call.caller.tenant_id
+        call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=call.caller.user_id))
+        return Empty()
+
+    def get_current_user(self, request: auth_pb2.GetCurrentUserRequest, call: Call) -> CurrentUser:
+        """Who the caller is."""
+        del request
+        caller = call.caller
+        row = call.reads.run(BY_ID, user_id=caller.user_id).first()
+        if row is None:
+            raise Unauthenticated("The user is gone.", reason=Reason.REASON_SESSION_ENDED)
+        places = self._memberships.of_user(call.reads, caller.user_id)
+        return CurrentUser(
+            user=_shown_user(row),
+            tenant_id=caller.tenant_id or "",
+            roles=caller.roles,
+            memberships=[_membership(place) for place in places],
+        )
+
+    def list_json_web_keys(self, request: auth_pb2.ListJsonWebKeysRequest, call: Call) -> ListJsonWebKeysResponse:
+        """The public keys that verify access tokens."""
+        del request
+        call.headers.append(("cache-control", "public, max-age=300"))
+        keys = [
+            JsonWebKey(kty="OKP", crv="Ed25519", x=key.x, kid=key.key_id, use="sig", alg="EdDSA")
+            for key in self._tokens.keys
+        ]
+        return ListJsonWebKeysResponse(keys=keys)
+
+    def _open_tenant(self, call: Call, subdomain: str) -> Row | None:
+        """The tenant that a sign-up joins. Raises Denied when it takes none, or is not there: nobody can tell which."""
+        if not subdomain:
+            return None
+        tenant = self._memberships.sign_up_policy(call.writes, subdomain)
+        if tenant is None or not tenant["sign_up_open"]:
+            raise Denied("This tenant takes no sign-ups.", reason=Reason.REASON_SIGN_UP_CLOSED)
+        return tenant
+
+    def _welcome(self, call: Call, user: User, added: Result, tenant: Row | None) -> None:
+        """Let a new user in; for a known address leave an event for its owner, or tell, where the tenant chose so."""
+        row = added.first()
+        if row is not None:
+            user.create_time.FromDatetime(row["create_time"])
+            if tenant is not None:
+                self._memberships.join(call.writes, tenant["id"], user.id)
+            call.event_payload = user
+            call.tenant_id = tenant["id"] if tenant else None
+            return
+        if tenant is not None and tenant["sign_up_conflict_visible"]:
+            raise taken(USER, "email")
+        user.create_time.GetCurrentTime()
+        call.emits = ""
+        call.emit("user.sign_up_repeated", "", User(email=user.email))
+
+    def _renewed(self, call: Call, held: Row, counter: int, tenant_id: str | None) -> Session:
+        """New tokens for a session, with the roles as they are now; without a tenant when the user is not in it."""
+        call.writes.bind(Scope(user_id=held["user_id"]))
+        row = call.writes.run(BY_ID, user_id=held["user_id"]).first()
+        if row is None:
+            raise Unauthenticated("The user is gone.", reason=Reason.REASON_SESSION_ENDED)
+        place = self._memberships.of_user_in(call.writes, row["id"], tenant_id) if tenant_id else None
+        token, expires = self._sessions.rotate(call.writes, held, counter, place["tenant_id"] if place else None)
+        session = self._session(row, held["id"], place)
+        session.refresh_token = token
+        session.refresh_expire_time.FromDatetime(expires)
+        _leave_event(call, session)
+        return session
+
+    def _chosen(self, call: Call, row: Row, subdomain: str) -> Row | None:
+        """The place to sign in to: in the tenant named, else in the last one, else the first place, else none."""
+        find = self._memberships
+        if subdomain:
+            named = find.of_user_at(call.writes, row["id"], subdomain)
+            if named is None:
+                raise Unauthenticated("Invalid credentials.")
+            return named
+        last = row["last_tenant_id"]
+        place = find.of_user_in(call.writes, row["id"], last) if last else None
+        return place or next(iter(find.of_user(call.writes, row["id"])), None)
+
+    def _session(self, row: Row, session_id: str, place: Row | None) -> Session:
+        roles = tuple(place["roles"]) if place else ()
+        principal = Principal(
+            user_id=row["id"],
+            session_id=session_id,
+            tenant_id=place["tenant_id"] if place else None,
+            roles=(*roles, PLATFORM_ROLE) if row["is_platform"] else roles,
+            is_platform=row["is_platform"],
+            expires_at=0,
+        )
+        return Session(
+            access_token=self._tokens.issue(principal),
+            token_type="Bearer",  # noqa: S106 - a kind of token, not one
+            expires_in=self._tokens.lifetime,
+            user=_shown_user(row),
+            tenant_id=principal.tenant_id or "",
+            roles=principal.roles,
+        )
+
+    def _refuse_reuse(self, call: Call, held: Row) -> Session:
+        call.emit("session.refresh_token_reused", held["user_id"], User(id=held["user_id"]))
+        call.refuse_after_commit(
+            Unauthenticated(
+                "This refresh token was used before; its session has ended. Log in again.",
+                reason=Reason.REASON_REFRESH_TOKEN_REUSED,
+            )
+        )
+        return Session()
+
+
+def _leave_event(call: Call, session: Session) -> None:
+    """The event tells whose session it is and where; tokens are redacted from it."""
+    call.event_payload = session
+    call.tenant_id = session.tenant_id or None
+    call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
+
+
+def _normal_address(email: str) -> str:
+    """The address in its normal form. Raises RuleViolated when it is none."""
+    try:
+        return validate_email(email, check_deliverability=False, globally_deliverable=False).normalized
+    except EmailNotValidError as error:
+        raise broken_rules([Violation("email", str(error), "string.email")]) from error
+
+
+def _known_form(email: str) -> str:
+    """The address as sign-up stored it. What is no address is looked up as it is, and not found."""
+    try:
+        return _normal_address(email.strip())
+    except RuleViolated:
+        return email.replace("\0", "")
+
+
+def _shown_user(row: Row) -> User:
+    user = User(id=row["id"], email=row["email"], first_name=row["first_name"], last_name=row["last_name"])
+    user.create_time.FromDatetime(row["create_time"])
+    return user
+
+
+def _membership(place: Row) -> Any:
+    return auth_pb2.Membership(
+        tenant_id=place["tenant_id"],
+        subdomain=place["subdomain"],
+        tenant_name=place["name"],
+        roles=place["roles"],
+    )

@@ -1,0 +1,132 @@
+"""Sessions and their refresh tokens.
+
+A refresh token names its session and a counter, signed with a key of the deployment: nothing secret is stored, and no
+row is written per token. The counter of the session says which token is the last one:
+
+- the last one: rotate, the counter grows by one;
+- the one before, within the grace: parallel calls of one client; all get the same successor;
+- any other one: it was copied. The session ends.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, insert, select, text, update
+
+from server.data.statements import Row, Statement, uuid_text
+from server.data.transactions import WriteTransaction
+from server.domains.identity.tables import sessions
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.ids import new_id
+from server.kernel.keys import derive_key, matches, sign
+from server.kernel.problems import Reason, Unauthenticated
+
+PREFIX = "prt_"
+ID_BYTES = 16
+COUNTER_BYTES = 8
+LONGEST_USER_AGENT = 300
+
+_id = bindparam("session_id", type_=sessions.c.id.type)
+_STARTED = ("id", "user_id", "current_tenant_id", "rotate_time", "expire_time", "ip", "user_agent")
+START = Statement(insert(sessions).values({n: bindparam(n, type_=sessions.c[n].type) for n in _STARTED}))
+LOCK = Statement(select(sessions).where(sessions.c.id == _id).with_for_update())
+ROTATE = Statement(
+    update(sessions)
+    .where(sessions.c.id == _id)
+    .values(
+        counter=sessions.c.counter + text("1"),
+        rotate_time=bindparam("now", type_=sessions.c.rotate_time.type),
+        expire_time=bindparam("until", type_=sessions.c.expire_time.type),
+        current_tenant_id=bindparam("tenant", type_=sessions.c.current_tenant_id.type),
+    )
+)
+END = Statement(
+    update(sessions)
+    .where(sessions.c.id == _id, sessions.c.end_time.is_(None))
+    .values(end_time=func.now(), end_reason=bindparam("reason", type_=sessions.c.end_reason.type))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long a refresh token lives unused, and how long the one before still answers."""
+
+    unused: timedelta
+    grace: timedelta
+
+
+class Sessions:
+    """Starts, rotates and ends sessions."""
+
+    def __init__(self, secret: bytes, previous: bytes | None, lifetimes: Lifetimes, clock: Clock) -> None:
+        purpose = "refresh token"
+        self._keys = [derive_key(key, purpose) for key in (secret, previous) if key]
+        self._lifetimes = lifetimes
+        self._clock = clock
+
+    def start(self, call: Call, user_id: str, tenant_id: str | None) -> tuple[str, str, datetime]:
+        """A new session: its id, its first refresh token, and when that expires."""
+        session_id, now = new_id(), self._clock()
+        expires = now + self._lifetimes.unused
+        call.writes.queue(
+            START,
+            id=session_id,
+            user_id=user_id,
+            current_tenant_id=tenant_id,
+            rotate_time=now,
+            expire_time=expires,
+            ip=call.client_address,
+            user_agent=str(call.metadata.get("user-agent", ""))[:LONGEST_USER_AGENT],
+        )
+        return session_id, self._token(session_id, 0), expires
+
+    def lock(self, transaction: WriteTransaction, session_id: str) -> Row:
+        """The session, locked. Raises Unauthenticated when it has ended or expired."""
+        row = transaction.run(LOCK, session_id=session_id).first()
+        if row is None or row["end_time"] is not None or row["expire_time"] < self._clock():
+            raise Unauthenticated("The session has ended: log in again.", reason=Reason.REASON_SESSION_ENDED)
+        return row
+
+    def read(self, token: str) -> tuple[str, int]:
+        """The session and counter of a refresh token. Raises Unauthenticated for one that is not ours."""
+        try:
+            raw = base64.b64decode(token.removeprefix(PREFIX), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise _wrong_token() from error
+        body, signature = raw[: ID_BYTES + COUNTER_BYTES], raw[ID_BYTES + COUNTER_BYTES :]
+        if not token.startswith(PREFIX) or not any(matches(key, body, signature) for key in self._keys):
+            raise _wrong_token()
+        return uuid_text(body[:ID_BYTES]), int.from_bytes(body[ID_BYTES:], "big")
+
+    def is_reuse(self, session: Row, counter: int) -> bool:
+        """Whether a token was used that had been replaced too long ago, or by more than one."""
+        behind = session["counter"] - counter
+        in_grace = self._clock() - session["rotate_time"] <= self._lifetimes.grace
+        return not (behind == 0 or (behind == 1 and in_grace))
+
+    def rotate(
+        self, transaction: WriteTransaction, session: Row, counter: int, tenant_id: str | None
+    ) -> tuple[str, datetime]:
+        """The successor of a token, and when it expires. A token that was just replaced gets the same successor."""
+        now = self._clock()
+        expires = now + self._lifetimes.unused
+        if counter == session["counter"]:
+            transaction.run(ROTATE, session_id=session["id"], now=now, until=expires, tenant=tenant_id)
+            return self._token(session["id"], counter + 1), expires
+        return self._token(session["id"], session["counter"]), session["expire_time"]
+
+    def end(self, transaction: WriteTransaction, session_id: str, reason: str) -> None:
+        """End a session; its tokens are dead from the commit on."""
+        transaction.run(END, session_id=session_id, reason=reason)
+
+    def _token(self, session_id: str, counter: int) -> str:
+        body = UUID(session_id).bytes + counter.to_bytes(COUNTER_BYTES, "big")
+        return PREFIX + base64.urlsafe_b64encode(body + sign(self._keys[0], body)).decode()
+
+
+def _wrong_token() -> Unauthenticated:
+    return Unauthenticated("The refresh token is not valid.")

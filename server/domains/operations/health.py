@@ -1,0 +1,55 @@
+"""Health, for people and dashboards. Probes ask grpc.health.v1."""
+
+import psutil
+from plinth.operations.v1 import health_pb2
+from plinth.operations.v1.health_pb2 import Health
+
+from server.domains.operations.dependencies import Dependencies, Finding
+from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
+from server.kernel.service import Service
+
+UNAVAILABLE = 503
+
+
+class HealthService(Service):
+    """Health."""
+
+    descriptor = health_pb2.DESCRIPTOR.services_by_name["HealthService"]
+
+    def __init__(self, dependencies: Dependencies, version: str, clock: Clock = utc_now) -> None:
+        super().__init__()
+        self._dependencies = dependencies
+        self._version = version
+        self._clock = clock
+        self._started = clock()
+
+    def get_health(self, request: health_pb2.GetHealthRequest, call: Call) -> Health:
+        """The state of this worker, from the newest findings."""
+        del request
+        findings = self._dependencies.findings
+        now = self._clock()
+        health = Health(status=_overall(findings), checks=map(_check, findings), version=self._version)
+        health.memory.resident_bytes = psutil.Process().memory_info().rss
+        health.memory.available_bytes = psutil.virtual_memory().available
+        health.uptime.FromTimedelta(now - self._started)
+        health.time.FromDatetime(now)
+        if health.status == Health.STATUS_NOT_SERVING:
+            call.http_status = UNAVAILABLE
+        return health
+
+
+def _overall(findings: tuple[Finding, ...]) -> Health.Status:
+    if any(finding.vital and not finding.is_there for finding in findings):
+        return Health.STATUS_NOT_SERVING
+    if any(not finding.is_there for finding in findings):
+        return Health.STATUS_DEGRADED
+    return Health.STATUS_SERVING
+
+
+def _check(finding: Finding) -> Health.Check:
+    status = Health.STATUS_SERVING if finding.is_there else Health.STATUS_NOT_SERVING
+    check = Health.Check(name=finding.name, status=status, message=finding.message)
+    check.latency.FromTimedelta(finding.latency)
+    check.check_time.FromDatetime(finding.check_time)
+    return check

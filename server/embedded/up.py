@@ -1,0 +1,280 @@
+"""`plinth up`: the whole stack on one machine, from nothing to serving in seconds, and away again at Ctrl-C."""
+
+import errno
+import fcntl
+import gc
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from server.embedded import envoy, postgres, redis
+from server.embedded.banner import banner
+from server.embedded.children import Role, Task
+from server.embedded.faults import Fault, StopAsked
+from server.embedded.logs import Console, LogFolder
+from server.embedded.privileges import Identity, engine_identity, own
+from server.embedded.supervisor import Supervisor
+from server.settings import Settings
+
+OPEN_FILES = 65536
+
+
+def up(settings: Settings, *, verbose: bool = False) -> int:
+    """Bring everything up, serve until Ctrl-C or SIGTERM, take everything down; an exit code.
+
+    What is wrong is said in words on the terminal, and makes it 1.
+    """
+    console = Console(sys.stdout, verbose=verbose or settings.log_level == "DEBUG")
+    started = time.monotonic()
+    try:
+        _make_data_folder(settings.data_dir)
+        with _lock(settings) as lock, _port(settings) as (port, reserved):
+            return _run(settings.model_copy(update={"port": port}), console, started, [lock, reserved])
+    except Fault as fault:
+        console.say(f"plinth: {fault}")
+        return 1
+
+
+def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
+    logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
+    _raise_open_files()
+    identity = _make_run_folders(settings)
+    with Supervisor(console, logs=logs, registry=_run_folder(settings) / "processes.json") as supervisor:
+        for descriptor in held:
+            supervisor.hold(descriptor)
+        stack = _Stack(settings, supervisor, identity)
+        try:
+            seeded = stack.start()
+            _announce(settings, console, seeded, time.monotonic() - started)
+            supervisor.serve()
+        except StopAsked:
+            pass
+        except Fault as fault:
+            console.say(f"plinth: {fault}")
+            return 1
+        finally:
+            console.say("plinth: stopping")
+            _serving(settings).unlink(missing_ok=True)
+            stack.stop()
+    return 0
+
+
+class _Stack:
+    """The order in which things start and stop."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, identity: Identity | None) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._identity = identity
+
+    def start(self) -> dict[str, str]:
+        """Start everything, as much of it side by side as can be; who may log in."""
+        supervisor, settings = self._supervisor, self._settings
+        fresh = self._start_engines()
+        supervisor.start(Task(name="gateway", run=partial(_render, settings)))
+        _preload()
+        if fresh:
+            supervisor.finish("initdb")
+            postgres.adopt(settings)
+            supervisor.start(postgres.program(settings, self._identity))
+        supervisor.await_ready(*self._engines)
+        supervisor.run(Task(name="migrate", run=partial(_migrate, settings)))
+        roles = _roles(settings)
+        supervisor.start(*roles, Task(name="seed", run=partial(_seed, settings)))
+        seeded: Any = supervisor.finish("seed")
+        supervisor.await_ready(*(role.name for role in roles))
+        self._start_gateway()
+        return dict(seeded)
+
+    def stop(self) -> None:
+        """Close the door, let the roles finish what they do, then end the gateway and the engines."""
+        if self._supervisor.pid("envoy"):
+            envoy.drain(self._settings)
+        self._supervisor.stop(*(role.name for role in _roles(self._settings)))
+        self._supervisor.stop("envoy")
+        self._supervisor.stop()
+
+    @property
+    def _engines(self) -> list[str]:
+        ours = {"postgres": self._settings.database_url is None, "redis": self._settings.redis_url is None}
+        return [name for name, embedded in ours.items() if embedded]
+
+    def _start_engines(self) -> bool:
+        """Start them; whether the database has to be made first, which has been begun."""
+        settings, supervisor = self._settings, self._supervisor
+        if "redis" in self._engines:
+            supervisor.start(redis.program(settings, self._identity))
+        if "postgres" not in self._engines:
+            return False
+        if postgres.is_new(settings):
+            supervisor.start(postgres.initialise(settings, self._identity))
+            return True
+        postgres.examine(settings)
+        supervisor.start(postgres.program(settings, self._identity))
+        return False
+
+    def _start_gateway(self) -> None:
+        configuration = Path(str(self._supervisor.finish("gateway")))
+        self._supervisor.start(envoy.program(self._settings, configuration))
+        self._supervisor.await_ready("envoy")
+        self._supervisor.run(Task(name="probe", run=partial(envoy.probe, self._settings)))
+
+
+# What the forked children run. Each imports what it needs where it runs: the engines start before the application is
+# imported, and what only one child needs is imported in that child only.
+
+
+def _render(settings: Settings) -> str:
+    from server.gateway import render  # noqa: PLC0415
+
+    return str(render.write(settings))
+
+
+def _migrate(settings: Settings) -> None:
+    from server import app  # noqa: PLC0415
+
+    if settings.database_url is None:
+        from server.embedded.database import create_database  # noqa: PLC0415
+
+        create_database(settings)
+    app.migrate(settings)
+
+
+def _seed(settings: Settings) -> dict[str, str]:
+    from server import app  # noqa: PLC0415
+
+    return asdict(app.seed(settings))
+
+
+def _roles(settings: Settings) -> list[Role]:
+    from server import app  # noqa: PLC0415
+
+    # A little more than the roles give themselves.
+    # The gateway has been drained by then, so nobody has to notice: SIGINT instead of SIGTERM.
+    stop = ((signal.SIGINT, settings.drain_timeout + 2.0),)
+    roles = [
+        Role(name=f"api-{index}", run=partial(app.run_api, settings, index), stop=stop)
+        for index in range(settings.api_workers)
+    ]
+    roles += [
+        Role(name=f"realtime-{index}", run=partial(app.run_realtime, settings, index), stop=stop)
+        for index in range(settings.realtime_workers)
+    ]
+    return [*roles, Role(name="worker", run=partial(app.run_worker, settings), stop=stop)]
+
+
+def _preload() -> None:
+    """Import the application, and take what that made out of the garbage collector's sight.
+
+    A collection writes to every object it looks at, and would copy the pages that the forked roles share.
+    """
+    import server.app  # noqa: F401, PLC0415
+
+    gc.collect()
+    gc.freeze()
+
+
+# The ground the stack stands on.
+
+
+def _run_folder(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "run"
+
+
+def _serving(settings: Settings) -> Path:
+    return _run_folder(settings) / "serving.json"
+
+
+def _make_data_folder(folder: Path) -> None:
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            # Others may pass, the engines' user among them, but not look around.
+            folder.chmod(0o711)
+    except OSError as error:
+        raise Fault(f"the data folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _make_run_folders(settings: Settings) -> Identity | None:
+    identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, postgres.binaries(), redis.binary())
+    for folder in {_run_folder(settings), settings.socket_dir}:
+        own(folder, identity)
+    return identity
+
+
+@contextmanager
+def _lock(settings: Settings) -> Iterator[int]:
+    """Hold the data folder: two stacks on one would fight over it."""
+    path = settings.data_dir / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Fault(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield descriptor
+    except BlockingIOError:
+        owner = os.pread(descriptor, 20, 0).decode().strip()
+        raise Fault(
+            f"{settings.data_dir.resolve()} is in use by process {owner}. Stop that one, or set PLINTH_DATA_DIR."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _port(settings: Settings) -> Iterator[tuple[int, int]]:
+    """Reserve the gateway's port, any free one for 0, and hold it while the stack starts and whenever Envoy restarts.
+
+    Nothing listens on the reserving socket; Envoy binds beside it, as SO_REUSEPORT lets a user do.
+    """
+    if settings.port:
+        _bind(settings, settings.port, reuse=False).close()
+    reserved = _bind(settings, settings.port, reuse=True)
+    with reserved:
+        yield reserved.getsockname()[1], reserved.fileno()
+
+
+def _bind(settings: Settings, port: int, *, reuse: bool) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if reuse else socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise Fault(f"port {port} of {settings.host} {why}. Set PLINTH_PORT (and PLINTH_HOST) to another.") from error
+    return bound
+
+
+def _raise_open_files() -> None:
+    """Let the children open more files: every live stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _announce(settings: Settings, console: Console, seeded: dict[str, str], seconds: float) -> None:
+    """Say where the stack serves, to people on the terminal and to programs in run/serving.json."""
+    path = _serving(settings)
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    facts = {"url": envoy.url(settings), "port": settings.port} | seeded
+    draft.write_text(f"{json.dumps(facts, indent=2)}\n")
+    draft.replace(path)
+    console.say(banner(settings, console, seeded, seconds))

@@ -1,0 +1,177 @@
+"""What the gateway needs to know of the descriptor set: methods with their bindings, and the shapes of messages."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from plinth.policy.v1 import policy_pb2
+
+from server.gateway.errors import GatewayConfigurationError
+
+HTTP_BODY = "google.api.HttpBody"
+# Messages whose JSON form has any keys; below them nobody can say which key is unknown.
+FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
+# Generated code does not say what type an extension has.
+POLICY: Any = policy_pb2.policy
+VARIABLE = re.compile(r"\{([^={}]+)(?:=([^{}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One verb and pattern under which a method is reached over REST."""
+
+    verb: str
+    pattern: str
+    """As the .proto has it."""
+    body: str
+    """`*`, the name of a request field, or empty: no body."""
+
+    @property
+    def normal(self) -> str:
+        """The pattern with its variables as `*`: Envoy's matcher cannot tell patterns apart that are equal in this."""
+        return VARIABLE.sub(lambda variable: variable[2] or "*", self.pattern)
+
+    @property
+    def variables(self) -> list[str]:
+        """The request fields that the path holds."""
+        return [variable[1] for variable in VARIABLE.finditer(self.pattern)]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC of ours, which is one that has a policy."""
+
+    service: str
+    name: str
+    request: str
+    response: str
+    client_streaming: bool
+    server_streaming: bool
+    timeout: float | None
+    """Seconds that the gateway waits for the answer; None: as the settings say."""
+    bindings: tuple[Binding, ...]
+
+    @property
+    def path(self) -> str:
+        """The path of gRPC, which is also what routes match after transcoding."""
+        return f"/{self.service}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The methods of ours and every message of a descriptor set."""
+
+    methods: tuple[Method, ...]
+    messages: dict[str, descriptor_pb2.DescriptorProto]
+
+    @classmethod
+    def read(cls, files: descriptor_pb2.FileDescriptorSet) -> Self:
+        """Read a descriptor set. Raises GatewayConfigurationError for bindings that Envoy would not serve."""
+        contract = cls(
+            tuple(method for file in files.file for method in _methods(file)),
+            {name: message for file in files.file for name, message in _messages(file.package, file.message_type)},
+        )
+        contract.check()
+        return contract
+
+    @property
+    def services(self) -> list[str]:
+        """The services that have a method with a binding: those Envoy has to transcode."""
+        return sorted({method.service for method in self.methods if method.bindings})
+
+    def check(self) -> None:
+        """Raise GatewayConfigurationError, listing every fault, for bindings that Envoy would not serve as written."""
+        faults = [*self._duplicates(), *self._wrong_fields()]
+        if faults:
+            raise GatewayConfigurationError("\n".join(faults))
+
+    def body_type(self, method: Method, binding: Binding) -> str | None:
+        """The message that a binding takes as body; None when it takes no body."""
+        if binding.body == "*":
+            return method.request
+        body = self.field(method.request, binding.body)
+        return body.type_name.lstrip(".") if body else None
+
+    def field(self, message: str, name: str) -> descriptor_pb2.FieldDescriptorProto | None:
+        """A field of a message by its name in the .proto."""
+        return next((field for field in self.messages[message].field if field.name == name), None)
+
+    def _duplicates(self) -> Iterator[str]:
+        # Envoy's matcher makes both unreachable and says nothing (grpc-httpjson-transcoding,
+        # LookupSilentlyFailsOnDuplicate).
+        seen: dict[tuple[str, str], Method] = {}
+        for method in self.methods:
+            for binding in method.bindings:
+                key = (binding.verb, binding.normal)
+                if key in seen:
+                    yield f"{binding.verb} {binding.normal} is bound to {seen[key].path} and to {method.path}"
+                seen[key] = method
+
+    def _wrong_fields(self) -> Iterator[str]:
+        for method in self.methods:
+            for binding in method.bindings:
+                for name in binding.variables:
+                    if self.field(method.request, name) is None:
+                        yield f"{method.path}: {name} in {binding.pattern} is no field of {method.request}"
+                body = self.field(method.request, binding.body)
+                if binding.body not in {"", "*"} and (body is None or not _is_one_message(body)):
+                    yield f"{method.path}: the body {binding.body} is no field of {method.request} that is one message"
+
+
+def _is_one_message(field: descriptor_pb2.FieldDescriptorProto) -> bool:
+    return field.type == field.TYPE_MESSAGE and field.label != field.LABEL_REPEATED
+
+
+def _methods(file: descriptor_pb2.FileDescriptorProto) -> Iterator[Method]:
+    for service in file.service:
+        for method in service.method:
+            if method.options.HasExtension(POLICY):
+                yield _method(f"{file.package}.{service.name}", method)
+
+
+def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
+    policy: policy_pb2.Policy = method.options.Extensions[POLICY]
+    return Method(
+        service=service,
+        name=method.name,
+        request=method.input_type.lstrip("."),
+        response=method.output_type.lstrip("."),
+        client_streaming=method.client_streaming,
+        server_streaming=method.server_streaming,
+        timeout=policy.timeout.ToTimedelta().total_seconds() if policy.HasField("timeout") else None,
+        bindings=tuple(_bindings(f"{service}.{method.name}", method)),
+    )
+
+
+def _bindings(name: str, method: descriptor_pb2.MethodDescriptorProto) -> Iterator[Binding]:
+    if not method.options.HasExtension(annotations_pb2.http):
+        return
+    rule = method.options.Extensions[annotations_pb2.http]
+    for each in (rule, *rule.additional_bindings):
+        if each.response_body:
+            # Envoy refuses the configuration or, for HttpBody, answers what the .proto does not say (envoy#11136).
+            raise GatewayConfigurationError(f"{name}: response_body is not possible; wrap the list in a message")
+        verb, pattern = verb_and_pattern(each)
+        yield Binding(verb, pattern, each.body)
+
+
+def verb_and_pattern(rule: http_pb2.HttpRule) -> tuple[str, str]:
+    """Verb and pattern of a rule. Raises GatewayConfigurationError when it has none."""
+    kind = rule.WhichOneof("pattern")
+    if kind is None:
+        raise GatewayConfigurationError(f"a binding has no pattern: {rule}")
+    if kind == "custom":
+        return rule.custom.kind, rule.custom.path
+    return kind.upper(), getattr(rule, kind)
+
+
+def _messages(
+    scope: str, messages: Iterable[descriptor_pb2.DescriptorProto]
+) -> Iterator[tuple[str, descriptor_pb2.DescriptorProto]]:
+    for message in messages:
+        name = f"{scope}.{message.name}"
+        yield name, message
+        yield from _messages(name, message.nested_type)

@@ -1,0 +1,90 @@
+"""The HTTP filters. Requests pass them from first to last, responses from last to first."""
+
+from pathlib import Path
+
+from server.gateway.contract import Contract
+from server.gateway.pieces import ADD_IF_ABSENT, APPEND, Config, extension, header, headers
+from server.gateway.response_headers import security_headers
+from server.settings import Settings
+
+# Smaller answers grow, or cost more processor time than they save.
+COMPRESS_FROM_BYTES = 1024
+# A unary answer is held whole while it is transcoded; above it the caller gets 500.
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+
+
+def http_filters(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> list[Config]:
+    """The filters, each with the reason for its place.
+
+    header_mutation first: it sees every response last, also those that other filters make. cors before all that refuse
+    (envoy#17148). grpc_web before Lua, which then sees gRPC-Web as gRPC. Lua before the transcoder, whose answers it
+    gives their status, and before the compressor, which would write into the bodies that Lua empties.
+    """
+    return [
+        _header_mutation(settings),
+        extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
+        extension("envoy.filters.http.grpc_web", "extensions.filters.http.grpc_web.v3.GrpcWeb"),
+        extension("envoy.filters.http.lua", "extensions.filters.http.lua.v3.Lua",
+                  default_source_code={"filename": str(script)}),
+        _compressor(),
+        _transcoder(settings, contract, descriptors),
+        extension("envoy.filters.http.router", "extensions.filters.http.router.v3.Router",
+                  suppress_envoy_headers=True),
+    ]  # fmt: skip
+
+
+def _header_mutation(settings: Settings) -> Config:
+    mutations: list[Config] = [{"append": option} for option in headers(security_headers(settings))]
+    mutations.append({"append": header("cache-control", "no-store", ADD_IF_ABSENT)})
+    mutations += [{"remove": name} for name in ("server", "x-http-status", "x-plinth-local-reply")]
+    if settings.cors_origins:
+        # The cors filter does not say that its headers depend on the origin.
+        mutations.append({"append": header("vary", "origin", APPEND)})
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"response_mutations": mutations},
+    )
+
+
+def _compressor() -> Config:
+    return extension(
+        "envoy.filters.http.compressor",
+        "extensions.filters.http.compressor.v3.Compressor",
+        response_direction_config={
+            "common_config": {
+                "min_content_length": COMPRESS_FROM_BYTES,
+                "content_type_matcher": [{"exact": "application/json"}],
+            },
+            # Otherwise it would drop the ETag (envoy#43755).
+            "weaken_etag_on_compress": True,
+        },
+        compressor_library=extension(
+            "gzip",
+            "extensions.compression.gzip.compressor.v3.Gzip",
+            memory_level=5,
+            window_bits=12,
+            compression_level="BEST_SPEED",
+        ),
+    )
+
+
+def _transcoder(settings: Settings, contract: Contract, descriptors: Path) -> Config:
+    return extension(
+        "envoy.filters.http.grpc_json_transcoder",
+        "extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        proto_descriptor=str(descriptors),
+        services=contract.services,
+        # Front ends want one shape: fields that are empty show, but for unset messages.
+        print_options={"always_print_primitive_fields": True},
+        convert_grpc_status=True,
+        request_validation_options={
+            "reject_unknown_method": True,
+            "reject_unknown_query_parameters": True,
+            "reject_binding_body_field_collisions": True,
+        },
+        # URLSearchParams writes a space as `+`.
+        query_param_unescape_plus=True,
+        max_request_body_size=settings.max_request_bytes,
+        max_response_body_size=MAX_RESPONSE_BYTES,
+    )

@@ -1,0 +1,135 @@
+"""The one port: gRPC, gRPC-Web, REST/JSON and server-sent events over HTTP/1.1 and HTTP/2.
+
+Bounds follow Envoy's own guide for proxies at the edge (best_practices/edge).
+"""
+
+from pathlib import Path
+
+from server.gateway.access_log import access_log
+from server.gateway.contract import Contract
+from server.gateway.filters import http_filters
+from server.gateway.local_reply import local_reply_config
+from server.gateway.pieces import Config, extension, header, seconds, typed
+from server.gateway.routes import route_configuration
+from server.gateway.tls import transport_socket
+from server.settings import Settings
+
+MAX_HEADERS = 100
+CONCURRENT_STREAMS = 100
+STREAM_WINDOW = 256 * 1024
+CONNECTION_WINDOW = 1024 * 1024
+CONNECTION_IDLE = 300.0
+# The whole of a request, uploads included; slow senders hold memory.
+REQUEST_TIMEOUT = 300.0
+HEADERS_TIMEOUT = 10.0
+STREAM_IDLE_AT_LEAST = 60.0
+
+# What only the gateway may say, and binary metadata: no service takes any, and bad base64 makes the server answer 500.
+RESERVED = (
+    {"prefix": "x-plinth-"},
+    {"prefix": "x-envoy-"},
+    {"prefix": "x-http-status"},
+    {"suffix": "-bin"},
+)
+# A caller's id is kept here until Lua has looked at it; Envoy makes a new one meanwhile.
+CALLERS_ID = "x-plinth-callers-request-id"
+
+
+def listener(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:
+    """The listener with its one filter chain."""
+    chain: Config = {"filters": [_connection_manager(settings, contract, descriptors, script)]}
+    tls = transport_socket(settings)
+    if tls:
+        chain["transport_socket"] = tls
+    return {
+        "name": "plinth",
+        "address": {"socket_address": _address(settings)},
+        "per_connection_buffer_limit_bytes": CONNECTION_WINDOW,
+        "listener_filters": [_tls_inspector()] if tls else [],
+        "filter_chains": [chain],
+    }
+
+
+def _address(settings: Settings) -> Config:
+    # Envoy resolves no names here.
+    host = "127.0.0.1" if settings.host == "localhost" else settings.host
+    return {"address": host, "port_value": settings.port, "ipv4_compat": host == "::"}
+
+
+def _tls_inspector() -> Config:
+    return extension(
+        "envoy.filters.listener.tls_inspector", "extensions.filters.listener.tls_inspector.v3.TlsInspector"
+    )
+
+
+def _connection_manager(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="plinth",
+        codec_type="AUTO",
+        route_config=route_configuration(settings, contract),
+        http_filters=http_filters(settings, contract, descriptors, script),
+        local_reply_config=local_reply_config(settings),
+        access_log=[access_log()],
+        **_limits(settings),
+        **_identity(settings),
+        **_paths(),
+    )
+
+
+def _limits(settings: Settings) -> Config:
+    return {
+        "max_request_headers_kb": settings.max_header_kilobytes,
+        "request_timeout": seconds(REQUEST_TIMEOUT),
+        "request_headers_timeout": seconds(HEADERS_TIMEOUT),
+        "stream_idle_timeout": seconds(max(STREAM_IDLE_AT_LEAST, 2 * settings.gateway_timeout)),
+        "delayed_close_timeout": "1s",
+        "common_http_protocol_options": {
+            "idle_timeout": seconds(CONNECTION_IDLE),
+            "max_headers_count": MAX_HEADERS,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": CONCURRENT_STREAMS,
+            "initial_stream_window_size": STREAM_WINDOW,
+            "initial_connection_window_size": CONNECTION_WINDOW,
+            # Finds peers that went away without a word, which nothing else does on a stream that is silent.
+            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+        },
+    }
+
+
+def _identity(settings: Settings) -> Config:
+    """Who calls: what the network says, not what headers claim."""
+    return {
+        "use_remote_address": True,
+        "xff_num_trusted_hops": settings.trusted_proxies,
+        "server_header_transformation": "PASS_THROUGH",
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": typed(
+                    "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    mutations=_early_mutations(settings),
+                ),
+            }
+        ],
+    }
+
+
+def _early_mutations(settings: Settings) -> list[Config]:
+    removed: list[Config] = [{"remove_on_match": {"key_matcher": matcher}} for matcher in RESERVED]
+    if not settings.trusted_proxies:
+        removed.append({"remove": "x-forwarded-for"})
+    return [*removed, {"append": header(CALLERS_ID, "%REQ(x-request-id)%")}, {"remove": "x-request-id"}]
+
+
+def _paths() -> Config:
+    return {
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+    }

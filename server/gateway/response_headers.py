@@ -1,0 +1,18 @@
+"""Headers that every response carries."""
+
+from server.settings import Settings
+
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "x-xss-protection": "1; mode=block",
+    "referrer-policy": "strict-origin-when-cross-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+TRANSPORT_SECURITY = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
+
+
+def security_headers(settings: Settings) -> dict[str, str]:
+    """The security headers; HSTS only where this gateway itself speaks TLS."""
+    return SECURITY | (TRANSPORT_SECURITY if settings.tls_certificate else {})

@@ -1,0 +1,93 @@
+"""Routes: which process answers a method and how long the gateway waits for it.
+
+After transcoding a route matches on `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
+"""
+
+from server.gateway.clusters import API, REALTIME
+from server.gateway.contract import HTTP_BODY, Contract, Method
+from server.gateway.cors import cors_policy
+from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
+from server.settings import Settings
+
+# How many keep-alive comments a browser's stream may miss before it is taken for dead.
+MISSED_KEEPALIVES = 4
+# Typed streams carry no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
+TYPED_STREAM_IDLE = 3600.0
+# The server is told a deadline slightly after the gateway's, so that the gateway is always first: its answer has the
+# details that the gRPC core's own "Deadline Exceeded" lacks. A caller's own deadline reaches the server, which keeps
+# it; Envoy's max_stream_duration would keep it as well, but then ignores the timeout of calls that bring none.
+DEADLINE_SLACK = 0.25
+
+
+def route_configuration(settings: Settings, contract: Contract) -> Config:
+    """The one table of routes, with CORS for everything in it."""
+    return {
+        "name": "plinth",
+        "virtual_hosts": [
+            {
+                "name": "plinth",
+                "domains": ["*"],
+                "routes": _routes(settings, contract),
+                "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
+                # Lua reads JSON bodies whole, before the transcoder could lift the limit.
+                "request_body_buffer_limit": settings.max_request_bytes,
+            }
+        ],
+    }
+
+
+def _routes(settings: Settings, contract: Contract) -> list[Config]:
+    streams = [_stream(settings, method) for method in contract.methods if method.server_streaming]
+    timed = [
+        _unary({"path": method.path}, method.timeout)
+        for method in contract.methods
+        if method.timeout is not None and not method.server_streaming
+    ]
+    # The last one is also what REST paths match before they are transcoded: without it the cors filter finds no policy
+    # (envoy#17148).
+    return [*streams, *timed, _unary({"prefix": "/"}, settings.gateway_timeout)]
+
+
+def _unary(match: Config, timeout: float) -> Config:
+    return {
+        "match": match,
+        "route": {
+            "cluster": API,
+            "timeout": seconds(timeout),
+            "retry_policy": _retries(),
+        },
+        "request_headers_to_add": [
+            header("grpc-timeout", f"{round((timeout + DEADLINE_SLACK) * 1000)}m", ADD_IF_ABSENT)
+        ],
+    }
+
+
+def _stream(settings: Settings, method: Method) -> Config:
+    idle = settings.stream_keepalive * MISSED_KEEPALIVES if method.response == HTTP_BODY else TYPED_STREAM_IDLE
+    return {
+        "match": {"path": method.path},
+        "route": {
+            "cluster": REALTIME,
+            "timeout": "0s",
+            "idle_timeout": seconds(idle),
+            "retry_policy": _retries(),
+        },
+    }
+
+
+def _retries() -> Config:
+    # Only what cannot have run: no connection, or a reset before the request left or by a server that refused it.
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 3,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+    }

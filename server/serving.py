@@ -1,0 +1,114 @@
+"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, reflection, and how it ends."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer as AsyncHealthServicer
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from server.domains.operations.dependencies import Dependencies
+from server.settings import Settings
+
+PROCESS = "plinth.process"
+"""Health name of a process itself: SERVING until it drains, whatever it depends on."""
+
+
+class Stop:
+    """How a process is told to end: SIGTERM, leaving time to notice, or SIGINT, when nothing is sent any more."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.at_once = threading.Event()
+        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGINT, self._end)
+
+    def _end(self, number: int, _: object) -> None:
+        if number == signal.SIGINT:
+            self.at_once.set()
+        self.asked.set()
+
+
+def grpc_options(settings: Settings) -> list[tuple[str, Any]]:
+    """Limits of messages and metadata, and how dead connections are found."""
+    return [
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_metadata_size", settings.max_header_kilobytes * 1024 + 16 * 1024),
+        ("grpc.absolute_max_metadata_size", settings.max_header_kilobytes * 1024 + 32 * 1024),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+def listen(server: Any, settings: Settings, name: str) -> None:
+    """Listen on the process's own unix socket."""
+    socket = settings.socket(name)
+    socket.unlink(missing_ok=True)
+    server.add_insecure_port(f"unix:{socket}")
+
+
+def serve_health(server: grpc.Server, dependencies: Dependencies, services: Iterable[str]) -> health.HealthServicer:
+    """Overall and each service: NOT_SERVING while something vital is away. The process itself: only while it drains."""
+    names = ["", *services]
+    statuses = health.HealthServicer(experimental_non_blocking=True)
+    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
+    statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
+
+    def publish(works: bool) -> None:  # noqa: FBT001 - the one fact a listener gets
+        for name in names:
+            statuses.set(name, _status(works=works))
+
+    dependencies.listen(publish)
+    dependencies.look()
+    return statuses
+
+
+async def serve_async_health(
+    server: grpc.aio.Server, dependencies: Dependencies, services: Iterable[str]
+) -> AsyncHealthServicer:
+    """The same for a server on asyncio."""
+    names = ["", *services]
+    statuses = AsyncHealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
+    await statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
+    loop = asyncio.get_running_loop()
+
+    async def publish(*, works: bool) -> None:
+        for name in names:
+            await statuses.set(name, _status(works=works))
+
+    dependencies.listen(lambda works: _schedule(loop, publish(works=works)))
+    await publish(works=all(finding.is_there or not finding.vital for finding in dependencies.findings))
+    return statuses
+
+
+def _schedule(loop: asyncio.AbstractEventLoop, work: Any) -> None:
+    if loop.is_closed():
+        work.close()
+    else:
+        asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def _status(*, works: bool) -> Any:
+    kinds = health_pb2.HealthCheckResponse
+    return kinds.SERVING if works else kinds.NOT_SERVING
+
+
+def serve_reflection(server: grpc.Server, descriptors: bytes, services: Iterable[str]) -> None:
+    """Reflection of these services over a descriptor set. Its streams wait on threads of their own."""
+    pool = DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    servicer = reflection.ReflectionServicer(names, pool=pool)
+    threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
+    answer: Any = type(servicer).ServerReflectionInfo
+    answer.experimental_thread_pool = threads
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
