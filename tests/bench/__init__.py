@@ -1,0 +1,1 @@
+"""`make bench`: Plinth against its baselines, as ratios taken in one interleaved run."""

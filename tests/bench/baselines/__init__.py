@@ -1,0 +1,1 @@
+"""What Plinth is measured against, each a program of its own."""

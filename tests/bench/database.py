@@ -1,0 +1,97 @@
+"""What the measurements need from PostgreSQL: the baselines' tables, a million rows, and counts to check against."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+BASELINE = "bench_baseline"
+TABLES = """
+CREATE TABLE pages (
+  id uuid PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  slug text NOT NULL,
+  title text NOT NULL,
+  description text NOT NULL,
+  status text NOT NULL,
+  settings jsonb NOT NULL,
+  publish_time timestamptz,
+  create_time timestamptz NOT NULL,
+  update_time timestamptz NOT NULL,
+  etag text NOT NULL,
+  UNIQUE (tenant_id, slug)
+);
+CREATE INDEX ON pages (tenant_id, create_time, id);
+CREATE TABLE events (
+  id uuid PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  page_id uuid NOT NULL,
+  type text NOT NULL,
+  payload jsonb NOT NULL,
+  create_time timestamptz NOT NULL
+);
+CREATE INDEX ON events (tenant_id, create_time);
+"""
+INSERT_PAGE = """
+INSERT INTO pages VALUES (%(id)s, %(tenantId)s, %(slug)s, %(title)s, %(description)s, %(status)s, %(settings)s,
+  %(publishTime)s, %(createTime)s, %(updateTime)s, %(etag)s)
+"""
+# Copies of a page that is there, so that this knows little of the table. Each is a second older than the one before.
+FILL = """
+INSERT INTO pages
+SELECT filled.*
+  FROM (SELECT pages FROM pages WHERE tenant_id = %(tenant)s LIMIT 1) AS found (template),
+       generate_series(1, %(rows)s) AS number,
+       LATERAL (SELECT make_interval(secs => -number)) AS age (age),
+       LATERAL jsonb_populate_record(template, jsonb_build_object(
+         'id', uuidv7(age),
+         'slug', 'bench-row-' || number,
+         'description', '',
+         'settings', '{}'::jsonb,
+         'create_time', (template).create_time + age,
+         'update_time', (template).create_time + age
+       )) AS filled
+"""
+
+
+def baseline_url(folder: str, user: str = "postgres") -> str:
+    """Make the address of the baselines' database in the PostgreSQL whose socket is in this folder."""
+    return f"postgresql://{user}@/{BASELINE}?host={quote(folder, safe='')}"
+
+
+def make_baseline(admin_dsn: str, url: str, page: dict[str, Any]) -> None:
+    """Make the baselines' database anew, holding the same page that Plinth holds."""
+    name = sql.Identifier(BASELINE)
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    with psycopg.connect(url) as connection:
+        connection.execute(TABLES)
+        connection.execute(INSERT_PAGE, page | {"settings": Jsonb(page["settings"])})
+
+
+def counter(dsn: str, tenant_id: str) -> Callable[[], tuple[int, int]]:
+    """Make a function that counts a tenant's pages and the events of their creation."""
+
+    def counted() -> tuple[int, int]:
+        with psycopg.connect(dsn) as connection:
+            row = connection.execute(
+                """SELECT (SELECT count(*) FROM pages WHERE tenant_id = %(tenant)s),
+                          (SELECT count(*) FROM events WHERE tenant_id = %(tenant)s AND type = 'page.created')""",
+                {"tenant": tenant_id},
+            ).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    return counted
+
+
+def fill(dsn: str, tenant_id: str, rows: int) -> None:
+    """Add so many pages to a tenant that has one, and gather statistics."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # As a superuser: row-level security is forced on the owner too.
+        connection.execute(FILL, {"tenant": tenant_id, "rows": rows})
+        connection.execute("VACUUM (ANALYZE) pages")

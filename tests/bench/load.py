@@ -1,0 +1,187 @@
+"""Loads that a side of a comparison is put under. Each checks that what came back was right."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# In flight at once: enough to keep one core of any of the servers busy.
+CONNECTIONS = 8
+STREAMS = 4
+IN_FLIGHT = CONNECTIONS * STREAMS
+HOW_TO_INSTALL = "make bench needs h2load, from the package nghttp2-client: apt-get install -y nghttp2-client"
+# No load takes longer than this; what hangs is ended.
+PATIENCE = 180.0
+
+
+class WrongAnswerError(Exception):
+    """A server under load answered something else than it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a load went."""
+
+    seconds: float
+    latency: float
+    """Seconds per request: the mean under a parallel load, the median where requests came one by one."""
+
+
+Load = Callable[[int], Ran]
+"""Does that many requests."""
+
+
+def have_h2load() -> bool:
+    """Whether h2load is installed."""
+    return shutil.which("h2load") is not None
+
+
+class GrpcLoad:
+    """One unary gRPC call, again and again over a unix socket, by h2load.
+
+    All requests are the same one: nothing on either side caches the answer. A gRPC call that failed is HTTP 200 too, so
+    the bytes are counted: failures have none.
+    """
+
+    def __init__(self, socket: Path, method: str, request: bytes, answer: bytes, token: str) -> None:
+        self._folder = TemporaryDirectory()
+        body = Path(self._folder.name) / "request.bin"
+        body.write_bytes(_frame(request))
+        self._expected = len(_frame(answer))
+        self._arguments = [
+            f"--base-uri=unix:{socket}",
+            f"--max-concurrent-streams={STREAMS}",
+            f"--clients={CONNECTIONS}",
+            f"--data={body}",
+            "--header=content-type: application/grpc",
+            "--header=te: trailers",
+            f"--header=authorization: Bearer {token}",
+            f"http://localhost{method}",
+        ]
+
+    def __call__(self, count: int) -> Ran:
+        """Do that many calls."""
+        return _h2load(self._arguments, count, self._expected)
+
+
+class RestLoad:
+    """One GET, again and again over HTTP/1.1, by h2load; the bytes of the answers are counted."""
+
+    def __init__(self, port: int, path: str, token: str, answer: bytes) -> None:
+        self._expected = len(answer)
+        self._arguments = [
+            "--h1",
+            f"--clients={IN_FLIGHT}",
+            f"--header=authorization: Bearer {token}",
+            f"http://127.0.0.1:{port}{path}",
+        ]
+
+    def __call__(self, count: int) -> Ran:
+        """Do that many requests."""
+        return _h2load(self._arguments, count, self._expected)
+
+
+class CreateLoad:
+    """Creates pages over HTTP/1.1, each with a slug of its own, which h2load cannot: its body is constant."""
+
+    def __init__(self, port: int, path: str, token: str, counted: Callable[[], tuple[int, int]]) -> None:
+        self._port, self._path, self._token, self._counted = port, path, token, counted
+        self._round = 0
+
+    def __call__(self, count: int) -> Ran:
+        """Create that many pages, and count in the database that each has its row and its event."""
+        self._round += 1
+        pages, events = self._counted()
+        arguments = [self._port, self._path, count, IN_FLIGHT, f"bench-{os.getpid()}-{self._round}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench.writer", *map(str, arguments)],
+            env={**os.environ, "BENCH_TOKEN": self._token},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        if done.returncode != 0:
+            raise WrongAnswerError(done.stderr.strip()[-2000:])
+        pages_now, events_now = self._counted()
+        if (pages_now - pages, events_now - events) != (count, count):
+            raise WrongAnswerError(
+                f"{count} pages created, but {pages_now - pages} rows and {events_now - events} events came to be"
+            )
+        told = json.loads(done.stdout)
+        return Ran(told["seconds"], told["latency"])
+
+
+def one_by_one(call: Callable[[], Any], is_right: Callable[[Any], bool]) -> Load:
+    """Make a load of calls that wait for each other, for its latency."""
+
+    def load(count: int) -> Ran:
+        times = []
+        for _ in range(count):
+            started = time.perf_counter()
+            answer = call()
+            times.append(time.perf_counter() - started)
+            if not is_right(answer):
+                raise WrongAnswerError(f"not the expected answer: {str(answer)[:500]}")
+        return Ran(sum(times), median(times))
+
+    return load
+
+
+def send(port: int, method: str, path: str, token: str = "", body: object = None) -> bytes:
+    """Do one request over a connection of its own; answer the body."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    text = None
+    if body is not None:
+        headers["content-type"], text = "application/json", json.dumps(body)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, text, headers)
+        answer = connection.getresponse()
+        received = answer.read()
+    finally:
+        connection.close()
+    if answer.status not in {http.HTTPStatus.OK, http.HTTPStatus.CREATED}:
+        raise WrongAnswerError(f"{method} {path}: {answer.status} {received[:500]!r}")
+    return received
+
+
+def _frame(message: bytes) -> bytes:
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+def _h2load(arguments: Sequence[str], count: int, expected: int) -> Ran:
+    done = subprocess.run(
+        ["h2load", f"--requests={max(count, IN_FLIGHT)}", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return read_h2load(done.stdout, max(count, IN_FLIGHT), expected)
+
+
+def read_h2load(report: str, count: int, expected: int) -> Ran:
+    """Read h2load's report; refuse it unless every answer was a 2xx with as many bytes as expected."""
+    succeeded = re.search(r"status codes: (\d+) 2xx", report)
+    data = re.search(r"\((\d+)\) data", report)
+    finished = re.search(r"finished in ([0-9.]+)(us|ms|s|m)\b", report)
+    if succeeded is None or data is None or finished is None:
+        raise WrongAnswerError(f"h2load reported nothing that can be read:\n{report}")
+    if int(succeeded[1]) != count or int(data[1]) != count * expected:
+        raise WrongAnswerError(
+            f"{count} requests of {expected} bytes each expected; h2load saw {data[1]} bytes and:\n{report}"
+        )
+    seconds = float(finished[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[finished[2]]
+    return Ran(seconds, seconds * IN_FLIGHT / count)

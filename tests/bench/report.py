@@ -1,0 +1,95 @@
+"""The table at the end, and the same as JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench.engine import Result, Sample, latencies
+from tests.bench.load import IN_FLIGHT
+
+HEADS = ("what", "goal", "ratio", "min..max", "", "server us", "Envoy us", "PostgreSQL us", "others us", "wall req/s")
+NOTES = f"""\
+The sides took turns; a ratio is the median of those of neighbouring rounds, and min..max are their extremes.
+Pairs are `Plinth / baseline`. A ratio compares requests per CPU second of the server: the api worker, or the process of
+the baseline. For ListPages it compares the median latencies of calls that wait for each other.
+us: CPU time per request, user and system, of the processes named; `others` are realtime, worker and Redis. The server
+has a core of its own; all else, the load generator too, shares the others. {IN_FLIGHT} requests were in flight.
+One page is read over and over; neither side caches it."""
+
+
+def table(results: Sequence[Result], quick: str = "") -> str:
+    """Write the results as a table."""
+    rows = [HEADS, *(_row(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join([*lines, "", NOTES, *([quick] if quick else [])])
+
+
+def save(results: Sequence[Result], path: Path) -> None:
+    """Write everything that was measured as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([_entry(result) for result in results], indent=2) + "\n")
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    case = result.case
+    return (
+        case.title,
+        str(case.goal),
+        f"{result.ratio:.2f}",
+        f"{min(result.ratios):.2f}..{max(result.ratios):.2f}",
+        "pass" if result.passed else "FALLS SHORT",
+        _pair(result, lambda sample: sample.server_us, "{:.0f}"),
+        *(_pair(result, _cpu_us(name), "{:.0f}") for name in ("envoy", "postgres", "others")),
+        _pair(result, _rate_at_one if case.ratio is latencies else _rate, "{:.0f}"),
+    )
+
+
+def _pair(result: Result, figure: Callable[[Sample], float | None], form: str) -> str:
+    return " / ".join(_figure(samples, figure, form) for samples in (result.subject, result.baseline))
+
+
+def _figure(samples: Sequence[Sample], figure: Callable[[Sample], float | None], form: str) -> str:
+    value = _median(samples, figure)
+    return "-" if value is None else form.format(value)
+
+
+def _median(samples: Sequence[Sample], figure: Callable[[Sample], float | None]) -> float | None:
+    known = [value for value in map(figure, samples) if value is not None]
+    return median(known) if known else None
+
+
+def _cpu_us(name: str) -> Callable[[Sample], float | None]:
+    return lambda sample: sample.cpu[name] / sample.requests * 1e6 if name in sample.cpu else None
+
+
+def _rate(sample: Sample) -> float:
+    return sample.requests / sample.seconds
+
+
+def _rate_at_one(sample: Sample) -> float:
+    return 1 / sample.latency
+
+
+def _entry(result: Result) -> dict[str, Any]:
+    case = result.case
+    return {
+        "name": case.name,
+        "title": case.title,
+        "goal": str(case.goal),
+        "ratio": result.ratio,
+        "ratios": result.ratios,
+        "passed": result.passed,
+        "sides": {
+            role: {"name": side.name, "server_us": _median(samples, lambda sample: sample.server_us)}
+            | {"rounds": [asdict(sample) for sample in samples]}
+            for role, side, samples in (
+                ("subject", case.subject, result.subject),
+                ("baseline", case.baseline, result.baseline),
+            )
+        },
+    }

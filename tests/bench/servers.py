@@ -1,0 +1,80 @@
+"""The baselines as running processes."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import jwt
+
+from tests.bench.clocks import SERVER_CORE, pin
+
+READY_WITHIN = 20.0
+TOKEN_LIFETIME = 6 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class HelloServer:
+    """The bare gRPC server."""
+
+    pid: int
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FastApiServer:
+    """One of the FastAPI applications, and a token it accepts."""
+
+    pid: int
+    port: int
+    token: str
+
+
+@contextmanager
+def hello(folder: Path, page: bytes) -> Iterator[HelloServer]:
+    """Run the bare gRPC server, which answers this page."""
+    socket, file = folder / "hello.sock", folder / "page.bin"
+    file.write_bytes(page)
+    with _running(["tests.bench.baselines.hello_grpc", str(socket), str(file)]) as process:
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            grpc.channel_ready_future(channel).result(READY_WITHIN)
+        pin(process.pid, SERVER_CORE)
+        yield HelloServer(process.pid, socket)
+
+
+@contextmanager
+def fastapi(application: str, database_url: str, tenant_id: str) -> Iterator[FastApiServer]:
+    """Run a FastAPI application with one uvicorn worker."""
+    secret = secrets.token_hex(32)
+    claims = {"sub": str(uuid.uuid4()), "tenant": tenant_id, "exp": int(time.time()) + TOKEN_LIFETIME}
+    environ = {"BENCH_DATABASE_URL": database_url, "BENCH_JWT_SECRET": secret}
+    with _running(["tests.bench.baselines.serve", application], environ) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port:
+            raise RuntimeError(f"{application} did not start")
+        pin(process.pid, SERVER_CORE)
+        yield FastApiServer(process.pid, int(port), jwt.encode(claims, secret, algorithm="HS256"))
+
+
+@contextmanager
+def _running(module: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *module], env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,98 @@
+"""Plinth's side: a real stack with one api worker, a tenant and a page to read."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from plinth.sites.v1 import page_pb2, page_pb2_grpc
+
+from tests.bench.clocks import SERVER_CORE, pin
+from tests.bench.load import send
+from tests.bench.writer import DESCRIPTION, SETTINGS
+from tests.stack import Stack
+
+API = "api-0"
+# The generated stubs have no types.
+STUBS: Any = page_pb2_grpc
+TOKEN_LIFETIME = 6 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A running Plinth, as the cases need it."""
+
+    api: int
+    """Process id of the api worker; the others likewise."""
+    envoy: int
+    postgres: int
+    others: tuple[int, ...]
+    api_socket: Path
+    port: int
+    """Of the gateway."""
+    admin_dsn: str
+    """Plinth's database as a superuser."""
+    postgres_socket_dir: str
+    tenant_id: str
+    token: str
+    page_id: str
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The credentials of a gRPC call."""
+        return (("authorization", f"Bearer {self.token}"),)
+
+    def get_page(self) -> page_pb2.Page:
+        """Get the page that is read."""
+        with grpc.insecure_channel(f"unix:{self.api_socket}") as channel:
+            request = page_pb2.GetPageRequest(tenant_id=self.tenant_id, page_id=self.page_id)
+            page: page_pb2.Page = STUBS.PageServiceStub(channel).GetPage(request, metadata=self.metadata, timeout=10)
+        return page
+
+
+@contextmanager
+def start() -> Iterator[Subject]:
+    """Run a stack with one api worker, on its core, with a page published in the seeded tenant."""
+    # Tokens outlive the run. What else is limited or timed stays as it is delivered.
+    stack = Stack(api_workers=1, access_token_lifetime=TOKEN_LIFETIME)
+    try:
+        stack.start()
+        processes = stack.processes()
+        pin(processes[API], SERVER_CORE)
+        yield _subject(stack, processes)
+    finally:
+        stack.remove()
+
+
+def _subject(stack: Stack, processes: dict[str, int]) -> Subject:
+    settings = stack.settings
+    credentials = {"email": stack.email, "password": stack.password}
+    session = _post(stack.port, "/api/v1/auth/login", credentials)
+    token, tenant_id = session["accessToken"], session["tenantId"]
+    pages = f"/api/v1/tenants/{tenant_id}/pages"
+    draft = {"slug": "opening-hours", "title": "Opening hours", "description": DESCRIPTION, "settings": SETTINGS}
+    page_id = _post(stack.port, pages, draft, token)["id"]
+    _post(stack.port, f"{pages}/{page_id}/publish", {}, token)
+    folder = str(settings.socket_dir)
+    return Subject(
+        api=processes[API],
+        envoy=processes["envoy"],
+        postgres=processes["postgres"],
+        others=tuple(pid for name, pid in processes.items() if name not in {API, "envoy", "postgres", "supervisor"}),
+        api_socket=settings.socket(API),
+        port=stack.port,
+        admin_dsn=f"postgresql://postgres@/plinth?host={quote(folder, safe='')}",
+        postgres_socket_dir=folder,
+        tenant_id=tenant_id,
+        token=token,
+        page_id=page_id,
+    )
+
+
+def _post(port: int, path: str, body: dict[str, Any], token: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(send(port, "POST", path, token, body))
+    return found

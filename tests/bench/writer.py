@@ -1,0 +1,122 @@
+# uvloop and httptools are installed for `make bench` only.
+# mypy: disable-error-code="import-not-found, import-untyped"
+"""The client that creates pages: keep-alive connections, bytes made beforehand, and httptools to read the answers.
+
+It is not the fastest client there is. What is compared is the server's CPU time, which does not depend on it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import cast
+
+import httptools
+import uvloop
+
+# A server that goes silent ends the run.
+PATIENCE = 120.0
+# The same body for every server, but for the slug.
+BODY = """{"slug":"%s","title":"Opening hours and how to find us","description":"%s","settings":%s}"""
+DESCRIPTION = "When the shop is open, how to reach it by train, and where to leave the car. " * 3
+SETTINGS = {"layout": "wide", "theme": {"variant": "dark", "accent": "#336699"}, "sections": [1, 2, 3], "nav": True}
+
+
+def requests(port: int, path: str, token: str, slugs: Iterator[str]) -> Iterator[bytes]:
+    """Make the requests, one by one as they are wanted."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n"
+        "content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    )
+    settings = json.dumps(SETTINGS)
+    for slug in slugs:
+        body = BODY % (slug, DESCRIPTION, settings)
+        yield (head % len(body) + body).encode()
+
+
+class Connection(asyncio.Protocol):
+    """One connection: it sends a request, waits for 201, and sends the next."""
+
+    def __init__(self, wanted: Iterator[bytes], done: asyncio.Future[None]) -> None:
+        self._wanted, self._done = wanted, done
+        self._transport: asyncio.WriteTransport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        # uvloop's transports are none of asyncio's classes, but have their methods.
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        self._parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that it ended too early, unless it was time."""
+        if not self._done.done():
+            self._done.set_exception(exc or ConnectionResetError("the server closed the connection"))
+
+    def on_body(self, body: bytes) -> None:
+        """Keep the body, for the case that it tells what went wrong."""
+        self._body = body
+
+    def on_message_complete(self) -> None:
+        """Go on with the next request; called by the parser at the end of an answer."""
+        status = self._parser.get_status_code()
+        if status != 201:
+            self._end(RuntimeError(f"{status} {self._body[:500]!r}"))
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        request = next(self._wanted, None)
+        if request is None:
+            self._end(None)
+        elif self._transport is not None:
+            self._parser = httptools.HttpResponseParser(self)
+            self._transport.write(request)
+
+    def _end(self, fault: Exception | None) -> None:
+        if self._done.done():
+            return
+        if fault is None:
+            self._done.set_result(None)
+        else:
+            self._done.set_exception(fault)
+
+
+async def write(port: int, wanted: Iterator[bytes], in_flight: int) -> float:
+    """Send all the requests, so many at once; answer how long it took."""
+    loop = asyncio.get_running_loop()
+    dones = [loop.create_future() for _ in range(in_flight)]
+    started = time.perf_counter()
+    for done in dones:
+        await loop.create_connection(partial(Connection, wanted, done), "127.0.0.1", port)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*dones)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Create the pages and print how it went as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("path")
+    parser.add_argument("count", type=int)
+    parser.add_argument("in_flight", type=int)
+    parser.add_argument("prefix", help="of the slugs")
+    given = parser.parse_args()
+    slugs = (f"{given.prefix}-{number}" for number in range(given.count))
+    wanted = requests(given.port, given.path, os.environ["BENCH_TOKEN"], slugs)
+    seconds = uvloop.run(write(given.port, wanted, given.in_flight))
+    json.dump({"seconds": seconds, "latency": seconds * given.in_flight / given.count}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

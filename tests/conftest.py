@@ -1,0 +1,108 @@
+"""The stack that the tests share: started when the first test asks for it, in whichever worker that runs.
+
+Its owner is the process that started pytest. The workers of pytest-xdist ask that process, so that there is one stack
+however many workers there are, and it is stopped when they are all done. When pytest is killed, the kernel tells the
+stack.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Client, Listener
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Stack, free_of_settings
+
+ADDRESS = "TEST_STACK_KEEPER"
+KEEPER = pytest.StashKey["Keeper"]()
+
+
+class Keeper(threading.Thread):
+    """Starts the shared stack for the first who asks, tells everybody where it is, and removes it in the end."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        # The address is a random one in a folder that only this user may enter.
+        self._listener = Listener(family="AF_UNIX")
+        self._stack: Stack | None = None
+        self._failure = ""
+
+    @property
+    def address(self) -> str:
+        """Where to ask."""
+        return str(self._listener.address)
+
+    def run(self) -> None:
+        """Answer, one after the other, until the answer is wanted no more."""
+        while True:
+            with self._listener.accept() as connection:
+                if connection.recv() == "end":
+                    break
+                connection.send(self._answer())
+        # Here, in the thread that started it: the kernel takes the end of this thread for the end of the parent.
+        if self._stack:
+            self._stack.remove()
+
+    def end(self) -> None:
+        """Remove the stack, if there is one."""
+        with Client(self.address) as connection:
+            connection.send("end")
+        self.join()
+        self._listener.close()
+
+    def _answer(self) -> tuple[str, str]:
+        """The data folder of the stack, or what kept it from starting."""
+        if self._stack is None:
+            self._stack = Stack()
+            try:
+                self._stack.start()
+            except AssertionError as error:
+                self._stack.remove()
+                self._failure = str(error)
+        return str(self._stack.data_dir), self._failure
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the settings of this shell, and keep the shared stack from here when this is not a worker."""
+    for name in os.environ.keys() - free_of_settings(dict(os.environ)).keys():
+        del os.environ[name]
+    if hasattr(config, "workerinput"):
+        return
+    keeper = Keeper()
+    keeper.start()
+    config.stash[KEEPER] = keeper
+    os.environ[ADDRESS] = keeper.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the shared stack."""
+    keeper = config.stash.get(KEEPER, None)
+    if keeper:
+        keeper.end()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """The shared stack. Tests leave it as they found it: who kills or changes processes uses `own_stack`."""
+    with Client(os.environ[ADDRESS]) as connection:
+        connection.send("stack")
+        data_dir, failure = connection.recv()
+    if failure:
+        pytest.fail(failure, pytrace=False)
+    return Stack.attach(Path(data_dir))
+
+
+@pytest.fixture
+def own_stack() -> Iterator[Callable[..., Stack]]:
+    """Makes stacks for one test: `own_stack(api_workers=1)` serves when it returns, and is gone after the test."""
+    made: list[Stack] = []
+
+    def make(data_dir: Path | None = None, **settings: object) -> Stack:
+        made.append(Stack(data_dir, **settings))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.remove()

@@ -1,0 +1,371 @@
+"""The schema: every tenant table is walled and can be sharded, and the database is what the tables describe."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from psycopg import sql
+from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text, create_engine
+from sqlalchemy.exc import SAWarning
+from sqlalchemy.pool import NullPool
+
+from server import app
+from server.data import schema
+from server.data.events import NO_TENANT
+from server.data.tables import ROW_SECURITY, metadata, uuid_column
+from server.kernel.resource import Resource
+from tests.clients import Tenant, new_tenant
+from tests.contract.scratch import administrator, run, scratch_database, scratch_role
+from tests.stack import Stack
+
+# Unique across tenants on purpose, each with the reason.
+UNIQUE_EVERYWHERE = {"domains_hostname_key": "a host name leads to one tenant"}
+
+
+# What the tables describe --------------------------------------------------------------------------------------------
+
+
+def tenant_table_faults(tables: Iterable[Table], allowed: Mapping[str, str]) -> Iterator[str]:
+    """Tenant tables that could not be sharded by tenant, or have no wall."""
+    for table in tables:
+        if "tenant_id" not in table.c:
+            continue
+        if ROW_SECURITY not in table.info:
+            yield f"{table.name} has no row-level security"
+        if next(iter(table.primary_key.columns)).name != "tenant_id":
+            yield f"tenant_id does not lead the primary key of {table.name}"
+        for index in table.indexes:
+            leads = next(getattr(part, "name", "") for part in index.expressions) == "tenant_id"
+            if index.unique and not leads and index.name not in allowed:
+                yield f"tenant_id does not lead the unique index {index.name}"
+        for key in table.foreign_key_constraints:
+            if key.column_keys[0] != "tenant_id":
+                yield f"tenant_id does not lead the foreign key {key.name} of {table.name}"
+
+
+def unindexed_foreign_keys(tables: Iterable[Table]) -> Iterator[str]:
+    """A foreign key without an index makes every delete of its target read the whole table."""
+    for table in tables:
+        leading = [[column.name for column in table.primary_key.columns]]
+        leading += [[getattr(part, "name", "") for part in index.expressions] for index in table.indexes]
+        for key in table.foreign_key_constraints:
+            if not any(names[: len(key.column_keys)] == list(key.column_keys) for names in leading):
+                yield f"the foreign key {key.name} of {table.name} has no index"
+
+
+def unindexed_orders(resources: Iterable[Resource]) -> Iterator[str]:
+    """Fields that lists are sorted by lead an index, after the tenant where there is one."""
+    for resource in resources:
+        before = ["tenant_id"] if "tenant_id" in resource.table.c else []
+        leading = [[getattr(part, "name", "") for part in index.expressions] for index in resource.table.indexes]
+        for field in resource.sortable:
+            if not any(names[: len(before) + 1] == [*before, field] for names in leading):
+                yield f"{resource.table.name} cannot be sorted by {field} without reading all of it"
+            if resource.table.c[field].nullable:
+                yield f"{resource.table.name}.{field} is sorted by, but may be null"
+
+
+RESOURCES = [service.resource for service in app.SERVICES if service.resource is not None]
+
+
+def test_every_tenant_table_is_walled_and_led_by_its_tenant() -> None:
+    assert list(tenant_table_faults(metadata.sorted_tables, UNIQUE_EVERYWHERE)) == []
+    assert sum("tenant_id" in table.c for table in metadata.sorted_tables) >= 4
+
+
+def test_every_foreign_key_and_every_order_has_an_index() -> None:
+    assert list(unindexed_foreign_keys(metadata.sorted_tables)) == []
+    assert list(unindexed_orders(RESOURCES)) == []
+
+
+def test_exceptions_are_of_indexes_that_are_there() -> None:
+    names = {index.name for table in metadata.sorted_tables for index in table.indexes}
+    assert names >= UNIQUE_EVERYWHERE.keys()
+
+
+def test_planted_tables_are_found() -> None:
+    planted = MetaData()
+    Table("tenants", planted, uuid_column("id", primary_key=True))
+    bad = Table(
+        "notes",
+        planted,
+        uuid_column("id"),
+        uuid_column("tenant_id"),
+        Column("slug", Text, nullable=True),
+        PrimaryKeyConstraint("id", "tenant_id"),
+        ForeignKeyConstraint(["id"], ["tenants.id"], name="notes_fkey"),
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="notes_tenant_fkey"),
+    )
+    Index("notes_slug_key", bad.c.slug, unique=True)
+    assert list(tenant_table_faults([bad], UNIQUE_EVERYWHERE)) == [
+        "notes has no row-level security",
+        "tenant_id does not lead the primary key of notes",
+        "tenant_id does not lead the unique index notes_slug_key",
+        "tenant_id does not lead the foreign key notes_fkey of notes",
+    ]
+    assert list(unindexed_foreign_keys([bad])) == ["the foreign key notes_tenant_fkey of notes has no index"]
+    resource = Resource(RESOURCES[0].message, bad, sortable=("slug",))
+    assert list(unindexed_orders([resource])) == [
+        "notes cannot be sorted by slug without reading all of it",
+        "notes.slug is sorted by, but may be null",
+    ]
+
+
+# What the database has -----------------------------------------------------------------------------------------------
+
+
+def drift(dsn: str, described: MetaData) -> list[Any]:
+    """What a migration would have to change to make the database what the tables describe."""
+    engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(dsn))
+    options = {"compare_type": True, "compare_server_default": True, "include_object": _is_ours}
+    with engine.connect() as connection, warnings.catch_warnings():
+        # Of xid8, which SQLAlchemy does not know.
+        warnings.filterwarnings("ignore", "Did not recognize type 'xid8'", SAWarning)
+        found: list[Any] = list(compare_metadata(MigrationContext.configure(connection, opts=options), described))
+    # Changes of one column come as a list.
+    return [part for change in found for part in (change if isinstance(change, list) else [change])]
+
+
+def _is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+    return not (kind == "table" and name == "alembic_version")
+
+
+@pytest.fixture(scope="module")
+def migrated(stack: Stack) -> Iterator[str]:
+    """A database of our own that four processes migrate at once; they all have to succeed."""
+    with scratch_database(stack) as dsn:
+        code = "import sys; from server.data import schema; schema.migrate(sys.argv[1])"
+        racing = [
+            subprocess.Popen([sys.executable, "-c", code, dsn], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            for _ in range(4)
+        ]
+        outputs = [process.communicate(timeout=40)[0] for process in racing]
+        assert [process.returncode for process in racing] == [0] * 4, outputs
+        yield dsn
+
+
+def test_migrations_from_four_processes_at_once_apply_once(migrated: str) -> None:
+    with psycopg.connect(migrated) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+    assert drift(migrated, metadata) == []
+
+
+def test_the_stack_s_database_is_what_the_tables_describe(stack: Stack) -> None:
+    assert drift(administrator(stack), metadata) == []
+
+
+def test_drift_is_found(migrated: str) -> None:
+    described = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.sorted_tables:
+        table.to_metadata(described)
+    described.tables["pages"].append_column(Column("subtitle", Text))
+    changed = described.tables["pages"].c.title
+    changed.nullable = True
+    assert {change[0] for change in drift(migrated, described)} == {"add_column", "modify_nullable"}
+
+
+def test_walls_are_those_that_the_tables_describe(migrated: str) -> None:
+    """PostgreSQL writes an expression in its own way, so the described one is given to it as well."""
+    walled = [table for table in metadata.sorted_tables if ROW_SECURITY in table.info]
+    assert walled
+    with psycopg.connect(migrated) as connection:
+        for table in walled:
+            sql_text = f"CREATE POLICY described ON {table.name} USING ({table.info[ROW_SECURITY]})"
+            connection.execute(sql_text.encode())
+            rows = connection.execute(
+                """SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), polcmd
+                     FROM pg_policy WHERE polrelid = %s::regclass ORDER BY polname = 'described'""",
+                (table.name,),
+            ).fetchall()
+            assert [row[0] for row in rows] == [f"{table.name}_wall", "described"]
+            wall, described = rows
+            assert wall[1] == wall[2] == described[1]
+            assert wall[3] == described[3]
+        connection.rollback()
+
+
+def test_the_stack_s_tenant_tables_are_walled_and_forced(stack: Stack) -> None:
+    query = """
+        SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity, count(p.polname)
+          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+          LEFT JOIN pg_policy p ON p.polrelid = c.oid
+         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace GROUP BY 1, 2"""
+    with psycopg.connect(administrator(stack)) as connection:
+        rows = connection.execute(query).fetchall()
+    described = {table.name for table in metadata.sorted_tables if "tenant_id" in table.c}
+    assert {name for name, *_ in rows} == described
+    assert all(forced and policies for _, forced, policies in rows)
+
+
+# Who may not serve ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runtime(migrated: str) -> Iterator[tuple[str, str]]:
+    """A runtime role as `plinth migrate` makes it: its name and its way in."""
+    with scratch_role(migrated) as (name, dsn), scratch_role(migrated) as (dispatch, _):
+        schema.grant(migrated, runtime=name, dispatch=dispatch)
+        yield name, dsn
+
+
+def test_a_plain_runtime_role_is_accepted(runtime: tuple[str, str]) -> None:
+    schema.check_walls(runtime[1], metadata)
+
+
+def test_a_superuser_is_refused(migrated: str) -> None:
+    with pytest.raises(schema.UnsafeDatabase, match="a superuser"):
+        schema.check_walls(migrated, metadata)
+
+
+def test_a_role_that_bypasses_walls_is_refused(migrated: str) -> None:
+    with scratch_role(migrated, "BYPASSRLS") as (_, dsn), pytest.raises(schema.UnsafeDatabase, match="BYPASSRLS"):
+        schema.check_walls(dsn, metadata)
+
+
+def test_a_role_that_owns_a_table_is_refused(migrated: str) -> None:
+    with scratch_role(migrated) as (name, dsn):
+        run(migrated, "CREATE TABLE owned (id int)")
+        run(migrated, "ALTER TABLE owned OWNER TO {}", name)
+        with pytest.raises(schema.UnsafeDatabase, match="owns 1 table"):
+            schema.check_walls(dsn, metadata)
+
+
+@pytest.mark.parametrize("options", ["INHERIT", "NOINHERIT"])
+def test_a_role_that_can_become_the_owner_is_refused(migrated: str, options: str) -> None:
+    """With NOINHERIT it takes a SET ROLE, which is no hindrance."""
+    with scratch_role(migrated) as (owner, _), scratch_role(migrated, options) as (name, dsn):
+        run(migrated, "CREATE TABLE owned (id int)")
+        run(migrated, "ALTER TABLE owned OWNER TO {}", owner)
+        run(migrated, "GRANT {} TO {}", owner, name)
+        with pytest.raises(schema.UnsafeDatabase, match="owns 1 table"):
+            schema.check_walls(dsn, metadata)
+
+
+@pytest.mark.parametrize("right", ["SUPERUSER", "BYPASSRLS"])
+def test_a_role_that_can_become_one_without_walls_is_refused(migrated: str, right: str) -> None:
+    with scratch_role(migrated, right) as (mighty, _), scratch_role(migrated) as (name, dsn):
+        run(migrated, "GRANT {} TO {}", mighty, name)
+        with pytest.raises(schema.UnsafeDatabase):
+            schema.check_walls(dsn, metadata)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (),
+        ("ALTER TABLE {} ENABLE ROW LEVEL SECURITY",),
+        ("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", "ALTER TABLE {} FORCE ROW LEVEL SECURITY"),
+        ("ALTER TABLE {} FORCE ROW LEVEL SECURITY", "CREATE POLICY p ON {} USING (true)"),
+    ],
+    ids=["no wall", "not forced", "no policy", "not enabled"],
+)
+def test_a_tenant_table_without_its_wall_is_refused(
+    migrated: str, runtime: tuple[str, str], statements: tuple[str, ...]
+) -> None:
+    run(migrated, "CREATE TABLE {} (tenant_id uuid, id uuid)", "planted")
+    try:
+        for statement in statements:
+            run(migrated, statement, "planted")
+        with pytest.raises(schema.UnsafeDatabase, match="table planted has no forced row-level security"):
+            schema.check_walls(runtime[1], metadata)
+    finally:
+        run(migrated, "DROP TABLE {}", "planted")
+
+
+def test_a_table_that_was_not_migrated_is_named(runtime: tuple[str, str]) -> None:
+    described = MetaData()
+    Table("later", described, uuid_column("tenant_id"), info={ROW_SECURITY: "true"})
+    with pytest.raises(schema.UnsafeDatabase, match="table later is missing: run `plinth migrate`"):
+        schema.check_walls(runtime[1], described)
+
+
+# What the runtime role sees ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
+    made = new_tenant(stack), new_tenant(stack)
+    for tenant in made:
+        assert tenant.rest.post(f"{tenant.path}/pages", {"slug": "home"}).status_code == 201
+    return made
+
+
+@pytest.fixture
+def runtime_connection(stack: Stack) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Direct SQL as the role that serves; rolled back."""
+    with psycopg.connect(stack.settings.runtime_dsn) as connection:
+        yield connection
+        connection.rollback()
+
+
+def enter(connection: psycopg.Connection[tuple[object, ...]], tenant_id: str) -> None:
+    connection.execute("SELECT set_config('plinth.tenant_id', %s, true)", (tenant_id,))
+
+
+def tenants_in(connection: psycopg.Connection[tuple[object, ...]], table: str) -> set[str]:
+    column = "id" if table == "tenants" else "tenant_id"
+    query = sql.SQL("SELECT DISTINCT {}::text FROM {}").format(sql.Identifier(column), sql.Identifier(table))
+    return {str(row[0]) for row in connection.execute(query).fetchall()}
+
+
+WALLED = [table.name for table in metadata.sorted_tables if ROW_SECURITY in table.info]
+
+
+@pytest.mark.parametrize("table", WALLED)
+def test_without_a_tenant_nothing_is_seen(
+    runtime_connection: psycopg.Connection[tuple[object, ...]], tenants: tuple[Tenant, Tenant], table: str
+) -> None:
+    assert tenants
+    # Events of nobody's tenant are those of sign-ups that name none.
+    assert tenants_in(runtime_connection, table) <= ({NO_TENANT} if table == "events" else set())
+    enter(runtime_connection, "")
+    assert tenants_in(runtime_connection, table) <= ({NO_TENANT} if table == "events" else set())
+
+
+@pytest.mark.parametrize("table", WALLED)
+def test_with_a_tenant_its_own_rows_are_seen_and_no_others(
+    runtime_connection: psycopg.Connection[tuple[object, ...]], tenants: tuple[Tenant, Tenant], table: str
+) -> None:
+    for tenant in tenants:
+        enter(runtime_connection, tenant.id)
+        assert tenants_in(runtime_connection, table) == {tenant.id}
+
+
+def test_another_tenant_s_rows_cannot_be_written(
+    runtime_connection: psycopg.Connection[tuple[object, ...]], tenants: tuple[Tenant, Tenant]
+) -> None:
+    ours, theirs = tenants
+    enter(runtime_connection, ours.id)
+    changed = runtime_connection.execute("UPDATE pages SET title = 'x' WHERE tenant_id = %s", (theirs.id,))
+    assert changed.rowcount == 0
+    assert runtime_connection.execute("DELETE FROM pages WHERE tenant_id = %s", (theirs.id,)).rowcount == 0
+    for statement in (
+        "INSERT INTO pages (tenant_id, id, slug, status) VALUES (%s, gen_random_uuid(), 'planted', 1)",
+        "UPDATE pages SET tenant_id = %s",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), runtime_connection.transaction():
+            runtime_connection.execute(statement, (theirs.id,))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE pages DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY pages_wall ON pages",
+        "CREATE TABLE mine (id int)",
+        "TRUNCATE pages",
+        "SELECT * FROM alembic_version",
+        "SET ROLE plinth",
+    ],
+)
+def test_the_runtime_role_cannot_take_the_walls_down(
+    runtime_connection: psycopg.Connection[tuple[object, ...]], statement: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        runtime_connection.execute(statement.encode())

@@ -1,0 +1,63 @@
+"""Every endpoint of the source documents that is finished answers at its method and path."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from server import app
+from server.kernel.policy import VARIABLE
+
+ENDPOINTS = Path(__file__).parents[3] / "shared" / "spec" / "endpoints.tsv"
+# Rows that the server answers as of now. A row is added here with the RPC that answers it, and never removed.
+FINISHED = (
+    *("S1-166", "S2-01", "S2-02", "S2-03", "S2-04", "S2-05", "S2-06"),  # auth
+    *("S3-67", "S3-68", "S3-69", "S3-70", "S3-74", "S4-01", "S4-02", "S4-03", "S4-04"),  # auth
+    *("S2-11", "S2-12", "S2-13", "S2-14", "S2-15"),  # tenants
+    *("S2-16", "S2-17", "S2-18", "S2-19", "S2-20", "S2-21", "S2-22", "S2-23"),  # pages
+    *("S2-42", "S2-43", "S2-44"),  # branding
+    *("S2-94", "S3-01", "S4-101"),  # health
+)
+
+Row = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    if not ENDPOINTS.exists():
+        pytest.skip(f"{ENDPOINTS} is not here: the source documents are not part of the repository")
+    with ENDPOINTS.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def served() -> set[tuple[str, str]]:
+    """Verb and pattern of every binding."""
+    return {(binding.verb, binding.pattern) for policy in app.policies().values() for binding in policy.bindings}
+
+
+def unanswered(rows: Iterable[Row], finished: Iterable[str], bindings: set[tuple[str, str]]) -> Iterator[str]:
+    """Finished rows without a binding, and finished ids without a row."""
+    by_id = {row["id"].rstrip("*"): row for row in rows}
+    for row_id in finished:
+        row = by_id.get(row_id)
+        if row is None:
+            yield f"{row_id} is not a row"
+        elif (row["method"], VARIABLE.sub("{}", row["path"])) not in bindings:
+            yield f"{row_id} {row['method']} {row['path']} has no binding"
+
+
+def test_every_finished_endpoint_answers(rows: list[dict[str, str]]) -> None:
+    assert list(unanswered(rows, FINISHED, served())) == []
+
+
+def test_a_finished_endpoint_without_a_binding_is_found(rows: list[dict[str, str]]) -> None:
+    bindings = served() - {("POST", "/api/v1/tenants/{}/pages/{}/duplicate")}
+    assert list(unanswered(rows, FINISHED, bindings)) == [
+        "S2-22 POST /api/v1/tenants/{tenant_id}/pages/{page_id}/duplicate has no binding"
+    ]
+    assert list(unanswered(rows, ["S9-99"], bindings)) == ["S9-99 is not a row"]
+
+
+def test_no_endpoint_is_finished_twice() -> None:
+    assert len(set(FINISHED)) == len(FINISHED)

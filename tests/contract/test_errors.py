@@ -1,0 +1,172 @@
+"""Errors of the contract: reasons exist and are used, permissions are held, and failures have one shape."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from plinth.errors.v1.reason_pb2 import Reason
+from plinth.sites.v1.page_pb2 import GetPageRequest
+
+import server
+from server import app
+from server.domains.tenancy.roles import BUILT_IN_ROLES
+from server.kernel.policy import PERMISSION, MethodPolicy
+from server.kernel.steps.authorize import Permissions
+from tests.clients import Rest, Tenant, new_tenant, problem, refused, stubs
+from tests.stack import Stack
+
+SOURCES = Path(server.__file__).parent
+NEVER_SENT = "REASON_UNSPECIFIED"
+
+
+def sources() -> dict[str, str]:
+    """Every source of the server."""
+    files = [path for kind in ("*.py", "*.lua") for path in SOURCES.rglob(kind)]
+    return {str(path.relative_to(SOURCES)): path.read_text() for path in files}
+
+
+def reason_faults(declared: Iterable[str], code: Mapping[str, str]) -> Iterator[str]:
+    """Reasons that nothing sends, and names in the code that are no reasons."""
+    names = set(declared)
+    text = "\n".join(code.values())
+    used = set(re.findall(r"\bREASON_[A-Z_]+\b", text)) | {
+        f"REASON_{name}" for name in re.findall(r"[\"'](?:REASON_)?([A-Z]+(?:_[A-Z]+)*)[\"']", text)
+    }
+    yield from (f"{name} is declared, but nothing sends it" for name in sorted(names - used - {NEVER_SENT}))
+    written = set(re.findall(r"\bReason\.(REASON_[A-Z_]+)\b", text))
+    yield from (f"{name} is sent, but not declared" for name in sorted(written - names))
+
+
+def permission_faults(catalogue: Iterable[str], roles: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Permissions that are misspelt or that no built-in role but the owner's `*` could ever hold."""
+    names = list(catalogue)
+    permissions = Permissions(roles, names)
+    for name in names:
+        if not PERMISSION.match(name):
+            yield f"{name} is not <domain>.<resource>.<verb>"
+        if not permissions.holds(roles, name):
+            yield f"no built-in role holds {name}"
+
+
+def pattern_faults(catalogue: Iterable[str], roles: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Patterns of roles that match no permission: a misspelt one silently gives nothing."""
+    names = list(catalogue)
+    for role, patterns in roles.items():
+        for pattern in patterns:
+            bare = pattern.removeprefix("-")
+            if not Permissions({role: [bare]}, names).holds([role], _first(bare, names)):
+                yield f"{role}: {pattern} matches no permission"
+
+
+def _first(pattern: str, names: Iterable[str]) -> str:
+    expression = re.compile(re.escape(pattern).replace(r"\*", ".*"))
+    return next((name for name in names if expression.fullmatch(name)), "")
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> list[str]:
+    return sorted({method.permission for method in app.policies().values() if method.permission})
+
+
+@pytest.fixture(scope="module")
+def tenant(stack: Stack) -> Tenant:
+    return new_tenant(stack)
+
+
+def test_every_reason_is_declared_and_sent() -> None:
+    assert list(reason_faults(Reason.keys(), sources())) == []
+
+
+def test_a_reason_that_nothing_sends_is_found() -> None:
+    faults = list(reason_faults([*Reason.keys(), "REASON_NEVER_HEARD_OF"], sources()))
+    assert faults == ["REASON_NEVER_HEARD_OF is declared, but nothing sends it"]
+
+
+def test_a_reason_that_is_not_declared_is_found() -> None:
+    code = sources() | {"new.py": "raise Denied(reason=Reason.REASON_MOOD)"}
+    assert list(reason_faults(Reason.keys(), code)) == ["REASON_MOOD is sent, but not declared"]
+
+
+def test_every_permission_is_well_formed_and_held(catalogue: list[str]) -> None:
+    assert list(permission_faults(catalogue, BUILT_IN_ROLES)) == []
+    assert list(pattern_faults(catalogue, BUILT_IN_ROLES)) == []
+    assert len(catalogue) > 8
+
+
+def test_permissions_that_cannot_work_are_found(catalogue: list[str]) -> None:
+    roles = {"admin": ("sites.*", "tenancy.*")}
+    assert list(permission_faults([*catalogue, "chat.rooms.read"], roles)) == ["no built-in role holds chat.rooms.read"]
+    assert "Sites is not <domain>.<resource>.<verb>" in list(permission_faults(["Sites"], roles))
+    assert list(pattern_faults(catalogue, {"admin": ("stes.*",)})) == ["admin: stes.* matches no permission"]
+
+
+def test_only_the_owner_deletes_the_tenant(catalogue: list[str]) -> None:
+    permissions = Permissions(BUILT_IN_ROLES, catalogue)
+    held = [role for role in BUILT_IN_ROLES if permissions.holds([role], "tenancy.tenants.delete")]
+    assert held == ["owner"]
+
+
+def test_readers_change_nothing(catalogue: list[str]) -> None:
+    permissions = Permissions(BUILT_IN_ROLES, catalogue)
+    writing = [method for method in app.policies().values() if method.permission and not method.read_only]
+    assert writing
+    for method in writing:
+        for role in ("member", "viewer", "employee", "partner"):
+            assert not permissions.holds([role], method.permission), (role, method.name)
+
+
+def test_an_unknown_role_holds_nothing(catalogue: list[str]) -> None:
+    permissions = Permissions(BUILT_IN_ROLES, catalogue)
+    assert not any(permissions.holds(["super_admin", "", "Owner"], name) for name in catalogue)
+
+
+def test_permissions_are_of_the_domain_that_declares_them() -> None:
+    guarded: list[MethodPolicy] = [method for method in app.policies().values() if method.permission]
+    assert all(method.permission.startswith(f"{method.domain}.") for method in guarded)
+
+
+def test_failures_have_one_shape_at_both_doors(tenant: Tenant) -> None:
+    absent = "01900000-0000-7000-8000-000000000000"
+    pages = tenant.stubs.pages
+    over_grpc = refused(lambda: pages.GetPage(GetPageRequest(tenant_id=tenant.id, page_id=absent)))
+    over_rest = problem(tenant.rest.get(f"{tenant.path}/pages/{absent}"))
+    assert over_rest.domain == over_grpc.domain == "plinth"
+    assert over_rest.request_id
+    assert over_grpc.request_id
+    for known in (over_rest, over_grpc):
+        assert known.reason == "RESOURCE_NOT_FOUND"
+        assert known.metadata == {"resource_type": "plinth.dev/Page", "resource": absent}
+        assert known.resource_type == "plinth.dev/Page"
+    assert over_rest.message == over_grpc.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "/no/such/path", {}),
+        ("GET", "/api/v1/health?nope=1", {}),
+        ("POST", "/api/v1/auth/login", {"content": b"{bad", "headers": {"content-type": "application/json"}}),
+        ("POST", "/api/v1/auth/login", {"content": b"a=b", "headers": {"content-type": "text/plain"}}),
+        ("POST", "/api/v1/auth/login", {"json": {"emial": "a"}}),
+        ("POST", "/api/v1/auth/login", {"json": {"email": 7}}),
+        ("POST", "/api/v1/auth/login", {"json": {}}),
+        ("POST", "/api/v1/auth/login", {"json": {"email": "a@example.com", "password": "wrong"}}),
+        ("GET", "/api/v1/auth/me", {}),
+        ("GET", "/api/v1/tenants", {"headers": {"authorization": "Basic eDp5"}}),
+        ("DELETE", "/api/v1/health", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_whoever_refuses_answers_with_a_reason_of_the_contract(
+    stack: Stack, method: str, path: str, options: dict[str, object]
+) -> None:
+    found = problem(Rest(stack).request(method, path, **options))  # type: ignore[arg-type]
+    assert found.domain == "plinth"
+    assert f"REASON_{found.reason}" in set(Reason.keys())
+    assert found.message
+
+
+def test_an_anonymous_stub_learns_what_is_missing(stack: Stack, tenant: Tenant) -> None:
+    found = refused(lambda: stubs(stack).pages.GetPage(GetPageRequest(tenant_id=tenant.id, page_id=tenant.id)))
+    assert (found.domain, found.reason) == ("plinth", "CREDENTIALS_MISSING")

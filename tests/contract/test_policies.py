@@ -1,0 +1,133 @@
+"""Every RPC has one policy, and contradictory ones keep the server from starting, all faults listed at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
+from plinth.policy.v1 import policy_pb2
+
+from server import app
+from server.kernel.policy import Access, PolicyError, read_policies
+from tests.contract.contract import AUTH, PAGES, in_method, method_of, planted, real
+
+Plant = Callable[[FileDescriptorProto], None]
+
+
+def change(rpc: str, **facts: Any) -> Plant:
+    """Set fields of a policy; None clears one."""
+
+    def plant(options: Any) -> None:
+        policy = options.Extensions[policy_pb2.policy]
+        for name, value in facts.items():
+            if value is None:
+                policy.ClearField(name)
+            else:
+                setattr(policy, name, value)
+
+    return in_method(rpc, plant)
+
+
+def bind(rpc: str, **rule: str) -> Plant:
+    """Another HTTP binding instead of the RPC's own."""
+
+    def plant(options: Any) -> None:
+        options.ClearExtension(annotations_pb2.http)
+        for name, value in rule.items():
+            setattr(options.Extensions[annotations_pb2.http], name, value)
+
+    return in_method(rpc, plant)
+
+
+def cache(options: Any) -> None:
+    options.Extensions[policy_pb2.policy].cache.ttl.seconds = 60
+
+
+def stream_in(file: FileDescriptorProto) -> None:
+    method_of(file, "WatchPages").client_streaming = True
+
+
+def writing_stream(options: Any) -> None:
+    options.idempotency_level = MethodOptions.IDEMPOTENCY_UNKNOWN
+
+
+FAULTS: dict[str, tuple[str, Plant, str]] = {
+    "no policy": (PAGES, in_method("GetPage", lambda o: o.ClearExtension(policy_pb2.policy)), "GetPage has no policy"),
+    "nobody decided": (PAGES, change("GetPage", permission=None), "GetPage: nobody decided who may call"),
+    "public in word only": (AUTH, change("SignUp", public=False), "SignUp: access `public` is empty"),
+    "permission is empty": (PAGES, change("GetPage", permission=""), "GetPage: access `permission` is empty"),
+    "permission misspelt": (PAGES, change("GetPage", permission="sites.pages"), "`sites.pages` is not <domain>"),
+    "permission of another domain": (
+        PAGES,
+        change("GetPage", permission="tenancy.pages.read"),
+        "`tenancy.pages.read` is not of the domain `sites`",
+    ),
+    "mutation without event": (PAGES, change("PublishPage", emits=""), "PublishPage: a mutation names the event"),
+    "event misspelt": (PAGES, change("PublishPage", emits="published"), "event `published` is not"),
+    "read with event": (PAGES, change("GetPage", emits="page.read"), "GetPage: a read emits no event"),
+    "cache on a write": (PAGES, in_method("PublishPage", cache), "PublishPage: only reads"),
+    "no binding": (
+        PAGES,
+        in_method("GetPage", lambda o: o.ClearExtension(annotations_pb2.http)),
+        "GetPage: no HTTP binding",
+    ),
+    "GET that writes": (PAGES, bind("PublishPage", get="/api/v1/publish"), "GET /api/v1/publish has side effects"),
+    "path names no field": (PAGES, bind("GetPage", get="/api/v1/pages/{id}"), "names the field `id`"),
+    "body names no field": (PAGES, bind("CreatePage", post="/api/v1/pages", body="pgae"), "names the field `pgae`"),
+    "same pattern, other variable": (
+        PAGES,
+        bind("GetPageBySlug", get="/api/v1/tenants/{tenant_id}/pages/{slug}"),
+        "both answer GET /api/v1/tenants/{}/pages/{}",
+    ),
+    "client stream": (PAGES, stream_in, "WatchPages: client streaming has no chain"),
+    "stream that writes": (PAGES, in_method("WatchPages", writing_stream), "WatchPages: a stream is a read"),
+}
+
+
+@pytest.mark.parametrize(("file", "plant", "fault"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_contradictory_contract_is_refused(file: str, plant: Plant, fault: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_policies(planted(file, plant).services)
+    assert any(fault in found for found in caught.value.faults), caught.value.faults
+
+
+def test_all_faults_are_listed_at_once() -> None:
+    def plant(file: FileDescriptorProto) -> None:
+        for file_fault in (FAULTS["no policy"], FAULTS["mutation without event"]):
+            file_fault[1](file)
+        change("DeletePage", permission="tenancy.pages.delete")(file)
+
+    with pytest.raises(PolicyError) as caught:
+        read_policies(planted(PAGES, plant).services)
+    assert len(caught.value.faults) == 3
+    assert all(f"  - {fault}" in str(caught.value) for fault in caught.value.faults)
+
+
+def test_every_rpc_of_the_contract_has_one_policy() -> None:
+    policies = app.policies()
+    declared = {f"/{method.containing_service.full_name}/{method.name}" for method in real().methods}
+    assert policies.keys() == declared
+    assert len(policies) > 20
+    assert {policy.access for policy in policies.values()} >= {Access.PUBLIC, Access.SIGNED_IN, Access.PERMISSION}
+
+
+def test_an_untouched_copy_is_accepted() -> None:
+    copy = read_policies(planted(PAGES, lambda _: None).services)
+    assert copy.keys() == app.policies().keys()
+
+
+def test_every_unary_rpc_has_a_binding_and_no_pattern_answers_twice() -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for policy in app.policies().values():
+        assert policy.bindings or policy.streaming
+        for binding in policy.bindings:
+            assert seen.setdefault((binding.verb, binding.pattern), policy.path) == policy.path
+
+
+def test_what_can_be_updated_answers_to_patch_and_put_alike() -> None:
+    updates = [policy for policy in app.policies().values() if policy.name.startswith("Update")]
+    assert updates
+    for policy in updates:
+        assert {binding.verb for binding in policy.bindings} == {"PATCH", "PUT"}, policy.path
+        assert len({(binding.pattern, binding.body) for binding in policy.bindings}) == 1, policy.path

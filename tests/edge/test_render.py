@@ -1,0 +1,176 @@
+"""What the configuration says, and what cannot be made one."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+
+from server.gateway.contract import Contract
+from server.gateway.descriptors import for_envoy, parse
+from server.gateway.errors import GatewayConfigurationError
+from server.gateway.lua import script
+from server.gateway.render import render, validate, write
+from server.settings import Settings
+from tests.edge.scratch import SERVICE, add_method, scratch_file, with_file
+
+DESCRIPTORS = files("plinth").joinpath("descriptors.binpb").read_bytes()
+
+
+def settings(folder: Path, **values: Any) -> Settings:
+    return Settings(data_dir=folder, _env_file=None, **values)
+
+
+def with_rules(*rules: http_pb2.HttpRule, request: str = "Save") -> bytes:
+    file = scratch_file()
+    for number, rule in enumerate(rules):
+        add_method(file, f"Method{number}", request, rule)
+    return with_file(DESCRIPTORS, file)
+
+
+def routes(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    manager = configuration["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    found: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def test_rendering_touches_no_file(tmp_path: Path) -> None:
+    render(settings(tmp_path / "absent"), DESCRIPTORS)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    path = write(settings(tmp_path))
+    assert sorted(each.name for each in path.parent.iterdir()) == ["descriptors.binpb", "edge.lua", "envoy.yaml"]
+    assert path.parent == tmp_path / "gateway"
+
+
+def test_envoys_own_words_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "envoy.yaml"
+    path.write_text("static_resources: {listeners: [{nope: 1}]}")
+    with pytest.raises(GatewayConfigurationError, match="nope"):
+        validate(path)
+
+
+def test_the_admin_interface_is_a_private_socket(tmp_path: Path) -> None:
+    configuration = render(settings(tmp_path), DESCRIPTORS)
+    assert configuration["admin"]["address"] == {"pipe": {"path": f"{tmp_path}/run/envoy-admin.sock", "mode": 0o600}}
+
+
+def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
+    configuration = render(settings(tmp_path, api_workers=3, realtime_workers=2), DESCRIPTORS)
+    clusters = configuration["static_resources"]["clusters"]
+    found = {
+        each["name"]: [
+            Path(host["endpoint"]["address"]["pipe"]["path"]).stem
+            for host in each["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        ]
+        for each in clusters
+    }
+    assert found == {"api": ["api-0", "api-1", "api-2"], "realtime": ["realtime-0", "realtime-1"]}
+
+
+def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -> None:
+    table = routes(render(settings(tmp_path), DESCRIPTORS))
+    streams = {route["match"]["path"] for route in table if route["route"]["cluster"] == "realtime"}
+    assert streams == {f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")}
+    assert table[-1]["match"] == {"prefix": "/"}
+    assert table[-1]["route"]["cluster"] == "api"
+
+
+def test_a_policy_names_its_own_timeout(tmp_path: Path) -> None:
+    file = scratch_file()
+    add_method(file, "Long", "Save", http_pb2.HttpRule(post="/scratch", body="*"), timeout=90)
+    route = routes(render(settings(tmp_path), with_file(DESCRIPTORS, file)))[-2]
+    assert route["match"] == {"path": f"/{SERVICE}/Long"}
+    assert route["route"]["timeout"] == "90.000s"
+    assert route["request_headers_to_add"][0]["header"] == {"key": "grpc-timeout", "value": "90250m"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        (http_pb2.HttpRule(get="/a/{name}"), http_pb2.HttpRule(get="/a/{extra}"), r"GET /a/\* .*Method0 and .*Method1"),
+        (http_pb2.HttpRule(get="/a/{name=*}"), http_pb2.HttpRule(get="/a/{extra}"), r"GET /a/\*"),
+        (
+            http_pb2.HttpRule(get="/b", additional_bindings=[http_pb2.HttpRule(put="/c", body="*")]),
+            http_pb2.HttpRule(put="/c", body="*"),
+            "PUT /c",
+        ),
+        (
+            http_pb2.HttpRule(get="/a"),
+            http_pb2.HttpRule(custom=http_pb2.CustomHttpPattern(kind="GET", path="/a")),
+            "GET /a",
+        ),
+        (
+            http_pb2.HttpRule(get="/api/v1/tenants/{name}/pages"),
+            http_pb2.HttpRule(get="/a"),
+            "ListPages",
+        ),
+    ],
+)  # fmt: skip
+def test_two_methods_with_one_pattern_are_refused(
+    tmp_path: Path, first: http_pb2.HttpRule, second: http_pb2.HttpRule, fault: str
+) -> None:
+    with pytest.raises(GatewayConfigurationError, match=fault):
+        render(settings(tmp_path), with_rules(first, second))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (http_pb2.HttpRule(get="/a/{name}"), http_pb2.HttpRule(get="/a/b")),
+        (http_pb2.HttpRule(get="/a"), http_pb2.HttpRule(post="/a", body="*")),
+        (http_pb2.HttpRule(get="/a:one"), http_pb2.HttpRule(get="/a:two")),
+    ],
+)
+def test_patterns_that_differ_are_taken(tmp_path: Path, others: tuple[http_pb2.HttpRule, ...]) -> None:
+    write(settings(tmp_path), with_rules(*others))
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        (http_pb2.HttpRule(get="/a", response_body="name"), "response_body"),
+        (http_pb2.HttpRule(get="/a/{nope}"), "nope"),
+        (http_pb2.HttpRule(post="/a", body="nope"), "nope"),
+        (http_pb2.HttpRule(post="/a", body="name"), "is one message"),
+        (http_pb2.HttpRule(body="*"), "no pattern"),
+    ],
+)
+def test_what_envoy_would_not_serve_is_refused(tmp_path: Path, rule: http_pb2.HttpRule, fault: str) -> None:
+    with pytest.raises(GatewayConfigurationError, match=fault):
+        render(settings(tmp_path), with_rules(rule))
+
+
+def test_envoys_descriptors_have_head_beside_every_get_that_is_no_stream() -> None:
+    for file in parse(for_envoy(DESCRIPTORS)).file:
+        assert not file.HasField("source_code_info")
+        for service in file.service:
+            for method in service.method:
+                gets, heads = patterns(method)
+                assert heads == ([] if method.server_streaming else gets)
+
+
+def patterns(method: descriptor_pb2.MethodDescriptorProto) -> tuple[list[str], list[str]]:
+    rule = method.options.Extensions[annotations_pb2.http]
+    rules = [rule, *rule.additional_bindings]
+    return [each.get for each in rules if each.get], [each.custom.path for each in rules if each.custom.kind == "HEAD"]
+
+
+def test_free_form_fields_are_known_by_their_message_and_not_by_their_name() -> None:
+    file = scratch_file()
+    add_method(file, "Save", "Save", http_pb2.HttpRule(post="/scratch", body="node"))
+    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))))
+    node = '["child"] = "plinth.scratch.v1.Node", ["freeForm"] = json_keys.FREE, ["free_form"] = json_keys.FREE'
+    assert f'["plinth.scratch.v1.Node"] = {{{node}}},' in text
+    assert '["plinth.scratch.v1.Upload"]' not in text
+
+
+def test_the_body_of_an_upload_is_not_json() -> None:
+    file = scratch_file()
+    add_method(file, "Upload", "Upload", http_pb2.HttpRule(post="/upload/{name}", body="content"), uploads=True)
+    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))))
+    assert 'pattern = "/upload/*", shape = "google.api.HttpBody", body = "raw"' in text

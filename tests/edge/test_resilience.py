@@ -1,0 +1,136 @@
+"""Workers that drain, die or hang."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import grpc
+import pytest
+from plinth.sites.v1 import page_pb2
+
+from tests.edge.backend import Backend
+from tests.edge.gateway import PAGES, eventually, running
+from tests.edge.test_refusals import reason
+
+GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
+
+
+def test_calls_are_spread() -> None:
+    with running(api=2) as gateway:
+        eventually(lambda: gateway.healthy("api") == 2, "both serve")
+        eventually(lambda: gateway.http.get(PAGES) and all(each.calls for each in gateway.api), "both are called")
+
+
+def test_a_draining_worker_gets_no_new_calls_and_ends_those_it_has() -> None:
+    with running(api=2) as gateway:
+        eventually(lambda: gateway.healthy("api") == 2, "both serve")
+        drains, stays = gateway.api
+        begun, may_end = threading.Event(), threading.Event()
+
+        def slow(_request: Any, _context: grpc.ServicerContext) -> page_pb2.Page:
+            begun.set()
+            may_end.wait(10)
+            return page_pb2.Page(title="ended")
+
+        drains.answers[GET_PAGE] = slow
+        stays.answers[GET_PAGE] = lambda *_: page_pb2.Page(title="other")
+        answers: list[str] = []
+        calls = [
+            threading.Thread(target=lambda: answers.append(gateway.http.get(f"{PAGES}/1").json()["title"]))
+            for _ in range(8)
+        ]
+        for call in calls:
+            call.start()
+        assert begun.wait(5)
+        started = time.monotonic()
+        drains.serving(is_serving=False)
+        eventually(lambda: gateway.healthy("api") == 1, "the draining one is out")
+        assert time.monotonic() - started < 1.5
+        drains.calls.clear()
+        for _ in range(20):
+            assert gateway.http.get(PAGES).status_code == 200
+        assert not drains.calls
+        may_end.set()
+        for call in calls:
+            call.join()
+        assert "ended" in answers
+        drains.serving(is_serving=True)
+        eventually(lambda: gateway.healthy("api") == 2, "it is back")
+
+
+def test_a_dead_worker_costs_no_call_that_comes_after_it() -> None:
+    with running(api=2) as gateway:
+        eventually(lambda: gateway.healthy("api") == 2, "both serve")
+        gateway.api[0].stop()
+        for _ in range(50):
+            assert gateway.http.post(PAGES, json={"title": "x"}).status_code == 200
+        eventually(lambda: gateway.healthy("api") == 1, "the dead one is out", patience=2)
+        again = Backend(gateway.settings.socket("api-0"))
+        again.start()
+        eventually(lambda: gateway.healthy("api") == 2, "its successor is in", patience=2)
+        again.stop()
+
+
+def test_what_may_have_run_is_not_sent_again() -> None:
+    with running(api=2) as gateway:
+        eventually(lambda: gateway.healthy("api") == 2, "both serve")
+        runs: list[Backend] = []
+
+        def dies(backend: Backend) -> Any:
+            def answer(_request: Any, _context: grpc.ServicerContext) -> page_pb2.Page:
+                runs.append(backend)
+                backend.server.stop(0)
+                time.sleep(0.1)
+                return page_pb2.Page()
+
+            return answer
+
+        for backend in gateway.api:
+            backend.answers[GET_PAGE] = dies(backend)
+        answer = gateway.http.get(f"{PAGES}/1")
+        assert answer.status_code in {499, 500, 503}
+        assert len(runs) == 1
+
+
+def test_an_answer_that_does_not_come() -> None:
+    with running(gateway_timeout=0.2) as gateway:
+        ends: list[threading.Event] = []
+
+        def hang(_request: Any, context: grpc.ServicerContext) -> page_pb2.Page:
+            ends.append(threading.Event())
+            context.add_callback(ends[-1].set)
+            ends[-1].wait(10)
+            return page_pb2.Page()
+
+        gateway.backend.answers[GET_PAGE] = hang
+        answer = gateway.http.get(f"{PAGES}/1", headers={"x-request-id": "mine"})
+        assert reason(answer) == (504, 4, "DEADLINE_EXCEEDED", {})
+        assert ends[0].wait(5), "the server learns that nobody waits"
+        with gateway.pages() as pages, pytest.raises(grpc.RpcError) as raised:
+            pages.GetPage(page_pb2.GetPageRequest())
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        eventually(lambda: "gateway_failure" in gateway.log.read_text(), "a log line")
+        lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
+        assert lines[0]["status"] == 504
+        assert lines[0]["request_id"] == "mine"
+        assert lines[0]["path"] == f"{PAGES}/1"
+
+
+def test_a_failure_is_logged_without_its_query() -> None:
+    with running(api=1, realtime=0) as gateway:
+        assert gateway.http.get(f"{PAGES}/stream?access_token=secret").status_code == 503
+        assert gateway.http.get(f"{PAGES}?filter=secret").status_code == 200
+        eventually(lambda: "gateway_failure" in gateway.log.read_text(), "a log line")
+        log = gateway.log.read_text()
+    assert "secret" not in log
+    assert log.count("gateway_failure") == 1
+
+
+def test_a_worker_that_comes_late_is_taken_in() -> None:
+    with running(api=0) as gateway:
+        assert gateway.http.get(PAGES).status_code == 503
+        late = Backend(gateway.settings.socket("api-0"))
+        late.start()
+        eventually(lambda: gateway.http.get(PAGES).status_code == 200, "it serves", patience=2)
+        late.stop()

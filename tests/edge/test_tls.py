@@ -1,0 +1,73 @@
+"""TLS towards clients."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from plinth.sites.v1 import page_pb2, page_pb2_grpc
+
+from tests.edge.gateway import PAGES, running
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plinth test")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(1))
+        .not_valid_after(now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    )
+    certificate = folder / "certificate.pem"
+    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    private = folder / "key.pem"
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate, private
+
+
+def test_every_protocol_over_tls(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with running(tls_certificate=certificate, tls_key=key) as gateway:
+        trust = ssl.create_default_context(cafile=str(certificate))
+        for two, version in ((False, "HTTP/1.1"), (True, "HTTP/2")):
+            with httpx.Client(http2=two, verify=trust) as client:
+                answer = client.get(f"https://{gateway.address}{PAGES}")
+                assert (answer.status_code, answer.http_version) == (200, version)
+                assert answer.headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+                refused = client.get(f"https://{gateway.address}/nope")
+                assert "strict-transport-security" in refused.headers
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with grpc.secure_channel(gateway.address, credentials) as channel:
+            pages: Any = page_pb2_grpc.PageServiceStub
+            pages(channel).GetPage(page_pb2.GetPageRequest(), timeout=5)
+        assert gateway.backend.calls[-1].metadata["x-forwarded-proto"] == "https"
+
+
+def test_old_tls_and_plain_http_are_refused(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with running(tls_certificate=certificate, tls_key=key) as gateway:
+        old = ssl.create_default_context(cafile=str(certificate))
+        old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with httpx.Client(verify=old) as client, pytest.raises(httpx.TransportError):
+            client.get(f"https://{gateway.address}{PAGES}")
+        with httpx.Client() as client, pytest.raises(httpx.TransportError):
+            client.get(f"http://{gateway.address}{PAGES}")

@@ -1,0 +1,113 @@
+"""Small supervisors for the tests, each in a process of its own: forking needs one that has no threads.
+
+Run as `python -m tests.embedded.scenes SCENE FOLDER`.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from server.embedded.children import Program, Role, Spec, Task
+from server.embedded.faults import Fault
+from server.embedded.logs import Console, LogFolder
+from server.embedded.supervisor import Supervisor, supervise
+
+Ready = Callable[[], None]
+
+
+def say(line: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{line}\n")
+
+
+def steady(ready: Ready) -> None:
+    """Serve until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ready()
+    while True:
+        signal.pause()
+
+
+def brittle(ready: Ready) -> None:
+    """Become ready, then die."""
+    ready()
+    say("the last words")
+    sys.exit(3)
+
+
+def unready(ready: Ready) -> None:
+    """Never get that far."""
+    del ready
+    raise ValueError("no table")
+
+
+def stuck(ready: Ready) -> None:
+    """Hang before being ready."""
+    del ready
+    signal.pause()
+
+
+def stubborn(ready: Ready) -> None:
+    """Hear no SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ready()
+    while True:
+        signal.pause()
+
+
+def chatty(ready: Ready) -> None:
+    """Log a lot, then serve."""
+    for number in range(2000):
+        say(f'{{"level": "INFO", "message": "line {number}"}}')
+    say('{"level": "ERROR", "message": "it broke", "request_id": "r1"}')
+    steady(ready)
+
+
+def parent(ready: Ready) -> None:
+    """Have a child of its own, in the same session."""
+    if os.fork() == 0:
+        time.sleep(60)
+    steady(ready)
+
+
+ROLES = {role.__name__: role for role in (steady, brittle, unready, stuck, stubborn, chatty, parent)}
+
+
+def run(scene: str, folder: Path) -> int:
+    """Supervise `steady` and the role of the scene until SIGTERM, with small log files."""
+    console = Console(sys.stdout)
+    specs: list[Spec] = [Role(name="steady", run=steady)]
+    if scene in ROLES:
+        specs.append(Role(name=scene, run=ROLES[scene], ready_timeout=0.5, stop=((signal.SIGTERM, 0.3),)))
+    logs = LogFolder(folder / "logs", max_bytes=4096, backups=2)
+    with Supervisor(console, logs=logs, registry=folder / "processes.json") as supervisor:
+        try:
+            supervisor.start(*specs)
+            supervisor.await_ready(*(spec.name for spec in specs))
+            _extras(scene, supervisor)
+            console.say("serving")
+            supervisor.serve()
+        except Fault as fault:
+            console.say(str(fault))
+            return 1
+        finally:
+            supervisor.stop()
+    return 0
+
+
+def _extras(scene: str, supervisor: Supervisor) -> None:
+    if scene == "task":
+        say(f"result {supervisor.run(Task(name='task', run=lambda: {'answer': 42}))}")
+    if scene == "failing":
+        supervisor.run(Task(name="task", run=lambda: 1 / 0))
+    if scene == "missing":
+        supervisor.run(Program(name="missing", argv=("/nowhere/program",), folder=Path("/")))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "bare":
+        sys.exit(supervise([Role(name=f"api-{index}", run=chatty) for index in range(2)], Console(sys.stdout)))
+    sys.exit(run(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,71 @@
+"""PostgreSQL and Redis that go away under load, and come back."""
+
+import signal
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+
+from tests.clients import Rest, Tenant, problem
+from tests.faults.load import Load
+from tests.faults.outages import answers, away, probe, socket_of, well
+from tests.stack import Stack
+
+WORKERS = ("api-0", "api-1", "realtime-0", "worker", "envoy")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def everywhere(stack: Stack, service: str, status: Any) -> bool:
+    """Whether every process that answers calls says this of a service, and the gateway too."""
+    targets = [stack.target, *(socket_of(stack, name) for name in ("api-0", "api-1", "realtime-0"))]
+    return all(probe(target, service) == status for target in targets)
+
+
+def checks(stack: Stack) -> dict[str, str]:
+    """What health says of each dependency, and in all."""
+    health = Rest(stack).get("health").json()
+    return {check["name"]: check["status"] for check in health["checks"]} | {"": health["status"]}
+
+
+def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Tenant) -> None:
+    workers = {name: hurt.pid(name) for name in WORKERS}
+    rest = Rest(hurt)
+    with Load(tenant) as load:
+        load.more(60)
+        with away(hurt, "postgres", signal.SIGINT):
+            load.more_refused(20)
+            refusal = tenant.rest.get(f"{tenant.path}/pages")
+            hurt.wait_for(lambda: answers(lambda: rest.get("health"), 503))
+            hurt.wait_for(lambda: everywhere(hurt, "", NOT_SERVING))
+            assert everywhere(hurt, "plinth.process", SERVING)
+            told = checks(hurt)
+        well(hurt)
+        load.more(60)
+    why = problem(refusal)
+    assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
+    assert (why.code, why.reason, why.metadata) == (14, "DEPENDENCY_UNAVAILABLE", {"dependency": "database"})
+    assert why.retry_after
+    assert told == {"database": "STATUS_NOT_SERVING", "redis": "STATUS_SERVING", "": "STATUS_NOT_SERVING"}
+    load.check_refusals()
+    load.check_writes()
+    assert {name: hurt.pid(name) for name in WORKERS} == workers
+    hurt.wait_for(lambda: everywhere(hurt, "", SERVING))
+
+
+def test_an_outage_of_redis_stops_nothing(hurt: Stack, tenant: Tenant) -> None:
+    workers = {name: hurt.pid(name) for name in WORKERS}
+    rest = Rest(hurt)
+    with Load(tenant) as load:
+        load.more(60)
+        with away(hurt, "redis"):
+            hurt.wait_for(lambda: checks(hurt)["redis"] == "STATUS_NOT_SERVING")
+            load.more(60)
+            assert everywhere(hurt, "", SERVING)
+            degraded = [rest.get("health") for _ in range(3)]
+        well(hurt)
+        load.more(60)
+    assert "STATUS_DEGRADED" in {answer.json()["status"] for answer in degraded}
+    assert {answer.status_code for answer in degraded} == {200}
+    assert not load.refused
+    load.check_writes()
+    assert {name: hurt.pid(name) for name in WORKERS} == workers

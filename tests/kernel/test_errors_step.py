@@ -1,0 +1,133 @@
+"""errors: the outermost step turns whatever was raised into a status, at both doors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from plinth.sites.v1.page_pb2 import PageEvent
+
+from server.kernel.call import Call
+from server.kernel.problems import NotFound, Problem, Unauthenticated, Unavailable
+from server.kernel.steps.errors import STATUS_DETAILS, Errors
+from tests.clients import Problem as Known
+from tests.kernel.calls import GET, STREAM, WATCH, Aborted, AsyncContext, Context, call
+
+REST = {"x_envoy_original_path": "/api/v1/x?access_token=t"}
+
+
+def failed(error: BaseException, context: Context) -> Context:
+    """The context after a unary call that raised."""
+
+    def handle(_: Call, __: Any) -> Message:
+        raise error
+
+    with pytest.raises(Aborted):
+        Errors().unary(GET, handle)(call(GET, context), None)
+    return context
+
+
+def beside(context: Context) -> dict[str, Any]:
+    """What the gateway sees beside the status: without a message, trailers are the headers of the answer."""
+    return context.initial | context.trailing
+
+
+def known(context: Context) -> Known:
+    return Known.of(status_pb2.Status.FromString(context.trailing[STATUS_DETAILS]))
+
+
+def test_an_answer_passes() -> None:
+    event = PageEvent(id="1")
+    assert Errors().unary(GET, lambda _, __: event)(call(GET), None) is event
+
+
+def test_a_problem_becomes_a_status_with_its_details() -> None:
+    context = failed(NotFound("gone"), Context(x_request_id="mine"))
+    assert (context.code, context.details) == (grpc.StatusCode.NOT_FOUND, "gone")
+    assert (known(context).reason, known(context).domain, known(context).request_id) == (
+        "RESOURCE_NOT_FOUND",
+        "plinth",
+        "mine",
+    )
+    assert "x-http-status" not in beside(context)
+
+
+def test_what_nobody_foresaw_says_nothing_of_its_cause() -> None:
+    context = failed(RuntimeError("password=hunter2"), Context())
+    assert context.code is grpc.StatusCode.INTERNAL
+    assert "hunter2" not in context.details + str(context.trailing)
+    assert known(context).request_id
+
+
+def test_rest_gets_status_and_headers() -> None:
+    assert beside(failed(NotFound(), Context(**REST)))["x-http-status"] == "404"
+    away = beside(failed(Unavailable("database", retry_after=2.0), Context(**REST)))
+    assert (away["x-http-status"], away["retry-after"]) == ("503", "2")
+    assert beside(failed(Unavailable("database", retry_after=0.1), Context(**REST)))["retry-after"] == "1"
+    assert "www-authenticate" in beside(failed(Unauthenticated(), Context(**REST)))
+    assert beside(failed(NotFound(http_status=410), Context(**REST)))["x-http-status"] == "410"
+
+
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt()])
+def test_what_ends_the_process_is_not_held_up(error: BaseException) -> None:
+    def handle(_: Call, __: Any) -> Message:
+        raise error
+
+    with pytest.raises(type(error)):
+        Errors().unary(GET, handle)(call(GET), None)
+
+
+def streamed(method: Any, context: Context, *items: Message | Problem | Exception) -> list[Any]:
+    """What a stream sends that yields messages and then raises."""
+
+    async def handle(_: Call, __: Any) -> AsyncIterator[Message]:
+        for item in items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    sent: list[Any] = []
+
+    async def run() -> None:
+        async for message in Errors().stream(method, handle)(call(method, context), None):
+            sent.append(message)  # noqa: PERF401 - what was sent before it failed counts as well
+
+    try:
+        asyncio.run(run())
+    except Aborted:
+        sent.append(Aborted)
+    return sent
+
+
+def test_a_stream_that_ends_well_is_left_alone() -> None:
+    assert streamed(WATCH, AsyncContext(), PageEvent(id="1")) == [PageEvent(id="1")]
+
+
+def test_a_stream_that_fails_before_it_began_is_aborted_with_headers_for_rest() -> None:
+    context = AsyncContext(**REST)
+    assert streamed(STREAM, context, NotFound()) == [Aborted]
+    assert beside(context)["x-http-status"] == "404"
+    assert known(context).reason == "RESOURCE_NOT_FOUND"
+
+
+def test_a_typed_stream_that_fails_later_is_aborted() -> None:
+    context = AsyncContext()
+    assert streamed(WATCH, context, PageEvent(id="1"), RuntimeError("hunter2")) == [PageEvent(id="1"), Aborted]
+    assert context.code is grpc.StatusCode.INTERNAL
+    assert "hunter2" not in context.details
+
+
+def test_an_event_source_that_fails_later_gets_a_last_frame() -> None:
+    """Its status has been sent, so the error is a frame, and the stream ends well."""
+    context = AsyncContext(**REST)
+    first, last = streamed(STREAM, context, HttpBody(data=b"x"), Unauthenticated("over"))
+    assert first == HttpBody(data=b"x")
+    assert last.content_type == "text/event-stream"
+    assert b"event: error\ndata: {" in last.data
+    assert last.data.endswith(b"\n\n")
+    assert b"CREDENTIALS_INVALID" in last.data
+    assert context.code is None

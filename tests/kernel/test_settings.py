@@ -1,0 +1,163 @@
+"""Settings: what contradicts itself is refused, and what is derived is right."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
+
+from server.settings import LONGEST_SOCKET_DIR, Settings, describe
+
+SECRET = "0" * 32
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the .env of this folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def made(**values: Any) -> Settings:
+    return Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"tls_certificate": "a"}, "PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY"),
+        ({"tls_key": "a"}, "PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY"),
+        ({"cors_origins": "https://a.example,*"}, "never `*`"),
+        ({"secret_key": "short"}, "at least 32 characters"),
+        ({"environment": "production"}, "PLINTH_SECRET_KEY is missing"),
+        ({"database_pool_size": 2, "api_threads": 8}, "smaller than PLINTH_API_THREADS"),
+        ({"port": 70000}, "less than or equal to 65535"),
+        ({"log_level": "LOUD"}, "String should match"),
+    ],
+)
+def test_contradictions_are_refused(values: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(fault)):
+        made(**values)
+
+
+def test_every_contradiction_is_listed_at_once() -> None:
+    with pytest.raises(ValidationError) as caught:
+        made(tls_key="a", cors_origins="*", secret_key="short")
+    assert all(word in str(caught.value) for word in ("PLINTH_TLS_KEY", "PLINTH_CORS_ORIGINS", "PLINTH_SECRET_KEY"))
+
+
+def test_a_secret_does_not_show_in_a_refusal_or_in_the_settings() -> None:
+    secret = "x7" * 16
+    assert secret not in repr(made(secret_key=secret))
+    with pytest.raises(ValidationError) as caught:
+        made(secret_key=secret, tls_key="a")
+    assert secret not in str(caught.value)
+
+
+def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLINTH_PORT", "9000")
+    monkeypatch.setenv("PLINTH_CORS_ORIGINS", "https://a.example, https://b.example ,")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://owner@db/app")
+    settings = made()
+    assert settings.port == 9000
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.owner_dsn == "postgresql://owner@db/app"
+
+
+def test_settings_do_not_change() -> None:
+    settings: Any = made()
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://owner:p%40ss%3A%2Fword@db.example:5433/app",
+        "postgresql://owner@db/app?sslmode=require",
+        "postgresql:///app?host=%2Ftmp%2Fsockets",
+        "postgresql://owner:secret@h1:5432,h2:5433/app",
+        "postgres://owner@[::1]:5432/app",
+    ],
+)
+def test_roles_are_derived_from_the_owner_s_url(url: str) -> None:
+    settings = made(secret_key=SECRET, database_url=url)
+    owner = conninfo_to_dict(url)
+    for purpose, dsn in (("runtime", settings.runtime_dsn), ("dispatch", settings.dispatch_dsn)):
+        found = conninfo_to_dict(dsn)
+        assert found == owner | {"user": f"app_{purpose}", "password": settings.role_password(purpose)}
+        assert settings.role_name(purpose) == f"app_{purpose}"
+    assert "p%40ss" not in settings.runtime_dsn
+
+
+def test_a_database_with_signs_in_its_name_gives_a_role_that_can_log_in() -> None:
+    settings = made(secret_key=SECRET, database_url="postgresql://owner@db/my%20app")
+    assert conninfo_to_dict(settings.runtime_dsn)["user"] == settings.role_name("runtime")
+    assert conninfo_to_dict(settings.runtime_dsn)["dbname"] == "my app"
+
+
+def test_urls_that_are_given_are_taken_as_they_are() -> None:
+    urls = {f"database_{purpose}_url": f"postgresql://{purpose}:x@db/app" for purpose in ("runtime", "dispatch")}
+    settings = made(secret_key=SECRET, **urls)
+    assert settings.runtime_dsn == urls["database_runtime_url"]
+    assert settings.dispatch_dsn == urls["database_dispatch_url"]
+
+
+def test_role_passwords_follow_from_the_secret() -> None:
+    settings = made(secret_key=SECRET)
+    assert settings.role_password("runtime") == made(secret_key=SECRET).role_password("runtime")
+    others = {
+        settings.role_password("runtime"),
+        settings.role_password("dispatch"),
+        made(secret_key="1" * 32).role_password("runtime"),
+    }
+    assert len(others) == 3
+    assert SECRET not in settings.runtime_dsn
+    assert made(secret_key="9" * 200).role_password("runtime")
+
+
+def test_sockets_live_in_the_data_folder_or_in_a_short_path(tmp_path: Path) -> None:
+    short = made(data_dir="/srv/p")
+    assert short.socket_dir == Path("/srv/p/run")
+    long = made(data_dir=tmp_path / ("long" * 30))
+    assert len(str(long.socket_dir).encode()) <= LONGEST_SOCKET_DIR
+    assert long.socket_dir == made(data_dir=tmp_path / ("long" * 30)).socket_dir
+    assert long.socket_dir != made(data_dir=tmp_path / ("long" * 31)).socket_dir
+    assert long.socket("api-0").parent == long.socket_dir
+
+
+def test_signs_in_the_path_survive_in_urls() -> None:
+    settings = made(data_dir="/srv/a b?c#d", secret_key=SECRET)
+    assert conninfo_to_dict(settings.owner_dsn)["host"] == str(settings.socket_dir)
+    assert conninfo_to_dict(settings.runtime_dsn)["host"] == str(settings.socket_dir)
+    assert unquote(urlsplit(settings.redis_dsn).path) == str(settings.socket("redis"))
+
+
+def test_a_secret_is_made_once_and_kept_for_us_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    secret = made(data_dir=folder).secret
+    assert len(secret) >= 32
+    assert made(data_dir=folder).secret == secret
+    assert (folder / "secret").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir()] == ["secret"]
+    assert made(data_dir=folder, secret_key=SECRET).secret == SECRET.encode()
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_loopback_is_known(host: str, loopback: bool) -> None:  # noqa: FBT001 - a fact of the table
+    assert made(host=host).listens_on_loopback is loopback
+
+
+def test_every_setting_is_described() -> None:
+    rows = describe()
+    assert len(rows) == len(Settings.model_fields)
+    assert all(description.endswith(".") for _, _, description in rows)
+    assert all(re.fullmatch(r"[A-Z][A-Z_]+", variable) for variable, *_ in rows)
+    defaults = {variable: default for variable, default, _ in rows}
+    assert defaults["PLINTH_PORT"] == "8080"
+    assert defaults["DATABASE_URL"] == ""
+    assert defaults["PLINTH_CORS_ORIGINS"] == ""

@@ -1,0 +1,149 @@
+"""telemetry: one line of JSON per call, without anything secret."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from plinth.sites.v1.page_pb2 import Page, PageEvent
+
+from server.kernel.call import Call, Principal
+from server.kernel.logs import JsonLines, call_log
+from server.kernel.problems import Denied
+from server.kernel.steps.telemetry import Telemetry
+from tests.kernel.calls import GET, WATCH, Context, call
+
+TOKEN = "eyJhbGciOi.secret.token"
+PRINCIPAL = Principal("user-1", "session-1", "tenant-1", ("owner",), is_platform=False, expires_at=0)
+
+
+@pytest.fixture(autouse=True)
+def everything(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Every level, and nothing of what other tests left to be written."""
+    caplog.set_level(logging.INFO)
+    call_log.flush()
+    yield
+    call_log.flush()
+
+
+Errors = pytest.CaptureFixture[str]
+
+
+def lines(capfd: Errors) -> list[dict[str, Any]]:
+    """What was written of calls, as a log collector reads it."""
+    call_log.flush()
+    return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What was logged of failures, as a log collector reads it."""
+    return [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "plinth.failures"]
+
+
+def run(error: Exception | None = None, **metadata: str) -> None:
+    """A unary call that answers or raises."""
+
+    def handle(_: Call, __: Any) -> Message:
+        if error:
+            raise error
+        return Page()
+
+    one = call(GET, Context(**metadata))
+    one.principal, one.tenant_id = PRINCIPAL, "tenant-1"
+    Telemetry().unary(GET, handle)(one, None)
+
+
+def test_a_call_is_one_line_with_its_facts(capfd: Errors) -> None:
+    run(x_request_id="r-1", x_envoy_external_address="192.0.2.7")
+    (line,) = lines(capfd)
+    assert line["ms"] >= 0
+    assert {name: line[name] for name in ("request_id", "method", "code", "status", "tenant", "user", "ip")} == {
+        "request_id": "r-1",
+        "method": GET.path,
+        "code": "OK",
+        "status": 200,
+        "tenant": "tenant-1",
+        "user": "user-1",
+        "ip": "192.0.2.7",
+    }
+    assert (line["level"], line["logger"]) == ("INFO", "plinth.calls")
+
+
+def test_neither_query_nor_token_is_logged(capfd: Errors, caplog: pytest.LogCaptureFixture) -> None:
+    run(x_envoy_original_path=f"/api/v1/x?access_token={TOKEN}", authorization=f"Bearer {TOKEN}")
+    with pytest.raises(Denied):
+        run(Denied(), x_envoy_original_path=f"/api/v1/x?access_token={TOKEN}")
+    found = lines(capfd)
+    assert [line["path"] for line in found] == ["/api/v1/x"] * 2
+    assert TOKEN not in caplog.text + str(found)
+    assert "?" not in str(found)
+
+
+@pytest.mark.parametrize("path", ['/a"b\\c', "/a\nb", "/a\u2028b", "/\x1b[31m", "/%00"])
+def test_a_path_with_signs_stays_one_line_of_json(capfd: Errors, path: str) -> None:
+    run(x_envoy_original_path=path)
+    assert [line["path"] for line in lines(capfd)] == [path]
+
+
+def test_a_refusal_tells_its_reason_and_is_no_failure(capfd: Errors, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Denied):
+        run(Denied())
+    (line,) = lines(capfd)
+    assert (line["code"], line["status"], line["reason"]) == ("PERMISSION_DENIED", 403, "PERMISSION_MISSING")
+    assert failures(caplog) == []
+
+
+def test_what_nobody_foresaw_is_logged_whole_with_the_request_id(
+    capfd: Errors, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeError):
+        run(RuntimeError("cause"), x_request_id="r-2")
+    (failure,) = failures(caplog)
+    assert "r-2" in failure["message"]
+    assert "RuntimeError: cause" in failure["exception"]
+    assert [line["status"] for line in lines(capfd)] == [500]
+
+
+def stream(error: Exception | None = None) -> None:
+    async def handle(_: Call, __: Any) -> AsyncIterator[Message]:
+        yield PageEvent()
+        if error:
+            raise error
+
+    async def read() -> None:
+        async for _ in Telemetry().stream(WATCH, handle)(call(WATCH), None):
+            pass
+
+    asyncio.run(read())
+
+
+def test_a_stream_is_one_line_when_it_ends(capfd: Errors) -> None:
+    stream()
+    assert [line["method"] for line in lines(capfd)] == [WATCH.path]
+
+
+def test_a_stream_that_fails_is_one_line_as_well(capfd: Errors) -> None:
+    with pytest.raises(Denied):
+        stream(Denied())
+    assert [line["code"] for line in lines(capfd)] == ["PERMISSION_DENIED"]
+
+
+@pytest.mark.parametrize("given", ['a"b', "a\\b", '","status":200,"x":"'])
+def test_a_caller_s_request_id_cannot_write_into_the_line(capfd: Errors, given: str) -> None:
+    run(x_request_id=given)
+    (line,) = lines(capfd)
+    assert line["status"] == 200
+    assert "x" not in line
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a\nb", "x" * 129, "a\x00"])
+def test_a_request_id_that_is_not_sane_is_replaced(given: str) -> None:
+    assert call(GET, Context(x_request_id=given)).request_id != given
+
+
+def test_any_log_line_is_json() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, 'say "%s"\n', ("hi",), None)
+    assert json.loads(JsonLines().format(record))["message"] == 'say "hi"\n'

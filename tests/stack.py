@@ -1,0 +1,209 @@
+"""A whole Plinth for tests: `plinth up` in a process of its own, on a port and in a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import psutil
+
+from server.embedded import launch
+from server.settings import Settings
+
+START_PATIENCE = 30.0
+STOP_PATIENCE = 25.0
+PAUSE = 0.02
+
+
+def free_of_settings(environment: dict[str, str]) -> dict[str, str]:
+    """The environment without what configures Plinth: tests bring their own."""
+    foreign = ("PLINTH_", "DATABASE_", "REDIS_URL")
+    return {name: value for name, value in environment.items() if not name.startswith(foreign)}
+
+
+def make_folder() -> Path:
+    """A temporary folder that the engines' user may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="plinth-test-"))
+    folder.chmod(0o711)
+    return folder
+
+
+def wait_for(predicate: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
+    """Wait until the predicate holds. It asks again and again, since what tests wait for announces itself nowhere."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout:.0f} s")
+        time.sleep(PAUSE)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class Stack:
+    """One stack, from the side of the process that started it or of another that only uses it.
+
+    Settings are named as in server.settings: `Stack(api_workers=1)`. The port is any free one.
+    """
+
+    COMMAND: ClassVar = (sys.executable, "-m", "server", "up")
+
+    def __init__(self, data_dir: Path | None = None, **settings: object) -> None:
+        self._temporary = None if data_dir else make_folder()
+        self.data_dir = data_dir or (self._temporary or Path()) / "data"
+        self._overrides = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._facts: dict[str, str] = {}
+
+    @classmethod
+    def attach(cls, data_dir: Path) -> Self:
+        """Use a stack that another process started."""
+        stack = cls(data_dir)
+        stack._facts = json.loads(stack._serving.read_text())
+        return stack
+
+    # What it is.
+
+    @property
+    def url(self) -> str:
+        """Where REST is."""
+        return self._facts["url"]
+
+    @property
+    def port(self) -> int:
+        """The gateway's port."""
+        return int(self._facts["port"])
+
+    @property
+    def target(self) -> str:
+        """Where gRPC is, as grpc.insecure_channel takes it."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def email(self) -> str:
+        """Who may log in."""
+        return self._facts["email"]
+
+    @property
+    def password(self) -> str:
+        """The password of that login."""
+        return self._facts["password"]
+
+    @property
+    def tenant_id(self) -> str:
+        """The seeded tenant."""
+        return self._facts["tenant_id"]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it runs with, for code under test that wants its database or Redis."""
+        values: dict[str, Any] = {"data_dir": self.data_dir, "port": self._facts.get("port", 0), **self._overrides}
+        return Settings(**values)
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        path = self.data_dir.parent / "output"
+        return path.read_text() if path.exists() else ""
+
+    # What is done with it.
+
+    def start(self) -> Self:
+        """Start it and wait until it serves."""
+        process = self.launch()
+        wait_for(lambda: self._serving.exists() or process.poll() is not None, START_PATIENCE, "serving")
+        if process.poll() is not None:
+            raise AssertionError(f"`plinth up` ended with {process.returncode}:\n{self.output}")
+        self._facts = json.loads(self._serving.read_text())
+        return self
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it without waiting. It gets SIGTERM when this process dies: not even a SIGKILL leaves it behind."""
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        self._serving.unlink(missing_ok=True)
+        tie = [str(launch.__file__), str(os.getpid()), str(int(signal.SIGTERM)), "-", str(self.data_dir.parent)]
+        with (self.data_dir.parent / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", *tie, *self.COMMAND],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal ends pytest, and that ends the stack.
+                start_new_session=True,
+            )
+        return self._process
+
+    def processes(self) -> dict[str, int]:
+        """The processes by name, as they are right now."""
+        found: dict[str, int] = json.loads((self.data_dir / "run" / "processes.json").read_text())
+        return found
+
+    def pid(self, name: str) -> int:
+        """The process id of `api-0`, `postgres`, ...; 0 while it has none."""
+        return self.processes().get(name, 0)
+
+    def family(self) -> list[int]:
+        """Every process of the stack, down to PostgreSQL's own."""
+        supervisor = psutil.Process(self.processes()["supervisor"])
+        return [supervisor.pid, *(process.pid for process in supervisor.children(recursive=True))]
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a process; the id it had."""
+        pid = self.pid(name)
+        os.kill(pid, number)
+        return pid
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float = 10.0) -> None:
+        """Wait until something becomes true; if it does not, show what the stack printed."""
+        try:
+            wait_for(predicate, timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output}") from None
+
+    def wait(self, timeout: float = STOP_PATIENCE) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout)
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C does; its exit code. Harmless when it has ended."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(STOP_PATIENCE)
+        finally:
+            self._process.kill()
+
+    def remove(self) -> None:
+        """Stop it and remove its data, if it chose the folder itself, and its sockets."""
+        try:
+            self.stop()
+        finally:
+            # With a long path it lies outside of the data folder.
+            shutil.rmtree(self.settings.socket_dir, ignore_errors=True)
+            if self._temporary:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    @property
+    def _serving(self) -> Path:
+        return self.data_dir / "run" / "serving.json"
+
+    def _environment(self) -> dict[str, str]:
+        values = {"data_dir": self.data_dir, "port": 0, **self._overrides}
+        ours = {f"PLINTH_{name.upper()}": str(value) for name, value in values.items()}
+        return free_of_settings(dict(os.environ)) | {"PYTHONUNBUFFERED": "1"} | ours

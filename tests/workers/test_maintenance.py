@@ -1,0 +1,77 @@
+"""What was deleted longer ago than the retention time is gone for good; everything else stays."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+import server.app  # noqa: F401 - describes every table
+from server.data.connections import Connections
+from server.data.tables import metadata
+from server.data.transactions import Database
+from server.workers.maintenance import Maintenance
+from tests.clients import Tenant, new_tenant, rows
+from tests.stack import Stack
+
+RETENTION = timedelta(days=30)
+
+
+@pytest.fixture
+def maintenance(stack: Stack) -> Iterator[Maintenance]:
+    connections = Connections(stack.settings.runtime_dsn, size=2, wait=3, statement_timeout=10, name="maintenance test")
+    connections.open()
+    yield Maintenance(Database(connections), metadata.sorted_tables, RETENTION)
+    connections.close()
+
+
+def deleted_page(stack: Stack, tenant: Tenant, title: str, days: int) -> str:
+    """A page that was deleted so many days ago."""
+    page = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": title}).json()
+    assert tenant.rest.delete(f"tenants/{tenant.id}/pages/{page['id']}").status_code == 204
+    rows(
+        stack,
+        "UPDATE pages SET delete_time = now() - make_interval(days => %s) WHERE id = %s RETURNING id",
+        days,
+        page["id"],
+    )
+    return str(page["id"])
+
+
+def left(stack: Stack, table: str, tenant_id: str) -> set[str]:
+    return {str(row["id"]) for row in rows(stack, f"SELECT id FROM {table} WHERE tenant_id = %s", tenant_id)}
+
+
+def test_deleted_pages_are_purged_after_the_retention_time(stack: Stack, maintenance: Maintenance) -> None:
+    tenant = new_tenant(stack)
+    kept = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "kept"}).json()["id"]
+    recent = deleted_page(stack, tenant, "recent", days=29)
+    deleted_page(stack, tenant, "old", days=31)
+    maintenance.run_once()
+    assert left(stack, "pages", tenant.id) == {kept, recent}
+
+
+def test_a_deleted_tenant_is_purged_with_everything_under_it(stack: Stack, maintenance: Maintenance) -> None:
+    gone, other = new_tenant(stack), new_tenant(stack)
+    for tenant in (gone, other):
+        tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "page"})
+    assert gone.rest.delete(f"tenants/{gone.id}").status_code == 204
+    rows(stack, "UPDATE tenants SET delete_time = now() - interval '31 days' WHERE id = %s RETURNING id", gone.id)
+    maintenance.run_once()
+    assert not left(stack, "pages", gone.id)
+    assert not left(stack, "brandings", gone.id)
+    assert not rows(stack, "SELECT id FROM tenants WHERE id = %s", gone.id)
+    assert len(left(stack, "pages", other.id)) == 1
+
+
+def test_expired_sessions_are_removed(stack: Stack, maintenance: Maintenance) -> None:
+    tenant = new_tenant(stack)
+    user = tenant.rest.get("auth/me").json()["user"]["id"]
+    before = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
+    rows(
+        stack,
+        "UPDATE sessions SET expire_time = now() - interval '1 minute' WHERE id = %s RETURNING id",
+        before[0]["id"],
+    )
+    maintenance.run_once()
+    after = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
+    assert {row["id"] for row in before} - {row["id"] for row in after} == {before[0]["id"]}
