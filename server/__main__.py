@@ -64,7 +64,7 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from functools import partial
 
-    from server import app
+    from server import processes
     from server.embedded.children import Role
     from server.embedded.logs import Console
     from server.embedded.supervisor import supervise
@@ -72,37 +72,37 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     count = options.workers or settings.api_workers
     settings.socket_dir.mkdir(parents=True, exist_ok=True)
     return supervise(
-        [Role(name=f"api-{index}", run=partial(app.run_api, settings, index)) for index in range(count)],
+        [Role(name=f"api-{index}", run=partial(processes.run_api, settings, index)) for index in range(count)],
         Console(sys.stdout),
     )
 
 
 def _realtime(options: argparse.Namespace, settings: Settings) -> int:
-    from server import app
+    from server import processes
 
     settings.socket_dir.mkdir(parents=True, exist_ok=True)
-    app.run_realtime(settings, options.index, lambda: None)
+    processes.run_realtime(settings, options.index, lambda: None)
     return 0
 
 
 def _worker(_: argparse.Namespace, settings: Settings) -> int:
-    from server import app
+    from server import processes
 
-    app.run_worker(settings, lambda: None)
+    processes.run_worker(settings, lambda: None)
     return 0
 
 
 def _migrate(_: argparse.Namespace, settings: Settings) -> int:
-    from server import app
+    from server import processes
 
-    app.migrate(settings)
+    processes.migrate(settings)
     return 0
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> int:
-    from server import app
+    from server import processes
 
-    sys.stdout.write(json.dumps(asdict(app.seed(settings)), indent=2) + "\n")
+    sys.stdout.write(json.dumps(asdict(processes.seed(settings)), indent=2) + "\n")
     return 0
 
 

@@ -1,9 +1,6 @@
 """The composition root: the only place that constructs things. Everything else takes what it needs as arguments."""
 
-import asyncio
-import logging
-import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,56 +8,60 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-import grpc
-
-from server import liveness, serving
+from server import access
 from server.adapters import redis as redis_adapter
+from server.adapters.breaker import Breaker
+from server.adapters.statistics import RedisStatistics
 from server.data import schema
 from server.data.connections import Connections, Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
+from server.domains.identity.api_key_usage import UsageCounter
+from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
 from server.domains.identity.sessions import Lifetimes, Sessions
+from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService
+from server.domains.operations.ip_blocks import IpBlockService
 from server.domains.sites.pages import PageService
 from server.domains.tenancy.branding import BrandingService
+from server.domains.tenancy.member_roles import MembershipService
 from server.domains.tenancy.memberships import Memberships
-from server.domains.tenancy.roles import BUILT_IN_ROLES
+from server.domains.tenancy.rate_limits import RateLimitsService
+from server.domains.tenancy.roles import RoleService
 from server.domains.tenancy.tenants import TenantService
+from server.guard import Guard, previous_secret
 from server.kernel.call import Call
-from server.kernel.chain import Route, RouteTable, Step, stream_route, unary_route
+from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.clock import utc_now
 from server.kernel.keys import derive_key
 from server.kernel.live import LiveEvents
-from server.kernel.logs import call_log, configure_logging
+from server.kernel.logs import call_log
 from server.kernel.pages import PageTokens
-from server.kernel.policy import MethodPolicy, read_policies
-from server.kernel.service import Service
+from server.kernel.policy import MethodPolicy, methods_by_permission, read_policies
+from server.kernel.service import Service, narrowed_services
 from server.kernel.standard import ServiceHandlers
-from server.kernel.steps.authenticate import Authenticate
-from server.kernel.steps.authorize import Authorize, Permissions
-from server.kernel.steps.errors import Errors
-from server.kernel.steps.respond import Respond
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
-from server.kernel.steps.validate import Validate
-from server.kernel.tokens import AccessTokens
-from server.seed import Seeded, seed_tenant
+from server.kernel.warm import Warmer
 from server.settings import Settings
-from server.workers.maintenance import Maintenance
 
-log = logging.getLogger("plinth.app")
 VERSION = version("plinth-server")
 
 SERVICES: tuple[type[Service], ...] = (
     AuthService,
+    ApiKeyService,
     TenantService,
+    RoleService,
+    MembershipService,
+    RateLimitsService,
     BrandingService,
     PageService,
+    IpBlockService,
+    CacheService,
     HealthService,
 )
-Ready = Callable[[], None]
 
 
 @dataclass
@@ -68,9 +69,12 @@ class Application:
     """Everything one process needs to serve calls."""
 
     settings: Settings
-    database: Database
+    databases: tuple[Database, ...]
+    guard: Guard
     announcer: redis_adapter.EventAnnouncer
     dependencies: Dependencies
+    usage: UsageCounter
+    statistics: CacheStatistics
     live: LiveEvents | None
     routes: dict[str, Route]
 
@@ -82,15 +86,20 @@ class Application:
     def open(self) -> None:
         """Connect, and refuse a database that would not keep tenants apart."""
         schema.check_walls(self.settings.runtime_dsn, metadata)
-        self.database.connections.open()
-        self.announcer.start()
-        self.dependencies.start()
+        self.guard.generations.open()
+        for database in self.databases:
+            database.connections.open()
+        for part in (self.announcer, self.dependencies, self.usage, self.statistics):
+            part.start()
 
     def close(self) -> None:
         """Let go of everything."""
         self.dependencies.stop()
+        self.statistics.close()
+        self.usage.close()
         self.announcer.close()
-        self.database.connections.close()
+        for database in self.databases:
+            database.connections.close()
         call_log.flush()
 
 
@@ -106,8 +115,11 @@ def policies() -> dict[str, MethodPolicy]:
 
 def build(settings: Settings, name: str, *, streams: bool) -> Application:
     """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones."""
-    database = Database(_connections(settings, name), liveness.GONE)
+    database = Database(connect(settings, name), access.GONE)
+    slow = connect(settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0)
+    slow_database = Database(slow, access.GONE)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
+    guard = Guard(settings, name, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
     dependencies = Dependencies(
         [
@@ -115,34 +127,52 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
             Dependency("redis", lambda: _ask_redis(redis), vital=False),
         ]
     )
-    live = _live(settings, database) if streams else None
-    memberships = Memberships(database)
-    tokens = _tokens(settings)
-    services = _services(settings, tokens, memberships, dependencies, live)
-    steps = _steps(tokens, memberships, database, announcer)
-    routes = compose(policies().values(), services, steps, settings.secret, streams=streams)
-    return Application(settings, database, announcer, dependencies, live, routes)
+    usage = UsageCounter(database)
+    statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, name)
+    live = _live(settings, database, guard) if streams else None
+    warmer = Warmer()
+    services = _services(settings, guard, dependencies=dependencies, statistics=statistics, warmer=warmer, live=live)
+    transaction = InTransaction(database, slow_database, announcer, guard.generations, access.ACCESS_CHANGED)
+    steps = guard.steps(Telemetry(usage), transaction, narrowed_services(services))
+    routes = compose(
+        policies().values(), services, steps, settings.secret, streams=streams, slow=guard.slow_threads, warmer=warmer
+    )
+    databases = (database, slow_database)
+    return Application(settings, databases, guard, announcer, dependencies, usage, statistics, live, routes)
 
 
 def compose(
-    methods: Iterable[MethodPolicy], services: list[Service], steps: list[Step], secret: bytes, *, streams: bool
+    methods: Iterable[MethodPolicy],
+    services: list[Service],
+    steps: list[Step],
+    secret: bytes,
+    *,
+    streams: bool,
+    slow: ThreadPoolExecutor | None = None,
+    warmer: Warmer | None = None,
 ) -> dict[str, Route]:
     """The routes of one role by path. Raises MissingHandler when an RPC is declared that nothing serves."""
     handlers = ServiceHandlers(services, PageTokens(derive_key(secret, "page token")))
-    routes = [
-        stream_route(method, steps, handlers.stream(method))
-        if streams
-        else unary_route(method, steps, handlers.unary(method))
-        for method in methods
-        if method.streaming == streams
-    ]
+    routes = []
+    for method in methods:
+        if method.streaming != streams:
+            continue
+        if streams:
+            routes.append(stream_route(method, steps, handlers.stream(method)))
+            continue
+        handler = handlers.unary(method)
+        routes.append(unary_route(method, steps, handler, slow if method.is_slow else None))
+        if warmer is not None:
+            warmer.add(method, steps, handler)
     return {route.method.path: route for route in routes}
 
 
-def _connections(settings: Settings, name: str) -> Connections:
+def connect(settings: Settings, name: str, *, idle: int = 2) -> Connections:
+    """Connections of one process, at least `idle` of them ready."""
     return Connections(
         settings.runtime_dsn,
         size=settings.database_pool_size,
+        idle=idle,
         wait=settings.database_connect_timeout,
         statement_timeout=settings.statement_timeout,
         name=f"plinth {name}",
@@ -153,23 +183,11 @@ def _ask_redis(client: Any) -> None:
     client.ping()
 
 
-def _tokens(settings: Settings) -> AccessTokens:
-    return AccessTokens(
-        settings.secret,
-        _previous(settings),
-        issuer=settings.token_issuer,
-        lifetime=settings.access_token_lifetime,
-    )
-
-
-def _previous(settings: Settings) -> bytes | None:
-    return settings.secret_key_previous.get_secret_value().encode() if settings.secret_key_previous else None
-
-
-def _live(settings: Settings, database: Database) -> LiveEvents:
+def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
     def alive(call: Call) -> None:
+        guard.authorize.recheck(call)
         with database.read(call.scope) as transaction:
-            transaction.run(liveness.NOTHING)
+            transaction.run(access.NOTHING)
 
     return LiveEvents(
         settings.dispatch_dsn,
@@ -182,135 +200,28 @@ def _live(settings: Settings, database: Database) -> LiveEvents:
 
 def _services(
     settings: Settings,
-    tokens: AccessTokens,
-    memberships: Memberships,
+    guard: Guard,
+    *,
     dependencies: Dependencies,
+    statistics: CacheStatistics,
+    warmer: Warmer,
     live: LiveEvents | None,
 ) -> list[Service]:
     lifetimes = Lifetimes(
         timedelta(seconds=settings.refresh_token_lifetime), timedelta(seconds=settings.refresh_token_grace)
     )
-    sessions = Sessions(settings.secret, _previous(settings), lifetimes, utc_now)
+    sessions = Sessions(settings.secret, previous_secret(settings), lifetimes, utc_now)
+    permissions = guard.permissions
     return [
-        AuthService(tokens, sessions, memberships, settings.default_tenant),
+        AuthService(guard.tokens, sessions, Memberships(), settings.default_tenant),
+        ApiKeyService(guard.keys, permissions),
         TenantService(settings.sites_domain),
+        RoleService(permissions, methods_by_permission(policies().values()), access.KeyGrants()),
+        MembershipService(permissions),
+        RateLimitsService(guard.rates),
         BrandingService(),
         PageService(live),
+        IpBlockService(),
+        CacheService(statistics, guard.generations, warmer.warm),
         HealthService(dependencies, VERSION),
     ]
-
-
-def _steps(
-    tokens: AccessTokens, memberships: Memberships, database: Database, announcer: redis_adapter.EventAnnouncer
-) -> list[Step]:
-    """The chain, outermost first. authorise stands before validate (AIP-211): a stranger learns nothing."""
-    catalogue = [method.permission for method in policies().values() if method.permission]
-    permissions = Permissions(BUILT_IN_ROLES, catalogue)
-    return [
-        Errors(),
-        Telemetry(),
-        Respond(),
-        Authenticate(tokens),
-        Authorize(permissions, memberships.roles_in),
-        Validate(),
-        InTransaction(database, announcer),
-    ]
-
-
-# Roles -------------------------------------------------------------------------------------------------------------
-
-
-def run_api(settings: Settings, index: int, ready: Ready) -> None:
-    """Serve unary RPCs until SIGTERM or SIGINT, then let running calls finish."""
-    configure_logging(settings.log_level)
-    stopped = serving.Stop()
-    name = f"api-{index}"
-    application = build(settings, name, streams=False)
-    application.open()
-    server = grpc.server(
-        ThreadPoolExecutor(settings.api_threads, thread_name_prefix="call"), options=serving.grpc_options(settings)
-    )
-    for service, handlers in RouteTable(application.routes).by_service().items():
-        server.add_registered_method_handlers(service, handlers)
-    statuses = serving.serve_health(server, application.dependencies, application.services)
-    serving.serve_reflection(server, descriptors(), [service.descriptor.full_name for service in SERVICES])
-    serving.listen(server, settings, name)
-    server.start()
-    ready()
-    log.info("%s serves", name)
-    stopped.asked.wait()
-    statuses.enter_graceful_shutdown()
-    # The gateway goes on sending until it has noticed, and gRPC cancels what arrives after stop().
-    stopped.at_once.wait(settings.drain_notice)
-    server.stop(settings.drain_timeout).wait()
-    application.close()
-
-
-def run_realtime(settings: Settings, index: int, ready: Ready) -> None:
-    """Serve the live streams until SIGTERM, then end them, each with a last word."""
-    configure_logging(settings.log_level)
-    asyncio.run(_serve_streams(settings, f"realtime-{index}", ready))
-
-
-async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    application = build(settings, name, streams=True)
-    application.open()
-    if application.live is None:
-        raise LookupError("the realtime role has live events")
-    await application.live.open()
-    server = grpc.aio.server(handlers=[RouteTable(application.routes)], options=serving.grpc_options(settings))
-    statuses = await serving.serve_async_health(server, application.dependencies, application.services)
-    serving.listen(server, settings, name)
-    await server.start()
-    ready()
-    log.info("%s serves", name)
-    await stopped.wait()
-    await statuses.enter_graceful_shutdown()
-    await application.live.close()
-    await server.stop(settings.drain_timeout)
-    application.close()
-
-
-def run_worker(settings: Settings, ready: Ready) -> None:
-    """Do what has to be done in the background until SIGTERM."""
-    configure_logging(settings.log_level)
-    stopped = serving.Stop()
-    connections = _connections(settings.model_copy(update={"database_pool_size": 2}), "worker")
-    connections.open()
-    maintenance = Maintenance(
-        Database(connections), metadata.sorted_tables, timedelta(days=settings.deleted_retention_days)
-    )
-    ready()
-    log.info("worker works")
-    maintenance.run_until(stopped.asked)
-    connections.close()
-
-
-# Commands ----------------------------------------------------------------------------------------------------------
-
-
-def migrate(settings: Settings) -> None:
-    """Bring the schema up to date, and make the roles that the server logs in with unless they were set."""
-    schema.migrate(settings.owner_dsn)
-    names = {}
-    for purpose, given in (("runtime", settings.database_runtime_url), ("dispatch", settings.database_dispatch_url)):
-        if given is None:
-            names[purpose] = settings.role_name(purpose)
-            schema.ensure_login(settings.owner_dsn, names[purpose], settings.role_password(purpose))
-        else:
-            names[purpose] = schema.role_of(given.get_secret_value())
-    schema.grant(settings.owner_dsn, runtime=names["runtime"], dispatch=names["dispatch"])
-
-
-def seed(settings: Settings) -> Seeded:
-    """Make the first tenant, with sample data and an owner, unless it is there. The same login every time."""
-    connections = _connections(settings.model_copy(update={"database_pool_size": 10}), "seed")
-    connections.open()
-    try:
-        return seed_tenant(Database(connections), settings)
-    finally:
-        connections.close()

@@ -15,7 +15,7 @@ from server.domains.identity.passwords import hash_password
 from server.domains.sites.tables import pages
 from server.domains.tenancy.branding import DEFAULTS
 from server.domains.tenancy.tables import tenants
-from server.domains.tenancy.tenants import ADD_BRANDING, ADD_DOMAIN, ADD_MEMBERSHIP, OWNER
+from server.domains.tenancy.tenants import ADD_BRANDING, ADD_DOMAIN, ADD_MEMBERSHIP, OWNER, add_built_in_roles
 from server.kernel.ids import new_id
 from server.kernel.keys import derive_key
 from server.settings import Settings
@@ -79,6 +79,7 @@ def _seed(transaction: WriteTransaction, password: str, settings: Settings) -> s
     write(ADD_BRANDING, tenant_id=tenant_id, id=new_id(), **DEFAULTS)
     write(ADD_DOMAIN, tenant_id=tenant_id, id=new_id(), hostname=f"{SUBDOMAIN}.{settings.sites_domain}")
     write(ADD_MEMBERSHIP, tenant_id=tenant_id, user_id=user_id, roles=[OWNER])
+    add_built_in_roles(transaction, tenant_id)
     for slug, title, description in PAGES:
         draft = int(Page.STATUS_DRAFT)
         write(ADD_PAGE, tenant_id=tenant_id, id=new_id(), slug=slug, title=title, description=description, status=draft)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # A unix socket's path is at most 107 bytes; PostgreSQL's own name takes `/.s.PGSQL.5432`.
@@ -42,6 +42,16 @@ class Settings(BaseSettings):
     realtime_workers: int = Field(1, ge=1, le=64, description="Realtime processes, which serve the live streams.")
     drain_notice: float = Field(1.5, ge=0, description="How long a process that ends is not serving before it stops.")
     drain_timeout: float = Field(10.0, ge=0, description="How long a process that ends lets running calls finish.")
+
+    slow_threads: int = Field(
+        16, ge=1, le=256, description="Threads, and connections, for RPCs that wait on others or compute for long."
+    )
+    queue_bound: int = Field(
+        250,
+        ge=1,
+        description="Calls that may wait for a thread before lists and reports are refused; twice as many before most "
+        "calls are, four times as many before signing in is.",
+    )
 
     # PostgreSQL.
     database_url: SecretStr | None = Field(
@@ -74,6 +84,25 @@ class Settings(BaseSettings):
         description="Redis 6.2 or later. Unset: the embedded Redis.",
     )
     redis_timeout: float = Field(0.5, gt=0, description="How long a Redis command may take.")
+
+    # Rate limits.
+    rate_limits_enabled: bool = Field(default=True, description="Whether calls are counted at all.")
+    rate_limits: dict[str, Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,9}/[1-9]\d{0,4}$")]] = Field(
+        {},
+        description='Rate classes whose limit differs from the default, as JSON: `{"auth": "5/900"}` lets 5 calls '
+        "through in 900 seconds.",
+    )
+    rate_limits_strict: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("auth", "payment"),
+        description="Rate classes, comma separated, that refuse calls while Redis is away; others let them through.",
+    )
+
+    # Cache.
+    cache_enabled: bool = Field(default=True, description="Whether answers are cached.")
+    cache_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024 * 1024, description="Memory of one api worker for cached answers."
+    )
+    cache_longest: float = Field(3600.0, gt=0, description="Ceiling of how long an answer is cached.")
 
     # Secrets and tokens.
     secret_key: SecretStr | None = Field(
@@ -131,9 +160,10 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        origins = values.get("cors_origins")
-        if isinstance(origins, str):
-            values["cors_origins"] = tuple(part.strip() for part in origins.split(",") if part.strip())
+        for name in ("cors_origins", "rate_limits_strict"):
+            listed = values.get(name)
+            if isinstance(listed, str):
+                values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
         return values
 
     @model_validator(mode="after")

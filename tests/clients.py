@@ -18,10 +18,10 @@ import psycopg
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
-from plinth.identity.v1 import auth_pb2_grpc
-from plinth.operations.v1 import health_pb2_grpc
+from plinth.identity.v1 import api_key_pb2_grpc, auth_pb2_grpc
+from plinth.operations.v1 import cache_pb2_grpc, health_pb2_grpc, ip_block_pb2_grpc
 from plinth.sites.v1 import page_pb2_grpc
-from plinth.tenancy.v1 import branding_pb2_grpc, tenant_pb2_grpc
+from plinth.tenancy.v1 import branding_pb2_grpc, rate_limits_pb2_grpc, role_pb2_grpc, tenant_pb2_grpc
 
 from server.embedded.postgres import ADMINISTRATOR
 from tests.stack import Stack
@@ -96,6 +96,12 @@ class Stubs:
     branding: Any
     pages: Any
     health: Any
+    api_keys: Any
+    roles: Any
+    members: Any
+    rate_limits: Any
+    ip_blocks: Any
+    cache: Any
 
 
 def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
@@ -109,6 +115,12 @@ def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
         branding_pb2_grpc.BrandingServiceStub,
         page_pb2_grpc.PageServiceStub,
         health_pb2_grpc.HealthServiceStub,
+        api_key_pb2_grpc.ApiKeyServiceStub,
+        role_pb2_grpc.RoleServiceStub,
+        role_pb2_grpc.MembershipServiceStub,
+        rate_limits_pb2_grpc.RateLimitsServiceStub,
+        ip_block_pb2_grpc.IpBlockServiceStub,
+        cache_pb2_grpc.CacheServiceStub,
     )
     return Stubs(*(make(channel) for make in makers))
 

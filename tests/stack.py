@@ -20,6 +20,8 @@ from server.settings import Settings
 
 START_PATIENCE = 30.0
 STOP_PATIENCE = 25.0
+# Tests call more often than anybody should; those that are about limits set their own.
+UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "auth_failure"), "1000000/60")
 PAUSE = 0.02
 
 
@@ -52,6 +54,11 @@ def runs(pid: int) -> bool:
     return False
 
 
+def _text(value: object) -> str:
+    """A setting as the environment carries it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
 class Stack:
     """One stack, from the side of the process that started it or of another that only uses it.
 
@@ -63,7 +70,7 @@ class Stack:
     def __init__(self, data_dir: Path | None = None, **settings: object) -> None:
         self._temporary = None if data_dir else make_folder()
         self.data_dir = data_dir or (self._temporary or Path()) / "data"
-        self._overrides = settings
+        self._overrides = {"rate_limits": UNLIMITED, **settings}
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
 
@@ -205,5 +212,5 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         values = {"data_dir": self.data_dir, "port": 0, **self._overrides}
-        ours = {f"PLINTH_{name.upper()}": str(value) for name, value in values.items()}
+        ours = {f"PLINTH_{name.upper()}": _text(value) for name, value in values.items()}
         return free_of_settings(dict(os.environ)) | {"PYTHONUNBUFFERED": "1"} | ours

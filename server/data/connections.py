@@ -8,6 +8,7 @@ that does.
 
 import select
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -21,6 +22,8 @@ READS = select.POLLIN | select.POLLPRI
 WRITES = READS | select.POLLOUT
 # A statement is cancelled by PostgreSQL itself after the statement timeout; this is how much later we stop listening.
 SILENCE_MARGIN = 2.0
+# Seconds between looks whether anybody still waits for an answer.
+LOOK = 0.1
 # Seconds for which a connection that was used counts as alive.
 FRESH = 1.0
 # After nobody could connect in time, callers are refused at once for this long instead of waiting in a row.
@@ -89,6 +92,10 @@ class Result:
         }
 
 
+Wanted = Callable[[], bool]
+"""Whether anybody still waits for the answer."""
+
+
 class PipelineConnection(psycopg.Connection[Any]):
     """A connection that stays in pipeline mode: statements are sent together and answered together."""
 
@@ -96,6 +103,7 @@ class PipelineConnection(psycopg.Connection[Any]):
     _ready_names: set[bytes]
     _expected: list[tuple[Statement | None, bool]]
     _used = 0.0
+    _wanted: Wanted | None = None
 
     def start(self) -> None:
         """Enter pipeline mode, for the life of the connection."""
@@ -136,8 +144,8 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.send_query_prepared(statement.name, values, statement.formats, 1)
         self._expected.append((statement, False))
 
-    def receive(self, timeout: float) -> list[Result]:
-        """Wait for the answers to everything sent, in order.
+    def receive(self, timeout: float, wanted: Wanted | None = None) -> list[Result]:
+        """Wait for the answers to everything sent, in order. What nobody wants any more is cancelled.
 
         Raises what PostgreSQL answered first, as psycopg's exception of that SQLSTATE, or psycopg.OperationalError when
         the connection is lost or silent for longer than `timeout` seconds (the connection is then closed).
@@ -145,6 +153,7 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.pipeline_sync()
         expected, self._expected = self._expected, []
         self._used = monotonic()
+        self._wanted = wanted
         deadline = self._used + timeout
         self._flush(deadline)
         results: list[Result] = []
@@ -192,16 +201,23 @@ class PipelineConnection(psycopg.Connection[Any]):
         poll = self._poll
         if poll is None:
             raise psycopg.OperationalError("the connection was never started")
-        left = deadline - monotonic()
         if events != READS:
             poll.modify(self.pgconn.socket, events)
         try:
-            if left <= 0 or not poll.poll(left * 1000):
-                self.close()
-                raise psycopg.OperationalError("PostgreSQL did not answer in time")
+            while not poll.poll(LOOK * 1000):
+                if monotonic() >= deadline:
+                    self.close()
+                    raise psycopg.OperationalError("PostgreSQL did not answer in time")
+                self._cancel_what_nobody_wants()
         finally:
             if events != READS and not self.closed:
                 poll.modify(self.pgconn.socket, READS)
+
+    def _cancel_what_nobody_wants(self) -> None:
+        """PostgreSQL answers with QueryCanceled, once."""
+        if self._wanted is not None and not self._wanted():
+            self._wanted = None
+            self.pgconn.get_cancel().cancel()
 
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
@@ -211,8 +227,9 @@ _UNANSWERED = (*_FAILED, pq.ExecStatus.PIPELINE_ABORTED)
 class Connections:
     """The pool of one process for one role."""
 
-    def __init__(self, dsn: str, *, size: int, wait: float, statement_timeout: float, name: str) -> None:
-        """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity."""
+    def __init__(self, dsn: str, *, size: int, wait: float, statement_timeout: float, name: str, idle: int = 2) -> None:
+        """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead."""
+        self.statement_timeout = statement_timeout
         self.silence = statement_timeout + SILENCE_MARGIN
         self._wait = wait
         self._size = size
@@ -230,7 +247,7 @@ class Connections:
                 "connect_timeout": max(2, int(wait)),
                 "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
             },
-            min_size=min(2, size),
+            min_size=min(idle, size),
             max_size=size,
             timeout=wait,
             # A lost connection is given up soon, so that the next caller tries at once instead of after a backoff.

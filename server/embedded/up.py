@@ -141,36 +141,36 @@ def _render(settings: Settings) -> str:
 
 
 def _migrate(settings: Settings) -> None:
-    from server import app  # noqa: PLC0415
+    from server import processes  # noqa: PLC0415
 
     if settings.database_url is None:
         from server.embedded.database import create_database  # noqa: PLC0415
 
         create_database(settings)
-    app.migrate(settings)
+    processes.migrate(settings)
 
 
 def _seed(settings: Settings) -> dict[str, str]:
-    from server import app  # noqa: PLC0415
+    from server import processes  # noqa: PLC0415
 
-    return asdict(app.seed(settings))
+    return asdict(processes.seed(settings))
 
 
 def _roles(settings: Settings) -> list[Role]:
-    from server import app  # noqa: PLC0415
+    from server import processes  # noqa: PLC0415
 
     # A little more than the roles give themselves.
     # The gateway has been drained by then, so nobody has to notice: SIGINT instead of SIGTERM.
     stop = ((signal.SIGINT, settings.drain_timeout + 2.0),)
     roles = [
-        Role(name=f"api-{index}", run=partial(app.run_api, settings, index), stop=stop)
+        Role(name=f"api-{index}", run=partial(processes.run_api, settings, index), stop=stop)
         for index in range(settings.api_workers)
     ]
     roles += [
-        Role(name=f"realtime-{index}", run=partial(app.run_realtime, settings, index), stop=stop)
+        Role(name=f"realtime-{index}", run=partial(processes.run_realtime, settings, index), stop=stop)
         for index in range(settings.realtime_workers)
     ]
-    return [*roles, Role(name="worker", run=partial(app.run_worker, settings), stop=stop)]
+    return [*roles, Role(name="worker", run=partial(processes.run_worker, settings), stop=stop)]
 
 
 def _preload() -> None:
@@ -178,7 +178,7 @@ def _preload() -> None:
 
     A collection writes to every object it looks at, and would copy the pages that the forked roles share.
     """
-    import server.app  # noqa: F401, PLC0415
+    import server.processes  # noqa: F401, PLC0415
 
     gc.collect()
     gc.freeze()
@@ -209,6 +209,8 @@ def _make_run_folders(settings: Settings) -> Identity | None:
     identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, postgres.binaries(), redis.binary())
     for folder in {_run_folder(settings), settings.socket_dir}:
         own(folder, identity)
+    if settings.redis_url is None:
+        own(redis.data_folder(settings), identity)
     return identity
 
 

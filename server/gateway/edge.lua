@@ -5,6 +5,7 @@
 
 local CALLERS_ID, REQUEST_ID = "x-plinth-callers-request-id", "x-request-id"
 local KEYS, STATUS, LOCAL = "x-plinth-json-keys", "x-http-status", "x-plinth-local-reply"
+local LIMIT = "x-plinth-limit"
 local METADATA = "plinth.edge"
 local GRPC_CODES = {[400] = 3, [404] = 5, [405] = 5, [415] = 3, [500] = 13}
 local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS}
@@ -192,6 +193,21 @@ local function take_trailers(handle, headers)
   return headers
 end
 
+-- The rate limit that the server tells in one trailer, as the headers that clients know (draft-ietf-httpapi-ratelimit-headers,
+-- and the older ones).
+local function show_limit(headers)
+  local told = headers:get(LIMIT)
+  if not told then return end
+  headers:remove(LIMIT)
+  local class, calls, period, remaining, reset = told:match("^([%w_]+);(%d+);(%d+);(%d+);(%d+)$")
+  if not class then return end
+  headers:replace("x-ratelimit-limit", calls)
+  headers:replace("x-ratelimit-remaining", remaining)
+  headers:replace("x-ratelimit-reset", reset)
+  headers:replace("ratelimit-policy", ('"%s";q=%s;w=%s'):format(class, calls, period))
+  headers:replace("ratelimit", ('"%s";r=%s;t=%s'):format(class, remaining, reset))
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type") or ""
@@ -200,6 +216,7 @@ function envoy_on_response(handle)
   local status = headers:get(STATUS)
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
+  show_limit(headers)
   set_cache_control(headers, content_type)
   status = headers:get(":status")
   if status == "204" or status == "304" then

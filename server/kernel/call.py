@@ -1,18 +1,22 @@
 """One call: who calls what, in whose name, and what is sent back beside the answer."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Any, Protocol
 
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
+from server.kernel.problems import Denied, Reason
 
 # Metadata that the gateway vouches for; it strips them from what clients send.
 ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
 HTTP_STATUS = "x-http-status"
+LIMIT = "x-plinth-limit"
 REQUEST_ID = "x-request-id"
 CLIENT_ADDRESS = "x-envoy-external-address"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -27,13 +31,18 @@ class ServerContext(Protocol):
     def time_remaining(self) -> float | None:
         """Seconds until the deadline, or None."""
 
+    def is_active(self) -> bool:
+        """Whether the caller still waits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls."""
+    """Who calls: a user in a session, or a program with an API key."""
 
     user_id: str
+    """Empty for an API key."""
     session_id: str
+    """Empty for an API key."""
     tenant_id: str | None
     """The tenant that the credentials carry."""
     roles: tuple[str, ...]
@@ -42,6 +51,35 @@ class Principal:
     """Whether the caller administers the platform."""
     expires_at: float
     """Unix time after which the credentials count no more."""
+    api_key_id: str = ""
+    """Empty for a user."""
+    key_hash: bytes = field(default=b"", repr=False)
+    """Which secret of the API key was shown."""
+    calls_per_minute: int = 0
+    """The API key's own rate limit; 0 when it has none."""
+
+    @property
+    def credential_id(self) -> str:
+        """What names the credentials: the session, or the API key with the secret that was shown."""
+        return self.session_id or f"{self.api_key_id}:{self.key_hash.hex()}"
+
+    @property
+    def id(self) -> str:
+        """The user, or the API key."""
+        return self.user_id or self.api_key_id
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a caller may do in a tenant."""
+
+    tenant_id: str
+    permissions: frozenset[str]
+    roles: tuple[str, ...]
+    version: int | None
+    """Of the tenant's access as it was loaded; None where it does not matter, for platform administrators."""
+    expires_at: float = inf
+    """Unix time after which it counts no more, though nothing has changed: a replaced secret's overlap is over."""
 
 
 class Call:
@@ -55,11 +93,16 @@ class Call:
         self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
         self.principal: Principal | None = None
         self.tenant_id: str | None = None
+        self.access: Access | None = None
         self.headers: list[tuple[str, str]] = []
         self.http_status = method.success_status
         self.emits = method.emits
         self.event_payload: Any = None
         self.events: list[tuple[str, str, Any]] = []
+        self.stale_tags: list[str] = []
+        self.etag = ""
+        self.limit = ""
+        self.is_replay = False
         self.refusal: Exception | None = None
 
     @cached_property
@@ -81,9 +124,19 @@ class Call:
         return str(self.metadata.get(CLIENT_ADDRESS, ""))
 
     @property
-    def user_id(self) -> str | None:
-        """The caller's user id, if known."""
-        return self.principal.user_id if self.principal else None
+    def is_active(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return bool(self.context.is_active())
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the caller's deadline, which over REST is the gateway's; None without one."""
+        return self.context.time_remaining()
+
+    @property
+    def actor_id(self) -> str | None:
+        """The id of the user or the API key that calls, if known."""
+        return self.principal.id if self.principal else None
 
     @property
     def caller(self) -> Principal:
@@ -98,7 +151,8 @@ class Call:
         caller = self.principal
         if caller is None:
             return Scope(tenant_id=self.tenant_id)
-        return Scope(self.tenant_id, caller.user_id, caller.is_platform, caller.session_id)
+        version = self.access.version if self.access else None
+        return Scope(self.tenant_id, caller.user_id or None, caller.is_platform, caller.session_id or None, version)
 
     @property
     def writes(self) -> WriteTransaction:
@@ -118,6 +172,29 @@ class Call:
         """Go on in another tenant, such as the one this call is about to create."""
         self.tenant_id = tenant_id
         self.writes.bind(self.scope)
+
+    def invalidate(self, tag: str) -> None:
+        """Drop what is cached under a further tag; those of the policy are dropped by themselves."""
+        self.stale_tags.append(tag)
+
+    def forget_effects(self) -> None:
+        """Go back to where nothing had been done yet, for a call that is tried again."""
+        self.headers.clear()
+        self.events.clear()
+        self.stale_tags.clear()
+        self.event_payload = None
+        self.emits = self.method.emits
+        self.http_status = self.method.success_status
+
+    def check_may_grant(self, permissions: Iterable[str]) -> None:
+        """Refuse to hand out what the caller lacks. Raises Denied, naming the first permission that is lacking."""
+        held = self.access.permissions if self.access else frozenset()
+        for permission in sorted(set(permissions) - held):
+            raise Denied(
+                f"Nobody grants what they lack themselves: you lack `{permission}`.",
+                reason=Reason.REASON_GRANT_EXCEEDS_OWN,
+                metadata={"permission": permission},
+            )
 
     def refuse_after_commit(self, problem: Exception) -> None:
         """Commit what this call did, such as ending a session whose token was stolen, then answer with a problem."""

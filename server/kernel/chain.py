@@ -6,6 +6,7 @@ its one dispatch thread, so work there caps the whole process.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -107,13 +108,18 @@ def serialise(answer: Answer) -> bytes:
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
-def unary_route(method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> Route:
-    """A unary RPC on threads."""
+def unary_route(
+    method: MethodPolicy, steps: Sequence[Step], handler: Unary, threads: ThreadPoolExecutor | None = None
+) -> Route:
+    """A unary RPC on threads: the server's, or those given."""
     composed, names = compose_unary(method, steps, handler)
 
     def serve(request: Any, context: grpc.ServicerContext) -> Answer:
         return composed(Call(method, context), request)
 
+    if threads is not None:
+        # Where grpc.server looks for them (grpc/_server.py, _select_thread_pool_for_behavior).
+        serve.experimental_thread_pool = threads  # type: ignore[attr-defined]
     request_class = GetMessageClass(method.descriptor.input_type)
     return Route(
         method,

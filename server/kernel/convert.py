@@ -100,6 +100,8 @@ def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
         return lambda message: getattr(message, name).ToJsonString() if message.HasField(name) else None
     if kind == STRUCT:
         return lambda message: _json_of(getattr(message, name)) if message.HasField(name) else None
+    if field.is_repeated:
+        return lambda message: list(getattr(message, name))
     if field.has_presence:
         return lambda message: getattr(message, name) if message.HasField(name) else None
     return attrgetter(name)

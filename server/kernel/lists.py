@@ -63,7 +63,7 @@ class Lister:
     def _question(self, call: Call, request: Any) -> str:
         """What a page token is bound to."""
         deleted = getattr(request, "show_deleted", False)
-        parts = (call.method.path, call.tenant_id, call.user_id, request.filter, request.order_by, deleted)
+        parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted)
         return "\n".join(map(str, parts))
 
     def _scope(self, call: Call) -> dict[str, Any]:

@@ -39,6 +39,14 @@ class Access(enum.Enum):
     PROVIDER_SIGNATURE = "provider_signature"
 
 
+class Criticality(enum.IntEnum):
+    """What is refused first when more arrives than can be served: the lowest."""
+
+    SHEDDABLE = policy_pb2.CRITICALITY_SHEDDABLE
+    NORMAL = policy_pb2.CRITICALITY_NORMAL
+    CRITICAL = policy_pb2.CRITICALITY_CRITICAL
+
+
 class Kind(enum.Enum):
     """Which standard method an RPC is (AIP-131 to 135, 164, 231), told from its name and types."""
 
@@ -83,10 +91,16 @@ class MethodPolicy:
     emits: str
     cache_seconds: float
     cache_tags: tuple[str, ...]
+    per_caller: bool
+    """Whether a cached answer is for its caller alone."""
     invalidates: tuple[str, ...]
+    changes_access: bool
     success_status: int
     timeout: float | None
     """Seconds the gateway waits; None means the setting."""
+    is_slow: bool
+    """Whether it runs in the pool of those that wait on others or compute for long."""
+    criticality: Criticality
     read_only: bool
     streaming: bool
     has_tenant: bool
@@ -110,6 +124,16 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
         raise PolicyError(faults)
     policies = map(_read, methods)
     return {policy.path: policy for policy in policies}
+
+
+def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[str, ...]]:
+    """Each permission that a tenant's roles can hold, and the RPCs that ask for it, as `PageService.GetPage`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for policy in policies:
+        if policy.access is Access.PERMISSION:
+            name = f"{policy.descriptor.containing_service.name}.{policy.name}"
+            found[policy.permission] = (*found.get(policy.permission, ()), name)
+    return found
 
 
 def options_of(method: MethodDescriptor) -> policy_pb2.Policy | None:
@@ -177,9 +201,13 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         emits=option.emits,
         cache_seconds=option.cache.ttl.ToTimedelta().total_seconds(),
         cache_tags=tuple(option.cache.tags),
+        per_caller=option.cache.per_caller or access is Access.SIGNED_IN or kind_of(method) is Kind.LIST,
         invalidates=tuple(option.invalidates),
+        changes_access=option.changes_access,
         success_status=_success_status(method, option),
         timeout=option.timeout.ToTimedelta().total_seconds() if option.HasField("timeout") else None,
+        is_slow=option.pool == policy_pb2.POOL_SLOW,
+        criticality=Criticality(option.criticality or Criticality.NORMAL),
         read_only=is_read_only(method),
         streaming=method.server_streaming,
         has_tenant="tenant_id" in fields and access is Access.PERMISSION,
@@ -230,14 +258,29 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
 
 def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
     reads = is_read_only(method)
-    if reads and (option.emits or option.invalidates):
-        yield "a read emits no event and invalidates nothing"
-    if not reads and option.HasField("cache"):
-        yield "only reads (NO_SIDE_EFFECTS) can be cached"
+    if reads and (option.emits or option.invalidates or option.changes_access):
+        yield "a read emits no event, invalidates nothing and changes nobody's access"
+    if option.HasField("cache"):
+        yield from _cache_faults(method, option)
+    fields = method.input_type.fields_by_name
+    for tag in (*option.cache.tags, *option.invalidates):
+        unknown = [name.strip("{}") for name in VARIABLE.findall(tag) if name.strip("{}") not in {*fields, "tenant_id"}]
+        yield from (f"the tag `{tag}` names the field `{name}`, which is not there" for name in unknown)
     if not reads and not option.emits:
         yield "a mutation names the event it emits"
     if option.emits and not EVENT.match(option.emits):
         yield f"event `{option.emits}` is not <resource>.<past participle>"
+
+
+def _cache_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    if not is_read_only(method):
+        yield "only reads (NO_SIDE_EFFECTS) can be cached"
+    if method.server_streaming:
+        yield "a stream cannot be cached"
+    if option.cache.ttl.ToTimedelta().total_seconds() <= 0:
+        yield "what is cached has a time to live"
+    if not option.cache.tags:
+        yield "what is cached names the tags under which a write drops it"
 
 
 def _shape_faults(method: MethodDescriptor) -> Iterator[str]:

@@ -28,7 +28,9 @@ __all__ = [
     "Internal",
     "Malformed",
     "NotFound",
+    "Overloaded",
     "Problem",
+    "RateLimited",
     "Reason",
     "RuleViolated",
     "StateForbids",
@@ -211,6 +213,22 @@ class Unavailable(Problem):
         super().__init__(
             f"The {dependency} is away; try again.", metadata={"dependency": dependency}, retry_after=retry_after
         )
+
+
+class RateLimited(Problem):
+    """Too many calls; try again later."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+    reason = Reason.REASON_RATE_LIMITED
+
+
+class Overloaded(Problem):
+    """More arrives than can be served; try again soon."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    http_status = 503
+    reason = Reason.REASON_OVERLOADED
 
 
 class DeadlineExceeded(Problem):

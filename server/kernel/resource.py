@@ -30,6 +30,8 @@ class Resource:
     default_order: Order = NEWEST_FIRST
     unique: Mapping[str, str] = field(default_factory=dict)
     """Name of a unique index to the field that it keeps unique."""
+    hidden: tuple[str, ...] = ()
+    """Columns that the message does not show, written once with a new row: `before_write` gives their values."""
     singleton: bool = False
     """Whether a tenant has exactly one, so that no id is named."""
     visible: ColumnElement[bool] | None = None

@@ -147,7 +147,7 @@ class ResourceRows:
         self._lock = Statement(select(*columns).where(own, alive).with_for_update())
         self._lock_deleted = Statement(select(*columns).where(own).with_for_update())
         self._batch_get = Statement(select(*columns).where(self.in_tenant(), _is_one_of(table.c.id), visible, alive))
-        names = (*self._writable_names, "id", *(("tenant_id",) if self._has_tenant else ()))
+        names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
         new = {name: bindparam(name, type_=table.c[name].type) for name in names}
         self._insert = Statement(insert(table).values(new).returning(*columns))
         changed = {name: bindparam(name, type_=table.c[name].type) for name in self._writable_names}

@@ -30,6 +30,15 @@ def python_name(rpc: str) -> str:
     return _BOUNDARY.sub("_", rpc).lower()
 
 
+def narrowed_services(services: Iterable[Service]) -> frozenset[str]:
+    """Full names of the services whose rows depend on who asks, beyond the tenant."""
+    return frozenset(
+        service.descriptor.full_name
+        for service in services
+        if service.resource is not None and service.resource.visible is not None
+    )
+
+
 def by_name(services: Iterable[Service]) -> dict[str, Service]:
     """Services by the full name of their descriptor."""
     return {service.descriptor.full_name: service for service in services}

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import report, subject
-from tests.bench.cases import CASES, Setting, prepare
+from tests.bench import report
+from tests.bench.cases import CASES, Stage, make_stage
 from tests.bench.clocks import OTHER_CORES
 from tests.bench.engine import Result, run
 from tests.bench.load import HOW_TO_INSTALL, WrongAnswerError, have_h2load
@@ -50,21 +50,20 @@ def main() -> int:
     os.sched_setaffinity(0, OTHER_CORES)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-bench-")))
-        plinth = stack.enter_context(subject.start())
-        setting = prepare(plinth, folder, extent.rows)
+        stage = make_stage(stack, folder, extent.rows)
         if given.profile:
-            _profile(given.profile, setting)
+            _profile(given.profile, stage)
         else:
-            results = [_measure(name, setting, extent, given.rounds) for name in CASES if name in (given.only or CASES)]
+            results = [_measure(name, stage, extent, given.rounds) for name in CASES if name in (given.only or CASES)]
             _report(results, extent, given.json)
     return 0
 
 
-def _measure(name: str, setting: Setting, extent: Extent, rounds: int | None) -> Result:
+def _measure(name: str, stage: Stage, extent: Extent, rounds: int | None) -> Result:
     sys.stderr.write(f"{name} ...")
     sys.stderr.flush()
     with ExitStack() as stack:
-        result = run(CASES[name](setting, stack), rounds or extent.rounds, extent.seconds)
+        result = run(CASES[name](stage, stack), rounds or extent.rounds, extent.seconds)
     sys.stderr.write(f" {result.ratio:.2f}\n")
     return result
 
@@ -75,9 +74,9 @@ def _report(results: list[Result], extent: Extent, file: Path | None) -> None:
         report.save(results, file)
 
 
-def _profile(name: str, setting: Setting) -> None:
+def _profile(name: str, stage: Stage) -> None:
     with ExitStack() as stack:
-        files = profile(name, CASES[name](setting, stack).subject, setting.subject.api, PROFILES)
+        files = profile(name, CASES[name](stage, stack).subject, PROFILES)
     sys.stdout.write("".join(f"{file}\n" for file in files))
 
 

@@ -1,8 +1,9 @@
 """What is compared with what, and what the goals are."""
 
+import functools
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +13,11 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 from plinth.sites.v1 import page_pb2
 
-from tests.bench import database, servers
+from tests.bench import database, servers, subject
 from tests.bench.clocks import Clock, clock_of, clock_of_family
 from tests.bench.engine import Case, Goal, Side, latencies
-from tests.bench.load import CreateLoad, GrpcLoad, Load, Ran, RestLoad, WrongAnswerError, one_by_one, send
-from tests.bench.subject import STUBS, Subject
+from tests.bench.load import CreateLoad, GrpcLoad, Load, Ran, RestLoad, WrongAnswerError, ask, one_by_one, send
+from tests.bench.subject import CACHED, STUBS, UNCACHED, UNLIMITED, Subject, Variant
 
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 PAGE_SIZE = 25
@@ -25,11 +26,12 @@ DEEP = 1_000
 LIST_CALLS = 40
 LIST_ROUNDS = 4
 DEADLINE = 10.0
+LIMIT_HEADER = "x-ratelimit-limit"
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What cases are made from."""
+    """What cases are made from: a stack, and the same page in the tables of the baselines."""
 
     subject: Subject
     page: page_pb2.Page
@@ -50,55 +52,111 @@ class Setting:
         return f"{self.pages_path}/{self.page.id}"
 
 
-def prepare(subject: Subject, folder: Path, rows: int) -> Setting:
-    """Give the baselines' tables the same page that Plinth holds."""
-    page = subject.get_page()
-    url = database.baseline_url(subject.postgres_socket_dir)
-    database.make_baseline(subject.admin_dsn, url, _answer(page))
-    return Setting(subject, page, folder, url, rows)
+Stage = Callable[[Variant], Setting]
+"""Gives the setting of a variant, whose stack it starts for the first case that asks."""
 
 
-def get_grpc(setting: Setting, stack: ExitStack) -> Case:
+def make_stage(stack: ExitStack, folder: Path, rows: int) -> Stage:
+    """Make a stage whose stacks end with the exit stack."""
+
+    @functools.cache
+    def stage(variant: Variant) -> Setting:
+        setting = _prepare(stack.enter_context(subject.start(variant)), folder, rows)
+        _prove_variant(setting, variant)
+        return setting
+
+    return stage
+
+
+def prove_cache(read: Callable[[], object], changed: AbstractContextManager[None], *, cached: bool) -> None:
+    """Read, change what is read behind the server's back, and read again: only a cache answers the same."""
+    before = read()
+    with changed:
+        after = read()
+    if (after == before) is not cached:
+        raise WrongAnswerError(f"the answer comes from {'the database, not from a' if cached else 'a'} cache")
+
+
+def get_grpc(stage: Stage, stack: ExitStack) -> Case:
     """GetPage against a server that has nothing to do."""
-    subject = setting.subject
-    hello = stack.enter_context(servers.hello(setting.folder, setting.page.SerializeToString()))
-    return Case(
-        name="get-grpc",
-        title="GetPage, gRPC / bare grpc.server hello-world",
-        goal=Goal(0.50),
-        subject=_plinth(setting, _get_page(setting, stack, subject.api_socket, subject.token)),
-        baseline=_baseline(setting, "hello_grpc", hello.pid, _get_page(setting, stack, hello.socket, "none")),
+    return _against_hello(
+        stage(UNCACHED), stack, "get-grpc", "GetPage, gRPC / bare grpc.server hello-world", Goal(0.50)
     )
 
 
-def get_rest(setting: Setting, stack: ExitStack) -> Case:
+def cached_grpc(stage: Stage, stack: ExitStack) -> Case:
+    """GetPage from the cache against a server that has nothing to do."""
+    return _against_hello(
+        stage(CACHED), stack, "cached-grpc", "GetPage cached, gRPC / bare grpc.server hello-world", Goal(0.95)
+    )
+
+
+def get_rest(stage: Stage, stack: ExitStack) -> Case:
     """GetPage over REST against FastAPI as documented."""
+    setting = stage(UNCACHED)
     return Case(
         name="get-rest",
         title="GetPage, REST / FastAPI as documented",
         goal=Goal(3.0),
-        subject=_plinth(setting, _get_page_rest(setting, setting.subject.port, setting.subject.token), envoy=True),
+        subject=_plinth_rest(setting),
         baseline=_fastapi_get(setting, stack, "fastapi_documented"),
     )
 
 
-def get_rest_tuned(setting: Setting, stack: ExitStack) -> Case:
+def get_rest_tuned(stage: Stage, stack: ExitStack) -> Case:
     """GetPage over REST against FastAPI tuned by hand."""
+    setting = stage(UNCACHED)
     return Case(
         name="get-rest-tuned",
         title="GetPage, REST / FastAPI tuned by hand",
         goal=Goal(1.0),
-        subject=_plinth(setting, _get_page_rest(setting, setting.subject.port, setting.subject.token), envoy=True),
+        subject=_plinth_rest(setting),
         baseline=_fastapi_get(setting, stack, "fastapi_tuned"),
     )
 
 
-def create(setting: Setting, stack: ExitStack) -> Case:
+def cached_rest(stage: Stage, stack: ExitStack) -> Case:
+    """GetPage from the cache over REST against FastAPI with a limit and a cache as documented."""
+    setting = stage(CACHED)
+    return Case(
+        name="cached-rest",
+        title="GetPage cached, REST / FastAPI as documented, limit and cache in Redis",
+        goal=Goal(5.0),
+        subject=_plinth_rest(setting),
+        baseline=_fastapi_get(setting, stack, "fastapi_documented_cached", cached=True),
+    )
+
+
+def cached_rest_tuned(stage: Stage, stack: ExitStack) -> Case:
+    """GetPage from the cache over REST against FastAPI with a limit and a cache tuned by hand."""
+    setting = stage(CACHED)
+    return Case(
+        name="cached-rest-tuned",
+        title="GetPage cached, REST / FastAPI tuned by hand, limit and cache in Redis",
+        goal=Goal(1.8),
+        subject=_plinth_rest(setting),
+        baseline=_fastapi_get(setting, stack, "fastapi_tuned_cached", cached=True),
+    )
+
+
+def limits(stage: Stage, stack: ExitStack) -> Case:
+    """GetPage from the cache with limits against the same without."""
+    return Case(
+        name="limits",
+        title="GetPage cached, gRPC, limits on / off",
+        goal=Goal(0.95),
+        subject=_plinth_grpc(stage(CACHED), stack),
+        baseline=_plinth_grpc(stage(UNLIMITED), stack),
+    )
+
+
+def create(stage: Stage, stack: ExitStack) -> Case:
     """CreatePage over REST against FastAPI as documented."""
-    subject, path = setting.subject, setting.pages_path
-    app = stack.enter_context(servers.fastapi("fastapi_documented", setting.baseline_url, subject.tenant_id))
-    ours = CreateLoad(subject.port, path, subject.token, database.counter(subject.admin_dsn, subject.tenant_id))
-    theirs = CreateLoad(app.port, path, app.token, database.counter(setting.baseline_url, subject.tenant_id))
+    setting = stage(UNCACHED)
+    plinth, path = setting.subject, setting.pages_path
+    app = _fastapi(setting, stack, "fastapi_documented")
+    ours = CreateLoad(plinth.port, path, plinth.token, database.counter(plinth.admin_dsn, plinth.tenant_id))
+    theirs = CreateLoad(app.port, path, app.token, database.counter(setting.baseline_url, plinth.tenant_id))
     return Case(
         name="create",
         title="CreatePage, REST / FastAPI as documented",
@@ -108,16 +166,17 @@ def create(setting: Setting, stack: ExitStack) -> Case:
     )
 
 
-def list_pages(setting: Setting, stack: ExitStack) -> Case:
+def list_pages(stage: Stage, stack: ExitStack) -> Case:
     """ListPages, page 1,000 against page 1."""
-    subject = setting.subject
-    database.fill(subject.admin_dsn, subject.tenant_id, setting.rows)
-    channel = stack.enter_context(grpc.insecure_channel(f"unix:{subject.api_socket}"))
+    setting = stage(UNCACHED)
+    plinth = setting.subject
+    database.fill(plinth.admin_dsn, plinth.tenant_id, setting.rows)
+    channel = stack.enter_context(grpc.insecure_channel(f"unix:{plinth.api_socket}"))
     stub = STUBS.PageServiceStub(channel)
 
     def call(token: str = "") -> page_pb2.ListPagesResponse:
-        request = page_pb2.ListPagesRequest(tenant_id=subject.tenant_id, page_size=PAGE_SIZE, page_token=token)
-        answer: page_pb2.ListPagesResponse = stub.ListPages(request, metadata=subject.metadata, timeout=DEADLINE)
+        request = page_pb2.ListPagesRequest(tenant_id=plinth.tenant_id, page_size=PAGE_SIZE, page_token=token)
+        answer: page_pb2.ListPagesResponse = stub.ListPages(request, metadata=plinth.metadata, timeout=DEADLINE)
         return answer
 
     first, token = call(), ""
@@ -138,33 +197,92 @@ def list_pages(setting: Setting, stack: ExitStack) -> Case:
     )
 
 
-CASES: dict[str, Callable[[Setting, ExitStack], Case]] = {
+CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
     "get-grpc": get_grpc,
     "get-rest": get_rest,
     "get-rest-tuned": get_rest_tuned,
+    "cached-grpc": cached_grpc,
+    "cached-rest": cached_rest,
+    "cached-rest-tuned": cached_rest_tuned,
+    "limits": limits,
     "create": create,
     # The last one: it adds the rows.
     "list": list_pages,
 }
 
 
+def _prepare(plinth: Subject, folder: Path, rows: int) -> Setting:
+    """Give the baselines' tables the same page that Plinth holds."""
+    page = plinth.get_page()
+    url = database.baseline_url(plinth.postgres_socket_dir)
+    database.make_baseline(plinth.admin_dsn, url, _answer(page))
+    return Setting(plinth, page, folder, url, rows)
+
+
+def _prove_variant(setting: Setting, variant: Variant) -> None:
+    """See that a stack caches and limits as its variant says."""
+    plinth = setting.subject
+    changed = database.changed_page(plinth.admin_dsn, setting.page.id)
+    prove_cache(_rest_reader(setting, plinth.port, plinth.token), changed, cached=variant.cached)
+    headers, _ = ask(plinth.port, "GET", setting.page_path, plinth.token)
+    if (LIMIT_HEADER in headers) is not variant.limited:
+        raise WrongAnswerError(f"{LIMIT_HEADER} is {headers[LIMIT_HEADER]!r} for {variant}")
+
+
+def _against_hello(setting: Setting, stack: ExitStack, name: str, title: str, goal: Goal) -> Case:
+    hello = stack.enter_context(servers.hello(setting.folder, setting.page.SerializeToString()))
+    load = _get_page(setting, stack, hello.socket, "none")
+    return Case(
+        name=name,
+        title=title,
+        goal=goal,
+        subject=_plinth_grpc(setting, stack),
+        baseline=_baseline(setting, "hello_grpc", hello.pid, load),
+    )
+
+
+def _plinth_grpc(setting: Setting, stack: ExitStack) -> Side:
+    plinth = setting.subject
+    return _plinth(setting, _get_page(setting, stack, plinth.api_socket, plinth.token))
+
+
+def _plinth_rest(setting: Setting) -> Side:
+    plinth = setting.subject
+    return _plinth(setting, _get_page_rest(setting, plinth.port, plinth.token), envoy=True)
+
+
 def _plinth(setting: Setting, load: Load, *, envoy: bool = False) -> Side:
-    subject = setting.subject
+    plinth = setting.subject
     clocks: dict[str, Clock] = {
-        "server": clock_of([subject.api]),
-        "postgres": clock_of_family(subject.postgres),
-        "others": clock_of(subject.others),
+        "server": clock_of([plinth.api]),
+        "postgres": clock_of_family(plinth.postgres),
+        "redis": clock_of([plinth.redis]),
+        "others": clock_of(plinth.others),
     }
     if envoy:
-        clocks["envoy"] = clock_of([subject.envoy])
-    return Side(name="plinth", load=load, clocks=clocks)
+        clocks["envoy"] = clock_of([plinth.envoy])
+    return Side(name="plinth", load=load, clocks=clocks, pid=plinth.api)
 
 
-def _baseline(setting: Setting, name: str, pid: int, load: Load) -> Side:
+def _baseline(setting: Setting, name: str, pid: int, load: Load, *, cached: bool = False) -> Side:
     clocks: dict[str, Clock] = {"server": clock_of([pid])}
     if name.startswith("fastapi"):
         clocks["postgres"] = clock_of_family(setting.subject.postgres)
-    return Side(name=name, load=load, clocks=clocks)
+    if cached:
+        clocks["redis"] = clock_of([setting.subject.redis])
+    return Side(name=name, load=load, clocks=clocks, pid=pid)
+
+
+def _fastapi(setting: Setting, stack: ExitStack, application: str) -> servers.FastApiServer:
+    plinth = setting.subject
+    return stack.enter_context(servers.fastapi(application, setting.baseline_url, plinth.redis_url, plinth.tenant_id))
+
+
+def _fastapi_get(setting: Setting, stack: ExitStack, application: str, *, cached: bool = False) -> Side:
+    app = _fastapi(setting, stack, application)
+    changed = database.changed_page(setting.baseline_url, setting.page.id)
+    prove_cache(_rest_reader(setting, app.port, app.token), changed, cached=cached)
+    return _baseline(setting, application, app.pid, _get_page_rest(setting, app.port, app.token), cached=cached)
 
 
 def _get_page(setting: Setting, stack: ExitStack, socket: Path, token: str) -> Load:
@@ -182,19 +300,18 @@ def _get_page(setting: Setting, stack: ExitStack, socket: Path, token: str) -> L
 
 
 def _get_page_rest(setting: Setting, port: int, token: str) -> Load:
-    path = setting.page_path
+    path, read = setting.page_path, _rest_reader(setting, port, token)
 
     def check() -> None:
-        answer = json.loads(send(port, "GET", path, token))
-        if _comparable(answer) != _comparable(_answer(setting.page)):
+        answer = read()
+        if answer != _comparable(_answer(setting.page)):
             raise WrongAnswerError(f"GET {path} answers {answer}")
 
     return _checked(RestLoad(port, path, token, send(port, "GET", path, token)), check)
 
 
-def _fastapi_get(setting: Setting, stack: ExitStack, application: str) -> Side:
-    app = stack.enter_context(servers.fastapi(application, setting.baseline_url, setting.subject.tenant_id))
-    return _baseline(setting, application, app.pid, _get_page_rest(setting, app.port, app.token))
+def _rest_reader(setting: Setting, port: int, token: str) -> Callable[[], dict[str, Any]]:
+    return lambda: _comparable(json.loads(send(port, "GET", setting.page_path, token)))
 
 
 def _checked(load: Load, check: Callable[[], None]) -> Load:

@@ -1,6 +1,7 @@
 """What the measurements need from PostgreSQL: the baselines' tables, a million rows, and counts to check against."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -87,6 +88,17 @@ def counter(dsn: str, tenant_id: str) -> Callable[[], tuple[int, int]]:
         return int(row[0]), int(row[1])
 
     return counted
+
+
+@contextmanager
+def changed_page(dsn: str, page_id: str) -> Iterator[None]:
+    """Give a page another title for a while, behind the server's back."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("UPDATE pages SET title = title || '!' WHERE id = %s", (page_id,))
+        try:
+            yield
+        finally:
+            connection.execute("UPDATE pages SET title = left(title, -1) WHERE id = %s", (page_id,))
 
 
 def fill(dsn: str, tenant_id: str, rows: int) -> None:

@@ -22,7 +22,9 @@ class Side:
     name: str
     load: Load
     clocks: Mapping[str, Clock]
-    """CPU time of what works for it: `server`, and told apart `envoy`, `postgres` and `others`."""
+    """CPU time of what works for it: `server`, and told apart `envoy`, `postgres`, `redis` and `others`."""
+    pid: int = 0
+    """Process id of the server, for a profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

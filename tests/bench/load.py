@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -50,8 +51,7 @@ def have_h2load() -> bool:
 class GrpcLoad:
     """One unary gRPC call, again and again over a unix socket, by h2load.
 
-    All requests are the same one: nothing on either side caches the answer. A gRPC call that failed is HTTP 200 too, so
-    the bytes are counted: failures have none.
+    All requests are the same one. A call that failed is HTTP 200 too, so the bytes are counted: failures have none.
     """
 
     def __init__(self, socket: Path, method: str, request: bytes, answer: bytes, token: str) -> None:
@@ -141,6 +141,11 @@ def one_by_one(call: Callable[[], Any], is_right: Callable[[Any], bool]) -> Load
 
 def send(port: int, method: str, path: str, token: str = "", body: object = None) -> bytes:
     """Do one request over a connection of its own; answer the body."""
+    return ask(port, method, path, token, body)[1]
+
+
+def ask(port: int, method: str, path: str, token: str = "", body: object = None) -> tuple[HTTPMessage, bytes]:
+    """Do one request over a connection of its own; answer the headers and the body."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     text = None
     if body is not None:
@@ -154,7 +159,7 @@ def send(port: int, method: str, path: str, token: str = "", body: object = None
         connection.close()
     if answer.status not in {http.HTTPStatus.OK, http.HTTPStatus.CREATED}:
         raise WrongAnswerError(f"{method} {path}: {answer.status} {received[:500]!r}")
-    return received
+    return answer.headers, received
 
 
 def _frame(message: bytes) -> bytes:

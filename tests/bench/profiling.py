@@ -20,16 +20,16 @@ class NoProfilerError(Exception):
     """Nothing to profile with."""
 
 
-def profile(name: str, side: Side, pid: int, folder: Path) -> list[Path]:
-    """Profile a process under the load of a side, once with each tool there is; answer the files written."""
+def profile(name: str, side: Side, folder: Path) -> list[Path]:
+    """Profile the server of a side under its load, once with each tool there is; answer the files written."""
     spy, perf = _find("py-spy"), _find("perf")
     if spy is None and perf is None:
         raise NoProfilerError(HOW_TO_INSTALL)
     folder.mkdir(parents=True, exist_ok=True)
     # Longer than the recording, which starts and ends within it.
     count = calibrate(side, SECONDS + 4)
-    written = _py_spy(spy, folder / name, side, count, pid) if spy else []
-    return written + (_perf(perf, folder / name, side, count, pid) if perf else [])
+    written = _py_spy(spy, folder / name, side, count) if spy else []
+    return written + (_perf(perf, folder / name, side, count) if perf else [])
 
 
 def top(folded: str, us_per_sample: float, title: str) -> str:
@@ -52,10 +52,10 @@ def top(folded: str, us_per_sample: float, title: str) -> str:
     return "".join(parts)
 
 
-def _py_spy(program: str, stem: Path, side: Side, count: int, pid: int) -> list[Path]:
+def _py_spy(program: str, stem: Path, side: Side, count: int) -> list[Path]:
     folded, picture, listing = (stem.with_suffix(suffix) for suffix in (".folded", ".svg", ".txt"))
     # Whoever holds the GIL is sampled: exactly one thread. What runs without it, such as gRPC's core, perf shows.
-    record = [program, "record", f"--pid={pid}", f"--duration={SECONDS}", f"--rate={HERTZ}", "--gil", "--function"]
+    record = [program, "record", f"--pid={side.pid}", f"--duration={SECONDS}", f"--rate={HERTZ}", "--gil", "--function"]
     taken = _recorded([*record, "--format=raw", f"--output={folded}"], side, count)
     _recorded([*record, "--format=flamegraph", f"--output={picture}"], side, count)
     us_per_sample = taken.seconds / taken.requests / (HERTZ * SECONDS) * 1e6
@@ -64,10 +64,10 @@ def _py_spy(program: str, stem: Path, side: Side, count: int, pid: int) -> list[
     return [folded, picture, listing]
 
 
-def _perf(program: str, stem: Path, side: Side, count: int, pid: int) -> list[Path]:
+def _perf(program: str, stem: Path, side: Side, count: int) -> list[Path]:
     data, listing = stem.with_suffix(".perf"), stem.with_suffix(".perf.txt")
     # A clock in software, since virtual machines often have no counters in hardware.
-    record = [program, "record", "--event=cpu-clock", f"--freq={HERTZ}", f"--pid={pid}", f"--output={data}"]
+    record = [program, "record", "--event=cpu-clock", f"--freq={HERTZ}", f"--pid={side.pid}", f"--output={data}"]
     parts = [_summary(_recorded([*record, "--", "sleep", str(SECONDS)], side, count))]
     for fields in ("overhead,pid", "overhead,dso", "overhead,dso,symbol"):
         report = [program, "report", f"--input={data}", "--stdio", f"--fields={fields}", "--percent-limit=0.5"]

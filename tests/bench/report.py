@@ -10,14 +10,28 @@ from typing import Any
 from tests.bench.engine import Result, Sample, latencies
 from tests.bench.load import IN_FLIGHT
 
-HEADS = ("what", "goal", "ratio", "min..max", "", "server us", "Envoy us", "PostgreSQL us", "others us", "wall req/s")
+HEADS = (
+    "what",
+    "goal",
+    "ratio",
+    "min..max",
+    "",
+    "server us",
+    "Envoy us",
+    "PostgreSQL us",
+    "Redis us",
+    "others us",
+    "wall req/s",
+)
 NOTES = f"""\
 The sides took turns; a ratio is the median of those of neighbouring rounds, and min..max are their extremes.
 Pairs are `Plinth / baseline`. A ratio compares requests per CPU second of the server: the api worker, or the process of
 the baseline. For ListPages it compares the median latencies of calls that wait for each other.
-us: CPU time per request, user and system, of the processes named; `others` are realtime, worker and Redis. The server
-has a core of its own; all else, the load generator too, shares the others. {IN_FLIGHT} requests were in flight.
-One page is read over and over; neither side caches it."""
+us: CPU time per request, user and system, of the processes named; `others` are realtime and worker. The server has a
+core of its own; all else, the load generator too, shares the others. {IN_FLIGHT} requests were in flight.
+One page is read over and over. Where it says `cached`, each side answers it from its cache, and hello-world holds it;
+elsewhere every request reads the database. But for `limits off`, Plinth counts each call against a limit that is never
+reached, and so does FastAPI where it says so."""
 
 
 def table(results: Sequence[Result], quick: str = "") -> str:
@@ -44,7 +58,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{min(result.ratios):.2f}..{max(result.ratios):.2f}",
         "pass" if result.passed else "FALLS SHORT",
         _pair(result, lambda sample: sample.server_us, "{:.0f}"),
-        *(_pair(result, _cpu_us(name), "{:.0f}") for name in ("envoy", "postgres", "others")),
+        *(_pair(result, _cpu_us(name), "{:.0f}") for name in ("envoy", "postgres", "redis", "others")),
         _pair(result, _rate_at_one if case.ratio is latencies else _rate, "{:.0f}"),
     )
 

@@ -50,11 +50,11 @@ def hello(folder: Path, page: bytes) -> Iterator[HelloServer]:
 
 
 @contextmanager
-def fastapi(application: str, database_url: str, tenant_id: str) -> Iterator[FastApiServer]:
+def fastapi(application: str, database_url: str, redis_url: str, tenant_id: str) -> Iterator[FastApiServer]:
     """Run a FastAPI application with one uvicorn worker."""
     secret = secrets.token_hex(32)
     claims = {"sub": str(uuid.uuid4()), "tenant": tenant_id, "exp": int(time.time()) + TOKEN_LIFETIME}
-    environ = {"BENCH_DATABASE_URL": database_url, "BENCH_JWT_SECRET": secret}
+    environ = {"BENCH_DATABASE_URL": database_url, "BENCH_REDIS_URL": redis_url, "BENCH_JWT_SECRET": secret}
     with _running(["tests.bench.baselines.serve", application], environ) as process:
         assert process.stdout is not None
         port = process.stdout.readline().strip()

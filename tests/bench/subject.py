@@ -17,9 +17,30 @@ from tests.bench.writer import DESCRIPTION, SETTINGS
 from tests.stack import Stack
 
 API = "api-0"
+TOLD_APART = {API, "envoy", "postgres", "redis", "supervisor"}
 # The generated stubs have no types.
 STUBS: Any = page_pb2_grpc
 TOKEN_LIFETIME = 6 * 3600
+# Every call is counted, and none is refused.
+HIGH_LIMITS = dict.fromkeys(("default", "tenant"), "100000000/60")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What a stack does for each call."""
+
+    cached: bool = True
+    limited: bool = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings, beside those that all stacks have in common."""
+        return {"cache_enabled": self.cached, "rate_limits_enabled": self.limited, "rate_limits": HIGH_LIMITS}
+
+
+CACHED = Variant()
+UNCACHED = Variant(cached=False)
+UNLIMITED = Variant(limited=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +51,7 @@ class Subject:
     """Process id of the api worker; the others likewise."""
     envoy: int
     postgres: int
+    redis: int
     others: tuple[int, ...]
     api_socket: Path
     port: int
@@ -37,6 +59,7 @@ class Subject:
     admin_dsn: str
     """Plinth's database as a superuser."""
     postgres_socket_dir: str
+    redis_url: str
     tenant_id: str
     token: str
     page_id: str
@@ -55,10 +78,10 @@ class Subject:
 
 
 @contextmanager
-def start() -> Iterator[Subject]:
+def start(variant: Variant) -> Iterator[Subject]:
     """Run a stack with one api worker, on its core, with a page published in the seeded tenant."""
     # Tokens outlive the run. What else is limited or timed stays as it is delivered.
-    stack = Stack(api_workers=1, access_token_lifetime=TOKEN_LIFETIME)
+    stack = Stack(api_workers=1, access_token_lifetime=TOKEN_LIFETIME, **variant.settings)
     try:
         stack.start()
         processes = stack.processes()
@@ -82,11 +105,13 @@ def _subject(stack: Stack, processes: dict[str, int]) -> Subject:
         api=processes[API],
         envoy=processes["envoy"],
         postgres=processes["postgres"],
-        others=tuple(pid for name, pid in processes.items() if name not in {API, "envoy", "postgres", "supervisor"}),
+        redis=processes["redis"],
+        others=tuple(pid for name, pid in processes.items() if name not in TOLD_APART),
         api_socket=settings.socket(API),
         port=stack.port,
         admin_dsn=f"postgresql://postgres@/plinth?host={quote(folder, safe='')}",
         postgres_socket_dir=folder,
+        redis_url=settings.redis_dsn,
         tenant_id=tenant_id,
         token=token,
         page_id=page_id,

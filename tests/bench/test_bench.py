@@ -1,14 +1,18 @@
 """What the bench concludes from what it measures."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
 
+from server.settings import Settings
+from tests.bench.cases import prove_cache
 from tests.bench.engine import Case, Goal, Result, Sample, Side, latencies, per_core, run
 from tests.bench.load import Ran, WrongAnswerError, one_by_one, read_h2load
 from tests.bench.profiling import top
 from tests.bench.report import table
+from tests.bench.subject import CACHED, UNCACHED, UNLIMITED, Variant
 
 H2LOAD = """
 finished in 512.50ms, 195.12 req/s, 20.00KB/s
@@ -16,6 +20,14 @@ requests: 100 total, 100 started, 100 done, 100 succeeded, 0 failed, 0 errored, 
 status codes: {good} 2xx, 0 3xx, 0 4xx, {bad} 5xx
 traffic: 30.00KB (30720) total, 4.00KB (4096) headers (space savings 90.00%), 4.88KB ({data}) data
 """
+
+
+@contextmanager
+def replaced(pages: list[str]) -> Iterator[None]:
+    """Other contents of a table for a while."""
+    kept, pages[:] = pages[:], ["another"]
+    yield
+    pages[:] = kept
 
 
 def a_side(name: str, us: float, seconds: float = 1e-3) -> Side:
@@ -80,6 +92,27 @@ def test_a_wrong_answer_under_load_ends_the_bench(good: int, bad: int, data: int
 def test_a_wrong_answer_of_a_single_call_ends_it_too() -> None:
     with pytest.raises(WrongAnswerError):
         one_by_one(lambda: "wrong", "right".__eq__)(1)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_cache_is_believed_when_it_does_not_see_what_changed_behind_it(cached: bool) -> None:  # noqa: FBT001 - a fact of the table
+    pages = ["a page"]
+    held = pages[0]
+
+    def read() -> str:
+        return held if cached else pages[0]
+
+    prove_cache(read, replaced(pages), cached=cached)
+    with pytest.raises(WrongAnswerError):
+        prove_cache(read, replaced(pages), cached=not cached)
+    assert pages == ["a page"]
+
+
+@pytest.mark.parametrize("variant", [CACHED, UNCACHED, UNLIMITED])
+def test_each_variant_is_made_of_settings_that_there_are(variant: Variant) -> None:
+    assert variant.settings.keys() <= Settings.model_fields.keys()
+    settings = Settings(**variant.settings)
+    assert (settings.cache_enabled, settings.rate_limits_enabled) == (variant.cached, variant.limited)
 
 
 def test_the_table_marks_what_falls_short() -> None:

@@ -10,9 +10,9 @@ from plinth.sites.v1.page_pb2 import GetPageRequest
 
 import server
 from server import app
-from server.domains.tenancy.roles import BUILT_IN_ROLES
+from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server.kernel.access import Permissions
 from server.kernel.policy import PERMISSION, MethodPolicy
-from server.kernel.steps.authorize import Permissions
 from tests.clients import Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack
 

@@ -37,6 +37,9 @@ class Context:
     def time_remaining(self) -> float | None:
         return None
 
+    def is_active(self) -> bool:
+        return True
+
     def send_initial_metadata(self, metadata: Any) -> None:
         self.initial = dict(metadata)
 

@@ -41,9 +41,9 @@ class Context:
 def application(stack: Stack) -> Iterator[app.Application]:
     """The api role on the stack's database, without its server."""
     application = app.build(stack.settings, "test", streams=False)
-    application.database.connections.open()
+    application.databases[0].connections.open()
     yield application
-    application.database.connections.close()
+    application.databases[0].connections.close()
 
 
 @pytest.fixture

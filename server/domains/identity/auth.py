@@ -113,7 +113,7 @@ class AuthService(Service):
         session_id, counter = self._sessions.read(request.refresh_token)
         held = self._sessions.lock(call.writes, session_id)
         if self._sessions.is_reuse(held, counter):
-            self._sessions.end(call.writes, session_id, "refresh token reused")
+            self._sessions.end(call, session_id, "refresh token reused")
             return self._refuse_reuse(call, held)
         return self._renewed(call, held, counter, held["current_tenant_id"])
 
@@ -128,7 +128,7 @@ class AuthService(Service):
     def log_out(self, request: auth_pb2.LogOutRequest, call: Call) -> Empty:
         """End the caller's session."""
         del request
-        self._sessions.end(call.writes, call.caller.session_id, "logged out")
+        self._sessions.end(call, call.caller.session_id, "logged out")
         call.event_payload = User(id=call.caller.user_id)
         call.tenant_id = call.caller.tenant_id
         call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=call.caller.user_id))
@@ -142,10 +142,11 @@ class AuthService(Service):
         if row is None:
             raise Unauthenticated("The user is gone.", reason=Reason.REASON_SESSION_ENDED)
         places = self._memberships.of_user(call.reads, caller.user_id)
+        roles: list[str] = next((place["roles"] for place in places if place["tenant_id"] == caller.tenant_id), [])
         return CurrentUser(
             user=_shown_user(row),
             tenant_id=caller.tenant_id or "",
-            roles=caller.roles,
+            roles=[*roles, PLATFORM_ROLE] if caller.is_platform else roles,
             memberships=[_membership(place) for place in places],
         )
 

@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from server.data.statements import Row, Statement, uuid_text
 from server.data.transactions import WriteTransaction
 from server.domains.identity.tables import sessions
+from server.kernel.access import session_tag
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
@@ -119,9 +120,10 @@ class Sessions:
             return self._token(session["id"], counter + 1), expires
         return self._token(session["id"], session["counter"]), session["expire_time"]
 
-    def end(self, transaction: WriteTransaction, session_id: str, reason: str) -> None:
+    def end(self, call: Call, session_id: str, reason: str) -> None:
         """End a session; its tokens are dead from the commit on."""
-        transaction.run(END, session_id=session_id, reason=reason)
+        call.writes.run(END, session_id=session_id, reason=reason)
+        call.invalidate(session_tag(session_id))
 
     def _token(self, session_id: str, counter: int) -> str:
         body = UUID(session_id).bytes + counter.to_bytes(COUNTER_BYTES, "big")

@@ -1,8 +1,36 @@
-"""Tables of identity. Users and their sessions are global: a user may belong to many tenants, or to none yet."""
+"""Tables of identity.
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Text, func, text
+Users and their sessions are global: a user may belong to many tenants, or to none yet. API keys belong to a tenant.
+"""
 
-from server.data.tables import global_table, resource_columns, time_column, uuid_column
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from server.data.tables import (
+    IS_PLATFORM,
+    OWN_TENANT,
+    global_table,
+    resource_columns,
+    tenant_table,
+    time_column,
+    uuid_column,
+)
+
+# A key is looked up before it is known whose it is, and calls are counted for many tenants at once.
+KEY_WALL = f"{OWN_TENANT} OR {IS_PLATFORM}"
 
 users = global_table(
     "users",
@@ -36,3 +64,45 @@ sessions = global_table(
 )
 Index("sessions_user_id_idx", sessions.c.user_id)
 Index("sessions_expire_time_idx", sessions.c.expire_time)
+
+api_keys = tenant_table(
+    "api_keys",
+    Column("name", Text, nullable=False),
+    Column("environment", SmallInteger, nullable=False),
+    Column("permissions", ARRAY(Text), nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("previous_prefix", Text, nullable=False, server_default=text("''")),
+    Column("previous_hash", LargeBinary),
+    time_column("previous_expire_time", nullable=True),
+    time_column("expire_time", nullable=True),
+    time_column("last_use_time", nullable=True),
+    time_column("revoke_time", nullable=True),
+    Column("calls_per_minute", Integer, nullable=False, server_default=text("0")),
+    Column("create_user_id", Text, nullable=False, server_default=text("''")),
+    row_security=KEY_WALL,
+)
+# Looked up without a tenant; 48 random bits make a prefix unique, and the index makes it so.
+Index("api_keys_prefix_key", api_keys.c.prefix, unique=True)
+Index(
+    "api_keys_previous_prefix_key",
+    api_keys.c.previous_prefix,
+    unique=True,
+    postgresql_where=api_keys.c.previous_prefix != text("''"),
+)
+Index("api_keys_create_time_idx", api_keys.c.tenant_id, api_keys.c.create_time, api_keys.c.id)
+Index("api_keys_name_idx", api_keys.c.tenant_id, api_keys.c.name, api_keys.c.id)
+
+api_key_usage = global_table(
+    "api_key_usage",
+    uuid_column("tenant_id"),
+    uuid_column("api_key_id"),
+    # The day in UTC, `2026-11-21`: as text it sorts, and needs no time zone.
+    Column("day", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "api_key_id", "day", "method"),
+    ForeignKeyConstraint(["tenant_id", "api_key_id"], ["api_keys.tenant_id", "api_keys.id"], ondelete="CASCADE"),
+    row_security=KEY_WALL,
+)

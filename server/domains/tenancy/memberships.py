@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
-from server.data.transactions import Database, Scope, Transaction, WriteTransaction
+from server.data.transactions import Scope, Transaction, WriteTransaction
 from server.domains.tenancy.tables import memberships, tenants
 from server.domains.tenancy.tenants import ADD_MEMBERSHIP
 
@@ -30,12 +30,6 @@ _of_member = (
 OF_USER = Statement(_of_member.order_by(memberships.c.create_time, memberships.c.tenant_id).limit(LARGEST_LIST))
 OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
-ROLES_IN = Statement(
-    select(memberships.c.roles)
-    .select_from(_joined)
-    .where(memberships.c.tenant_id == bindparam("within", type_=_id))
-    .where(memberships.c.user_id == bindparam("member", type_=_id), _alive())
-)
 # Whether a tenant takes sign-ups is asked before anyone is signed in, so it looks past the wall: only these facts.
 SIGN_UP_POLICY = Statement(
     select(tenants.c.id, tenants.c.sign_up_open, tenants.c.sign_up_conflict_visible).where(
@@ -46,15 +40,6 @@ SIGN_UP_POLICY = Statement(
 
 class Memberships:
     """Who belongs where."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def roles_in(self, tenant_id: str, user_id: str) -> tuple[str, ...] | None:
-        """The roles of a user in a tenant, or None for a stranger or a tenant that is gone."""
-        with self._database.read(Scope(user_id=user_id)) as transaction:
-            row = transaction.run(ROLES_IN, within=tenant_id, member=user_id).first()
-        return tuple(row["roles"]) if row else None
 
     def of_user(self, transaction: Transaction, user_id: str) -> list[Row]:
         """Where a user belongs, the oldest membership first: tenant_id, roles, subdomain, name. At most 100."""

@@ -1,11 +1,112 @@
-"""The roles every tenant has from its first moment (decisions.md 3), as patterns over the permission catalogue."""
+"""Roles of a tenant: the built-in ones, and those it made from the catalogue of permissions."""
 
-BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
-    "owner": ("*",),
-    "admin": ("*", "-tenancy.tenants.delete"),
-    "editor": ("sites.*", "tenancy.tenants.read", "tenancy.branding.*"),
-    "member": ("sites.*.read", "tenancy.*.read"),
-    "viewer": ("sites.*.read", "tenancy.*.read"),
-    "employee": ("sites.*.read", "tenancy.*.read"),
-    "partner": ("sites.*.read",),
-}
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.empty_pb2 import Empty
+from plinth.tenancy.v1 import role_pb2
+from plinth.tenancy.v1.role_pb2 import Explanation, ListPermissionsResponse, Permission, Role
+from sqlalchemy import Text, any_, bindparam, func, update
+
+from server.data.statements import Statement
+from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server.domains.tenancy.explain import Explainer, unknown_permission
+from server.domains.tenancy.ports import KeyGrants
+from server.domains.tenancy.tables import memberships, roles
+from server.kernel.access import Permissions
+from server.kernel.call import Call
+from server.kernel.pages import OrderTerm
+from server.kernel.problems import StateForbids, Violation, taken
+from server.kernel.resource import Resource
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+# Names that mean the same in every tenant; `super_admin` is how platform administrators are shown.
+RESERVED = frozenset({*BUILT_IN_ROLES, "super_admin"})
+
+_name = bindparam("role", type_=Text())
+TAKE_FROM_ALL = Statement(
+    update(memberships)
+    .where(memberships.c.tenant_id == bindparam("within", type_=memberships.c.tenant_id.type))
+    .where(_name == any_(memberships.c.roles))
+    .values(roles=func.array_remove(memberships.c.roles, _name))
+)
+
+
+class RoleService(Service):
+    """Roles of a tenant."""
+
+    descriptor = role_pb2.DESCRIPTOR.services_by_name["RoleService"]
+    resource = Resource(
+        Role,
+        roles,
+        filterable=("id", "name", "built_in"),
+        sortable=("name",),
+        default_order=(OrderTerm("name", descending=False),),
+        unique={"roles_name_key": "name"},
+    )
+
+    def __init__(self, permissions: Permissions, methods: Mapping[str, tuple[str, ...]], keys: KeyGrants) -> None:
+        """`methods` are the RPCs that ask for each permission."""
+        super().__init__()
+        self._permissions = permissions
+        self._explainer = Explainer(permissions, keys)
+        self._catalogue = ListPermissionsResponse(
+            permissions=[Permission(name=name, methods=methods[name]) for name in permissions.catalogue]
+        )
+
+    def check(self, call: Call, resource: Role, before: Role | None) -> None:
+        """Built-in roles and names stay as they are, and nobody makes a role of what they lack."""
+        if before is not None:
+            self._refuse_built_in(before)
+            if resource.name != before.name:
+                raise broken_rules([Violation("role.name", "cannot be changed", "role.name.immutable")])
+        elif resource.name in RESERVED:
+            raise taken(self.rows.type, "name")
+        had = before.permissions if before else ()
+        self._check_known(resource.permissions, had)
+        # What the role held before counts too: nobody takes away from others what they lack themselves.
+        call.check_may_grant(self._permissions.of((), (*had, *resource.permissions)))
+
+    def present(self, call: Call, resources: list[Role]) -> None:
+        """Show what built-in roles permit."""
+        del call
+        show_built_in(self._permissions, resources)
+
+    def delete_role(self, request: role_pb2.DeleteRoleRequest, call: Call) -> Empty:
+        """Delete a role and take it from everyone who has it."""
+        before: Role = self.rows.lock(call, request.role_id, etag=request.etag)
+        self._refuse_built_in(before)
+        call.check_may_grant(self._permissions.of((), before.permissions))
+        call.writes.queue(TAKE_FROM_ALL, within=call.tenant_id, role=before.name)
+        call.event_payload = self.rows.delete(call, before)
+        return Empty()
+
+    def list_permissions(self, request: role_pb2.ListPermissionsRequest, call: Call) -> ListPermissionsResponse:
+        """Every permission there is, with the RPCs that ask for it."""
+        del request, call
+        return self._catalogue
+
+    def explain_access(self, request: role_pb2.ExplainAccessRequest, call: Call) -> Explanation:
+        """Whether somebody may do something, and why."""
+        return self._explainer.explain(call, request)
+
+    def _refuse_built_in(self, role: Role) -> None:
+        if role.built_in:
+            raise StateForbids(
+                "The role is built in: it can be neither changed nor deleted.",
+                metadata={"resource_type": self.rows.type, "resource": role.id, "state": "BUILT_IN"},
+            )
+
+    def _check_known(self, named: Iterable[str], had: Iterable[str]) -> None:
+        """What a role has had since before it left the catalogue may stay: it permits nothing."""
+        known = {*self._permissions.every, *had}
+        unknown = [place for place, name in enumerate(named) if name not in known]
+        if unknown:
+            raise broken_rules([unknown_permission(f"role.permissions[{place}]") for place in unknown])
+
+
+def show_built_in(permissions: Permissions, found: Iterable[Role]) -> None:
+    """Fill in what built-in roles permit, which their rows do not say."""
+    for role in found:
+        if role.built_in:
+            role.permissions[:] = sorted(permissions.built_in.get(role.name, ()))

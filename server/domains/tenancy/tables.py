@@ -1,6 +1,16 @@
-"""Tables of tenancy: tenants, their memberships, domains and branding."""
+"""Tables of tenancy: tenants, their memberships, roles, domains and branding."""
 
-from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, PrimaryKeyConstraint, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from server.data.tables import (
@@ -31,6 +41,10 @@ tenants = global_table(
     Column("sign_up_open", Boolean, nullable=False, server_default=text("false")),
     Column("sign_up_conflict_visible", Boolean, nullable=False, server_default=text("false")),
     Column("settings", JSONB),
+    # Grows with every change of what somebody may do in the tenant: roles, memberships, API keys.
+    Column("access_version", BigInteger, nullable=False, server_default=text("1")),
+    # Rate classes whose limit differs from the deployment's: `{"default": [2000, 60]}` (calls, seconds).
+    Column("rate_limits", JSONB, nullable=False, server_default=text("'{}'")),
     *resource_columns(soft_delete=True),
     row_security=TENANT_WALL,
 )
@@ -49,6 +63,16 @@ memberships = global_table(
     row_security=MEMBERSHIP_WALL,
 )
 Index("memberships_user_id_idx", memberships.c.user_id, memberships.c.tenant_id)
+
+roles = tenant_table(
+    "roles",
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    # Empty for a built-in role, whose permissions are in roles.py.
+    Column("permissions", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("built_in", Boolean, nullable=False, server_default=text("false")),
+)
+Index("roles_name_key", roles.c.tenant_id, roles.c.name, unique=True)
 
 domains = tenant_table("domains", Column("hostname", Text, nullable=False))
 Index("domains_hostname_key", domains.c.hostname, unique=True)

@@ -1,15 +1,18 @@
-"""Tenants. A tenant is born with its branding, its domain and its owner, in one transaction."""
+"""Tenants. A tenant is born with its branding, its domain, its roles and its owner, in one transaction."""
 
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import tenant_pb2
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import Text, bindparam, column, delete, func, insert, select, true, update
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
+from server.data.transactions import WriteTransaction
 from server.domains.tenancy.branding import DEFAULTS
-from server.domains.tenancy.tables import brandings, domains, memberships, tenants
+from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server.domains.tenancy.tables import brandings, domains, memberships, roles, tenants
 from server.kernel.call import Call
 from server.kernel.ids import new_id
 from server.kernel.problems import Violation
@@ -29,6 +32,18 @@ def _insertion(table: Any, *names: str) -> Statement:
 ADD_BRANDING = _insertion(brandings, "tenant_id", "id", *DEFAULTS)
 ADD_DOMAIN = _insertion(domains, "tenant_id", "id", "hostname")
 ADD_MEMBERSHIP = _insertion(memberships, "tenant_id", "user_id", "roles")
+_id = UUID(as_uuid=False)
+_named = (
+    func.unnest(bindparam("ids", type_=ARRAY(_id)), bindparam("names", type_=ARRAY(Text())))
+    .table_valued(column("id", _id), column("name", Text()))
+    .render_derived()
+)
+ADD_BUILT_IN_ROLES = Statement(
+    insert(roles).from_select(
+        ["tenant_id", "id", "name", "built_in"],
+        select(bindparam("tenant", type_=_id), _named.c.id, _named.c.name, true()),
+    )
+)
 MOVE_DOMAIN = Statement(
     update(domains)
     .where(domains.c.tenant_id == bindparam("tenant", type_=domains.c.tenant_id.type))
@@ -70,7 +85,7 @@ class TenantService(Service):
             raise broken_rules([Violation("tenant.subdomain", "is reserved", "tenant.subdomain.reserved")])
 
     def after_write(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
-        """Branding, domain and owner come with a new tenant; the domain follows the subdomain."""
+        """Branding, domain, roles and owner come with a new tenant; the domain follows the subdomain."""
         if before is None:
             self._furnish(call, resource)
         elif before.subdomain != resource.subdomain:
@@ -93,6 +108,13 @@ class TenantService(Service):
         write(ADD_BRANDING, tenant_id=tenant.id, id=new_id(), **DEFAULTS)
         write(ADD_DOMAIN, tenant_id=tenant.id, id=new_id(), hostname=self._hostname(tenant.subdomain))
         write(ADD_MEMBERSHIP, tenant_id=tenant.id, user_id=call.caller.user_id, roles=[OWNER])
+        add_built_in_roles(call.writes, tenant.id)
 
     def _hostname(self, subdomain: str) -> str:
         return f"{subdomain}.{self._sites_domain}"
+
+
+def add_built_in_roles(transaction: WriteTransaction, tenant_id: str) -> None:
+    """Give a new tenant the roles that every tenant has."""
+    ids = [new_id() for _ in BUILT_IN_ROLES]
+    transaction.queue(ADD_BUILT_IN_ROLES, tenant=tenant_id, ids=ids, names=list(BUILT_IN_ROLES))

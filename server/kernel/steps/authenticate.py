@@ -1,15 +1,26 @@
 """authenticate: who calls. Not in the chain of public RPCs."""
 
-from typing import Any
+from typing import Any, Protocol
 
-from server.kernel.call import Call
+from server.kernel.call import Call, Principal
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
 from server.kernel.tokens import AccessTokens
 
 SCHEME = "bearer"
+KEY_HEADER = "x-api-key"
 QUERY_TOKEN = "access_token"  # noqa: S105 - the name of a field
+
+
+class ApiKeys(Protocol):
+    """The API keys there are."""
+
+    def is_key(self, secret: str) -> bool:
+        """Whether a credential looks like an API key, and not like an access token."""
+
+    def verify(self, secret: str) -> Principal:
+        """Whom an API key stands for. Raises Unauthenticated. Whether it still counts is told with its access."""
 
 
 class Authenticate(GuardStep):
@@ -17,34 +28,37 @@ class Authenticate(GuardStep):
 
     name = "authenticate"
 
-    def __init__(self, tokens: AccessTokens) -> None:
+    def __init__(self, tokens: AccessTokens, keys: ApiKeys) -> None:
         self._tokens = tokens
+        self._keys = keys
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """Verify the bearer token; EventSource may bring it as a field of the request instead."""
+        """Verify the bearer token or API key; EventSource may bring it as a field of the request instead."""
         if method.access is Access.PUBLIC:
             return None
-        verify = self._tokens.verify
+        verify_token, keys = self._tokens.verify, self._keys
         takes_field = QUERY_TOKEN in method.descriptor.input_type.fields_by_name
 
         def authenticate(call: Call, request: Any) -> None:
-            header = call.metadata.get("authorization")
-            token = request.access_token if header is None and takes_field else bearer_token(header)
-            if not token:
+            header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)
+            secret = request.access_token if header is None and takes_field else credential(call.metadata)
+            if not secret:
                 raise Unauthenticated(
-                    "This call needs credentials: send `Authorization: Bearer <access token>`.",
+                    "This call needs credentials: send `Authorization: Bearer <access token or API key>`.",
                     reason=Reason.REASON_CREDENTIALS_MISSING,
                 )
-            call.principal = verify(token)
+            call.principal = keys.verify(secret) if keys.is_key(secret) else verify_token(secret)
 
         return authenticate
 
 
-def bearer_token(header: Any) -> str:
-    """The token of an Authorization header, or nothing. Raises Unauthenticated for another scheme."""
+def credential(metadata: dict[str, Any]) -> str:
+    """The token or key that a call brings, or nothing. Raises Unauthenticated for another scheme."""
+    header = metadata.get("authorization")
     if not isinstance(header, str) or not header:
-        return ""
-    scheme, _, token = header.partition(" ")
+        key = metadata.get(KEY_HEADER, "")
+        return key.strip() if isinstance(key, str) else ""
+    scheme, _, secret = header.partition(" ")
     if scheme.lower() != SCHEME:
         raise Unauthenticated("Only the scheme `Bearer` is taken.")
-    return token.strip()
+    return secret.strip()

@@ -1,91 +1,116 @@
 """authorise: may the caller do this, and in which tenant. Stands before validate, so that a stranger learns nothing."""
 
-from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-from server.kernel.call import Call, Principal
-from server.kernel.chain import Guard, GuardStep
+from google.protobuf.message import Message
+
+from server.data.transactions import ScopeEnded
+from server.kernel.access import AccessMemory
+from server.kernel.call import Call
+from server.kernel.chain import Answer, Guard, Stream, Unary
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.problems import Denied, Problem, Reason, Unauthenticated, not_found
+from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
 
 TENANT = "plinth.dev/Tenant"
-RolesIn = Callable[[str, str], tuple[str, ...] | None]
-"""The roles of a user (second) in a tenant (first), or None for a stranger."""
+# How often a call is decided anew because its tenant's access changed while it ran.
+DECISIONS = 3
 
 
-class Permissions:
-    """Which roles hold which permissions, worked out once from patterns such as `sites.*.read`."""
+class Authorize:
+    """Decides by the policy; sets the tenant of the call and the access it was allowed by.
 
-    def __init__(self, roles: Mapping[str, Iterable[str]], catalogue: Iterable[str]) -> None:
-        """A pattern with a leading `-` takes permissions away from what stands before it."""
-        known = sorted(set(catalogue))
-        self.catalogue = tuple(known)
-        self._held = {role: _expand(patterns, known) for role, patterns in roles.items()}
-
-    def holds(self, roles: Iterable[str], permission: str) -> bool:
-        """Whether one of the roles holds the permission."""
-        held = self._held
-        return any(permission in held.get(role, ()) for role in roles)
-
-
-def _expand(patterns: Iterable[str], known: Iterable[str]) -> frozenset[str]:
-    held: set[str] = set()
-    for pattern in patterns:
-        if pattern.startswith("-"):
-            held = {name for name in held if not fnmatchcase(name, pattern[1:])}
-        else:
-            held |= {name for name in known if fnmatchcase(name, pattern)}
-    return frozenset(held)
-
-
-class Authorize(GuardStep):
-    """Decides by the policy; sets the tenant of the call."""
+    A call that asks the database has the decision confirmed there, along with its first statement. When the tenant's
+    access has changed since it was loaded, nothing was read or written, and the call is decided anew.
+    """
 
     name = "authorize"
 
-    def __init__(self, permissions: Permissions, roles_in: RolesIn) -> None:
-        self._permissions = permissions
-        self._roles_in = roles_in
+    def __init__(self, memory: AccessMemory) -> None:
+        self._memory = memory
 
-    def guard(self, method: MethodPolicy) -> Guard | None:
-        """The decision of this RPC's policy."""
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """Decide, and decide anew when access has changed meanwhile."""
+        decide = self._decision(method)
+        if decide is None:
+            return proceed
+
+        def authorized(call: Call, request: Any) -> Answer:
+            for _ in range(DECISIONS):
+                decide(call, request)
+                try:
+                    return proceed(call, request)
+                except ScopeEnded as ended:
+                    if ended.what != "access":
+                        raise
+                    self._start_again(call)
+            raise Conflict
+
+        return authorized
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """Decide before the stream begins; while it lives, `recheck` decides again."""
+        decide = self._decision(method)
+        if decide is None:
+            return proceed
+
+        async def authorized(call: Call, request: Any) -> AsyncIterator[Message]:
+            await asyncio.to_thread(decide, call, request)
+            async for message in proceed(call, request):
+                yield message
+
+        return authorized
+
+    def recheck(self, call: Call) -> None:
+        """Whether a call that has been running for a while may go on. Raises what refuses it."""
+        if call.access is None or call.tenant_id is None:
+            return
+        self._memory.forget(call.caller, call.tenant_id)
+        call.access = self._memory.get(call.caller, call.tenant_id)
+        if call.access is None:
+            raise not_found(TENANT, call.tenant_id)
+        if call.method.permission not in call.access.permissions:
+            raise denied(call.method.permission)
+
+    def _start_again(self, call: Call) -> None:
+        if call.tenant_id is not None:
+            self._memory.forget(call.caller, call.tenant_id)
+        call.forget_effects()
+
+    def _decision(self, method: MethodPolicy) -> Guard | None:
         if method.access is Access.PUBLIC:
             return None
         if method.access is Access.SIGNED_IN:
             # Bound to no tenant: whoever's tenant is gone can still log out, or go elsewhere.
-            return None
+            return _demand_user
         if method.access is Access.PERMISSION:
-            return self._permission_guard(method)
+            return self._permission_decision(method)
         if method.access is Access.PLATFORM:
-            return _platform_guard(method)
+            return _platform_decision(method)
         return _refuse_all
 
-    def _permission_guard(self, method: MethodPolicy) -> Guard:
-        permission, has_tenant, holds = method.permission, method.has_tenant, self._permissions.holds
+    def _permission_decision(self, method: MethodPolicy) -> Guard:
+        permission, has_tenant, get = method.permission, method.has_tenant, self._memory.get
 
         def authorize(call: Call, request: Any) -> None:
             principal = call.caller
             # UUIDs compare without regard to case; tokens carry the canonical form.
             tenant_id = request.tenant_id.lower() if has_tenant else principal.tenant_id
-            roles = self._roles(principal, tenant_id)
-            call.tenant_id = tenant_id
-            if not principal.is_platform and not holds(roles, permission):
+            if not tenant_id:
+                raise Denied(
+                    "This call needs a tenant: create one, or switch to one.", reason=Reason.REASON_TENANT_MISSING
+                )
+            if principal.tenant_id not in (tenant_id, None) and not principal.is_platform:
+                raise not_found(TENANT, tenant_id)
+            access = get(principal, tenant_id)
+            if access is None:
+                raise not_found(TENANT, tenant_id)
+            call.tenant_id, call.access = tenant_id, access
+            if permission not in access.permissions:
                 raise denied(permission)
 
         return authorize
-
-    def _roles(self, principal: Principal, tenant_id: str | None) -> tuple[str, ...]:
-        """The caller's roles in the tenant of the call. Raises NotFound for a stranger."""
-        if not tenant_id:
-            raise Denied("This call needs a tenant: create one, or switch to one.", reason=Reason.REASON_TENANT_MISSING)
-        if principal.tenant_id == tenant_id or principal.is_platform:
-            return principal.roles
-        if principal.tenant_id is None:
-            roles = self._roles_in(tenant_id, principal.user_id)
-            if roles is not None:
-                return roles
-        raise not_found(TENANT, tenant_id)
 
 
 def denied(permission: str) -> Problem:
@@ -93,7 +118,12 @@ def denied(permission: str) -> Problem:
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
 
 
-def _platform_guard(method: MethodPolicy) -> Guard:
+def _demand_user(call: Call, _: Any) -> None:
+    if call.caller.api_key_id:
+        raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
+
+
+def _platform_decision(method: MethodPolicy) -> Guard:
     def authorize(call: Call, _: Any) -> None:
         if not call.caller.is_platform:
             raise denied(method.permission)

@@ -1,6 +1,7 @@
 """errors: the outermost step. It alone turns a problem into a status, and sends the headers that go with one."""
 
 from collections.abc import AsyncIterator
+from math import ceil
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -9,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from server.kernel import problems
-from server.kernel.call import HTTP_STATUS, REQUEST_ID, Call
+from server.kernel.call import HTTP_STATUS, LIMIT, REQUEST_ID, Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
@@ -62,22 +63,30 @@ def problem_headers(problem: problems.Problem) -> list[tuple[str, str]]:
     """What REST needs to show a problem: its status, when to try again, and how to authenticate."""
     headers = [(HTTP_STATUS, str(problem.http_status))]
     if problem.retry_after is not None:
-        headers.append(("retry-after", str(max(1, round(problem.retry_after)))))
+        # Rounded up: who waits as long as told is let through.
+        headers.append(("retry-after", str(max(1, ceil(problem.retry_after)))))
     if problem.http_status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with this status
         headers.append(("www-authenticate", 'Bearer realm="plinth"'))
     return headers
 
 
+def _beside(call: Call, problem: problems.Problem) -> list[tuple[str, str]]:
+    if not call.is_rest:
+        return [(REQUEST_ID, call.request_id)]
+    limit = [(LIMIT, call.limit)] if call.limit else []
+    return problem_headers(problem) + limit
+
+
 def _abort(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
     context: Any = call.context
-    beside = problem_headers(problem) if call.is_rest else [(REQUEST_ID, call.request_id)]
+    beside = _beside(call, problem)
     context.set_trailing_metadata(((STATUS_DETAILS, status.SerializeToString()), *beside))
     context.abort(problem.code, problem.message)
 
 
 async def _abort_stream(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
     context: Any = call.context
-    beside = problem_headers(problem) if call.is_rest else [(REQUEST_ID, call.request_id)]
+    beside = _beside(call, problem)
     await context.abort(problem.code, problem.message, ((STATUS_DETAILS, status.SerializeToString()), *beside))
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from server.kernel.call import HTTP_STATUS, REQUEST_ID, Call
+from server.kernel.call import HTTP_STATUS, LIMIT, REQUEST_ID, Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.etags import lists
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
@@ -16,6 +16,7 @@ from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 OK = 200
 CREATED = 201
 NOT_MODIFIED = 304
+REPLAYED = ("idempotent-replay", "true")
 VARIABLE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -27,7 +28,7 @@ class Respond:
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Send it with the answer."""
         location = _location_of(method) if method.success_status == CREATED else None
-        has_etag = "etag" in method.descriptor.output_type.fields_by_name
+        has_etag = "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
 
         def responded(call: Call, request: Any) -> Answer:
             answer = proceed(call, request)
@@ -39,6 +40,10 @@ class Respond:
                 _add_etag(call, answer)
             if location is not None:
                 call.headers.append(("location", location(request, answer)))
+            if call.limit:
+                call.headers.append((LIMIT, call.limit))
+            if call.is_replay:
+                call.headers.append(REPLAYED)
             if call.http_status != OK:
                 call.headers.append((HTTP_STATUS, str(call.http_status)))
             if call.headers:
@@ -54,7 +59,8 @@ class Respond:
 
 
 def _add_etag(call: Call, answer: Any) -> None:
-    etag = answer.etag
+    """The ETag of the resource, or the one the cache gave the answer."""
+    etag = call.etag or answer.etag
     if not etag:
         return
     call.headers.append(("etag", etag))

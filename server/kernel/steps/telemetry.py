@@ -6,12 +6,12 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from server.kernel import problems
-from server.kernel.call import ORIGINAL_PATH, Call
+from server.kernel.call import ORIGINAL_PATH, Call, Principal
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.logs import call_log
 from server.kernel.policy import MethodPolicy
@@ -22,23 +22,34 @@ INTERNAL_ERROR = 500
 PLAIN = re.compile(r"[\w\-./:~]*", re.ASCII)
 
 
+class Usage(Protocol):
+    """Counts the calls of API keys."""
+
+    def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
+        """One call has ended. Never waits and never fails."""
+
+
 class Telemetry:
     """Logs calls. What nobody foresaw is logged whole, with its stack; callers see only the request id."""
 
     name = "telemetry"
 
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Time the call and log it."""
         del method
+        end, fail = self._end, self._fail
 
         def timed(call: Call, request: Any) -> Answer:
             start = perf_counter()
             try:
                 answer = proceed(call, request)
             except Exception as error:
-                _log_failure(call, error, start)
+                fail(call, error, start)
                 raise
-            _log(call, "OK", call.http_status, start)
+            end(call, "OK", call.http_status, start)
             return answer
 
         return timed
@@ -46,6 +57,7 @@ class Telemetry:
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
         """Log the stream when it ends, with how long it lived."""
         del method
+        end, fail = self._end, self._fail
 
         async def timed(call: Call, request: Any) -> AsyncIterator[Message]:
             start = perf_counter()
@@ -53,25 +65,29 @@ class Telemetry:
                 async for message in proceed(call, request):
                     yield message
             except Exception as error:
-                _log_failure(call, error, start)
+                fail(call, error, start)
                 raise
             except (GeneratorExit, asyncio.CancelledError):
                 # The caller went away, which is how most streams end.
-                _log(call, "OK", call.http_status, start)
+                end(call, "OK", call.http_status, start)
                 raise
-            _log(call, "OK", call.http_status, start)
+            end(call, "OK", call.http_status, start)
 
         return timed
 
+    def _end(self, call: Call, code: str, status: int, start: float, reason: str = "") -> None:
+        _log(call, code, status, start, reason)
+        if call.principal is not None and call.principal.api_key_id:
+            self._usage.note(call.principal, call.method.path, succeeded=code == "OK")
 
-def _log_failure(call: Call, error: Exception, start: float) -> None:
-    problem = problems.of(error)
-    if problem.http_status == INTERNAL_ERROR:
-        failures.error("%s failed, request %s", call.method.path, call.request_id, exc_info=error)
-    _log(call, problem.code.name, problem.http_status, start, problem.reason_name)
+    def _fail(self, call: Call, error: Exception, start: float) -> None:
+        problem = problems.of(error)
+        if problem.http_status == INTERNAL_ERROR:
+            failures.error("%s failed, request %s", call.method.path, call.request_id, exc_info=error)
+        self._end(call, problem.code.name, problem.http_status, start, problem.reason_name)
 
 
-def _log(call: Call, code: str, status: int, start: float, reason: str = "") -> None:
+def _log(call: Call, code: str, status: int, start: float, reason: str) -> None:
     """Write the call's line. The query string stays out: it may hold a token."""
     if not log.isEnabledFor(logging.INFO):
         return
@@ -82,8 +98,12 @@ def _log(call: Call, code: str, status: int, start: float, reason: str = "") -> 
     call_log.write(
         f'"request_id":"{call.request_id}","method":"{call.method.path}","code":"{code}","status":{status},'
         f'"ms":{(perf_counter() - start) * 1000:.3f},"tenant":{_quoted(call.tenant_id or "")},'
-        f'"user":"{principal.user_id if principal else ""}","ip":{_quoted(call.client_address)}{extra}',
+        f'"{_kind(principal)}":"{principal.id if principal else ""}","ip":{_quoted(call.client_address)}{extra}',
     )
+
+
+def _kind(principal: Principal | None) -> str:
+    return "api_key" if principal is not None and principal.api_key_id else "user"
 
 
 def _quoted(text: str) -> str:

@@ -1,14 +1,22 @@
-"""transaction: one transaction per call, bound to its tenant; the event of a mutation commits with it or not at all."""
+"""transaction: one transaction per call, bound to its tenant; the event of a mutation commits with it or not at all.
+
+What a mutation makes stale is dropped around its commit: marked right before, so that nothing is kept meanwhile, and
+dropped before the call is answered, so that whoever reads after the answer reads what was written.
+"""
 
 from typing import Any, Protocol
 
 from server.data.events import APPEND, NO_TENANT
+from server.data.statements import Statement
 from server.data.transactions import Database, WriteTransaction
+from server.kernel.access import access_tag
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.generations import Generations, slot_of
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
 from server.kernel.redact import redacted
+from server.kernel.steps.cache import tags_template
 
 
 class Announcer(Protocol):
@@ -23,45 +31,71 @@ class InTransaction:
 
     name = "transaction"
 
-    def __init__(self, database: Database, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        database: Database,
+        slow_database: Database,
+        announcer: Announcer,
+        generations: Generations,
+        access_changed: Statement,
+    ) -> None:
+        """Slow RPCs have connections of their own. `access_changed` takes `tenant`: see MethodPolicy.changes_access."""
         self._database = database
+        self._slow_database = slow_database
         self._announcer = announcer
+        self._generations = generations
+        self._access_changed = access_changed
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Read-only for reads; nothing is sent to PostgreSQL before the handler asks for something."""
-        return self._reading(proceed) if method.read_only else self._writing(proceed)
+        database = self._slow_database if method.is_slow else self._database
+        return _reading(database, proceed) if method.read_only else self._writing(method, database, proceed)
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
         """A stream outlives any transaction; it reads the event log by itself."""
         del method
         return proceed
 
-    def _reading(self, proceed: Unary) -> Unary:
-        database = self._database
-
-        def read(call: Call, request: Any) -> Answer:
-            with database.read(call.scope) as call.transaction:
-                return proceed(call, request)
-
-        return read
-
-    def _writing(self, proceed: Unary) -> Unary:
-        database, announce = self._database, self._announcer.announce
+    def _writing(self, method: MethodPolicy, database: Database, proceed: Unary) -> Unary:
+        announce, generations = self._announcer.announce, self._generations
+        tags_of = tags_template(method.invalidates)
 
         def write(call: Call, request: Any) -> Answer:
-            with database.write(call.scope) as transaction:
-                call.transaction = transaction
-                answer = proceed(call, request)
-                if call.refusal is None and call.emits:
-                    payload = call.event_payload if call.event_payload is not None else answer
-                    call.emit(call.emits, getattr(payload, "id", ""), payload)
-                _append(call, transaction)
+            slots: set[int] = set()
+            try:
+                with database.write(call.scope, call) as transaction:
+                    call.transaction = transaction
+                    answer = proceed(call, request)
+                    if not call.is_replay:
+                        self._finish(call, transaction, answer)
+                        slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
+                        generations.changing(slots)
+            finally:
+                generations.changed(slots)
             announce()
             if call.refusal is not None:
                 raise call.refusal
             return answer
 
         return write
+
+    def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
+        """What belongs to every mutation: its event, and word that what somebody may do has changed."""
+        if call.refusal is None and call.emits:
+            payload = call.event_payload if call.event_payload is not None else answer
+            call.emit(call.emits, getattr(payload, "id", ""), payload)
+        _append(call, transaction)
+        if call.method.changes_access and call.tenant_id:
+            transaction.queue(self._access_changed, tenant=call.tenant_id)
+            call.invalidate(access_tag(call.tenant_id))
+
+
+def _reading(database: Database, proceed: Unary) -> Unary:
+    def read(call: Call, request: Any) -> Answer:
+        with database.read(call.scope, call) as call.transaction:
+            return proceed(call, request)
+
+    return read
 
 
 def _append(call: Call, transaction: WriteTransaction) -> None:
@@ -75,6 +109,6 @@ def _append(call: Call, transaction: WriteTransaction) -> None:
             resource_id=resource_id,
             message_type=message.DESCRIPTOR.full_name,
             payload=message.SerializeToString(),
-            actor_id=call.user_id,
+            actor_id=call.actor_id,
             request_id=call.request_id,
         )

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -28,55 +28,59 @@ FROM pages WHERE id = $1 AND tenant_id = $2
 """
 
 
+class Caller(NamedTuple):
+    """Who calls, from the token."""
+
+    user: str
+    tenant: str
+    expires: float
+
+
 async def _keep(_connection: object) -> None:
     """Reset nothing when a connection goes back: the statements here leave nothing behind."""
 
 
 @asynccontextmanager
-async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+async def open_pool() -> AsyncIterator[asyncpg.Pool]:
+    """Connect to the database."""
     dsn = os.environ["BENCH_DATABASE_URL"]
     async with asyncpg.create_pool(dsn, min_size=CONNECTIONS, max_size=CONNECTIONS, reset=_keep) as pool:
-        application.state.pool = pool
+        yield pool
+
+
+@asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    async with open_pool() as application.state.pool:
         yield
 
 
 app = FastAPI(lifespan=_lifespan)
-_verified: dict[str, tuple[float, str]] = {}
+_verified: dict[str, Caller] = {}
 
 
-def _tenant_of(authorization: str) -> str | None:
-    """Tell the tenant of a bearer token, or None when the token is not good."""
+def caller_of(authorization: str) -> Caller | None:
+    """Tell whose bearer token this is, or None when the token is not good."""
     known = _verified.get(authorization)
-    if known is not None and known[0] > time.time():
-        return known[1]
+    if known is not None and known.expires > time.time():
+        return known
     try:
         token = authorization.removeprefix("Bearer ")
         claims: dict[str, Any] = jwt.decode(token, os.environ["BENCH_JWT_SECRET"], algorithms=["HS256"])
-        tenant = str(claims["tenant"])
-        expires = float(claims["exp"])
+        caller = Caller(str(claims["sub"]), str(claims["tenant"]), float(claims["exp"]))
     except (jwt.InvalidTokenError, KeyError, ValueError):
         return None
     if len(_verified) >= REMEMBERED:
         _verified.clear()
-    _verified[authorization] = (expires, tenant)
-    return tenant
+    _verified[authorization] = caller
+    return caller
 
 
-@app.get("/api/v1/tenants/{tenant_id}/pages/{page_id}", response_model=None)  # noqa: FAST003 - read by hand
-async def get_page(request: Request) -> Response:
-    """Get a page."""
-    tenant_id, page_id = request.path_params["tenant_id"], request.path_params["page_id"]
-    tenant = _tenant_of(request.headers.get("authorization", ""))
-    if tenant is None:
-        return Response(status_code=401)
-    try:
-        key = UUID(page_id)
-    except ValueError:
-        return Response(status_code=422)
-    async with request.app.state.pool.acquire() as connection:
-        row = await connection.fetchrow(SQL, key, tenant)
-    if row is None or tenant != tenant_id:
-        return Response(status_code=404)
+async def read_page(pool: asyncpg.Pool, tenant_id: str, page_id: UUID) -> bytes | None:
+    """Read a page as the JSON to answer, or None when there is none."""
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow(SQL, page_id, tenant_id)
+    if row is None:
+        return None
     answer = {
         "id": page_id,
         "tenantId": tenant_id,
@@ -90,4 +94,22 @@ async def get_page(request: Request) -> Response:
         "updateTime": row["update_time"],
         "etag": row["etag"],
     }
-    return Response(orjson.dumps(answer, option=orjson.OPT_UTC_Z), media_type="application/json")
+    text: bytes = orjson.dumps(answer, option=orjson.OPT_UTC_Z)
+    return text
+
+
+@app.get("/api/v1/tenants/{tenant_id}/pages/{page_id}", response_model=None)  # noqa: FAST003 - read by hand
+async def get_page(request: Request) -> Response:
+    """Get a page."""
+    tenant_id, page_id = request.path_params["tenant_id"], request.path_params["page_id"]
+    caller = caller_of(request.headers.get("authorization", ""))
+    if caller is None:
+        return Response(status_code=401)
+    try:
+        key = UUID(page_id)
+    except ValueError:
+        return Response(status_code=422)
+    answer = await read_page(request.app.state.pool, caller.tenant, key) if caller.tenant == tenant_id else None
+    if answer is None:
+        return Response(status_code=404)
+    return Response(answer, media_type="application/json")

@@ -1,0 +1,180 @@
+"""Access as it is stored: whether a caller's session and tenant are there, and what the caller may do.
+
+It joins what two domains own, so it stands beside app.py, which hands it to the data layer and the kernel.
+"""
+
+from math import inf
+
+from plinth.tenancy.v1.tenant_pb2 import Tenant
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    LargeBinary,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope
+from server.domains.identity.tables import api_keys, sessions
+from server.domains.tenancy.tables import memberships, roles, tenants
+from server.kernel.access import Permissions
+from server.kernel.call import Access, Call, Principal
+from server.kernel.problems import Reason, Unauthenticated
+
+_uuid = UUID(as_uuid=False)
+_session = bindparam("session", type_=_uuid)
+_access = bindparam("access", type_=BigInteger())
+_session_lives = exists(literal_column("1")).where(sessions.c.id == _session, sessions.c.end_time.is_(None))
+_tenant = func.nullif(bindparam("tenant", type_=Text()), literal_column("''"))
+
+
+def _word(word: str) -> ColumnElement[str]:
+    return literal_column(f"'{word}'", Text())
+
+
+# One look at the tenant's row answers both questions.
+_tenant_state = (
+    select(
+        case((_access.is_(None), _word("")), (tenants.c.access_version == _access, _word("")), else_=_word("access"))
+    )
+    .where(
+        tenants.c.id == cast(_tenant, _uuid),
+        tenants.c.delete_time.is_(None),
+        tenants.c.status == literal_column(str(int(Tenant.STATUS_ACTIVE))),
+    )
+    .scalar_subquery()
+)
+
+GONE: ColumnElement[str] = case(
+    (and_(_session.is_(None), _access.is_(None)), _word("")),
+    (and_(_session.is_not(None), ~_session_lives), _word("session")),
+    (_tenant.is_not(None), func.coalesce(_tenant_state, _word("tenant"))),
+    else_=_word(""),
+)
+"""Takes `session`, `tenant` and `access`.
+
+Is `session` or `tenant` when that is gone, `access` when the tenant's access has changed since that version, else
+empty; empty without a session and a version.
+"""
+
+NOTHING = Statement(select(literal(1).label("one")))
+"""Asks for nothing but what comes with every transaction."""
+
+ACCESS_CHANGED = Statement(
+    update(tenants)
+    .where(tenants.c.id == cast(_tenant, _uuid))
+    .values(access_version=tenants.c.access_version + text("1"))
+)
+"""Takes `tenant`. Whoever was allowed by the version before is looked at again."""
+
+_user = bindparam("user_id", type_=_uuid)
+_granted = func.unnest(roles.c.permissions).table_valued("permission").render_derived()
+_custom = (
+    select(func.array_agg(_granted.c.permission))
+    .select_from(roles.join(_granted, true()))
+    .where(roles.c.tenant_id == tenants.c.id, roles.c.name == func.any(memberships.c.roles))
+    .correlate(tenants, memberships)
+    .scalar_subquery()
+)
+MEMBER_ACCESS = Statement(
+    select(tenants.c.access_version, memberships.c.roles, cast(_custom, ARRAY(Text)).label("custom"))
+    .select_from(
+        tenants.outerjoin(memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == _user))
+    )
+    .where(tenants.c.id == cast(_tenant, _uuid))
+)
+"""Takes `tenant` and `user_id`."""
+
+_shown = bindparam("key_hash", type_=LargeBinary())
+_secret_counts = or_(
+    api_keys.c.secret_hash == _shown,
+    and_(api_keys.c.previous_hash == _shown, api_keys.c.previous_expire_time > func.now()),
+)
+KEY_ACCESS = Statement(
+    select(
+        tenants.c.access_version,
+        api_keys.c.permissions,
+        _secret_counts.label("counts"),
+        case((api_keys.c.secret_hash != _shown, api_keys.c.previous_expire_time)).label("until"),
+    )
+    .select_from(api_keys.join(tenants, tenants.c.id == api_keys.c.tenant_id))
+    .where(
+        api_keys.c.tenant_id == cast(_tenant, _uuid),
+        api_keys.c.id == bindparam("api_key_id", type_=_uuid),
+        api_keys.c.revoke_time.is_(None),
+    )
+)
+"""Takes `tenant`, `api_key_id` and `key_hash`."""
+
+
+KEY_GRANTS = Statement(
+    select(api_keys.c.name, api_keys.c.permissions).where(
+        api_keys.c.tenant_id == cast(_tenant, _uuid),
+        api_keys.c.id == bindparam("api_key_id", type_=_uuid),
+        api_keys.c.revoke_time.is_(None),
+        or_(api_keys.c.expire_time.is_(None), api_keys.c.expire_time > func.now()),
+    )
+)
+"""Takes `tenant` and `api_key_id`."""
+
+
+class KeyGrants:
+    """What API keys hold, as a domain that does not own them sees them."""
+
+    def of(self, call: Call, api_key_id: str) -> Row | None:
+        """Name and permissions of an API key of the call's tenant that counts, or None."""
+        return call.reads.run(KEY_GRANTS, tenant=call.tenant_id, api_key_id=api_key_id).first()
+
+
+class StoredAccess:
+    """Loads access (see AccessSource)."""
+
+    def __init__(self, database: Database, permissions: Permissions) -> None:
+        self._database = database
+        self._permissions = permissions
+
+    def load(self, principal: Principal, tenant_id: str) -> Access | None:
+        """What a caller may do in a tenant as of now; None for a stranger."""
+        if principal.api_key_id:
+            return self._of_key(principal, tenant_id) if principal.tenant_id == tenant_id else None
+        return self._of_user(principal, tenant_id)
+
+    def _of_user(self, principal: Principal, tenant_id: str) -> Access | None:
+        scope = Scope(tenant_id, principal.user_id, principal.is_platform, principal.session_id)
+        with self._database.read(scope) as transaction:
+            row = transaction.run(MEMBER_ACCESS, tenant=tenant_id, user_id=principal.user_id).first()
+        if principal.is_platform:
+            own = tuple(row["roles"] or ()) if row else ()
+            return Access(tenant_id, self._permissions.every, own, None)
+        if row is None or row["roles"] is None:
+            return None
+        held = self._permissions.of(row["roles"], row["custom"] or ())
+        return Access(tenant_id, held, tuple(row["roles"]), row["access_version"])
+
+    def _of_key(self, principal: Principal, tenant_id: str) -> Access:
+        with self._database.read(Scope(tenant_id)) as transaction:
+            row = transaction.run(
+                KEY_ACCESS, tenant=tenant_id, api_key_id=principal.api_key_id, key_hash=principal.key_hash
+            ).first()
+        if row is None or not row["counts"]:
+            raise Unauthenticated(
+                "The API key has been revoked or replaced, or has expired.", reason=Reason.REASON_API_KEY_ENDED
+            )
+        held = self._permissions.of((), row["permissions"])
+        until = row["until"].timestamp() if row["until"] else inf
+        return Access(tenant_id, held, (), row["access_version"], until)

@@ -1,0 +1,33 @@
+"""Statistics of processes in Redis: what each one has to tell of its cache (see server/domains/operations/cache.py)."""
+
+from collections.abc import Collection
+from typing import Any
+
+from server.adapters.breaker import Breaker
+from server.kernel.cache import StoreAway
+
+KEY = "plinth:cache:statistics"
+
+
+class RedisStatistics:
+    """One text per process, by its name."""
+
+    def __init__(self, client: Any, breaker: Breaker) -> None:
+        self._client = client
+        self._breaker = breaker
+
+    def publish(self, name: str, text: str) -> None:
+        """Say what a process has to tell now. Raises StoreAway."""
+        with self._breaker.guard(StoreAway):
+            self._client.hset(KEY, name, text)
+
+    def read(self) -> dict[str, str]:
+        """What every process said last. Raises StoreAway."""
+        with self._breaker.guard(StoreAway):
+            found = self._client.hgetall(KEY)
+        return {name.decode(): text.decode() for name, text in found.items()}
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop what these processes said. Raises StoreAway."""
+        with self._breaker.guard(StoreAway):
+            self._client.hdel(KEY, *names)

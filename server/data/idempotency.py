@@ -1,0 +1,52 @@
+"""What calls with an idempotency key answered, written in the transaction of their effect.
+
+A record is found by a keyed hash of tenant, caller, method and key, and its answer is encrypted: the table tells nobody
+what was called by whom, nor what was answered (a new API key, say).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
+
+from server.data.statements import Statement
+from server.data.tables import global_table, time_column
+
+idempotency_records = global_table(
+    "idempotency_records",
+    Column("id", LargeBinary, primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("http_status", SmallInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    time_column("expire_time"),
+)
+Index("idempotency_records_expire_time_idx", idempotency_records.c.expire_time)
+
+_columns = idempotency_records.c
+_id = bindparam("id", type_=_columns.id.type)
+_now = bindparam("now", type_=_columns.expire_time.type)
+TRY_LOCK = Statement(
+    select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger()), type_=Boolean()).label("mine"))
+)
+"""Takes `lock`. Whether nobody else runs a call with this key now; held until the transaction ends."""
+FIND = Statement(
+    select(_columns.request_hash, _columns.http_status, _columns.answer).where(
+        _columns.id == _id, _columns.expire_time > _now
+    )
+)
+"""Takes `id` and `now`."""
+_WRITTEN = ("id", "request_hash", "http_status", "answer", "expire_time")
+DROP = Statement(delete(idempotency_records).where(_columns.id == _id, _columns.expire_time <= _now))
+"""Takes `id` and `now`: makes room where a record has expired and was not purged yet."""
+KEEP = Statement(insert(idempotency_records).values({n: bindparam(n, type_=_columns[n].type) for n in _WRITTEN}))
+PURGE = Statement(delete(idempotency_records).where(_columns.expire_time < _now))
+"""Takes `now`."""

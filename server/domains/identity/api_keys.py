@@ -1,0 +1,325 @@
+"""API keys: credentials for programs, each of one tenant.
+
+A key is `sn_live_` or `sn_test_` and 256 random bits. Stored are its first characters, by which it is found, and a hash
+of all of it, keyed with the deployment's secret: whoever reads the table has nothing to try keys against. A slow hash
+would add nothing, since nobody guesses 256 bits, and would take its time with every call.
+"""
+
+import re
+import secrets
+from datetime import datetime, timedelta
+from math import inf
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+from plinth.identity.v1 import api_key_pb2
+from plinth.identity.v1.api_key_pb2 import ApiKey, ApiKeyUsage
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, cast, func, null, or_, select, text, update
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope
+from server.domains.identity.tables import api_key_usage, api_keys
+from server.kernel.access import Permissions
+from server.kernel.call import Call, Principal
+from server.kernel.clock import Clock, utc_now
+from server.kernel.keys import derive_key, fingerprint, matches, sign
+from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, not_found
+from server.kernel.resource import Resource
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+LIVE, TEST = "sn_live_", "sn_test_"
+SECRET_BYTES = 32
+# Of the random part, what is shown: enough to tell keys apart, and 208 bits remain unknown.
+SHOWN = 8
+FORMAT = re.compile(rf"(?:{LIVE}|{TEST})[A-Za-z0-9_-]{{43}}")
+# Finding a key costs a round trip to PostgreSQL, remembering 1 us. 10,000 principals take some 6 MB.
+REMEMBERED = 10_000
+DEFAULT_DAYS = 30
+MOST_METHODS = 200
+# Counters are int32, since browsers get 64 bits as text.
+LARGEST_COUNT = 2**31 - 1
+
+_keys, _usage = api_keys.c, api_key_usage.c
+_prefix = bindparam("prefix", type_=_keys.prefix.type)
+FIND = Statement(
+    select(
+        _keys.tenant_id,
+        _keys.id,
+        _keys.secret_hash,
+        _keys.previous_hash,
+        _keys.expire_time,
+        _keys.calls_per_minute,
+    ).where(or_(_keys.prefix == _prefix, and_(_keys.previous_prefix == _prefix, _keys.previous_prefix != text("''"))))
+)
+"""Takes `prefix`. One key, or two when a prefix is what another key's was before."""
+
+_tenant = bindparam("tenant", type_=_keys.tenant_id.type)
+_id = bindparam("api_key_id", type_=_keys.id.type)
+_since = bindparam("since", type_=_usage.day.type)
+
+
+def _sum(column: ColumnElement[int], name: str) -> ColumnElement[int]:
+    return cast(func.sum(column), BigInteger).label(name)
+
+
+_counts = (_sum(_usage.calls, "calls"), _sum(_usage.failures, "failures"))
+DAYS = Statement(
+    select(_keys.id, _usage.day, *_counts)
+    .select_from(
+        api_keys.outerjoin(
+            api_key_usage,
+            and_(_usage.tenant_id == _keys.tenant_id, _usage.api_key_id == _keys.id, _usage.day >= _since),
+        )
+    )
+    .where(_keys.tenant_id == _tenant, _keys.id == _id)
+    .group_by(_keys.id, _usage.day)
+    .order_by(_usage.day.desc())
+)
+"""Takes `tenant`, `api_key_id` and `since`. No row where there is no key, one without a day where it made no calls."""
+METHODS = Statement(
+    select(_usage.method, *_counts)
+    .where(_usage.tenant_id == _tenant, _usage.api_key_id == _id, _usage.day >= _since)
+    .group_by(_usage.method)
+    .order_by(_counts[0].desc(), _usage.method)
+    .limit(MOST_METHODS)
+)
+"""Takes `tenant`, `api_key_id` and `since`."""
+
+
+def new_key(environment: ApiKey.Environment) -> str:
+    """A new key."""
+    return (TEST if environment == ApiKey.ENVIRONMENT_TEST else LIVE) + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def shown(key: str) -> str:
+    """How a key begins: all that people get to see of it later."""
+    return key[: len(LIVE) + SHOWN]
+
+
+class ApiKeys:
+    """Finds out whom a key stands for."""
+
+    def __init__(self, database: Database, secret: bytes, previous: bytes | None, clock: Clock = utc_now) -> None:
+        """`previous` is the secret before a rotation: keys that were made with it stay valid."""
+        self._database = database
+        self._peppers = [derive_key(given, "api key pepper") for given in (secret, previous) if given]
+        self._clock = clock
+        self._known: dict[bytes, Principal] = {}
+
+    def is_key(self, secret: str) -> bool:
+        """Whether a credential looks like an API key."""
+        return secret.startswith((LIVE, TEST))
+
+    def hash(self, key: str) -> bytes:
+        """What is stored of a new key."""
+        return sign(self._peppers[0], key.encode())
+
+    def verify(self, secret: str) -> Principal:
+        """Whom a key stands for. Raises Unauthenticated when there is no such key, or when it has expired.
+
+        What is remembered here never changes; what may change, such as a revocation, is told with the key's access.
+        """
+        name = fingerprint(secret)
+        principal = self._known.get(name)
+        if principal is None:
+            principal = self._find(secret)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[name] = principal
+        if principal.expires_at <= self._clock().timestamp():
+            raise Unauthenticated("The API key has expired.", reason=Reason.REASON_API_KEY_ENDED)
+        return principal
+
+    def _find(self, secret: str) -> Principal:
+        for row in self._rows(secret):
+            for stored in (row["secret_hash"], row["previous_hash"]):
+                if stored is not None and any(matches(pepper, secret.encode(), stored) for pepper in self._peppers):
+                    return _principal(row, stored)
+        raise Unauthenticated("The API key is not valid.")
+
+    def _rows(self, secret: str) -> list[Row]:
+        """The keys that begin like this one. What has not the form of a key is not looked up."""
+        if not FORMAT.fullmatch(secret):
+            return []
+        with self._database.read(Scope(platform=True)) as transaction:
+            return transaction.run(FIND, prefix=shown(secret)).all()
+
+
+def _principal(row: Row, stored: bytes) -> Principal:
+    return Principal(
+        user_id="",
+        session_id="",
+        tenant_id=row["tenant_id"],
+        roles=(),
+        is_platform=False,
+        expires_at=row["expire_time"].timestamp() if row["expire_time"] else inf,
+        api_key_id=row["id"],
+        key_hash=stored,
+        calls_per_minute=row["calls_per_minute"],
+    )
+
+
+class ApiKeyService(Service):
+    """API keys of a tenant."""
+
+    descriptor = api_key_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]
+    resource = Resource(
+        ApiKey,
+        api_keys,
+        filterable=(
+            "id",
+            "name",
+            "prefix",
+            "environment",
+            "create_time",
+            "expire_time",
+            "last_use_time",
+            "revoke_time",
+        ),
+        sortable=("create_time", "name"),
+        unique={"api_keys_prefix_key": "prefix"},
+        hidden=("secret_hash",),
+    )
+
+    def __init__(self, keys: ApiKeys, permissions: Permissions, clock: Clock = utc_now) -> None:
+        super().__init__()
+        self._keys = keys
+        self._permissions = permissions
+        self._clock = clock
+        own = and_(_keys.tenant_id == _tenant, _keys.id == _id)
+        until = bindparam("until", type_=_keys.previous_expire_time.type)
+        self._replace_secret = Statement(
+            update(api_keys)
+            .where(own)
+            .values(
+                prefix=_prefix,
+                secret_hash=bindparam("hash", type_=_keys.secret_hash.type),
+                previous_prefix=case((until.is_not(None), _keys.prefix), else_=text("''")),
+                previous_hash=case((until.is_not(None), _keys.secret_hash), else_=null()),
+                previous_expire_time=until,
+                version=_keys.version + text("1"),
+                update_time=func.now(),
+            )
+            .returning(*self.rows.plan.columns)
+        )
+
+    def prepare(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
+        """A new key gets its secret, which goes as `prefix` to where it is hashed."""
+        if before is None:
+            resource.environment = resource.environment or ApiKey.ENVIRONMENT_LIVE
+            resource.create_user_id = call.caller.user_id
+            resource.key = resource.prefix = new_key(resource.environment)
+
+    def check(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
+        """A new key has a future, and permissions: ones that there are, and that its maker has."""
+        if before is None:
+            violations = [*self._permission_violations(resource), *self._expiry_violations(resource)]
+            if violations:
+                raise broken_rules(violations)
+            call.check_may_grant(resource.permissions)
+
+    def before_write(self, call: Call, values: dict[str, Any], before: ApiKey | None) -> None:
+        """Store a hash of a new key, and how it begins."""
+        del call
+        if before is None:
+            key = values["prefix"]
+            values |= {"prefix": shown(key), "secret_hash": self._keys.hash(key)}
+
+    def present(self, call: Call, resources: list[ApiKey]) -> None:
+        """A secret that was replaced is shown while it works."""
+        del call
+        now = self._clock()
+        for key in resources:
+            if _is_over(key.previous_expire_time, now):
+                key.ClearField("previous_prefix")
+                key.ClearField("previous_expire_time")
+
+    def create_api_key(self, request: api_key_pb2.CreateApiKeyRequest, call: Call) -> ApiKey:
+        """Create a key; this answer shows it, and no other one will."""
+        asked = ApiKey()
+        asked.CopyFrom(request.api_key)
+        created: ApiKey = self.rows.insert(call, asked)
+        created.key = asked.key
+        return created
+
+    def revoke_api_key(self, request: api_key_pb2.RevokeApiKeyRequest, call: Call) -> Empty:
+        """Revoke a key for good."""
+        before: ApiKey = self.rows.lock(call, request.api_key_id, etag=request.etag)
+        self._refuse_revoked(before)
+        key = ApiKey()
+        key.CopyFrom(before)
+        key.revoke_time.FromDatetime(self._clock())
+        call.event_payload = self.rows.update(call, key, before)
+        return Empty()
+
+    def rotate_api_key(self, request: api_key_pb2.RotateApiKeyRequest, call: Call) -> ApiKey:
+        """Replace the secret of a key; this answer shows the new one, and no other one will."""
+        before: ApiKey = self.rows.lock(call, request.api_key_id)
+        self._refuse_revoked(before)
+        self._refuse_expired(before)
+        # Permissions that are no more count for nothing, so nobody has to have them.
+        call.check_may_grant(self._permissions.of((), before.permissions))
+        secret, overlap = new_key(before.environment), request.overlap.ToTimedelta()
+        result = call.writes.run(
+            self._replace_secret,
+            tenant=call.tenant_id,
+            api_key_id=before.id,
+            prefix=shown(secret),
+            hash=self._keys.hash(secret),
+            until=self._clock() + overlap if overlap else None,
+        )
+        key: ApiKey = self.rows.plan.message(result.raw(0))
+        self.present(call, [key])
+        key.key = secret
+        return key
+
+    def get_api_key_usage(self, request: api_key_pb2.GetApiKeyUsageRequest, call: Call) -> ApiKeyUsage:
+        """Count the calls made with a key."""
+        first = self._clock() - timedelta(days=(request.days or DEFAULT_DAYS) - 1)
+        asked = {"tenant": call.tenant_id, "api_key_id": request.api_key_id, "since": first.date().isoformat()}
+        days = call.reads.run(DAYS, **asked).all()
+        if not days:
+            raise not_found(self.rows.type, request.api_key_id)
+        methods = call.reads.run(METHODS, **asked).all()
+        return ApiKeyUsage(
+            api_key_id=days[0]["id"],
+            days=[ApiKeyUsage.Day(date=row["day"], **_shown_counts(row)) for row in days if row["day"]],
+            methods=[ApiKeyUsage.Method(name=row["method"], **_shown_counts(row)) for row in methods],
+        )
+
+    def _permission_violations(self, key: ApiKey) -> list[Violation]:
+        if not key.permissions:
+            return [Violation("apiKey.permissions", "names at least one", "api_key.permissions.none")]
+        return [
+            Violation(f"apiKey.permissions[{place}]", "is no permission", "api_key.permissions.unknown")
+            for place, permission in enumerate(key.permissions)
+            if permission not in self._permissions.every
+        ]
+
+    def _expiry_violations(self, key: ApiKey) -> list[Violation]:
+        if not key.HasField("expire_time") or not _is_over(key.expire_time, self._clock()):
+            return []
+        return [Violation("apiKey.expireTime", "is not in the future", "api_key.expire_time.past")]
+
+    def _refuse_revoked(self, key: ApiKey) -> None:
+        if key.HasField("revoke_time"):
+            raise self._state_forbids(key, "The API key has been revoked.", "REVOKED")
+
+    def _refuse_expired(self, key: ApiKey) -> None:
+        if key.HasField("expire_time") and _is_over(key.expire_time, self._clock()):
+            raise self._state_forbids(key, "The API key has expired.", "EXPIRED")
+
+    def _state_forbids(self, key: ApiKey, message: str, state: str) -> StateForbids:
+        metadata = {"resource_type": self.rows.type, "resource": key.id, "state": state}
+        return StateForbids(message, metadata=metadata)
+
+
+def _is_over(moment: Timestamp, now: datetime) -> bool:
+    """Whether a moment has passed. What is unset has; years that Python does not know are compared as well."""
+    return moment.seconds + moment.nanos / 1e9 <= now.timestamp()
+
+
+def _shown_counts(row: Row) -> dict[str, int]:
+    return {name: min(row[name], LARGEST_COUNT) for name in ("calls", "failures")}

@@ -1,0 +1,155 @@
+"""The cache of answers: how well it works, dropping what is in it, and filling it."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Collection
+from time import time
+from typing import Any, Protocol
+
+from plinth.operations.v1 import cache_pb2
+from plinth.operations.v1.cache_pb2 import CacheStats
+
+from server.kernel.cache import AnswerCache, Counts, StoreAway
+from server.kernel.call import Call
+from server.kernel.generations import Generations
+from server.kernel.service import Service
+
+INTERVAL = 5.0
+# Seconds after which a process that has said nothing counts as gone.
+LATEST = 60.0
+EVERYTHING = "*"
+WHAT_HAPPENED = ("memory_hits", "redis_hits", "misses", "coalesced")
+
+
+class StatisticsStore(Protocol):
+    """Where processes tell each other about their caches. Every method raises StoreAway."""
+
+    def publish(self, name: str, text: str) -> None:
+        """Say what a process has to tell now."""
+
+    def read(self) -> dict[str, str]:
+        """What every process said last, by its name."""
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop what these processes said."""
+
+
+class CacheStatistics:
+    """What the caches of all processes have done; each publishes its own counts."""
+
+    def __init__(self, store: StatisticsStore, cache: AnswerCache | None, name: str) -> None:
+        """`name` is this process's, unlike any other's."""
+        self._store = store
+        self._cache = cache
+        self._name = name
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cache statistics", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish, unless this process caches nothing."""
+        if self._own():
+            self._thread.start()
+
+    def close(self) -> None:
+        """Publish no more; what an ended process has done is not counted."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(INTERVAL)
+            with contextlib.suppress(StoreAway):
+                self._store.forget([self._name])
+
+    def gather(self) -> list[dict[str, Any]]:
+        """The counts of every process seen within the last minute, this one's as they are right now."""
+        own = self._own()
+        return [*own, *self._others()] if own else []
+
+    def _own(self) -> list[dict[str, Any]]:
+        """The counts of this process; none where no method is cached."""
+        cache = self._cache
+        if cache is None or not cache.counts:
+            return []
+        methods = {path.removeprefix("/"): _numbers(counts) for path, counts in cache.counts.items()}
+        totals = {"entries": cache.entries, "bytes": cache.bytes, "evictions": cache.evictions}
+        return [{"time": time(), "methods": methods, **totals}]
+
+    def _others(self) -> list[dict[str, Any]]:
+        """What the others said last; while the store is away, nothing is known of them."""
+        try:
+            told = {name: json.loads(text) for name, text in self._store.read().items() if name != self._name}
+            latest = time() - LATEST
+            silent = [name for name, counts in told.items() if counts["time"] < latest]
+            if silent:
+                # They publish again should they be alive.
+                self._store.forget(silent)
+        except StoreAway:
+            return []
+        return [counts for name, counts in told.items() if name not in silent]
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(StoreAway):
+                self._store.publish(self._name, json.dumps(*self._own()))
+            self._stopped.wait(INTERVAL)
+
+
+def _numbers(counts: Counts) -> list[int]:
+    return [counts.memory_hits, counts.store_hits, counts.misses, counts.coalesced]
+
+
+class CacheService(Service):
+    """The cache of answers."""
+
+    descriptor = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
+
+    def __init__(
+        self, statistics: CacheStatistics, generations: Generations, warm: Callable[[Call, str], list[str]]
+    ) -> None:
+        """`warm` reads what everyone in a tenant shares, through the cache, and gives the names of the methods."""
+        super().__init__()
+        self._statistics = statistics
+        self._generations = generations
+        self._warm = warm
+
+    def get_cache_stats(self, request: cache_pb2.GetCacheStatsRequest, call: Call) -> CacheStats:
+        """The counts of all workers; zeros when nothing is cached."""
+        del request, call
+        workers = self._statistics.gather()
+        methods = _sums(workers)
+        reads = sum(map(sum, methods.values()))
+        misses = sum(numbers[WHAT_HAPPENED.index("misses")] for numbers in methods.values())
+        return CacheStats(
+            methods=[
+                CacheStats.Method(name=name, **dict(zip(WHAT_HAPPENED, numbers, strict=True)))
+                for name, numbers in sorted(methods.items())
+            ],
+            hit_rate=(reads - misses) / reads if reads else 0.0,
+            entries=sum(worker["entries"] for worker in workers),
+            bytes=sum(worker["bytes"] for worker in workers),
+            evictions=sum(worker["evictions"] for worker in workers),
+            workers=len(workers),
+        )
+
+    def invalidate_cache(
+        self, request: cache_pb2.InvalidateCacheRequest, call: Call
+    ) -> cache_pb2.InvalidateCacheResponse:
+        """Drop what stands under tags, or everything."""
+        del call
+        tags = [EVERYTHING] if request.everything else list(request.tags)
+        # Nothing is written here that a commit would have to come before.
+        self._generations.invalidate(tags)
+        return cache_pb2.InvalidateCacheResponse(tags=tags)
+
+    def warm_cache(self, request: cache_pb2.WarmCacheRequest, call: Call) -> cache_pb2.WarmCacheResponse:
+        """Read what everyone in a tenant shares."""
+        return cache_pb2.WarmCacheResponse(methods=self._warm(call, request.tenant_id))
+
+
+def _sums(workers: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Method to what happened to its reads in all workers."""
+    sums: dict[str, list[int]] = {}
+    for worker in workers:
+        for name, numbers in worker["methods"].items():
+            known = sums.setdefault(name, [0] * len(WHAT_HAPPENED))
+            sums[name] = [one + other for one, other in zip(known, numbers, strict=True)]
+    return sums

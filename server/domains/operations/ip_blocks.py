@@ -1,0 +1,202 @@
+"""Addresses whose calls are refused: managed by platform administrators, and added after failures to authenticate."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+import psycopg
+from plinth.operations.v1 import ip_block_pb2
+from plinth.operations.v1.ip_block_pb2 import IpBlock
+from sqlalchemy import bindparam, delete, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from server.data.connections import DatabaseUnavailable
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.domains.operations.tables import ip_blocks
+from server.kernel.blocks import TAG, Blocked, Network
+from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
+from server.kernel.generations import Generations
+from server.kernel.ids import new_id
+from server.kernel.problems import Violation
+from server.kernel.resource import Resource
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+log = logging.getLogger("plinth.blocks")
+# A wider network is a slip: it would refuse a good part of the world.
+SHORTEST_PREFIX = {4: 8, 6: 16}
+LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+MAPPED = IPv6Network("::ffff:0:0/96")
+MOST_BLOCKS = 100_000
+AUTOMATIC_BLOCK = timedelta(hours=1)
+AUTOMATIC_REASON = "repeated failures to authenticate"
+# What one subscriber gets: within it, the next address costs nothing.
+SUBSCRIBER_PREFIX = 64
+
+_network = bindparam("network", type_=ip_blocks.c.network.type)
+_now = bindparam("now", type_=ip_blocks.c.expire_time.type)
+_names = ("id", "network", "reason", "automatic", "expire_time")
+DROP_ENDED = Statement(delete(ip_blocks).where(ip_blocks.c.network == _network, ip_blocks.c.expire_time <= _now))
+HOLDING = Statement(
+    select(ip_blocks.c.network, ip_blocks.c.expire_time)
+    .where(or_(ip_blocks.c.expire_time.is_(None), ip_blocks.c.expire_time > _now))
+    .order_by(ip_blocks.c.create_time.desc(), ip_blocks.c.id.desc())
+    .limit(MOST_BLOCKS)
+)
+_new = insert(ip_blocks).values({name: bindparam(name, type_=ip_blocks.c[name].type) for name in _names})
+BLOCK = Statement(
+    _new.on_conflict_do_update(
+        index_elements=[ip_blocks.c.network],
+        set_={
+            "expire_time": _new.excluded.expire_time,
+            "version": ip_blocks.c.version + text("1"),
+            "update_time": func.now(),
+        },
+        # A block that never ends, or ends later, stays as it is.
+        where=ip_blocks.c.expire_time < _new.excluded.expire_time,
+    )
+)
+
+
+class IpBlockService(Service):
+    """Blocked addresses."""
+
+    descriptor = ip_block_pb2.DESCRIPTOR.services_by_name["IpBlockService"]
+    resource = Resource(
+        IpBlock,
+        ip_blocks,
+        filterable=("id", "network", "automatic", "create_time", "expire_time"),
+        sortable=("create_time",),
+        unique={"ip_blocks_network_key": "network"},
+    )
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def prepare(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
+        """Put the network into its canonical form, and the time into what PostgreSQL keeps of it."""
+        del call, before
+        network = parse_network(resource.network)
+        if network is not None:
+            resource.network = str(network)
+        if resource.HasField("expire_time"):
+            # It would round to microseconds, and the last ones of the year 9999 up to a year that is none.
+            resource.expire_time.nanos -= resource.expire_time.nanos % 1000
+
+    def check(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
+        """Refuse what is no network, would block too many or ourselves, or has ended before it began."""
+        del call, before
+        violations = [
+            *_network_violations(parse_network(resource.network)),
+            *(_expiry_violations(resource, self._clock()) if resource.HasField("expire_time") else ()),
+        ]
+        if violations:
+            raise broken_rules(violations)
+
+    def before_write(self, call: Call, values: dict[str, Any], before: IpBlock | None) -> None:
+        """A block that has ended blocks nothing, so it makes room for the new one of the same network."""
+        del before
+        call.writes.queue(DROP_ENDED, network=values["network"], now=self._clock())
+
+
+class StoredBlocks:
+    """The blocks as the address step needs them."""
+
+    def __init__(self, database: Database, generations: Generations, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._generations = generations
+        self._clock = clock
+
+    def load(self) -> list[Blocked]:
+        """The blocks that have not ended; the newest ones, should there be more than anybody can mean."""
+        with self._database.read(Scope()) as transaction:
+            found = transaction.run(HOLDING, now=self._clock()).all()
+        if len(found) == MOST_BLOCKS:
+            log.warning("only the newest %d blocked addresses are known", MOST_BLOCKS)
+        return [(ip_network(row["network"], strict=False), row["expire_time"]) for row in found]
+
+    def block(self, address: str) -> None:
+        """Block an address for a while, for IPv6 with all that its subscriber has. Never fails, and never loopback."""
+        network = _subscriber(address)
+        if network is None:
+            return
+        try:
+            self._store(str(network))
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            # The call that went wrong is answered with its own problem.
+            log.warning("the address %s cannot be blocked: %s", address, type(error).__name__)
+            return
+        self._generations.invalidate([TAG])
+        log.warning("the address %s is blocked: %s", address, AUTOMATIC_REASON)
+
+    def _store(self, network: str) -> None:
+        now = self._clock()
+        with self._database.write(Scope()) as transaction:
+            transaction.queue(DROP_ENDED, network=network, now=now)
+            transaction.queue(
+                BLOCK,
+                id=new_id(),
+                network=network,
+                reason=AUTOMATIC_REASON,
+                automatic=True,
+                expire_time=now + AUTOMATIC_BLOCK,
+            )
+
+
+def parse_network(written: str) -> Network | None:
+    """The network that is written here, whatever host bits it has; None when it is none.
+
+    One of IPv4 that is written as IPv6 counts as what it is.
+    """
+    if "%" in written:
+        # The name of an interface means something on one machine only.
+        return None
+    try:
+        return _unmapped(ip_network(written, strict=False))
+    except ValueError:
+        return None
+
+
+def _unmapped(network: Network) -> Network:
+    if isinstance(network, IPv4Network) or not network.subnet_of(MAPPED):
+        return network
+    address = int(network.network_address) & int(IPv4Address("255.255.255.255"))
+    return IPv4Network((address, network.prefixlen - MAPPED.prefixlen))
+
+
+def _subscriber(address: str) -> Network | None:
+    """The network of whoever has this address; None for what is no address, and for this machine itself."""
+    network = parse_network(address)
+    if isinstance(network, IPv6Network):
+        network = network.supernet(new_prefix=SUBSCRIBER_PREFIX)
+    return None if network is None or _is_loopback(network) else network
+
+
+def _is_loopback(network: Network) -> bool:
+    return any(network.version == own.version and network.overlaps(own) for own in LOOPBACK)
+
+
+def _network_violations(network: Network | None) -> list[Violation]:
+    if network is None:
+        what, rule = "is no address and no network", "form"
+    elif network.prefixlen < SHORTEST_PREFIX[network.version]:
+        what, rule = f"is wider than /{SHORTEST_PREFIX[network.version]}", "width"
+    elif _is_loopback(network):
+        what, rule = "has addresses of this machine itself", "loopback"
+    else:
+        return []
+    return [Violation("ip_block.network", what, f"ip_block.network.{rule}")]
+
+
+def _expiry_violations(block: IpBlock, now: datetime) -> list[Violation]:
+    try:
+        is_future = block.expire_time.ToDatetime(UTC) > now
+    except (ValueError, OverflowError):
+        is_future = False
+    if is_future:
+        return []
+    return [Violation("ip_block.expire_time", "is not in the future", "ip_block.expire_time.future")]

@@ -1,0 +1,97 @@
+"""Why somebody may do something in a tenant, or why not: the same facts that decide a call, read anew and named."""
+
+from collections.abc import Iterable, Iterator
+
+from plinth.tenancy.v1.role_pb2 import ExplainAccessRequest, Explanation, Grant
+from sqlalchemy import Text, any_, bindparam, false, select
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Statement
+from server.domains.tenancy.built_in_roles import granting_pattern
+from server.domains.tenancy.ports import KeyGrants
+from server.domains.tenancy.tables import memberships, roles
+from server.kernel.access import Permissions
+from server.kernel.call import Call
+from server.kernel.problems import Violation, not_found
+from server.kernel.steps.validate import broken_rules
+
+API_KEY_TYPE = "plinth.dev/ApiKey"
+USER_TYPE = "plinth.dev/User"
+# What is looked at beside roles.
+PLATFORM, API_KEY = "platform", "api_key"
+EVERYTHING = "*"
+
+_id = UUID(as_uuid=False)
+HELD = Statement(
+    select(memberships.c.roles).where(
+        memberships.c.tenant_id == bindparam("within", type_=_id),
+        memberships.c.user_id == bindparam("member", type_=_id),
+    )
+)
+ALLOWING = Statement(
+    select(roles.c.name)
+    .where(roles.c.tenant_id == bindparam("within", type_=_id), roles.c.built_in == false())
+    .where(bindparam("permission", type_=Text()) == any_(roles.c.permissions))
+    .order_by(roles.c.name)
+)
+
+
+class Explainer:
+    """Explains access."""
+
+    def __init__(self, permissions: Permissions, keys: KeyGrants) -> None:
+        self._permissions = permissions
+        self._keys = keys
+
+    def explain(self, call: Call, request: ExplainAccessRequest) -> Explanation:
+        """Whether somebody has a permission in the tenant of the call, and why. Raises RuleViolated and NotFound."""
+        permission = request.permission
+        if permission not in self._permissions.every:
+            raise broken_rules([unknown_permission("permission")])
+        custom = [row["name"] for row in call.reads.run(ALLOWING, within=call.tenant_id, permission=permission).all()]
+        built_in = [role for role, held in self._permissions.built_in.items() if permission in held]
+        explanation = Explanation(permission=permission, tenant_id=call.tenant_id, roles_that_allow=built_in + custom)
+        key_id = request.api_key_id or ("" if request.user_id else call.caller.api_key_id)
+        if key_id:
+            self._explain_key(call, key_id, explanation)
+        else:
+            self._explain_user(call, request.user_id.lower() or call.caller.user_id, explanation, custom)
+        explanation.allowed = bool(explanation.grants)
+        if not explanation.allowed:
+            fact = "the API key does not hold it" if key_id else "no role of the user holds it"
+            explanation.missing = f"The permission `{permission}` is missing: {fact}."
+        return explanation
+
+    def _explain_key(self, call: Call, key_id: str, explanation: Explanation) -> None:
+        key = self._keys.of(call, key_id)
+        if key is None:
+            raise not_found(API_KEY_TYPE, key_id)
+        explanation.considered.append(API_KEY)
+        if explanation.permission in key["permissions"]:
+            explanation.grants.add(source=Grant.SOURCE_API_KEY, name=key["name"], rule=explanation.permission)
+
+    def _explain_user(self, call: Call, user_id: str, explanation: Explanation, custom: list[str]) -> None:
+        # Of others it is not known here; to a tenant they are what their membership makes them.
+        is_platform = call.caller.is_platform and user_id == call.caller.user_id
+        membership = call.reads.run(HELD, within=call.tenant_id, member=user_id).first()
+        if membership is None and not is_platform:
+            raise not_found(USER_TYPE, user_id)
+        held = membership["roles"] if membership else []
+        explanation.considered.extend(held)
+        explanation.grants.extend(self._grants(explanation.permission, held, custom))
+        if is_platform:
+            explanation.considered.append(PLATFORM)
+            explanation.grants.add(source=Grant.SOURCE_PLATFORM, name=PLATFORM, rule=EVERYTHING)
+
+    def _grants(self, permission: str, held: Iterable[str], custom: list[str]) -> Iterator[Grant]:
+        for role in held:
+            if permission in self._permissions.built_in.get(role, ()):
+                rule = granting_pattern(role, permission)
+                yield Grant(source=Grant.SOURCE_BUILT_IN_ROLE, name=role, rule=rule)
+            elif role in custom:
+                yield Grant(source=Grant.SOURCE_CUSTOM_ROLE, name=role, rule=permission)
+
+
+def unknown_permission(path: str) -> Violation:
+    """That the field at this path names a permission which there is not."""
+    return Violation(path, "is not in the catalogue of permissions", "permission.unknown")

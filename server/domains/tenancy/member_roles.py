@@ -1,0 +1,130 @@
+"""Roles that members have. Whoever gives or takes one may do all that it permits."""
+
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from plinth.tenancy.v1 import role_pb2
+from plinth.tenancy.v1.role_pb2 import ListMemberRolesResponse, Membership, Role
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, select, update
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Row, Statement
+from server.domains.tenancy.explain import USER_TYPE
+from server.domains.tenancy.roles import show_built_in
+from server.domains.tenancy.tables import memberships, roles
+from server.domains.tenancy.tenants import OWNER
+from server.kernel.access import Permissions
+from server.kernel.call import Call
+from server.kernel.convert import ConversionPlan
+from server.kernel.problems import StateForbids, not_found
+from server.kernel.service import Service
+
+ROLE_TYPE = "plinth.dev/Role"
+
+_id = UUID(as_uuid=False)
+_within = bindparam("within", type_=_id)
+_is_member = and_(memberships.c.tenant_id == _within, memberships.c.user_id == bindparam("member", type_=_id))
+_plan = ConversionPlan(Role, roles)
+ROLES_OF = Statement(
+    select(*_plan.columns)
+    .select_from(
+        memberships.outerjoin(
+            roles, and_(roles.c.tenant_id == memberships.c.tenant_id, roles.c.name == any_(memberships.c.roles))
+        )
+    )
+    .where(_is_member)
+    .order_by(roles.c.name)
+)
+
+
+def _role(condition: ColumnElement[bool]) -> Select[Any]:
+    """A role that is not deleted while it is given: a later one of its name would go to whoever still had it."""
+    found = select(roles.c.name, roles.c.permissions).where(roles.c.tenant_id == _within, condition)
+    return found.with_for_update(read=True)
+
+
+ROLE_NAMED = Statement(_role(roles.c.name == bindparam("role", type_=Text())))
+ROLE_WITH_ID = Statement(_role(roles.c.id == bindparam("role", type_=_id)))
+# In one order, so that two calls that lock owners wait for each other instead of for good.
+OWNERS = Statement(
+    select(memberships.c.user_id)
+    .where(memberships.c.tenant_id == _within, bindparam("owner", type_=Text()) == any_(memberships.c.roles))
+    .order_by(memberships.c.user_id)
+    .with_for_update()
+)
+MEMBER = Statement(select(memberships.c.roles).where(_is_member).with_for_update())
+SET_ROLES = Statement(
+    update(memberships).where(_is_member).values(roles=bindparam("held", type_=memberships.c.roles.type))
+)
+
+
+class MembershipService(Service):
+    """Roles of members."""
+
+    descriptor = role_pb2.DESCRIPTOR.services_by_name["MembershipService"]
+
+    def __init__(self, permissions: Permissions) -> None:
+        super().__init__()
+        self._permissions = permissions
+
+    def list_member_roles(self, request: role_pb2.ListMemberRolesRequest, call: Call) -> ListMemberRolesResponse:
+        """The roles of a member, by name."""
+        result = call.reads.run(ROLES_OF, within=call.tenant_id, member=request.user_id)
+        if not result.returned:
+            raise not_found(USER_TYPE, request.user_id)
+        rows = [result.raw(number) for number in range(result.returned)]
+        # A member without roles is one row of nulls.
+        found = [_plan.message(row) for row in rows if row[0] is not None]
+        show_built_in(self._permissions, found)
+        return ListMemberRolesResponse(roles=found)
+
+    def assign_role(self, request: role_pb2.AssignRoleRequest, call: Call) -> Membership:
+        """Give a member a role."""
+        name = self._grantable(call, ROLE_NAMED, request.role)
+        held = _lock_roles(call, request.user_id)
+        if name in held:
+            call.emits = ""
+            return Membership(id=request.user_id.lower(), roles=held)
+        return _set_roles(call, request.user_id, [*held, name])
+
+    def remove_role(self, request: role_pb2.RemoveRoleRequest, call: Call) -> Empty:
+        """Take a role from a member."""
+        name = self._grantable(call, ROLE_WITH_ID, request.role_id)
+        if name == OWNER:
+            _keep_an_owner(call, request.user_id)
+        held = _lock_roles(call, request.user_id)
+        if name not in held:
+            raise not_found(ROLE_TYPE, request.role_id)
+        call.event_payload = _set_roles(call, request.user_id, [role for role in held if role != name])
+        return Empty()
+
+    def _grantable(self, call: Call, statement: Statement, role: str) -> str:
+        """The name of a role of the tenant, all of which the caller may do. Raises NotFound and Denied."""
+        row = call.writes.run(statement, within=call.tenant_id, role=role).first()
+        if row is None:
+            raise not_found(ROLE_TYPE, role)
+        call.check_may_grant(self._permissions.of((row["name"],), row["permissions"]))
+        return str(row["name"])
+
+
+def _lock_roles(call: Call, user_id: str) -> list[str]:
+    """The roles of a member, which nobody else changes until the call ends. Raises NotFound."""
+    row: Row | None = call.writes.run(MEMBER, within=call.tenant_id, member=user_id).first()
+    if row is None:
+        raise not_found(USER_TYPE, user_id)
+    return list(row["roles"])
+
+
+def _set_roles(call: Call, user_id: str, held: list[str]) -> Membership:
+    call.writes.queue(SET_ROLES, within=call.tenant_id, member=user_id, held=held)
+    return Membership(id=user_id.lower(), roles=held)
+
+
+def _keep_an_owner(call: Call, user_id: str) -> None:
+    """Raise StateForbids for the last owner. Owners are locked, so that two who leave at once see each other."""
+    owners = [row["user_id"] for row in call.writes.run(OWNERS, within=call.tenant_id, owner=OWNER).all()]
+    if owners == [user_id.lower()]:
+        raise StateForbids(
+            "A tenant keeps an owner: give the role to somebody else first.",
+            metadata={"resource_type": "plinth.dev/Tenant", "resource": call.tenant_id or "", "state": "LAST_OWNER"},
+        )

@@ -1,0 +1,143 @@
+"""Rate limits of a tenant, where they differ from the deployment's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from time import monotonic
+from typing import Any
+
+import psycopg
+from plinth.tenancy.v1 import rate_limits_pb2
+from plinth.tenancy.v1.rate_limits_pb2 import RateLimit, RateLimits
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.connections import DatabaseUnavailable
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.domains.tenancy.tables import tenants
+from server.kernel.call import Call
+from server.kernel.generations import Generations, Stamp
+from server.kernel.limits import Rate
+from server.kernel.problems import Violation, not_found
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+TENANT_TYPE = "plinth.dev/Tenant"
+# Tenants whose rates are remembered per process, some 300 bytes each where nothing differs.
+REMEMBERED = 20_000
+# Seconds until PostgreSQL is asked again after it did not answer.
+PAUSE = 1.0
+NOTHING: Mapping[str, Rate] = {}
+
+_is_tenant = (tenants.c.id == bindparam("tenant", type_=UUID(as_uuid=False)), tenants.c.delete_time.is_(None))
+STORED = Statement(select(tenants.c.rate_limits).where(*_is_tenant))
+REPLACE = Statement(
+    update(tenants)
+    .where(*_is_tenant)
+    .values(rate_limits=bindparam("overrides", type_=tenants.c.rate_limits.type))
+    .returning(tenants.c.rate_limits)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    rates: Mapping[str, Rate]
+    slots: tuple[int, ...]
+    stamp: Stamp
+
+
+class TenantRates:
+    """What differs in each tenant, as this process knows it; whatever may have changed is read again.
+
+    Limits keep no call from being answered: while PostgreSQL is away, what is known counts, or else the deployment's.
+    """
+
+    def __init__(self, database: Database, generations: Generations) -> None:
+        self._database = database
+        self._generations = generations
+        self._known: dict[str, _Known] = {}
+        self._ask_after = 0.0
+
+    def of(self, tenant_id: str) -> Mapping[str, Rate]:
+        """The tenant's own rates by class."""
+        known = self._known.get(tenant_id)
+        if known is not None and self._generations.is_current(known.slots, known.stamp):
+            return known.rates
+        return self._look_up(tenant_id, known.rates if known else NOTHING)
+
+    def _look_up(self, tenant_id: str, known: Mapping[str, Rate]) -> Mapping[str, Rate]:
+        if monotonic() < self._ask_after:
+            return known
+        slots = self._generations.slots((f"limits:{tenant_id}",))
+        # Taken before reading: what changes while reading makes the stamp an old one.
+        stamp = self._generations.stamp(slots)
+        try:
+            rates = self._read(tenant_id)
+        except (psycopg.Error, DatabaseUnavailable):
+            self._ask_after = monotonic() + PAUSE
+            return known
+        if stamp is not None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[tenant_id] = _Known(rates, slots, stamp)
+        return rates
+
+    def _read(self, tenant_id: str) -> Mapping[str, Rate]:
+        with self._database.read(Scope(tenant_id=tenant_id)) as transaction:
+            row = transaction.run(STORED, tenant=tenant_id).first()
+        if not row or not row["rate_limits"]:
+            return NOTHING
+        return {rate_class: Rate(calls, float(period)) for rate_class, (calls, period) in row["rate_limits"].items()}
+
+
+class RateLimitsService(Service):
+    """Rate limits of tenants, for platform administrators."""
+
+    descriptor = rate_limits_pb2.DESCRIPTOR.services_by_name["RateLimitsService"]
+
+    def __init__(self, rates: Mapping[str, Rate]) -> None:
+        """`rates` are the deployment's, by class."""
+        super().__init__()
+        self._rates = rates
+
+    def get_rate_limits(self, request: rate_limits_pb2.GetRateLimitsRequest, call: Call) -> RateLimits:
+        """What holds for a tenant."""
+        row = call.reads.run(STORED, tenant=request.tenant_id).first()
+        if row is None:
+            raise not_found(TENANT_TYPE, request.tenant_id)
+        return self._limits(request.tenant_id, row["rate_limits"])
+
+    def replace_rate_limits(self, request: rate_limits_pb2.ReplaceRateLimitsRequest, call: Call) -> RateLimits:
+        """Replace what differs in a tenant."""
+        self._check(request.overrides)
+        # Its event and its tag are the tenant's, though platform administrators are bound to none.
+        call.enter_tenant(request.tenant_id.lower())
+        overrides = {limit.rate_class: [limit.calls, limit.period_seconds] for limit in request.overrides}
+        row = call.writes.run(REPLACE, tenant=request.tenant_id, overrides=overrides).first()
+        if row is None:
+            raise not_found(TENANT_TYPE, request.tenant_id)
+        return self._limits(request.tenant_id, row["rate_limits"])
+
+    def _check(self, overrides: Iterable[Any]) -> None:
+        violations, seen = [], set()
+        for place, limit in enumerate(overrides):
+            path = f"overrides[{place}].rateClass"
+            if limit.rate_class not in self._rates:
+                known = ", ".join(sorted(self._rates))
+                violations.append(Violation(path, f"is one of {known}", "rate_limit.class"))
+            elif limit.rate_class in seen:
+                violations.append(Violation(path, "is there twice", "rate_limit.twice"))
+            seen.add(limit.rate_class)
+        if violations:
+            raise broken_rules(violations)
+
+    def _limits(self, tenant_id: str, overrides: Mapping[str, tuple[int, int]]) -> RateLimits:
+        limits = RateLimits(id=tenant_id.lower())
+        for rate_class, rate in sorted(self._rates.items()):
+            own = overrides.get(rate_class)
+            calls, period = own or (rate.calls, ceil(rate.period))
+            limits.limits.append(
+                RateLimit(rate_class=rate_class, calls=calls, period_seconds=period, overridden=own is not None)
+            )
+        return limits

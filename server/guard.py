@@ -1,0 +1,114 @@
+"""What guards every call, constructed for one process: credentials, access, limits, cache, threads, and the chain."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from server import access
+from server.adapters.answers import RedisAnswers
+from server.adapters.breaker import Breaker
+from server.adapters.generations import RedisGenerations
+from server.adapters.limits import RedisLimits
+from server.data.transactions import Database
+from server.domains.identity.api_keys import ApiKeys
+from server.domains.operations.ip_blocks import StoredBlocks
+from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server.domains.tenancy.rate_limits import TenantRates
+from server.kernel.access import AccessMemory, Permissions
+from server.kernel.blocks import AddressBlocks
+from server.kernel.cache import AnswerCache
+from server.kernel.chain import Step
+from server.kernel.generations import Generations
+from server.kernel.limits import DEFAULT_RATES, Rate, RateLimiter
+from server.kernel.policy import Access, MethodPolicy
+from server.kernel.pools import CallThreads, queue_bounds
+from server.kernel.steps.address import Address
+from server.kernel.steps.authenticate import Authenticate
+from server.kernel.steps.authorize import Authorize
+from server.kernel.steps.cache import Cache
+from server.kernel.steps.errors import Errors
+from server.kernel.steps.idempotency import Idempotency
+from server.kernel.steps.limit import Limit
+from server.kernel.steps.respond import Respond
+from server.kernel.steps.shed import Shed
+from server.kernel.steps.validate import Validate
+from server.kernel.tokens import AccessTokens
+from server.settings import Settings
+
+
+class Guard:
+    """What guards every call of one process."""
+
+    def __init__(
+        self, settings: Settings, name: str, redis: Any, database: Database, policies: Mapping[str, MethodPolicy]
+    ) -> None:
+        """`redis` is a client; `name` is the process's."""
+        self._settings = settings
+        self.rates = {
+            rate_class: Rate.parse(text) for rate_class, text in ({**DEFAULT_RATES, **settings.rate_limits}).items()
+        }
+        self.permissions = Permissions(BUILT_IN_ROLES, _catalogue(policies.values()))
+        # Processes that share the embedded Redis share a host, and with it the file of generations.
+        remote = RedisGenerations(redis, Breaker()) if settings.redis_url else None
+        self.generations = Generations(settings.socket_dir / "generations", remote)
+        self.tokens = AccessTokens(
+            settings.secret,
+            previous_secret(settings),
+            issuer=settings.token_issuer,
+            lifetime=settings.access_token_lifetime,
+        )
+        self.keys = ApiKeys(database, settings.secret, previous_secret(settings))
+        self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
+        self.limiter = RateLimiter(RedisLimits(redis, Breaker()))
+        self.cache = _cache(settings, name, redis, self.generations)
+        self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
+        self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
+        self._stored_blocks = StoredBlocks(database, self.generations)
+        self._tenant_rates = TenantRates(database, self.generations)
+
+    def steps(self, telemetry: Step, transaction: Step, narrowed: frozenset[str]) -> list[Step]:
+        """The chain, outermost first.
+
+        authorise stands before validate (AIP-211): a stranger learns nothing. What keeps an answer for a key stands
+        inside the transaction that it is written in.
+        """
+        settings = self._settings
+        return [
+            Errors(),
+            telemetry,
+            Respond(),
+            Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound)),
+            Address(
+                AddressBlocks(self._stored_blocks.load, self.generations),
+                self.limiter,
+                self.rates["auth_failure"],
+                self._stored_blocks.block,
+            ),
+            Authenticate(self.tokens, self.keys),
+            *self._limit(),
+            self.authorize,
+            Validate(),
+            Cache(self.cache, settings.cache_longest, narrowed),
+            transaction,
+            Idempotency(settings.secret),
+        ]
+
+    def _limit(self) -> list[Step]:
+        if not self._settings.rate_limits_enabled:
+            return []
+        return [Limit(self.limiter, self.rates, self._tenant_rates, self._settings.rate_limits_strict)]
+
+
+def previous_secret(settings: Settings) -> bytes | None:
+    """The secret before a rotation, if there was one."""
+    return settings.secret_key_previous.get_secret_value().encode() if settings.secret_key_previous else None
+
+
+def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:
+    """What roles can be made of; what only platform administrators may do is no part of it."""
+    return [policy.permission for policy in policies if policy.access is Access.PERMISSION]
+
+
+def _cache(settings: Settings, name: str, redis: Any, generations: Generations) -> AnswerCache | None:
+    if not settings.cache_enabled:
+        return None
+    return AnswerCache(generations, RedisAnswers(redis, Breaker()), settings.cache_bytes, name)

@@ -1,0 +1,193 @@
+"""Generations: whether anything has changed under a tag, told without asking anybody.
+
+A tag (`tenant:<id>:pages`) falls into one of 65,536 slots of a file that all processes of a host map into memory. A
+write gives its slots new values before it is answered; whoever keeps something in memory keeps the values with it (the
+stamp) and compares. Tags that share a slot drop each other's entries, which costs a computation and nothing else.
+
+- While a write commits, its slots are marked: nothing is kept or served under them. Should the process die there, the
+  mark itself is a value nobody has, so nothing older is served after it either.
+- Where several hosts share a database, values also go through Redis (`remote`). A host then serves what it keeps for
+  at most `WINDOW` after it last compared its slots with Redis, and while Redis is away it serves nothing.
+- Slot 0 is in every stamp: a new value there drops everything.
+"""
+
+import contextlib
+import mmap
+import os
+import random
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic_ns
+from typing import Protocol
+from zlib import crc32
+
+SLOTS = 1 << 16
+EVERYTHING = 0
+WINDOW = 0.04
+"""Seconds for which a host may not notice another host's write."""
+WINDOW_NS = int(WINDOW * 1e9)
+# A write that has not ended by then has died: no statement may run that long.
+LONGEST_WRITE_NS = 30 * 10**9
+MARK = 1
+RETRY = 0.2
+LONGEST_RETRY = 5.0
+
+Stamp = tuple[int, ...]
+
+
+class RemoteGenerations(Protocol):
+    """The generations of all hosts. Every method raises GenerationsAway when they cannot be had."""
+
+    def read(self, slots: Sequence[int]) -> list[int]:
+        """Their values; a slot without one gets a new one first."""
+
+    def write(self, values: dict[int, int]) -> None:
+        """Set values."""
+
+
+class GenerationsAway(Exception):
+    """Nobody can say what other hosts have changed."""
+
+
+@lru_cache(maxsize=100_000)
+def slot_of(tag: str) -> int:
+    """The slot of a tag, the same in every process."""
+    return 1 + crc32(tag.encode()) % (SLOTS - 1)
+
+
+def new_value() -> int:
+    """A value that was never there before; even, as everything that is not a mark."""
+    return int.from_bytes(os.urandom(8), "little") & ~MARK
+
+
+class Generations:
+    """The generations of one host, in a file that its processes share."""
+
+    _values: "memoryview[int]"
+    _compared: "memoryview[int]"
+
+    def __init__(self, path: Path, remote: RemoteGenerations | None = None) -> None:
+        self._path = path
+        self._remote = remote
+        self._unsent: set[int] = set()
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Map the file, which is made when it is not there."""
+        self._values, self._compared = _map(self._path)
+
+    def slots(self, tags: Iterable[str]) -> tuple[int, ...]:
+        """The slots of these tags, and the one of everything."""
+        return (EVERYTHING, *map(slot_of, tags))
+
+    def stamp(self, slots: tuple[int, ...]) -> Stamp | None:
+        """The values right now. None when nothing may be kept: a write is under way, or Redis is away."""
+        if self._remote is not None and not self._compare(slots):
+            return None
+        stamp = tuple(map(self._values.__getitem__, slots))
+        if any(value & MARK for value in stamp) and any(map(_is_changing, stamp)):
+            return None
+        return stamp
+
+    def is_current(self, slots: tuple[int, ...], stamp: Stamp) -> bool:
+        """Whether nothing has changed since the stamp was taken."""
+        if self._remote is not None and not self._compare(slots):
+            return False
+        return tuple(map(self._values.__getitem__, slots)) == stamp
+
+    def changing(self, slots: Iterable[int]) -> None:
+        """A write under these slots is about to commit."""
+        mark = monotonic_ns() << 1 & 0xFFFF_FFFF_FFFF_FFFF | MARK
+        for slot in slots:
+            self._values[slot] = mark
+
+    def changed(self, slots: Iterable[int]) -> None:
+        """The write has ended, one way or the other.
+
+        From now on this host serves nothing that was kept before; other hosts may, for WINDOW.
+        """
+        values = {slot: new_value() for slot in slots}
+        if self._remote is not None and values:
+            try:
+                self._remote.write(values)
+            except GenerationsAway:
+                self._send_later(values)
+                return
+        for slot, value in values.items():
+            self._values[slot] = value
+
+    def invalidate(self, tags: Iterable[str]) -> None:
+        """Drop what is kept under these tags; `*` is everything."""
+        self.changed({EVERYTHING if tag == "*" else slot_of(tag) for tag in tags})
+
+    # Other hosts ---------------------------------------------------------------------------------------------------
+
+    def _compare(self, slots: tuple[int, ...]) -> bool:
+        """Take over what other hosts have changed, unless that was done a moment ago. False when nobody can say."""
+        now = monotonic_ns()
+        due = [slot for slot in slots if not 0 <= now - self._compared[slot] < WINDOW_NS]
+        if not due:
+            return True
+        before = [self._values[slot] for slot in due]
+        try:
+            values = self._remote.read(due) if self._remote is not None else before
+        except GenerationsAway:
+            return False
+        for slot, old, value in zip(due, before, values, strict=True):
+            # What this host has just changed itself stands; the next comparison meets it in Redis.
+            if value != old and self._values[slot] == old and not _is_changing(old):
+                self._values[slot] = value
+            self._compared[slot] = now
+        return True
+
+    def _send_later(self, values: dict[int, int]) -> None:
+        """Redis is away: leave the marks, so that this host keeps nothing under them, and try until it is back."""
+        with self._lock:
+            idle = not self._unsent
+            self._unsent.update(values)
+        if idle:
+            threading.Thread(target=self._send_until_done, name="generations", daemon=True).start()
+
+    def _send_until_done(self) -> None:
+        pause, rest = threading.Event(), RETRY
+        while True:
+            with self._lock:
+                values = {slot: new_value() for slot in self._unsent}
+                if not values:
+                    return
+            self.changing(values)
+            with contextlib.suppress(GenerationsAway):
+                if self._remote is not None:
+                    self._remote.write(values)
+                for slot, value in values.items():
+                    self._values[slot] = value
+                with self._lock:
+                    self._unsent.difference_update(values)
+                    if not self._unsent:
+                        return
+                continue
+            rest = min(LONGEST_RETRY, rest * 2)
+            pause.wait(rest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+
+def _is_changing(value: int) -> bool:
+    if not value & MARK:
+        return False
+    return 0 <= (monotonic_ns() - (value >> 1)) < LONGEST_WRITE_NS
+
+
+def _map(path: Path) -> "tuple[memoryview[int], memoryview[int]]":
+    """The values and the times of the last comparison (monotonic nanoseconds), 8 bytes per slot."""
+    size = 2 * SLOTS * struct.calcsize("Q")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, size)
+        view = memoryview(mmap.mmap(descriptor, size)).cast("Q")
+    finally:
+        os.close(descriptor)
+    return view[:SLOTS], view[SLOTS:]

@@ -1,0 +1,215 @@
+"""Rate limits: GCRA in a store that all workers share, taken in leases.
+
+GCRA (ITU-T I.371; Brandur Leach, "Rate limiting, cells, and GCRA", 2015) keeps one number per key, the theoretical
+arrival time. A key of `calls` per `period` gains a call every `period / calls` and holds at most `calls` of them.
+
+A worker takes a small share of a key's calls in one round trip and spends it locally, since a round trip per call costs
+more than everything else in the chain. That a lease never lets a key exceed its limit:
+
+- leased calls are charged when they are leased, and spent within LEASE, so in any time t at most
+  `capacity + rate * (t + LEASE)` are spent; the store's capacity is smaller than `calls` by `rate * LEASE`;
+- what is given back counts for less by what was gained since it was leased (the store works that out);
+- the less is left, the smaller the leases: in the end each call is asked for by itself, and what a caller is told
+  remains is what every worker would tell.
+"""
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+# Seconds for which leased calls may be spent; shorter for short periods, so that capacity loses at most 1 %.
+LEASE = 0.5
+SHARE_OF_PERIOD = 0.01
+# A lease that was spent in time is followed by one of twice its size.
+LARGEST_LEASE = 1024
+# Keys remembered per worker, some 300 bytes each.
+REMEMBERED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls in so many seconds."""
+
+    calls: int
+    period: float
+
+    @property
+    def interval(self) -> float:
+        """Seconds in which one call is gained."""
+        return self.period / self.calls
+
+    @property
+    def lease_time(self) -> float:
+        """Seconds for which leased calls may be spent; 0 where calls are too few to be leased."""
+        seconds = min(LEASE, self.period * SHARE_OF_PERIOD)
+        return seconds if seconds >= self.interval else 0.0
+
+    @property
+    def capacity(self) -> float:
+        """Calls that the store may hand out at once."""
+        return self.calls - self.lease_time / self.interval
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """A rate as settings write it: `1000/60`. Raises ValueError."""
+        calls, _, period = text.partition("/")
+        rate = cls(int(calls), float(period))
+        if rate.calls < 1 or not 0 < rate.period <= 86400:  # noqa: PLR2004 - a day
+            raise ValueError("a rate is calls/seconds, such as 1000/60: at least one call, at most a day")
+        return rate
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the store answered."""
+
+    calls: int
+    """How many were leased; 0 when none is left."""
+    remaining: int
+    """How many are left for everybody else."""
+    retry_after: float
+    """Seconds until a call is gained, when none was leased."""
+    reset_after: float
+    """Seconds until all calls are there again."""
+
+
+class LimitStore(Protocol):
+    """Where the numbers are kept for all workers."""
+
+    def lease(self, key: str, rate: Rate, want: int, unspent: int, age: float) -> Grant:
+        """Take up to `want` calls, and give back `unspent` ones that were leased `age` seconds ago.
+
+        Raises LimitsAway.
+        """
+
+
+class LimitsAway(Exception):
+    """The store does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a call is let through, and what its caller is told."""
+
+    rate: Rate
+    remaining: int
+    reset_after: float
+    """Seconds until all calls are there again."""
+    retry_after: float = 0.0
+    """Seconds until a call is let through again; 0 when this one is."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the call is let through."""
+        return not self.retry_after
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Calls to spend: what is popped is how many are left. `list.pop` is atomic, so threads share them unlocked."""
+
+    calls: list[int]
+    taken: float
+    until: float
+    beyond: int
+    reset_at: float
+    size: int
+    refused_until: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class RateLimiter:
+    """Lets calls through, for the workers' share of what the store hands out."""
+
+    def __init__(self, store: LimitStore) -> None:
+        self._store = store
+        self._leases: dict[str, _Lease] = {}
+
+    def take(self, key: str, rate: Rate) -> Verdict:
+        """Spend one call of a key. Raises LimitsAway."""
+        now = monotonic()
+        lease = self._leases.get(key)
+        if lease is None:
+            lease = self._remember(key)
+        if now < lease.until:
+            with contextlib.suppress(IndexError):
+                left = lease.calls.pop()
+                return Verdict(rate, left + lease.beyond, max(0.0, lease.reset_at - now))
+        if now < lease.refused_until:
+            return self._refusal(lease, rate, now)
+        return self._renew(key, lease, rate)
+
+    def _remember(self, key: str) -> _Lease:
+        if len(self._leases) >= REMEMBERED:
+            # What was leased is charged: callers lose less than half a second's worth.
+            self._leases.clear()
+        return self._leases.setdefault(key, _Lease([], 0.0, 0.0, 0, 0.0, 1))
+
+    def _renew(self, key: str, lease: _Lease, rate: Rate) -> Verdict:
+        """Ask the store, one thread at a time; who waited may find that another one has brought something."""
+        with lease.lock:
+            now = monotonic()
+            if now < lease.until:
+                with contextlib.suppress(IndexError):
+                    left = lease.calls.pop()
+                    return Verdict(rate, left + lease.beyond, max(0.0, lease.reset_at - now))
+            if now < lease.refused_until:
+                return self._refusal(lease, rate, now)
+            unspent = _drain(lease.calls)
+            grant = self._store.lease(key, rate, _size(lease, rate, unspent), unspent, now - lease.taken)
+            return self._receive(lease, rate, grant, now)
+
+    def _receive(self, lease: _Lease, rate: Rate, grant: Grant, now: float) -> Verdict:
+        """Begin a lease. Its time counts from the moment of asking, which was before the store charged it."""
+        lease.taken, lease.until = now, now + rate.lease_time
+        lease.beyond, lease.reset_at = grant.remaining, now + grant.reset_after
+        lease.size = max(1, grant.calls)
+        if not grant.calls:
+            lease.refused_until = now + grant.retry_after
+            return self._refusal(lease, rate, now)
+        if rate.lease_time:
+            lease.calls.extend(range(grant.calls - 1))
+        return Verdict(rate, grant.calls - 1 + grant.remaining, grant.reset_after)
+
+    @staticmethod
+    def _refusal(lease: _Lease, rate: Rate, now: float) -> Verdict:
+        return Verdict(rate, 0, max(0.0, lease.reset_at - now), max(0.001, lease.refused_until - now))
+
+
+def _drain(calls: list[int]) -> int:
+    count = 0
+    with contextlib.suppress(IndexError):
+        while True:
+            calls.pop()
+            count += 1
+    return count
+
+
+def _size(lease: _Lease, rate: Rate, unspent: int) -> int:
+    """Twice the last lease when that was spent, half of it when it was not; no more than a twentieth of all."""
+    if not rate.lease_time:
+        return 1
+    wanted = lease.size // 2 if unspent else lease.size * 2
+    return max(1, min(wanted, LARGEST_LEASE, rate.calls // 20))
+
+
+DEFAULT_RATES: Mapping[str, str] = {
+    # decisions.md 11. Anonymous callers of class `default` fall under `general`.
+    "general": "100/900",
+    "default": "1000/60",
+    "auth": "5/900",
+    "ai": "10/60",
+    "multimodal": "20/3600",
+    "payment": "20/3600",
+    "webhook": "30/60",
+    "analytics": "50/60",
+    # Everything that happens in one tenant.
+    "tenant": "20000/60",
+    # What probes and browsers ask again and again, such as health and public keys.
+    "probe": "600/60",
+    # Failed attempts to authenticate from one address; beyond it, the address is blocked.
+    "auth_failure": "20/900",
+}

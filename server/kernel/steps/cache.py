@@ -1,0 +1,109 @@
+"""cache: answers reads from memory or Redis while nothing has changed under their tags.
+
+It stands behind authorise and validate: who may not ask gets no cached answer either. What it keeps is keyed by method,
+tenant and request, and by the caller where the answer depends on who asks.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from google.protobuf.message import Message
+
+from server.kernel.access import access_tag
+from server.kernel.cache import AnswerCache, Computed, Entry, Read
+from server.kernel.call import Call
+from server.kernel.chain import Answer, Stream, Unary, serialise
+from server.kernel.policy import MethodPolicy
+
+ETAG_BYTES = 8
+Tags = Callable[[Call, Any], tuple[str, ...]]
+
+
+class Uncacheable(Exception):
+    """An answer came with headers or a status of its own, which the cache does not keep."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__("not kept")
+
+
+class Cache:
+    """Serves reads whose policy has `cache`."""
+
+    name = "cache"
+
+    def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: frozenset[str]) -> None:
+        """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on who asks."""
+        self._cache = cache
+        self._ceiling = ceiling
+        self._narrowed = narrowed
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """A stream is not cached."""
+        del method
+        return proceed
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """Look in memory, then in the store, then compute."""
+        cache = self._cache
+        if cache is None or not method.cache_seconds:
+            return proceed
+        tags_of = tags_template(method.cache_tags)
+        seconds = min(method.cache_seconds, self._ceiling)
+        counts = cache.counts_of(method.path)
+        per_caller = method.per_caller or method.descriptor.containing_service.full_name in self._narrowed
+        is_search = "filter" in method.descriptor.input_type.fields_by_name
+        prefix = f"{method.path}\0".encode()
+
+        def cached(call: Call, request: Any) -> Answer:
+            if is_search and request.filter:
+                return proceed(call, request)
+            caller = call.caller.id if per_caller and call.principal else ""
+            key = b"%s%s\0%s\0%s" % (
+                prefix,
+                (call.tenant_id or "").encode(),
+                caller.encode(),
+                request.SerializeToString(),
+            )
+            entry = cache.find(key)
+            if entry is not None:
+                counts.memory_hits += 1
+                call.etag = entry.etag
+                return entry.body
+            tags = tags_of(call, request)
+            slots = cache.generations.slots((*tags, access_tag(call.tenant_id)) if call.tenant_id else tags)
+            try:
+                found = cache.compute(Read(key, slots, seconds, counts, lambda: _compute(call, request, proceed)))
+            except Uncacheable as uncacheable:
+                return uncacheable.answer
+            body, call.etag = (found.body, found.etag) if isinstance(found, Entry) else found
+            return body
+
+        return cached
+
+
+def tags_template(tags: tuple[str, ...]) -> Tags:
+    """What fills in tags: `{tenant_id}` is the tenant of the call, everything else a field of the request."""
+    if all(tag.count("{") == tag.count("{tenant_id}") for tag in tags):
+        return lambda call, _: tuple(tag.replace("{tenant_id}", call.tenant_id or "") for tag in tags)
+
+    def fill(call: Call, request: Any) -> tuple[str, ...]:
+        fields = {field.name: getattr(request, field.name) for field in request.DESCRIPTOR.fields}
+        return tuple(tag.format(**fields | {"tenant_id": call.tenant_id or ""}) for tag in tags)
+
+    return fill
+
+
+def _compute(call: Call, request: Any, proceed: Unary) -> Computed:
+    answer = proceed(call, request)
+    if call.headers or call.http_status != call.method.success_status:
+        raise Uncacheable(answer)
+    body = serialise(answer)
+    return body, _etag_of(answer, body)
+
+
+def _etag_of(answer: Answer, body: bytes) -> str:
+    """The resource's own ETag, or one of the bytes."""
+    own = getattr(answer, "etag", "") if isinstance(answer, Message) else ""
+    return cast("str", own) or f'W/"{hashlib.blake2b(body, digest_size=ETAG_BYTES).hexdigest()}"'

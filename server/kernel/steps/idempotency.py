@@ -1,0 +1,121 @@
+"""idempotency: a call that is sent again with its key is answered as the first time, and has no second effect.
+
+The key comes as `Idempotency-Key` (over gRPC also `request_id`), and counts for tenant, caller and method. What was
+answered is written in the transaction of the effect, so there is no moment at which one exists without the other; for
+that the step stands inside the transaction. A lock of that transaction tells whether the first call is still running.
+"""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from server.data.idempotency import DROP, FIND, KEEP, TRY_LOCK
+from server.data.statements import Row
+from server.kernel.call import Call
+from server.kernel.chain import Answer, Stream, Unary, serialise
+from server.kernel.clock import Clock, utc_now
+from server.kernel.keys import derive_key, sign
+from server.kernel.policy import MethodPolicy
+from server.kernel.problems import Conflict, Malformed, Reason, RuleViolated
+
+HEADERS = ("idempotency-key", "request_id", "request-id")
+LONGEST_KEY = 255
+LIFETIME = timedelta(hours=24)
+NONCE_BYTES = 12
+RETRY_AFTER = 1.0
+
+
+class Idempotency:
+    """Runs a keyed mutation once, and replays its answer."""
+
+    name = "idempotency"
+
+    def __init__(self, secret: bytes, clock: Clock = utc_now) -> None:
+        self._names = derive_key(secret, "idempotency name")
+        self._cipher = AESGCM(derive_key(secret, "idempotency answer"))
+        self._clock = clock
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """A stream changes nothing."""
+        del method
+        return proceed
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """Find the first call's answer, or keep this one's."""
+        if method.read_only:
+            return proceed
+        answer_class = GetMessageClass(method.descriptor.output_type)
+
+        def idempotent(call: Call, request: Any) -> Answer:
+            key = idempotency_key(call)
+            if not key:
+                return proceed(call, request)
+            name = self._name(call, key)
+            asked = hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=32).digest()
+            known = self._find(call, name)
+            if known is not None:
+                return self._replay(call, known, name, asked, answer_class)
+            answer = proceed(call, request)
+            if call.refusal is None:
+                self._keep(call, name, asked, answer)
+            return answer
+
+        return idempotent
+
+    def _name(self, call: Call, key: str) -> bytes:
+        parts = (call.tenant_id or "", call.actor_id or "", call.method.path, key)
+        return sign(self._names, "\0".join(parts).encode())
+
+    def _find(self, call: Call, name: bytes) -> Row | None:
+        """The answer of the first call. Raises Conflict while that one runs."""
+        # The first 8 bytes of a keyed hash are a lock that no other key shares, but for one chance in 2**64.
+        lock = int.from_bytes(name[:8], "big", signed=True)
+        if not call.writes.run(TRY_LOCK, lock=lock).value():
+            raise Conflict(
+                "The first call with this idempotency key is still running.",
+                reason=Reason.REASON_IDEMPOTENT_CALL_RUNNING,
+                retry_after=RETRY_AFTER,
+            )
+        # A statement of its own: it sees what was committed before the lock was let go.
+        return call.writes.run(FIND, id=name, now=self._clock()).first()
+
+    def _replay(self, call: Call, known: Row, name: bytes, asked: bytes, answer_class: type[Message]) -> Answer:
+        if known["request_hash"] != asked:
+            raise RuleViolated(
+                "This idempotency key was used for another request before.",
+                reason=Reason.REASON_IDEMPOTENCY_KEY_REUSED,
+            )
+        sealed = known["answer"]
+        body = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], name)
+        call.emits = ""
+        call.is_replay = True
+        call.http_status = known["http_status"]
+        answer = answer_class()
+        answer.ParseFromString(body)
+        return answer
+
+    def _keep(self, call: Call, name: bytes, asked: bytes, answer: Answer) -> None:
+        nonce, now = secrets.token_bytes(NONCE_BYTES), self._clock()
+        call.writes.queue(DROP, id=name, now=now)
+        call.writes.queue(
+            KEEP,
+            id=name,
+            request_hash=asked,
+            http_status=call.http_status,
+            answer=nonce + self._cipher.encrypt(nonce, serialise(answer), name),
+            expire_time=now + LIFETIME,
+        )
+
+
+def idempotency_key(call: Call) -> str:
+    """The key that a call brings, or nothing. Raises Malformed for one that is too long or not printable ASCII."""
+    names = HEADERS[:1] if call.is_rest else HEADERS
+    key = next((value for name in names if (value := call.metadata.get(name))), "")
+    if key and not (isinstance(key, str) and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Malformed(f"An idempotency key is 1 to {LONGEST_KEY} printable ASCII characters.")
+    return key
