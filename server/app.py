@@ -1,11 +1,13 @@
 """The composition root: the only place that constructs things. Everything else takes what it needs as arguments."""
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from importlib.resources import files
+from socket import gethostname
 from typing import Any
 
 from server import access
@@ -119,7 +121,9 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     slow = connect(settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0)
     slow_database = Database(slow, access.GONE)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
-    guard = Guard(settings, name, redis, database, policies())
+    # Told apart from the processes of other hosts, and from the one that ran here before.
+    unique = f"{gethostname()}:{os.getpid()}:{name}"
+    guard = Guard(settings, unique, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
     dependencies = Dependencies(
         [
@@ -128,7 +132,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         ]
     )
     usage = UsageCounter(database)
-    statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, name)
+    statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, unique)
     live = _live(settings, database, guard) if streams else None
     warmer = Warmer()
     services = _services(settings, guard, dependencies=dependencies, statistics=statistics, warmer=warmer, live=live)

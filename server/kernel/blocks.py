@@ -87,7 +87,11 @@ class AddressBlocks:
                 log.warning("the blocked addresses cannot be loaded: %s", type(error).__name__)
                 stamp = None
             self._stamp = stamp
-            self._until = monotonic() + (SHORTLY_KNOWN if stamp is None else LONGEST_KNOWN)
+            if stamp is None and self._generations.is_changing(self._slots):
+                # What a call finds that meets a commit says nothing about the next one.
+                self._until = 0.0
+            else:
+                self._until = monotonic() + (SHORTLY_KNOWN if stamp is None else LONGEST_KNOWN)
 
 
 def _by_length(blocks: Iterable[Blocked]) -> dict[tuple[int, int], dict[int, datetime | None]]:

@@ -5,7 +5,6 @@ generations.py): it is served only while nothing has changed under them. On a mi
 wait for it, in the process and, through the store, among processes.
 """
 
-import contextlib
 import hashlib
 import struct
 import threading
@@ -123,9 +122,12 @@ class AnswerCache:
         entry = self._entries.get(key)
         if entry is None or entry.until < monotonic() or not self.generations.is_current(entry.slots, entry.stamp):
             return None
-        with contextlib.suppress(KeyError):
+        try:
             # What is asked for stays longest.
             self._entries.move_to_end(key)
+        except KeyError:
+            # Another thread has just made room.
+            return entry
         return entry
 
     def compute(self, read: Read) -> Entry | Computed:

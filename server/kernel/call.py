@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 from typing import Any, Protocol
 
@@ -103,15 +102,16 @@ class Call:
         self.etag = ""
         self.limit = ""
         self.is_replay = False
+        self._request_id = ""
         self.refusal: Exception | None = None
 
-    @cached_property
+    @property
     def request_id(self) -> str:
         """The caller's request id if it is sane, else one of ours."""
-        given = self.metadata.get(REQUEST_ID)
-        if isinstance(given, str) and SANE_REQUEST_ID.fullmatch(given):
-            return given
-        return new_id()
+        if not self._request_id:
+            given = self.metadata.get(REQUEST_ID)
+            self._request_id = given if isinstance(given, str) and SANE_REQUEST_ID.fullmatch(given) else new_id()
+        return self._request_id
 
     @property
     def is_rest(self) -> bool:

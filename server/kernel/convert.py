@@ -6,6 +6,7 @@ A field and a column of the same name belong together. `etag` comes from the col
 import json
 import math
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import Table
 from server.data.connections import Result
 from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of
 from server.kernel.etags import etag_of
-from server.kernel.problems import RuleViolated
+from server.kernel.problems import RuleViolated, Violation
 
 STRUCT = Struct.DESCRIPTOR.full_name
 TIMESTAMP = Timestamp.DESCRIPTOR.full_name
@@ -97,7 +98,7 @@ def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
     name = field.name
     kind = field.message_type.full_name if field.message_type is not None else ""
     if kind == TIMESTAMP:
-        return lambda message: getattr(message, name).ToJsonString() if message.HasField(name) else None
+        return lambda message: _time_of(message, name) if message.HasField(name) else None
     if kind == STRUCT:
         return lambda message: _json_of(getattr(message, name)) if message.HasField(name) else None
     if field.is_repeated:
@@ -105,6 +106,16 @@ def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
     if field.has_presence:
         return lambda message: getattr(message, name) if message.HasField(name) else None
     return attrgetter(name)
+
+
+def _time_of(message: Any, name: str) -> datetime:
+    """A moment to the microsecond, as PostgreSQL keeps it. Raises RuleViolated for one beyond the year 9999."""
+    try:
+        moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        violation = Violation(name, "is no moment between the years 1 and 9999", "timestamp.range")
+        raise RuleViolated(f"{name}: {violation.description}.", violations=[violation]) from error
+    return moment
 
 
 def _json_of(struct: Any) -> str:

@@ -98,6 +98,10 @@ class Generations:
             return False
         return tuple(map(self._values.__getitem__, slots)) == stamp
 
+    def is_changing(self, slots: Iterable[int]) -> bool:
+        """Whether a write is under way under one of them."""
+        return any(_is_changing(self._values[slot]) for slot in slots)
+
     def changing(self, slots: Iterable[int]) -> None:
         """A write under these slots is about to commit."""
         mark = monotonic_ns() << 1 & 0xFFFF_FFFF_FFFF_FFFF | MARK
@@ -121,7 +125,9 @@ class Generations:
 
     def invalidate(self, tags: Iterable[str]) -> None:
         """Drop what is kept under these tags; `*` is everything."""
-        self.changed({EVERYTHING if tag == "*" else slot_of(tag) for tag in tags})
+        slots = {EVERYTHING if tag == "*" else slot_of(tag) for tag in tags}
+        self.changing(slots)
+        self.changed(slots)
 
     # Other hosts ---------------------------------------------------------------------------------------------------
 
@@ -132,6 +138,11 @@ class Generations:
         if not due:
             return True
         before = [self._values[slot] for slot in due]
+        dead = [slot for slot, value in zip(due, before, strict=True) if value & MARK and not _is_changing(value)]
+        if dead:
+            # Whoever wrote there has died: nobody knows what came of it, on no host.
+            self.changed(dead)
+            return self._compare(slots)
         try:
             values = self._remote.read(due) if self._remote is not None else before
         except GenerationsAway:

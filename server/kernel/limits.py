@@ -13,12 +13,11 @@ more than everything else in the chain. That a lease never lets a key exceed its
   remains is what every worker would tell.
 """
 
-import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # Seconds for which leased calls may be spent; shorter for short periods, so that capacity loses at most 1 %.
 LEASE = 0.5
@@ -90,14 +89,13 @@ class LimitsAway(Exception):
     """The store does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a call is let through, and what its caller is told."""
 
     rate: Rate
     remaining: int
-    reset_after: float
-    """Seconds until all calls are there again."""
+    reset_at: float
+    """monotonic() at which all calls are there again."""
     retry_after: float = 0.0
     """Seconds until a call is let through again; 0 when this one is."""
 
@@ -105,6 +103,11 @@ class Verdict:
     def allowed(self) -> bool:
         """Whether the call is let through."""
         return not self.retry_after
+
+    @property
+    def reset_after(self) -> float:
+        """Seconds until all calls are there again."""
+        return max(0.0, self.reset_at - monotonic())
 
 
 @dataclass(slots=True)
@@ -135,9 +138,9 @@ class RateLimiter:
         if lease is None:
             lease = self._remember(key)
         if now < lease.until:
-            with contextlib.suppress(IndexError):
-                left = lease.calls.pop()
-                return Verdict(rate, left + lease.beyond, max(0.0, lease.reset_at - now))
+            left = _spend(lease.calls)
+            if left is not None:
+                return Verdict(rate, left + lease.beyond, lease.reset_at)
         if now < lease.refused_until:
             return self._refusal(lease, rate, now)
         return self._renew(key, lease, rate)
@@ -153,9 +156,9 @@ class RateLimiter:
         with lease.lock:
             now = monotonic()
             if now < lease.until:
-                with contextlib.suppress(IndexError):
-                    left = lease.calls.pop()
-                    return Verdict(rate, left + lease.beyond, max(0.0, lease.reset_at - now))
+                left = _spend(lease.calls)
+                if left is not None:
+                    return Verdict(rate, left + lease.beyond, lease.reset_at)
             if now < lease.refused_until:
                 return self._refusal(lease, rate, now)
             unspent = _drain(lease.calls)
@@ -172,19 +175,26 @@ class RateLimiter:
             return self._refusal(lease, rate, now)
         if rate.lease_time:
             lease.calls.extend(range(grant.calls - 1))
-        return Verdict(rate, grant.calls - 1 + grant.remaining, grant.reset_after)
+        return Verdict(rate, grant.calls - 1 + grant.remaining, lease.reset_at)
 
     @staticmethod
     def _refusal(lease: _Lease, rate: Rate, now: float) -> Verdict:
-        return Verdict(rate, 0, max(0.0, lease.reset_at - now), max(0.001, lease.refused_until - now))
+        return Verdict(rate, 0, lease.reset_at, max(0.001, lease.refused_until - now))
+
+
+def _spend(calls: list[int]) -> int | None:
+    """Take one; how many are left, or None when there was none."""
+    try:
+        return calls.pop()
+    except IndexError:
+        return None
 
 
 def _drain(calls: list[int]) -> int:
+    """Take all that are left, while other threads may still spend; how many they were."""
     count = 0
-    with contextlib.suppress(IndexError):
-        while True:
-            calls.pop()
-            count += 1
+    while _spend(calls) is not None:
+        count += 1
     return count
 
 

@@ -279,6 +279,10 @@ def _cache_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterat
         yield "a stream cannot be cached"
     if option.cache.ttl.ToTimedelta().total_seconds() <= 0:
         yield "what is cached has a time to live"
+    if option.WhichOneof("access") not in ("public", "permission"):
+        yield "what is cached is public or has a permission: only these are decided without the database"
+    if any(binding.body for binding in bindings_of(method)):
+        yield "what is cached is read with GET: the cache does not look at the keys of a body"
     if not option.cache.tags:
         yield "what is cached names the tags under which a write drops it"
 

@@ -49,7 +49,7 @@ class ResourceRows:
         descriptor = resource.message.DESCRIPTOR
         named = descriptor.GetOptions().Extensions[resource_pb2.resource]
         self.type: str = named.type
-        self._singular: str = named.singular
+        self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.output_only = fields_that_are(descriptor.fields, field_behavior_pb2.OUTPUT_ONLY)
         self.required = fields_that_are(descriptor.fields, field_behavior_pb2.REQUIRED)
         self._compile()
@@ -218,14 +218,14 @@ class ResourceRows:
         ]
         if wrong:
             fields = self.resource.message.DESCRIPTOR.fields_by_name
-            paths = [f"{self._singular}.{fields[name].json_name}" for name in wrong]
+            paths = [f"{self._field}.{fields[name].name}" for name in wrong]
             raise broken_rules([Violation(path, "has a NUL", "string.nul") for path in paths])
 
     def _check_required(self, message: Any) -> None:
         """AIP-203: a required field can neither be left out nor be cleared."""
-        missing = [field.json_name for field in self.required if not getattr(message, field.name)]
+        missing = [field.name for field in self.required if not getattr(message, field.name)]
         if missing:
-            raise broken_rules([Violation(f"{self._singular}.{name}", "is required", "required") for name in missing])
+            raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
 
 
 def fields_that_are(fields: Any, behavior: int) -> tuple[Any, ...]:

@@ -1,4 +1,7 @@
-"""Maintenance: what is over is removed. Expired sessions, and what was deleted longer ago than the retention time."""
+"""Maintenance: what is over is removed.
+
+Expired sessions and idempotency records, old blocks and counts, and what was deleted before the retention time.
+"""
 
 import logging
 import threading
@@ -9,10 +12,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import BigInteger, Boolean, Table, bindparam, delete, func, literal, select
 
+from server.data import idempotency
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, WriteTransaction
-from server.domains.identity.tables import sessions
+from server.domains.identity.tables import api_key_usage, sessions
+from server.domains.operations.tables import ip_blocks
 from server.domains.tenancy.tables import tenants
 from server.kernel.clock import Clock, utc_now
 
@@ -20,12 +25,19 @@ log = logging.getLogger("plinth.maintenance")
 INTERVAL = timedelta(hours=1).total_seconds()
 LOCK = 0x6D61696E74
 TENANTS_AT_ONCE = 1000
+# How long it can be seen that an address was blocked, and how often an API key was used.
+BLOCKS_KEPT = timedelta(days=30)
+USAGE_KEPT = timedelta(days=92)
 NIL = "00000000-0000-0000-0000-000000000000"
 
 _before = bindparam("before", type_=sessions.c.expire_time.type)
 _after = bindparam("after", type_=tenants.c.id.type)
 TRY_LOCK = Statement(select(func.pg_try_advisory_xact_lock(literal(LOCK, BigInteger()), type_=Boolean()).label("mine")))
 OLD_SESSIONS = Statement(delete(sessions).where(sessions.c.expire_time < _before))
+OLD_BLOCKS = Statement(delete(ip_blocks).where(ip_blocks.c.expire_time < _before))
+OLD_USAGE = Statement(
+    delete(api_key_usage).where(api_key_usage.c.day < bindparam("day", type_=api_key_usage.c.day.type))
+)
 NEXT_TENANTS = Statement(
     select(tenants.c.id).where(tenants.c.id > _after).order_by(tenants.c.id).limit(TENANTS_AT_ONCE)
 )
@@ -68,11 +80,15 @@ class Maintenance:
 
     def run_once(self) -> None:
         """One round, unless another process is at it."""
-        before = self._clock() - self._retention
+        now = self._clock()
+        before = now - self._retention
         with self._database.write(Scope(platform=True)) as lock:
             if not lock.run(TRY_LOCK).value():
                 return
-            lock.run(OLD_SESSIONS, before=self._clock())
+            lock.run(OLD_SESSIONS, before=now)
+            lock.run(idempotency.PURGE, now=now)
+            lock.run(OLD_BLOCKS, before=now - BLOCKS_KEPT)
+            lock.run(OLD_USAGE, day=(now - USAGE_KEPT).date().isoformat())
             self._purge_tenants(lock, before)
             lock.run(OLD_TENANTS, before=before)
 

@@ -1,7 +1,8 @@
 """cache: answers reads from memory or Redis while nothing has changed under their tags.
 
-It stands behind authorise and validate: who may not ask gets no cached answer either. What it keeps is keyed by method,
-tenant and request, and by the caller where the answer depends on who asks.
+It stands behind authorise: who may not ask gets no cached answer either. It stands before validate, since a request
+that has an answer was valid. What it keeps is keyed by method, tenant and request, and by the caller where the answer
+depends on who asks.
 """
 
 import hashlib
