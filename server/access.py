@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
-from server.domains.identity.tables import api_keys, sessions
+from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
 from server.kernel.access import Permissions
 from server.kernel.call import Access, Call, Principal
@@ -100,6 +100,11 @@ MEMBER_ACCESS = Statement(
 )
 """Takes `tenant` and `user_id`."""
 
+IS_PLATFORM = Statement(
+    select(users.c.id).where(users.c.id == _user, users.c.is_platform, users.c.delete_time.is_(None))
+)
+"""Takes `user_id`. One row for a platform administrator."""
+
 _shown = bindparam("key_hash", type_=LargeBinary())
 _secret_counts = or_(
     api_keys.c.secret_hash == _shown,
@@ -155,12 +160,11 @@ class StoredAccess:
         return self._of_user(principal, tenant_id)
 
     def _of_user(self, principal: Principal, tenant_id: str) -> Access | None:
-        scope = Scope(tenant_id, principal.user_id, principal.is_platform, principal.session_id)
+        scope = Scope(tenant_id or None, principal.user_id, principal.is_platform, principal.session_id)
         with self._database.read(scope) as transaction:
+            if principal.is_platform and transaction.run(IS_PLATFORM, user_id=principal.user_id).first():
+                return Access(tenant_id, self._permissions.every, (), None)
             row = transaction.run(MEMBER_ACCESS, tenant=tenant_id, user_id=principal.user_id).first()
-        if principal.is_platform:
-            own = tuple(row["roles"] or ()) if row else ()
-            return Access(tenant_id, self._permissions.every, own, None)
         if row is None or row["roles"] is None:
             return None
         held = self._permissions.of(row["roles"], row["custom"] or ())

@@ -85,25 +85,26 @@ class Call:
     """One call on its way through the chain. Steps fill it in; handlers read it."""
 
     transaction: Transaction
+    # What most calls leave as it is stands here, since every call pays for what is set in __init__.
+    principal: Principal | None = None
+    tenant_id: str | None = None
+    access: Access | None = None
+    event_payload: Any = None
+    etag = ""
+    limit = ""
+    is_replay = False
+    refusal: Exception | None = None
+    _request_id = ""
 
     def __init__(self, method: MethodPolicy, context: ServerContext) -> None:
         self.method = method
         self.context = context
         self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
-        self.principal: Principal | None = None
-        self.tenant_id: str | None = None
-        self.access: Access | None = None
         self.headers: list[tuple[str, str]] = []
         self.http_status = method.success_status
         self.emits = method.emits
-        self.event_payload: Any = None
         self.events: list[tuple[str, str, Any]] = []
         self.stale_tags: list[str] = []
-        self.etag = ""
-        self.limit = ""
-        self.is_replay = False
-        self._request_id = ""
-        self.refusal: Exception | None = None
 
     @property
     def request_id(self) -> str:

@@ -142,7 +142,7 @@ class Generations:
         if dead:
             # Whoever wrote there has died: nobody knows what came of it, on no host.
             self.changed(dead)
-            return self._compare(slots)
+            return not any(self._values[slot] & MARK for slot in dead) and self._compare(slots)
         try:
             values = self._remote.read(due) if self._remote is not None else before
         except GenerationsAway:

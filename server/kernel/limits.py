@@ -114,12 +114,13 @@ class Verdict(NamedTuple):
 class _Lease:
     """Calls to spend: what is popped is how many are left. `list.pop` is atomic, so threads share them unlocked."""
 
-    calls: list[int]
-    taken: float
-    until: float
-    beyond: int
-    reset_at: float
-    size: int
+    rate: Rate
+    calls: list[int] = field(default_factory=list)
+    taken: float = 0.0
+    until: float = 0.0
+    beyond: int = 0
+    reset_at: float = 0.0
+    size: int = 1
     refused_until: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -136,7 +137,10 @@ class RateLimiter:
         now = monotonic()
         lease = self._leases.get(key)
         if lease is None:
-            lease = self._remember(key)
+            lease = self._remember(key, rate)
+        elif lease.rate is not rate and lease.rate != rate:
+            # What the other rate allowed or refused says nothing about this one.
+            lease = self._leases[key] = _Lease(rate)
         if now < lease.until:
             left = _spend(lease.calls)
             if left is not None:
@@ -145,11 +149,11 @@ class RateLimiter:
             return self._refusal(lease, rate, now)
         return self._renew(key, lease, rate)
 
-    def _remember(self, key: str) -> _Lease:
+    def _remember(self, key: str, rate: Rate) -> _Lease:
         if len(self._leases) >= REMEMBERED:
             # What was leased is charged: callers lose less than half a second's worth.
             self._leases.clear()
-        return self._leases.setdefault(key, _Lease([], 0.0, 0.0, 0, 0.0, 1))
+        return self._leases.setdefault(key, _Lease(rate))
 
     def _renew(self, key: str, lease: _Lease, rate: Rate) -> Verdict:
         """Ask the store, one thread at a time; who waited may find that another one has brought something."""

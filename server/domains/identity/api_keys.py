@@ -291,9 +291,9 @@ class ApiKeyService(Service):
 
     def _permission_violations(self, key: ApiKey) -> list[Violation]:
         if not key.permissions:
-            return [Violation("apiKey.permissions", "names at least one", "api_key.permissions.none")]
+            return [Violation("api_key.permissions", "names at least one", "api_key.permissions.none")]
         return [
-            Violation(f"apiKey.permissions[{place}]", "is no permission", "api_key.permissions.unknown")
+            Violation(f"api_key.permissions[{place}]", "is not in the catalogue of permissions", "permission.unknown")
             for place, permission in enumerate(key.permissions)
             if permission not in self._permissions.every
         ]
@@ -301,7 +301,7 @@ class ApiKeyService(Service):
     def _expiry_violations(self, key: ApiKey) -> list[Violation]:
         if not key.HasField("expire_time") or not _is_over(key.expire_time, self._clock()):
             return []
-        return [Violation("apiKey.expireTime", "is not in the future", "api_key.expire_time.past")]
+        return [Violation("api_key.expire_time", "is not in the future", "api_key.expire_time.future")]
 
     def _refuse_revoked(self, key: ApiKey) -> None:
         if key.HasField("revoke_time"):

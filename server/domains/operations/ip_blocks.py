@@ -78,14 +78,11 @@ class IpBlockService(Service):
         self._clock = clock
 
     def prepare(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
-        """Put the network into its canonical form, and the time into what PostgreSQL keeps of it."""
+        """Put the network into its canonical form."""
         del call, before
         network = parse_network(resource.network)
         if network is not None:
             resource.network = str(network)
-        if resource.HasField("expire_time"):
-            # It would round to microseconds, and the last ones of the year 9999 up to a year that is none.
-            resource.expire_time.nanos -= resource.expire_time.nanos % 1000
 
     def check(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
         """Refuse what is no network, would block too many or ourselves, or has ended before it began."""

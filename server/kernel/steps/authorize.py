@@ -14,6 +14,7 @@ from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
 
 TENANT = "plinth.dev/Tenant"
+NO_TENANT = ""
 # How often a call is decided anew because its tenant's access changed while it ran.
 DECISIONS = 3
 
@@ -87,7 +88,7 @@ class Authorize:
         if method.access is Access.PERMISSION:
             return self._permission_decision(method)
         if method.access is Access.PLATFORM:
-            return _platform_decision(method)
+            return self._platform_decision(method)
         return _refuse_all
 
     def _permission_decision(self, method: MethodPolicy) -> Guard:
@@ -112,6 +113,16 @@ class Authorize:
 
         return authorize
 
+    def _platform_decision(self, method: MethodPolicy) -> Guard:
+        permission, get = method.permission, self._memory.get
+
+        def authorize(call: Call, _: Any) -> None:
+            # Not every such call asks the database, where it would turn out that the session has ended.
+            if not call.caller.is_platform or get(call.caller, NO_TENANT) is None:
+                raise denied(permission)
+
+        return authorize
+
 
 def denied(permission: str) -> Problem:
     """The problem of a permission that is missing."""
@@ -121,14 +132,6 @@ def denied(permission: str) -> Problem:
 def _demand_user(call: Call, _: Any) -> None:
     if call.caller.api_key_id:
         raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
-
-
-def _platform_decision(method: MethodPolicy) -> Guard:
-    def authorize(call: Call, _: Any) -> None:
-        if not call.caller.is_platform:
-            raise denied(method.permission)
-
-    return authorize
 
 
 def _refuse_all(_call: Call, _request: Any) -> None:
