@@ -12,24 +12,25 @@ MICROSECONDS = 1e6
 LEASE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local interval, capacity, want, unspent, age =
+local interval, capacity, want, unspent, since =
   tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local arrival = tonumber(redis.call('GET', KEYS[1]) or now)
 -- What would have been gained meanwhile anyway is not given back a second time.
-if unspent > 0 then arrival = arrival - math.max(0, unspent * interval - age) end
+if unspent > 0 then arrival = arrival - math.max(0, unspent * interval - math.max(0, now - since)) end
 if arrival < now then arrival = now end
 local free = capacity - (arrival - now) / interval
 local available = math.floor(free + 1e-6)
-local granted = math.min(want, available)
-if granted > 1 then granted = math.max(1, math.min(granted, math.floor(available / 8))) end
-if granted < 0 then granted = 0 end
-arrival = arrival + granted * interval
+-- The last 128 calls are leased one by one. A caller that waits for its answers does not spend as many at other workers
+-- while a lease lasts, so that nobody is told of calls that are gone.
+local share = available < 128 and 1 or math.floor(available / 8)
+local granted = math.max(0, math.min(want, available, share))
+arrival = math.ceil(arrival + granted * interval)
 if arrival > now then
   redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', math.ceil((arrival - now) / 1000) + 1000)
 end
 local retry = 0
 if granted == 0 then retry = (1 - free) * interval end
-return {granted, math.max(0, available - granted), math.ceil(retry), math.ceil(arrival - now)}
+return {granted, math.max(0, available - granted), math.ceil(retry), math.ceil(arrival - now), now}
 """
 
 
@@ -40,20 +41,14 @@ class RedisLimits:
         self._breaker = breaker
         self._script: Any = client.register_script(LEASE)
 
-    def lease(self, key: str, rate: Rate, want: int, unspent: int, age: float) -> Grant:
+    def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
         """Take up to `want` calls, and give back what was leased and not spent. Raises LimitsAway."""
-        arguments = (
-            f"{rate.interval * MICROSECONDS:.3f}",
-            f"{rate.capacity:.6f}",
-            want,
-            unspent,
-            int(age * MICROSECONDS) + 1,
-        )
+        arguments = (rate.interval * MICROSECONDS, rate.capacity, want, unspent, since)
         with self._breaker.guard(LimitsAway):
-            granted, remaining, retry, reset = self._script(keys=[PREFIX + _name(key)], args=arguments)
-        return Grant(granted, remaining, retry / MICROSECONDS, reset / MICROSECONDS)
+            granted, remaining, retry, reset, at = self._script(keys=[PREFIX + _name(key, rate)], args=arguments)
+        return Grant(granted, remaining, retry / MICROSECONDS, reset / MICROSECONDS, at)
 
 
-def _name(key: str) -> str:
-    """A short name that tells no address."""
-    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+def _name(key: str, rate: Rate) -> str:
+    """A short name that tells no address. With another rate, a key begins anew."""
+    return hashlib.blake2b(f"{key} {rate.calls}/{rate.period}".encode(), digest_size=16).hexdigest()

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import TextIO
 
 LONGEST_LINE = 64 * 1024
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+# How the line of a call begins, of which there may be thousands in a second: told without parsing it.
+CALL = re.compile(r'\{"time":"[^"]*","level":"INFO",')
 # What a person at a terminal does not need of a structured record.
 UNSHOWN = {"level", "message", "time", "timestamp", "logger", "process", "role", "exception"}
 
 
 def is_urgent_record(line: str) -> bool:
     """Whether a line of a Python role is for a person: a record of level warning or above, or no record at all."""
+    if CALL.match(line):
+        return False
     record = _record(line)
     if record is None:
         return bool(line.strip())
@@ -87,9 +92,9 @@ class LogFolder:
         self._files: dict[str, RotatingFileHandler] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write(self, name: str, line: str) -> None:
-        """Append a line to the child's file, starting a new file when this one is full."""
-        self._file(name).emit(logging.makeLogRecord({"msg": line}))
+    def write(self, name: str, lines: str) -> None:
+        """Append one or more lines to the child's file, starting a new file when this one is full."""
+        self._file(name).emit(logging.makeLogRecord({"msg": lines}))
 
     def path(self, name: str) -> Path:
         """Tell where the lines of a child are."""

@@ -297,7 +297,10 @@ class Supervisor:
         data = _read(reader)
         if data is None:
             return
-        for line in lines.feed(data) if data else lines.flush():
+        found = lines.feed(data) if data else lines.flush()
+        if self._logs and found:
+            self._logs.write(child.spec.name, "\n".join(found))
+        for line in found:
             self._line(child, line)
         if not data:
             self._unwatch(reader)
@@ -305,8 +308,6 @@ class Supervisor:
     def _line(self, child: Child, line: str) -> None:
         spec = child.spec
         child.tail.append(line)
-        if self._logs:
-            self._logs.write(spec.name, line)
         if self._console.verbose or (not self._stopping and spec.urgent(line)):
             self._console.show(spec.name, line)
         if isinstance(spec, Program) and spec.ready_line and not child.ready and spec.ready_line.search(line):

@@ -80,18 +80,17 @@ class AddressBlocks:
         with self._lock:
             if self._is_current():
                 return
-            stamp = self._generations.stamp(self._slots)
+            self._stamp = self._generations.stamp(self._slots)
+            seconds = LONGEST_KNOWN
+            if self._stamp is None:
+                # What a call finds that meets a commit says nothing about the next one.
+                seconds = 0.0 if self._generations.can_tell(self._slots) else SHORTLY_KNOWN
             try:
                 self._by_length = _by_length(self._load())
             except (psycopg.Error, DatabaseUnavailable) as error:
                 log.warning("the blocked addresses cannot be loaded: %s", type(error).__name__)
-                stamp = None
-            self._stamp = stamp
-            if stamp is None and self._generations.is_changing(self._slots):
-                # What a call finds that meets a commit says nothing about the next one.
-                self._until = 0.0
-            else:
-                self._until = monotonic() + (SHORTLY_KNOWN if stamp is None else LONGEST_KNOWN)
+                self._stamp, seconds = None, SHORTLY_KNOWN
+            self._until = monotonic() + seconds if seconds else 0.0
 
 
 def _by_length(blocks: Iterable[Blocked]) -> dict[tuple[int, int], dict[int, datetime | None]]:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Protocol
 
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
-from server.kernel.ids import new_id
+from server.kernel.ids import next_id
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Denied, Reason
 
@@ -111,7 +111,8 @@ class Call:
         """The caller's request id if it is sane, else one of ours."""
         if not self._request_id:
             given = self.metadata.get(REQUEST_ID)
-            self._request_id = given if isinstance(given, str) and SANE_REQUEST_ID.fullmatch(given) else new_id()
+            is_sane = isinstance(given, str) and SANE_REQUEST_ID.fullmatch(given)
+            self._request_id = str(given) if is_sane else next_id()
         return self._request_id
 
     @property

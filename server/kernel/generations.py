@@ -98,9 +98,9 @@ class Generations:
             return False
         return tuple(map(self._values.__getitem__, slots)) == stamp
 
-    def is_changing(self, slots: Iterable[int]) -> bool:
-        """Whether a write is under way under one of them."""
-        return any(_is_changing(self._values[slot]) for slot in slots)
+    def can_tell(self, slots: tuple[int, ...]) -> bool:
+        """Whether anybody can say what has changed under them: not while other hosts' changes cannot be had."""
+        return self._remote is None or self._compare(slots)
 
     def changing(self, slots: Iterable[int]) -> None:
         """A write under these slots is about to commit."""

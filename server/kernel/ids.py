@@ -2,6 +2,7 @@
 
 import os
 import time
+from itertools import count
 
 RANDOM_BYTES = 10
 # The two highest bits of the ninth byte are 10 (RFC 9562, 4.1).
@@ -15,3 +16,21 @@ def new_id() -> str:
     stamp = f"{time.time_ns() // 1_000_000:012x}"
     variant = VARIANTS[random[0] >> 6]
     return f"{stamp[:8]}-{stamp[8:]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:]}"
+
+
+_numbers = count(1)
+_process = new_id()
+
+
+def next_id() -> str:
+    """An id unlike any other that takes a tenth of the time: the process's own, and a number."""
+    return f"{_process}-{next(_numbers):x}"
+
+
+def _become_another() -> None:
+    """A forked process is another one."""
+    global _process  # noqa: PLW0603 - one per process
+    _process = new_id()
+
+
+os.register_at_fork(after_in_child=_become_another)

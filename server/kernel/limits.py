@@ -8,7 +8,8 @@ more than everything else in the chain. That a lease never lets a key exceed its
 
 - leased calls are charged when they are leased, and spent within LEASE, so in any time t at most
   `capacity + rate * (t + LEASE)` are spent; the store's capacity is smaller than `calls` by `rate * LEASE`;
-- what is given back counts for less by what was gained since it was leased (the store works that out);
+- what is given back counts for less by what was gained since it was leased (the store works that out, by its own clock:
+  a request may be long on its way);
 - the less is left, the smaller the leases: in the end each call is asked for by itself, and what a caller is told
   remains is what every worker would tell.
 """
@@ -22,7 +23,7 @@ from typing import NamedTuple, Protocol
 # Seconds for which leased calls may be spent; shorter for short periods, so that capacity loses at most 1 %.
 LEASE = 0.5
 SHARE_OF_PERIOD = 0.01
-# A lease that was spent in time is followed by one of twice its size.
+# A lease that was spent in half of its time is followed by one of twice its size.
 LARGEST_LEASE = 1024
 # Keys remembered per worker, some 300 bytes each.
 REMEMBERED = 50_000
@@ -73,13 +74,15 @@ class Grant:
     """Seconds until a call is gained, when none was leased."""
     reset_after: float
     """Seconds until all calls are there again."""
+    at: int
+    """When it was made, by the store's own clock."""
 
 
 class LimitStore(Protocol):
     """Where the numbers are kept for all workers."""
 
-    def lease(self, key: str, rate: Rate, want: int, unspent: int, age: float) -> Grant:
-        """Take up to `want` calls, and give back `unspent` ones that were leased `age` seconds ago.
+    def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
+        """Take up to `want` calls, and give back `unspent` ones of the grant that was made at `since`.
 
         Raises LimitsAway.
         """
@@ -117,11 +120,13 @@ class _Lease:
     rate: Rate
     calls: list[int] = field(default_factory=list)
     taken: float = 0.0
+    since: int = 0
     until: float = 0.0
     beyond: int = 0
     reset_at: float = 0.0
     size: int = 1
     refused_until: float = 0.0
+    retry_at: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -166,16 +171,21 @@ class RateLimiter:
             if now < lease.refused_until:
                 return self._refusal(lease, rate, now)
             unspent = _drain(lease.calls)
-            grant = self._store.lease(key, rate, _size(lease, rate, unspent), unspent, now - lease.taken)
+            want = _size(lease, rate, unspent, now - lease.taken)
+            grant = self._store.lease(key, rate, want, unspent, lease.since)
             return self._receive(lease, rate, grant, now)
 
-    def _receive(self, lease: _Lease, rate: Rate, grant: Grant, now: float) -> Verdict:
-        """Begin a lease. Its time counts from the moment of asking, which was before the store charged it."""
-        lease.taken, lease.until = now, now + rate.lease_time
+    def _receive(self, lease: _Lease, rate: Rate, grant: Grant, asked: float) -> Verdict:
+        """Begin a lease. The store charged it after it was asked: the time to spend it in counts from then.
+
+        What a caller waits for counts from now, which is later than the store means: it does not come too early.
+        """
+        now = monotonic()
+        lease.taken, lease.since, lease.until = asked, grant.at, asked + rate.lease_time
         lease.beyond, lease.reset_at = grant.remaining, now + grant.reset_after
         lease.size = max(1, grant.calls)
         if not grant.calls:
-            lease.refused_until = now + grant.retry_after
+            lease.refused_until, lease.retry_at = asked + grant.retry_after, now + grant.retry_after
             return self._refusal(lease, rate, now)
         if rate.lease_time:
             lease.calls.extend(range(grant.calls - 1))
@@ -183,7 +193,7 @@ class RateLimiter:
 
     @staticmethod
     def _refusal(lease: _Lease, rate: Rate, now: float) -> Verdict:
-        return Verdict(rate, 0, lease.reset_at, max(0.001, lease.refused_until - now))
+        return Verdict(rate, 0, lease.reset_at, max(0.001, lease.retry_at - now))
 
 
 def _spend(calls: list[int]) -> int | None:
@@ -202,11 +212,15 @@ def _drain(calls: list[int]) -> int:
     return count
 
 
-def _size(lease: _Lease, rate: Rate, unspent: int) -> int:
-    """Twice the last lease when that was spent, half of it when it was not; no more than a twentieth of all."""
+def _size(lease: _Lease, rate: Rate, unspent: int, age: float) -> int:
+    """Twice the last lease when half of its time was enough, half of it when it was not spent; at most a twentieth."""
     if not rate.lease_time:
         return 1
-    wanted = lease.size // 2 if unspent else lease.size * 2
+    wanted = lease.size
+    if unspent:
+        wanted = lease.size // 2
+    elif age < rate.lease_time / 2:
+        wanted = lease.size * 2
     return max(1, min(wanted, LARGEST_LEASE, rate.calls // 20))
 
 

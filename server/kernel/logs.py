@@ -51,12 +51,12 @@ class CallLog:
 
     def __init__(self) -> None:
         # When nobody reads standard error, the oldest lines go, not the memory.
-        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
         self._thread: threading.Thread | None = None
 
     def write(self, fields: str) -> None:
         """Add a line whose further fields are JSON already."""
-        self._lines.append(f'{{"time":"{timestamp(time.time())}","level":"INFO","logger":"plinth.calls",{fields}}}\n')
+        self._lines.append((time.time(), fields))
 
     def start(self) -> None:
         """Write what is collected, from now on and once more at the end of the process."""
@@ -69,7 +69,8 @@ class CallLog:
         lines: list[str] = []
         with suppress(IndexError):
             while True:
-                lines.append(self._lines.popleft())
+                moment, fields = self._lines.popleft()
+                lines.append(f'{{"time":"{timestamp(moment)}","level":"INFO","logger":"plinth.calls",{fields}}}\n')
         if lines:
             sys.stderr.write("".join(lines))
             sys.stderr.flush()

@@ -1,6 +1,6 @@
 """Blocked addresses: which ones a set of networks refuses, and when a process learns of a change."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -27,12 +27,15 @@ class Stored:
         self.blocks = list(blocks)
         self.failure: Exception | None = None
         self.loads = 0
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def load(self) -> Iterable[Blocked]:
         self.loads += 1
         if self.failure:
             raise self.failure
-        return list(self.blocks)
+        found = list(self.blocks)
+        self.meanwhile()
+        return found
 
 
 class Clock:
@@ -187,6 +190,22 @@ def test_a_call_that_meets_the_commit_of_a_block_does_not_hide_it_from_the_next(
     assert not refuses(blocks, "203.0.113.7")
     stored.blocks = [forever("203.0.113.7/32")]
     generations.changed([slot_of(TAG)])
+    assert refuses(blocks, "203.0.113.7")
+
+
+def test_a_block_that_is_committed_while_blocks_are_loaded_holds_for_the_next_call(
+    generations: Generations, clock: Clock
+) -> None:
+    stored = Stored()
+    blocks = AddressBlocks(stored.load, generations, clock.utc)
+
+    def commit() -> None:
+        stored.blocks = [forever("203.0.113.7/32")]
+        generations.changed([slot_of(TAG)])
+
+    stored.meanwhile = commit
+    generations.changing([slot_of(TAG)])
+    assert not refuses(blocks, "203.0.113.7")
     assert refuses(blocks, "203.0.113.7")
 
 

@@ -1,7 +1,9 @@
-"""What was deleted longer ago than the retention time is gone for good; everything else stays."""
+"""What is over is gone for good: what was deleted longer ago than the retention time, and what has expired."""
 
+import secrets
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -10,7 +12,7 @@ from server.data.connections import Connections
 from server.data.tables import metadata
 from server.data.transactions import Database
 from server.workers.maintenance import Maintenance
-from tests.clients import Tenant, new_tenant, rows
+from tests.clients import Tenant, database, new_tenant, rows
 from tests.stack import Stack
 
 RETENTION = timedelta(days=30)
@@ -75,3 +77,58 @@ def test_expired_sessions_are_removed(stack: Stack, maintenance: Maintenance) ->
     maintenance.run_once()
     after = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
     assert {row["id"] for row in before} - {row["id"] for row in after} == {before[0]["id"]}
+
+
+def test_blocks_are_purged_a_month_after_they_ended(stack: Stack, maintenance: Maintenance) -> None:
+    # Addresses for documentation: nobody calls from them.
+    prefix = f"2001:db8:{secrets.token_hex(2)}"
+    expiry = {
+        f"{prefix}:1::/64": "now() - interval '31 days'",
+        f"{prefix}:2::/64": "now() - interval '29 days'",
+        f"{prefix}:3::/64": "now() + interval '1 day'",
+        f"{prefix}:4::/64": "NULL",
+    }
+    with database(stack) as connection:
+        for network, moment in expiry.items():
+            connection.execute(
+                f"INSERT INTO ip_blocks (id, network, expire_time) VALUES (%s, %s, {moment})".encode(),
+                (uuid4(), network),
+            )
+    maintenance.run_once()
+    found = rows(stack, "DELETE FROM ip_blocks WHERE starts_with(network, %s) RETURNING network", prefix)
+    assert {row["network"] for row in found} == set(expiry) - {f"{prefix}:1::/64"}
+
+
+def test_idempotency_records_are_purged_when_they_expire(stack: Stack, maintenance: Maintenance) -> None:
+    expired, fresh = secrets.token_bytes(16), secrets.token_bytes(16)
+    with database(stack) as connection:
+        for record, distance in ((expired, "-1 second"), (fresh, "1 hour")):
+            connection.execute(
+                "INSERT INTO idempotency_records (id, request_hash, http_status, answer, expire_time) "
+                "VALUES (%s, '', 200, '', now() + %s::interval)",
+                (record, distance),
+            )
+    maintenance.run_once()
+    found = rows(stack, "SELECT id FROM idempotency_records WHERE id = ANY (%s)", [expired, fresh])
+    assert {bytes(row["id"]) for row in found} == {fresh}
+
+
+def test_counts_of_calls_with_an_api_key_are_kept_for_a_quarter(stack: Stack, maintenance: Maintenance) -> None:
+    tenant, key = new_tenant(stack), uuid4()
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=ago)).isoformat() for ago in (0, 91, 93, 400)]
+    with database(stack) as connection:
+        connection.execute(
+            "INSERT INTO api_keys (tenant_id, id, name, environment, permissions, prefix, secret_hash) "
+            "VALUES (%s, %s, 'key', 1, '{}', %s, '')",
+            (tenant.id, key, key.hex),
+        )
+        for day in days:
+            connection.execute(
+                "INSERT INTO api_key_usage (tenant_id, api_key_id, day, method, calls, failures) "
+                "VALUES (%s, %s, %s, 'GetPage', 1, 0)",
+                (tenant.id, key, day),
+            )
+    maintenance.run_once()
+    found = rows(stack, "SELECT day FROM api_key_usage WHERE api_key_id = %s", key)
+    assert {row["day"] for row in found} == set(days[:2])

@@ -232,7 +232,7 @@ class ApiKeyService(Service):
         del call
         now = self._clock()
         for key in resources:
-            if _is_over(key.previous_expire_time, now):
+            if key.HasField("revoke_time") or _is_over(key.previous_expire_time, now):
                 key.ClearField("previous_prefix")
                 key.ClearField("previous_expire_time")
 

@@ -5,10 +5,9 @@ answered is written in the transaction of the effect, so there is no moment at w
 that the step stands inside the transaction. A lock of that transaction tells whether the first call is still running.
 """
 
-import hashlib
 import secrets
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
@@ -30,6 +29,24 @@ NONCE_BYTES = 12
 RETRY_AFTER = 1.0
 
 
+class FirstAnswer:
+    """What the first call was answered: read like its message, sent byte for byte.
+
+    A message that was parsed has the entries of its maps in another order when it is serialised again.
+    """
+
+    def __init__(self, message: Message, body: bytes) -> None:
+        self._message = message
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._message, name)
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages name it
+        """The bytes of the first answer."""
+        return self._body
+
+
 class Idempotency:
     """Runs a keyed mutation once, and replays its answer."""
 
@@ -37,6 +54,8 @@ class Idempotency:
 
     def __init__(self, secret: bytes, clock: Clock = utc_now) -> None:
         self._names = derive_key(secret, "idempotency name")
+        # Keyed as well: a request may hold a password, which could be guessed from a plain hash.
+        self._requests = derive_key(secret, "idempotency request")
         self._cipher = AESGCM(derive_key(secret, "idempotency answer"))
         self._clock = clock
 
@@ -56,7 +75,7 @@ class Idempotency:
             if not key:
                 return proceed(call, request)
             name = self._name(call, key)
-            asked = hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=32).digest()
+            asked = sign(self._requests, name + request.SerializeToString(deterministic=True))
             known = self._find(call, name)
             if known is not None:
                 return self._replay(call, known, name, asked, answer_class)
@@ -95,9 +114,7 @@ class Idempotency:
         call.emits = ""
         call.is_replay = True
         call.http_status = known["http_status"]
-        answer = answer_class()
-        answer.ParseFromString(body)
-        return answer
+        return cast("Message", FirstAnswer(answer_class.FromString(body), body))
 
     def _keep(self, call: Call, name: bytes, asked: bytes, answer: Answer) -> None:
         nonce, now = secrets.token_bytes(NONCE_BYTES), self._clock()

@@ -19,6 +19,7 @@ from server.kernel.policy import MethodPolicy
 log = logging.getLogger("plinth.calls")
 failures = logging.getLogger("plinth.failures")
 INTERNAL_ERROR = 500
+EMPTY = '""'
 PLAIN = re.compile(r"[\w\-./:~]*", re.ASCII)
 
 
@@ -91,19 +92,19 @@ def _log(call: Call, code: str, status: int, start: float, reason: str) -> None:
     """Write the call's line. The query string stays out: it may hold a token."""
     if not log.isEnabledFor(logging.INFO):
         return
-    principal = call.principal
+    principal, access = call.principal, call.access
+    # A tenant that access was found for is an id; any other one is what the caller wrote.
+    tenant = f'"{access.tenant_id}"' if access else _quoted(call.tenant_id or "")
+    kind = "api_key" if principal is not None and principal.api_key_id else "user"
+    address = call.client_address
     extra = f',"reason":"{reason}"' if reason else ""
     if call.is_rest:
         extra += f',"path":{_quoted(str(call.metadata[ORIGINAL_PATH]).partition("?")[0])}'
     call_log.write(
         f'"request_id":"{call.request_id}","method":"{call.method.path}","code":"{code}","status":{status},'
-        f'"ms":{(perf_counter() - start) * 1000:.3f},"tenant":{_quoted(call.tenant_id or "")},'
-        f'"{_kind(principal)}":"{principal.id if principal else ""}","ip":{_quoted(call.client_address)}{extra}',
+        f'"ms":{(perf_counter() - start) * 1000:.3f},"tenant":{tenant},'
+        f'"{kind}":"{principal.id if principal else ""}","ip":{_quoted(address) if address else EMPTY}{extra}',
     )
-
-
-def _kind(principal: Principal | None) -> str:
-    return "api_key" if principal is not None and principal.api_key_id else "user"
 
 
 def _quoted(text: str) -> str:
