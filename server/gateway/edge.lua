@@ -177,9 +177,10 @@ local function empty(handle)
 end
 
 -- The server sends its headers as trailers: sending them ahead of the answer would cost it a second operation per call,
--- and unary answers have been collected whole by the transcoder anyway, which is when they have a length.
+-- and unary answers have been collected whole by the transcoder anyway, which is when they have a length; the compressor
+-- takes it away.
 local function take_trailers(handle, headers)
-  if not headers:get("content-length") or headers:get(LOCAL) then return headers end
+  if not (headers:get("content-length") or headers:get("content-encoding")) or headers:get(LOCAL) then return headers end
   handle:body()
   local trailers = handle:trailers()
   headers = handle:headers()

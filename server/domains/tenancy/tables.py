@@ -68,7 +68,7 @@ roles = tenant_table(
     "roles",
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=text("''")),
-    # Empty for a built-in role, whose permissions are in roles.py.
+    # Empty for a built-in role, whose permissions are in built_in_roles.py.
     Column("permissions", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("built_in", Boolean, nullable=False, server_default=text("false")),
 )

@@ -64,7 +64,7 @@ def _add_facts(call: Call) -> None:
 
 def _add_etag(call: Call, answer: Any) -> None:
     """The ETag of the resource, or the one the cache gave the answer."""
-    etag = call.etag or answer.etag
+    etag = call.etag or getattr(answer, "etag", "")
     if not etag:
         return
     call.headers.append(("etag", etag))
