@@ -15,7 +15,7 @@ from tests.limits.obedient import KEY, ObedientClient
 from tests.limits.world import WORKERS, Fate, Step, World
 
 # Few calls and many, leased and not, short periods and long ones; some whose interval is no whole microsecond.
-RATES = tuple(map(Rate.parse, ("200/1", "400/60", "1000/60", "300/0.7", "50/2", "5/900")))
+RATES = tuple(map(Rate.parse, ("600/1", "400/60", "300/0.7", "50/2", "5/900")))
 LEASED = tuple(map(Rate.parse, ("1000/60", "150/60", "20000/60", "5000/900")))
 # Counting in floats is off by less than this.
 ROUNDING = 0.001
@@ -51,8 +51,20 @@ def scenes(draw: st.DrawFn) -> tuple[Rate, list[Step]]:
     return rate, steps
 
 
-@settings(max_examples=300, deadline=None)
+def scene(*steps: tuple[float, int, int, float, Fate, float]) -> tuple[Rate, list[Step]]:
+    """The same at 600 calls per second, whose leases last 10 ms: pause, worker, calls, way, fate and way back."""
+    return Rate(600, 1.0), [Step(worker, pause, calls, 0.0, way, back, fate) for pause, worker, calls, way, fate, back in steps]
+
+
+# 61 calls make the next lease one of 30.
+GROWN = (0.0, 0, 61, 0.0, Fate.ANSWERED, 0.0)
+
+
+@settings(max_examples=100, deadline=None, phases=UNSHRUNK)
 @given(scenes())
+@example(scene(GROWN, (2, 0, 1, 0, DONE, 0), (0.009, 1, 9999, 0, DONE, 0), (0, 0, 9999, 0, DONE, 0)))
+@example(scene(GROWN, (2, 0, 1, 0, DONE, 0.04), (0.009, 1, 9999, 0, DONE, 0), (0, 0, 9999, 0, DONE, 0)))
+@example(scene(GROWN, (2, 0, 1, 0, DONE, 0), (0.011, 0, 1, 0.04, Fate.OVERTAKEN, 0), (0, 1, 9999, 0, DONE, 0)))
 def test_no_window_holds_more_than_burst_and_rate(scene: tuple[Rate, list[Step]]) -> None:
     rate, steps = scene
     with hand_turned_clock() as clock:

@@ -63,7 +63,7 @@ NOTE_USE = Statement(
 _counted = _listed("counted", tenant_id=_uuid, api_key_id=_uuid, day=Text(), method=Text(), calls=_big, failures=_big)
 # A key that has been deleted meanwhile is passed over.
 _addition = insert(api_key_usage).from_select(
-    [name.name for name in api_key_usage.columns],
+    api_key_usage.columns.keys(),
     select(*_counted.c).join(
         api_keys, and_(_keys.tenant_id == _counted.c.tenant_id, _keys.id == _counted.c.api_key_id)
     ),

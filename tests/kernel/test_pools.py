@@ -1,0 +1,142 @@
+"""Calls get a thread when their message is there: what CallThreads does instead of grpc/_server.py, from outside."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from plinth.sites.v1.page_pb2 import GetPageRequest, Page
+
+from server.kernel.policy import Criticality
+from server.kernel.pools import CallThreads, queue_bounds
+
+METHOD = "/plinth.sites.v1.PageService/GetPage"
+PATIENCE = 10.0
+
+
+class Server:
+    """A server with one thread, whose GetPage answers the id it was asked for."""
+
+    def __init__(self) -> None:
+        self.threads = CallThreads(1)
+        self.hold = threading.Event()
+        self.hold.set()
+        self._server = grpc.server(self.threads)
+        handler = grpc.unary_unary_rpc_method_handler(self._answer, GetPageRequest.FromString, Page.SerializeToString)
+        self._server.add_registered_method_handlers("plinth.sites.v1.PageService", {"GetPage": handler})
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def _answer(self, request: GetPageRequest, context: Any) -> Page:
+        if request.page_id == "raise":
+            raise ValueError(request.page_id)
+        if request.page_id == "abort":
+            context.abort(grpc.StatusCode.ABORTED, "as asked")
+        assert self.hold.wait(PATIENCE)
+        return Page(id=request.page_id)
+
+    def ask(self, page_id: str) -> Page:
+        """One ordinary call."""
+        call: Any = self.channel.unary_unary(
+            METHOD, request_serializer=GetPageRequest.SerializeToString, response_deserializer=Page.FromString
+        )
+        answer: Page = call(GetPageRequest(page_id=page_id), timeout=PATIENCE)
+        return answer
+
+    def open(self, messages: Iterator[bytes]) -> Any:
+        """A call whose message comes later: to the server it looks like any other one."""
+        call: Any = self.channel.stream_unary(METHOD, response_deserializer=Page.FromString)
+        return call.future(messages, timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Stop it."""
+        self.channel.close()
+        self._server.stop(0).wait()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def test_a_call_without_its_message_holds_no_thread(server: Server) -> None:
+    sent = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        assert sent.wait(PATIENCE)
+        yield GetPageRequest(page_id="late").SerializeToString()
+
+    late = server.open(slowly())
+    assert [server.ask(name).id for name in ("a", "b")] == ["a", "b"]
+    assert not late.done()
+    sent.set()
+    assert late.result().id == "late"
+
+
+def test_a_call_that_never_sends_a_message_is_refused(server: Server) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        server.open(iter(())).result()
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "requires exactly one request message" in str(refused.value.details())
+    assert server.ask("next").id == "next"
+
+
+def test_a_call_that_is_cancelled_before_its_message_leaves_nothing_behind(server: Server) -> None:
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(PATIENCE)
+        yield from ()
+
+    calls = [server.open(nothing()) for _ in range(3)]
+    assert server.ask("first").id == "first"
+    for call in calls:
+        call.cancel()
+    assert server.ask("second").id == "second"
+    never.set()
+
+
+def test_what_is_no_message_is_refused(server: Server) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        server.open(iter([b"\xff\xff"])).result()
+    assert refused.value.code() == grpc.StatusCode.INTERNAL
+    assert server.ask("next").id == "next"
+
+
+@pytest.mark.parametrize(("page_id", "code"), [("raise", "UNKNOWN"), ("abort", "ABORTED")])
+def test_a_call_that_fails_is_told(server: Server, page_id: str, code: str) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        server.ask(page_id)
+    assert refused.value.code().name == code
+    assert server.ask("next").id == "next"
+
+
+def test_calls_wait_for_a_thread_in_a_queue_that_can_be_seen(server: Server) -> None:
+    server.hold.clear()
+    with ThreadPoolExecutor(4) as callers:
+        answers = [callers.submit(server.ask, str(number)) for number in range(4)]
+        pause = threading.Event()
+        for _ in range(1000):
+            if server.threads.waiting == 3:
+                break
+            pause.wait(0.01)
+        assert server.threads.waiting == 3
+        server.hold.set()
+        assert [answer.result().id for answer in answers] == ["0", "1", "2", "3"]
+    assert server.threads.waiting == 0
+
+
+def test_other_work_runs_as_in_any_pool() -> None:
+    with CallThreads(1) as threads:
+        assert threads.submit(lambda *given, **named: (given, named), 1, two=2).result() == ((1,), {"two": 2})
+
+
+def test_the_least_critical_goes_first() -> None:
+    bounds = queue_bounds(10)
+    assert bounds[Criticality.SHEDDABLE] < bounds[Criticality.NORMAL] < bounds[Criticality.CRITICAL]
+    assert set(bounds) == set(Criticality)
