@@ -679,8 +679,11 @@ def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime
     for secret in (key["key"], rotated["key"]):
         assert changed.verify(secret).api_key_id == key["id"]
     assert changed.hash(key["key"]) == ApiKeys(runtime, new, None).hash(key["key"])
+    without_old = ApiKeys(runtime, new, None)
+    # Its hash was renewed when it was used; what only works for an overlap is not worth it.
+    assert without_old.verify(rotated["key"]).api_key_id == key["id"]
     with pytest.raises(Unauthenticated):
-        ApiKeys(runtime, new, None).verify(key["key"])
+        without_old.verify(key["key"])
 
 
 def test_no_more_keys_are_remembered_than_have_room(

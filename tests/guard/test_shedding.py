@@ -103,9 +103,9 @@ def test_a_call_whose_caller_has_left_the_queue_is_not_begun(tenant: Tenant, cro
         # On a slow machine its deadline may have passed before it is in the queue.
         late = create("late", timeout=0.5)
         tenant.stack.wait_for(lambda: late.done() or crowd.ask("how many") == "2")
-        before = crowd.ask("how many")
+        before = int(crowd.ask("how many"))
         patient = create("patient")
-        tenant.stack.wait_for(lambda: crowd.ask("how many") > before)
+        tenant.stack.wait_for(lambda: int(crowd.ask("how many")) > before)
         cancelled.cancel()
         assert late.exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
         lock.release()

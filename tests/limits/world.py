@@ -25,7 +25,7 @@ class Fate(Enum):
     UNANSWERED = auto()
     """It is done, and the answer is lost."""
     LATE = auto()
-    """Nobody waits for it any more, and then it is done all the same."""
+    """It is given up, and done all the same after the next turn."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,17 @@ class Step:
     """One worker's turn. Times are seconds."""
 
     worker: int
-    pause: float
     calls: int
     """At most: a worker that is refused leaves it at that."""
-    think: float
-    way: float
-    back: float
-    fate: Fate
+    pause: float = 0.0
+    """Before the turn."""
+    think: float = 0.0
+    """After each call."""
+    way: float = 0.0
+    """How long a request takes to the store ..."""
+    back: float = 0.0
+    """... and its answer from there."""
+    fate: Fate = Fate.ANSWERED
 
 
 class Way:
@@ -91,14 +95,15 @@ class World:
         if step.worker in self.current:
             return
         self.clock.now += step.pause
-        while self.late:
-            self.late.pop()()
+        late, self.late = self.late, []
         self.current[step.worker] = step
         calls = 0
         while calls < step.calls and self._call(step):
             self.clock.now += step.think
             calls += 1
         del self.current[step.worker]
+        for ask in late:
+            ask()
 
     def _call(self, step: Step) -> bool:
         before = self.clock.now

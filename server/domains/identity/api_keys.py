@@ -57,6 +57,13 @@ FIND = Statement(
 
 _tenant = bindparam("tenant", type_=_keys.tenant_id.type)
 _id = bindparam("api_key_id", type_=_keys.id.type)
+REHASH = Statement(
+    update(api_keys)
+    .where(_keys.tenant_id == _tenant, _keys.id == _id)
+    .where(_keys.secret_hash == bindparam("stored", type_=_keys.secret_hash.type))
+    .values(secret_hash=bindparam("hash", type_=_keys.secret_hash.type))
+)
+"""Takes `tenant`, `api_key_id`, `stored` and `hash`."""
 _since = bindparam("since", type_=_usage.day.type)
 
 
@@ -136,8 +143,17 @@ class ApiKeys:
         for row in self._rows(secret):
             for stored in (row["secret_hash"], row["previous_hash"]):
                 if stored is not None and any(matches(pepper, secret.encode(), stored) for pepper in self._peppers):
-                    return _principal(row, stored)
+                    return _principal(row, self._rehashed(row, stored, secret))
         raise Unauthenticated("The API key is not valid.")
+
+    def _rehashed(self, row: Row, stored: bytes, secret: str) -> bytes:
+        """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
+        hashed = self.hash(secret)
+        if stored == hashed or stored != row["secret_hash"]:
+            return stored
+        with self._database.write(Scope(platform=True)) as transaction:
+            transaction.run(REHASH, tenant=row["tenant_id"], api_key_id=row["id"], stored=stored, hash=hashed)
+        return hashed
 
     def _rows(self, secret: str) -> list[Row]:
         """The keys that begin like this one. What has not the form of a key is not looked up."""
