@@ -1,10 +1,16 @@
-"""The table that `plinth policy` prints: a row per RPC with its decision and its chain."""
+"""The table that `plinth policy` prints: a row per RPC with its decision, what guards it, and its chain."""
 
 from server import app
+from server.kernel.access import access_tag
 from server.kernel.chain import Route
+from server.kernel.policy import MethodPolicy
 from server.settings import Settings
 
-HEAD = ("rpc", "access", "permission", "rate class", "cache", "event", "chain")
+HEAD = (
+    *("rpc", "access", "permission", "rate class", "pool", "criticality"),
+    *("cache", "invalidates", "event", "chain"),
+)
+NOTHING = "-"
 
 
 def rows(settings: Settings) -> list[tuple[str, ...]]:
@@ -19,9 +25,30 @@ def _row(route: Route) -> tuple[str, ...]:
     return (
         method.path.removeprefix("/plinth."),
         method.access.value,
-        method.permission or "-",
+        method.permission or NOTHING,
         method.rate_class,
-        f"{method.cache_seconds:.0f}s" if method.cache_seconds else "-",
-        method.emits or "-",
+        *_threads(method),
+        _cache(method),
+        " ".join(_invalidates(method)) or NOTHING,
+        method.emits or NOTHING,
         " > ".join((*route.steps, "handler")),
     )
+
+
+def _threads(method: MethodPolicy) -> tuple[str, str]:
+    """The pool, and what is refused first in it. A stream has no thread to wait for."""
+    if method.streaming:
+        return NOTHING, NOTHING
+    return "slow" if method.is_slow else "fast", method.criticality.name.lower()
+
+
+def _cache(method: MethodPolicy) -> str:
+    """How long an answer is kept, and whether for its caller alone."""
+    if not method.cache_seconds:
+        return NOTHING
+    return f"{method.cache_seconds:.0f}s{' per caller' if method.per_caller else ''}"
+
+
+def _invalidates(method: MethodPolicy) -> tuple[str, ...]:
+    """The tags it drops, that of access included."""
+    return (*method.invalidates, *([access_tag("{tenant_id}")] if method.changes_access else ()))

@@ -20,9 +20,7 @@ if unspent > 0 then arrival = arrival - math.max(0, unspent * interval - math.ma
 if arrival < now then arrival = now end
 local free = capacity - (arrival - now) / interval
 local available = math.floor(free + 1e-6)
--- The last 128 calls are leased one by one. A caller that waits for its answers does not spend as many at other workers
--- while a lease lasts, so that nobody is told of calls that are gone.
-local share = available < 128 and 1 or math.floor(available / 8)
+local share = math.max(1, math.floor(available / 8))
 local granted = math.max(0, math.min(want, available, share))
 arrival = math.ceil(arrival + granted * interval)
 if arrival > now then

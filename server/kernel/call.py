@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Any, Protocol
 
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
 from server.kernel.ids import next_id
+from server.kernel.limits import Verdict
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Denied, Reason
 
@@ -91,7 +92,8 @@ class Call:
     access: Access | None = None
     event_payload: Any = None
     etag = ""
-    limit = ""
+    limit: Verdict | None = None
+    limit_class = ""
     is_replay = False
     refusal: Exception | None = None
     _request_id = ""
@@ -178,6 +180,16 @@ class Call:
     def invalidate(self, tag: str) -> None:
         """Drop what is cached under a further tag; those of the policy are dropped by themselves."""
         self.stale_tags.append(tag)
+
+    @property
+    def limit_headers(self) -> list[tuple[str, str]]:
+        """What the gateway makes rate limit headers of: class, limit, period, remaining, seconds until reset."""
+        verdict = self.limit
+        if verdict is None:
+            return []
+        rate = verdict.rate
+        told = f"{rate.calls};{ceil(rate.period)};{verdict.remaining};{ceil(verdict.reset_after)}"
+        return [(LIMIT, f"{self.limit_class};{told}")]
 
     def forget_effects(self) -> None:
         """Go back to where nothing had been done yet, for a call that is tried again."""

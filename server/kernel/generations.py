@@ -73,6 +73,7 @@ class Generations:
         self._path = path
         self._remote = remote
         self._unsent: set[int] = set()
+        self._was_away = False
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -137,6 +138,8 @@ class Generations:
         due = [slot for slot in slots if not 0 <= now - self._compared[slot] < WINDOW_NS]
         if not due:
             return True
+        if self._was_away and not self._doubt_everything():
+            return False
         before = [self._values[slot] for slot in due]
         dead = [slot for slot, value in zip(due, before, strict=True) if value & MARK and not _is_changing(value)]
         if dead:
@@ -146,12 +149,25 @@ class Generations:
         try:
             values = self._remote.read(due) if self._remote is not None else before
         except GenerationsAway:
+            self._was_away = True
             return False
         for slot, old, value in zip(due, before, values, strict=True):
             # What this host has just changed itself stands; the next comparison meets it in Redis.
             if value != old and self._values[slot] == old and not _is_changing(old):
                 self._values[slot] = value
             self._compared[slot] = now
+        return True
+
+    def _doubt_everything(self) -> bool:
+        """After an outage: others may have written what never got to Redis, so nothing from before is trusted."""
+        try:
+            value = new_value()
+            if self._remote is not None:
+                self._remote.write({EVERYTHING: value})
+        except GenerationsAway:
+            return False
+        self._values[EVERYTHING] = value
+        self._was_away = False
         return True
 
     def _send_later(self, values: dict[int, int]) -> None:

@@ -176,7 +176,8 @@ def unredacted_secrets(methods: Iterable[MethodDescriptor], allowed: Mapping[str
 
 
 def _looks_secret(field: FieldDescriptor) -> bool:
-    return bool(SECRET.search(field.name)) and field.type != FieldDescriptor.TYPE_BOOL
+    """An id names a secret and is none."""
+    return bool(SECRET.search(field.name)) and field.type != FieldDescriptor.TYPE_BOOL and not _is_id(field)
 
 
 def _is_redacted(message: Descriptor, path: str) -> bool:

@@ -18,6 +18,7 @@ from server import app
 
 PAGES = "plinth/sites/v1/page.proto"
 AUTH = "plinth/identity/v1/auth.proto"
+API_KEYS = "plinth/identity/v1/api_key.proto"
 OURS = "plinth/"
 OPTIONS_ONLY = "plinth/policy/"
 

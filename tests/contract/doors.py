@@ -1,6 +1,7 @@
 """Any RPC by its descriptor, through both doors of a running stack: gRPC, and each of its REST bindings."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +56,10 @@ class Grpc:
             stream.cancel()
 
 
-def over_rest(rest: Rest, binding: Binding, request: Message) -> Outcome:
+def over_rest(rest: Rest, binding: Binding, request: Message, headers: Mapping[str, str] | None = None) -> Outcome:
     """The same request at a REST binding."""
     path, query, body = rest_parts(binding, request)
-    response = rest.request(binding.verb, path, params=query, json=body)
+    response = rest.request(binding.verb, path, params=query, json=body, headers=headers)
     problem = None
     if response.status_code >= 400:
         assert response.headers["content-type"].startswith("application/json"), response.text

@@ -12,7 +12,7 @@ import server
 from server import app
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.kernel.access import Permissions
-from server.kernel.policy import PERMISSION, MethodPolicy
+from server.kernel.policy import PERMISSION, Access, MethodPolicy
 from tests.clients import Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack
 
@@ -41,11 +41,11 @@ def reason_faults(declared: Iterable[str], code: Mapping[str, str]) -> Iterator[
 def permission_faults(catalogue: Iterable[str], roles: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Permissions that are misspelt or that no built-in role but the owner's `*` could ever hold."""
     names = list(catalogue)
-    permissions = Permissions(roles, names)
+    held = Permissions(roles, names).of(roles, ())
     for name in names:
         if not PERMISSION.match(name):
             yield f"{name} is not <domain>.<resource>.<verb>"
-        if not permissions.holds(roles, name):
+        if name not in held:
             yield f"no built-in role holds {name}"
 
 
@@ -54,19 +54,25 @@ def pattern_faults(catalogue: Iterable[str], roles: Mapping[str, Sequence[str]])
     names = list(catalogue)
     for role, patterns in roles.items():
         for pattern in patterns:
-            bare = pattern.removeprefix("-")
-            if not Permissions({role: [bare]}, names).holds([role], _first(bare, names)):
+            if not Permissions({role: [pattern.removeprefix("-")]}, names).built_in[role]:
                 yield f"{role}: {pattern} matches no permission"
 
 
-def _first(pattern: str, names: Iterable[str]) -> str:
-    expression = re.compile(re.escape(pattern).replace(r"\*", ".*"))
-    return next((name for name in names if expression.fullmatch(name)), "")
+def permissions_of(access: Access) -> set[str]:
+    """What the RPCs of this kind of access ask for."""
+    return {method.permission for method in app.policies().values() if method.access is access}
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> list[str]:
-    return sorted({method.permission for method in app.policies().values() if method.permission})
+    """What roles can be made of."""
+    return sorted(permissions_of(Access.PERMISSION))
+
+
+@pytest.fixture(scope="module")
+def permissions(catalogue: list[str]) -> Permissions:
+    """The catalogue, and what the built-in roles hold of it."""
+    return Permissions(BUILT_IN_ROLES, catalogue)
 
 
 @pytest.fixture(scope="module")
@@ -95,30 +101,33 @@ def test_every_permission_is_well_formed_and_held(catalogue: list[str]) -> None:
 
 
 def test_permissions_that_cannot_work_are_found(catalogue: list[str]) -> None:
-    roles = {"admin": ("sites.*", "tenancy.*")}
+    roles = {"admin": ("sites.*", "tenancy.*", "identity.*")}
     assert list(permission_faults([*catalogue, "chat.rooms.read"], roles)) == ["no built-in role holds chat.rooms.read"]
     assert "Sites is not <domain>.<resource>.<verb>" in list(permission_faults(["Sites"], roles))
     assert list(pattern_faults(catalogue, {"admin": ("stes.*",)})) == ["admin: stes.* matches no permission"]
 
 
-def test_only_the_owner_deletes_the_tenant(catalogue: list[str]) -> None:
-    permissions = Permissions(BUILT_IN_ROLES, catalogue)
-    held = [role for role in BUILT_IN_ROLES if permissions.holds([role], "tenancy.tenants.delete")]
+def test_what_only_the_platform_may_do_is_no_part_of_the_catalogue(catalogue: list[str]) -> None:
+    """A role of a tenant cannot hold it, not even by `*`."""
+    assert permissions_of(Access.PLATFORM)
+    assert not permissions_of(Access.PLATFORM) & set(catalogue)
+
+
+def test_only_the_owner_deletes_the_tenant(permissions: Permissions) -> None:
+    held = [role for role, names in permissions.built_in.items() if "tenancy.tenants.delete" in names]
     assert held == ["owner"]
+    assert permissions.built_in["owner"] == permissions.every
 
 
-def test_readers_change_nothing(catalogue: list[str]) -> None:
-    permissions = Permissions(BUILT_IN_ROLES, catalogue)
+def test_readers_change_nothing(permissions: Permissions) -> None:
     writing = [method for method in app.policies().values() if method.permission and not method.read_only]
     assert writing
-    for method in writing:
-        for role in ("member", "viewer", "employee", "partner"):
-            assert not permissions.holds([role], method.permission), (role, method.name)
+    held = permissions.of(("member", "viewer", "employee", "partner"), ())
+    assert [method.name for method in writing if method.permission in held] == []
 
 
-def test_an_unknown_role_holds_nothing(catalogue: list[str]) -> None:
-    permissions = Permissions(BUILT_IN_ROLES, catalogue)
-    assert not any(permissions.holds(["super_admin", "", "Owner"], name) for name in catalogue)
+def test_an_unknown_role_holds_nothing(permissions: Permissions) -> None:
+    assert permissions.of(["super_admin", "", "Owner"], ()) == frozenset()
 
 
 def test_permissions_are_of_the_domain_that_declares_them() -> None:

@@ -9,13 +9,14 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from tests.contract import checks
-from tests.contract.contract import AUTH, PAGES, Contract, in_field, in_message, in_method, planted, real
+from tests.contract.contract import API_KEYS, AUTH, PAGES, Contract, in_field, in_message, in_method, planted, real
 
 Check = Callable[[Contract], Iterator[str]]
 
 # Fields that look like a secret and are none, each with the reason.
 NO_SECRETS = {
     "plinth.identity.v1.Session.token_type": "says `Bearer`, which everybody knows",
+    "plinth.identity.v1.CreateApiKeyRequest.api_key": "a message, whose own `key` is redacted",
 }
 CHECKS: dict[str, Check] = {
     "unbounded": lambda contract: checks.unbounded_fields(contract.requests),
@@ -101,6 +102,12 @@ FAULTS: dict[str, tuple[str, str, Callable[[FileDescriptorProto], None], str]] =
         AUTH,
         in_message("User", add_field("recovery_key", TEXT)),
         "recovery_key",
+    ),
+    "a secret in what is no secret as a whole": (
+        "secrets",
+        API_KEYS,
+        in_field("ApiKey", "key", lambda field: field.options.ClearField("debug_redact")),
+        "api_key.key",
     ),
     "an allowance for nothing": (
         "allowances",

@@ -40,8 +40,28 @@ def bind(rpc: str, **rule: str) -> Plant:
     return in_method(rpc, plant)
 
 
-def cache(options: Any) -> None:
-    options.Extensions[policy_pb2.policy].cache.ttl.seconds = 60
+def cached(*, seconds: int = 60, tag: str = "tenant:{tenant_id}:pages", **facts: Any) -> Callable[[Any], None]:
+    """A read whose answer is kept for so long under this tag, if there is one; facts are fields of its policy."""
+
+    def plant(options: Any) -> None:
+        policy = options.Extensions[policy_pb2.policy]
+        for name, value in facts.items():
+            setattr(policy, name, value)
+        policy.cache.Clear()
+        policy.cache.ttl.seconds = seconds
+        policy.cache.tags.extend([tag] if tag else [])
+
+    return plant
+
+
+def invalidating(tag: str) -> Callable[[Any], None]:
+    return lambda options: options.Extensions[policy_pb2.policy].invalidates.append(tag)
+
+
+def read_by_post(options: Any) -> None:
+    """A cached read that takes its question from a body."""
+    rule = options.Extensions[annotations_pb2.http]
+    rule.post, rule.body = rule.get, "*"
 
 
 def stream_in(file: FileDescriptorProto) -> None:
@@ -66,7 +86,37 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
     "mutation without event": (PAGES, change("PublishPage", emits=""), "PublishPage: a mutation names the event"),
     "event misspelt": (PAGES, change("PublishPage", emits="published"), "event `published` is not"),
     "read with event": (PAGES, change("GetPage", emits="page.read"), "GetPage: a read emits no event"),
-    "cache on a write": (PAGES, in_method("PublishPage", cache), "PublishPage: only reads"),
+    "read that changes access": (PAGES, change("GetPage", changes_access=True), "GetPage: a read emits no event"),
+    "read that invalidates": (PAGES, in_method("GetPage", invalidating("x")), "GetPage: a read emits no event"),
+    "cache on a write": (PAGES, in_method("PublishPage", cached()), "PublishPage: only reads"),
+    "cache on a stream": (PAGES, in_method("WatchPages", cached()), "WatchPages: a stream cannot be cached"),
+    "cache for no time": (PAGES, in_method("GetPage", cached(seconds=0)), "GetPage: what is cached has a time to live"),
+    "cache without tags": (PAGES, in_method("GetPage", cached(tag="")), "GetPage: what is cached names the tags"),
+    "cache for whoever is signed in": (
+        PAGES,
+        in_method("GetPage", cached(signed_in=True)),
+        "GetPage: what is cached is public or has a permission",
+    ),
+    "cache for the platform": (
+        PAGES,
+        in_method("GetPage", cached(platform="sites.pages.read")),
+        "GetPage: what is cached is public or has a permission",
+    ),
+    "cache of a question in a body": (
+        PAGES,
+        in_method("GetPage", read_by_post),
+        "GetPage: what is cached is read with",
+    ),
+    "cache tag names no field": (
+        PAGES,
+        in_method("GetPage", cached(tag="page:{id}")),
+        "GetPage: the tag `page:{id}` names the field `id`, which is not there",
+    ),
+    "invalidated tag names no field": (
+        PAGES,
+        in_method("UpdatePage", invalidating("page:{slug}")),
+        "UpdatePage: the tag `page:{slug}` names the field `slug`, which is not there",
+    ),
     "no binding": (
         PAGES,
         in_method("GetPage", lambda o: o.ClearExtension(annotations_pb2.http)),

@@ -1,13 +1,23 @@
-"""`plinth policy` prints every RPC with its decision and its chain."""
+"""`plinth policy` prints every RPC with its decision, what guards it, and its chain."""
 
 import os
 import subprocess
 import sys
 
+import pytest
 from pydantic import SecretStr
 
 from server import app, policy_table
 from server.settings import Settings
+
+Row = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, Row]:
+    """Each row by the name of its RPC."""
+    head, *rows = policy_table.rows(Settings(secret_key=SecretStr("0" * 32)))
+    return {row[0].rpartition("/")[2]: dict(zip(head, row, strict=True)) for row in rows}
 
 
 def test_the_command_prints_a_row_per_rpc(tmp_path: object) -> None:
@@ -29,16 +39,38 @@ def test_the_command_prints_a_row_per_rpc(tmp_path: object) -> None:
     assert publish.endswith("handler")
 
 
-def test_every_row_tells_what_the_policy_says() -> None:
-    rows = policy_table.rows(Settings(secret_key=SecretStr("0" * 32)))
-    assert len(rows) == len(app.policies()) + 1
-    for row, method in zip(rows[1:], app.policies().values(), strict=True):
-        name, access, permission, rate_class, cache, event, chain = row
-        assert name == method.path.removeprefix("/plinth.")
-        assert access == method.access.value
-        assert permission == (method.permission or "-")
-        assert rate_class == method.rate_class
-        assert cache == "-"
-        assert event == (method.emits or "-")
-        assert chain.startswith("errors > ")
-        assert ("authenticate" in chain) is (access != "public")
+def test_every_row_tells_what_the_policy_says(table: dict[str, Row]) -> None:
+    assert len(table) == len(app.policies())
+    for row, method in zip(table.values(), app.policies().values(), strict=True):
+        assert row["rpc"] == method.path.removeprefix("/plinth.")
+        assert row["access"] == method.access.value
+        assert row["permission"] == (method.permission or "-")
+        assert row["rate class"] == method.rate_class
+        assert row["cache"].startswith(f"{method.cache_seconds:.0f}s" if method.cache_seconds else "-")
+        assert row["event"] == (method.emits or "-")
+        assert row["chain"].startswith("errors > ")
+        assert ("authenticate" in row["chain"]) is (row["access"] != "public")
+        assert ("cache" in row["chain"]) is (row["cache"] != "-")
+        assert ("idempotency" in row["chain"]) is (not method.read_only)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "column", "shown"),
+    [
+        ("ListPages", "cache", "120s per caller"),
+        ("GetPage", "cache", "300s"),
+        ("GetPage", "invalidates", "-"),
+        ("UpdatePage", "invalidates", "tenant:{tenant_id}:pages"),
+        ("DeleteTenant", "invalidates", "tenant:{tenant_id} access:{tenant_id}"),
+        ("UpdateRole", "invalidates", "access:{tenant_id}"),
+        ("LogIn", "pool", "slow"),
+        ("LogIn", "criticality", "critical"),
+        ("LogIn", "rate class", "auth"),
+        ("GetPage", "pool", "fast"),
+        ("ListPages", "criticality", "sheddable"),
+        ("WatchPages", "pool", "-"),
+        ("WatchPages", "criticality", "-"),
+    ],
+)
+def test_what_guards_an_rpc_is_shown(table: dict[str, Row], rpc: str, column: str, shown: str) -> None:
+    assert table[rpc][column] == shown

@@ -1,6 +1,7 @@
 """Declared == served: every RPC has a chain, answers through the running stack, and asks strangers for credentials."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -22,6 +23,10 @@ from tests.stack import Stack
 POLICIES = app.policies()
 GUARDED = [method for method in POLICIES.values() if method.access is not Access.PUBLIC]
 BINDINGS = [(method, binding) for method in POLICIES.values() for binding in method.bindings]
+GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
+CREATE_PAGE = "/plinth.sites.v1.PageService/CreatePage"
+LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
+HEALTH = "/plinth.operations.v1.HealthService/GetHealth"
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED.value[0]
 
@@ -53,18 +58,55 @@ def unserved(declared: Iterable[str], served: Iterable[str]) -> Iterator[str]:
 
 
 def chain_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Route]) -> Iterator[str]:
-    """Chains in which a step is missing, or stands where it does not belong."""
+    """Chains in which a step is missing, is too much, or stands where it does not belong."""
     for path, route in routes.items():
-        method, steps = policies[path], route.steps
-        if not steps or steps[0] != "errors":
-            yield f"{path}: errors is not outermost"
-        guarded = {"authenticate"} if method.access is Access.SIGNED_IN else {"authenticate", "authorize"}
-        if method.access is Access.PUBLIC and guarded & set(steps):
-            yield f"{path}: asks for credentials, but is public"
-        if method.access is not Access.PUBLIC and not guarded <= set(steps):
-            yield f"{path}: asks for no credentials"
-        if method.descriptor.input_type.fields and "validate" not in steps:
-            yield f"{path}: is not validated"
+        wanted = set(_wanted(policies[path]))
+        yield from (f"{path}: {step} is missing" for step in ORDER if step in wanted - set(route.steps))
+        yield from (f"{path}: {step} has no business here" for step in route.steps if step not in wanted)
+        if list(route.steps) != sorted(route.steps, key=ORDER.index):
+            yield f"{path}: {' > '.join(route.steps)} is not in order"
+
+
+# Each with what has to be outside of it already.
+ORDER = (
+    "errors",  # whatever is raised below
+    "telemetry",  # everything but what the errors step answers
+    "respond",
+    "shed",  # before anything costs
+    "address",  # the same
+    "authenticate",
+    "limit",  # counts who was authenticated
+    "authorize",  # a stranger learns nothing of what follows, be it cached or not valid
+    "cache",  # what was not valid has no answer
+    "validate",
+    "transaction",  # opened for what is valid only
+    "idempotency",  # writes in the transaction of the effect
+)
+
+
+def _wanted(method: MethodPolicy) -> Iterator[str]:
+    """The steps that an RPC needs."""
+    yield from ("errors", "telemetry", "address", "limit")
+    if method.access is not Access.PUBLIC:
+        yield "authenticate"
+        yield "authorize"
+    if method.cache_seconds:
+        yield "cache"
+    if method.descriptor.input_type.fields:
+        yield "validate"
+    if not method.streaming:
+        yield from ("respond", "shed", "transaction")
+    if not method.read_only:
+        yield "idempotency"
+
+
+def pool_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Route]) -> Iterator[str]:
+    """Slow RPCs that would take a thread of the fast ones, and fast ones that would not."""
+    for path, route in routes.items():
+        handler: Any = route.handler
+        threads = getattr(handler.unary_unary or handler.unary_stream, "experimental_thread_pool", None)
+        if (threads is not None) is not policies[path].is_slow:
+            yield f"{path}: is {'slow' if policies[path].is_slow else 'fast'}, but not its threads"
 
 
 def test_what_is_declared_is_served_and_nothing_else(routes: dict[bool, dict[str, Route]]) -> None:
@@ -100,23 +142,45 @@ def test_every_chain_has_the_steps_it_needs(routes: dict[bool, dict[str, Route]]
 
 
 def test_a_chain_without_a_step_is_found(routes: dict[bool, dict[str, Route]]) -> None:
-    path = "/plinth.sites.v1.PageService/GetPage"
-    route = routes[False][path]
-    for missing, fault in (
-        ("errors", "errors is not outermost"),
-        ("authorize", "asks for no credentials"),
-        ("validate", "is not validated"),
-    ):
-        steps = tuple(step for step in route.steps if step != missing)
-        broken = {path: Route(route.method, steps, route.handler)}
-        assert list(chain_faults(POLICIES, broken)) == [f"{path}: {fault}"]
+    for path in (GET_PAGE, CREATE_PAGE):
+        route = routes[False][path]
+        for missing in route.steps:
+            steps = tuple(step for step in route.steps if step != missing)
+            assert list(chain_faults(POLICIES, {path: replace(route, steps=steps)})) == [
+                f"{path}: {missing} is missing"
+            ]
+    assert {*routes[False][GET_PAGE].steps, *routes[False][CREATE_PAGE].steps} == set(ORDER)
 
 
-def test_authorisation_stands_before_validation(routes: dict[bool, dict[str, Route]]) -> None:
-    guarded = [route.steps for route in (routes[False] | routes[True]).values() if "authorize" in route.steps]
-    checked = [steps for steps in guarded if "validate" in steps]
-    assert checked
-    assert all(steps.index("authorize") < steps.index("validate") for steps in checked)
+def test_a_chain_out_of_order_is_found(routes: dict[bool, dict[str, Route]]) -> None:
+    for path in (GET_PAGE, CREATE_PAGE):
+        route = routes[False][path]
+        for place in range(1, len(route.steps)):
+            steps = list(route.steps)
+            steps[place - 1 : place + 1] = reversed(steps[place - 1 : place + 1])
+            faults = list(chain_faults(POLICIES, {path: replace(route, steps=tuple(steps))}))
+            assert faults == [f"{path}: {' > '.join(steps)} is not in order"]
+
+
+def test_a_step_where_it_has_no_business_is_found(routes: dict[bool, dict[str, Route]]) -> None:
+    for path, step, place in ((HEALTH, "authenticate", 5), (GET_PAGE, "idempotency", 12), (CREATE_PAGE, "cache", 8)):
+        route = routes[False][path]
+        planted = replace(route, steps=(*route.steps[:place], step, *route.steps[place:]))
+        assert list(chain_faults(POLICIES, {path: planted})) == [f"{path}: {step} has no business here"]
+
+
+def test_slow_rpcs_have_threads_of_their_own(routes: dict[bool, dict[str, Route]]) -> None:
+    assert list(pool_faults(POLICIES, routes[False] | routes[True])) == []
+    assert any(method.is_slow for method in POLICIES.values())
+
+
+def test_threads_of_the_wrong_pool_are_found(routes: dict[bool, dict[str, Route]]) -> None:
+    fast, slow = routes[False][GET_PAGE], routes[False][LOG_IN]
+    swapped = {GET_PAGE: replace(fast, handler=slow.handler), LOG_IN: replace(slow, handler=fast.handler)}
+    assert list(pool_faults(POLICIES, swapped)) == [
+        f"{GET_PAGE}: is fast, but not its threads",
+        f"{LOG_IN}: is slow, but not its threads",
+    ]
 
 
 def test_a_custom_method_is_found_by_its_name_in_snake_case() -> None:

@@ -6,10 +6,13 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from server import app
-from server.kernel.policy import EMPTY, Binding, MethodPolicy, read_policies
-from tests.clients import Rest, rows
+from server.data.tables import metadata
+from server.kernel.policy import EMPTY, Access, Binding, Kind, MethodPolicy, read_policies
+from server.kernel.service import python_name
+from tests.clients import Rest, another_tenant, rows
 from tests.contract import doors, wall
 from tests.contract.contract import PAGES, in_message, planted
 from tests.contract.test_messages import TEXT, add_field
@@ -17,10 +20,16 @@ from tests.contract.wall import House
 from tests.stack import Stack
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
-INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-WALLED = [method for method in app.policies().values() if "tenant_id" in method.descriptor.input_type.fields_by_name]
-NAMING = [method for method in WALLED if wall.identifying(method.descriptor.input_type) and method.has_tenant]
-OPEN = [method for method in WALLED if method not in NAMING and method.has_tenant and method.name != "DeleteTenant"]
+METHODS = list(app.policies().values())
+# RPCs in a tenant, be it in the path or the token's.
+BOUND = [method for method in METHODS if method.access is Access.PERMISSION]
+# RPCs that name a tenant, which may be somebody else's.
+WALLED = [method for method in METHODS if method.has_tenant or method.name == "SwitchTenant"]
+# RPCs that name something in a tenant, and the fields which do.
+NAMING = [(method, field) for method in BOUND for field in wall.identifying(method)]
+OPEN = [method for method in BOUND if not wall.identifying(method) and method.name != "DeleteTenant"]
+LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.access is not Access.PLATFORM]
+CACHED = [method for method in BOUND if method.cache_seconds]
 
 
 def name_of(value: object) -> str:
@@ -40,18 +49,31 @@ def ours(stack: Stack) -> House:
 
 @pytest.fixture(scope="module")
 def theirs(stack: Stack) -> Iterator[House]:
-    """The other tenant. After all that was tried, it is as it was."""
+    """The other tenant, whose cached reads are in the cache. After all that was tried, it is as it was."""
     house = wall.furnished(stack)
-    before = everything_of(stack, house)
-    yield house
-    assert everything_of(stack, house) == before
+    with doors.channel(stack) as channel:
+        caller = doors.Grpc(channel, house.tenant.access_token)
+        seen, before = read_twice(caller, house), everything_of(stack, house)
+        yield house
+        assert everything_of(stack, house) == before
+        assert read_twice(caller, house) == seen
+
+
+def read_twice(caller: doors.Grpc, house: House) -> list[bytes]:
+    """What the cached reads of a tenant answer, the second time from the cache."""
+    requests = [(method, house.request(method, house.named)) for method in CACHED] * 2
+    outcomes = [caller.call(method, request) for method, request in requests]
+    assert all(outcome.content for outcome in outcomes), outcomes
+    return [outcome.content for outcome in outcomes]
 
 
 def everything_of(stack: Stack, house: House) -> list[Any]:
     """Every row of a tenant, as PostgreSQL prints it."""
-    kept = ("tenants", "id"), ("brandings", "tenant_id"), ("domains", "tenant_id"), ("pages", "tenant_id")
+    kept = [("tenants", "id")] + [
+        (table.name, "tenant_id") for table in metadata.sorted_tables if "tenant_id" in table.c
+    ]
     found = []
-    for table, column in (*kept, ("memberships", "tenant_id"), ("events", "tenant_id")):
+    for table, column in kept:
         found.extend(rows(stack, f"SELECT t::text FROM {table} t WHERE {column} = %s ORDER BY 1", house.tenant.id))
     return found
 
@@ -63,10 +85,20 @@ def owner(stack: Stack, ours: House) -> Iterator[doors.Grpc]:
         yield doors.Grpc(channel, ours.tenant.access_token)
 
 
+@pytest.fixture(scope="module")
+def key(stack: Stack, ours: House) -> Iterator[doors.Grpc]:
+    """gRPC with an API key of ours that may do everything."""
+    permissions = [permission["name"] for permission in ours.tenant.rest.get("rbac/permissions").json()["permissions"]]
+    answer = ours.tenant.rest.post(f"{ours.tenant.path}/api-keys", {"name": "All", "permissions": permissions})
+    with doors.channel(stack) as channel:
+        yield doors.Grpc(channel, answer.json()["key"])
+
+
 def test_every_request_field_is_tried(ours: House) -> None:
-    assert list(wall.unknown_fields(WALLED, ours.named)) == []
-    assert len(NAMING) > 5
-    assert len(OPEN) > 3
+    assert list(wall.unknown_fields([*BOUND, *WALLED], ours.named)) == []
+    assert len(NAMING) > 20
+    assert len(OPEN) > 6
+    assert {method.name for method in LISTS} >= {"ListPages", "ListRoles", "ListApiKeys", "ListTenants"}
 
 
 def test_a_field_that_nobody_tries_is_found(ours: House) -> None:
@@ -78,7 +110,13 @@ def test_a_field_that_nobody_tries_is_found(ours: House) -> None:
 
 @pytest.mark.parametrize("method", WALLED, ids=name_of)
 def test_their_tenant_is_not_found_over_grpc(owner: doors.Grpc, theirs: House, method: MethodPolicy) -> None:
-    assert_not_found(owner.call(method, theirs.request(method, theirs.named)), theirs)
+    for _ in range(2):
+        assert_not_found(owner.call(method, theirs.request(method, theirs.named)), theirs)
+
+
+@pytest.mark.parametrize("method", [method for method in WALLED if method.has_tenant], ids=name_of)
+def test_their_tenant_is_not_found_with_an_api_key(key: doors.Grpc, theirs: House, method: MethodPolicy) -> None:
+    assert_not_found(key.call(method, theirs.request(method, theirs.named)), theirs)
 
 
 @pytest.mark.parametrize(("method", "binding"), bound(WALLED), ids=name_of)
@@ -86,26 +124,43 @@ def test_their_tenant_is_not_found_over_rest(
     stack: Stack, ours: House, theirs: House, method: MethodPolicy, binding: Binding
 ) -> None:
     rest = Rest(stack, ours.tenant.access_token)
-    outcome = doors.over_rest(rest, binding, theirs.request(method, theirs.named))
-    assert outcome.http_status == 404
-    assert_not_found(outcome, theirs)
+    for headers in conditions(theirs):
+        outcome = doors.over_rest(rest, binding, theirs.request(method, theirs.named), headers)
+        assert outcome.http_status == 404
+        assert_not_found(outcome, theirs)
 
 
-@pytest.mark.parametrize("method", NAMING, ids=name_of)
+def conditions(theirs: House) -> list[dict[str, str]]:
+    """What a caller may bring of another's: nothing, an ETag, or any ETag at all."""
+    etags = (theirs.named["etag"], "*")
+    return [{}, *({name: etag} for name in ("if-match", "if-none-match") for etag in etags)]
+
+
+@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
 def test_what_is_theirs_is_not_found_in_our_tenant(
-    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy
+    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, field: str
 ) -> None:
-    assert_not_found(owner.call(method, ours.request(method, theirs.named)), theirs)
+    for _ in range(2):
+        assert_not_found(owner.call(method, ours.reaching(method, field, theirs)), theirs)
 
 
-@pytest.mark.parametrize(("method", "binding"), bound(NAMING), ids=name_of)
+@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
+def test_what_is_theirs_is_not_found_with_an_api_key(
+    key: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, field: str
+) -> None:
+    assert_not_found(key.call(method, ours.reaching(method, field, theirs)), theirs)
+
+
+@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
 def test_what_is_theirs_is_not_found_in_our_tenant_over_rest(
-    stack: Stack, ours: House, theirs: House, method: MethodPolicy, binding: Binding
+    stack: Stack, ours: House, theirs: House, method: MethodPolicy, field: str
 ) -> None:
     rest = Rest(stack, ours.tenant.access_token)
-    outcome = doors.over_rest(rest, binding, ours.request(method, theirs.named))
-    assert outcome.http_status == 404
-    assert_not_found(outcome, theirs)
+    for binding in method.bindings:
+        for headers in conditions(theirs):
+            outcome = doors.over_rest(rest, binding, ours.reaching(method, field, theirs), headers)
+            assert outcome.http_status == 404
+            assert_not_found(outcome, theirs)
 
 
 def assert_not_found(outcome: doors.Outcome, theirs: House) -> None:
@@ -124,30 +179,44 @@ def test_what_names_nothing_of_theirs_shows_nothing_of_theirs(
     request = ours.request(method, named)
     smuggle(request, theirs)
     outcome = owner.call(method, request)
-    shown = outcome.content.decode(errors="replace")
     assert outcome.problem is None, outcome
     assert outcome.content or method.descriptor.output_type.full_name == EMPTY
-    assert theirs.tenant.subdomain not in shown
-    assert theirs.tenant.id not in shown
-    assert theirs.named["page_id"] not in shown
+    assert_shows_nothing(outcome.content.decode(errors="replace"), theirs)
+
+
+def assert_shows_nothing(shown: str, theirs: House) -> None:
+    """Neither their name nor an id of theirs."""
+    names = [value for name, value in theirs.named.items() if name.endswith("_id")]
+    assert [name for name in (theirs.tenant.subdomain, *names) if name in shown] == []
 
 
 def smuggle(request: Message, theirs: House) -> None:
     """The other tenant in the body: what is output only is not taken from the caller."""
     for field, value in request.ListFields():
-        if field.message_type is not None and "tenant_id" in field.message_type.fields_by_name:
-            value.tenant_id = theirs.tenant.id
-            value.id = theirs.named["page_id"]
+        if field.message_type is None:
+            continue
+        own = {"tenant_id": theirs.tenant.id, "id": theirs.named.get(f"{field.name}_id", theirs.tenant.id)}
+        for name in own.keys() & field.message_type.fields_by_name.keys():
+            setattr(value, name, own[name])
 
 
-def test_a_filter_for_theirs_finds_nothing(ours: House, theirs: House) -> None:
-    for condition in (f"id = {theirs.named['page_id']}", f'slug = "{theirs.named["slug"]}"', f"title:{wall.MARK}"):
+@pytest.mark.parametrize("method", LISTS, ids=name_of)
+def test_a_filter_for_the_id_of_theirs_finds_nothing(
+    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy
+) -> None:
+    wanted = f"{python_name(method.name.removeprefix('List').removesuffix('s'))}_id"
+    for house, found in ((theirs, False), (ours, True)):
+        outcome = owner.call(method, ours.request(method, {"filter": f"id = {house.named[wanted]}"}))
+        assert outcome.problem is None
+        assert bool(outcome.content) is found
+
+
+def test_a_filter_for_what_theirs_is_called_finds_nothing(ours: House, theirs: House) -> None:
+    for condition in (f'slug = "{theirs.named["slug"]}"', f"title:{wall.MARK}"):
         answer = ours.tenant.rest.get(f"{ours.tenant.path}/pages", {"filter": condition})
         assert answer.status_code == 200
         assert theirs.tenant.id not in answer.text
         assert theirs.named["page_id"] not in answer.text
-    tenants = ours.tenant.rest.get("tenants", {"filter": f"id = {theirs.tenant.id}"}).json()
-    assert tenants["tenants"] == []
     everyone = ours.tenant.rest.get("tenants", {"includeTotal": "true"}).json()
     assert [tenant["id"] for tenant in everyone["tenants"]] == [ours.tenant.id]
     assert everyone["totalSize"] == 1
@@ -158,28 +227,47 @@ def test_a_filter_by_tenant_is_refused(ours: House, theirs: House) -> None:
     assert answer.status_code == 400
 
 
-def test_their_page_token_is_refused_here(stack: Stack, ours: House) -> None:
-    other = wall.furnished(stack)
-    other.tenant.rest.post(f"{other.tenant.path}/pages", {"slug": "second"})
-    token = other.tenant.rest.get(f"{other.tenant.path}/pages", {"pageSize": 1}).json()["nextPageToken"]
-    assert token
-    answer = ours.tenant.rest.get(f"{ours.tenant.path}/pages", {"pageSize": 1, "pageToken": token})
-    assert answer.status_code == 400
-    assert answer.json()["details"][0]["reason"] == "PAGE_TOKEN_INVALID"
+@pytest.mark.parametrize("method", LISTS, ids=name_of)
+def test_their_page_token_is_refused_here(
+    stack: Stack, owner: doors.Grpc, ours: House, crowded: House, method: MethodPolicy
+) -> None:
+    with doors.channel(stack) as channel:
+        outcome = doors.Grpc(channel, crowded.tenant.access_token).call(method, one_a_page(method, crowded))
+    answer: Any = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
+    assert answer.next_page_token
+    problem = owner.call(method, one_a_page(method, ours, answer.next_page_token)).problem
+    assert problem is not None
+    assert problem.reason == "PAGE_TOKEN_INVALID"
 
 
-def test_one_of_theirs_fails_a_whole_batch(ours: House, theirs: House) -> None:
-    ids = [ours.named["page_id"], theirs.named["page_id"]]
-    answer = ours.tenant.rest.get(f"{ours.tenant.path}/pages:batchGet", {"ids": ids})
-    assert answer.status_code == 404
-    assert ours.tenant.rest.get(f"{ours.tenant.path}/pages:batchGet", {"ids": ids[:1]}).status_code == 200
+@pytest.fixture(scope="module")
+def crowded(stack: Stack) -> House:
+    """A tenant with more than one of everything, whose owner has another one."""
+    house = wall.furnished(stack)
+    wall.furnish_again(house.tenant)
+    another_tenant(house.tenant)
+    return house
 
 
-def test_their_etag_does_not_tell_that_something_is_there(ours: House, theirs: House) -> None:
-    path = f"{ours.tenant.path}/pages/{theirs.named['page_id']}"
-    for etag in (theirs.named["etag"], '"stale"', "*"):
-        assert ours.tenant.rest.patch(path, {"title": "x"}, headers={"if-match": etag}).status_code == 404
-        assert ours.tenant.rest.get(path, headers={"if-none-match": etag}).status_code == 404
+def one_a_page(method: MethodPolicy, house: House, token: str = "") -> Message:
+    return house.request(method, {"page_size": 1, "page_token": token})
+
+
+@pytest.mark.parametrize("method", [method for method in BOUND if method.kind is Kind.BATCH_GET], ids=name_of)
+def test_one_of_theirs_fails_a_whole_batch(owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy) -> None:
+    own, other = ours.named["ids"], theirs.named["ids"]
+    for _ in range(2):
+        assert owner.call(method, ours.request(method, {"ids": own})).content
+        for ids in ([*own, *other], [*other, *own]):
+            assert_not_found(owner.call(method, ours.request(method, {"ids": ids})), theirs)
+
+
+def test_their_etag_stands_for_nothing_of_ours(ours: House, theirs: House) -> None:
+    path, etag = f"{ours.tenant.path}/pages/{ours.named['page_id']}", theirs.named["etag"]
+    for _ in range(2):
+        assert ours.tenant.rest.get(path, headers={"if-none-match": etag}).status_code == 200
+        assert ours.tenant.rest.get(path, headers={"if-none-match": ours.named["etag"]}).status_code == 304
+    assert ours.tenant.rest.patch(path, {"title": "x"}, headers={"if-match": etag}).status_code == 412
 
 
 def test_their_event_id_resumes_only_our_stream(stack: Stack) -> None:

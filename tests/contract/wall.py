@@ -4,39 +4,66 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import VARIABLE, MethodPolicy
 from tests.clients import Tenant, new_tenant, unique
 from tests.stack import Stack
 
 # Fields by which a caller names what is there already. Who adds a resource adds how one instance of it is made.
 Maker = Callable[[Tenant], Mapping[str, Any]]
 MARK = "belongs-to"
+PERMISSION = "sites.pages.read"
 
 
 def _page(tenant: Tenant) -> Mapping[str, Any]:
-    body = {"slug": unique("page"), "title": f"{MARK}-{tenant.subdomain}"}
-    response = tenant.rest.post(f"{tenant.path}/pages", body)
-    assert response.status_code == 201, response.text
-    page = response.json()
+    page = _made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": f"{MARK}-{tenant.subdomain}"})
     return {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
 
 
-MAKERS: tuple[Maker, ...] = (_page,)
+def _api_key(tenant: Tenant) -> Mapping[str, Any]:
+    body = {"name": f"{MARK}-{tenant.subdomain}", "permissions": [PERMISSION]}
+    return {"api_key_id": _made(tenant, f"{tenant.path}/api-keys", body)["id"]}
+
+
+def _role(tenant: Tenant) -> Mapping[str, Any]:
+    body = {"name": unique("role"), "description": f"{MARK}-{tenant.subdomain}", "permissions": [PERMISSION]}
+    role = _made(tenant, "rbac/roles", body)
+    return {"role_id": role["id"], "role": role["name"]}
+
+
+def _branding(tenant: Tenant) -> Mapping[str, Any]:
+    response = tenant.rest.patch(f"{tenant.path}/branding", {"headingFont": f"{MARK}-{tenant.subdomain}"})
+    assert response.status_code == 200, response.text
+    return {}
+
+
+def _made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = tenant.rest.post(path, body)
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
+    return made
+
+
+MAKERS: tuple[Maker, ...] = (_page, _api_key, _role, _branding, lambda tenant: {"user_id": tenant.owner.id})
 # What a message of this field is filled with where a body is needed.
-BODIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "page": lambda: {"slug": unique("page"), "title": "Planted"},
     "tenant": lambda: {"name": "Planted"},
-    "branding": lambda: {"heading_font": "Planted"},
+    "branding": lambda: {"headingFont": "Planted"},
+    "api_key": lambda: {"name": "Planted", "permissions": [PERMISSION]},
+    "role": lambda: {"name": unique("planted"), "permissions": [PERMISSION]},
 }
 # Fields that name nothing of a tenant.
 NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
-    *("filter", "order_by", "page_token", "last_event_id", "access_token", "title"),
+    *("filter", "order_by", "page_token", "last_event_id", "access_token", "title", "overlap", "days"),
 )
+# RPCs whose request names one thing or the other.
+EITHER = {"ExplainAccess"}
 
 
 @dataclass(frozen=True)
@@ -53,33 +80,48 @@ class House:
         fill(request, {"tenant_id": self.tenant.id} | {k: v for k, v in named.items() if k != "tenant_id"})
         return request
 
+    def reaching(self, method: MethodPolicy, field: str, other: "House") -> Message:
+        """A request to this tenant that names one thing of another tenant; all else is there."""
+        beside = set(identifying(method)) - {field} if method.name in EITHER else set()
+        named = {name: value for name, value in self.named.items() if name not in beside}
+        return self.request(method, named | {field: other.named[field]})
+
 
 def furnished(stack: Stack) -> House:
     """A new tenant with everything in it."""
     tenant = new_tenant(stack, name=f"{MARK}-new")
-    named: dict[str, Any] = {"tenant_id": tenant.id}
+    named: dict[str, Any] = {"tenant_id": tenant.id, "permission": PERMISSION}
     for make in MAKERS:
         named |= make(tenant)
     return House(tenant, named)
 
 
+def furnish_again(tenant: Tenant) -> None:
+    """One more of everything."""
+    for make in MAKERS:
+        make(tenant)
+
+
 def fill(request: Any, named: Mapping[str, Any]) -> None:
     """Set those fields which the request has."""
     for name, field in request.DESCRIPTOR.fields_by_name.items():
-        if name in named:
+        if field.message_type is not None:
+            if name in BODIES:
+                json_format.ParseDict(BODIES[name](), getattr(request, name))
+        elif name in named:
             value = named[name]
             getattr(request, name).extend(value) if isinstance(value, list) else setattr(request, name, value)
-        elif field.message_type is not None and name in BODIES:
-            for key, value in BODIES[name]().items():
-                setattr(getattr(request, name), key, value)
 
 
-def identifying(request: Descriptor) -> set[str]:
+def identifying(method: MethodPolicy) -> list[str]:
     """The fields of a request that name something beside the tenant. An ETag alone names nothing."""
-    return {name for name in request.fields_by_name if name in {"ids", "slug"} or name.endswith("_id")} - {
-        "tenant_id",
-        "last_event_id",
-    }
+    in_path = {name.strip("{}") for binding in method.bindings for name in VARIABLE.findall(binding.path)}
+    found = []
+    for field in method.descriptor.input_type.fields:
+        is_name = field.name in {"ids", "role"} or field.name.endswith("_id") or field.name in in_path
+        if is_name and field.type == FieldDescriptor.TYPE_STRING and field.name not in {"tenant_id", "last_event_id"}:
+            found.append(field.name)
+    return found
 
 
 def unknown_fields(methods: list[MethodPolicy], named: Mapping[str, Any]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from tests.stack import Stack, wait_for
 
 ABSENT = "01890000-0000-7000-8000-000000000000"
 # Enough for both workers to get some: the gateway chooses at random.
-OFTEN = 12
+OFTEN = 30
 PUBLISHED = 30.0
 
 

@@ -21,7 +21,7 @@ from tests.stack import UNLIMITED, Stack
 
 BLOCKS = "admin/ip-blocks"
 # Enough for both workers to get some: the gateway chooses at random.
-OFTEN = 12
+OFTEN = 30
 OWN_BLOCKS = "SELECT FROM ip_blocks WHERE starts_with(network, '127.') OR starts_with(network, '::')"
 
 

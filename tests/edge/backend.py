@@ -13,19 +13,11 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from plinth.identity.v1 import auth_pb2
-from plinth.operations.v1 import health_pb2 as operations_pb2
-from plinth.sites.v1 import page_pb2
-from plinth.tenancy.v1 import branding_pb2, tenant_pb2
 
+from server import app
 from server.gateway.clusters import HEALTH_SERVICE
 
-METHODS: dict[str, MethodDescriptor] = {
-    f"/{service.full_name}/{method.name}": method
-    for module in (auth_pb2, operations_pb2, page_pb2, branding_pb2, tenant_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
+METHODS: dict[str, MethodDescriptor] = {path: policy.descriptor for path, policy in app.policies().items()}
 SERVICES = {method.containing_service.full_name for method in METHODS.values()}
 # Envoy lets through more than gRPC's default of 8 KiB.
 OPTIONS = (("grpc.max_metadata_size", 1 << 17), ("grpc.absolute_max_metadata_size", 1 << 17), ("grpc.so_reuseport", 0))

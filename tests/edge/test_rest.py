@@ -12,6 +12,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from plinth.sites.v1 import page_pb2
 
 from server.gateway.contract import verb_and_pattern
+from server.kernel.call import LIMIT
+from server.kernel.policy import VARIABLE
 from tests.edge.backend import METHODS, Answer
 from tests.edge.gateway import PAGES, TENANT, Gateway, running
 
@@ -63,6 +65,67 @@ def test_the_server_chooses_the_status(gateway: Gateway, client: httpx.Client, s
     assert answer.json()["title"] == "x"
     assert answer.headers["location"] == "/there"
     assert "x-http-status" not in answer.headers
+
+
+def limited(told: str, *, refused: bool = False) -> Answer:
+    """Answer, or refuse, with what the server tells of a rate limit."""
+
+    def answer(_request: Any, context: grpc.ServicerContext) -> Message:
+        trailers = ((LIMIT, told), ("retry-after", "3")) if refused else ((LIMIT, told),)
+        context.set_trailing_metadata(trailers)
+        if refused:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no")
+        return page_pb2.Page(title="x")
+
+    return answer
+
+
+def limits_of(answer: httpx.Response) -> dict[str, str]:
+    """The headers that tell of a rate limit."""
+    return {name: value for name, value in answer.headers.items() if "ratelimit" in name}
+
+
+@pytest.mark.parametrize(("refused", "status"), [(False, 200), (True, 429)])
+def test_a_rate_limit_is_told_in_the_headers_that_clients_know(
+    gateway: Gateway,
+    client: httpx.Client,
+    refused: bool,  # noqa: FBT001
+    status: int,
+) -> None:
+    gateway.backend.answers[GET_PAGE] = limited("auth_failure;1000;900;998;2", refused=refused)
+    answer = client.get(f"{PAGES}/1")
+    assert answer.status_code == status
+    assert limits_of(answer) == {
+        "x-ratelimit-limit": "1000",
+        "x-ratelimit-remaining": "998",
+        "x-ratelimit-reset": "2",
+        "ratelimit-policy": '"auth_failure";q=1000;w=900',
+        "ratelimit": '"auth_failure";r=998;t=2',
+    }
+    assert answer.headers.get("retry-after") == ("3" if refused else None)
+    assert LIMIT not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "default",
+        "default;1;2;3",
+        "default;1;2;3;4;5",
+        "default;-1;60;0;1",
+        "default;1.5;60;0;1",
+        "default;1e3;60;0;1",
+        "default;;60;0;1",
+        ";1;60;0;1",
+        'a"b;1;60;0;1',
+        "default;1;60;0;1, default;1;60;0;1",
+    ],
+)
+def test_what_is_no_rate_limit_gives_no_headers(gateway: Gateway, client: httpx.Client, told: str) -> None:
+    gateway.backend.answers[GET_PAGE] = limited(told)
+    answer = client.get(f"{PAGES}/1")
+    assert (answer.status_code, answer.json()["title"]) == (200, "x")
+    assert not answer.headers.keys() & {LIMIT, *limits_of(answer)}
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -172,13 +235,7 @@ def bindings() -> list[tuple[str, str, str]]:
         for each in (rule, *rule.additional_bindings):
             if each.WhichOneof("pattern"):
                 verb, pattern = verb_and_pattern(each)
-                found.append(
-                    (
-                        path,
-                        verb,
-                        pattern.replace("{tenant_id}", TENANT).replace("{page_id}", "p").replace("{slug}", "s"),
-                    )
-                )
+                found.append((path, verb, VARIABLE.sub("p", pattern.replace("{tenant_id}", TENANT))))
     return found
 
 
@@ -239,6 +296,7 @@ def test_headers_that_only_the_gateway_sets_are_taken_off(gateway: Gateway) -> N
     forged = {
         "x-plinth-json-keys": "title",
         "x-plinth-callers-request-id": "forged",
+        "x-plinth-limit": "default;1;60;0;60",
         "x-plinth-other": "1",
         "x-http-status": "500",
         "x-envoy-original-path": "/forged",
@@ -256,8 +314,9 @@ def test_headers_that_only_the_gateway_sets_are_taken_off(gateway: Gateway) -> N
     assert metadata["x-envoy-original-path"] == PAGES
     assert metadata["x-envoy-original-method"] == "GET"
     assert "6.6.6.6" not in metadata["x-forwarded-for"]
-    left = {"x-plinth-json-keys", "x-plinth-other", "x-http-status", "x-envoy-internal", "x-trace-bin"}
+    left = {"x-plinth-json-keys", LIMIT, "x-plinth-other", "x-http-status", "x-envoy-internal", "x-trace-bin"}
     assert not metadata.keys() & left
+    assert not answer.headers.keys() & {LIMIT, *limits_of(answer)}
 
 
 def test_what_the_server_needs_arrives(gateway: Gateway) -> None:

@@ -16,6 +16,8 @@ from server.embedded.logs import Console, LogFolder
 from server.embedded.supervisor import Supervisor, supervise
 
 Ready = Callable[[], None]
+# More than the supervisor reads at once, several times.
+LINES = 8000
 
 
 def say(line: str) -> None:
@@ -60,7 +62,7 @@ def stubborn(ready: Ready) -> None:
 
 def chatty(ready: Ready) -> None:
     """Log a lot, then serve."""
-    for number in range(2000):
+    for number in range(LINES):
         say(f'{{"level": "INFO", "message": "line {number}"}}')
     say('{"level": "ERROR", "message": "it broke", "request_id": "r1"}')
     steady(ready)

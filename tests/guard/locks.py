@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
-
-import psycopg
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.clients import database, rows
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 PAGE = "SELECT FROM pages WHERE id = %s FOR UPDATE"
 # Who waits for this one, or for somebody who does.
@@ -25,7 +26,7 @@ SELECT activity.pid, activity.application_name AS name
 class Lock:
     """What one statement has locked."""
 
-    def __init__(self, stack: Stack, connection: "psycopg.Connection[dict[str, Any]]") -> None:
+    def __init__(self, stack: Stack, connection: "Connection[dict[str, Any]]") -> None:
         self._stack = stack
         self._connection = connection
 

@@ -37,7 +37,7 @@ RUNNING = "IDEMPOTENT_CALL_RUNNING"
 REUSED = (422, "IDEMPOTENCY_KEY_REUSED")
 BESIDE = ("location", "etag", "content-type", "cache-control")
 # So many that two messages with the same entries hardly ever have them in the same order.
-SETTINGS = {f"setting-{number}": {"a": number, "b": str(number)} for number in range(8)}
+SETTINGS: dict[str, Any] = {f"setting-{number}": {"a": number, "b": str(number)} for number in range(8)}
 # From 1 KB on, the gateway compresses answers.
 SIZES = {"plain": SETTINGS, "compressed": SETTINGS | {"text": "x" * 2000}}
 # What was written in the same transaction as a page.
@@ -46,7 +46,9 @@ EXPIRE = """
 UPDATE idempotency_records SET expire_time = now() - interval '1 second'
  WHERE xmin = (SELECT xmin FROM pages WHERE id = %s) RETURNING id
 """
-HOLDING = "SELECT count(*) AS count FROM idempotency_records r WHERE position(%s::bytea IN convert_to(r::text, 'UTF8')) > 0"
+HOLDING = (
+    "SELECT count(*) AS count FROM idempotency_records r WHERE position(%s::bytea IN convert_to(r::text, 'UTF8')) > 0"
+)
 
 
 def events(tenant: Tenant) -> Counter[str]:
@@ -198,7 +200,10 @@ def test_a_call_by_rest_is_replayed_by_grpc(tenant: Tenant) -> None:
     assert create_by_grpc(tenant, "page", "key") == made.json()["id"]
     updated = tenant.rest.patch(made.headers["location"], {"title": "New"}, headers={KEY: "key"})
     request = page_pb2.UpdatePageRequest(
-        tenant_id=tenant.id, page_id=made.json()["id"], page=page_pb2.Page(title="New"), update_mask={"paths": ["title"]}
+        tenant_id=tenant.id,
+        page_id=made.json()["id"],
+        page=page_pb2.Page(title="New"),
+        update_mask={"paths": ["title"]},
     )
     replayed = tenant.stubs.pages.UpdatePage(request, metadata=[(KEY, "key")])
     assert replayed.etag == updated.headers["etag"]
@@ -228,7 +233,7 @@ def test_a_new_api_key_is_shown_again_to_whoever_lost_the_answer_and_is_kept_fro
     assert events(tenant)["api_key.created"] == 1
     for text in (key, name, secret, secret.rpartition("_")[2], first.json()["id"]):
         # As it is, and as bytea shows it.
-        for written in (text.encode(), text.encode().hex().encode()):
+        for written in (text, text.encode().hex()):
             assert rows(tenant.stack, HOLDING, written)[0]["count"] == 0, text
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import grpc
@@ -57,12 +59,17 @@ def calls_of(stubs: Stubs, tenant: Tenant, page: str) -> dict[str, Callable[...,
     }
 
 
+def holds(crowd: Program, count: int) -> bool:
+    """Whether so many calls wait for the thread."""
+    return int(crowd.ask("how many")) == count
+
+
 def queued(tenant: Tenant, crowd: Program, starts: list[Callable[[], Any]]) -> list[Any]:
     """Start calls one after the other, each when the one before waits for the thread."""
     calls = []
     for number, start in enumerate(starts, 1):
         calls.append(start())
-        tenant.stack.wait_for(lambda number=number: crowd.ask("how many") == str(number))
+        tenant.stack.wait_for(partial(holds, crowd, number))
     return calls
 
 
@@ -74,7 +81,7 @@ def test_what_can_wait_is_refused_first(tenant: Tenant, crowd: Program, page: st
         update = page_pb2.UpdatePageRequest(tenant_id=tenant.id, page_id=page, page=page_pb2.Page(title="New"))
         first = pool.submit(tenant.stubs.pages.UpdatePage, update)
         lock.wait_for(1)
-        calls = queued(tenant, crowd, [lambda kind=kind: starts[kind](metadata=metadata) for kind in order])
+        calls = queued(tenant, crowd, [partial(starts[kind], metadata=metadata) for kind in order])
         lock.release()
         assert first.result().title == "New"
     refused: dict[str, list[Any]] = {kind: [] for kind in KINDS}
@@ -83,7 +90,7 @@ def test_what_can_wait_is_refused_first(tenant: Tenant, crowd: Program, page: st
         assert (call.exception() is not None) == (behind > KINDS[kind] * BOUND), (place, kind)
         refused[kind] += [call] if call.exception() else []
     assert ROUNDS > len(refused["sheddable"]) > len(refused["normal"]) > len(refused["critical"]) > 0
-    for call in sum(refused.values(), []):
+    for call in chain.from_iterable(refused.values()):
         why = rpc_problem(call)
         assert (call.code(), why.reason, why.retry_after) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED", 1.0)
         beside = dict(call.trailing_metadata())
@@ -102,7 +109,7 @@ def test_a_call_whose_caller_has_left_the_queue_is_not_begun(tenant: Tenant, cro
         (cancelled,) = queued(tenant, crowd, [lambda: create("cancelled")])
         # On a slow machine its deadline may have passed before it is in the queue.
         late = create("late", timeout=0.5)
-        tenant.stack.wait_for(lambda: late.done() or crowd.ask("how many") == "2")
+        tenant.stack.wait_for(lambda: late.done() or holds(crowd, 2))
         before = int(crowd.ask("how many"))
         patient = create("patient")
         tenant.stack.wait_for(lambda: int(crowd.ask("how many")) > before)

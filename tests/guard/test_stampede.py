@@ -33,7 +33,7 @@ def counted(admin: Stubs) -> CacheStats.Method:
 
 def reads(method: CacheStats.Method) -> int:
     """How many reads have been counted."""
-    return method.memory_hits + method.redis_hits + method.misses + method.coalesced
+    return int(method.memory_hits + method.redis_hits + method.misses + method.coalesced)
 
 
 def in_flight(stack: Stack) -> int:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
+from pydantic import SecretStr
 
 from server import serving
 from server.app import Application
@@ -42,9 +43,9 @@ class Program:
 
     def __init__(self, module: str, stack: Stack, settings: dict[str, Any], *arguments: str) -> None:
         """`settings` are those in which its worker differs from the workers of the stack."""
-        own = stack.settings.model_copy(update=settings)
+        own = stack.settings.model_copy(update=settings).model_dump(exclude_unset=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, own.model_dump_json(exclude_unset=True), *arguments],
+            [sys.executable, "-m", module, json.dumps(own, default=_plain), *arguments],
             env=free_of_settings(dict(os.environ)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,6 +69,11 @@ class Program:
     def end(self) -> None:
         """Listen no more, and wait until it has ended."""
         self._process.communicate()
+
+
+def _plain(value: object) -> str:
+    """A path or a secret as the settings take it."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 @contextmanager

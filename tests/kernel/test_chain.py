@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from server.kernel.chain import (
 )
 from server.kernel.policy import MethodPolicy
 from server.kernel.steps.errors import Errors
-from server.kernel.steps.telemetry import Telemetry
+from server.kernel.steps.respond import Respond
 from server.kernel.steps.validate import Validate
 from tests.kernel.calls import CREATE, GET, HEALTH, WATCH, Context, call
 
@@ -140,9 +141,17 @@ def test_an_empty_request_is_not_validated() -> None:
 
 
 def test_a_step_bases_its_presence_on_the_method_alone() -> None:
-    steps: list[Step] = [Errors(), Telemetry(), Refusing(), Validate()]
-    assert compose_unary(GET, steps, handle)[1] == ("errors", "telemetry", "refusing", "validate")
-    assert compose_unary(HEALTH, steps, handle)[1] == ("errors", "telemetry")
+    steps: list[Step] = [Errors(), Respond(), Refusing(), Validate()]
+    assert compose_unary(GET, steps, handle)[1] == ("errors", "respond", "refusing", "validate")
+    assert compose_unary(HEALTH, steps, handle)[1] == ("errors", "respond")
+
+
+def test_a_route_with_threads_of_its_own_tells_grpc_which() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        slow: Any = unary_route(GET, [], handle, threads).handler
+        assert slow.unary_unary.experimental_thread_pool is threads
+    fast: Any = unary_route(GET, [], handle).handler
+    assert not hasattr(fast.unary_unary, "experimental_thread_pool")
 
 
 def test_bytes_pass_through_the_serialiser() -> None:

@@ -18,6 +18,17 @@ from tests.kernel.calls import GET, WATCH, Context, call
 
 TOKEN = "eyJhbGciOi.secret.token"
 PRINCIPAL = Principal("user-1", "session-1", "tenant-1", ("owner",), is_platform=False, expires_at=0)
+KEY = Principal("", "", "tenant-1", (), is_platform=False, expires_at=0, api_key_id="key-1")
+
+
+class Noted:
+    """The usage of API keys: what was noted of calls."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str, bool]] = []
+
+    def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
+        self.notes.append((principal.api_key_id, method, succeeded))
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +54,9 @@ def failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "plinth.failures"]
 
 
-def run(error: Exception | None = None, **metadata: str) -> None:
+def run(
+    error: Exception | None = None, principal: Principal = PRINCIPAL, usage: Noted | None = None, **metadata: str
+) -> None:
     """A unary call that answers or raises."""
 
     def handle(_: Call, __: Any) -> Message:
@@ -52,8 +65,8 @@ def run(error: Exception | None = None, **metadata: str) -> None:
         return Page()
 
     one = call(GET, Context(**metadata))
-    one.principal, one.tenant_id = PRINCIPAL, "tenant-1"
-    Telemetry().unary(GET, handle)(one, None)
+    one.principal, one.tenant_id = principal, "tenant-1"
+    Telemetry(usage or Noted()).unary(GET, handle)(one, None)
 
 
 def test_a_call_is_one_line_with_its_facts(capfd: Errors) -> None:
@@ -107,14 +120,16 @@ def test_what_nobody_foresaw_is_logged_whole_with_the_request_id(
     assert [line["status"] for line in lines(capfd)] == [500]
 
 
-def stream(error: Exception | None = None) -> None:
+def stream(error: Exception | None = None, principal: Principal | None = None, usage: Noted | None = None) -> None:
     async def handle(_: Call, __: Any) -> AsyncIterator[Message]:
         yield PageEvent()
         if error:
             raise error
 
     async def read() -> None:
-        async for _ in Telemetry().stream(WATCH, handle)(call(WATCH), None):
+        one = call(WATCH)
+        one.principal = principal
+        async for _ in Telemetry(usage or Noted()).stream(WATCH, handle)(one, None):
             pass
 
     asyncio.run(read())
@@ -129,6 +144,24 @@ def test_a_stream_that_fails_is_one_line_as_well(capfd: Errors) -> None:
     with pytest.raises(Denied):
         stream(Denied())
     assert [line["code"] for line in lines(capfd)] == ["PERMISSION_DENIED"]
+
+
+def test_a_call_of_an_api_key_names_the_key_and_counts(capfd: Errors) -> None:
+    usage = Noted()
+    run(principal=KEY, usage=usage)
+    with pytest.raises(Denied):
+        run(Denied(), KEY, usage)
+    assert [(line["api_key"], "user" in line) for line in lines(capfd)] == [("key-1", False)] * 2
+    assert usage.notes == [("key-1", GET.path, True), ("key-1", GET.path, False)]
+
+
+def test_a_stream_of_an_api_key_counts_once_and_users_count_nowhere() -> None:
+    usage = Noted()
+    stream(principal=KEY, usage=usage)
+    assert usage.notes == [("key-1", WATCH.path, True)]
+    stream(principal=PRINCIPAL, usage=usage)
+    run(usage=usage)
+    assert len(usage.notes) == 1
 
 
 @pytest.mark.parametrize("given", ['a"b', "a\\b", '","status":200,"x":"'])

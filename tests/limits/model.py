@@ -56,14 +56,12 @@ class ModelStore:
         arrival = max(arrival, now)
         free = rate.capacity - (arrival - now) / interval
         available = floor(free + 1e-6)
-        share = 1 if available < 128 else available // 8
+        share = max(1, available // 8)
         granted = max(0, min(want, available, share))
         arrival = ceil(arrival + granted * interval)
         self._arrivals[key, rate] = arrival
         retry = 0 if granted else ceil((1 - free) * interval)
-        return Grant(
-            granted, max(0, available - granted), retry / MICROSECONDS, (arrival - now) / MICROSECONDS, now
-        )
+        return Grant(granted, max(0, available - granted), retry / MICROSECONDS, (arrival - now) / MICROSECONDS, now)
 
 
 def excess(rate: Rate, passed: Sequence[Passed]) -> float:

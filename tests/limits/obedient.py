@@ -15,14 +15,21 @@ class ObedientClient:
     """
 
     def __init__(
-        self, rate: Rate, turns: Iterator[RateLimiter], now: Callable[[], float], wait: Callable[[float], None]
+        self,
+        rate: Rate,
+        turns: Iterator[RateLimiter],
+        now: Callable[[], float],
+        wait: Callable[[float], None],
+        *,
+        think: float = 0.0,
     ) -> None:
-        """`turns` are the workers in the order in which they get its calls."""
+        """`turns` are the workers in the order in which they get its calls; it thinks for a while after each."""
         self.refused = 0
         self._rate = rate
         self._turns = turns
         self._now = now
         self._wait = wait
+        self._think = think
         self._calls: list[float] = []
         self._used_up: list[int] = []
 
@@ -31,7 +38,9 @@ class ObedientClient:
         verdict = next(self._turns).take(KEY, self._rate)
         self._calls.append(self._now())
         self.refused += not verdict.allowed
-        if not verdict.remaining:
+        if verdict.remaining:
+            self._wait(self._think)
+        else:
             self._used_up.append(len(self._calls))
             self._wait(ceil(verdict.reset_after))
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from server import app
 from server.data.connections import PipelineConnection
 from server.data.statements import Statement
+from server.kernel.chain import Route
 from tests.clients import Tenant
 from tests.stack import Stack
 from tests.standard.doors import GrpcDoor
@@ -30,6 +32,9 @@ class Context:
     def time_remaining(self) -> float | None:
         return None
 
+    def is_active(self) -> bool:
+        return True
+
     def set_trailing_metadata(self, metadata: Any) -> None:
         """Nobody reads it."""
 
@@ -41,6 +46,7 @@ class Context:
 def application(stack: Stack) -> Iterator[app.Application]:
     """The api role on the stack's database, without its server."""
     application = app.build(stack.settings, "test", streams=False)
+    application.guard.generations.open()
     application.databases[0].connections.open()
     yield application
     application.databases[0].connections.close()
@@ -60,12 +66,24 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return statements
 
 
+def route_of(application: app.Application, kind: Described, request: Any) -> Route:
+    """The route of the RPC that takes a request."""
+    service = kind.module.DESCRIPTOR.services_by_name[f"{kind.name}Service"].full_name
+    return application.routes[f"/{service}/{type(request).__name__.removesuffix('Request')}"]
+
+
 def ask(application: app.Application, kind: Described, tenant: Tenant, request: Any) -> Any:
     """The answer of the RPC."""
-    service = kind.module.DESCRIPTOR.services_by_name[f"{kind.name}Service"].full_name
-    route = application.routes[f"/{service}/{type(request).__name__.removesuffix('Request')}"]
+    route = route_of(application, kind, request)
     handler: Any = route.handler
-    return handler.unary_unary(request, Context(tenant.access_token))
+    answer = handler.unary_unary(request, Context(tenant.access_token))
+    # What was computed for the cache is serialised already.
+    return GetMessageClass(route.method.descriptor.output_type).FromString(handler.response_serializer(answer))
+
+
+def get_known(application: app.Application, tenant: Tenant, kind: Described) -> None:
+    """The first call of a session loads what it may do and the rates of its tenant; the next ones do not."""
+    ask(application, kind, tenant, kind.request("List", plural=True, tenant_id=tenant.id, page_size=7))
 
 
 @pytest.mark.parametrize("options", [{}, {"include_total": True}, {"show_deleted": True, "filter": "id:*"}], ids=str)
@@ -75,6 +93,7 @@ def test_a_list_takes_one_statement_whatever_its_size(
     door = GrpcDoor(tenant, kind)
     for _ in range(12):
         door.create()
+    get_known(application, tenant, kind)
     counts = []
     for size in (1, 12):
         sent.clear()
@@ -92,8 +111,25 @@ def test_a_batch_get_takes_one_statement_whatever_its_size(
 ) -> None:
     door = GrpcDoor(tenant, kind)
     ids = [door.create()["id"] for _ in range(12)]
+    get_known(application, tenant, kind)
     for size in (1, 12):
         sent.clear()
         request = kind.request("BatchGet", plural=True, tenant_id=tenant.id, ids=ids[:size])
         assert len(getattr(ask(application, kind, tenant, request), kind.plural)) == size
         assert len(sent) == 2
+
+
+def test_what_is_cached_takes_no_statement(
+    application: app.Application, tenant: Tenant, kind: Described, sent: list[bytes]
+) -> None:
+    page_id = GrpcDoor(tenant, kind).create()["id"]
+    named = {f"{kind.singular}_id": page_id}
+    for request in (
+        kind.request("List", plural=True, tenant_id=tenant.id),
+        kind.request("Get", tenant_id=tenant.id, **named),
+        kind.request("BatchGet", plural=True, tenant_id=tenant.id, ids=[page_id]),
+    ):
+        first = ask(application, kind, tenant, request)
+        sent.clear()
+        assert ask(application, kind, tenant, request) == first
+        assert (not sent) is bool(route_of(application, kind, request).method.cache_seconds)

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from server.kernel import problems
-from server.kernel.call import HTTP_STATUS, LIMIT, REQUEST_ID, Call
+from server.kernel.call import HTTP_STATUS, REQUEST_ID, Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
@@ -73,8 +73,7 @@ def problem_headers(problem: problems.Problem) -> list[tuple[str, str]]:
 def _beside(call: Call, problem: problems.Problem) -> list[tuple[str, str]]:
     if not call.is_rest:
         return [(REQUEST_ID, call.request_id)]
-    limit = [(LIMIT, call.limit)] if call.limit else []
-    return problem_headers(problem) + limit
+    return problem_headers(problem) + call.limit_headers
 
 
 def _abort(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:

@@ -74,7 +74,7 @@ class Limit(GuardStep):
             else:
                 self._take(call, rate_class, rate, "user", caller.user_id)
             if caller.tenant_id:
-                self._take_of_tenant(call, own.get(TENANT) or rates[TENANT], caller.tenant_id)
+                self._take(call, TENANT, own.get(TENANT) or rates[TENANT], TENANT, caller.tenant_id)
 
         return count
 
@@ -82,16 +82,12 @@ class Limit(GuardStep):
         verdict = self._ask(rate_class, rate, scope, subject)
         if verdict is None:
             return
-        if call.is_rest:
-            call.limit = describe(rate_class, verdict)
+        # Of several limits, the headers tell the tightest.
+        if call.limit is None or verdict.remaining < call.limit.remaining or not verdict.allowed:
+            call.limit = verdict
+            call.limit_class = rate_class
         if not verdict.allowed:
             raise refusal(rate_class, scope, verdict)
-
-    def _take_of_tenant(self, call: Call, rate: Rate, tenant_id: str) -> None:
-        verdict = self._ask(TENANT, rate, TENANT, tenant_id)
-        if verdict is not None and not verdict.allowed:
-            call.limit = describe(TENANT, verdict)
-            raise refusal(TENANT, TENANT, verdict)
 
     def _ask(self, rate_class: str, rate: Rate, scope: str, subject: str) -> Verdict | None:
         """The verdict; None when the store is away and the class lets through."""
@@ -102,12 +98,6 @@ class Limit(GuardStep):
                 raise Unavailable("redis") from error
             self.unchecked += 1
             return None
-
-
-def describe(rate_class: str, verdict: Verdict) -> str:
-    """A verdict as the gateway reads it, to make the headers: class, limit, period, remaining, seconds until reset."""
-    rate = verdict.rate
-    return f"{rate_class};{rate.calls};{ceil(rate.period)};{verdict.remaining};{ceil(verdict.reset_after)}"
 
 
 def refusal(rate_class: str, scope: str, verdict: Verdict) -> RateLimited:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from server.kernel.call import HTTP_STATUS, LIMIT, Call
+from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.etags import lists
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
@@ -56,8 +56,7 @@ class Respond:
 
 def _add_facts(call: Call) -> None:
     """What REST shows of a rate limit and of a status that is not 200."""
-    if call.limit:
-        call.headers.append((LIMIT, call.limit))
+    call.headers.extend(call.limit_headers)
     if call.http_status != OK:
         call.headers.append((HTTP_STATUS, str(call.http_status)))
 

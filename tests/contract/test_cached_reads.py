@@ -1,0 +1,207 @@
+"""Cached reads: nobody is answered with what was made for a tenant or caller that they are not."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from server import app
+from server.data.tables import metadata
+from server.kernel.policy import Access, Kind, MethodPolicy
+from tests.clients import Account, Rest, Session, database, new_member
+from tests.contract import doors, wall
+from tests.contract.wall import House
+from tests.stack import Stack
+
+CACHED = [method for method in app.policies().values() if method.cache_seconds]
+GUARDED = [method for method in CACHED if method.access is Access.PERMISSION]
+LISTS = [method for method in GUARDED if method.kind is Kind.LIST]
+# How often something is read or refused: at the second time it is in the cache.
+TWICE = 2
+# A write of another test may share a slot of the generations with ours (see generations.py), or drop everything.
+TRIES = 5
+MISSING = {(403, "PERMISSION_MISSING")}
+
+
+def name_of(method: MethodPolicy) -> str:
+    return method.name
+
+
+@pytest.fixture(scope="module")
+def house(stack: Stack) -> House:
+    made = wall.furnished(stack)
+    wall.furnish_again(made.tenant)
+    return made
+
+
+@pytest.fixture(scope="module")
+def other(stack: Stack) -> House:
+    return wall.furnished(stack)
+
+
+@pytest.fixture(scope="module")
+def member(house: House) -> tuple[Account, Session]:
+    """Somebody who may read."""
+    return new_member(house.tenant, "viewer")
+
+
+@pytest.fixture(scope="module")
+def as_caller(stack: Stack) -> Iterator[Callable[[str], "Reader"]]:
+    """A reader by their credentials, if any."""
+    with doors.channel(stack) as channel:
+        yield lambda secret: Reader(stack, channel, secret)
+
+
+As = Callable[[str], "Reader"]
+
+
+class Reader:
+    """Somebody who asks through both doors, twice each."""
+
+    def __init__(self, stack: Stack, channel: grpc.Channel, secret: str) -> None:
+        self._grpc = doors.Grpc(channel, secret)
+        self._rest = Rest(stack, secret or None)
+
+    def read(self, method: MethodPolicy, house: House, **named: Any) -> set[bytes]:
+        """What is answered: one answer, unless it changes meanwhile."""
+        over_grpc, over_rest = self._ask(method, house, named)
+        assert {outcome.http_status for outcome in over_rest} == {200}
+        assert all(outcome.content for outcome in over_grpc), over_grpc
+        return {outcome.content for outcome in over_grpc}
+
+    def refusals(self, method: MethodPolicy, house: House, **named: Any) -> set[tuple[int, str]]:
+        """Statuses and reasons of what is refused."""
+        over_grpc, over_rest = self._ask(method, house, named)
+        outcomes = list(zip([outcome.http_status for outcome in over_rest * 2], over_rest + over_grpc, strict=True))
+        return {(status, outcome.problem.reason if outcome.problem else "OK") for status, outcome in outcomes}
+
+    def _ask(
+        self, method: MethodPolicy, house: House, named: dict[str, Any]
+    ) -> tuple[list[doors.Outcome], list[doors.Outcome]]:
+        request = house.request(method, {**house.named, **named})
+        binding = method.bindings[0]
+        return (
+            [self._grpc.call(method, request) for _ in range(TWICE)],
+            [doors.over_rest(self._rest, binding, request) for _ in range(TWICE)],
+        )
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Who asks for what is in the house."""
+
+    owner: Reader
+    member: Reader
+    idler: Reader
+    """A member who may do nothing."""
+    stranger: Reader
+    """The owner of the other tenant."""
+    nobody: Reader
+
+
+@pytest.fixture(scope="module")
+def callers(as_caller: As, house: House, other: House, member: tuple[Account, Session]) -> Callers:
+    idler = new_member(house.tenant)[1]
+    tokens = (house.tenant.access_token, member[1].access_token, idler.access_token, other.tenant.access_token, "")
+    return Callers(*map(as_caller, tokens))
+
+
+def change_behind_the_server_s_back(stack: Stack, house: House) -> None:
+    """Give every row of a tenant another version, which its ETag shows to whoever asks the database."""
+    versioned = [table for table in metadata.sorted_tables if {"tenant_id", "version"} <= {*table.c.keys()}]
+    with database(stack) as connection:
+        for table, column in (("tenants", "id"), *((table.name, "tenant_id") for table in versioned)):
+            statement = f"UPDATE {table} SET version = version + 1 WHERE {column} = %s"
+            connection.execute(statement.encode(), (house.tenant.id,))
+
+
+def new_key(house: House, permission: str) -> str:
+    """An API key of a tenant."""
+    answer = house.tenant.rest.post(f"{house.tenant.path}/api-keys", {"name": "Key", "permissions": [permission]})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["key"])
+
+
+def another_permission(method: MethodPolicy) -> str:
+    """One that the RPC does not ask for."""
+    return next(other.permission for other in GUARDED if other.permission != method.permission)
+
+
+def test_every_cached_read_is_tried() -> None:
+    """One for everybody would need a sweep of its own."""
+    assert [method.name for method in CACHED if method not in GUARDED] == []
+    assert len(GUARDED) > 5
+    assert LISTS
+
+
+@pytest.mark.parametrize("method", GUARDED, ids=name_of)
+def test_tenants_and_roles_never_mix(
+    stack: Stack, callers: Callers, house: House, other: House, method: MethodPolicy
+) -> None:
+    own = callers.stranger.read(method, other)
+
+    def is_cached_all_the_while() -> bool:
+        shown = callers.owner.read(method, house)
+        assert shown != own
+        change_behind_the_server_s_back(stack, house)
+        seen = callers.member.read(method, house)
+        assert callers.idler.refusals(method, house) == MISSING
+        assert callers.stranger.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
+        assert callers.nobody.refusals(method, house) == {(401, "CREDENTIALS_MISSING")}
+        assert callers.stranger.read(method, other) == own
+        # The database would tell another version by now. What is for its caller alone was read anew for the member.
+        return callers.owner.read(method, house) == shown and (seen == shown) is not method.per_caller
+
+    assert any(is_cached_all_the_while() for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("method", GUARDED, ids=name_of)
+def test_api_keys_get_what_is_cached_if_they_may_ask(
+    stack: Stack, as_caller: As, house: House, other: House, method: MethodPolicy
+) -> None:
+    owner = as_caller(house.tenant.access_token)
+    allowed, lacking, theirs = (
+        as_caller(new_key(where, permission))
+        for where, permission in (
+            (house, method.permission),
+            (house, another_permission(method)),
+            (other, method.permission),
+        )
+    )
+
+    def is_cached_all_the_while() -> bool:
+        shown = owner.read(method, house)
+        change_behind_the_server_s_back(stack, house)
+        seen = allowed.read(method, house)
+        assert lacking.refusals(method, house) == MISSING
+        assert theirs.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
+        return owner.read(method, house) == shown and (seen == shown) is not method.per_caller
+
+    assert any(is_cached_all_the_while() for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("method", LISTS, ids=name_of)
+def test_each_caller_goes_on_with_a_page_token_of_their_own(
+    callers: Callers, house: House, method: MethodPolicy
+) -> None:
+    readers = [callers.owner, callers.member]
+    parse: Any = GetMessageClass(method.descriptor.output_type).FromString
+    tokens = [parse(reader.read(method, house, page_size=1).pop()).next_page_token for reader in readers]
+    assert len(set(tokens)) == len(tokens)
+    for place, reader in enumerate(readers):
+        assert reader.read(method, house, page_size=1, page_token=tokens[place])
+        refused = reader.refusals(method, house, page_size=1, page_token=tokens[1 - place])
+        assert refused == {(400, "PAGE_TOKEN_INVALID")}
+
+
+def test_who_loses_a_role_loses_what_is_cached(callers: Callers, house: House, member: tuple[Account, Session]) -> None:
+    account, reader, rest = member[0], callers.member, house.tenant.rest
+    [role] = rest.get("rbac/roles", {"filter": "name = viewer"}).json()["roles"]
+    assert all(reader.read(method, house) for method in GUARDED)
+    assert rest.delete(f"users/{account.id}/roles/{role['id']}").status_code == 204
+    assert {refusal for method in GUARDED for refusal in reader.refusals(method, house)} == MISSING
+    assert rest.post(f"users/{account.id}/roles", {"role": "viewer"}).status_code == 200
+    assert all(reader.read(method, house) for method in GUARDED)

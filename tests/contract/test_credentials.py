@@ -1,0 +1,160 @@
+"""Whoever may not call is refused, at every RPC: without credentials, with dead ones, or with ones that are not enough."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from server import app
+from server.kernel.call import Principal
+from server.kernel.clock import utc_now
+from server.kernel.ids import new_id
+from server.kernel.policy import Access, MethodPolicy
+from server.kernel.tokens import AccessTokens
+from tests.clients import Problem, log_in, sign_up
+from tests.contract import doors, wall
+from tests.contract.wall import House
+from tests.stack import Stack
+
+METHODS = list(app.policies().values())
+GUARDED = [method for method in METHODS if method.access is not Access.PUBLIC]
+IN_TENANT = [method for method in METHODS if method.access is Access.PERMISSION]
+OF_PLATFORM = [method for method in METHODS if method.access is Access.PLATFORM]
+OF_USERS = [method for method in METHODS if method.access is Access.SIGNED_IN]
+# What anyone may call, each with the reason.
+PUBLIC = {
+    "SignUp": "who signs up has no credentials yet",
+    "LogIn": "they are what it gives",
+    "RefreshToken": "its refresh token is the credential",
+    "ListJsonWebKeys": "public keys",
+    "GetHealth": "probes have no credentials",
+}
+UNAUTHENTICATED, DENIED, NOT_FOUND = (
+    code.value[0]
+    for code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND)
+)
+
+
+def name_of(method: MethodPolicy) -> str:
+    return method.name
+
+
+@pytest.fixture(scope="module")
+def house(stack: Stack) -> House:
+    return wall.furnished(stack)
+
+
+@pytest.fixture(scope="module")
+def refused(stack: Stack, house: House) -> Iterator[Callable[[MethodPolicy, str], Problem]]:
+    """What is answered to an RPC in the house, with these credentials. Whatever it names is there."""
+    with doors.channel(stack) as channel:
+
+        def ask(method: MethodPolicy, secret: str) -> Problem:
+            problem = doors.Grpc(channel, secret).call(method, house.request(method, house.named)).problem
+            assert problem is not None
+            return problem
+
+        yield ask
+
+
+Refused = Callable[[MethodPolicy, str], Problem]
+
+
+@pytest.fixture(scope="module")
+def catalogue(house: House) -> set[str]:
+    found = house.tenant.rest.get("rbac/permissions").json()["permissions"]
+    return {permission["name"] for permission in found}
+
+
+@pytest.fixture(scope="module")
+def key_without(house: House, catalogue: set[str]) -> Callable[[str], str]:
+    """An API key that may do everything but this."""
+    known: dict[str, str] = {}
+
+    def make(permission: str) -> str:
+        if permission not in known:
+            body: dict[str, Any] = {"name": "Lacking", "permissions": sorted(catalogue - {permission})}
+            answer = house.tenant.rest.post(f"{house.tenant.path}/api-keys", body)
+            assert answer.status_code == 201, answer.text
+            known[permission] = answer.json()["key"]
+        return known[permission]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expired(stack: Stack, house: House) -> str:
+    """A token of the owner that was good an hour ago."""
+    settings = stack.settings
+    tokens = AccessTokens(
+        settings.secret,
+        None,
+        issuer=settings.token_issuer,
+        lifetime=settings.access_token_lifetime,
+        clock=lambda: utc_now() - timedelta(hours=1),
+    )
+    owner = Principal(house.tenant.owner.id, new_id(), house.tenant.id, ("owner",), is_platform=True, expires_at=0.0)
+    return tokens.issue(owner)
+
+
+@pytest.fixture(scope="module")
+def homeless(stack: Stack) -> str:
+    """The token of somebody without a tenant."""
+    return log_in(stack, sign_up(stack)).access_token
+
+
+def test_public_is_what_is_meant_to_be() -> None:
+    assert {method.name for method in METHODS if method.access is Access.PUBLIC} == PUBLIC.keys()
+
+
+def test_every_rpc_is_tried() -> None:
+    assert {*IN_TENANT, *OF_PLATFORM, *OF_USERS} == {*GUARDED}
+
+
+@pytest.mark.parametrize("method", GUARDED, ids=name_of)
+def test_an_expired_token_opens_nothing(refused: Refused, expired: str, method: MethodPolicy) -> None:
+    problem = refused(method, expired)
+    assert (problem.code, problem.reason) == (UNAUTHENTICATED, "TOKEN_EXPIRED")
+
+
+@pytest.mark.parametrize("secret", ["sn_live_", "sn_live_" + "x" * 43, "sn_test_" + "A" * 43])
+@pytest.mark.parametrize("method", GUARDED, ids=name_of)
+def test_a_key_that_nobody_made_opens_nothing(refused: Refused, method: MethodPolicy, secret: str) -> None:
+    problem = refused(method, secret)
+    assert (problem.code, problem.reason) == (UNAUTHENTICATED, "CREDENTIALS_INVALID")
+
+
+@pytest.mark.parametrize("method", IN_TENANT, ids=name_of)
+def test_a_key_that_lacks_the_one_permission_is_refused(
+    refused: Refused, key_without: Callable[[str], str], method: MethodPolicy
+) -> None:
+    problem = refused(method, key_without(method.permission))
+    assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
+    assert problem.metadata == {"permission": method.permission}
+
+
+@pytest.mark.parametrize("method", IN_TENANT, ids=name_of)
+def test_who_belongs_to_no_tenant_is_refused(refused: Refused, homeless: str, method: MethodPolicy) -> None:
+    problem = refused(method, homeless)
+    named = (NOT_FOUND, "RESOURCE_NOT_FOUND") if method.has_tenant else (DENIED, "TENANT_MISSING")
+    assert (problem.code, problem.reason) == named
+
+
+@pytest.mark.parametrize("method", OF_PLATFORM, ids=name_of)
+def test_what_is_the_platform_s_is_refused_to_everybody_in_a_tenant(
+    refused: Refused, key_without: Callable[[str], str], house: House, method: MethodPolicy
+) -> None:
+    for secret in (house.tenant.access_token, key_without("")):
+        problem = refused(method, secret)
+        assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
+        assert problem.metadata == {"permission": method.permission}
+
+
+@pytest.mark.parametrize("method", OF_USERS, ids=name_of)
+def test_what_only_people_do_is_refused_to_keys(
+    refused: Refused, key_without: Callable[[str], str], method: MethodPolicy
+) -> None:
+    problem = refused(method, key_without(""))
+    assert (problem.code, problem.reason) == (DENIED, "USER_REQUIRED")
