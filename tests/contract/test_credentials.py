@@ -1,4 +1,4 @@
-"""Whoever may not call is refused, at every RPC: without credentials, with dead ones, or with ones that are not enough."""
+"""Whoever may not call is refused, at every RPC: without credentials, with dead ones, with ones that are not enough."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,7 +13,7 @@ from server.kernel.clock import utc_now
 from server.kernel.ids import new_id
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.tokens import AccessTokens
-from tests.clients import Problem, log_in, sign_up
+from tests.clients import Problem, log_in, new_member, sign_up
 from tests.contract import doors, wall
 from tests.contract.wall import House
 from tests.stack import Stack
@@ -100,6 +100,12 @@ def expired(stack: Stack, house: House) -> str:
 
 
 @pytest.fixture(scope="module")
+def idler(house: House) -> str:
+    """The token of a member without a role."""
+    return new_member(house.tenant)[1].access_token
+
+
+@pytest.fixture(scope="module")
 def homeless(stack: Stack) -> str:
     """The token of somebody without a tenant."""
     return log_in(stack, sign_up(stack)).access_token
@@ -119,11 +125,11 @@ def test_an_expired_token_opens_nothing(refused: Refused, expired: str, method: 
     assert (problem.code, problem.reason) == (UNAUTHENTICATED, "TOKEN_EXPIRED")
 
 
-@pytest.mark.parametrize("secret", ["sn_live_", "sn_live_" + "x" * 43, "sn_test_" + "A" * 43])
 @pytest.mark.parametrize("method", GUARDED, ids=name_of)
-def test_a_key_that_nobody_made_opens_nothing(refused: Refused, method: MethodPolicy, secret: str) -> None:
-    problem = refused(method, secret)
-    assert (problem.code, problem.reason) == (UNAUTHENTICATED, "CREDENTIALS_INVALID")
+def test_a_key_that_nobody_made_opens_nothing(refused: Refused, method: MethodPolicy) -> None:
+    for secret in ("sn_live_", "sn_live_" + "x" * 43, "sn_test_" + "A" * 43):
+        problem = refused(method, secret)
+        assert (problem.code, problem.reason) == (UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
 
 @pytest.mark.parametrize("method", IN_TENANT, ids=name_of)
@@ -131,6 +137,13 @@ def test_a_key_that_lacks_the_one_permission_is_refused(
     refused: Refused, key_without: Callable[[str], str], method: MethodPolicy
 ) -> None:
     problem = refused(method, key_without(method.permission))
+    assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
+    assert problem.metadata == {"permission": method.permission}
+
+
+@pytest.mark.parametrize("method", IN_TENANT, ids=name_of)
+def test_a_member_without_a_role_is_refused(refused: Refused, idler: str, method: MethodPolicy) -> None:
+    problem = refused(method, idler)
     assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
     assert problem.metadata == {"permission": method.permission}
 

@@ -68,8 +68,11 @@ class InTransaction:
                     answer = proceed(call, request)
                     if not call.is_replay:
                         self._finish(call, transaction, answer)
-                        slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
-                        generations.changing(slots)
+                    # For a replay too: who made the change may have died before anybody heard of it.
+                    if method.changes_access and call.tenant_id:
+                        call.invalidate(access_tag(call.tenant_id))
+                    slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
+                    generations.changing(slots)
             finally:
                 generations.changed(slots)
             announce()
@@ -87,7 +90,6 @@ class InTransaction:
         _append(call, transaction)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
-            call.invalidate(access_tag(call.tenant_id))
 
 
 def _reading(database: Database, proceed: Unary) -> Unary:
