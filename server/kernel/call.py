@@ -156,7 +156,9 @@ class Call:
         if caller is None:
             return Scope(tenant_id=self.tenant_id)
         version = self.access.version if self.access else None
-        return Scope(self.tenant_id, caller.user_id or None, caller.is_platform, caller.session_id or None, version)
+        # Access that has a version is a member's: who administered the platform when the token was made does no longer.
+        is_platform = caller.is_platform and version is None
+        return Scope(self.tenant_id, caller.user_id or None, is_platform, caller.session_id or None, version)
 
     @property
     def writes(self) -> WriteTransaction:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -84,12 +85,25 @@ class Authorize:
             return None
         if method.access is Access.SIGNED_IN:
             # Bound to no tenant: whoever's tenant is gone can still log out, or go elsewhere.
-            return _demand_user
+            return self._user_decision()
         if method.access is Access.PERMISSION:
             return self._permission_decision(method)
         if method.access is Access.PLATFORM:
             return self._platform_decision(method)
         return _refuse_all
+
+    def _user_decision(self) -> Guard:
+        get = self._memory.get
+
+        def authorize(call: Call, _: Any) -> None:
+            caller = call.caller
+            if caller.api_key_id:
+                raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
+            if caller.is_platform and get(caller, NO_TENANT) is None:
+                # No longer, whatever the token says.
+                call.principal = replace(caller, is_platform=False)
+
+        return authorize
 
     def _permission_decision(self, method: MethodPolicy) -> Guard:
         permission, has_tenant, get = method.permission, method.has_tenant, self._memory.get
@@ -127,11 +141,6 @@ class Authorize:
 def denied(permission: str) -> Problem:
     """The problem of a permission that is missing."""
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
-
-
-def _demand_user(call: Call, _: Any) -> None:
-    if call.caller.api_key_id:
-        raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
 
 
 def _refuse_all(_call: Call, _request: Any) -> None:
