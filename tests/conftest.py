@@ -12,9 +12,13 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.stack import Stack, free_of_settings
 
+# A loaded machine is no fault of what is tested.
+settings.register_profile("plinth", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plinth")
 ADDRESS = "TEST_STACK_KEEPER"
 KEEPER = pytest.StashKey["Keeper"]()
 

@@ -1,11 +1,13 @@
-"""Cached reads: nobody is answered with what was made for a tenant or caller that they are not."""
+"""Cached reads: nobody gets what was made for a tenant or caller that they are not, or what is true no more."""
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server import app
@@ -19,6 +21,15 @@ from tests.stack import Stack
 CACHED = [method for method in app.policies().values() if method.cache_seconds]
 GUARDED = [method for method in CACHED if method.access is Access.PERMISSION]
 LISTS = [method for method in GUARDED if method.kind is Kind.LIST]
+CHANGES = [
+    method
+    for method in app.policies().values()
+    if method.access is Access.PERMISSION and not method.read_only and method.name != "DeleteTenant"
+]
+# What has to be done before, with the same request.
+BEFORE = {"UnpublishPage": "PublishPage", "UndeletePage": "DeletePage", "RemoveRole": "AssignRole"}
+# Fields that an update cannot change stand in its body nevertheless.
+MASKS = {"UpdateRole": ["description"]}
 # How often something is read or refused: at the second time it is in the cache.
 TWICE = 2
 # A write of another test may share a slot of the generations with ours (see generations.py), or drop everything.
@@ -49,10 +60,15 @@ def member(house: House) -> tuple[Account, Session]:
 
 
 @pytest.fixture(scope="module")
-def as_caller(stack: Stack) -> Iterator[Callable[[str], "Reader"]]:
+def channel(stack: Stack) -> Iterator[grpc.Channel]:
+    with doors.channel(stack) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def as_caller(stack: Stack, channel: grpc.Channel) -> Callable[[str], "Reader"]:
     """A reader by their credentials, if any."""
-    with doors.channel(stack) as channel:
-        yield lambda secret: Reader(stack, channel, secret)
+    return lambda secret: Reader(stack, channel, secret)
 
 
 As = Callable[[str], "Reader"]
@@ -205,3 +221,54 @@ def test_who_loses_a_role_loses_what_is_cached(callers: Callers, house: House, m
     assert {refusal for method in GUARDED for refusal in reader.refusals(method, house)} == MISSING
     assert rest.post(f"users/{account.id}/roles", {"role": "viewer"}).status_code == 200
     assert all(reader.read(method, house) for method in GUARDED)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=name_of)
+def test_cached_reads_tell_what_a_change_has_made_of_things(
+    channel: grpc.Channel, house: House, change: MethodPolicy
+) -> None:
+    owner = doors.Grpc(channel, house.tenant.access_token)
+    named = {**house.named, **wall.furnish_again(house.tenant), "page_size": 200}
+    before = by_name(BEFORE[change.name]) if change.name in BEFORE else None
+    if before:
+        assert owner.call(before, request_of(before, house, named)).problem is None
+    assert all(told(owner.call(method, house.request(method, named))) for method in GUARDED * TWICE)
+    assert owner.call(change, request_of(change, house, named)).problem is None
+    for method in GUARDED * TWICE:
+        answer = told(owner.call(method, house.request(method, named)))
+        assert answer == told(owner.call(method, asked_anew(method, house, named))), method.name
+
+
+def test_a_deleted_tenant_is_gone_from_the_cache(stack: Stack, as_caller: As) -> None:
+    gone = wall.furnished(stack)
+    owner = as_caller(gone.tenant.access_token)
+    assert all(owner.read(method, gone) for method in GUARDED)
+    assert gone.tenant.rest.delete(gone.tenant.path).status_code == 204
+    assert {refusal for method in GUARDED for refusal in owner.refusals(method, gone)} == {(404, "RESOURCE_NOT_FOUND")}
+
+
+def by_name(name: str) -> MethodPolicy:
+    return next(method for method in CHANGES if method.name == name)
+
+
+def request_of(change: MethodPolicy, house: House, named: Mapping[str, Any]) -> Message:
+    """A request that can be fulfilled: what it may leave out is left out."""
+    request = house.request(change, {name: named[name] for name in wall.identifying(change)})
+    fields: Any = request
+    if change.name in MASKS:
+        fields.update_mask.paths.extend(MASKS[change.name])
+    return request
+
+
+def asked_anew(method: MethodPolicy, house: House, named: Mapping[str, Any]) -> Message:
+    """A question that nobody has asked before, of which no answer is in the cache: ids are the same in any case."""
+    return house.request(method, named, in_any_case(house.tenant.id))
+
+
+def in_any_case(text: str) -> str:
+    return "".join(secrets.choice((sign, sign.upper())) for sign in text)
+
+
+def told(outcome: doors.Outcome) -> bytes | str:
+    """What is there, or why not."""
+    return outcome.problem.reason if outcome.problem else outcome.content

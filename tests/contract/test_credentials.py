@@ -1,6 +1,7 @@
 """Whoever may not call is refused, at every RPC: without credentials, with dead ones, with ones that are not enough."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,12 +9,10 @@ import grpc
 import pytest
 
 from server import app
-from server.kernel.call import Principal
 from server.kernel.clock import utc_now
-from server.kernel.ids import new_id
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.tokens import AccessTokens
-from tests.clients import Problem, log_in, new_member, sign_up
+from tests.clients import Problem, Rest, log_in, new_member, sign_up
 from tests.contract import doors, wall
 from tests.contract.wall import House
 from tests.stack import Stack
@@ -47,16 +46,26 @@ def house(stack: Stack) -> House:
 
 
 @pytest.fixture(scope="module")
-def refused(stack: Stack, house: House) -> Iterator[Callable[[MethodPolicy, str], Problem]]:
+def other(stack: Stack) -> House:
+    return wall.furnished(stack)
+
+
+@pytest.fixture(scope="module")
+def channel(stack: Stack) -> Iterator[grpc.Channel]:
+    with doors.channel(stack) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def refused(channel: grpc.Channel, house: House) -> Callable[[MethodPolicy, str], Problem]:
     """What is answered to an RPC in the house, with these credentials. Whatever it names is there."""
-    with doors.channel(stack) as channel:
+    return lambda method, secret: refusal(channel, house, method, secret)
 
-        def ask(method: MethodPolicy, secret: str) -> Problem:
-            problem = doors.Grpc(channel, secret).call(method, house.request(method, house.named)).problem
-            assert problem is not None
-            return problem
 
-        yield ask
+def refusal(channel: grpc.Channel, house: House, method: MethodPolicy, secret: str) -> Problem:
+    problem = doors.Grpc(channel, secret).call(method, house.request(method, house.named)).problem
+    assert problem is not None
+    return problem
 
 
 Refused = Callable[[MethodPolicy, str], Problem]
@@ -84,19 +93,25 @@ def key_without(house: House, catalogue: set[str]) -> Callable[[str], str]:
     return make
 
 
+def tokens_of(stack: Stack, age: timedelta = timedelta()) -> AccessTokens:
+    """What the stack itself signs with, so long ago."""
+    settings = stack.settings
+    issuer, lifetime = settings.token_issuer, settings.access_token_lifetime
+    return AccessTokens(settings.secret, None, issuer=issuer, lifetime=lifetime, clock=lambda: utc_now() - age)
+
+
 @pytest.fixture(scope="module")
 def expired(stack: Stack, house: House) -> str:
     """A token of the owner that was good an hour ago."""
-    settings = stack.settings
-    tokens = AccessTokens(
-        settings.secret,
-        None,
-        issuer=settings.token_issuer,
-        lifetime=settings.access_token_lifetime,
-        clock=lambda: utc_now() - timedelta(hours=1),
-    )
-    owner = Principal(house.tenant.owner.id, new_id(), house.tenant.id, ("owner",), is_platform=True, expires_at=0.0)
-    return tokens.issue(owner)
+    owner = tokens_of(stack).verify(house.tenant.access_token)
+    return tokens_of(stack, timedelta(hours=1)).issue(owner)
+
+
+@pytest.fixture(scope="module")
+def former_admin(stack: Stack, house: House) -> str:
+    """The token of an owner who administered the platform when it was made."""
+    tokens = tokens_of(stack)
+    return tokens.issue(replace(tokens.verify(house.tenant.access_token), is_platform=True))
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +178,25 @@ def test_what_is_the_platform_s_is_refused_to_everybody_in_a_tenant(
         problem = refused(method, secret)
         assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
         assert problem.metadata == {"permission": method.permission}
+
+
+@pytest.mark.parametrize("method", OF_PLATFORM, ids=name_of)
+def test_a_former_administrator_is_one_no_more(refused: Refused, former_admin: str, method: MethodPolicy) -> None:
+    problem = refused(method, former_admin)
+    assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
+
+
+@pytest.mark.parametrize("method", [method for method in IN_TENANT if method.has_tenant], ids=name_of)
+def test_a_former_administrator_gets_into_no_other_tenant(
+    channel: grpc.Channel, other: House, former_admin: str, method: MethodPolicy
+) -> None:
+    problem = refusal(channel, other, method, former_admin)
+    assert (problem.code, problem.reason) == (NOT_FOUND, "RESOURCE_NOT_FOUND")
+
+
+def test_a_former_administrator_sees_their_own_tenants_alone(stack: Stack, house: House, former_admin: str) -> None:
+    listed = Rest(stack, former_admin).get("tenants", {"includeTotal": "true"}).json()
+    assert ([tenant["id"] for tenant in listed["tenants"]], listed["totalSize"]) == ([house.tenant.id], 1)
 
 
 @pytest.mark.parametrize("method", OF_USERS, ids=name_of)

@@ -3,17 +3,20 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from plinth.errors.v1.reason_pb2 import Reason
-from plinth.sites.v1.page_pb2 import GetPageRequest
+from plinth.sites.v1.page_pb2 import GetPageRequest, ListPagesRequest
 
 import server
 from server import app
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.kernel.access import Permissions
+from server.kernel.call import HTTP_STATUS, LIMIT
 from server.kernel.policy import PERMISSION, Access, MethodPolicy
-from tests.clients import Rest, Tenant, new_tenant, problem, refused, stubs
+from tests.clients import STATUS_DETAILS, Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack
 
 SOURCES = Path(server.__file__).parent
@@ -174,6 +177,18 @@ def test_whoever_refuses_answers_with_a_reason_of_the_contract(
     assert found.domain == "plinth"
     assert f"REASON_{found.reason}" in set(Reason.keys())
     assert found.message
+
+
+def test_what_rest_shows_as_headers_is_no_metadata_over_grpc(tenant: Tenant) -> None:
+    """The gateway makes headers of it for REST, and passes everything on for gRPC."""
+    inner, pages = {LIMIT, HTTP_STATUS}, tenant.stubs.pages
+    _, call = pages.ListPages.with_call(ListPagesRequest(tenant_id=tenant.id))
+    assert not inner & {name for name, _ in call.trailing_metadata()}
+    with pytest.raises(grpc.RpcError) as caught:
+        pages.GetPage(GetPageRequest(tenant_id=tenant.id, page_id=tenant.id))
+    trailing: Any = caught.value.trailing_metadata()
+    assert STATUS_DETAILS in dict(trailing)
+    assert not inner & dict(trailing).keys()
 
 
 def test_an_anonymous_stub_learns_what_is_missing(stack: Stack, tenant: Tenant) -> None:

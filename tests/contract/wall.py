@@ -74,10 +74,10 @@ class House:
     named: Mapping[str, Any]
     """Field of a request to what it names in this tenant."""
 
-    def request(self, method: MethodPolicy, named: Mapping[str, Any]) -> Message:
-        """A request to this tenant that names what belongs to another one (or to this one)."""
+    def request(self, method: MethodPolicy, named: Mapping[str, Any], tenant_id: str = "") -> Message:
+        """A request to this tenant, however its id is written, that names what is there or belongs to another one."""
         request = GetMessageClass(method.descriptor.input_type)()
-        fill(request, {"tenant_id": self.tenant.id} | {k: v for k, v in named.items() if k != "tenant_id"})
+        fill(request, {**named, "tenant_id": tenant_id or self.tenant.id})
         return request
 
     def reaching(self, method: MethodPolicy, field: str, other: "House") -> Message:
@@ -90,16 +90,12 @@ class House:
 def furnished(stack: Stack) -> House:
     """A new tenant with everything in it."""
     tenant = new_tenant(stack, name=f"{MARK}-new")
-    named: dict[str, Any] = {"tenant_id": tenant.id, "permission": PERMISSION}
-    for make in MAKERS:
-        named |= make(tenant)
-    return House(tenant, named)
+    return House(tenant, {"tenant_id": tenant.id, "permission": PERMISSION} | furnish_again(tenant))
 
 
-def furnish_again(tenant: Tenant) -> None:
-    """One more of everything."""
-    for make in MAKERS:
-        make(tenant)
+def furnish_again(tenant: Tenant) -> dict[str, Any]:
+    """One more of everything, and what names it."""
+    return {name: value for make in MAKERS for name, value in make(tenant).items()}
 
 
 def fill(request: Any, named: Mapping[str, Any]) -> None:

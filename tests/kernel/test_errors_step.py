@@ -11,12 +11,14 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from plinth.sites.v1.page_pb2 import PageEvent
 
-from server.kernel.call import Call
-from server.kernel.problems import NotFound, Problem, Unauthenticated, Unavailable
+from server.kernel.call import LIMIT, Call
+from server.kernel.limits import Rate, Verdict
+from server.kernel.problems import NotFound, Problem, RateLimited, Unauthenticated, Unavailable
 from server.kernel.steps.errors import STATUS_DETAILS, Errors
 from tests.clients import Problem as Known
 from tests.kernel.calls import GET, STREAM, WATCH, Aborted, AsyncContext, Context, call
 
+USED_UP = Verdict(Rate(1, 60.0), 0, 0.0, 59.5)
 REST = {"x_envoy_original_path": "/api/v1/x?access_token=t"}
 
 
@@ -68,8 +70,24 @@ def test_rest_gets_status_and_headers() -> None:
     away = beside(failed(Unavailable("database", retry_after=2.0), Context(**REST)))
     assert (away["x-http-status"], away["retry-after"]) == ("503", "2")
     assert beside(failed(Unavailable("database", retry_after=0.1), Context(**REST)))["retry-after"] == "1"
+    # Rounded up: who waits as long as told is let through.
+    assert beside(failed(Unavailable("database", retry_after=1.2), Context(**REST)))["retry-after"] == "2"
     assert "www-authenticate" in beside(failed(Unauthenticated(), Context(**REST)))
     assert beside(failed(NotFound(http_status=410), Context(**REST)))["x-http-status"] == "410"
+
+
+@pytest.mark.parametrize(("metadata", "told"), [(REST, "default;1;60;0;0"), ({}, None)], ids=["rest", "grpc"])
+def test_a_rate_limit_is_told_to_the_gateway_alone(metadata: dict[str, str], told: str | None) -> None:
+    def handle(one: Call, _: Any) -> Message:
+        one.limit, one.limit_class = USED_UP, "default"
+        raise RateLimited(retry_after=59.5)
+
+    context = Context(**metadata)
+    with pytest.raises(Aborted):
+        Errors().unary(GET, handle)(call(GET, context), None)
+    assert context.trailing.get(LIMIT) == told
+    assert context.trailing.get("retry-after") == ("60" if told else None)
+    assert known(context).retry_after == 59.5
 
 
 @pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt()])

@@ -30,19 +30,20 @@ class ObedientClient:
         self._now = now
         self._wait = wait
         self._think = think
+        self._pause = 0.0
         self._calls: list[float] = []
         self._used_up: list[int] = []
 
     def call(self) -> None:
-        """One call, and the waiting after it."""
+        """One call, and the waiting before it."""
+        self._wait(self._pause)
         verdict = next(self._turns).take(KEY, self._rate)
         self._calls.append(self._now())
         self.refused += not verdict.allowed
-        if verdict.remaining:
-            self._wait(self._think)
-        else:
+        self._pause = self._think
+        if not verdict.remaining:
             self._used_up.append(len(self._calls))
-            self._wait(ceil(verdict.reset_after))
+            self._pause = ceil(verdict.reset_after)
 
     def use_up(self, times: int) -> None:
         """Call until nothing remained so many times."""

@@ -63,7 +63,7 @@ GIVEN_UP = scene(
 )
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @given(scenes())
 @example(AT_THE_END)
 @example(AFTER_A_LONG_WAY)
@@ -111,7 +111,7 @@ def obeyed(rate: Rate, think: float, route: Route) -> ObedientClient:
     return client
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from([*LEASED, Rate(60, 60), Rate(5, 900)]), st.floats(0, 0.8))
 def test_who_obeys_gets_its_quota_and_no_refusal(rate: Rate, pace: float) -> None:
     client = obeyed(rate, pace * rate.interval, cycle)
@@ -119,7 +119,7 @@ def test_who_obeys_gets_its_quota_and_no_refusal(rate: Rate, pace: float) -> Non
     assert client.share >= 0.95
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from(LEASED), st.floats(0.1, 0.8), st.randoms(use_true_random=True))
 def test_so_it_is_when_chance_decides_who_gets_its_calls(rate: Rate, pace: float, chance: Random) -> None:
     client = obeyed(rate, pace * rate.interval, lambda workers: iter(partial(chance.choice, workers), None))
@@ -127,7 +127,7 @@ def test_so_it_is_when_chance_decides_who_gets_its_calls(rate: Rate, pace: float
     assert client.share >= 0.95
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from(LEASED), st.floats(0.1, 0.8), st.lists(st.integers(0, WORKERS - 1), min_size=1, max_size=200))
 def test_nobody_who_obeys_is_refused_in_whatever_order(rate: Rate, pace: float, order: list[int]) -> None:
     client = obeyed(rate, pace * rate.interval, lambda workers: cycle(workers[number] for number in order))
@@ -149,7 +149,7 @@ class Slow:
         return grant
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([Rate(1000, 60), Rate(50, 2), Rate(5, 900)]),
     st.lists(st.integers(0, 30), min_size=1, max_size=7),

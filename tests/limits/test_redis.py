@@ -61,7 +61,7 @@ def test_who_obeys_gets_its_quota_and_no_refusal(engine: Engine) -> None:
     assert client.share_of_offered >= 0.95
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rates, st.lists(st.tuples(st.integers(1, 2000), st.integers(0, 100)), min_size=1, max_size=20))
 def test_redis_does_what_the_model_does(engine: Engine, rate: Rate, steps: list[tuple[int, int]]) -> None:
     """Steps are how many calls to take, and what percentage of them to give back with the next."""
