@@ -119,6 +119,13 @@ def test_their_tenant_is_not_found_with_an_api_key(key: doors.Grpc, theirs: Hous
     assert_not_found(key.call(method, theirs.request(method, theirs.named)), theirs)
 
 
+@pytest.mark.parametrize("method", [method for method in WALLED if method.has_tenant], ids=name_of)
+def test_a_tenant_that_is_not_the_token_s_is_not_found_by_its_own_owner(
+    neighbour: doors.Grpc, second: House, method: MethodPolicy
+) -> None:
+    assert_not_found(neighbour.call(method, second.request(method, second.named)), second)
+
+
 @pytest.mark.parametrize(("method", "binding"), bound(WALLED), ids=name_of)
 def test_their_tenant_is_not_found_over_rest(
     stack: Stack, ours: House, theirs: House, method: MethodPolicy, binding: Binding
@@ -229,10 +236,9 @@ def test_a_filter_by_tenant_is_refused(ours: House, theirs: House) -> None:
 
 @pytest.mark.parametrize("method", LISTS, ids=name_of)
 def test_their_page_token_is_refused_here(
-    stack: Stack, owner: doors.Grpc, ours: House, crowded: House, method: MethodPolicy
+    owner: doors.Grpc, ours: House, neighbour: doors.Grpc, crowded: House, method: MethodPolicy
 ) -> None:
-    with doors.channel(stack) as channel:
-        outcome = doors.Grpc(channel, crowded.tenant.access_token).call(method, one_a_page(method, crowded))
+    outcome = neighbour.call(method, one_a_page(method, crowded))
     answer: Any = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
     assert answer.next_page_token
     problem = owner.call(method, one_a_page(method, ours, answer.next_page_token)).problem
@@ -242,11 +248,24 @@ def test_their_page_token_is_refused_here(
 
 @pytest.fixture(scope="module")
 def crowded(stack: Stack) -> House:
-    """A tenant with more than one of everything, whose owner has another one."""
+    """A tenant with more than one of everything."""
     house = wall.furnished(stack)
     wall.furnish_again(house.tenant)
-    another_tenant(house.tenant)
     return house
+
+
+@pytest.fixture(scope="module")
+def second(crowded: House) -> House:
+    """Another tenant of the same owner."""
+    return House(another_tenant(crowded.tenant), crowded.named)
+
+
+@pytest.fixture(scope="module")
+def neighbour(stack: Stack, crowded: House, second: House) -> Iterator[doors.Grpc]:
+    """gRPC of the owner of both, with the token of the crowded one."""
+    assert second.tenant.owner == crowded.tenant.owner
+    with doors.channel(stack) as channel:
+        yield doors.Grpc(channel, crowded.tenant.access_token)
 
 
 def one_a_page(method: MethodPolicy, house: House, token: str = "") -> Message:

@@ -155,6 +155,9 @@ class Slow:
     st.lists(st.integers(0, 30), min_size=1, max_size=7),
     st.lists(st.tuples(st.integers(0, WORKERS - 1), st.booleans()), min_size=5, max_size=40),
 )
+# The store is long in being asked, and long in answering one worker while another one has it from there at once.
+@example(Rate(50, 2), [30, 0, 0, 0], [(0, True), (0, False)])
+@example(Rate(50, 2), [0, 30, 0, 0], [(0, False), (1, True), (0, False)])
 def test_who_waits_as_long_as_a_refusal_says_is_let_through(
     rate: Rate, hundredths: list[int], turns: list[tuple[int, bool]]
 ) -> None:
