@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import redis
 import redis.asyncio
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 CHANNEL = "plinth:events"
@@ -15,8 +15,12 @@ SILENCE = 1.0
 
 
 def connect(dsn: str, timeout: float) -> "redis.Redis":
-    """A client whose commands take at most `timeout` seconds."""
-    return redis.Redis.from_url(dsn, socket_timeout=timeout, socket_connect_timeout=timeout)
+    """A client whose commands take at most `timeout` seconds, or twice that on a connection that turns out to be dead.
+
+    By default it would try again three times and sleep for seconds in between, which every call would wait for.
+    """
+    once = Retry(NoBackoff(), 1)
+    return redis.Redis.from_url(dsn, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
 
 
 class EventAnnouncer:

@@ -6,6 +6,7 @@ Measured (client CPU for one tenant-bound read by key, psycopg 3.3 on a 2-core m
 that does.
 """
 
+import logging
 import select
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from server.data.statements import Row, Statement
 
+log = logging.getLogger("plinth.connections")
 READS = select.POLLIN | select.POLLPRI
 WRITES = READS | select.POLLOUT
 # A statement is cancelled by PostgreSQL itself after the statement timeout; this is how much later we stop listening.
@@ -28,6 +30,8 @@ LOOK = 0.1
 FRESH = 1.0
 # After nobody could connect in time, callers are refused at once for this long instead of waiting in a row.
 OUTAGE_PAUSE = 0.5
+# An outage is logged once, and again when there was none for so many seconds.
+NEXT_WORD = 5.0
 
 
 class DatabaseUnavailable(Exception):
@@ -190,6 +194,7 @@ class PipelineConnection(psycopg.Connection[Any]):
             result = pgconn.get_result()
             if result is None:
                 if pgconn.status != pq.ConnStatus.OK:
+                    log.error("a connection to PostgreSQL is lost: %s", pgconn.get_error_message().strip())
                     raise psycopg.OperationalError("the connection is lost")
             elif result.status == pq.ExecStatus.PIPELINE_SYNC:
                 return answers
@@ -302,6 +307,8 @@ class Connections:
         try:
             connection = self._pool.getconn()
         except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
+            if monotonic() - self._refuse_until > NEXT_WORD:
+                log.error("%s has no connection to PostgreSQL: %s", self._pool.name, error)  # noqa: TRY400 - no stack
             self._refuse_until = monotonic() + OUTAGE_PAUSE
             raise DatabaseUnavailable from error
         finally:

@@ -27,6 +27,9 @@ SHARE_OF_PERIOD = 0.01
 # what is leased and not spent in time is lost to them: with larger leases they lose a tenth of their calls or more.
 QUICKLY = 1 / 8
 LARGEST_LEASE = 1024
+# Calls that a key gains while a lease lasts. With fewer, an unspent one is worth nothing when it is given back, and
+# asking for each is cheap, since they are few.
+FEWEST_GAINED = 8
 # Keys remembered per worker, some 500 bytes each.
 REMEMBERED = 50_000
 
@@ -47,7 +50,7 @@ class Rate:
     def lease_time(self) -> float:
         """Seconds for which leased calls may be spent; 0 where calls are too few to be leased."""
         seconds = min(LEASE, self.period * SHARE_OF_PERIOD)
-        return seconds if seconds >= self.interval else 0.0
+        return seconds if seconds >= FEWEST_GAINED * self.interval else 0.0
 
     @property
     def capacity(self) -> float:

@@ -66,6 +66,6 @@ def test_an_outage_of_redis_stops_nothing(hurt: Stack, tenant: Tenant) -> None:
         load.more(60)
     assert "STATUS_DEGRADED" in {answer.json()["status"] for answer in degraded}
     assert {answer.status_code for answer in degraded} == {200}
-    assert not load.refused
+    assert not load.refused, hurt.output[-3000:]
     load.check_writes()
     assert {name: hurt.pid(name) for name in WORKERS} == workers
