@@ -27,6 +27,8 @@ SHARE_OF_PERIOD = 0.01
 # what is leased and not spent in time is lost to them: with larger leases they lose a tenth of their calls or more.
 QUICKLY = 1 / 8
 LARGEST_LEASE = 1024
+# Seconds that a caller is told to wait beyond what it takes: the store counts microseconds, and clocks drift.
+MARGIN = 0.001
 # Calls that a key gains while a lease lasts. With fewer, an unspent one is worth nothing when it is given back, and
 # asking for each is cheap, since they are few.
 FEWEST_GAINED = 8
@@ -198,7 +200,7 @@ class RateLimiter:
 
     @staticmethod
     def _refusal(lease: _Lease, rate: Rate, now: float) -> Verdict:
-        return Verdict(rate, 0, lease.reset_at, max(0.001, lease.retry_at - now))
+        return Verdict(rate, 0, lease.reset_at, max(0.0, lease.retry_at - now) + MARGIN)
 
 
 def _spend(calls: list[int]) -> int | None:
