@@ -273,6 +273,13 @@ def describe(settings: type[Settings] = Settings) -> list[tuple[str, str, str]]:
     for name, field in settings.model_fields.items():
         alias = field.validation_alias
         variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PLINTH_{name.upper()}"
-        default = "" if field.default is None or field.default == () else str(field.default)
+        default = _shown(field.default)
         rows.append((variable, default, field.description or ""))
     return rows
+
+
+def _shown(default: object) -> str:
+    """A default as the environment would carry it."""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "" if default is None else str(default)

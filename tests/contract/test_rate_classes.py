@@ -1,12 +1,15 @@
 """Rate classes: every one that a policy names has a number, and every number is of use."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
 from server import app
-from server.kernel.limits import DEFAULT_RATES, Rate
-from server.kernel.policy import MethodPolicy, read_policies
+from server.kernel.limits import DEFAULT_RATES, Rate, RateLimiter
+from server.kernel.policy import MethodPolicy, PolicyError, read_policies
+from server.kernel.steps.limit import Limit
 from server.settings import Settings
 from tests.contract.contract import PAGES, planted
 from tests.contract.test_errors import sources
@@ -66,3 +69,16 @@ def test_planted_classes_are_found() -> None:
 def test_default_rates_can_be_read_and_strict_classes_have_one() -> None:
     assert all(Rate.parse(text).calls for text in DEFAULT_RATES.values())
     assert DEFAULT_RATES.keys() >= {*Settings(secret_key=SecretStr("0" * 32)).rate_limits_strict}
+
+
+def test_a_class_without_a_rate_keeps_the_server_from_starting() -> None:
+    rates = {name: Rate.parse(text) for name, text in DEFAULT_RATES.items()}
+    nothing: Any = None
+    limit = Limit(RateLimiter(nothing), rates, nothing, ())
+    (faulty,) = (
+        method
+        for method in read_policies(planted(PAGES, change("GetPage", rate_class="pges")).services).values()
+        if method.name == "GetPage"
+    )
+    with pytest.raises(PolicyError, match="names the rate class `pges`"):
+        limit.guard(faulty)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.limits import LimitsAway, Rate, RateLimiter, Verdict
-from server.kernel.policy import Access, MethodPolicy
+from server.kernel.policy import Access, MethodPolicy, PolicyError
 from server.kernel.problems import RateLimited, Unavailable
 
 DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
@@ -46,6 +46,11 @@ class Limit(GuardStep):
 
     def guard(self, method: MethodPolicy) -> Guard:
         """Count the call, or refuse it."""
+        rate_class = ANONYMOUS if method.rate_class == DEFAULT and method.access is Access.PUBLIC else method.rate_class
+        if rate_class not in self._rates:
+            raise PolicyError(
+                [f"{method.path} names the rate class `{rate_class}`, which has no limit in the settings"]
+            )
         return self._anonymous_guard(method) if method.access is Access.PUBLIC else self._known_guard(method)
 
     def _anonymous_guard(self, method: MethodPolicy) -> Guard:
