@@ -242,7 +242,8 @@ class Connections:
         # The one that was given back last is taken first: its place in the caches is warm on both sides. The pool
         # connects, replaces and bounds; going through it costs 6 us per transaction, this 0.2.
         self._free: deque[PipelineConnection] = deque()
-        self._waiting = 0
+        # One entry per caller who waits for the pool: appending and popping are atomic, counting would not be.
+        self._waiting: list[None] = []
         self._pool = ConnectionPool(
             dsn,
             connection_class=PipelineConnection,
@@ -282,15 +283,26 @@ class Connections:
         raise DatabaseUnavailable
 
     def release(self, connection: PipelineConnection) -> None:
-        """Give a connection back."""
+        """Give a connection back.
+
+        Who waits says so before looking once more at what is free, and who gives back looks for them afterwards: one of
+        the two sees the other.
+        """
+        self._free.append(connection)
         if self._waiting:
-            self._pool.putconn(connection)
-        else:
-            self._free.append(connection)
+            self._pass_on()
 
     def discard(self, connection: PipelineConnection) -> None:
         """Close a connection; the pool replaces it."""
         connection.close()
+        self._pool.putconn(connection)
+
+    def _pass_on(self) -> None:
+        """Give the pool, in which others wait, what is free."""
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            return
         self._pool.putconn(connection)
 
     def _take(self) -> PipelineConnection:
@@ -303,16 +315,19 @@ class Connections:
         """One from the pool, waiting in bounds. Callers beyond its size get those that are given back meanwhile."""
         if self._refuse_until and self._is_refusing():
             raise DatabaseUnavailable
-        self._waiting += 1
+        self._waiting.append(None)
         try:
-            connection = self._pool.getconn()
+            connection = self._free.pop() if self._free else self._pool.getconn()
+        except IndexError:
+            # Somebody else was quicker.
+            return self._get()
         except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
             if monotonic() - self._refuse_until > NEXT_WORD:
                 log.error("%s has no connection to PostgreSQL: %s", self._pool.name, error)  # noqa: TRY400 - no stack
             self._refuse_until = monotonic() + OUTAGE_PAUSE
             raise DatabaseUnavailable from error
         finally:
-            self._waiting -= 1
+            self._waiting.pop()
         self._refuse_until = 0.0
         return connection
 

@@ -12,8 +12,8 @@ import grpc
 from plinth.sites.v1 import page_pb2, page_pb2_grpc
 
 from tests.bench.clocks import SERVER_CORE, pin
+from tests.bench.content import DESCRIPTION, SETTINGS
 from tests.bench.load import send
-from tests.bench.writer import DESCRIPTION, SETTINGS
 from tests.stack import Stack
 
 API = "api-0"

@@ -18,12 +18,12 @@ from typing import cast
 import httptools
 import uvloop
 
+from tests.bench.content import DESCRIPTION, SETTINGS
+
 # A server that goes silent ends the run.
 PATIENCE = 120.0
 # The same body for every server, but for the slug.
 BODY = """{"slug":"%s","title":"Opening hours and how to find us","description":"%s","settings":%s}"""
-DESCRIPTION = "When the shop is open, how to reach it by train, and where to leave the car. " * 3
-SETTINGS = {"layout": "wide", "theme": {"variant": "dark", "accent": "#336699"}, "sections": [1, 2, 3], "nav": True}
 
 
 def requests(port: int, path: str, token: str, slugs: Iterator[str]) -> Iterator[bytes]:

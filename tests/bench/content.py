@@ -1,0 +1,4 @@
+"""What stands in the pages that are read and made, the same for every server."""
+
+DESCRIPTION = "When the shop is open, how to reach it by train, and where to leave the car. " * 3
+SETTINGS = {"layout": "wide", "theme": {"variant": "dark", "accent": "#336699"}, "sections": [1, 2, 3], "nav": True}
