@@ -46,15 +46,15 @@ class Limit(GuardStep):
 
     def guard(self, method: MethodPolicy) -> Guard:
         """Count the call, or refuse it."""
-        rate_class = ANONYMOUS if method.rate_class == DEFAULT and method.access is Access.PUBLIC else method.rate_class
+        is_public = method.access is Access.PUBLIC
+        rate_class = ANONYMOUS if is_public and method.rate_class == DEFAULT else method.rate_class
         if rate_class not in self._rates:
             raise PolicyError(
                 [f"{method.path} names the rate class `{rate_class}`, which has no limit in the settings"]
             )
-        return self._anonymous_guard(method) if method.access is Access.PUBLIC else self._known_guard(method)
+        return self._anonymous_guard(rate_class) if is_public else self._known_guard(rate_class)
 
-    def _anonymous_guard(self, method: MethodPolicy) -> Guard:
-        rate_class = ANONYMOUS if method.rate_class == DEFAULT else method.rate_class
+    def _anonymous_guard(self, rate_class: str) -> Guard:
         rate = self._rates[rate_class]
 
         def count(call: Call, _: Any) -> None:
@@ -65,8 +65,8 @@ class Limit(GuardStep):
 
         return count
 
-    def _known_guard(self, method: MethodPolicy) -> Guard:
-        rate_class, rates, tenants = method.rate_class, self._rates, self._tenants
+    def _known_guard(self, rate_class: str) -> Guard:
+        rates, tenants = self._rates, self._tenants
 
         def count(call: Call, _: Any) -> None:
             caller = call.caller
