@@ -42,8 +42,10 @@ from server.kernel.live import LiveEvents
 from server.kernel.logs import call_log
 from server.kernel.pages import PageTokens
 from server.kernel.policy import MethodPolicy, methods_by_permission, read_policies
+from server.kernel.refusals import RefusalLog
 from server.kernel.service import Service, narrowed_services
 from server.kernel.standard import ServiceHandlers
+from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
 from server.kernel.warm import Warmer
@@ -76,6 +78,7 @@ class Application:
     announcer: redis_adapter.EventAnnouncer
     dependencies: Dependencies
     usage: UsageCounter
+    refusals: RefusalLog
     statistics: CacheStatistics
     live: LiveEvents | None
     routes: dict[str, Route]
@@ -91,7 +94,7 @@ class Application:
         self.guard.generations.open()
         for database in self.databases:
             database.connections.open()
-        for part in (self.announcer, self.dependencies, self.usage, self.statistics):
+        for part in (self.announcer, self.dependencies, self.usage, self.refusals, self.statistics):
             part.start()
 
     def close(self) -> None:
@@ -99,6 +102,7 @@ class Application:
         self.dependencies.stop()
         self.statistics.close()
         self.usage.close()
+        self.refusals.close()
         self.announcer.close()
         for database in self.databases:
             database.connections.close()
@@ -132,17 +136,19 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         ]
     )
     usage = UsageCounter(database)
+    refusals = RefusalLog(database)
     statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, unique)
     live = _live(settings, database, guard) if streams else None
     warmer = Warmer()
     services = _services(settings, guard, dependencies=dependencies, statistics=statistics, warmer=warmer, live=live)
     transaction = InTransaction(database, slow_database, announcer, guard.generations, access.ACCESS_CHANGED)
-    steps = guard.steps(Telemetry(usage), transaction, narrowed_services(services))
+    audit = Audit(refusals, utc_now)
+    steps = guard.steps(Telemetry(usage), audit, transaction, narrowed_services(services))
     routes = compose(
         policies().values(), services, steps, settings.secret, streams=streams, slow=guard.slow_threads, warmer=warmer
     )
     databases = (database, slow_database)
-    return Application(settings, databases, guard, announcer, dependencies, usage, statistics, live, routes)
+    return Application(settings, databases, guard, announcer, dependencies, usage, refusals, statistics, live, routes)
 
 
 def compose(

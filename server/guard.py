@@ -65,10 +65,11 @@ class Guard:
         self._stored_blocks = StoredBlocks(database, self.generations)
         self._tenant_rates = TenantRates(database, self.generations)
 
-    def steps(self, telemetry: Step, transaction: Step, narrowed: frozenset[str]) -> list[Step]:
+    def steps(self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str]) -> list[Step]:
         """The chain, outermost first.
 
-        authorise stands before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
+        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. authorise stands
+        before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
         3 us: only what was valid has an answer. idempotency stands inside the transaction that it writes in.
         """
         settings = self._settings
@@ -77,6 +78,7 @@ class Guard:
             telemetry,
             Respond(),
             Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound)),
+            audit,
             Address(
                 AddressBlocks(self._stored_blocks.load, self.generations),
                 self.limiter,

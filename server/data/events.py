@@ -14,7 +14,6 @@ from typing import Any, Self
 from sqlalchemy import (
     BigInteger,
     Column,
-    Identity,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -52,7 +51,7 @@ events = global_table(
     "events",
     uuid_column("tenant_id"),
     Column("transaction_id", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
-    Column("sequence", BigInteger, Identity(always=True), nullable=False),
+    Column("sequence", BigInteger, nullable=False, server_default=text("nextval('events_sequence_seq')")),
     uuid_column("id"),
     Column("type", Text, nullable=False),
     Column("resource_id", Text, nullable=False),
@@ -61,9 +60,12 @@ events = global_table(
     uuid_column("actor_id", nullable=True),
     Column("request_id", Text, nullable=False),
     time_column("create_time", server_default=text("now()")),
-    PrimaryKeyConstraint("tenant_id", "transaction_id", "sequence"),
+    PrimaryKeyConstraint("tenant_id", "transaction_id", "sequence", "create_time"),
     Index("events_order_idx", "transaction_id", "sequence"),
+    Index("events_id_idx", "tenant_id", "id"),
+    Index("events_create_time_idx", "tenant_id", "create_time"),
     row_security=EVENT_TENANT,
+    partition_by="RANGE (create_time)",
 )
 
 _WRITTEN = ("tenant_id", "id", "type", "resource_id", "message_type", "payload", "actor_id", "request_id")
@@ -110,7 +112,7 @@ SELECT tenant_id::text, transaction_id::text::bigint, sequence, id::text, type, 
   FROM events
  WHERE {tenant} (transaction_id, sequence) > (%(transaction_id)s::text::xid8, %(sequence)s)
    AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
- ORDER BY transaction_id, sequence
+ ORDER BY events.transaction_id, events.sequence
  LIMIT %(limit)s
 """
 # For the dispatch role, which reads the log of every tenant on a connection of its own.

@@ -2,17 +2,40 @@
 
 from collections.abc import Iterable
 from importlib.resources import files
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData
 
+from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
 
 # Held by whoever migrates, so that several processes can call `plinth migrate` at once.
 MIGRATION_LOCK = 0x706C696E7468
-DISPATCH_TABLES = ("events", "tenants")
+# What the background work of every tenant reads, and what it writes.
+DISPATCH_READS = ("events", "tenants", "audit_entries")
+DISPATCH_WRITES = (
+    "event_cursors",
+    "audit_leaves",
+    "audit_nodes",
+    "audit_checkpoints",
+    "webhooks",
+    "webhook_deliveries",
+    "webhook_queues",
+    "webhook_attempts",
+)
+# What the runtime role may do with the audit log: an entry is written once; only an erasure changes one column.
+AUDIT_GRANTS = (
+    "REVOKE UPDATE, DELETE ON audit_entries, audit_leaves, audit_nodes, audit_checkpoints FROM {}",
+    "REVOKE INSERT ON audit_leaves, audit_nodes, audit_checkpoints FROM {}",
+    "GRANT UPDATE (personal) ON audit_entries TO {}",
+)
+PARTITION_FUNCTIONS = "plinth_make_partitions, plinth_drop_partitions, plinth_partitions_ahead"
+
+
+Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class UnsafeDatabase(Exception):
@@ -32,6 +55,7 @@ def migrate(owner_dsn: str) -> None:
         lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         config.attributes["dsn"] = owner_dsn
         command.upgrade(config, "head")
+        lock.execute("SELECT plinth_make_partitions(%s)", (MONTHS_AHEAD,))
 
 
 def ensure_login(owner_dsn: str, role: str, password: str) -> None:
@@ -44,26 +68,38 @@ def ensure_login(owner_dsn: str, role: str, password: str) -> None:
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
-    """Let the runtime role work on all tables, and the dispatch role read the event log of every tenant."""
+    """Let the runtime role work on all tables, and the dispatch role do the background work of every tenant."""
     with psycopg.connect(owner_dsn) as connection:
         for role in (runtime, dispatch):
-            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(sql.Identifier(role)))
-        work = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}"
-        connection.execute(sql.SQL(work).format(sql.Identifier(runtime)))
-        connection.execute(sql.SQL("REVOKE ALL ON alembic_version FROM {}").format(sql.Identifier(runtime)))
-        for table in DISPATCH_TABLES:
-            _let_dispatch_read(connection, table, dispatch)
+            _grant(connection, "GRANT USAGE ON SCHEMA public TO {}", role)
+            _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}", role)
+        _grant(connection, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}", runtime)
+        _grant(connection, "REVOKE ALL ON alembic_version FROM {}", runtime)
+        _grant(connection, f"GRANT EXECUTE ON FUNCTION {PARTITION_FUNCTIONS} TO {{}}", runtime)
+        for statement in AUDIT_GRANTS:
+            _grant(connection, statement, runtime)
+        for table in DISPATCH_READS:
+            _let_dispatch(connection, table, dispatch, "SELECT")
+        for table in DISPATCH_WRITES:
+            _let_dispatch(connection, table, dispatch, "SELECT, INSERT, UPDATE, DELETE")
 
 
-def _let_dispatch_read(connection: psycopg.Connection[tuple[object, ...]], table: str, role: str) -> None:
+def _grant(connection: Connection, statement: LiteralString, role: str) -> None:
+    connection.execute(sql.SQL(statement).format(sql.Identifier(role)))
+
+
+def _let_dispatch(connection: Connection, table: str, role: str, what: LiteralString) -> None:
+    """Grant it, and open the table's wall, if it has one, as far."""
     names = {
         "table": sql.Identifier(table),
         "role": sql.Identifier(role),
         "policy": sql.Identifier(f"{table}_dispatch"),
     }
-    connection.execute(sql.SQL("GRANT SELECT ON {table} TO {role}").format(**names))
+    connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
     connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
-    connection.execute(sql.SQL("CREATE POLICY {policy} ON {table} FOR SELECT TO {role} USING (true)").format(**names))
+    verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", "WITH CHECK (true)")
+    policy = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING (true) {check}")
+    connection.execute(policy.format(**names))
 
 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:
@@ -96,14 +132,16 @@ def _table_faults(connection: psycopg.Connection[tuple[object, ...]], described:
     rows = connection.execute(
         """SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
                   EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid),
-                  EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')
+                  EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'),
+                  c.relispartition
              FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"""
     ).fetchall()
     walled = {table.name for table in described.tables.values() if ROW_SECURITY in table.info}
-    for name, enabled, forced, has_policy, has_tenant in rows:
+    for name, enabled, forced, has_policy, has_tenant, is_partition in rows:
         if not has_tenant and name not in walled:
             continue
-        if not (enabled and forced and has_policy):
+        # Partitions are reached through their table, whose policy then holds; without one of their own, no row is visible.
+        if not (enabled and forced and (has_policy or is_partition)):
             state = f"enabled {enabled}, forced {forced}, policy {has_policy}"
             yield f"table {name} has no forced row-level security ({state})"
     missing = walled - {row[0] for row in rows}

@@ -71,6 +71,12 @@ def tenant_table(name: str, *parts: Any, soft_delete: bool = False, row_security
     )
 
 
-def global_table(name: str, *parts: Any, row_security: str | None = None) -> Table:
-    """A table of the platform; with its own row-level security where rows belong to a user."""
-    return Table(name, metadata, *parts, info={ROW_SECURITY: row_security} if row_security else {})
+def global_table(name: str, *parts: Any, row_security: str | None = None, partition_by: str | None = None) -> Table:
+    """A table of the platform; with its own row-level security where rows belong to a user or a tenant."""
+    return Table(
+        name,
+        metadata,
+        *parts,
+        info={ROW_SECURITY: row_security} if row_security else {},
+        postgresql_partition_by=partition_by,
+    )

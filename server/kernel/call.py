@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any, Protocol
 
+from server.data.jobs import DEFER
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.kernel.audit import API_KEY, USER, Actor
 from server.kernel.ids import next_id
 from server.kernel.limits import Verdict
 from server.kernel.policy import MethodPolicy
@@ -97,6 +99,7 @@ class Call:
     is_replay = False
     refusal: Exception | None = None
     _request_id = ""
+    _actor = Actor()
 
     def __init__(self, method: MethodPolicy, context: ServerContext) -> None:
         self.method = method
@@ -107,6 +110,7 @@ class Call:
         self.emits = method.emits
         self.events: list[tuple[str, str, Any]] = []
         self.stale_tags: list[str] = []
+        self.changes: list[tuple[Any, Any]] = []
 
     @property
     def request_id(self) -> str:
@@ -141,6 +145,16 @@ class Call:
     def actor_id(self) -> str | None:
         """The id of the user or the API key that calls, if known."""
         return self.principal.id if self.principal else None
+
+    @property
+    def actor(self) -> Actor:
+        """Who calls, as the audit log names them."""
+        principal = self.principal
+        if principal is None:
+            return self._actor
+        if principal.api_key_id:
+            return Actor(API_KEY, principal.api_key_id)
+        return Actor(USER, principal.user_id, principal.session_id or None)
 
     @property
     def caller(self) -> Principal:
@@ -197,6 +211,7 @@ class Call:
         """Go back to where nothing had been done yet, for a call that is tried again."""
         self.headers.clear()
         self.events.clear()
+        self.changes.clear()
         self.stale_tags.clear()
         self.event_payload = None
         self.emits = self.method.emits
@@ -215,6 +230,18 @@ class Call:
     def refuse_after_commit(self, problem: Exception) -> None:
         """Commit what this call did, such as ending a session whose token was stolen, then answer with a problem."""
         self.refusal = problem
+
+    def note_change(self, before: Any | None, after: Any | None) -> None:
+        """Tell the audit entry what was changed. Standard methods do so by themselves."""
+        self.changes.append((before, after))
+
+    def note_actor(self, user_id: str, session_id: str | None = None) -> None:
+        """Tell the audit entry who turned out to call, where no credentials told: somebody who logs in."""
+        self._actor = Actor(USER, user_id, session_id)
+
+    def enqueue(self, queue: str, task: str, **arguments: Any) -> None:
+        """Have a job done once this call's transaction is committed. `arguments` become JSON, and hold no secret."""
+        self.writes.queue(DEFER, queue=queue, task=task, arguments=arguments)
 
     def emit(self, event: str, resource_id: str, payload: Any) -> None:
         """Write a further event in this call's transaction; the declared one is written by itself."""

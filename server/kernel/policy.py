@@ -15,6 +15,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
 EMPTY = "google.protobuf.Empty"
+IDENTITY = "identity"
+"""The domain whose every change is a security event."""
 HTTP_BODY = "google.api.HttpBody"
 PERMISSION = re.compile(r"^[a-z_]+\.[a-z_]+\.[a-z_]+$")
 EVENT = re.compile(r"^[a-z_]+\.[a-z_]+$")
@@ -95,6 +97,8 @@ class MethodPolicy:
     """Whether a cached answer is for its caller alone."""
     invalidates: tuple[str, ...]
     changes_access: bool
+    is_security: bool
+    """Whether it belongs to the security events of the audit log."""
     success_status: int
     timeout: float | None
     """Seconds the gateway waits; None means the setting."""
@@ -112,7 +116,11 @@ class MethodPolicy:
     @property
     def domain(self) -> str:
         """`sites` of `plinth.sites.v1`."""
-        return self.descriptor.containing_service.full_name.split(".")[1]
+        return _domain_of(self.descriptor)
+
+
+def _domain_of(method: MethodDescriptor) -> str:
+    return method.containing_service.full_name.split(".")[1]
 
 
 def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPolicy]:
@@ -204,6 +212,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         per_caller=option.cache.per_caller or access is Access.SIGNED_IN or kind_of(method) is Kind.LIST,
         invalidates=tuple(option.invalidates),
         changes_access=option.changes_access,
+        is_security=option.security or option.changes_access or _domain_of(method) == IDENTITY,
         success_status=_success_status(method, option),
         timeout=option.timeout.ToTimedelta().total_seconds() if option.HasField("timeout") else None,
         is_slow=option.pool == policy_pb2.POOL_SLOW,

@@ -117,6 +117,7 @@ class ResourceRows:
         """Delete one that was locked; answers it as it was last."""
         result = call.writes.run(self._delete, **self._key(call, before.id))
         message = self.plan.message(result.raw(0))
+        call.note_change(message, None)
         self.hooks.after_write(call, message, before)
         return message
 
@@ -205,6 +206,7 @@ class ResourceRows:
         except psycopg.errors.UniqueViolation as error:
             raise self.taken(error) from error
         message = self.plan.message(result.raw(0))
+        call.note_change(before, message)
         self.hooks.after_write(call, message, before)
         return self._present(call, message)
 

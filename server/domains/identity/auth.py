@@ -244,6 +244,7 @@ class AuthService(Service):
 def _leave_event(call: Call, session: Session) -> None:
     """The event tells whose session it is and where; tokens are redacted from it."""
     call.event_payload = session
+    call.note_actor(session.user.id)
     call.tenant_id = session.tenant_id or None
     call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
 

@@ -111,7 +111,7 @@ class Authorize:
         def authorize(call: Call, request: Any) -> None:
             principal = call.caller
             # UUIDs compare without regard to case; tokens carry the canonical form.
-            tenant_id = request.tenant_id.lower() if has_tenant else principal.tenant_id
+            tenant_id = (request.tenant_id.lower() if has_tenant else "") or principal.tenant_id
             if not tenant_id:
                 raise Denied(
                     "This call needs a tenant: create one, or switch to one.", reason=Reason.REASON_TENANT_MISSING

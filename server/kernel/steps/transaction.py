@@ -12,10 +12,12 @@ from server.data.transactions import Database, WriteTransaction
 from server.kernel.access import access_tag
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations, slot_of
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
 from server.kernel.redact import redacted
+from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
 
 
@@ -38,8 +40,10 @@ class InTransaction:
         announcer: Announcer,
         generations: Generations,
         access_changed: Statement,
+        clock: Clock = utc_now,
     ) -> None:
         """Slow RPCs have connections of their own. `access_changed` takes `tenant`: see MethodPolicy.changes_access."""
+        self._clock = clock
         self._database = database
         self._slow_database = slow_database
         self._announcer = announcer
@@ -83,11 +87,13 @@ class InTransaction:
         return write
 
     def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
-        """What belongs to every mutation: its event, and word that what somebody may do has changed."""
+        """What belongs to every mutation: event, audit entry, and word that what somebody may do has changed."""
+        if call.event_payload is None:
+            call.event_payload = answer
         if call.refusal is None and call.emits:
-            payload = call.event_payload if call.event_payload is not None else answer
-            call.emit(call.emits, getattr(payload, "id", ""), payload)
-        _append(call, transaction)
+            call.emit(call.emits, getattr(call.event_payload, "id", ""), call.event_payload)
+        event_ids = _append(call, transaction)
+        audit.append(call, transaction, self._clock, event_ids[-1] if event_ids else None)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
 
@@ -100,13 +106,15 @@ def _reading(database: Database, proceed: Unary) -> Unary:
     return read
 
 
-def _append(call: Call, transaction: WriteTransaction) -> None:
-    for event, resource_id, payload in call.events:
+def _append(call: Call, transaction: WriteTransaction) -> list[str]:
+    """Write the events; their ids. The declared one is the last."""
+    ids = [new_id() for _ in call.events]
+    for event_id, (event, resource_id, payload) in zip(ids, call.events, strict=True):
         message = redacted(payload)
         transaction.queue(
             APPEND,
             tenant_id=call.tenant_id or NO_TENANT,
-            id=new_id(),
+            id=event_id,
             type=event,
             resource_id=resource_id,
             message_type=message.DESCRIPTOR.full_name,
@@ -114,3 +122,4 @@ def _append(call: Call, transaction: WriteTransaction) -> None:
             actor_id=call.actor_id,
             request_id=call.request_id,
         )
+    return ids

@@ -1,0 +1,18 @@
+"""Jobs: enqueued in the transaction of the change, so that they exist if and only if it was committed.
+
+The queue is procrastinate's (its schema is applied by a migration); this is its own function for enqueueing, called on
+our connection.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.types import Text
+
+from server.data.statements import Statement
+
+DEFER = Statement(
+    text(
+        "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, NULL, NULL, CAST(:arguments AS jsonb), NULL)"
+        "::procrastinate_job_to_defer_v1])::text AS ids"
+    ).columns(ids=Text())
+)
+"""Takes `queue`, `task` and `arguments` (a JSON object)."""

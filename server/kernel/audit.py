@@ -1,0 +1,131 @@
+"""Audit entries: who did what to what, what it changed, and a hash over all of it.
+
+The hash is that of a leaf of a Merkle tree (RFC 9162, 2.1.1) over the entry in canonical form (RFC 8785: JSON with sorted
+keys and without white space). Everything in it is text, whole numbers and null, so that what is read back from the
+database hashes alike to the byte. What is personal enters by commitments only, SHA-256 over a random salt and the value:
+salt and value can be erased later, and the hash still holds.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from json.encoder import encode_basestring
+from typing import Any
+
+from server.data.events import NO_TENANT
+
+VERSION = 1
+LEAF_PREFIX = b"\x00"
+SALT_BYTES = 16
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+NOBODY, USER, API_KEY, PLATFORM = range(4)
+OK = "OK"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it."""
+
+    kind: int = NOBODY
+    id: str | None = None
+    session_id: str | None = None
+
+
+def entry_row(
+    *,
+    entry_id: str,
+    tenant_id: str | None,
+    create_time: datetime,
+    actor: Actor,
+    method: str,
+    action: str,
+    resource_type: str,
+    resource_id: str,
+    outcome: str,
+    reason: str,
+    security: bool,
+    request_id: str,
+    event_id: str | None,
+    changes: str,
+    personal: Mapping[str, str],
+    count: int = 1,
+) -> dict[str, Any]:
+    """The parameters of server.data.audit.APPEND. `personal` is what an erasure can reach, by name; empty is left out."""
+    kept, commitments = commit(personal)
+    row = {
+        "tenant_id": tenant_id or NO_TENANT,
+        "id": entry_id,
+        "create_time": create_time,
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "session_id": actor.session_id,
+        "method": method,
+        "action": action,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "outcome": outcome,
+        "reason": reason,
+        "security": security,
+        "count": count,
+        "request_id": request_id,
+        "event_id": event_id,
+        "changes": changes,
+        "personal": kept,
+        "commitments": commitments,
+    }
+    row["hash"] = leaf_hash(row)
+    return row
+
+
+def leaf_hash(row: Mapping[str, Any]) -> bytes:
+    """The hash that a row has to have."""
+    return hashlib.sha256(LEAF_PREFIX + canonical(row).encode()).digest()
+
+
+def canonical(row: Mapping[str, Any]) -> str:
+    """A row in canonical form; written out by hand, which takes a fifth of the time of json.dumps."""
+    text = encode_basestring
+    return (
+        f'{{"action":{text(row["action"])},"actor_id":{_nullable(row["actor_id"])},"actor_kind":{row["actor_kind"]},'
+        f'"changes":{text(row["changes"])},"commitments":{text(row["commitments"])},"count":{row["count"]},'
+        f'"create_time":{microseconds(row["create_time"])},"event_id":{_nullable(row["event_id"])},'
+        f'"id":"{row["id"]}","method":{text(row["method"])},"outcome":{text(row["outcome"])},'
+        f'"reason":{text(row["reason"])},"request_id":{text(row["request_id"])},'
+        f'"resource_id":{text(row["resource_id"])},"resource_type":{text(row["resource_type"])},'
+        f'"security":{"true" if row["security"] else "false"},"session_id":{_nullable(row["session_id"])},'
+        f'"tenant_id":"{row["tenant_id"]}","version":{VERSION}}}'
+    )
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment as whole microseconds since 1970, the precision that PostgreSQL keeps."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def commit(personal: Mapping[str, str]) -> tuple[str, str]:
+    """Values with their salts, and the commitments to them, both as JSON."""
+    values, commitments = {}, {}
+    for name in sorted(personal):
+        value = personal[name]
+        if value:
+            salt = os.urandom(SALT_BYTES)
+            values[name] = {"salt": salt.hex(), "value": value}
+            commitments[name] = commitment(salt, value)
+    return _json(values), _json(commitments)
+
+
+def commitment(salt: bytes, value: str) -> str:
+    """SHA-256 over salt and value, in hexadecimal."""
+    return hashlib.sha256(salt + value.encode()).hexdigest()
+
+
+def _nullable(value: str | None) -> str:
+    return "null" if value is None else f'"{value}"'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

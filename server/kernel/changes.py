@@ -1,0 +1,151 @@
+"""What a mutation changed, as an audit entry tells it: field by field, before and after, without what is secret.
+
+What is marked `debug_redact` is left out; what is marked `personal` (plinth/policy/v1/policy.proto), or has such a field
+below it, is told apart, since an erasure has to reach it.
+"""
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from plinth.policy.v1 import policy_pb2
+
+from server.kernel.convert import STRUCT, plain_struct
+from server.kernel.redact import redacted
+
+# They change with every write and say nothing.
+SELF_EVIDENT = ("etag", "update_time")
+LONGEST_VALUE = 4096
+"""Bytes of JSON; a longer value is told by its length and its SHA-256."""
+
+
+class Changes(NamedTuple):
+    """JSON objects: field, as REST names it, to `before` and `after`. Empty text where nothing changed."""
+
+    plain: str
+    personal: str
+
+
+NOTHING = Changes("", "")
+
+
+class _Field(NamedTuple):
+    json_name: str
+    is_personal: bool
+    kind: str
+    """`enum`, `struct`, `message`, `bytes` or empty; with `*` in front when repeated."""
+    enum: Any
+
+
+def changes_of(before: Message | None, after: Message | None) -> Changes:
+    """What differs between two messages of one type; None is what is not there yet, or any more."""
+    old, new = _fields_of(before), _fields_of(after)
+    message = after if after is not None else before
+    if message is None:
+        return NOTHING
+    plan = _plan(message.DESCRIPTOR)
+    plain: dict[str, Any] = {}
+    personal: dict[str, Any] = {}
+    for number in old.keys() | new.keys():
+        field = plan.get(number)
+        was, now = old.get(number), new.get(number)
+        if field is None or was == now:
+            continue
+        change = {}
+        if was is not None:
+            change["before"] = _shown(field, was)
+        if now is not None:
+            change["after"] = _shown(field, now)
+        (personal if field.is_personal else plain)[field.json_name] = change
+    return Changes(_json(plain), _json(personal))
+
+
+def _fields_of(message: Message | None) -> dict[int, Any]:
+    if message is None:
+        return {}
+    return {field.number: value for field, value in redacted(message).ListFields()}
+
+
+@lru_cache(maxsize=1024)
+def _plan(descriptor: Descriptor) -> dict[int, _Field]:
+    fields: Any = descriptor.fields
+    return {
+        field.number: _Field(field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
+        for field in fields
+        if field.name not in SELF_EVIDENT
+    }
+
+
+def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
+    """Whether a field is personal, or one below it."""
+    if field.GetOptions().Extensions[policy_pb2.personal]:
+        return True
+    below = field.message_type
+    if below is None or below.full_name in above:
+        return False
+    return any(_is_personal(part, (*above, below.full_name)) for part in below.fields)
+
+
+def _kind(field: Any) -> str:
+    repeated = "*" if field.is_repeated else ""
+    if field.message_type is not None:
+        is_struct = field.message_type.full_name == STRUCT and not repeated
+        return "struct" if is_struct else f"{repeated}message"
+    if field.enum_type is not None:
+        return f"{repeated}enum"
+    return f"{repeated}bytes" if field.type == FieldDescriptor.TYPE_BYTES else repeated
+
+
+def _shown(field: _Field, value: Any) -> Any:
+    shown = _plain(field, value)
+    if isinstance(shown, bool | int | float):
+        return shown
+    text = _json(shown)
+    if len(text) <= LONGEST_VALUE:
+        return shown
+    return {"length": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _plain(field: _Field, value: Any) -> Any:
+    match field.kind:
+        case "":
+            return value
+        case "enum":
+            return _enum_name(field, value)
+        case "struct":
+            return plain_struct(value)
+        case "message":
+            return json_format.MessageToDict(value)
+        case "bytes":
+            return value.hex()
+        case "*enum":
+            return [_enum_name(field, part) for part in value]
+        case "*bytes":
+            return [part.hex() for part in value]
+        case "*message":
+            return _many(value)
+        case _:
+            return list(value)
+
+
+def _enum_name(field: _Field, number: int) -> Any:
+    known = field.enum.values_by_number.get(number)
+    return known.name if known else number
+
+
+def _many(value: Any) -> Any:
+    """A list of messages, or a map."""
+    if hasattr(value, "items"):
+        return {
+            str(key): json_format.MessageToDict(part) if isinstance(part, Message) else part
+            for key, part in value.items()
+        }
+    return [json_format.MessageToDict(part) for part in value]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) if value else ""

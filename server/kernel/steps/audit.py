@@ -1,0 +1,174 @@
+"""audit: every mutation leaves an entry in its own transaction, and every refusal one of its own.
+
+The step stands outside of address and authenticate, so that nothing is refused unseen. What a mutation leaves is written
+by the transaction step (`append`), with the change or not at all.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+from google.api import resource_pb2
+from google.protobuf.message import Message
+
+from server.data.audit import APPEND
+from server.data.transactions import WriteTransaction
+from server.kernel import problems
+from server.kernel.audit import OK, Actor, entry_row
+from server.kernel.call import Call
+from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.changes import NOTHING, Changes, changes_of
+from server.kernel.clock import Clock
+from server.kernel.ids import new_id
+from server.kernel.policy import MethodPolicy
+
+REFUSED = (
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+"""What refuses a caller, whether it was to read or to write."""
+NO_DECISION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""How a mutation ends that nobody has decided about."""
+LONGEST_USER_AGENT = 500
+
+
+class Refusals(Protocol):
+    """Keeps refusals."""
+
+    def note(self, row: dict[str, Any], address: str) -> None:
+        """One more, as entry_row made it, from this address. Never waits and never fails."""
+
+
+class Audit:
+    """Notes what is refused, and mutations that failed."""
+
+    name = "audit"
+
+    def __init__(self, refusals: Refusals, clock: Clock) -> None:
+        self._refusals = refusals
+        self._clock = clock
+
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """Note how the call was refused, if it was."""
+        del method
+        note = self._note
+
+        def audited(call: Call, request: Any) -> Answer:
+            try:
+                return proceed(call, request)
+            except Exception as error:
+                note(call, error, request)
+                raise
+
+        return audited
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """The same for a stream that is refused, or ended because its caller may no longer have it."""
+        del method
+
+        async def audited(call: Call, request: Any) -> AsyncIterator[Message]:
+            try:
+                async for message in proceed(call, request):
+                    yield message
+            except Exception as error:
+                self._note(call, error, request)
+                raise
+
+        return audited
+
+    def _note(self, call: Call, error: Exception, request: Any) -> None:
+        problem = problems.of(error)
+        refused = problem.code in REFUSED or _is_stranger(call, problem)
+        failed = not call.method.read_only and problem.code not in NO_DECISION
+        # What was refused after its commit has its entry already.
+        if error is call.refusal or not (refused or failed):
+            return
+        entry = _entry(call, self._clock, outcome=problem.code.name, reason=problem.reason_name)
+        principal = call.principal
+        entry["tenant_id"] = principal.tenant_id if principal else None
+        entry["resource_id"] = _asked_for(request)
+        entry["security"] = refused or call.method.is_security
+        self._refusals.note(entry_row(**entry), call.client_address)
+
+
+def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: str | None) -> None:
+    """Write the entry of a mutation along with what it changed. After the events, so that it can name the first."""
+    refusal = problems.of(call.refusal) if call.refusal is not None else None
+    entry = _entry(
+        call,
+        clock,
+        outcome=refusal.code.name if refusal else OK,
+        reason=refusal.reason_name if refusal else "",
+    )
+    resource_type, resource_id, changes = _changes(call)
+    entry |= {
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "changes": changes.plain,
+        "event_id": event_id,
+    }
+    entry["personal"]["changes"] = changes.personal
+    transaction.queue(APPEND, **entry_row(**entry))
+
+
+def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> dict[str, Any]:
+    return {
+        "entry_id": new_id(),
+        "tenant_id": call.tenant_id,
+        "create_time": clock(),
+        "actor": call.actor,
+        "method": call.method.path[1:],
+        "action": call.method.emits,
+        "resource_type": "",
+        "resource_id": "",
+        "outcome": outcome,
+        "reason": reason,
+        "security": call.method.is_security,
+        "request_id": call.request_id,
+        "event_id": None,
+        "changes": "",
+        "personal": {
+            "ip": call.client_address,
+            "user_agent": str(call.metadata.get("user-agent", ""))[:LONGEST_USER_AGENT],
+        },
+    }
+
+
+def _changes(call: Call) -> tuple[str, str, Changes]:
+    """Type and id of what was changed, and how. Where the handler told nothing, what the event tells."""
+    if not call.changes:
+        payload = call.event_payload
+        if payload is None or call.refusal is not None:
+            return "", "", NOTHING
+        return resource_type_of(payload), getattr(payload, "id", ""), changes_of(None, payload)
+    before, after = call.changes[0]
+    first = after if after is not None else before
+    found = [changes_of(*change) for change in call.changes]
+    return resource_type_of(first), getattr(first, "id", ""), found[0] if len(found) == 1 else _joined(call, found)
+
+
+def _joined(call: Call, found: list[Changes]) -> Changes:
+    """The changes of several resources, each under its id."""
+    ids = [getattr(after if after is not None else before, "id", "") for before, after in call.changes]
+    plain, personal = (
+        "{" + ",".join(f'"{name}":{part[side]}' for name, part in zip(ids, found, strict=True) if part[side]) + "}"
+        for side in (0, 1)
+    )
+    return Changes(plain.replace("{}", ""), personal.replace("{}", ""))
+
+
+def resource_type_of(message: Any) -> str:
+    """`plinth.dev/Page`; empty for what is no resource."""
+    named = message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
+    return str(named)
+
+
+def _is_stranger(call: Call, problem: problems.Problem) -> bool:
+    """Whether it is the wall between tenants that answered: to a stranger, what is there is not found."""
+    return problem.code is grpc.StatusCode.NOT_FOUND and call.principal is not None and call.access is None
+
+
+def _asked_for(request: Any) -> str:
+    """The tenant that a refused caller named, if any."""
+    return str(getattr(request, "tenant_id", "") or "")[:64]
