@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ PAUSE = 0.02
 
 def free_of_settings(environment: dict[str, str]) -> dict[str, str]:
     """The environment without what configures Plinth: tests bring their own."""
-    foreign = ("PLINTH_", "DATABASE_", "REDIS_URL")
+    foreign = ("PLINTH_", "DATABASE_", "REDIS_URL", "PROMETHEUS_", "OTEL_")
     return {name: value for name, value in environment.items() if not name.startswith(foreign)}
 
 
@@ -36,6 +37,12 @@ def make_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="plinth-test-"))
     folder.chmod(0o711)
     return folder
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def wait_for(predicate: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
@@ -65,12 +72,13 @@ class Stack:
     Settings are named as in server.settings: `Stack(api_workers=1)`. The port is any free one.
     """
 
-    COMMAND: ClassVar = (sys.executable, "-m", "server", "up")
+    COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "server", "up")
 
     def __init__(self, data_dir: Path | None = None, **settings: object) -> None:
         self._temporary = None if data_dir else make_folder()
         self.data_dir = data_dir or (self._temporary or Path()) / "data"
-        self._overrides = {"rate_limits": UNLIMITED, **settings}
+        # Prometheus has one port on a machine; who wants metrics names another one.
+        self._overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, **settings}
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
 
@@ -92,6 +100,11 @@ class Stack:
     def port(self) -> int:
         """The gateway's port."""
         return int(self._facts["port"])
+
+    @property
+    def metrics_url(self) -> str:
+        """Where it tells Prometheus of itself; only the shared stack does unless asked to."""
+        return f"http://127.0.0.1:{self._facts['metrics_port']}/metrics"
 
     @property
     def target(self) -> str:

@@ -9,14 +9,15 @@ that does.
 import logging
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
 
 log = logging.getLogger("plinth.connections")
@@ -148,6 +149,11 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.send_query_prepared(statement.name, values, statement.formats, 1)
         self._expected.append((statement, False))
 
+    @property
+    def sent(self) -> Sequence[tuple[Statement | None, bool]]:
+        """What was sent and not yet answered: statements, None for plain ones, and whether this only prepares."""
+        return self._expected
+
     def receive(self, timeout: float, wanted: Wanted | None = None) -> list[Result]:
         """Wait for the answers to everything sent, in order. What nobody wants any more is cancelled.
 
@@ -229,8 +235,24 @@ _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _UNANSWERED = (*_FAILED, pq.ExecStatus.PIPELINE_ABORTED)
 
 
+class Usage(NamedTuple):
+    """How a pool stands."""
+
+    limit: int
+    """Connections there may be."""
+    there: int
+    """Those there are, and those being made."""
+    used: int
+    """Those in use, and those being made."""
+    waiting: int
+    """Callers who wait for one."""
+
+
 class Connections:
     """The pool of one process for one role."""
+
+    observer: Observer | None = None
+    """Who is told of round trips."""
 
     def __init__(self, dsn: str, *, size: int, wait: float, statement_timeout: float, name: str, idle: int = 2) -> None:
         """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead."""
@@ -263,6 +285,10 @@ class Connections:
             name=name,
         )
 
+    def observe(self, observer: Observer) -> None:
+        """Tell this one as well of every round trip."""
+        self.observer = Observers(self.observer, observer) if self.observer else observer
+
     def open(self) -> None:
         """Start to connect, in the background."""
         self._pool.open(wait=False)
@@ -272,6 +298,14 @@ class Connections:
         while self._free:
             self._pool.putconn(self._free.pop())
         self._pool.close(timeout=2)
+
+    @property
+    def usage(self) -> Usage:
+        """How the pool stands."""
+        stats = self._pool.get_stats()
+        there = stats["pool_size"]
+        used = there - stats["pool_available"] - len(self._free)
+        return Usage(self._size, there, max(0, used), len(self._waiting))
 
     def acquire(self) -> PipelineConnection:
         """A connection that was alive a moment ago. Raises DatabaseUnavailable when none is to be had in time."""
@@ -345,15 +379,28 @@ class Probe:
 
     def ask(self) -> None:
         """Raise psycopg.OperationalError when PostgreSQL does not answer in time."""
+        self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
+
+    def run(self, statement: Statement, **parameters: Any) -> Result:
+        """Ask something. Raises what PostgreSQL answers, or psycopg.OperationalError when it does not in time."""
+        return self._exchange(lambda connection: connection.send(statement, parameters))
+
+    def _exchange(self, send: Callable[[PipelineConnection], None]) -> Result:
         connection = self._connection or self._connect()
         self._connection = None
         try:
-            connection.send_plain(b"SELECT 1")
-            connection.receive(self._timeout)
+            send(connection)
+            answer = connection.receive(self._timeout)[-1]
         except psycopg.Error:
             connection.close()
             raise
         self._connection = connection
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connection. Nobody may be asking."""
+        if self._connection is not None:
+            self._connection.close()
 
     def _connect(self) -> PipelineConnection:
         seconds = max(2, int(self._timeout))

@@ -15,7 +15,7 @@ from server.data.tables import ROW_SECURITY
 # Held by whoever migrates, so that several processes can call `plinth migrate` at once.
 MIGRATION_LOCK = 0x706C696E7468
 # What the background work of every tenant reads, and what it writes.
-DISPATCH_READS = ("events", "tenants", "audit_entries")
+DISPATCH_READS = ("tenants",)
 DISPATCH_WRITES = (
     "event_cursors",
     "audit_leaves",
@@ -26,6 +26,8 @@ DISPATCH_WRITES = (
     "webhook_queues",
     "webhook_attempts",
 )
+# What tells a tenant of what the background work did: an event and its audit entry, which nobody changes afterwards.
+DISPATCH_APPENDS = ("events", "audit_entries")
 # What the runtime role may do with the audit log: an entry is written once; only an erasure changes one column.
 AUDIT_GRANTS = (
     "REVOKE UPDATE, DELETE ON audit_entries, audit_leaves, audit_nodes, audit_checkpoints FROM {}",
@@ -80,6 +82,8 @@ def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
             _grant(connection, statement, runtime)
         for table in DISPATCH_READS:
             _let_dispatch(connection, table, dispatch, "SELECT")
+        for table in DISPATCH_APPENDS:
+            _let_dispatch(connection, table, dispatch, "SELECT, INSERT")
         for table in DISPATCH_WRITES:
             _let_dispatch(connection, table, dispatch, "SELECT, INSERT, UPDATE, DELETE")
 
@@ -140,7 +144,7 @@ def _table_faults(connection: psycopg.Connection[tuple[object, ...]], described:
     for name, enabled, forced, has_policy, has_tenant, is_partition in rows:
         if not has_tenant and name not in walled:
             continue
-        # Partitions are reached through their table, whose policy then holds; without one of their own, no row is visible.
+        # Partitions are reached through their table, whose policy then holds; reached directly, they show no row.
         if not (enabled and forced and (has_policy or is_partition)):
             state = f"enabled {enabled}, forced {forced}, policy {has_policy}"
             yield f"table {name} has no forced row-level security ({state})"

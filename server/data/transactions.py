@@ -5,6 +5,7 @@ the transaction (`set_config(..., true)`), so nothing leaks to the next user of 
 """
 
 from contextlib import suppress
+from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -13,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import ColumnElement, Text, bindparam, func, literal_column, select, true
 
 from server.data.connections import Connections, PipelineConnection, Result
+from server.data.observer import Observer, RoundTrip
 from server.data.statements import Statement
 from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
 
@@ -65,15 +67,18 @@ class Binding:
 
     What is gone is asked in the same statement, to the right of the settings, since row-level security applies to that
     question too. Should PostgreSQL ever work it out earlier, nothing would be visible and the call would be refused.
+
+    A write is refused by PostgreSQL itself, with an error that keeps it from doing what was sent along, COMMIT
+    included; so a call that only writes takes one round trip.
     """
 
     def __init__(self, gone: ColumnElement[str] | None) -> None:
         """`gone` takes `session` and `tenant` and is `session`, `tenant`, or empty when both are there."""
         self.read = Statement(select(*_settings(read_only=True), _gone(gone)))
-        self.write = Statement(select(*_settings(read_only=False), _gone(gone)))
+        self.write = Statement(select(*_settings(read_only=False), _refused(gone)))
         # Where the caller waits for less than the statement timeout.
         self.hasty_read = Statement(select(_TIMEOUT, *_settings(read_only=True), _gone(gone)))
-        self.hasty_write = Statement(select(_TIMEOUT, *_settings(read_only=False), _gone(gone)))
+        self.hasty_write = Statement(select(_TIMEOUT, *_settings(read_only=False), _refused(gone)))
 
 
 def _settings(*, read_only: bool) -> list[ColumnElement[str]]:
@@ -93,8 +98,16 @@ def _gone(gone: ColumnElement[str] | None) -> ColumnElement[str]:
     return (literal_column("''", Text()) if gone is None else gone).label("gone")
 
 
+def _refused(gone: ColumnElement[str] | None) -> ColumnElement[str]:
+    return _gone(None) if gone is None else func.plinth_refuse_who_is_gone(gone, type_=Text()).label("gone")
+
+
+# The error of that function; its message is what is gone.
+SCOPE_ENDED = "PL001"
 # Before the binding stands BEGIN.
 PLACE_AFTER_BEGIN = 1
+COMMIT = b"COMMIT"
+ROLLBACK = b"ROLLBACK"
 
 
 class Transaction:
@@ -138,14 +151,44 @@ class Transaction:
     def _is_wanted(self) -> bool:
         return self._patience is None or self._patience.is_active
 
-    def _receive(self, connection: PipelineConnection, bound: int | None = None) -> Result:
-        """The answer to the last statement. `bound` is the place of the binding's answer, where one is among them."""
-        results = connection.receive(self._connections.silence, self._is_wanted)
+    def _receive(self, connection: PipelineConnection, bound: int | None = None, plain: bytes = b"") -> Result:
+        """The answer to the last statement."""
+        return self._receive_all(connection, bound, plain)[-1]
+
+    def _receive_all(self, connection: PipelineConnection, bound: int | None, plain: bytes = b"") -> list[Result]:
+        """The answers to what was sent.
+
+        `bound` is the place of the binding's answer, and `plain` the plain statement at the end, where there is one.
+        """
+        observer = self._connections.observer
+        try:
+            if observer is None:
+                results = connection.receive(self._connections.silence, self._is_wanted)
+            else:
+                results = self._observed(observer, connection, bound, plain)
+        except psycopg.Error as error:
+            if error.diag.sqlstate == SCOPE_ENDED:
+                raise ScopeEnded(error.diag.message_primary or "") from error
+            raise
         if bound is not None:
             gone = results[bound].last_of_first()
             if gone:
                 raise ScopeEnded(gone.decode())
-        return results[-1]
+        return results
+
+    def _observed(
+        self, observer: Observer, connection: PipelineConnection, bound: int | None, plain: bytes
+    ) -> list[Result]:
+        """The answers, of which the observer is told, as of what went wrong."""
+        sent = connection.sent
+        start = perf_counter()
+        try:
+            answers = connection.receive(self._connections.silence, self._is_wanted)
+        except psycopg.Error as error:
+            observer.round_trip(RoundTrip(perf_counter() - start, error, sent, plain, (), bound))
+            raise
+        observer.round_trip(RoundTrip(perf_counter() - start, None, sent, plain, answers, bound))
+        return answers
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
@@ -192,6 +235,14 @@ class WriteTransaction(Transaction):
         connection.send(statement, parameters)
         return self._answer(connection)
 
+    def run_both(self, first: Statement, second: Statement, **parameters: Any) -> tuple[Result, Result]:
+        """Run two statements in one round trip. The second sees what was committed until the first had ended."""
+        connection = self._begin()
+        connection.send(first, parameters)
+        connection.send(second, parameters)
+        results = self._receive_all(connection, self._take_bound())
+        return results[-2], results[-1]
+
     def queue(self, statement: Statement, **parameters: Any) -> None:
         """Send a statement along with whatever comes next; its failure is raised there."""
         self._begin().send(statement, parameters)
@@ -218,8 +269,11 @@ class WriteTransaction(Transaction):
         return connection
 
     def _answer(self, connection: PipelineConnection) -> Result:
+        return self._receive(connection, self._take_bound())
+
+    def _take_bound(self) -> int | None:
         bound, self._bound = self._bound, None
-        return self._receive(connection, bound)
+        return bound
 
     def bind(self, scope: Scope) -> None:
         """Let the rest of the transaction see other rows, such as those of the tenant it is about to create.
@@ -233,14 +287,11 @@ class WriteTransaction(Transaction):
     def _commit(self) -> None:
         connection = self._open()
         try:
-            if self._bound is not None:
-                # Everything was only queued: nothing may be committed before it is known that the caller may.
-                self._answer(connection)
             if connection.pgconn.transaction_status == TransactionStatus.INERROR:
                 # PostgreSQL would answer COMMIT with a ROLLBACK that looks like success.
                 raise psycopg.errors.InFailedSqlTransaction("a statement failed, so nothing can be committed")
-            connection.send_plain(b"COMMIT")
-            self._receive(connection)
+            connection.send_plain(COMMIT)
+            self._receive(connection, self._take_bound(), COMMIT)
         except (psycopg.Error, ScopeEnded):
             self._roll_back()
             raise
@@ -252,8 +303,8 @@ class WriteTransaction(Transaction):
             if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
                 return
             with suppress(psycopg.Error):
-                connection.send_plain(b"ROLLBACK")
-                self._receive(connection)
+                connection.send_plain(ROLLBACK)
+                self._receive(connection, plain=ROLLBACK)
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             connection.close()
 

@@ -1,13 +1,12 @@
 """Audit entries: who did what to what, what it changed, and a hash over all of it.
 
-The hash is that of a leaf of a Merkle tree (RFC 9162, 2.1.1) over the entry in canonical form (RFC 8785: JSON with sorted
-keys and without white space). Everything in it is text, whole numbers and null, so that what is read back from the
-database hashes alike to the byte. What is personal enters by commitments only, SHA-256 over a random salt and the value:
-salt and value can be erased later, and the hash still holds.
+The hash is that of a leaf of a Merkle tree (RFC 9162, 2.1.1) over the entry in canonical form (RFC 8785: JSON with
+sorted keys and without white space). Everything in it is text, whole numbers and null, so that what is read back from
+the database hashes alike to the byte. What is personal enters by commitments only, SHA-256 over a random salt and the
+value: salt and value can be erased later, and the hash still holds.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def entry_row(
     personal: Mapping[str, str],
     count: int = 1,
 ) -> dict[str, Any]:
-    """The parameters of server.data.audit.APPEND. `personal` is what an erasure can reach, by name; empty is left out."""
+    """The parameters of server.data.audit.APPEND. `personal`, by name, is what an erasure can reach."""
     kept, commitments = commit(personal)
     row = {
         "tenant_id": tenant_id or NO_TENANT,
@@ -87,7 +86,7 @@ def leaf_hash(row: Mapping[str, Any]) -> bytes:
 
 
 def canonical(row: Mapping[str, Any]) -> str:
-    """A row in canonical form; written out by hand, which takes a fifth of the time of json.dumps."""
+    """A row in canonical form, written out by hand: a fifth of the time of json.dumps."""
     text = encode_basestring
     return (
         f'{{"action":{text(row["action"])},"actor_id":{_nullable(row["actor_id"])},"actor_kind":{row["actor_kind"]},'
@@ -107,15 +106,15 @@ def microseconds(moment: datetime) -> int:
 
 
 def commit(personal: Mapping[str, str]) -> tuple[str, str]:
-    """Values with their salts, and the commitments to them, both as JSON."""
-    values, commitments = {}, {}
+    """Values with their salts, and the commitments to them, both as JSON. Names are plain words."""
+    values, commitments = [], []
     for name in sorted(personal):
         value = personal[name]
         if value:
             salt = os.urandom(SALT_BYTES)
-            values[name] = {"salt": salt.hex(), "value": value}
-            commitments[name] = commitment(salt, value)
-    return _json(values), _json(commitments)
+            values.append(f'"{name}":{{"salt":"{salt.hex()}","value":{encode_basestring(value)}}}')
+            commitments.append(f'"{name}":"{commitment(salt, value)}"')
+    return "{" + ",".join(values) + "}", "{" + ",".join(commitments) + "}"
 
 
 def commitment(salt: bytes, value: str) -> str:
@@ -125,7 +124,3 @@ def commitment(salt: bytes, value: str) -> str:
 
 def _nullable(value: str | None) -> str:
     return "null" if value is None else f'"{value}"'
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,7 +1,7 @@
 """One call: who calls what, in whose name, and what is sent back beside the answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any, Protocol
@@ -12,7 +12,10 @@ from server.kernel.audit import API_KEY, USER, Actor
 from server.kernel.ids import next_id
 from server.kernel.limits import Verdict
 from server.kernel.policy import MethodPolicy
-from server.kernel.problems import Denied, Reason
+from server.kernel.problems import Denied, Problem, Reason
+
+ConflictProblem = Callable[[Any], Problem]
+"""Makes a problem of PostgreSQL's unique violation."""
 
 # Metadata that the gateway vouches for; it strips them from what clients send.
 ORIGINAL_PATH = "x-envoy-original-path"
@@ -111,6 +114,8 @@ class Call:
         self.events: list[tuple[str, str, Any]] = []
         self.stale_tags: list[str] = []
         self.changes: list[tuple[Any, Any]] = []
+        self.conflicts: dict[str, ConflictProblem] = {}
+        """By table: the problem of a value that another row has, for statements whose answer nobody waited for."""
 
     @property
     def request_id(self) -> str:
@@ -212,6 +217,7 @@ class Call:
         self.headers.clear()
         self.events.clear()
         self.changes.clear()
+        self.conflicts.clear()
         self.stale_tags.clear()
         self.event_payload = None
         self.emits = self.method.emits

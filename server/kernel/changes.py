@@ -1,11 +1,12 @@
 """What a mutation changed, as an audit entry tells it: field by field, before and after, without what is secret.
 
-What is marked `debug_redact` is left out; what is marked `personal` (plinth/policy/v1/policy.proto), or has such a field
-below it, is told apart, since an erasure has to reach it.
+What is marked `debug_redact` is left out; what is marked `personal` (plinth/policy/v1/policy.proto), or has such a
+field below it, is told apart, since an erasure has to reach it.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,13 +15,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel.convert import STRUCT, plain_struct
+from server.kernel.convert import STRUCT, TIMESTAMP, plain_struct
 from server.kernel.redact import redacted
 
 # They change with every write and say nothing.
 SELF_EVIDENT = ("etag", "update_time")
 LONGEST_VALUE = 4096
-"""Bytes of JSON; a longer value is told by its length and its SHA-256."""
+"""Characters of JSON; a longer value is told by its length and its SHA-256."""
+# However many of its characters need escaping.
+SURELY_SHORT = LONGEST_VALUE // 6 - 2
+# Made once: json.dumps makes one for every call that is not all defaults.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Changes(NamedTuple):
@@ -37,7 +42,7 @@ class _Field(NamedTuple):
     json_name: str
     is_personal: bool
     kind: str
-    """`enum`, `struct`, `message`, `bytes` or empty; with `*` in front when repeated."""
+    """`enum`, `struct`, `time`, `message`, `bytes` or empty; with `*` in front when repeated."""
     enum: Any
 
 
@@ -93,8 +98,7 @@ def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
 def _kind(field: Any) -> str:
     repeated = "*" if field.is_repeated else ""
     if field.message_type is not None:
-        is_struct = field.message_type.full_name == STRUCT and not repeated
-        return "struct" if is_struct else f"{repeated}message"
+        return repeated + {STRUCT: "struct", TIMESTAMP: "time"}.get(field.message_type.full_name, "message")
     if field.enum_type is not None:
         return f"{repeated}enum"
     return f"{repeated}bytes" if field.type == FieldDescriptor.TYPE_BYTES else repeated
@@ -102,7 +106,7 @@ def _kind(field: Any) -> str:
 
 def _shown(field: _Field, value: Any) -> Any:
     shown = _plain(field, value)
-    if isinstance(shown, bool | int | float):
+    if isinstance(shown, bool | int | float) or (isinstance(shown, str) and len(shown) <= SURELY_SHORT):
         return shown
     text = _json(shown)
     if len(text) <= LONGEST_VALUE:
@@ -111,30 +115,27 @@ def _shown(field: _Field, value: Any) -> Any:
 
 
 def _plain(field: _Field, value: Any) -> Any:
-    match field.kind:
-        case "":
-            return value
-        case "enum":
-            return _enum_name(field, value)
-        case "struct":
-            return plain_struct(value)
-        case "message":
-            return json_format.MessageToDict(value)
-        case "bytes":
-            return value.hex()
-        case "*enum":
-            return [_enum_name(field, part) for part in value]
-        case "*bytes":
-            return [part.hex() for part in value]
-        case "*message":
-            return _many(value)
-        case _:
-            return list(value)
+    """A field's value as JSON has it."""
+    if field.kind == "*message":
+        return _many(value)
+    convert = _CONVERTERS.get(field.kind.removeprefix("*"))
+    if convert is None:
+        return list(value) if field.kind else value
+    return [convert(field, part) for part in value] if field.kind.startswith("*") else convert(field, value)
 
 
 def _enum_name(field: _Field, number: int) -> Any:
     known = field.enum.values_by_number.get(number)
     return known.name if known else number
+
+
+_CONVERTERS: dict[str, Callable[[_Field, Any], Any]] = {
+    "enum": _enum_name,
+    "time": lambda _, value: value.ToJsonString(),
+    "struct": lambda _, value: plain_struct(value),
+    "message": lambda _, value: json_format.MessageToDict(value),
+    "bytes": lambda _, value: value.hex(),
+}
 
 
 def _many(value: Any) -> Any:
@@ -148,4 +149,4 @@ def _many(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) if value else ""
+    return _encode(value) if value else ""

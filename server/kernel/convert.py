@@ -1,11 +1,11 @@
 """Rows to messages and back, by plans that are made once per type.
 
-A field and a column of the same name belong together. `etag` comes from the column `version`.
+A field and a column of the same name belong together. `etag` comes from the column `version`, where there is one.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Table
 
 from server.data.connections import Result
-from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of
+from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of, uuid_text
 from server.kernel.etags import etag_of
 from server.kernel.problems import RuleViolated, Violation
 
@@ -35,10 +35,13 @@ Raw = list[bytes | None]
 class ConversionPlan:
     """How rows of one table become messages of one type, and back."""
 
-    def __init__(self, message_class: type[Message], table: Table) -> None:
+    def __init__(self, message_class: type[Message], table: Table, hidden: Collection[str] = ()) -> None:
+        """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise."""
         fields: Mapping[str, Any] = message_class.DESCRIPTOR.fields_by_name
         self._class = message_class
-        self.columns = (*(table.c[name] for name in fields if name in table.c), table.c[VERSION])
+        versions = (table.c[VERSION],) if VERSION in table.c else ()
+        shown = (name for name in fields if name in table.c and name not in hidden)
+        self.columns = (*(table.c[name] for name in shown), *versions)
         """What a statement selects, in this order, so that `message` can read its rows."""
         places = {column.name: place for place, column in enumerate(self.columns)}
         self._scalars: list[tuple[str, int, Callable[[bytes], Any]]] = []
@@ -48,8 +51,33 @@ class ConversionPlan:
             if name in places:
                 self._plan(field, places[name], table)
         self._stores = [(name, _store_of(fields[name])) for name in places if name != VERSION]
-        self._version = places[VERSION]
-        self._has_etag = ETAG in fields
+        self._names = frozenset(places)
+        self._computed = tuple(name for name in fields if name not in places)
+        self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
+        self._version = places.get(VERSION, 0)
+        self._has_etag = ETAG in fields and bool(versions)
+
+    def as_stored(self, message: Message, key: dict[str, Any], times: dict[str, datetime], version: int) -> Any:
+        """What reading back a message that is being stored would give: `key` and `times` are what the kernel adds."""
+        stored: Any = self._class()
+        stored.CopyFrom(message)
+        for name in self._computed:
+            stored.ClearField(name)
+        for name, value in key.items():
+            if name in self._names:
+                setattr(stored, name, value)
+        for name in self._ids:
+            setattr(stored, name, getattr(stored, name).lower())
+        for name, _ in self._times:
+            if name in times:
+                getattr(stored, name).FromDatetime(times[name])
+            elif stored.HasField(name):
+                moment = getattr(stored, name)
+                # PostgreSQL keeps microseconds.
+                moment.nanos -= moment.nanos % 1000
+        if self._has_etag:
+            stored.etag = etag_of(stored.id, version)
+        return stored
 
     def _plan(self, field: FieldDescriptor, place: int, table: Table) -> None:
         kind = field.message_type.full_name if field.message_type is not None else ""

@@ -12,6 +12,11 @@ def etag_of(resource_id: str, version: int) -> str:
     return f'W/"{resource_id[-ID_DIGITS:]}-{version:x}"'
 
 
+def version_of(etag: str) -> int:
+    """The version of a row whose ETag this is; 0 for one that has none."""
+    return int(_opaque(etag).rpartition("-")[2] or "0", 16)
+
+
 def lists(header: str, etag: str) -> bool:
     """Whether an If-Match or If-None-Match header names this ETag (weak comparison: `W/` and quotes do not count)."""
     opaque = _opaque(etag)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from sqlalchemy import ColumnElement, Table, and_, bindparam, false, func, literal_column, not_, or_
+from sqlalchemy.dialects import postgresql
 
 from server.kernel.filters import Comparison, Filter, Group, Node, Value, comparisons
 from server.kernel.problems import Malformed, Reason
@@ -38,6 +39,8 @@ class FilterPlan:
     def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
         self._columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in names}
         self._fields = {name: fields[name] for name in names}
+        # Not every id is a UUID: a request's is what the caller chose.
+        self._ids = frozenset(name for name in names if isinstance(table.c[name].type, postgresql.UUID))
         self._names = {fields[name].json_name: name for name in names} | {name: name for name in names}
 
     def bind(self, parsed: Filter) -> BoundFilter:
@@ -46,10 +49,11 @@ class FilterPlan:
         for comparison in comparisons(parsed.shape):
             value = parsed.values[comparison.place]
             field = self._field(comparison)
-            form = _form(comparison, field, value)
+            is_id = field.name in self._ids
+            form = _form(comparison, field, value, is_id=is_id)
             forms.append(form)
             if form != "is_set":
-                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form)
+                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form, is_id=is_id)
         return BoundFilter(parsed.shape, tuple(forms), parameters)
 
     def condition(self, bound: BoundFilter) -> ColumnElement[bool] | None:
@@ -69,7 +73,8 @@ class FilterPlan:
         column = self._columns[self._names[comparison.field]]
         if form == "is_set":
             # Text without presence is set when it is not empty (AIP-160).
-            is_text = _is_text(self._fields[self._names[comparison.field]])
+            field = self._fields[self._names[comparison.field]]
+            is_text = _is_text(field, is_id=field.name in self._ids)
             return column != literal_column("''") if is_text else column.is_not(None)
         parameter: ColumnElement[Any] = bindparam(f"filter_{comparison.place}", type_=column.type)
         if form == "contains":
@@ -91,26 +96,23 @@ def _refused(comparison: Comparison, message: str) -> Malformed:
     return Malformed(f"filter: {message}.", reason=Reason.REASON_FILTER_INVALID, metadata={"field": comparison.field})
 
 
-def _is_text(field: FieldDescriptor) -> bool:
-    return field.type == FieldDescriptor.TYPE_STRING and not _is_id(field)
+def _is_text(field: FieldDescriptor, *, is_id: bool) -> bool:
+    return field.type == FieldDescriptor.TYPE_STRING and not is_id
 
 
-def _is_id(field: FieldDescriptor) -> bool:
-    return field.name == "id" or field.name.endswith("_id")
-
-
-def _form(comparison: Comparison, field: FieldDescriptor, value: Value) -> str:
+def _form(comparison: Comparison, field: FieldDescriptor, value: Value, *, is_id: bool) -> str:
     """Which SQL a comparison takes."""
+    is_text = _is_text(field, is_id=is_id)
     if comparison.operator == ":":
         if value.text == "*" and not value.quoted:
             return "is_set"
-        if not _is_text(field):
+        if not is_text:
             raise _refused(comparison, f"`:` asks `{field.name}` for `*` (is set) only")
         return "contains"
-    unordered = _is_id(field) or field.enum_type is not None or field.type == FieldDescriptor.TYPE_BOOL
+    unordered = is_id or field.enum_type is not None or field.type == FieldDescriptor.TYPE_BOOL
     if comparison.operator in ORDERED and unordered:
         raise _refused(comparison, f"`{field.name}` has no order: use = or !=")
-    if _is_text(field) and comparison.operator not in ORDERED and value.quoted and _has_wildcard(value.text):
+    if is_text and comparison.operator not in ORDERED and value.quoted and _has_wildcard(value.text):
         return "like"
     return "plain"
 
@@ -119,18 +121,18 @@ def _has_wildcard(text: str) -> bool:
     return text.startswith("*") or text.endswith("*")
 
 
-def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str) -> Any:
+def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, *, is_id: bool) -> Any:
     try:
         if form == "contains":
             return f"%{_escape(value.text)}%"
         if form == "like":
             return _like_pattern(value.text)
-        return _scalar(field, value.text)
+        return _scalar(field, value.text, is_id=is_id)
     except ValueError as error:
         raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: {error}") from error
 
 
-def _scalar(field: FieldDescriptor, text: str) -> Any:
+def _scalar(field: FieldDescriptor, text: str, *, is_id: bool) -> Any:
     if field.enum_type is not None:
         return _enum_number(field.enum_type, text)
     if field.message_type is not None and field.message_type.full_name == TIMESTAMP:
@@ -138,7 +140,7 @@ def _scalar(field: FieldDescriptor, text: str) -> Any:
     if field.type == FieldDescriptor.TYPE_BOOL:
         return _boolean(text)
     if field.type == FieldDescriptor.TYPE_STRING:
-        return str(UUID(text)) if _is_id(field) else _storable(text)
+        return str(UUID(text)) if is_id else _storable(text)
     return _integer(text)
 
 

@@ -11,16 +11,20 @@ from server.kernel import filters
 from server.kernel.call import Call
 from server.kernel.filter_sql import BoundFilter, FilterPlan
 from server.kernel.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
-from server.kernel.rows import ResourceRows
+from server.kernel.reads import ReadRows
 
 # Filters have endless shapes; what is past this bound is compiled anew.
 REMEMBERED_STATEMENTS = 500
 
 
 class Lister:
-    """Answers List for one resource."""
+    """Answers List for one resource.
 
-    def __init__(self, rows: ResourceRows, tokens: PageTokens) -> None:
+    The kernel makes one for the List of a service's own resource. A service with more lists makes one for each, of
+    ReadRows and the PageTokens that the composition root gives it.
+    """
+
+    def __init__(self, rows: ReadRows, tokens: PageTokens) -> None:
         self._rows = rows
         self._tokens = tokens
         resource = rows.resource
@@ -38,9 +42,8 @@ class Lister:
         size = page_size(request.page_size)
         deleted = getattr(request, "show_deleted", False)
         statement = self._statement(bound, order, has_cursor=bool(cursor), total=request.include_total, deleted=deleted)
-        result = call.reads.run(
-            statement, **bound.parameters, **cursor, **self._scope(call), limit=size + 1, skip=request.skip
-        )
+        scope = self._rows.scope(call, request)
+        result = call.reads.run(statement, **bound.parameters, **cursor, **scope, limit=size + 1, skip=request.skip)
         return self._read(call, result, order, size, question, total=request.include_total)
 
     def _read(
@@ -63,13 +66,9 @@ class Lister:
     def _question(self, call: Call, request: Any) -> str:
         """What a page token is bound to."""
         deleted = getattr(request, "show_deleted", False)
-        parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted)
+        within = self._rows.within(request).values()
+        parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted, *within)
         return "\n".join(map(str, parts))
-
-    def _scope(self, call: Call) -> dict[str, Any]:
-        tenant = {"key_tenant_id": call.tenant_id} if "tenant_id" in self._rows.resource.table.c else {}
-        visible = self._rows.resource.visible
-        return tenant | (self._rows.hooks.visible_parameters(call) if visible is not None else {})
 
     def _statement(
         self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool
@@ -105,11 +104,7 @@ class Lister:
 
     def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[Any]:
         resource = self._rows.resource
-        conditions: list[Any] = []
-        if "tenant_id" in resource.table.c:
-            conditions.append(self._rows.in_tenant())
-        if resource.visible is not None:
-            conditions.append(resource.visible)
+        conditions: list[Any] = [self._rows.in_scope()]
         if resource.soft_deletes and not deleted:
             conditions.append(resource.table.c.delete_time.is_(None))
         condition = self._filters.condition(bound)

@@ -58,7 +58,7 @@ class Hooks:
         return {}
 
     def before_write(self, call: Call, values: dict[str, Any], before: Any | None) -> None:
-        """Change what is written, for columns that the message does not show."""
+        """Change what is written, for columns that the message does not show. A new one has its `id` among them."""
 
     def after_write(self, call: Call, resource: Any, before: Any | None) -> None:
         """Write what belongs to the change, in the same transaction. `before` is None for a new resource."""

@@ -1,18 +1,20 @@
 """The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service around.
 
 Statements are compiled when the service is composed. Standard methods are made of these; custom methods use them too.
+What is only read stands in reads.py.
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    Insert,
     Update,
     and_,
-    any_,
     bindparam,
     delete,
     func,
@@ -20,17 +22,18 @@ from sqlalchemy import (
     null,
     select,
     text,
-    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.statements import Statement
 from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
 from server.kernel.convert import VERSION, ConversionPlan
-from server.kernel.etags import lists
+from server.kernel.etags import lists, version_of
 from server.kernel.ids import new_id
 from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, not_found, taken
+from server.kernel.reads import ReadRows
 from server.kernel.resource import Hooks, Resource
 from server.kernel.steps.validate import broken_rules
 
@@ -39,16 +42,30 @@ NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 KEPT_BY_KERNEL = ("id", "tenant_id", VERSION, "create_time", "update_time", "delete_time")
 
 
-class ResourceRows:
+class Values(NamedTuple):
+    """What is written: the columns, and whether the hook `before_write` changed one that the message shows."""
+
+    columns: dict[str, Any]
+    are_changed: bool
+
+
+class Storing:
+    """A statement that stores a row, with and without showing it."""
+
+    def __init__(self, statement: Insert | Update, columns: tuple[Column[Any], ...]) -> None:
+        self.silently = Statement(statement)
+        self.and_show = Statement(statement.returning(*columns))
+
+
+class ResourceRows(ReadRows):
     """The rows of one resource."""
 
-    def __init__(self, hooks: Hooks, resource: Resource) -> None:
-        self.resource = resource
-        self.hooks = hooks
-        self.plan = ConversionPlan(resource.message, resource.table)
+    def __init__(self, hooks: Hooks, resource: Resource, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden)
+        super().__init__(hooks, resource, self.plan)
         descriptor = resource.message.DESCRIPTOR
         named = descriptor.GetOptions().Extensions[resource_pb2.resource]
-        self.type: str = named.type
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.output_only = fields_that_are(descriptor.fields, field_behavior_pb2.OUTPUT_ONLY)
         self.required = fields_that_are(descriptor.fields, field_behavior_pb2.REQUIRED)
@@ -56,36 +73,10 @@ class ResourceRows:
 
     # What handlers use ---------------------------------------------------------------------------------------------
 
-    def get(self, call: Call, resource_id: str = "") -> Any:
-        """One that is not deleted. Raises NotFound."""
-        result = call.reads.run(self._get, **self._key(call, resource_id), **self._visible(call))
-        if not result.returned:
-            raise not_found(self.type, resource_id)
-        return self._present(call, self.plan.message(result.raw(0)))
-
-    def find(self, call: Call, statement: Statement, **parameters: Any) -> Any | None:
-        """The one that a statement of one's own selects (its columns are `plan.columns`), or None."""
-        result = call.reads.run(statement, **parameters, **self._visible(call))
-        return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
-
-    def batch_get(self, call: Call, ids: list[str]) -> list[Any]:
-        """Those with these ids, in their order. Raises NotFound naming the first that is absent."""
-        # UUIDs compare without regard to case, and PostgreSQL answers in lower case.
-        ids = [resource_id.lower() for resource_id in ids]
-        key = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
-        result = call.reads.run(self._batch_get, ids=ids, **key, **self._visible(call))
-        found = {message.id: message for message in self.plan.messages(result)}
-        missing = [resource_id for resource_id in ids if resource_id not in found]
-        if missing:
-            raise not_found(self.type, missing[0])
-        messages = [found[resource_id] for resource_id in ids]
-        self.hooks.present(call, messages)
-        return messages
-
     def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> Any:
         """One, locked until the call ends, of the ETag that the caller demands. Raises NotFound, EtagMismatch."""
         statement = self._lock_deleted if deleted else self._lock
-        result = call.writes.run(statement, **self._key(call, resource_id), **self._visible(call))
+        result = call.writes.run(statement, **self._key_id(resource_id), **self.scope(call))
         if not result.returned:
             raise not_found(self.type, resource_id)
         message = self.plan.message(result.raw(0))
@@ -100,10 +91,8 @@ class ResourceRows:
         self._check_required(message)
         self.hooks.check(call, message, None)
         values = self._writable(call, message, None)
-        values["id"] = message.id or new_id()
-        if self._has_tenant:
-            values["tenant_id"] = call.tenant_id
-        return self._written(call, self._insert, values, None)
+        key = {"id": message.id or new_id()} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
+        return self._store(call, self._insert, values, message, None, key=key)
 
     def update(self, call: Call, message: Any, before: Any) -> Any:
         """Store a change of one that was locked, with hooks; answers it as stored."""
@@ -111,7 +100,7 @@ class ResourceRows:
         self._check_required(message)
         self.hooks.check(call, message, before)
         values = self._writable(call, message, before)
-        return self._written(call, self._update, values | self._key(call, before.id), before)
+        return self._store(call, self._update, values, message, before, key=self._key(call, before.id))
 
     def delete(self, call: Call, before: Any) -> Any:
         """Delete one that was locked; answers it as it was last."""
@@ -138,67 +127,70 @@ class ResourceRows:
 
     def _compile(self) -> None:
         table, columns = self.resource.table, self.plan.columns
-        self._has_tenant = "tenant_id" in table.c
         self._json_names = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
         self._writable_names = tuple(c.name for c in columns if c.name not in KEPT_BY_KERNEL)
-        alive = table.c.delete_time.is_(None) if self.resource.soft_deletes else true()
-        visible = true() if self.resource.visible is None else self.resource.visible
-        own = and_(self._is_key(), visible)
-        self._get = Statement(select(*columns).where(own, alive))
-        self._lock = Statement(select(*columns).where(own, alive).with_for_update())
-        self._lock_deleted = Statement(select(*columns).where(own).with_for_update())
-        self._batch_get = Statement(select(*columns).where(self.in_tenant(), _is_one_of(table.c.id), visible, alive))
+        own = select(*columns).where(self.in_scope(), self._is_one())
+        self._lock = Statement(own.where(*self._is_alive()).with_for_update())
+        self._lock_deleted = Statement(own.with_for_update())
         names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
         new = {name: bindparam(name, type_=table.c[name].type) for name in names}
-        self._insert = Statement(insert(table).values(new).returning(*columns))
-        changed = {name: bindparam(name, type_=table.c[name].type) for name in self._writable_names}
-        self._update = Statement(self._touch().values(changed).returning(*columns))
+        times = {name: bindparam(name, type_=table.c[name].type) for name in ("create_time", "update_time")}
+        self._insert = Storing(insert(table).values(new | times), columns)
+        changed = {name: bindparam(name, type_=table.c[name].type) for name in (*self._writable_names, "update_time")}
+        self._update = Storing(self._touch().values(changed), columns)
         self._compile_deletion()
 
     def _compile_deletion(self) -> None:
         table, columns = self.resource.table, self.plan.columns
         if self.resource.soft_deletes:
-            self._delete = Statement(self._touch().values(delete_time=func.now()).returning(*columns))
-            self._undelete = Statement(self._touch().values(delete_time=null()).returning(*columns))
+            touched = self._touch().values(update_time=func.now())
+            self._delete = Statement(touched.values(delete_time=func.now()).returning(*columns))
+            self._undelete = Statement(touched.values(delete_time=null()).returning(*columns))
         else:
             self._delete = Statement(delete(table).where(self._is_key()).returning(*columns))
 
     def _touch(self) -> Update:
         table = self.resource.table
-        return update(table).where(self._is_key()).values(version=table.c.version + text("1"), update_time=func.now())
+        return update(table).where(self._is_key()).values(version=table.c.version + text("1"))
 
     def _is_key(self) -> ColumnElement[bool]:
         """The row of a call: by tenant and id, by tenant (singleton), or by id (tenants themselves)."""
-        if self.resource.singleton:
-            return self.in_tenant()
-        own_id: ColumnElement[bool] = self.resource.table.c.id == bindparam("key_id", type_=UUID(as_uuid=False))
-        return and_(self.in_tenant(), own_id)
-
-    def in_tenant(self) -> ColumnElement[bool]:
-        """The condition that a row is of the call's tenant, the parameter `key_tenant_id`."""
-        if not self._has_tenant:
-            return true()
-        return self.resource.table.c.tenant_id == bindparam("key_tenant_id", type_=UUID(as_uuid=False))
+        return and_(self.in_tenant(), self._is_one())
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
     def _key(self, call: Call, resource_id: str) -> dict[str, Any]:
-        key: dict[str, Any] = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
-        return key if self.resource.singleton else key | {"key_id": resource_id}
+        tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
+        return tenant | self._key_id(resource_id)
 
-    def _visible(self, call: Call) -> dict[str, Any]:
-        return {} if self.resource.visible is None else self.hooks.visible_parameters(call)
-
-    def _present(self, call: Call, message: Any) -> Any:
-        self.hooks.present(call, [message])
-        return message
-
-    def _writable(self, call: Call, message: Any, before: Any | None) -> dict[str, Any]:
+    def _writable(self, call: Call, message: Any, before: Any | None) -> Values:
         stored = self.plan.values(message)
         self._refuse_nul(stored)
-        values = {name: stored[name] for name in self._writable_names}
-        self.hooks.before_write(call, values, before)
-        return values
+        shown = {name: stored[name] for name in self._writable_names}
+        columns = dict(shown)
+        self.hooks.before_write(call, columns, before)
+        return Values(columns, any(columns[name] is not value for name, value in shown.items()))
+
+    def _store(
+        self, call: Call, storing: Storing, values: Values, message: Any, before: Any | None, *, key: dict[str, Any]
+    ) -> Any:
+        """Store a message; answers it as stored.
+
+        The statement is sent along with whatever comes next, mostly COMMIT, which saves a round trip: what it stores is
+        known here. Only where the hook `before_write` changed a column that is shown, it is read back.
+        """
+        now = self._clock()
+        times = {"update_time": now} if before is not None else {"create_time": now, "update_time": now}
+        parameters = values.columns | key | times
+        if values.are_changed:
+            return self._written(call, storing.and_show, parameters, before)
+        call.conflicts[self.resource.table.name] = self.taken
+        call.writes.queue(storing.silently, **parameters)
+        version = 1 if before is None else version_of(before.etag) + 1
+        stored = self.plan.as_stored(message, key if before is None else {}, times, version)
+        call.note_change(before, stored)
+        self.hooks.after_write(call, stored, before)
+        return self._present(call, stored)
 
     def _written(self, call: Call, statement: Statement, values: dict[str, Any], before: Any | None) -> Any:
         try:
@@ -244,7 +236,3 @@ def check_etag(call: Call, message: Any, etag: str) -> None:
                 "It has changed since you read it: read it again.",
                 metadata={"etag": message.etag, "resource": message.id},
             )
-
-
-def _is_one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    return column == any_(bindparam("ids", type_=ARRAY(UUID(as_uuid=False))))

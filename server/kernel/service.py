@@ -1,15 +1,24 @@
 """Services: what a domain writes. Hooks and custom methods are its own; standard methods come from the kernel."""
 
 import re
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 
 from server.kernel.resource import Hooks, Resource
 from server.kernel.rows import ResourceRows
 
 _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class EventFacts(NamedTuple):
+    """What the policy of an RPC does not tell of an event."""
+
+    payload: type[Message]
+    description: str = ""
+    """Empty for the event of an RPC, whose comment says it."""
 
 
 class Service(Hooks):
@@ -19,6 +28,8 @@ class Service(Hooks):
     resource: ClassVar[Resource | None] = None
     rows: ResourceRows
     """The rows of `resource`; absent where there is none."""
+    events: ClassVar[Mapping[str, EventFacts]] = {}
+    """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
 
     def __init__(self) -> None:
         if self.resource is not None:

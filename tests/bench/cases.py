@@ -17,7 +17,7 @@ from tests.bench import database, servers, subject
 from tests.bench.clocks import Clock, clock_of, clock_of_family
 from tests.bench.engine import Case, Goal, Side, latencies
 from tests.bench.load import CreateLoad, GrpcLoad, Load, Ran, RestLoad, WrongAnswerError, ask, one_by_one, send
-from tests.bench.subject import CACHED, STUBS, UNCACHED, UNLIMITED, Subject, Variant
+from tests.bench.subject import CACHED, ENQUEUEING, STUBS, UNCACHED, UNLIMITED, Subject, Variant
 
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 PAGE_SIZE = 25
@@ -166,6 +166,23 @@ def create(stage: Stage, stack: ExitStack) -> Case:
     )
 
 
+def create_whole(stage: Stage, stack: ExitStack) -> Case:
+    """CreatePage with all that belongs to it against FastAPI that writes the page and one row about it."""
+    setting = stage(ENQUEUEING)
+    plinth, path = setting.subject, setting.pages_path
+    app = _fastapi(setting, stack, "fastapi_documented")
+    counted = database.counter(plinth.admin_dsn, plinth.tenant_id, database.ALL_OF_IT)
+    ours = CreateLoad(plinth.port, path, plinth.token, counted, keys=True)
+    theirs = CreateLoad(app.port, path, app.token, database.counter(setting.baseline_url, plinth.tenant_id))
+    return Case(
+        name="create-whole",
+        title="CreatePage with audit, event, job, idempotency key, invalidation, REST / FastAPI, page and audit row",
+        goal=Goal(2.0),
+        subject=_plinth(setting, ours, envoy=True),
+        baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
+    )
+
+
 def list_pages(stage: Stage, stack: ExitStack) -> Case:
     """ListPages, page 1,000 against page 1."""
     setting = stage(UNCACHED)
@@ -206,6 +223,7 @@ CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
     "cached-rest-tuned": cached_rest_tuned,
     "limits": limits,
     "create": create,
+    "create-whole": create_whole,
     # The last one: it adds the rows.
     "list": list_pages,
 }

@@ -1,8 +1,8 @@
 """What the measurements need from PostgreSQL: the baselines' tables, a million rows, and counts to check against."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import quote
 
 import psycopg
@@ -74,18 +74,31 @@ def make_baseline(admin_dsn: str, url: str, page: dict[str, Any]) -> None:
         connection.execute(INSERT_PAGE, page | {"settings": Jsonb(page["settings"])})
 
 
-def counter(dsn: str, tenant_id: str) -> Callable[[], tuple[int, int]]:
-    """Make a function that counts a tenant's pages and the events of their creation."""
+PAGES_AND_EVENTS = {
+    "pages": "SELECT count(*) FROM pages WHERE tenant_id = %(tenant)s",
+    "events": "SELECT count(*) FROM events WHERE tenant_id = %(tenant)s AND type = 'page.created'",
+}
+# What a page leaves in Plinth beside them, with an idempotency key and a job.
+ALL_OF_IT = PAGES_AND_EVENTS | {
+    "audit entries": "SELECT count(*) FROM audit_entries WHERE tenant_id = %(tenant)s AND action = 'page.created'",
+    "jobs": "SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'tenant_id' = %(tenant)s",
+    "idempotency records": "SELECT count(*) FROM idempotency_records",
+}
 
-    def counted() -> tuple[int, int]:
+
+def counter(
+    dsn: str, tenant_id: str, queries: Mapping[str, LiteralString] = PAGES_AND_EVENTS
+) -> Callable[[], dict[str, int]]:
+    """Make a function that counts what a tenant has."""
+
+    def counted() -> dict[str, int]:
         with psycopg.connect(dsn) as connection:
-            row = connection.execute(
-                """SELECT (SELECT count(*) FROM pages WHERE tenant_id = %(tenant)s),
-                          (SELECT count(*) FROM events WHERE tenant_id = %(tenant)s AND type = 'page.created')""",
-                {"tenant": tenant_id},
-            ).fetchone()
-        assert row is not None
-        return int(row[0]), int(row[1])
+            found = {}
+            for what, query in queries.items():
+                row = connection.execute(query, {"tenant": tenant_id}).fetchone()
+                assert row is not None
+                found[what] = int(row[0])
+        return found
 
     return counted
 

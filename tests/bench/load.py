@@ -95,15 +95,19 @@ class RestLoad:
 class CreateLoad:
     """Creates pages over HTTP/1.1, each with a slug of its own, which h2load cannot: its body is constant."""
 
-    def __init__(self, port: int, path: str, token: str, counted: Callable[[], tuple[int, int]]) -> None:
-        self._port, self._path, self._token, self._counted = port, path, token, counted
+    def __init__(
+        self, port: int, path: str, token: str, counted: Callable[[], dict[str, int]], *, keys: bool = False
+    ) -> None:
+        """`counted` counts rows by what they are, one of each per page; with `keys` each request has its own."""
+        self._port, self._path, self._token, self._counted, self._keys = port, path, token, counted, keys
         self._round = 0
 
     def __call__(self, count: int) -> Ran:
-        """Create that many pages, and count in the database that each has its row and its event."""
+        """Create that many pages, and count in the database that each has its row and all that goes with it."""
         self._round += 1
-        pages, events = self._counted()
+        before = self._counted()
         arguments = [self._port, self._path, count, IN_FLIGHT, f"bench-{os.getpid()}-{self._round}"]
+        arguments += ["--keys"] if self._keys else []
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.writer", *map(str, arguments)],
             env={**os.environ, "BENCH_TOKEN": self._token},
@@ -114,11 +118,9 @@ class CreateLoad:
         )
         if done.returncode != 0:
             raise WrongAnswerError(done.stderr.strip()[-2000:])
-        pages_now, events_now = self._counted()
-        if (pages_now - pages, events_now - events) != (count, count):
-            raise WrongAnswerError(
-                f"{count} pages created, but {pages_now - pages} rows and {events_now - events} events came to be"
-            )
+        made = {what: now - before[what] for what, now in self._counted().items()}
+        if any(number != count for number in made.values()):
+            raise WrongAnswerError(f"{count} pages were created, but there came to be {made}")
         told = json.loads(done.stdout)
         return Ran(told["seconds"], told["latency"])
 

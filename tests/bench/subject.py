@@ -1,11 +1,12 @@
 """Plinth's side: a real stack with one api worker, a tenant and a page to read."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import grpc
@@ -31,6 +32,8 @@ class Variant:
 
     cached: bool = True
     limited: bool = True
+    enqueueing: bool = False
+    """Whether every new page has a job done (tests/bench/enqueueing.py)."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -41,6 +44,7 @@ class Variant:
 CACHED = Variant()
 UNCACHED = Variant(cached=False)
 UNLIMITED = Variant(limited=False)
+ENQUEUEING = Variant(enqueueing=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,18 @@ class Subject:
         return page
 
 
+class EnqueueingStack(Stack):
+    """A stack in which every new page has a job done."""
+
+    COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, str(Path(__file__).with_name("enqueueing.py")), "up")
+
+
 @contextmanager
 def start(variant: Variant) -> Iterator[Subject]:
     """Run a stack with one api worker, on its core, with a page published in the seeded tenant."""
     # Tokens outlive the run. What else is limited or timed stays as it is delivered.
-    stack = Stack(api_workers=1, access_token_lifetime=TOKEN_LIFETIME, **variant.settings)
+    make = EnqueueingStack if variant.enqueueing else Stack
+    stack = make(api_workers=1, access_token_lifetime=TOKEN_LIFETIME, **variant.settings)
     try:
         stack.start()
         processes = stack.processes()

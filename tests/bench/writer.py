@@ -26,16 +26,17 @@ PATIENCE = 120.0
 BODY = """{"slug":"%s","title":"Opening hours and how to find us","description":"%s","settings":%s}"""
 
 
-def requests(port: int, path: str, token: str, slugs: Iterator[str]) -> Iterator[bytes]:
-    """Make the requests, one by one as they are wanted."""
+def requests(port: int, path: str, token: str, slugs: Iterator[str], *, keys: bool) -> Iterator[bytes]:
+    """Make the requests, one by one as they are wanted; with `keys` each has an idempotency key."""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n"
-        "content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        "content-type: application/json\r\n%scontent-length: %d\r\n\r\n"
     )
     settings = json.dumps(SETTINGS)
     for slug in slugs:
         body = BODY % (slug, DESCRIPTION, settings)
-        yield (head % len(body) + body).encode()
+        key = f"idempotency-key: {slug}\r\n" if keys else ""
+        yield (head % (key, len(body)) + body).encode()
 
 
 class Connection(asyncio.Protocol):
@@ -111,9 +112,10 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("in_flight", type=int)
     parser.add_argument("prefix", help="of the slugs")
+    parser.add_argument("--keys", action="store_true", help="send an idempotency key with each")
     given = parser.parse_args()
     slugs = (f"{given.prefix}-{number}" for number in range(given.count))
-    wanted = requests(given.port, given.path, os.environ["BENCH_TOKEN"], slugs)
+    wanted = requests(given.port, given.path, os.environ["BENCH_TOKEN"], slugs, keys=given.keys)
     seconds = uvloop.run(write(given.port, wanted, given.in_flight))
     json.dump({"seconds": seconds, "latency": seconds * given.in_flight / given.count}, sys.stdout)
 

@@ -4,6 +4,7 @@
 
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Integer, Text, bindparam, case, literal_column, text
 
 from server.data import connections as module
-from server.data.connections import Connections, DatabaseUnavailable
+from server.data.connections import Connections, DatabaseUnavailable, PipelineConnection, Result
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, ScopeEnded
 from server.kernel import problems
@@ -25,6 +26,8 @@ TABLES = (
     "CREATE TABLE notes (id int PRIMARY KEY, body text NOT NULL)",
     "CREATE TABLE owners (id int PRIMARY KEY)",
     "CREATE TABLE owned (id int PRIMARY KEY, owner int REFERENCES owners DEFERRABLE INITIALLY DEFERRED)",
+    # Which every write asks.
+    import_module("server.data.migrations.versions.0003_event_log").REFUSE_WHO_IS_GONE,
 )
 
 
@@ -344,6 +347,21 @@ def test_nothing_is_done_in_the_name_of_what_is_gone(database: Database, note: i
     with pytest.raises(ScopeEnded), database.read(scope) as reading:
         reading.run(COUNT, id=note)
     assert not is_stored(database, note)
+
+
+def test_what_only_writes_takes_one_round_trip(database: Database, note: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive, trips = PipelineConnection.receive, []
+
+    def counted(connection: PipelineConnection, *arguments: Any) -> list[Result]:
+        trips.append(1)
+        return receive(connection, *arguments)
+
+    monkeypatch.setattr(PipelineConnection, "receive", counted)
+    with database.write(Scope(session_id="alive")) as transaction:
+        transaction.queue(ADD, id=note, body="x")
+        transaction.queue(ADD, id=next(numbers), body="y")
+    assert len(trips) == 1
+    assert is_stored(database, note)
 
 
 def test_liveness_is_asked_once(database: Database, note: int) -> None:

@@ -1,7 +1,7 @@
 """audit: every mutation leaves an entry in its own transaction, and every refusal one of its own.
 
-The step stands outside of address and authenticate, so that nothing is refused unseen. What a mutation leaves is written
-by the transaction step (`append`), with the change or not at all.
+The step stands outside of address and authenticate, so that nothing is refused unseen. What a mutation leaves is
+written by the transaction step (`append`), with the change or not at all.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from server.data.audit import APPEND
 from server.data.transactions import WriteTransaction
 from server.kernel import problems
-from server.kernel.audit import OK, Actor, entry_row
+from server.kernel.audit import OK, entry_row
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.changes import NOTHING, Changes, changes_of

@@ -66,6 +66,9 @@ class Authorize:
 
     def recheck(self, call: Call) -> None:
         """Whether a call that has been running for a while may go on. Raises what refuses it."""
+        if call.method.access is Access.PLATFORM:
+            self._memory.forget(call.caller, NO_TENANT)
+            self._platform_decision(call.method)(call, None)
         if call.access is None or call.tenant_id is None:
             return
         self._memory.forget(call.caller, call.tenant_id)

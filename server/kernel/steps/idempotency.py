@@ -94,14 +94,15 @@ class Idempotency:
         """The answer of the first call. Raises Conflict while that one runs."""
         # The first 8 bytes of a keyed hash are a lock that no other key shares, but for one chance in 2**64.
         lock = int.from_bytes(name[:8], "big", signed=True)
-        if not call.writes.run(TRY_LOCK, lock=lock).value():
+        # FIND is a statement of its own: it sees what was committed before the lock was let go.
+        mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=lock, id=name, now=self._clock())
+        if not mine.value():
             raise Conflict(
                 "The first call with this idempotency key is still running.",
                 reason=Reason.REASON_IDEMPOTENT_CALL_RUNNING,
                 retry_after=RETRY_AFTER,
             )
-        # A statement of its own: it sees what was committed before the lock was let go.
-        return call.writes.run(FIND, id=name, now=self._clock()).first()
+        return found.first()
 
     def _replay(self, call: Call, known: Row, name: bytes, asked: bytes, answer_class: type[Message]) -> Answer:
         if known["request_hash"] != asked:

@@ -6,6 +6,8 @@ dropped before the call is answered, so that whoever reads after the answer read
 
 from typing import Any, Protocol
 
+from psycopg.errors import UniqueViolation
+
 from server.data.events import APPEND, NO_TENANT
 from server.data.statements import Statement
 from server.data.transactions import Database, WriteTransaction
@@ -40,6 +42,7 @@ class InTransaction:
         announcer: Announcer,
         generations: Generations,
         access_changed: Statement,
+        *,
         clock: Clock = utc_now,
     ) -> None:
         """Slow RPCs have connections of their own. `access_changed` takes `tenant`: see MethodPolicy.changes_access."""
@@ -77,6 +80,9 @@ class InTransaction:
                         call.invalidate(access_tag(call.tenant_id))
                     slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
                     generations.changing(slots)
+            except UniqueViolation as error:
+                problem_of = call.conflicts.get(error.diag.table_name or "")
+                raise problem_of(error) if problem_of else error from error
             finally:
                 generations.changed(slots)
             announce()

@@ -105,6 +105,17 @@ REVOKE ALL ON FUNCTION plinth_check_partitioned, plinth_make_partition, plinth_m
     plinth_partitions_ahead FROM PUBLIC;
 """
 
+# What the statement says that begins a write: nothing after it happens when the caller is gone.
+REFUSE_WHO_IS_GONE = """
+CREATE FUNCTION plinth_refuse_who_is_gone(gone text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF gone <> '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PL001', MESSAGE = gone;
+    END IF;
+    RETURN gone;
+END $$;
+"""
+
 EVENTS = """
 ALTER TABLE events RENAME TO events_before;
 ALTER INDEX events_pkey RENAME TO events_before_pkey;
@@ -228,6 +239,7 @@ CREATE TABLE webhooks (
     disable_time timestamptz,
     disable_reason smallint NOT NULL DEFAULT 0,
     last_success_time timestamptz,
+    resume_time timestamptz,
     version bigint NOT NULL DEFAULT 1,
     create_time timestamptz NOT NULL DEFAULT now(),
     update_time timestamptz NOT NULL DEFAULT now(),
@@ -272,6 +284,7 @@ CREATE TABLE webhook_queues (
         REFERENCES webhooks (tenant_id, id) ON DELETE CASCADE
 );
 CREATE INDEX webhook_queues_next_attempt_time_idx ON webhook_queues (next_attempt_time);
+CREATE INDEX webhook_queues_webhook_id_idx ON webhook_queues (tenant_id, webhook_id, next_attempt_time);
 CREATE TABLE webhook_attempts (
     tenant_id uuid NOT NULL,
     delivery_id uuid NOT NULL,
@@ -303,6 +316,7 @@ WALLS = {
 
 def upgrade() -> None:
     _run(PARTITION_FUNCTIONS)
+    _run(REFUSE_WHO_IS_GONE)
     for part in (EVENTS, CURSORS, AUDIT, WEBHOOKS):
         _run(part)
     for table, using in WALLS.items():
