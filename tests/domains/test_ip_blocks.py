@@ -324,6 +324,13 @@ def test_who_fails_to_sign_in_too_often_is_blocked_for_an_hour(proxied: Stack, p
     assert not is_blocked(proxied, neighbour)
     block = stored(proxied, f"{address}/32")
     assert (block["automatic"], block["reason"]) == (True, "repeated failures to authenticate")
+    (entry,) = rows(proxied, "SELECT * FROM audit_entries WHERE resource_id = %s", str(block["id"]))
+    assert (entry["actor_kind"], entry["action"], entry["security"]) == (3, "ip_block.created", True)
+    # The address is personal.
+    assert address in entry["personal"]
+    assert address not in entry["changes"]
+    (event,) = rows(proxied, "SELECT * FROM events WHERE id = %s", entry["event_id"])
+    assert (event["type"], event["resource_id"]) == ("ip_block.created", str(block["id"]))
     hour = timedelta(hours=1)
     assert before + hour <= block["expire_time"] <= block["now"] + hour
     assert platform.delete(f"{BLOCKS}/{block['id']}").status_code == 204

@@ -20,6 +20,7 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations
 from server.kernel.ids import new_id
+from server.kernel.platform_changes import record
 from server.kernel.problems import Violation
 from server.kernel.resource import Resource
 from server.kernel.service import Service
@@ -32,6 +33,8 @@ LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 MAPPED = IPv6Network("::ffff:0:0/96")
 MOST_BLOCKS = 100_000
 AUTOMATIC_BLOCK = timedelta(hours=1)
+CAUSE = "plinth/address"
+"""Where audit entries name an RPC: the step that blocks by itself."""
 AUTOMATIC_REASON = "repeated failures to authenticate"
 # What one subscriber gets: within it, the next address costs nothing.
 SUBSCRIBER_PREFIX = 64
@@ -132,16 +135,21 @@ class StoredBlocks:
 
     def _store(self, network: str) -> None:
         now = self._clock()
+        block = IpBlock(id=new_id(), network=network, reason=AUTOMATIC_REASON, automatic=True)
+        block.create_time.FromDatetime(now)
+        block.expire_time.FromDatetime(now + AUTOMATIC_BLOCK)
         with self._database.write(Scope()) as transaction:
             transaction.queue(DROP_ENDED, network=network, now=now)
-            transaction.queue(
+            blocked = transaction.run(
                 BLOCK,
-                id=new_id(),
+                id=block.id,
                 network=network,
                 reason=AUTOMATIC_REASON,
                 automatic=True,
                 expire_time=now + AUTOMATIC_BLOCK,
             )
+            if blocked.count:
+                record(transaction, "ip_block.created", cause=CAUSE, before=None, after=block, now=now, security=True)
 
 
 def parse_network(written: str) -> Network | None:

@@ -1,0 +1,64 @@
+"""What the platform changes by itself, without a call: its event and its audit entry, as a mutation leaves them."""
+
+from datetime import datetime
+from typing import Any
+
+from server.data.audit import APPEND as APPEND_ENTRY
+from server.data.events import APPEND as APPEND_EVENT
+from server.data.events import NO_TENANT
+from server.data.transactions import WriteTransaction
+from server.kernel.audit import OK, PLATFORM, Actor, entry_row
+from server.kernel.changes import changes_of
+from server.kernel.ids import new_id
+from server.kernel.redact import redacted
+from server.kernel.steps.audit import resource_type_of
+
+PLATFORM_ACTOR = Actor(PLATFORM)
+
+
+def record(
+    transaction: WriteTransaction,
+    event: str,
+    *,
+    cause: str,
+    before: Any | None,
+    after: Any,
+    now: datetime,
+    tenant_id: str | None = None,
+    security: bool = False,
+) -> None:
+    """Write the event, whose payload is `after`, and the entry. `cause` stands where entries name an RPC."""
+    payload = redacted(after)
+    event_id = new_id()
+    # There is no request; whoever looks for one finds the event.
+    request_id = event_id
+    transaction.queue(
+        APPEND_EVENT,
+        tenant_id=tenant_id or NO_TENANT,
+        id=event_id,
+        type=event,
+        resource_id=after.id,
+        message_type=payload.DESCRIPTOR.full_name,
+        payload=payload.SerializeToString(),
+        actor_id=None,
+        request_id=request_id,
+    )
+    changes = changes_of(before, after)
+    row = entry_row(
+        entry_id=new_id(),
+        tenant_id=tenant_id,
+        create_time=now,
+        actor=PLATFORM_ACTOR,
+        method=cause,
+        action=event,
+        resource_type=resource_type_of(after),
+        resource_id=after.id,
+        outcome=OK,
+        reason="",
+        security=security,
+        request_id=request_id,
+        event_id=event_id,
+        changes=changes.plain,
+        personal={"changes": changes.personal},
+    )
+    transaction.queue(APPEND_ENTRY, **row)
