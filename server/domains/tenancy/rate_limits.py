@@ -32,6 +32,7 @@ NOTHING: Mapping[str, Rate] = {}
 
 _is_tenant = (tenants.c.id == bindparam("tenant", type_=UUID(as_uuid=False)), tenants.c.delete_time.is_(None))
 STORED = Statement(select(tenants.c.rate_limits).where(*_is_tenant))
+LOCKED = Statement(select(tenants.c.rate_limits).where(*_is_tenant).with_for_update())
 REPLACE = Statement(
     update(tenants)
     .where(*_is_tenant)
@@ -114,10 +115,13 @@ class RateLimitsService(Service):
         # Its event and its tag are the tenant's, though platform administrators are bound to none.
         call.enter_tenant(request.tenant_id.lower())
         overrides = {limit.rate_class: [limit.calls, limit.period_seconds] for limit in request.overrides}
-        row = call.writes.run(REPLACE, tenant=request.tenant_id, overrides=overrides).first()
-        if row is None:
+        held = call.writes.run(LOCKED, tenant=request.tenant_id).first()
+        if held is None:
             raise not_found(TENANT_TYPE, request.tenant_id)
-        return self._limits(request.tenant_id, row["rate_limits"])
+        row = call.writes.run(REPLACE, tenant=request.tenant_id, overrides=overrides).one()
+        limits = self._limits(request.tenant_id, row["rate_limits"])
+        call.note_change(self._limits(request.tenant_id, held["rate_limits"]), limits)
+        return limits
 
     def _check(self, overrides: Iterable[Any]) -> None:
         violations, seen = [], set()
