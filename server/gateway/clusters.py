@@ -1,6 +1,7 @@
 """The processes behind the gateway: unix sockets, HTTP/2, health checked."""
 
 from server.gateway.pieces import Config, pipe, seconds, typed
+from server.gateway.tracing import collector
 from server.settings import Settings
 
 API = "api"
@@ -26,10 +27,11 @@ CONNECTION_WINDOW = 256 * 1024 * 1024
 
 
 def clusters(settings: Settings) -> list[Config]:
-    """The api workers and the realtime processes."""
+    """The api workers, the realtime processes, and where traces go."""
     return [
         _cluster(settings, API, settings.api_workers, UNARY_REQUESTS_PER_WORKER),
         _cluster(settings, REALTIME, settings.realtime_workers, STREAMS_PER_WORKER),
+        *collector(settings),
     ]
 
 

@@ -1,6 +1,7 @@
 """CORS: exact origins, with credentials, on every path."""
 
 from server.gateway.pieces import Config, typed
+from server.gateway.tracing import trace_headers
 from server.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -11,7 +12,7 @@ REQUEST_HEADERS = (
 EXPOSED_HEADERS = (
     "etag", "location", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",
     "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replay", "grpc-status", "grpc-message",
-    "grpc-status-details-bin",
+    "grpc-status-details-bin", "content-disposition",
 )  # fmt: skip
 
 
@@ -21,7 +22,7 @@ def cors_policy(settings: Settings) -> Config:
         "extensions.filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin} for origin in settings.cors_origins],
         allow_methods=", ".join(METHODS),
-        allow_headers=", ".join(REQUEST_HEADERS),
+        allow_headers=", ".join((*REQUEST_HEADERS, *trace_headers(settings))),
         expose_headers=", ".join(EXPOSED_HEADERS),
         max_age=str(settings.cors_max_age),
         allow_credentials=True,

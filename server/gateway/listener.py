@@ -12,6 +12,7 @@ from server.gateway.local_reply import local_reply_config
 from server.gateway.pieces import Config, extension, header, seconds, typed
 from server.gateway.routes import route_configuration
 from server.gateway.tls import transport_socket
+from server.gateway.tracing import tracing
 from server.settings import Settings
 
 MAX_HEADERS = 100
@@ -75,6 +76,7 @@ def _connection_manager(settings: Settings, contract: Contract, descriptors: Pat
         **_limits(settings),
         **_identity(settings),
         **_paths(),
+        **tracing(settings),
     )
 
 

@@ -16,6 +16,10 @@ from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
 
 STATUS_DETAILS = "grpc-status-details-bin"
+RESUMES = "last_event_id"
+"""The field that requests of server-sent events have."""
+NO_MESSAGE = b"\xff"
+"""What no HttpBody is: the gateway resets the stream. A file that ended with a status would look whole."""
 
 
 class Errors:
@@ -39,8 +43,9 @@ class Errors:
         return answered
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Abort before the first message; afterwards REST needs a last frame, since its status has been sent."""
+        """Abort before the first message. Later, REST has its status: events need a last frame, a file is cut off."""
         is_rest = method.descriptor.output_type.full_name == HTTP_BODY
+        is_events = is_rest and RESUMES in method.descriptor.input_type.fields_by_name
 
         async def answered(call: Call, request: Any) -> AsyncIterator[Message]:
             started = False
@@ -51,9 +56,11 @@ class Errors:
             except Exception as error:  # noqa: BLE001 - as above
                 problem = problems.of(error)
                 status = problem.status(call.request_id)
-                if is_rest and (started or _would_give_up(call, problem)):
+                if is_events and (started or _would_give_up(call, problem)):
                     yield error_frame(status)
                     return
+                if is_rest and started and call.is_rest:
+                    yield NO_MESSAGE  # type: ignore[misc]
                 await _abort_stream(call, problem, status)
 
         return answered

@@ -5,6 +5,7 @@ While the store is away, the classes of `strict` refuse and all others let throu
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol
 
@@ -15,6 +16,18 @@ from server.kernel.policy import Access, MethodPolicy, PolicyError
 from server.kernel.problems import RateLimited, Unavailable
 
 DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What came of counting calls. One call is counted for its caller and once more for its tenant."""
+
+    allowed: int = 0
+    refused: int = 0
+    unchecked: int = 0
+    """Let through because the store was away."""
+    unavailable: int = 0
+    """Refused because the store was away."""
 
 
 class TenantRates(Protocol):
@@ -41,8 +54,8 @@ class Limit(GuardStep):
         self._rates = rates
         self._tenants = tenants
         self._strict = frozenset(strict)
-        self.unchecked = 0
-        """Calls let through because the store was away."""
+        self.counts = {rate_class: Counts() for rate_class in rates}
+        """What came of counting, by rate class."""
 
     def guard(self, method: MethodPolicy) -> Guard:
         """Count the call, or refuse it."""
@@ -91,17 +104,22 @@ class Limit(GuardStep):
         if call.limit is None or verdict.remaining < call.limit.remaining or not verdict.allowed:
             call.limit = verdict
             call.limit_class = rate_class
+        counts = self.counts[rate_class]
         if not verdict.allowed:
+            counts.refused += 1
             raise refusal(rate_class, scope, verdict)
+        counts.allowed += 1
 
     def _ask(self, rate_class: str, rate: Rate, scope: str, subject: str) -> Verdict | None:
         """The verdict; None when the store is away and the class lets through."""
         try:
             return self._limiter.take(f"{rate_class}:{scope}:{subject}", rate)
         except LimitsAway as error:
+            counts = self.counts[rate_class]
             if rate_class in self._strict:
+                counts.unavailable += 1
                 raise Unavailable("redis") from error
-            self.unchecked += 1
+            counts.unchecked += 1
             return None
 
 

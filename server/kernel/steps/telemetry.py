@@ -1,10 +1,11 @@
-"""telemetry: one structured log line per call, with timing and outcome."""
+"""telemetry: one structured log line per call, with timing and outcome; and its place in the metrics."""
 
 import asyncio
 import json
 import logging
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from server.kernel import problems
 from server.kernel.call import ORIGINAL_PATH, Call, Principal
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.logs import call_log
+from server.kernel.metrics import STREAMS, CallTally, method_label
 from server.kernel.policy import MethodPolicy
 
 log = logging.getLogger("plinth.calls")
@@ -31,34 +33,40 @@ class Usage(Protocol):
 
 
 class Telemetry:
-    """Logs calls. What nobody foresaw is logged whole, with its stack; callers see only the request id."""
+    """Logs and counts calls. What nobody foresaw is logged whole, with its stack; callers see only the request id."""
 
     name = "telemetry"
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
+        self.tallies: dict[str, CallTally] = {}
+        """The unary calls that ended, by path."""
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Time the call and log it."""
-        del method
+        """Time the call, count it and log it."""
         end, fail = self._end, self._fail
+        tally = self.tallies.setdefault(method.path, CallTally(method))
+        count = tally.succeeded.note
 
         def timed(call: Call, request: Any) -> Answer:
             start = perf_counter()
             try:
                 answer = proceed(call, request)
             except Exception as error:
-                fail(call, error, start)
+                seconds = perf_counter() - start
+                tally.fail(fail(call, error, seconds), seconds)
                 raise
-            end(call, "OK", call.http_status, start)
+            seconds = perf_counter() - start
+            count(seconds)
+            end(call, "OK", call.http_status, seconds)
             return answer
 
         return timed
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Log the stream when it ends, with how long it lived."""
-        del method
+        """Log the stream and count it when it ends. How long it lived is no latency."""
         end, fail = self._end, self._fail
+        counted = partial(STREAMS.labels, method_label(method))
 
         async def timed(call: Call, request: Any) -> AsyncIterator[Message]:
             start = perf_counter()
@@ -66,29 +74,33 @@ class Telemetry:
                 async for message in proceed(call, request):
                     yield message
             except Exception as error:
-                fail(call, error, start)
+                counted(fail(call, error, perf_counter() - start)).inc()
                 raise
             except (GeneratorExit, asyncio.CancelledError):
                 # The caller went away, which is how most streams end.
-                end(call, "OK", call.http_status, start)
+                counted("OK").inc()
+                end(call, "OK", call.http_status, perf_counter() - start)
                 raise
-            end(call, "OK", call.http_status, start)
+            counted("OK").inc()
+            end(call, "OK", call.http_status, perf_counter() - start)
 
         return timed
 
-    def _end(self, call: Call, code: str, status: int, start: float, reason: str = "") -> None:
-        _log(call, code, status, start, reason)
+    def _end(self, call: Call, code: str, status: int, seconds: float, reason: str = "") -> None:
+        _log(call, code, status, seconds, reason)
         if call.principal is not None and call.principal.api_key_id:
             self._usage.note(call.principal, call.method.path, succeeded=code == "OK")
 
-    def _fail(self, call: Call, error: Exception, start: float) -> None:
+    def _fail(self, call: Call, error: Exception, seconds: float) -> str:
+        """Log it; the code it is answered with."""
         problem = problems.of(error)
         if problem.http_status == INTERNAL_ERROR:
             failures.error("%s failed, request %s", call.method.path, call.request_id, exc_info=error)
-        self._end(call, problem.code.name, problem.http_status, start, problem.reason_name)
+        self._end(call, problem.code.name, problem.http_status, seconds, problem.reason_name)
+        return problem.code.name
 
 
-def _log(call: Call, code: str, status: int, start: float, reason: str) -> None:
+def _log(call: Call, code: str, status: int, seconds: float, reason: str) -> None:
     """Write the call's line. The query string stays out: it may hold a token."""
     if not log.isEnabledFor(logging.INFO):
         return
@@ -102,7 +114,7 @@ def _log(call: Call, code: str, status: int, start: float, reason: str) -> None:
         extra += f',"path":{_quoted(str(call.metadata[ORIGINAL_PATH]).partition("?")[0])}'
     call_log.write(
         f'"request_id":"{call.request_id}","method":"{call.method.path}","code":"{code}","status":{status},'
-        f'"ms":{(perf_counter() - start) * 1000:.3f},"tenant":{tenant},'
+        f'"ms":{seconds * 1000:.3f},"tenant":{tenant},'
         f'"{kind}":"{principal.id if principal else ""}","ip":{_quoted(address) if address else EMPTY}{extra}',
     )
 

@@ -1,0 +1,166 @@
+"""Traces of one process, sent to a collector over OTLP. Imported only where an endpoint is set.
+
+Spans wait in a bounded queue for a thread that sends them; nobody waits for that thread. A collector that is away costs
+spans, which are dropped, and one line in the log.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Timer
+from time import time_ns
+
+from grpc import ssl_channel_credentials
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_current_span
+
+from server.data.connections import Connections
+from server.data.observer import RoundTrip
+from server.kernel.steps.trace import Trace
+
+log = logging.getLogger("plinth.tracing")
+# A span takes some 2 KB while it waits.
+QUEUE = 2048
+BATCH = 512
+EVERY_MILLISECONDS = 1000.0
+# For a batch, retries included.
+EXPORT_TIMEOUT = 5.0
+# How long a process that ends goes on sending.
+CLOSE_TIMEOUT = 2.0
+LONGEST_ATTRIBUTE = 4096
+ENDS = ("COMMIT", "ROLLBACK")
+
+
+class Tracing:
+    """Makes spans from when it is made, and sends them from `start` on."""
+
+    def __init__(
+        self, endpoint: str, rate: float, *, service: str, version: str, instance: str, certificates: str | None = None
+    ) -> None:
+        """`rate` is the share of traces recorded that begin in this process; for the others see Sender."""
+        facts = {"service.name": service, "service.version": version, "service.instance.id": instance}
+        self._endpoint = endpoint
+        self._certificates = certificates
+        self._provider = TracerProvider(
+            ParentBased(TraceIdRatioBased(rate)),
+            Resource.create(facts),
+            shutdown_on_exit=False,
+            span_limits=SpanLimits(max_span_attribute_length=LONGEST_ATTRIBUTE),
+        )
+        self._sender: Sender | None = None
+        self._tracer = self._provider.get_tracer("plinth", version)
+
+    def follow(self, *pools: Connections) -> Trace:
+        """The step that makes the spans of calls; below them come those of round trips over these connections."""
+        round_trips = RoundTripSpans(self._tracer)
+        for pool in pools:
+            pool.observe(round_trips)
+        return Trace(self._tracer)
+
+    def start(self) -> None:
+        """Begin to send, with a thread and a connection: in the process itself, not in what it is forked from."""
+        _silence()
+        self._sender = Sender(self._endpoint, self._certificates)
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                self._sender,
+                max_queue_size=QUEUE,
+                schedule_delay_millis=EVERY_MILLISECONDS,
+                max_export_batch_size=BATCH,
+            )
+        )
+
+    def close(self) -> None:
+        """Send what waits, unless the collector is away or takes too long."""
+        if self._sender is None:
+            return
+        giving_up = Timer(CLOSE_TIMEOUT if self._sender.arrives else 0, self._sender.shutdown)
+        giving_up.start()
+        self._provider.shutdown()
+        giving_up.cancel()
+
+
+class Sender(SpanExporter):
+    """Sends spans. Says once that they do not arrive, and once that they do again."""
+
+    def __init__(self, endpoint: str, certificates: str | None = None) -> None:
+        """`endpoint` is a URL; `certificates`, for `https`, a PEM file of those who may have issued the collector's."""
+        self._endpoint = endpoint
+        trust = None
+        if certificates and endpoint.startswith("https:"):
+            trust = ssl_channel_credentials(Path(certificates).read_bytes())
+        self._exporter = OTLPSpanExporter(endpoint, credentials=trust, timeout=EXPORT_TIMEOUT)
+        self.arrives = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch, or drop it."""
+        result = self._exporter.export(spans)
+        arrives = result is SpanExportResult.SUCCESS
+        if arrives != self.arrives:
+            self.arrives = arrives
+            if arrives:
+                log.info("traces arrive at %s again", self._endpoint)
+            else:
+                log.warning("no traces arrive at %s: they are dropped until they do", self._endpoint)
+        return result
+
+    def shutdown(self) -> None:
+        """Send no more, and give up what is being sent."""
+        self._exporter.shutdown()
+
+
+class RoundTripSpans:
+    """A span per round trip to PostgreSQL, below the span that is current. Without one there is none."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def round_trip(self, trip: RoundTrip) -> None:
+        """Make the span of a round trip that has just ended (see data.observer)."""
+        if not get_current_span().is_recording():
+            return
+        end = time_ns()
+        sql = trip.sql
+        operations = _operations(sql)
+        operation = _name(operations)
+        span = self._tracer.start_span(
+            operation,
+            kind=SpanKind.CLIENT,
+            attributes={
+                "db.system.name": "postgresql",
+                "db.operation.name": operation,
+                "db.query.text": b"; ".join(sql).decode(),
+                "db.response.returned_rows": trip.rows,
+            },
+            start_time=end - int(trip.seconds * 1e9),
+        )
+        if len(operations) > 1:
+            span.set_attribute("db.operation.batch.size", len(operations))
+        if trip.error is not None:
+            # What PostgreSQL says in words may quote a row.
+            span.set_attribute("error.type", getattr(trip.error, "sqlstate", None) or type(trip.error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(end)
+
+
+def _operations(sql: Sequence[bytes]) -> list[str]:
+    """SELECT, INSERT, ...; what ends a transaction counts only where it stands alone."""
+    verbs = [text.split(None, 1)[0].decode() for text in sql]
+    return [verb for verb in verbs if verb not in ENDS] or verbs
+
+
+def _name(operations: list[str]) -> str:
+    """As OpenTelemetry's conventions for databases have it."""
+    if len(operations) == 1:
+        return operations[0]
+    return f"BATCH {operations[0]}" if len(set(operations)) == 1 else "BATCH"
+
+
+def _silence() -> None:
+    """What the library logs comes once per batch, or whenever a caller sends a `traceparent` that is none."""
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
