@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from server import metrics_files
 from server.embedded import envoy, postgres, redis
 from server.embedded.banner import banner
 from server.embedded.children import Role, Task
@@ -82,7 +83,7 @@ class _Stack:
         supervisor, settings = self._supervisor, self._settings
         fresh = self._start_engines()
         supervisor.start(Task(name="gateway", run=partial(_render, settings)))
-        _preload()
+        _preload(settings)
         if fresh:
             supervisor.finish("initdb")
             postgres.adopt(settings)
@@ -170,14 +171,19 @@ def _roles(settings: Settings) -> list[Role]:
         Role(name=f"realtime-{index}", run=partial(processes.run_realtime, settings, index), stop=stop)
         for index in range(settings.realtime_workers)
     ]
-    return [*roles, Role(name="worker", run=partial(processes.run_worker, settings), stop=stop)]
+    roles += [
+        Role(name=f"worker-{index}", run=partial(processes.run_worker, settings, index), stop=stop)
+        for index in range(settings.background_workers)
+    ]
+    return roles
 
 
-def _preload() -> None:
+def _preload(settings: Settings) -> None:
     """Import the application, and take what that made out of the garbage collector's sight.
 
     A collection writes to every object it looks at, and would copy the pages that the forked roles share.
     """
+    metrics_files.share(settings.metrics_dir)
     import server.processes  # noqa: F401, PLC0415
 
     gc.collect()
@@ -276,7 +282,7 @@ def _announce(settings: Settings, console: Console, seeded: dict[str, str], seco
     path = _serving(settings)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)
-    facts = {"url": envoy.url(settings), "port": settings.port} | seeded
+    facts = {"url": envoy.url(settings), "port": settings.port, "metrics_port": settings.metrics_port} | seeded
     draft.write_text(f"{json.dumps(facts, indent=2)}\n")
     draft.replace(path)
     console.say(banner(settings, console, seeded, seconds))

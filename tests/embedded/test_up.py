@@ -53,7 +53,7 @@ def paste(stack: Stack, shell: str) -> list[str]:
 
 def test_it_serves_and_names_its_processes(shared: Stack) -> None:
     assert answers(shared)
-    expected = {"supervisor", "postgres", "redis", "api-0", "realtime-0", "worker", "envoy"}
+    expected = {"supervisor", "postgres", "redis", "api-0", "realtime-0", "worker-0", "envoy"}
     assert set(shared.processes()) == expected
     assert len(str(shared.settings.socket_dir)) < len(str(shared.data_dir))
 
@@ -65,7 +65,7 @@ def test_the_commands_of_the_banner_work_when_pasted(shared: Stack) -> None:
         assert created["title"] == "Hello"
 
 
-@pytest.mark.parametrize("name", ["api-0", "realtime-0", "worker", "envoy", "redis", "postgres"])
+@pytest.mark.parametrize("name", ["api-0", "realtime-0", "worker-0", "envoy", "redis", "postgres"])
 def test_a_process_that_is_killed_comes_back(shared: Stack, name: str) -> None:
     before = shared.output.count(f"{name:<10} | is back")
     old = shared.kill(name)
@@ -85,7 +85,7 @@ def proportional_size(pid: int) -> int:
 def test_an_idle_stack_with_two_api_workers_stays_under_450_mb(own_stack: Callable[..., Stack]) -> None:
     # Its own: what the shared one holds depends on the tests that ran before.
     stack = own_stack(api_workers=2)
-    assert {"api-0", "api-1", "realtime-0", "worker", "envoy", "postgres", "redis"} <= stack.processes().keys()
+    assert {"api-0", "api-1", "realtime-0", "worker-0", "envoy", "postgres", "redis"} <= stack.processes().keys()
     assert sum(map(proportional_size, stack.family())) < 450 * 1024 * 1024
 
 

@@ -3,27 +3,35 @@
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from sqlalchemy import Text, bindparam, text
 
 import server.app  # noqa: F401 - describes every table
-from server.data.connections import Connections
+from server.data import partitions
+from server.data.connections import DatabaseUnavailable
+from server.data.statements import Statement
 from server.data.tables import metadata
-from server.data.transactions import Database
-from server.workers.maintenance import Maintenance
+from server.data.transactions import Database, Patience, Scope, WriteTransaction
+from server.workers import maintenance as module
+from server.workers.maintenance import Maintenance, Retention, Unfinished
 from tests.clients import Tenant, database, new_tenant, rows
 from tests.stack import Stack
+from tests.workers.machinery import own_database
+from tests.workers.world import queued
 
-RETENTION = timedelta(days=30)
+RETENTION = Retention(
+    deleted=timedelta(days=30), events=timedelta(days=90), audit=timedelta(days=730), webhooks=timedelta(days=30)
+)
 
 
 @pytest.fixture
-def maintenance(stack: Stack) -> Iterator[Maintenance]:
-    connections = Connections(stack.settings.runtime_dsn, size=2, wait=3, statement_timeout=10, name="maintenance test")
-    connections.open()
-    yield Maintenance(Database(connections), metadata.sorted_tables, RETENTION)
-    connections.close()
+def maintenance(stack: Stack, queue: str) -> Iterator[Maintenance]:
+    """The jobs of maintenance, to be called one by one; what they enqueue themselves nobody does."""
+    with own_database(stack.settings.runtime_dsn) as database, own_database(stack.settings.dispatch_dsn) as dispatch:
+        yield Maintenance(database, dispatch, metadata.sorted_tables, RETENTION, queue=queue)
 
 
 def deleted_page(stack: Stack, tenant: Tenant, title: str, days: int) -> str:
@@ -48,7 +56,7 @@ def test_deleted_pages_are_purged_after_the_retention_time(stack: Stack, mainten
     kept = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "kept"}).json()["id"]
     recent = deleted_page(stack, tenant, "recent", days=29)
     deleted_page(stack, tenant, "old", days=31)
-    maintenance.run_once()
+    maintenance.purge_deleted_rows()
     assert left(stack, "pages", tenant.id) == {kept, recent}
 
 
@@ -58,7 +66,7 @@ def test_a_deleted_tenant_is_purged_with_everything_under_it(stack: Stack, maint
         tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "page"})
     assert gone.rest.delete(f"tenants/{gone.id}").status_code == 204
     rows(stack, "UPDATE tenants SET delete_time = now() - interval '31 days' WHERE id = %s RETURNING id", gone.id)
-    maintenance.run_once()
+    maintenance.purge_tenants()
     assert not left(stack, "pages", gone.id)
     assert not left(stack, "brandings", gone.id)
     assert not rows(stack, "SELECT id FROM tenants WHERE id = %s", gone.id)
@@ -74,7 +82,7 @@ def test_expired_sessions_are_removed(stack: Stack, maintenance: Maintenance) ->
         "UPDATE sessions SET expire_time = now() - interval '1 minute' WHERE id = %s RETURNING id",
         before[0]["id"],
     )
-    maintenance.run_once()
+    maintenance.purge_sessions()
     after = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
     assert {row["id"] for row in before} - {row["id"] for row in after} == {before[0]["id"]}
 
@@ -94,7 +102,7 @@ def test_blocks_are_purged_a_month_after_they_ended(stack: Stack, maintenance: M
                 f"INSERT INTO ip_blocks (id, network, expire_time) VALUES (%s, %s, {moment})".encode(),
                 (uuid4(), network),
             )
-    maintenance.run_once()
+    maintenance.purge_blocks()
     found = rows(stack, "DELETE FROM ip_blocks WHERE starts_with(network, %s) RETURNING network", prefix)
     assert {row["network"] for row in found} == set(expiry) - {f"{prefix}:1::/64"}
 
@@ -108,7 +116,7 @@ def test_idempotency_records_are_purged_when_they_expire(stack: Stack, maintenan
                 "VALUES (%s, '', 200, '', now() + %s::interval)",
                 (record, distance),
             )
-    maintenance.run_once()
+    maintenance.purge_records()
     found = rows(stack, "SELECT id FROM idempotency_records WHERE id = ANY (%s)", [expired, fresh])
     assert {bytes(row["id"]) for row in found} == {fresh}
 
@@ -129,6 +137,147 @@ def test_counts_of_calls_with_an_api_key_are_kept_for_a_quarter(stack: Stack, ma
                 "VALUES (%s, %s, %s, 'GetPage', 1, 0)",
                 (tenant.id, key, day),
             )
-    maintenance.run_once()
+    maintenance.purge_usage()
     found = rows(stack, "SELECT day FROM api_key_usage WHERE api_key_id = %s", key)
     assert {row["day"] for row in found} == set(days[:2])
+
+
+def test_batches_go_on_until_nothing_is_left(
+    stack: Stack, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+    prefix = secrets.token_bytes(8)
+    with database(stack) as connection:
+        for number in range(5):
+            connection.execute(
+                "INSERT INTO idempotency_records (id, request_hash, http_status, answer, expire_time) "
+                "VALUES (%s, '', 200, '', now() - interval '1 second')",
+                (prefix + bytes([number]),),
+            )
+    maintenance.purge_records()
+    assert not rows(stack, "SELECT id FROM idempotency_records WHERE substr(id, 1, 8) = %s", prefix)
+
+
+class PartlyAway(Database):
+    """A database in which nothing can be had of one tenant."""
+
+    lacks = ""
+
+    def write(self, scope: Scope, patience: Patience | None = None) -> WriteTransaction:
+        if scope.tenant_id == self.lacks:
+            raise DatabaseUnavailable
+        return super().write(scope, patience)
+
+
+def test_all_tenants_have_their_turn_though_one_fails(
+    stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, other = new_tenant(stack), new_tenant(stack)
+    for tenant in (broken, other):
+        deleted_page(stack, tenant, "old", days=31)
+    monkeypatch.setattr(module, "TENANTS_AT_ONCE", 2)
+    with own_database(stack.settings.runtime_dsn) as own:
+        database_ = PartlyAway(own.connections)
+        database_.lacks = broken.id
+        maintenance = Maintenance(database_, own, metadata.sorted_tables, RETENTION, queue=queue)
+        first = before(broken.id)
+        with pytest.raises(Unfinished, match=broken.id):
+            maintenance.purge_deleted_rows(after=first)
+        # Others make tenants as well, between the two.
+        while left(stack, "pages", other.id):
+            maintenance.purge_deleted_rows(after=queued(stack, queue)[-1]["args"]["after"])
+    assert left(stack, "pages", broken.id)
+    assert queued(stack, queue)[0]["task_name"] == module.PURGE_DELETED
+
+
+def before(tenant_id: str) -> str:
+    """The id right before that one."""
+    return str(UUID(int=UUID(tenant_id).int - 1))
+
+
+def test_old_deliveries_of_webhooks_are_purged_in_every_tenant(stack: Stack, maintenance: Maintenance) -> None:
+    tenant, hook, old, young = new_tenant(stack), uuid4(), uuid4(), uuid4()
+    with database(stack) as connection:
+        connection.execute(
+            "INSERT INTO webhooks (tenant_id, id, url, event_types, signature_scheme, secret, enabled) "
+            "VALUES (%s, %s, 'https://example.com', '{}', 1, '', false)",
+            (tenant.id, hook),
+        )
+        for delivery, days in ((old, 31), (young, 29)):
+            connection.execute(
+                "INSERT INTO webhook_deliveries (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, "
+                "kind, status, create_time) VALUES (%s, %s, %s, %s, 'page.created', '', now(), 1, 2, "
+                "now() - make_interval(days => %s))",
+                (tenant.id, delivery, hook, uuid4(), days),
+            )
+    maintenance.purge_deliveries()
+    assert left(stack, "webhook_deliveries", tenant.id) == {str(young)}
+
+
+def test_failed_jobs_are_kept_for_a_month(stack: Stack, maintenance: Maintenance, queue: str) -> None:
+    for status, days in (("failed", 29), ("failed", 31), ("aborted", 31), ("todo", 31)):
+        found = rows(
+            stack,
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, status, scheduled_at) "
+            "VALUES (%s, %s, %s::procrastinate_job_status, now() + interval '1 day') RETURNING id",
+            queue,
+            f"{status} {days}",
+            status,
+        )
+        rows(
+            stack,
+            "INSERT INTO procrastinate_events (job_id, type, at) "
+            "VALUES (%s, 'failed', now() - make_interval(days => %s)) RETURNING id",
+            found[0]["id"],
+            days,
+        )
+    maintenance.purge_jobs()
+    assert [job["task_name"] for job in queued(stack, queue)] == ["failed 29", "todo 31"]
+
+
+# Partitions, in a database of our own: dropping one locks out those who write.
+
+
+def partitions_of(database_: Database, table: str) -> set[str]:
+    found = Statement(
+        text(
+            "SELECT c.relname::text AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "WHERE i.inhparent = CAST(:parent AS regclass)"
+        )
+        .bindparams(bindparam("parent", type_=Text()))
+        .columns(name=Text())
+    )
+    with database_.read(Scope()) as transaction:
+        return {row["name"].removeprefix(f"{table}_") for row in transaction.run(found, parent=table).all()}
+
+
+def month(distance: int) -> str:
+    """The name of the month so far from this one."""
+    now = datetime.now(UTC)
+    number = now.year * 12 + now.month - 1 + distance
+    return f"{number // 12}_{number % 12 + 1:02d}"
+
+
+def test_partitions_are_made_ahead_and_dropped_when_their_time_is_over(migrated: str) -> None:
+    old = {f"{month(-ago)}" for ago in (1, 2, 5, 6, 23, 26, 27)}
+    with psycopg.connect(migrated) as connection:
+        for table in partitions.PARTITIONED:
+            for name in old:
+                connection.execute("SELECT plinth_make_partition(%s, to_date(%s, 'YYYY_MM'))", (table, name))
+            connection.execute(f"DROP TABLE {table}_{month(3)}".encode())
+    with own_database(migrated) as own:
+        maintenance = Maintenance(own, own, metadata.sorted_tables, RETENTION)
+        maintenance.make_partitions()
+        maintenance.drop_partitions()
+        found = {table: partitions_of(own, table) for table in partitions.PARTITIONED}
+    ahead = {month(distance) for distance in range(4)}
+    # A partition goes when its youngest row may: up to a month after its oldest.
+    assert found["audit_entries"] == ahead | old - {month(-26), month(-27)}
+    assert found["events"] == ahead | {month(-1), month(-2)}
+    assert ahead | {month(-1)} <= found["webhook_attempts"] <= ahead | {month(-1), month(-2)}
+
+
+def test_every_topic_has_a_schedule(maintenance: Maintenance) -> None:
+    plans = maintenance.schedules()
+    assert len({plan.job.name for plan in plans}) == len(plans) == 10
+    assert len({plan.cron for plan in plans}) == len(plans)

@@ -1,0 +1,148 @@
+"""The worker's composition root: the only place that constructs what a background worker has.
+
+To add something: a background service goes into `_services`, a job into `_jobs`, what is done again and again into
+`_schedules`.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+from server import app, metering
+from server.adapters import redis
+from server.adapters.webhook_sender import WebhookSenders
+from server.data.connections import Connections
+from server.data.tables import metadata
+from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.sealing import Sealer
+from server.domains.audit.verification import NightlyCheck
+from server.domains.webhooks.delivery import DeliveryEngine
+from server.domains.webhooks.dispatch import Dispatcher
+from server.domains.webhooks.gauges import WebhookGauges
+from server.domains.webhooks.removal import Remover
+from server.domains.webhooks.replay import Replayer
+from server.domains.webhooks.reseal import Resealer
+from server.guard import previous_secret
+from server.kernel.jobs import Job, Schedule
+from server.metering import Meter
+from server.settings import Settings
+from server.workers.gauges import Gauges
+from server.workers.job_worker import JobWorker
+from server.workers.maintenance import Maintenance, Retention
+from server.workers.rescue import Rescue, stalled_after
+from server.workers.supervision import BackgroundService, run_until
+
+# Jobs that are plain functions run in so many threads, and have so many connections.
+JOB_THREADS = 4
+HOUSE_THREADS = 2
+# Seconds for one SQL statement: less than a job may take, but more than somebody who waits for an answer would.
+STATEMENT_TIMEOUT = 120.0
+# What is left after the jobs have been put back, for whatever else ends.
+LAST_SECONDS = 1.0
+
+
+class Worker:
+    """Everything one background worker needs."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """`name` shows in logs, in metrics, and in PostgreSQL."""
+        self._settings = settings
+        self._name = name
+        self._threads = ThreadPoolExecutor(JOB_THREADS, thread_name_prefix="job")
+        # Jobs that take long hold up neither the rescue of others nor what is told of the queues.
+        self._house_threads = ThreadPoolExecutor(HOUSE_THREADS, thread_name_prefix="housekeeping")
+        own = settings.model_copy(
+            update={"database_pool_size": JOB_THREADS + HOUSE_THREADS, "statement_timeout": STATEMENT_TIMEOUT}
+        )
+        self.database = Database(app.connect(own, name))
+        self.dispatch = Database(_dispatch(own, name))
+        self._meter = Meter(metering.of_process(name), metering.of_connections(name, "fast", self.database.connections))
+        schedules = self._schedules()
+        self._jobs_worker = JobWorker(
+            settings.runtime_dsn,
+            [*self._jobs(), *{schedule.job.name: schedule.job for schedule in schedules}.values()],
+            schedules,
+            slots=settings.job_slots,
+            threads=self._threads,
+            patience=settings.drain_timeout,
+            statement_timeout=settings.statement_timeout,
+            name=name,
+        )
+        self._running = self._services()
+
+    def open(self) -> None:
+        """Connect."""
+        self.database.connections.open()
+        self.dispatch.connections.open()
+        self._meter.start()
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Work until the event; jobs that run then have the drain timeout left."""
+        await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for threads in (self._threads, self._house_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self._meter.close()
+        self.dispatch.connections.close()
+        self.database.connections.close()
+
+    def _services(self) -> list[BackgroundService]:
+        """What runs all the time."""
+        settings = self._settings
+        return [
+            self._jobs_worker,
+            Rescue(self.database, stalled_after(settings.drain_timeout), self._house_threads),
+            Gauges(self.database, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            *self._webhooks(),
+        ]
+
+    def _webhooks(self) -> list[BackgroundService]:
+        """What has events sent to webhooks."""
+        settings, dsn = self._settings, self._settings.dispatch_dsn
+        engine = DeliveryEngine(
+            dsn,
+            WebhookSenders(app.egress(settings)),
+            app.secret_box(settings),
+            name=self._name,
+            concurrency=settings.webhook_concurrency,
+            patience=settings.drain_timeout / 2,
+        )
+        hints = partial(redis.hints, settings.redis_dsn, settings.redis_timeout)
+        return [Dispatcher(dsn, hints, engine.wake, name=self._name), engine, WebhookGauges(dsn, name=self._name)]
+
+    def _jobs(self) -> list[Job]:
+        """What is done when it is enqueued; the jobs of schedules need not be named here."""
+        return [Replayer(self.database).job, Remover(self.database).job]
+
+    def _schedules(self) -> list[Schedule]:
+        """What is done again and again."""
+        resealer = Resealer(self.dispatch, app.secret_box(self._settings))
+        keys = CheckpointKeys(self._settings.secret, previous_secret(self._settings))
+        sealer, check = Sealer(self.dispatch, keys), NightlyCheck(self.dispatch, keys)
+        return [*self._maintenance().schedules(), resealer.schedule, sealer.schedule, check.schedule]
+
+    def _maintenance(self) -> Maintenance:
+        settings = self._settings
+        retention = Retention(
+            deleted=timedelta(days=settings.deleted_retention_days),
+            events=timedelta(days=settings.events_retention_days),
+            audit=timedelta(days=settings.audit_retention_days),
+            webhooks=timedelta(days=settings.webhook_retention_days),
+        )
+        return Maintenance(self.database, self.dispatch, metadata.sorted_tables, retention)
+
+
+def _dispatch(settings: Settings, name: str) -> Connections:
+    """Connections as the role that does the background work of every tenant, for what runs in threads."""
+    return Connections(
+        settings.dispatch_dsn,
+        size=JOB_THREADS,
+        idle=0,
+        wait=settings.database_connect_timeout,
+        statement_timeout=settings.statement_timeout,
+        name=f"plinth {name} dispatch",
+    )

@@ -1,0 +1,80 @@
+"""What procrastinate is told about our jobs: how to connect, which tasks there are, and when to try again."""
+
+import asyncio
+from asyncio import CancelledError
+from datetime import timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from procrastinate import BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job as QueuedJob
+
+from server.kernel.clock import Clock
+from server.kernel.jobs import Retry
+
+CONNECTIONS = 4
+CONNECT_TIMEOUT = 5.0
+# Seconds between the attempts to tell the database something, such as how a job ended.
+INSISTENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+
+class InsistentConnector(PsycopgConnector):
+    """A pool of connections that does not give up at once when PostgreSQL restarts.
+
+    What a job came to is told in one statement; were that lost, the job would count as being done for ever.
+    """
+
+    def __init__(self, dsn: str, *, name: str, statement_timeout: float) -> None:
+        """`name` shows in pg_stat_activity; a statement may take `statement_timeout` seconds."""
+        super().__init__(
+            conninfo=dsn,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=CONNECT_TIMEOUT,
+            kwargs={
+                "application_name": name,
+                "connect_timeout": int(CONNECT_TIMEOUT),
+                "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
+            },
+        )
+
+    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
+        """Run a statement whose answer does not matter. Told twice, none of procrastinate's does harm."""
+        for pause in INSISTENCE:
+            try:
+                await super().execute_query_async(query, **arguments)
+            except ConnectorException as error:
+                if not isinstance(error.__cause__, psycopg.OperationalError):
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
+        await super().execute_query_async(query, **arguments)
+
+
+class KnownTasks(dict[str, Any]):
+    """The tasks by name. What is not among them is done by `unknown`: a later release may have enqueued it."""
+
+    def __init__(self, unknown: Any) -> None:
+        super().__init__()
+        self._unknown = unknown
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The task of this name, or the one for all others."""
+        return super().get(name, default or self._unknown)
+
+
+class RetryStrategy(BaseRetryStrategy):
+    """When a job is tried again."""
+
+    def __init__(self, retry: Retry, clock: Clock) -> None:
+        self._retry = retry
+        self._clock = clock
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision | None:
+        """At once when it was the worker that ended, else after a pause, unless that was the last attempt."""
+        if isinstance(exception, CancelledError):
+            return RetryDecision(retry_at=self._clock())
+        pause = self._retry.pause(job.attempts + 1)
+        return None if pause is None else RetryDecision(retry_at=self._clock() + timedelta(seconds=pause))

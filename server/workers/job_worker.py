@@ -1,0 +1,183 @@
+"""Does jobs and keeps schedules: procrastinate's worker, on a small pool of connections of its own.
+
+Why a job is never lost: procrastinate marks it as being done by a worker that shows its heartbeat. One whose worker has
+died, or has lost sight of it, is put back by any other (rescue.py). A worker that cannot tell the database how a job
+ended asks again and again; if that does not help, it ends, and what it was doing counts as lost.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from croniter import croniter
+from procrastinate import App, JobContext
+
+from server.kernel.clock import Clock, utc_now
+from server.kernel.jobs import Job, Retry, Schedule
+from server.workers.adapter import InsistentConnector, KnownTasks, RetryStrategy
+from server.workers.metrics import JOB_FAILURES, JOB_RETRIES, JOB_SECONDS
+from server.workers.rescue import stalled_after
+
+if TYPE_CHECKING:
+    from procrastinate.tasks import ConfigureTaskOptions
+
+log = logging.getLogger("plinth.jobs")
+# It tells of every job at INFO; what fails for good it tells at ERROR.
+logging.getLogger("procrastinate").setLevel(logging.WARNING)
+HEARTBEAT = 10.0
+# The truth is in the table; a notification is a hint that something is there.
+POLL = 5.0
+# A schedule's moment at which nobody was there is made up for within this time: nightly ones are, too.
+CATCH_UP = timedelta(hours=25).total_seconds()
+# What procrastinate adds to the arguments of a scheduled job.
+MOMENT = "timestamp"
+# The runs of the same schedule that wait when one begins: it is as good as they would be.
+DROP_WAITING = "DELETE FROM procrastinate_jobs WHERE id > %(id)s AND lock = %(lock)s AND status = 'todo'"
+# For a day or so.
+UNKNOWN = Retry(attempts=40, first_pause=5.0, longest_pause=3600.0)
+
+
+class UnknownJob(Exception):
+    """No job of this name is known here."""
+
+
+class Cancelled(Exception):
+    """A job has cancelled itself, which is its own failure."""
+
+
+class JobWorker:
+    """A background service that does jobs, and enqueues those that are due by a schedule."""
+
+    def __init__(
+        self,
+        dsn: str,
+        jobs: Sequence[Job],
+        schedules: Sequence[Schedule],
+        *,
+        slots: int,
+        threads: ThreadPoolExecutor,
+        patience: float,
+        statement_timeout: float,
+        name: str,
+        clock: Clock = utc_now,
+    ) -> None:
+        """Up to `slots` jobs at once; plain functions in `threads`.
+
+        Jobs that run when the service is cancelled have `patience` seconds left, and are then put back. Raises
+        ValueError for two jobs of one name, a schedule that cannot be read, two schedules that cannot be told apart,
+        and one whose job is not among the jobs.
+        """
+        _check(jobs, schedules)
+        self._jobs = jobs
+        for job in jobs:
+            # So that the first failure is an increase.
+            JOB_FAILURES.labels(job.name)
+        self._schedules = schedules
+        self._slots = slots
+        self._threads = threads
+        self._patience = patience
+        self._connector = partial(
+            InsistentConnector, dsn, name=f"plinth {name} jobs", statement_timeout=statement_timeout
+        )
+        self._name = name
+        self._clock = clock
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues it attends to: those of its jobs. What is in others waits for somebody who knows what to do."""
+        return sorted({job.queue for job in self._jobs})
+
+    async def run(self) -> None:
+        """Work until cancelled, or until the database is lost."""
+        async with self._app().open_async() as app:
+            await app.run_worker_async(
+                name=self._name,
+                queues=self.queues,
+                concurrency=self._slots,
+                fetch_job_polling_interval=POLL * random.uniform(0.8, 1.2),  # noqa: S311 - jitter
+                abort_job_polling_interval=POLL,
+                shutdown_graceful_timeout=self._patience,
+                delete_jobs="successful",
+                install_signal_handlers=False,
+                update_heartbeat_interval=HEARTBEAT,
+                stalled_worker_timeout=stalled_after(self._patience),
+            )
+
+    def _app(self) -> App:
+        """What procrastinate has to know; made anew for each run, since it keeps state."""
+        app = App(connector=self._connector(), periodic_defaults={"max_delay": CATCH_UP})
+        unknown = app.task(name="unknown", pass_context=True, retry=RetryStrategy(UNKNOWN, self._clock))(self._refuse)
+        app.tasks = KnownTasks(unknown)
+        for job in self._jobs:
+            retry = RetryStrategy(job.retry, self._clock)
+            app.task(name=job.name, queue=job.queue, pass_context=True, retry=retry)(partial(self._perform, job))
+        for schedule in self._schedules:
+            name = schedule.job.name
+            options: ConfigureTaskOptions = {
+                "task_kwargs": dict(schedule.arguments),
+                "lock": f"schedule {name} {schedule.name}",
+            }
+            app.periodic_registry.register_task(app.tasks[name], schedule.cron, schedule.name, options)
+        return app
+
+    async def _perform(self, job: Job, context: JobContext, /, **arguments: Any) -> None:
+        """One attempt."""
+        if context.job.lock is not None:
+            # Only schedules have locks. Their runs do not pile up behind one that takes long.
+            arguments.pop(MOMENT, None)
+            await context.app.connector.execute_query_async(DROP_WAITING, id=context.job.id, lock=context.job.lock)
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(job.timeout):
+                await self._do(job, arguments, context)
+        except Exception as error:
+            self._note_failure(job.name, job.retry, context, error)
+            raise
+        finally:
+            JOB_SECONDS.labels(job.name).observe(perf_counter() - started)
+
+    async def _do(self, job: Job, arguments: dict[str, Any], context: JobContext) -> None:
+        task = asyncio.current_task()
+        try:
+            if job.is_async:
+                await job.run(**arguments)  # type: ignore[misc]
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._threads, partial(job.run, **arguments))
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling():
+                raise
+            # Nobody has cancelled it but itself.
+            raise Cancelled(f"job {job.name} {context.job.id} has cancelled itself") from None
+
+    async def _refuse(self, context: JobContext, /, **_: Any) -> None:
+        """What becomes of a job that this worker does not know."""
+        error = UnknownJob(context.job.task_name)
+        self._note_failure("unknown", UNKNOWN, context, error)
+        raise error
+
+    def _note_failure(self, label: str, retry: Retry, context: JobContext, error: Exception) -> None:
+        """Count it. What failed for good is logged by procrastinate, whole."""
+        attempt = context.job.attempts + 1
+        if retry.pause(attempt) is None:
+            JOB_FAILURES.labels(label).inc()
+            return
+        JOB_RETRIES.labels(label).inc()
+        log.warning("job %s %s failed for the %d. time: %r", context.job.task_name, context.job.id, attempt, error)
+
+
+def _check(jobs: Sequence[Job], schedules: Sequence[Schedule]) -> None:
+    names = Counter(job.name for job in jobs)
+    moments = Counter((schedule.job.name, schedule.name) for schedule in schedules)
+    faults = [f"{count} jobs are called {name}" for name, count in names.items() if count > 1]
+    faults += [f"{count} schedules of {name} are called {own!r}" for (name, own), count in moments.items() if count > 1]
+    faults += [f"{name} has a schedule but is no job" for name in {name for name, _ in moments} - names.keys()]
+    faults += [f"{plan.cron!r} is no schedule" for plan in schedules if not croniter.is_valid(plan.cron)]
+    if faults:
+        raise ValueError("; ".join(faults))

@@ -1,0 +1,63 @@
+"""Background services: what a worker does all the time, each kept running until the worker ends."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Protocol
+
+log = logging.getLogger("plinth.worker")
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 15.0
+# A service that ran for so long before it failed has been well.
+STEADY = 60.0
+
+
+class BackgroundService(Protocol):
+    """Something that a worker does all the time."""
+
+    async def run(self) -> None:
+        """Do it until cancelled. Whatever it raises, it is run again."""
+
+
+async def run_until(stopped: asyncio.Event, services: Iterable[BackgroundService], *, patience: float) -> None:
+    """Keep services running until the event, then cancel all of them and wait, but no longer than so many seconds."""
+    tasks = [asyncio.create_task(supervise(service), name=type(service).__name__) for service in services]
+    await stopped.wait()
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=patience)
+        for task in late:
+            log.error("%s did not end in time", task.get_name())
+
+
+async def supervise(
+    service: BackgroundService, *, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+) -> None:
+    """Run a service again and again until cancelled, after pauses that double. Alike failures are logged once."""
+    failures, logged, loop = 0, "", asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        problem: Exception | None = None
+        try:
+            await service.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the service is run again
+            problem = error
+        if loop.time() - began > STEADY:
+            failures, logged = 0, ""
+        failures += 1
+        if logged != type(problem).__name__:
+            logged = type(problem).__name__
+            log.error("%s ended and is run again", type(service).__name__, exc_info=problem)
+        pause = min(longest_pause, first_pause * 2.0 ** min(failures - 1, 64))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+
+async def repeat(action: Callable[[], None], interval: float, threads: Executor) -> None:
+    """Do something that blocks, in a thread, every so many seconds until cancelled. Raises what it raises."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.run_in_executor(threads, action)
+        await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
