@@ -24,7 +24,7 @@ webhooks = tenant_table(
     Column("event_types", ARRAY(Text), nullable=False),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("signature_scheme", SmallInteger, nullable=False),
-    # Sealed with a key that the deployment's secret gives (server/domains/webhooks/secrets.py); the key's id is in front.
+    # Sealed with a key that the deployment's secret gives (secrets.py); the key's id is in front.
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary, nullable=True),
     time_column("previous_secret_expire_time", nullable=True),
@@ -34,6 +34,10 @@ webhooks = tenant_table(
     time_column("disable_time", nullable=True),
     Column("disable_reason", SmallInteger, nullable=False, server_default=text("0")),
     time_column("last_success_time", nullable=True),
+    # When it was deleted; it is hidden until a job has removed its deliveries.
+    time_column("removal_time", nullable=True),
+    # Until when nothing is sent, since the receiver asked for a pause.
+    time_column("resume_time", nullable=True),
 )
 Index("webhooks_create_time_idx", webhooks.c.tenant_id, webhooks.c.create_time, webhooks.c.id)
 
@@ -94,7 +98,8 @@ webhook_queues = global_table(
     ForeignKeyConstraint(["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], ondelete="CASCADE"),
     row_security=OWN_TENANT,
 )
-Index("webhook_queues_next_attempt_time_idx", webhook_queues.c.next_attempt_time)
+# Without the tenant: nothing but a look for what is due can take it for the primary key.
+Index("webhook_queues_next_attempt_time_idx", webhook_queues.c.webhook_id, webhook_queues.c.next_attempt_time)
 
 # Every attempt, with what was sent and answered, credentials left out.
 webhook_attempts = global_table(

@@ -1,0 +1,257 @@
+"""Sends webhooks: over aiohttp, to addresses that were looked at, with a limit for all that a receiver can drag out.
+
+A name is resolved by a resolver of ours, which refuses it if any of its addresses may not be connected to. Those that
+it lets through are connected to and no others, and each is looked at once more right before. TLS still asks for a
+certificate of the name. Redirects are answers like any other, and no proxy is taken from the environment. Any port may
+be named: what listens on the internet is its owner's business.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import version
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from server.kernel.egress import NOT_ALLOWED, TIMEOUT, Egress
+
+USER_AGENT = f"Plinth-Webhooks/{version('plinth-server')}"
+# Seconds.
+TOTAL = 15.0
+CONNECT = 5.0
+# The status decides; whoever drips a body afterwards is not listened to for long.
+BODY = 3.0
+BODY_BYTES = 4096
+# Shorter than the patience of most servers, so that few connections are found closed.
+KEEP_ALIVE = 4.0
+NAMES_KEPT = 10
+# A name server that does not answer takes one for as long as the system's resolver is patient.
+LOOKUPS = 64
+# How often a kept connection may turn out to be closed, and how soon that shows.
+REPEATS = 3
+PROMPTLY = 1.0
+OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": USER_AGENT}
+
+Lookup = Callable[..., list[tuple[Any, ...]]]
+"""As socket.getaddrinfo."""
+
+
+class AddressRefused(OSError):
+    """A connection would lead where none may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came of sending a message."""
+
+    duration: timedelta
+    status_code: int = 0
+    """0 when none was answered."""
+    error: str = ""
+    """What went wrong when no status was answered."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    """The beginning of it."""
+
+
+class WebhookSenders:
+    """Makes senders, one per event loop: `async with senders() as sender`."""
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        total: float = TOTAL,
+        connect: float = CONNECT,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup = socket.getaddrinfo,
+    ) -> None:
+        """`total` and `connect` are seconds; `tls` None trusts whom the system trusts."""
+        self._egress = egress
+        self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
+        self._tls = tls
+        self._lookup = lookup
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator["WebhookSender"]:
+        """A sender for the event loop that is running."""
+        threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+        try:
+            async with self._session(threads) as session:
+                yield WebhookSender(session, self._egress)
+        finally:
+            # A look-up that hangs cannot be ended; nobody waits for it.
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _session(self, threads: ThreadPoolExecutor) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            # Who sends bounds how much is under way.
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE,
+            ttl_dns_cache=NAMES_KEPT,
+            resolver=VettingResolver(self._egress, threads, self._lookup),
+            socket_factory=self._socket,
+            ssl=self._tls or True,
+        )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            headers=OWN_HEADERS,
+            trace_configs=[trace],
+        )
+
+    def _socket(self, place: Any) -> socket.socket:
+        """The last look, at the very address that is connected to: a literal one has met no resolver."""
+        family, kind, protocol, _, address = place
+        if self._egress.address_fault(address[0]) is not None:
+            raise AddressRefused(NOT_ALLOWED)
+        return socket.socket(family, kind, protocol)
+
+
+class WebhookSender:
+    """Sends messages on one event loop, over connections that it keeps for a while."""
+
+    def __init__(self, session: aiohttp.ClientSession, egress: Egress) -> None:
+        self._session = session
+        self._egress = egress
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Received:
+        """POST a message. Never raises for what a receiver does, and ends within its own time limit."""
+        began = perf_counter()
+        # What was allowed when the webhook was made need not be so any more.
+        if self._egress.url_fault(url) is not None:
+            return Received(timedelta(), error=NOT_ALLOWED)
+        error: Exception | None = None
+        for _ in range(REPEATS + 1):
+            state = SimpleNamespace(reused=False)
+            try:
+                status, answered, beginning = await self._post(url, headers, body, state)
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
+                error = failure
+            else:
+                return Received(_since(began), status, "", answered, beginning)
+            if not (_was_closed_meanwhile(error, state) and perf_counter() - began < PROMPTLY):
+                break
+        return Received(_since(began), error=_in_words(error))
+
+    async def _post(
+        self, url: str, headers: Mapping[str, str], body: bytes, state: SimpleNamespace
+    ) -> tuple[int, dict[str, str], str]:
+        """Status, headers and the beginning of the body."""
+        async with self._session.post(
+            url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=state
+        ) as answer:
+            beginning = await _beginning(answer)
+            if not answer.content.at_eof():
+                # The rest is nobody's business, so the connection cannot be used again.
+                answer.close()
+            answered: dict[str, str] = {}
+            for name, value in answer.headers.items():
+                key = name.lower()
+                answered[key] = f"{answered[key]}, {value}" if key in answered else value
+            return answer.status, answered, beginning.decode(errors="replace")
+
+
+class VettingResolver(AbstractResolver):
+    """Resolves names in threads, and refuses those of which any address may not be connected to."""
+
+    def __init__(self, egress: Egress, threads: ThreadPoolExecutor, lookup: Lookup) -> None:
+        self._egress = egress
+        self._threads = threads
+        self._lookup = lookup
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a name. Raises AddressRefused, and OSError when it does not resolve."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self._threads, lambda: self._lookup(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        )
+        if any(self._egress.address_fault(address[0]) is not None for *_, address in found):
+            raise AddressRefused(NOT_ALLOWED)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=port,
+                family=family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for family, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept here."""
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    context.trace_request_ctx.reused = True
+
+
+def _was_closed_meanwhile(error: Exception, state: SimpleNamespace) -> bool:
+    """Whether a kept connection turned out to be closed, which says nothing of the receiver."""
+    broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return bool(state.reused) and broken and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """What comes of the body in time, up to its limit. A body that breaks off takes nothing from the status."""
+    parts: list[bytes] = []
+    missing = BODY_BYTES
+    try:
+        async with asyncio.timeout(BODY):
+            while missing > 0:
+                part = await answer.content.read(missing)
+                if not part:
+                    break
+                parts.append(part)
+                missing -= len(part)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        answer.close()
+    return b"".join(parts)
+
+
+def _since(began: float) -> timedelta:
+    return timedelta(seconds=perf_counter() - began)
+
+
+def _in_words(error: Exception | None) -> str:
+    """What went wrong, without anything that a receiver's owner should not learn of our side."""
+    # What kept it from connecting, where aiohttp wraps that.
+    causes = (getattr(error, "os_error", error), error)
+    return next((words for kind, words in _WORDS if any(isinstance(cause, kind) for cause in causes)), "no answer")
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (AddressRefused, NOT_ALLOWED),
+    (TimeoutError, TIMEOUT),
+    (aiohttp.ClientConnectorDNSError, "the name does not resolve"),
+    (aiohttp.ClientConnectorCertificateError, "the certificate is not valid"),
+    (aiohttp.ClientSSLError, "TLS failed"),
+    (ssl.SSLError, "TLS failed"),
+    (ConnectionRefusedError, "connection refused"),
+    (aiohttp.ClientConnectorError, "no connection"),
+    (aiohttp.InvalidURL, "the URL is not valid"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
+    (ConnectionResetError, "the connection was reset"),
+    (aiohttp.ClientOSError, "the connection was lost"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (aiohttp.ClientPayloadError, "the answer is not HTTP"),
+    (ValueError, "the URL is not valid"),
+)

@@ -1,0 +1,244 @@
+"""Delivery: what is queued is sent, each queue in order, every message until it is taken or given up.
+
+A message is sent at least once: whoever dies after sending it has not written that down, so it is sent again, under the
+same id. Within a queue nothing is sent before it is written what came of the message before, so that a repetition never
+comes after a later event.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+
+import psycopg
+from cryptography.exceptions import InvalidTag
+from psycopg_pool import PoolTimeout
+
+from server.domains.webhooks.cancellation import cancel_waiting
+from server.domains.webhooks.courier import Courier
+from server.domains.webhooks.health import Happening
+from server.domains.webhooks.outcomes import Chance
+from server.domains.webhooks.ports import Senders
+from server.domains.webhooks.queues import Pool, Queues, Visit, open_pool
+from server.domains.webhooks.results import LEASE, Delivered, Result, Results, Unwritten
+from server.domains.webhooks.secrets import SecretBox, UnknownKey
+from server.domains.webhooks.slots import Slots
+from server.kernel.clock import Clock, utc_now
+
+log = logging.getLogger("plinth.webhooks")
+CONNECTIONS = 4
+# How often the queues are looked at without a hint.
+POLL = 0.5
+RECONNECT = 0.5
+# Seconds between two looks at the queues, so that one look finds more than one free slot.
+GATHER = 0.005
+# What an attempt may take, and then some: with less left of the lease, nothing more is sent.
+LONGEST_ATTEMPT = timedelta(seconds=20)
+# When a webhook's secret cannot be opened: somebody has to look after the deployment's keys.
+KEYLESS_PAUSE = timedelta(minutes=5)
+# Seconds for what is still to be written when the worker ends.
+LAST_WRITES = 2.0
+# Nobody's lock on a row of one webhook holds up the results of all others for long.
+OPTIONS = "-c lock_timeout=1000"
+
+
+class DeliveryEngine:
+    """A background service that delivers for the webhooks of all tenants, beside other workers that do the same."""
+
+    def __init__(
+        self,
+        dsn: str,
+        senders: Senders,
+        box: SecretBox,
+        *,
+        name: str,
+        concurrency: int,
+        patience: float,
+        clock: Clock = utc_now,
+        chance: Chance = random.random,
+    ) -> None:
+        """`dsn` is the dispatch role's; attempts under way when the worker ends have `patience` seconds left."""
+        self._dsn = dsn
+        self._senders = senders
+        self._box = box
+        self._name = name
+        self._concurrency = concurrency
+        self._patience = patience
+        self._clock = clock
+        self._chance = chance
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something to deliver."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        pool = open_pool(self._dsn, f"plinth {self._name} webhooks", size=CONNECTIONS, options=OPTIONS)
+        async with pool, self._senders() as sender:
+            courier = Courier(sender, self._box, clock=self._clock, chance=self._chance)
+            run = Run(pool, courier, self._news, concurrency=self._concurrency, clock=self._clock)
+            await run.until_cancelled(self._patience)
+
+
+class Run:
+    """One run of the engine: what is under way, and what is known only while it is."""
+
+    def __init__(self, pool: Pool, courier: Courier, news: asyncio.Event, *, concurrency: int, clock: Clock) -> None:
+        self._pool = pool
+        self._courier = courier
+        self._news = news
+        self._clock = clock
+        self._queues = Queues(pool)
+        self._slots = Slots(concurrency)
+        self._visits: dict[asyncio.Task[None], Visit] = {}
+        self._results = Results(pool, self._visits.values(), clock)
+        # Visits of a webhook that had begun by then send nothing more until then.
+        self._pauses: dict[str, tuple[datetime, datetime]] = {}
+        self._cancelling: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def until_cancelled(self, patience: float) -> None:
+        """Claim and deliver until cancelled; then end what is under way in so many seconds, and give back the rest."""
+        writing = asyncio.create_task(self._results.run())
+        claiming = asyncio.create_task(self._claim_forever())
+        try:
+            ended, _ = await asyncio.wait((writing, claiming), return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            claiming.cancel()
+            await self._end_visits(patience)
+            self._results.close()
+            _, late = await asyncio.wait((writing,), timeout=LAST_WRITES)
+            for task in (*late, *self._cancelling.values()):
+                task.cancel()
+            await asyncio.gather(claiming, writing, *self._cancelling.values(), return_exceptions=True)
+
+    # Claiming ------------------------------------------------------------------------------------------------------
+
+    async def _claim_forever(self) -> None:
+        while True:
+            try:
+                found = await self._claim() if self._slots.free else False
+            except (psycopg.Error, PoolTimeout) as error:
+                log.warning("nothing can be delivered: %s", type(error).__name__)
+                await asyncio.sleep(RECONNECT)
+            else:
+                if not found:
+                    await self._wait_for_news()
+                await asyncio.sleep(GATHER)
+
+    async def _claim(self) -> bool:
+        """Begin visits; whether it is worth looking again at once."""
+        self._news.clear()
+        now = self._clock()
+        claim = await self._queues.claim(self._slots.room, now, now + LEASE)
+        for visit in claim.visits:
+            self._slots.take(visit)
+            task = asyncio.create_task(self._visit(visit))
+            self._visits[task] = visit
+            task.add_done_callback(self._ended)
+        for tenant_id, webhook_id in claim.stopped:
+            self._cancel_waiting(tenant_id, webhook_id)
+        return bool(claim.visits) or not claim.is_all
+
+    async def _wait_for_news(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._news.wait()
+
+    def _leave(self, visit: Visit) -> None:
+        """Let others be visited: what is left to do for this one takes no time of its receiver."""
+        if visit.has_slot:
+            visit.has_slot = False
+            self._slots.give_back(visit)
+            self._news.set()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._leave(self._visits.pop(task))
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a visit of a webhook failed", exc_info=task.exception())
+
+    async def _end_visits(self, patience: float) -> None:
+        if self._visits:
+            _, late = await asyncio.wait(tuple(self._visits), timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    # Visiting ------------------------------------------------------------------------------------------------------
+
+    async def _visit(self, visit: Visit) -> None:
+        """Deliver what was found in a queue, one after the other, up to the first that fails."""
+        again: datetime | None = None
+        ends = False
+        try:
+            for pending in visit.deliveries if visit.receiver is not None else ():
+                now = self._clock()
+                if visit.lost or visit.lease - now < LONGEST_ATTEMPT:
+                    break
+                again = self._pause_of(visit)
+                if again is not None:
+                    break
+                delivered = await self._courier.attempt(visit, pending)
+                self._note_pause(visit, delivered)
+                ends = delivered.again is not None or pending is visit.deliveries[-1]
+                again = delivered.again
+                if ends:
+                    self._leave(visit)
+                # What is known is written, even if the worker ends now.
+                await asyncio.shield(self._results.add(Result(visit, delivered, ends=ends, again=again)))
+                if ends:
+                    return
+        except Unwritten:
+            # The lease runs out; then somebody begins anew with what is written.
+            return
+        except (UnknownKey, InvalidTag):
+            log.exception("the secret of webhook %s cannot be opened", visit.webhook_id)
+            again = self._clock() + KEYLESS_PAUSE
+        except asyncio.CancelledError:
+            if not ends:
+                # The next worker need not wait for the end of the lease.
+                _ignore(self._results.add(Result(visit, ends=True)))
+            raise
+        with suppress(Unwritten):
+            await self._results.add(Result(visit, ends=True, again=again))
+
+    def _pause_of(self, visit: Visit) -> datetime | None:
+        """Until when a visit that had begun before has to wait, if it has to."""
+        begin, end = self._pauses.get(visit.webhook_id, (visit.claim_time, visit.claim_time))
+        return end if visit.claim_time < begin and end > self._clock() else None
+
+    def _note_pause(self, visit: Visit, delivered: Delivered) -> None:
+        """Visits that are under way heed at once what the next claims learn from the database."""
+        until = delivered.pause_until
+        if delivered.happening is Happening.GONE:
+            until = delivered.time + LEASE
+        if until is not None:
+            self._pauses[visit.webhook_id] = (delivered.time, until)
+            asyncio.get_running_loop().call_later(
+                LEASE.total_seconds(), partial(self._pauses.pop, visit.webhook_id, None)
+            )
+
+    # Webhooks that were disabled -----------------------------------------------------------------------------------
+
+    def _cancel_waiting(self, tenant_id: str, webhook_id: str) -> None:
+        key = (tenant_id, webhook_id)
+        if key not in self._cancelling:
+            self._cancelling[key] = asyncio.create_task(self._cancel(tenant_id, webhook_id))
+            self._cancelling[key].add_done_callback(lambda _: self._cancelling.pop(key, None))
+
+    async def _cancel(self, tenant_id: str, webhook_id: str) -> None:
+        try:
+            number = await cancel_waiting(self._pool, tenant_id, webhook_id, self._clock())
+        except (psycopg.Error, PoolTimeout) as error:
+            log.warning("deliveries cannot be cancelled: %s", type(error).__name__)
+        else:
+            log.info("%d deliveries of webhook %s are cancelled", number, webhook_id)
+
+
+def _ignore(future: "asyncio.Future[None]") -> None:
+    """Nobody asks what becomes of it, and nobody is to be told that nobody asked."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

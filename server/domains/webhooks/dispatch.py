@@ -1,0 +1,151 @@
+"""Dispatch: what happened is queued for the webhooks that want to hear of it, each event once for each of them.
+
+One statement takes the cursor, reads on in the event log, adds the deliveries and their queues, and moves the cursor:
+whoever dies in between has done nothing. Of several workers, the one that gets the cursor works; the others find
+nothing to do.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from server.domains.webhooks.queues import Pool, open_pool
+from server.kernel.clock import Clock, utc_now
+
+log = logging.getLogger("plinth.webhooks")
+CURSOR = "webhooks"
+BATCH = 500
+# How often the log is looked at without a hint.
+POLL = 0.5
+# After a hint that shows nothing yet, since an older transaction is still running: look again soon, then less soon.
+SOON = 0.01
+LOOKS = 6
+RECONNECT = 0.5
+
+Hints = Callable[[], AsyncIterator[None]]
+Announce = Callable[[], None]
+
+MAKE_CURSOR = "INSERT INTO event_cursors (name) VALUES (%(cursor)s) ON CONFLICT DO NOTHING"
+# The webhooks are held against being deleted, so that who deletes one finds all of its deliveries or none. Queues that
+# are there stay as they are, but are locked: a worker that is about to remove an empty one sees what was added. Ids are
+# UUIDv7 (RFC 9562): milliseconds since 1970, then chance; PostgreSQL has a function for that from 18 on.
+DISPATCH = """
+WITH place AS MATERIALIZED (
+    SELECT transaction_id::text::xid8 AS transaction_id, sequence FROM event_cursors WHERE name = %(cursor)s
+       FOR UPDATE SKIP LOCKED
+), batch AS MATERIALIZED (
+    SELECT news.*
+      FROM place CROSS JOIN LATERAL (
+          SELECT tenant_id, transaction_id, sequence, id, type, resource_id, create_time FROM events
+           WHERE (events.transaction_id, events.sequence) > (place.transaction_id, place.sequence)
+             AND events.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+           ORDER BY events.transaction_id, events.sequence LIMIT %(limit)s) AS news
+), wanted AS MATERIALIZED (
+    SELECT batch.*, coalesce(nullif(batch.resource_id, ''), batch.id::text) AS subject, webhooks.id AS webhook_id
+      FROM batch JOIN webhooks ON webhooks.tenant_id = batch.tenant_id
+     WHERE webhooks.enabled AND webhooks.create_time < batch.create_time
+       AND webhooks.event_types && ARRAY['*', batch.type, split_part(batch.type, '.', 1) || '.*']
+     ORDER BY batch.transaction_id, batch.sequence, webhooks.id
+       FOR KEY SHARE OF webhooks
+), added AS (
+    INSERT INTO webhook_deliveries
+           (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, kind, status, next_attempt_time)
+    SELECT tenant_id,
+           encode(set_bit(set_bit(overlay(
+               uuid_send(gen_random_uuid())
+               PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6
+           ), 52, 1), 53, 1), 'hex')::uuid,
+           webhook_id, id, type, subject, create_time, 1, 1, %(now)s
+      FROM wanted ORDER BY transaction_id, sequence, webhook_id
+), queued AS (
+    INSERT INTO webhook_queues (tenant_id, webhook_id, subject, next_attempt_time)
+    SELECT DISTINCT tenant_id, webhook_id, subject, %(now)s::timestamptz
+      FROM wanted ORDER BY tenant_id, webhook_id, subject
+        ON CONFLICT (tenant_id, webhook_id, subject)
+        DO UPDATE SET next_attempt_time = webhook_queues.next_attempt_time
+), moved AS (
+    UPDATE event_cursors
+       SET transaction_id = last.transaction_id::text::bigint, sequence = last.sequence, update_time = %(now)s
+      FROM (SELECT transaction_id, sequence FROM batch ORDER BY transaction_id DESC, sequence DESC LIMIT 1) AS last
+     WHERE name = %(cursor)s
+)
+SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM wanted)
+"""
+
+
+class Dispatcher:
+    """Follows the event log of all tenants."""
+
+    def __init__(self, dsn: str, hints: Hints, announce: Announce, *, name: str, clock: Clock = utc_now) -> None:
+        """`dsn` is the dispatch role's; `announce` is told when there is something to deliver."""
+        self._dsn = dsn
+        self._hints = hints
+        self._announce = announce
+        self._name = name
+        self._clock = clock
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Dispatch until cancelled."""
+        async with open_pool(self._dsn, f"plinth {self._name} dispatch", size=1) as pool:
+            listening = asyncio.create_task(self._listen())
+            try:
+                await self._dispatch_forever(pool)
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """Turn hints into a look at the log; without Redis it is looked at all the same."""
+        while True:
+            try:
+                async for _ in self._hints():
+                    self._news.set()
+            except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
+                log.warning("no hints of new events: %s", error)
+            await asyncio.sleep(RECONNECT)
+
+    async def _dispatch_forever(self, pool: Pool) -> None:
+        while True:
+            try:
+                await _run(pool, MAKE_CURSOR)
+                while True:
+                    hinted = await self._wait_for_news()
+                    for look in range(LOOKS if hinted else 1):
+                        if await self.dispatch(pool) or not hinted:
+                            break
+                        await asyncio.sleep(SOON * 2**look)
+            except (psycopg.Error, PoolTimeout) as error:
+                log.warning("events cannot be dispatched: %s", type(error).__name__)
+                await asyncio.sleep(RECONNECT)
+
+    async def _wait_for_news(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._news.wait()
+        hinted = self._news.is_set()
+        self._news.clear()
+        return hinted
+
+    async def dispatch(self, pool: Pool) -> int:
+        """Dispatch everything that is new; how many events that were."""
+        total = 0
+        while True:
+            events, deliveries = await _run(pool, DISPATCH, limit=BATCH, now=self._clock())
+            total += events
+            if deliveries:
+                self._announce()
+            if events < BATCH:
+                return total
+
+
+async def _run(pool: Pool, statement: str, **parameters: Any) -> tuple[int, int]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statement, {"cursor": CURSOR, **parameters})
+        row = await cursor.fetchone() if cursor.description else None
+        return (row[0], row[1]) if row else (0, 0)

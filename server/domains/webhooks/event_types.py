@@ -1,0 +1,116 @@
+"""The types of events that there are, read from the contract: what the policies of all RPCs emit, and further ones."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
+
+from server.kernel.policy import EMPTY, options_of
+from server.kernel.problems import Violation
+from server.kernel.service import Service
+
+EVERY = "*"
+FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
+# Places in a FileDescriptorProto: its services, and a service's methods.
+SERVICES, METHODS = 6, 2
+
+EventType = ListEventTypesResponse.EventType
+
+
+def matches(patterns: Iterable[str], event_type: str) -> bool:
+    """Whether one of the patterns takes events of this type: `*`, `page.*`, or the type itself."""
+    group = f"{event_type.partition('.')[0]}.*"
+    return any(pattern in (EVERY, group, event_type) for pattern in patterns)
+
+
+class EventTypes:
+    """The catalogue of event types."""
+
+    def __init__(self, services: Iterable[type[Service]], descriptor_set: bytes) -> None:
+        """`descriptor_set` holds the comments of the contract, which descriptors at run time lack."""
+        self._services = tuple(services)
+        self._descriptor_set = descriptor_set
+        self._payloads = dict(sorted(self._read_payloads()))
+        groups = {f"{name.partition('.')[0]}.*" for name in self._payloads}
+        self._known = (EVERY, *sorted(groups), *self._payloads)
+
+    @cached_property
+    def listed(self) -> tuple[EventType, ...]:
+        """All types by name, with what they mean."""
+        described = self._descriptions()
+        return tuple(
+            EventType(name=name, description=described[name], payload=payload)
+            for name, payload in self._payloads.items()
+        )
+
+    def matching(self, patterns: Sequence[str]) -> list[str]:
+        """The types that one of the patterns takes."""
+        return [name for name in self._payloads if matches(patterns, name)]
+
+    def violations(self, field: str, patterns: Sequence[str]) -> list[Violation]:
+        """What is wrong with patterns that stand in a field: those that take no type at all."""
+        return [
+            Violation(f"{field}[{place}]", f"is no event type{self._hint(pattern)}", "event_type.unknown")
+            for place, pattern in enumerate(patterns)
+            if pattern not in self._known
+        ]
+
+    def _hint(self, pattern: str) -> str:
+        near = difflib.get_close_matches(pattern, self._known, n=1, cutoff=0.6)
+        return f": did you mean `{near[0]}`?" if near else ""
+
+    def _read_payloads(self) -> Iterator[tuple[str, str]]:
+        for service in self._services:
+            for name, facts in service.events.items():
+                yield name, facts.payload.DESCRIPTOR.full_name
+            for event, method in _emitting(service):
+                if event not in service.events:
+                    yield event, _payload_of(service, method)
+
+    def _descriptions(self) -> Mapping[str, str]:
+        comments = _comments(self._descriptor_set)
+        found: dict[str, list[str]] = {}
+        for service in self._services:
+            for event, method in _emitting(service):
+                found.setdefault(event, []).append(_first_sentence(comments.get(method.full_name, "")))
+            for event, facts in service.events.items():
+                found.setdefault(event, []).append(facts.description)
+        return {event: " ".join(filter(None, sentences)) for event, sentences in found.items()}
+
+
+def _emitting(service: type[Service]) -> Iterator[tuple[str, MethodDescriptor]]:
+    for method in service.descriptor.methods:
+        policy = options_of(method)
+        if policy is not None and policy.emits:
+            yield policy.emits, method
+
+
+def _payload_of(service: type[Service], method: MethodDescriptor) -> str:
+    """What an RPC answers, or the resource as it was for one that answers nothing."""
+    if method.output_type.full_name != EMPTY:
+        return str(method.output_type.full_name)
+    if service.resource is None:
+        raise LookupError(f"{method.full_name} answers nothing: {service.__name__}.events has to say what it tells")
+    return service.resource.message.DESCRIPTOR.full_name
+
+
+def _comments(descriptor_set: bytes) -> dict[str, str]:
+    """The comment of every RPC by its full name."""
+    found = {}
+    for file in FileDescriptorSet.FromString(descriptor_set).file:
+        for location in file.source_code_info.location:
+            match list(location.path):
+                case [service, number, method, place] if (service, method) == (SERVICES, METHODS):
+                    owner = file.service[number]
+                    name = f"{file.package}.{owner.name}.{owner.method[place].name}"
+                    found[name] = " ".join(location.leading_comments.split())
+    return found
+
+
+def _first_sentence(comment: str) -> str:
+    sentence = FIRST_SENTENCE.match(comment)
+    return sentence[0] if sentence else comment

@@ -1,0 +1,22 @@
+"""The body of a message: `{"type", "timestamp", "data"}`, where data is the resource as REST shows it."""
+
+import json
+from datetime import datetime
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def message_of(event_type: str, time: datetime, payload: Message) -> bytes:
+    """The body of the message that tells of an event. `time` is when it happened."""
+    data = json_format.MessageToDict(payload, always_print_fields_with_no_presence=True)
+    body = {"type": event_type, "timestamp": moment(time).ToJsonString(), "data": data}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def moment(time: datetime) -> Timestamp:
+    """A moment as messages have it."""
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

@@ -1,0 +1,55 @@
+"""What a tenant is told of a webhook that fails: an event, and an audit entry, in the transaction of the change."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from plinth.webhooks.v1.webhook_pb2 import Webhook
+
+from server.data.statements import Statement
+from server.domains.webhooks.messages import moment
+from server.kernel.etags import etag_of
+from server.kernel.platform_changes import record
+
+CAUSE = "webhooks.delivery"
+PLAIN = ("id", "url", "description", "event_types", "enabled", "signature_scheme", "disable_reason")
+TIMES = (
+    *("previous_secret_expire_time", "failing_since_time", "last_success_time", "disable_time"),
+    *("create_time", "update_time"),
+)
+
+
+def webhook_of(row: Mapping[str, Any]) -> Webhook:
+    """The resource that a row of webhooks holds, without its secret."""
+    webhook = Webhook(etag=etag_of(row["id"], row["version"]), **{name: row[name] for name in PLAIN})
+    for name in TIMES:
+        if row[name] is not None:
+            getattr(webhook, name).CopyFrom(moment(row[name]))
+    return webhook
+
+
+def record_of(
+    event_type: str, before: Mapping[str, Any], after: Mapping[str, Any], now: datetime
+) -> list[tuple[Statement, dict[str, Any]]]:
+    """Statements, with their parameters, that tell how the row of a webhook was changed."""
+    statements = _Statements()
+    record(
+        statements,
+        event_type,
+        cause=CAUSE,
+        before=webhook_of(before),
+        after=webhook_of(after),
+        now=now,
+        tenant_id=after["tenant_id"],
+    )
+    return statements.queued
+
+
+class _Statements:
+    """What stands for a transaction on a connection of psycopg's."""
+
+    def __init__(self) -> None:
+        self.queued: list[tuple[Statement, dict[str, Any]]] = []
+
+    def queue(self, statement: Statement, **parameters: Any) -> None:
+        self.queued.append((statement, parameters))

@@ -1,0 +1,263 @@
+"""Replays: events that are sent to a webhook again, asked for by a call and queued by a job.
+
+An event keeps its id, by which receivers tell a repetition. The id of a delivery follows from those of the replay and
+of the event, so a job that is done twice queues nothing twice.
+"""
+
+import hashlib
+import logging
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from plinth.webhooks.v1.webhook_pb2 import ReplayWebhookEventsRequest, ReplayWebhookEventsResponse, Webhook
+from sqlalchemy import BigInteger, DateTime, Text, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.types import TypeEngine
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope, WriteTransaction
+from server.domains.webhooks.event_types import EventTypes
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.ids import VARIANTS, new_id
+from server.kernel.jobs import Job
+from server.kernel.problems import StateForbids, Violation, not_found
+from server.kernel.steps.validate import broken_rules
+
+log = logging.getLogger("plinth.webhooks")
+QUEUE, REPLAY = "webhooks", "webhooks.replay_events"
+MOST_EVENTS = 100_000
+BATCH = 500
+# Seconds. Every batch is committed by itself, so it holds up nobody.
+TIMEOUT = 1800.0
+EVENT_TYPE, WEBHOOK_TYPE = "plinth.dev/Event", "plinth.dev/Webhook"
+
+_FACTS: dict[str, TypeEngine[Any]] = {
+    "id": UUID(as_uuid=False),
+    "type": Text(),
+    "subject": Text(),
+    "create_time": DateTime(timezone=True),
+}
+# As the dispatcher has it.
+_SUBJECT = "coalesce(nullif(resource_id, ''), id::text) AS subject"
+_MATCHING = """
+  FROM events
+ WHERE tenant_id = CAST(:tenant AS uuid)
+   AND create_time >= CAST(:start AS timestamptz) AND create_time < CAST(:end AS timestamptz)
+   AND type = ANY (CAST(:types AS text[]))
+"""
+# A delivery is made after its event. Tests have events of their own, which are not in the log.
+_FAILED = """
+   AND id IN (SELECT event_id FROM webhook_deliveries
+               WHERE tenant_id = CAST(:tenant AS uuid) AND webhook_id = CAST(:webhook AS uuid)
+                 AND create_time >= CAST(:start AS timestamptz)
+               GROUP BY event_id HAVING bool_and(status IN (3, 4)))
+"""
+_NEXT = """
+   AND (transaction_id, sequence) > (CAST(:transaction_id AS xid8), CAST(:sequence AS bigint))
+ ORDER BY events.transaction_id, events.sequence
+ LIMIT CAST(:limit AS bigint)
+"""
+ONE = Statement(
+    text(
+        f"SELECT id, type, {_SUBJECT}, create_time FROM events "  # noqa: S608 - a constant
+        "WHERE tenant_id = CAST(:tenant AS uuid) AND id = CAST(:event AS uuid)"
+    ).columns(**_FACTS)
+)
+"""Takes `tenant` and `event`."""
+ENABLED = Statement(
+    text(
+        "SELECT id FROM webhooks WHERE tenant_id = CAST(:tenant AS uuid) AND id = CAST(:webhook AS uuid) AND enabled"
+    ).columns(id=UUID(as_uuid=False))
+)
+# First the deliveries, in the order of the log, which gives them their numbers; then the queues of their subjects. The
+# update locks the row of a queue that is there, lest a worker that has just emptied it takes it away.
+ADD = Statement(
+    text(
+        """
+WITH added AS (
+    INSERT INTO webhook_deliveries (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, kind, status,
+                                    next_attempt_time)
+    SELECT CAST(:tenant AS uuid), e.id, CAST(:webhook AS uuid), e.event_id, e.type, e.subject, e.time, 2, 1, now()
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:subjects AS text[]),
+                  CAST(:times AS timestamptz[])) WITH ORDINALITY AS e (id, event_id, type, subject, time, place)
+     ORDER BY e.place
+        ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING subject
+)
+INSERT INTO webhook_queues (tenant_id, webhook_id, subject, next_attempt_time)
+SELECT CAST(:tenant AS uuid), CAST(:webhook AS uuid), subject, now() FROM added GROUP BY subject ORDER BY subject
+    ON CONFLICT (tenant_id, webhook_id, subject)
+    DO UPDATE SET next_attempt_time = least(webhook_queues.next_attempt_time, excluded.next_attempt_time)
+"""
+    )
+)
+"""Takes `tenant`, `webhook` and five lists of one length."""
+
+
+def _counting(condition: str) -> Statement:
+    found = f"SELECT {_MATCHING} {condition} LIMIT {MOST_EVENTS}"
+    counted = text(f"SELECT count(*) AS count FROM ({found}) AS found")  # noqa: S608 - constants
+    return Statement(counted.columns(count=BigInteger()))
+
+
+def _reading(condition: str) -> Statement:
+    columns = f"id, type, {_SUBJECT}, create_time, transaction_id::text AS transaction_id, sequence"
+    found = text(f"SELECT {columns} {_MATCHING} {condition} {_NEXT}")
+    return Statement(found.columns(**_FACTS, transaction_id=Text(), sequence=BigInteger()))
+
+
+COUNTS = {only_failed: _counting(_FAILED if only_failed else "") for only_failed in (False, True)}
+READS = {only_failed: _reading(_FAILED if only_failed else "") for only_failed in (False, True)}
+
+
+class Range(NamedTuple):
+    """Which events of a tenant are sent to a webhook again."""
+
+    tenant: str
+    webhook: str
+    start: str
+    end: str
+    types: list[str]
+
+
+class Replays:
+    """Answers those who ask for a replay."""
+
+    def __init__(self, event_types: EventTypes, clock: Clock) -> None:
+        self._event_types = event_types
+        self._clock = clock
+
+    def ask(self, call: Call, request: ReplayWebhookEventsRequest, webhook: Webhook) -> ReplayWebhookEventsResponse:
+        """Count the events and, unless only that is asked for, see to it that they are sent."""
+        call.note_change(webhook, webhook)
+        if request.dry_run:
+            call.emits = ""
+        if request.event_id:
+            return self._ask_for_one(call, request, webhook)
+        chosen = self._range(call, request, webhook)
+        _refuse_disabled(webhook)
+        count = call.reads.run(COUNTS[request.only_failed], **chosen._asdict()).value()
+        if count and not request.dry_run:
+            call.enqueue(QUEUE, REPLAY, **_arguments(chosen), only_failed=request.only_failed, replay_id=new_id())
+        return ReplayWebhookEventsResponse(event_count=count)
+
+    def _ask_for_one(
+        self, call: Call, request: ReplayWebhookEventsRequest, webhook: Webhook
+    ) -> ReplayWebhookEventsResponse:
+        beside = {field.name for field, _ in request.ListFields()} - {"tenant_id", "webhook_id", "event_id", "dry_run"}
+        if beside:
+            raise broken_rules([Violation(name, "goes without event_id", "replay.alone") for name in sorted(beside)])
+        event = call.reads.run(ONE, tenant=call.tenant_id, event=request.event_id).first()
+        if event is None:
+            raise not_found(EVENT_TYPE, request.event_id)
+        _refuse_disabled(webhook)
+        if not request.dry_run:
+            add(call.writes, str(call.tenant_id), webhook.id, new_id(), [event])
+        return ReplayWebhookEventsResponse(event_count=1)
+
+    def _range(self, call: Call, request: ReplayWebhookEventsRequest, webhook: Webhook) -> Range:
+        violations = self._event_types.violations("event_types", request.event_types)
+        if not request.HasField("start_time"):
+            violations.append(Violation("start_time", "is required unless event_id is given", "required"))
+        start, end = _time_of(request.start_time), self._clock()
+        if request.HasField("end_time"):
+            end = _time_of(request.end_time)
+        if start >= end:
+            violations.append(Violation("start_time", "is not before end_time", "replay.range"))
+        if violations:
+            raise broken_rules(violations)
+        types = self._event_types.matching(webhook.event_types)
+        if request.event_types:
+            wanted = set(self._event_types.matching(request.event_types))
+            types = [name for name in types if name in wanted]
+        return Range(str(call.tenant_id), webhook.id, start.isoformat(), end.isoformat(), types)
+
+
+class Replayer:
+    """Queues what a replay asks for, batch by batch."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def job(self) -> Job:
+        """As workers do it."""
+        return Job(REPLAY, self.run, QUEUE, timeout=TIMEOUT)
+
+    def run(
+        self,
+        *,
+        tenant_id: str,
+        webhook_id: str,
+        start_time: str,
+        end_time: str,
+        event_types: list[str],
+        only_failed: bool,
+        replay_id: str,
+    ) -> None:
+        """Begin at the beginning, whether or not it was begun before; end early when nothing is sent any more."""
+        chosen = Range(tenant_id, webhook_id, start_time, end_time, event_types)
+        position = {"transaction_id": "0", "sequence": 0}
+        queued = 0
+        while queued < MOST_EVENTS:
+            limit = min(BATCH, MOST_EVENTS - queued)
+            with self._database.write(Scope(tenant_id=tenant_id)) as transaction:
+                if not transaction.run(ENABLED, tenant=tenant_id, webhook=webhook_id).returned:
+                    break
+                batch = transaction.run(READS[only_failed], **chosen._asdict(), **position, limit=limit).all()
+                add(transaction, tenant_id, webhook_id, replay_id, batch)
+            queued += len(batch)
+            if len(batch) < limit:
+                break
+            position = {name: batch[-1][name] for name in position}
+        log.info("replay %s: %d events for webhook %s", replay_id, queued, webhook_id)
+
+
+def add(transaction: WriteTransaction, tenant_id: str, webhook_id: str, replay_id: str, events: list[Row]) -> None:
+    """Queue events, unless this replay has queued them before."""
+    if events:
+        transaction.run(
+            ADD,
+            tenant=tenant_id,
+            webhook=webhook_id,
+            ids=[delivery_id(replay_id, event["id"]) for event in events],
+            event_ids=[event["id"] for event in events],
+            types=[event["type"] for event in events],
+            subjects=[event["subject"] for event in events],
+            times=[event["create_time"].isoformat() for event in events],
+        )
+
+
+def delivery_id(replay_id: str, event_id: str) -> str:
+    """A UUIDv7 with the time of the replay, the same whenever it is asked for."""
+    digits = hashlib.sha256(f"{replay_id}{event_id}".encode()).hexdigest()
+    variant = VARIANTS[int(digits[0], 16) >> 2]
+    return f"{replay_id[:13]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:20]}"
+
+
+def _arguments(chosen: Range) -> dict[str, Any]:
+    return {
+        "tenant_id": chosen.tenant,
+        "webhook_id": chosen.webhook,
+        "start_time": chosen.start,
+        "end_time": chosen.end,
+        "event_types": chosen.types,
+    }
+
+
+def _refuse_disabled(webhook: Webhook) -> None:
+    if not webhook.enabled:
+        raise StateForbids(
+            "The webhook is disabled: enable it first.",
+            metadata={"resource_type": WEBHOOK_TYPE, "resource": webhook.id, "state": "DISABLED"},
+        )
+
+
+def _time_of(timestamp: Timestamp) -> datetime:
+    """A moment, the nearest that PostgreSQL and Python have in common."""
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC) if timestamp.seconds < 0 else datetime.max.replace(tzinfo=UTC)

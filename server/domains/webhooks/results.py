@@ -1,0 +1,242 @@
+"""Results: what came of attempts, written together with whatever else ended at that moment.
+
+One transaction takes all of it: states of webhooks, deliveries, their attempts, and what becomes of the queues. A queue
+that is empty is removed: its row is locked first, and looked at by the statement after that, so that whoever adds to it
+meanwhile (dispatch.py, replays) either is seen or makes it anew.
+"""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from server.domains.webhooks import result_statements as sql
+from server.domains.webhooks.health import Happening
+from server.domains.webhooks.queues import Pool, Visit
+from server.domains.webhooks.receivers import Connection, Story, update_receivers
+from server.kernel.clock import Clock
+
+log = logging.getLogger("plinth.webhooks")
+# Seconds that a result waits for others to be written with it.
+GATHER = 0.01
+LEASE = timedelta(seconds=30)
+# Seconds between renewals of leases.
+RENEWAL = 5.0
+RECONNECT = 0.5
+# How often, and how many seconds apart, the results of one webhook are tried again when its rows are locked or refused.
+TRIES = 5
+LATER = 1.0
+
+
+class Unwritten(Exception):
+    """A result cannot be written: once its queue's lease is over, the delivery is sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What became of one delivery."""
+
+    id: str
+    status: int
+    attempts: int
+    time: datetime
+    fault: str = ""
+    status_code: int = 0
+    again: datetime | None = None
+    """When it is tried again."""
+    attempt: dict[str, Any] | None = None
+    """The row of the attempt, unless none was made."""
+    happening: Happening | None = None
+    pause_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What a visit has to tell: of a delivery, of its own end, or both."""
+
+    visit: Visit
+    delivered: Delivered | None = None
+    ends: bool = False
+    again: datetime | None = None
+    """When the queue is due again after the end; None: at once, if anything waits in it."""
+    written: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    tries: int = 0
+
+
+class Results:
+    """Writes results, and keeps leases alive."""
+
+    def __init__(self, pool: Pool, visits: Iterable[Visit], clock: Clock) -> None:
+        """`visits` are those under way at any moment."""
+        self._pool = pool
+        self._visits = visits
+        self._clock = clock
+        self._waiting: list[Result] = []
+        self._news = asyncio.Event()
+        self._closing = False
+
+    def add(self, result: Result) -> "asyncio.Future[None]":
+        """Have a result written; done once it is committed. Raises Unwritten when it cannot be."""
+        self._waiting.append(result)
+        self._news.set()
+        return result.written
+
+    async def run(self) -> None:
+        """Write until closed and nothing is left."""
+        loop = asyncio.get_running_loop()
+        renewal = loop.time() + RENEWAL
+        while self._waiting or not self._closing:
+            try:
+                async with asyncio.timeout_at(renewal):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._insist(self._renew)
+                renewal = loop.time() + RENEWAL
+            else:
+                await asyncio.sleep(GATHER)
+                self._news.clear()
+                batch, self._waiting = self._waiting, []
+                await self._insist(self._write, batch)
+
+    def close(self) -> None:
+        """Write what is left, and end."""
+        self._closing = True
+        self._news.set()
+
+    async def _insist(self, action: Any, *arguments: Any) -> None:
+        """Do it as soon as the database is there."""
+        while True:
+            try:
+                await action(*arguments)
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+                log.warning("results of webhooks cannot be written: %s", type(error).__name__)
+                await asyncio.sleep(RECONNECT)
+            else:
+                return
+
+    async def _write(self, batch: Sequence[Result]) -> None:
+        """Write all of it in one transaction, or if the database objects, that of each webhook in its own."""
+        unwritten = [result for result in batch if not result.written.done()]
+        try:
+            await self._commit(unwritten)
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise
+            await self._write_apart(unwritten)
+
+    async def _write_apart(self, batch: Iterable[Result]) -> None:
+        groups: dict[str, list[Result]] = defaultdict(list)
+        for result in batch:
+            groups[result.visit.webhook_id].append(result)
+        for group in groups.values():
+            try:
+                await self._commit(group)
+            except psycopg.Error as error:
+                if error.sqlstate is None:
+                    raise
+                log.warning("results of a webhook cannot be written: %s", type(error).__name__)
+                self._postpone(group)
+
+    def _postpone(self, group: Iterable[Result]) -> None:
+        loop = asyncio.get_running_loop()
+        for result in group:
+            result.tries += 1
+            if result.tries < TRIES and not self._closing:
+                loop.call_later(LATER * result.tries, self.add, result)
+            elif not result.written.done():
+                result.written.set_exception(Unwritten())
+
+    async def _commit(self, batch: Sequence[Result]) -> None:
+        if not batch:
+            return
+        now = self._clock()
+        ended = [result for result in batch if result.ends]
+        told = [(result.visit, result.delivered) for result in batch if result.delivered is not None]
+        async with self._pool.connection() as connection, connection.transaction():
+            await update_receivers(connection, _stories(told), now)
+            async with connection.pipeline():
+                await self._store(connection, told, ended, now)
+        for result in batch:
+            if not result.written.done():
+                result.written.set_result(None)
+
+    async def _store(
+        self, connection: Connection, told: Sequence[tuple[Visit, Delivered]], ended: Sequence[Result], now: datetime
+    ) -> None:
+        queues = _keys([result.visit for result in ended])
+        if ended:
+            await connection.execute(sql.LOCK, queues)
+        if told:
+            await connection.execute(sql.DELIVERIES, {"deliveries": _deliveries(told)})
+        attempts = [(visit, one) for visit, one in told if one.attempt is not None]
+        if attempts:
+            await connection.execute(sql.ATTEMPTS, {"attempts": _attempts(attempts)})
+        if ended:
+            queues |= {"again": [result.again for result in ended], "now": now}
+            await connection.execute(sql.REMOVE, queues)
+            await connection.execute(sql.RELEASE, queues)
+
+    async def _renew(self) -> None:
+        """Renew the leases of all visits; who lost it is told."""
+        visits = [visit for visit in self._visits if not visit.lost]
+        if not visits:
+            return
+        lease = self._clock() + LEASE
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(sql.RENEW, _keys(visits) | {"lease": lease})
+            held = {tuple(row) for row in await cursor.fetchall()}
+        for visit in visits:
+            if (visit.tenant_id, visit.webhook_id, visit.subject) in held:
+                visit.lease = lease
+            else:
+                visit.lost = True
+
+
+def _stories(told: Iterable[tuple[Visit, Delivered]]) -> dict[tuple[str, str], Story]:
+    stories: dict[tuple[str, str], Story] = {}
+    for visit, one in told:
+        if one.happening is not None:
+            story = stories.setdefault((visit.tenant_id, visit.webhook_id), Story())
+            story.happenings.append((one.happening, one.time))
+            story.pause_until = max(filter(None, (story.pause_until, one.pause_until)), default=None)
+    return stories
+
+
+def _keys(visits: Sequence[Visit]) -> dict[str, Any]:
+    return {
+        "tenants": [visit.tenant_id for visit in visits],
+        "webhooks": [visit.webhook_id for visit in visits],
+        "subjects": [visit.subject for visit in visits],
+        "leases": [visit.lease for visit in visits],
+    }
+
+
+def _deliveries(told: Iterable[tuple[Visit, Delivered]]) -> str:
+    return _json(
+        {
+            "tenant": visit.tenant_id,
+            "id": one.id,
+            "status": one.status,
+            "attempts": one.attempts,
+            "code": one.status_code,
+            "fault": one.fault,
+            "again": one.again,
+            "finished": None if one.again else one.time,
+        }
+        for visit, one in told
+    )
+
+
+def _attempts(told: Iterable[tuple[Visit, Delivered]]) -> str:
+    return _json({"tenant": visit.tenant_id, "id": one.id, **(one.attempt or {})} for visit, one in told)
+
+
+def _json(rows: Iterable[dict[str, Any]]) -> str:
+    return json.dumps(list(rows), ensure_ascii=False, default=datetime.isoformat)

@@ -1,0 +1,77 @@
+"""Secrets of webhooks, as they are stored: sealed with a key that the deployment's secret gives.
+
+A sealed secret is the id of the key, a nonce, and AES-256-GCM over the secret, bound to its webhook: moved to another
+row it does not open. After PLINTH_SECRET_KEY was rotated, what the one before has sealed still opens, and the job in
+reseal.py brings it under the new one.
+"""
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from server.kernel.keys import derive_key
+
+SECRET_BYTES = 32
+KEY_ID_BYTES = 8
+NONCE_BYTES = 12
+
+
+class UnknownKey(Exception):
+    """A secret was sealed under a deployment secret that is neither the current nor the previous one."""
+
+
+def new_secret() -> bytes:
+    """A new secret: the key of an HMAC, or the seed of an Ed25519 key pair."""
+    return secrets.token_bytes(SECRET_BYTES)
+
+
+class SecretBox:
+    """Seals and opens secrets of webhooks."""
+
+    def __init__(self, secret: bytes, previous: bytes | None) -> None:
+        """The deployment's secret, and the one before its last rotation."""
+        keys = [_Key(given) for given in (secret, previous) if given]
+        self.key_id = keys[0].id
+        """What every sealed secret begins with that needs no resealing."""
+        self._current = keys[0]
+        self._keys = {key.id: key for key in keys}
+
+    def seal(self, secret: bytes, webhook_id: str) -> bytes:
+        """What is stored of a secret."""
+        return self._current.seal(secret, webhook_id)
+
+    def open(self, sealed: bytes, webhook_id: str) -> bytes:
+        """A secret. Raises UnknownKey, and InvalidTag for what was sealed for another webhook or is damaged."""
+        key = self._keys.get(sealed[:KEY_ID_BYTES])
+        if key is None:
+            raise UnknownKey
+        return key.open(sealed, webhook_id)
+
+    def open_all(self, row: Mapping[str, Any], webhook_id: str, now: datetime) -> list[bytes]:
+        """What messages are signed with now; the row has `secret`, `previous_secret`, `previous_secret_expire_time`."""
+        until = row["previous_secret_expire_time"]
+        sealed = [row["secret"], *([row["previous_secret"]] if until is not None and until > now else [])]
+        return [self.open(one, webhook_id) for one in sealed]
+
+    def reseal(self, sealed: bytes, webhook_id: str) -> bytes | None:
+        """The same under the current key; None when it is already. Raises what `open` raises."""
+        if sealed[:KEY_ID_BYTES] == self.key_id:
+            return None
+        return self.seal(self.open(sealed, webhook_id), webhook_id)
+
+
+class _Key:
+    def __init__(self, secret: bytes) -> None:
+        self.id = derive_key(secret, "webhook secret key id")[:KEY_ID_BYTES]
+        self._cipher = AESGCM(derive_key(secret, "webhook secret"))
+
+    def seal(self, secret: bytes, webhook_id: str) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return self.id + nonce + self._cipher.encrypt(nonce, secret, webhook_id.encode())
+
+    def open(self, sealed: bytes, webhook_id: str) -> bytes:
+        nonce, rest = sealed[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES], sealed[KEY_ID_BYTES + NONCE_BYTES :]
+        return self._cipher.decrypt(nonce, rest, webhook_id.encode())

@@ -1,0 +1,287 @@
+"""Webhooks of a tenant: where events are sent, and what became of them."""
+
+from collections.abc import Mapping
+from datetime import UTC, timedelta
+from typing import Any, ClassVar
+
+from google.protobuf.empty_pb2 import Empty
+from plinth.webhooks.v1 import webhook_pb2
+from plinth.webhooks.v1.webhook_pb2 import Webhook, WebhookDelivery
+from sqlalchemy import BigInteger, Text, any_, bindparam, case, cast, exists, func, literal, null, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+
+from server.data.statements import Statement
+from server.domains.webhooks.attempts import OF_DELIVERY, attempt_of
+from server.domains.webhooks.event_types import EventTypes
+from server.domains.webhooks.removal import HIDE, REMOVE
+from server.domains.webhooks.replay import QUEUE, Replays
+from server.domains.webhooks.secrets import SecretBox, new_secret
+from server.domains.webhooks.signatures import ED25519, shown
+from server.domains.webhooks.tables import webhook_deliveries, webhook_queues, webhooks
+from server.domains.webhooks.trial import Trials
+from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
+from server.kernel.egress import Egress
+from server.kernel.lists import Lister
+from server.kernel.pages import PageTokens
+from server.kernel.problems import Reason, StateForbids, Violation
+from server.kernel.reads import ReadRows
+from server.kernel.resource import Resource
+from server.kernel.service import EventFacts, Service
+from server.kernel.steps.validate import broken_rules
+
+MOST_WEBHOOKS = 50
+DEFAULT_OVERLAP = timedelta(hours=24)
+DELIVERIES = Resource(
+    WebhookDelivery,
+    webhook_deliveries,
+    filterable=(
+        *("id", "event_id", "event_type", "subject", "status", "kind", "attempts", "last_status_code", "create_time"),
+    ),
+    sortable=("create_time",),
+    # Those of a deleted webhook are gone with it, though a job has still to remove them.
+    visible=exists()
+    .where(webhooks.c.tenant_id == webhook_deliveries.c.tenant_id, webhooks.c.id == webhook_deliveries.c.webhook_id)
+    .where(webhooks.c.removal_time.is_(None))
+    .correlate(webhook_deliveries),
+)
+
+_id = UUID(as_uuid=False)
+_tenant = bindparam("tenant", type_=_id)
+_webhook = bindparam("webhook", type_=_id)
+_is_own = (webhooks.c.tenant_id == _tenant, webhooks.c.id == _webhook)
+# Held until the call ends, so that two that create at once see each other.
+_lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
+LOCK_COUNT = Statement(select(cast(_lock, Text()).label("locked")))
+COUNT = Statement(
+    select(func.count().label("count"))
+    .select_from(webhooks)
+    .where(webhooks.c.tenant_id == _tenant, webhooks.c.removal_time.is_(None))
+)
+SECRETS = Statement(
+    select(webhooks.c.id, webhooks.c.secret).where(
+        webhooks.c.tenant_id == _tenant, webhooks.c.id == any_(bindparam("ids", type_=ARRAY(_id)))
+    )
+)
+FORGET_PAUSE = Statement(update(webhooks).where(*_is_own).values(resume_time=null()))
+FORGET_WARNING = Statement(update(webhooks).where(*_is_own).values(warn_time=null()))
+GO_ON = Statement(
+    update(webhook_queues)
+    .where(webhook_queues.c.tenant_id == _tenant, webhook_queues.c.webhook_id == _webhook)
+    .where(webhook_queues.c.next_attempt_time > func.now())
+    .values(next_attempt_time=func.now())
+)
+
+
+class WebhookService(Service):
+    """Webhooks of a tenant."""
+
+    descriptor = webhook_pb2.DESCRIPTOR.services_by_name["WebhookService"]
+    resource = Resource(
+        Webhook,
+        webhooks,
+        filterable=("id", "url", "enabled", "create_time", "update_time", "disable_time"),
+        sortable=("create_time",),
+        hidden=("secret",),
+        visible=webhooks.c.removal_time.is_(None),
+    )
+    events: ClassVar[Mapping[str, EventFacts]] = {
+        "webhook.failing": EventFacts(Webhook, "A webhook has failed for a while, and is disabled unless it recovers."),
+        "webhook.disabled": EventFacts(Webhook, "A webhook was disabled, since it failed for too long or is gone."),
+    }
+
+    def __init__(
+        self,
+        *,
+        box: SecretBox,
+        egress: Egress,
+        event_types: EventTypes,
+        trials: Trials,
+        tokens: PageTokens,
+        clock: Clock = utc_now,
+    ) -> None:
+        super().__init__()
+        self._box = box
+        self._egress = egress
+        self._event_types = event_types
+        self._trials = trials
+        self._clock = clock
+        self._replays = Replays(event_types, clock)
+        self._deliveries = ReadRows(self, DELIVERIES, within=("webhook_id",))
+        self._lister = Lister(self._deliveries, tokens)
+        until = bindparam("until", type_=webhooks.c.previous_secret_expire_time.type)
+        self._replace_secret = Statement(
+            update(webhooks)
+            .where(*_is_own)
+            .values(
+                secret=bindparam("sealed", type_=webhooks.c.secret.type),
+                previous_secret=case((until.is_not(None), webhooks.c.secret), else_=null()),
+                previous_secret_expire_time=until,
+                version=webhooks.c.version + text("1"),
+                update_time=func.now(),
+            )
+            .returning(*self.rows.plan.columns)
+        )
+
+    # Hooks ---------------------------------------------------------------------------------------------------------
+
+    def prepare(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
+        """Fill in what is unset, and note when and why it is disabled, or forget why it was."""
+        del call
+        if not resource.HasField("enabled"):
+            resource.enabled = True
+        known = before.signature_scheme if before else Webhook.SIGNATURE_SCHEME_HMAC_SHA256
+        resource.signature_scheme = resource.signature_scheme or known
+        was_enabled = before is None or before.enabled
+        if was_enabled and not resource.enabled:
+            resource.disable_time.FromDatetime(self._clock())
+            resource.disable_reason = Webhook.DISABLE_REASON_MANUAL
+        elif resource.enabled and not was_enabled:
+            for name in ("disable_time", "disable_reason", "failing_since_time"):
+                resource.ClearField(name)
+
+    def check(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
+        """URL and event types are valid when they change: settings, and the contract, may be others than they were."""
+        violations = []
+        if before is None or resource.url != before.url:
+            violations += self._url_violations(resource)
+        if before is None or resource.event_types != before.event_types:
+            violations += self._event_type_violations(resource)
+        if before is not None and resource.signature_scheme != before.signature_scheme:
+            violations.append(Violation("webhook.signature_scheme", "cannot be changed", "webhook.signature_scheme"))
+        if violations:
+            raise broken_rules(violations)
+        if before is None:
+            self._check_count(call)
+
+    def before_write(self, call: Call, values: dict[str, Any], before: Webhook | None) -> None:
+        """A new webhook gets its secret."""
+        del call
+        if before is None:
+            values["secret"] = self._box.seal(new_secret(), values["id"])
+
+    def after_write(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
+        """What waited goes on when a webhook is enabled again; a receiver at another URL asked for no pause."""
+        if before is None:
+            return
+        key = {"tenant": call.tenant_id, "webhook": resource.id}
+        is_resumed = resource.enabled and not before.enabled
+        if is_resumed or resource.url != before.url:
+            call.writes.queue(FORGET_PAUSE, **key)
+        if is_resumed:
+            call.writes.queue(FORGET_WARNING, **key)
+            call.writes.queue(GO_ON, **key)
+
+    def present(self, call: Call, resources: list[Any]) -> None:
+        """Public keys are shown always, and an overlap while it lasts."""
+        found = [resource for resource in resources if isinstance(resource, Webhook)]
+        now = self._clock()
+        for webhook in found:
+            if webhook.previous_secret_expire_time.ToDatetime(UTC) <= now:
+                webhook.ClearField("previous_secret_expire_time")
+        self._show_secrets(call, [webhook for webhook in found if webhook.signature_scheme == ED25519])
+
+    # Custom methods ------------------------------------------------------------------------------------------------
+
+    def create_webhook(self, request: webhook_pb2.CreateWebhookRequest, call: Call) -> Webhook:
+        """Create a webhook; this answer shows its secret, and no other one will."""
+        asked = Webhook()
+        asked.CopyFrom(request.webhook)
+        created: Webhook = self.rows.insert(call, asked)
+        self._show_secrets(call, [created])
+        return created
+
+    def delete_webhook(self, request: webhook_pb2.DeleteWebhookRequest, call: Call) -> Empty:
+        """Delete a webhook. Nobody sees it any more; a job removes it, for there may be millions of deliveries."""
+        before: Webhook = self.rows.lock(call, request.webhook_id, etag=request.etag)
+        call.writes.queue(HIDE, tenant=call.tenant_id, webhook=before.id)
+        call.enqueue(QUEUE, REMOVE, tenant_id=call.tenant_id, webhook_id=before.id)
+        call.note_change(before, None)
+        call.event_payload = before
+        return Empty()
+
+    def test_webhook(self, request: webhook_pb2.TestWebhookRequest, call: Call) -> WebhookDelivery:
+        """Send a message that says nothing, and wait for what comes of it."""
+        delivery = self._trials.run(call, request.webhook_id)
+        told = WebhookDelivery()
+        told.CopyFrom(delivery)
+        told.ClearField("attempt_log")
+        call.event_payload = told
+        return delivery
+
+    def rotate_webhook_secret(self, request: webhook_pb2.RotateWebhookSecretRequest, call: Call) -> Webhook:
+        """Replace the secret; this answer shows the new one, and no other one will."""
+        before: Webhook = self.rows.lock(call, request.webhook_id)
+        overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else DEFAULT_OVERLAP
+        result = call.writes.run(
+            self._replace_secret,
+            tenant=call.tenant_id,
+            webhook=before.id,
+            sealed=self._box.seal(new_secret(), before.id),
+            until=self._clock() + overlap if overlap else None,
+        )
+        webhook: Webhook = self.rows.plan.message(result.raw(0))
+        call.note_change(before, webhook)
+        self._show_secrets(call, [webhook])
+        return webhook
+
+    def replay_webhook_events(
+        self, request: webhook_pb2.ReplayWebhookEventsRequest, call: Call
+    ) -> webhook_pb2.ReplayWebhookEventsResponse:
+        """Have events sent again, or count them."""
+        webhook: Webhook = self.rows.get(call, request.webhook_id)
+        return self._replays.ask(call, request, webhook)
+
+    def list_webhook_deliveries(
+        self, request: webhook_pb2.ListWebhookDeliveriesRequest, call: Call
+    ) -> webhook_pb2.ListWebhookDeliveriesResponse:
+        """The deliveries of a webhook."""
+        found, token, total = self._lister.page(call, request)
+        if not found:
+            # An empty page is one of a webhook that is there.
+            self.rows.get(call, request.webhook_id)
+        return webhook_pb2.ListWebhookDeliveriesResponse(
+            webhook_deliveries=found, next_page_token=token, total_size=total
+        )
+
+    def get_webhook_delivery(self, request: webhook_pb2.GetWebhookDeliveryRequest, call: Call) -> WebhookDelivery:
+        """A delivery with its attempts."""
+        delivery: WebhookDelivery = self._deliveries.get(call, request.delivery_id, request)
+        attempts = call.reads.run(OF_DELIVERY, tenant=call.tenant_id, delivery=delivery.id).all()
+        delivery.attempt_log.extend(map(attempt_of, attempts))
+        return delivery
+
+    def list_event_types(
+        self, request: webhook_pb2.ListEventTypesRequest, call: Call
+    ) -> webhook_pb2.ListEventTypesResponse:
+        """The catalogue of event types."""
+        del request, call
+        return webhook_pb2.ListEventTypesResponse(event_types=self._event_types.listed)
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _show_secrets(self, call: Call, found: list[Webhook]) -> None:
+        if not found:
+            return
+        rows = call.reads.run(SECRETS, tenant=call.tenant_id, ids=[webhook.id for webhook in found]).all()
+        sealed = {row["id"]: row["secret"] for row in rows}
+        for webhook in found:
+            webhook.secret = shown(webhook.signature_scheme, self._box.open(sealed[webhook.id], webhook.id))
+
+    def _url_violations(self, webhook: Webhook) -> list[Violation]:
+        fault = "has a fragment, which is not sent" if "#" in webhook.url else self._egress.url_fault(webhook.url)
+        return [Violation("webhook.url", fault, "webhook.url")] if fault else []
+
+    def _event_type_violations(self, webhook: Webhook) -> list[Violation]:
+        if not webhook.event_types:
+            return [Violation("webhook.event_types", "names at least one", "webhook.event_types.none")]
+        return self._event_types.violations("webhook.event_types", webhook.event_types)
+
+    def _check_count(self, call: Call) -> None:
+        _, counted = call.writes.run_both(LOCK_COUNT, COUNT, name=f"webhooks {call.tenant_id}", tenant=call.tenant_id)
+        if counted.value() >= MOST_WEBHOOKS:
+            raise StateForbids(
+                f"A tenant has at most {MOST_WEBHOOKS} webhooks.",
+                reason=Reason.REASON_LIMIT_REACHED,
+                metadata={"resource_type": self.rows.type, "limit": str(MOST_WEBHOOKS)},
+            )

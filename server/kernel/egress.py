@@ -1,0 +1,98 @@
+"""Egress: where calls may go whose URL somebody else chose. Into the internet, and into no private network.
+
+A name is no decision: who owns it can let it lead anywhere, and elsewhere a moment later. So what counts is asked twice
+of every connection: of all addresses that a name resolves to, and of the very address that is connected to.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from unicodedata import normalize
+from urllib.parse import SplitResult, urlsplit
+
+NOT_ALLOWED = "the address is not allowed"
+TIMEOUT = "timeout"
+"""What went wrong, in the words that logs, delivery logs and metrics share."""
+
+LOOPBACK = "127.0.0.1"
+# Whatever ipaddress calls global beyond these is tunnelled, reserved, or not routed.
+GLOBAL_UNICAST = ip_network("2000::/3")
+# NAT64 (RFC 6052): an IPv4 address is in the last 32 bits.
+TRANSLATED = ip_network("64:ff9b::/96")
+# 6to4, and documentation (RFC 9637), which Python 3.11 takes for global.
+NEVER = (ip_network("2002::/16"), ip_network("3fff::/20"))
+# Global by its number, but inside of Azure it is the host of the virtual machine.
+INFRASTRUCTURE = IPv4Address("168.63.129.16")
+UNWRITTEN = re.compile(r"[\x00-\x20\x7f\\]")
+# A last label like these makes a host an IPv4 address for some resolvers: `127.1`, `2130706433`, `0x7f.1`.
+NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
+# Full stops that IDNA takes for dots.
+DOTS = re.compile("[\u3002\uff0e\uff61]")
+
+Address = IPv4Address | IPv6Address
+
+
+class Egress:
+    """What a deployment allows."""
+
+    def __init__(self, *, allow_http: bool = False, allowed_networks: Sequence[str] = ()) -> None:
+        """`allowed_networks` are private ones, such as `10.1.0.0/16`. Raises ValueError for what is no network."""
+        self._allow_http = allow_http
+        self._allowed = [ip_network(network) for network in allowed_networks]
+
+    def url_fault(self, url: str) -> str | None:
+        """What is wrong with a URL, as far as it shows without asking DNS; None when nothing is."""
+        if UNWRITTEN.search(url):
+            return "holds characters that no URL has"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return "is no URL"
+        if parts.scheme != "https" and not (parts.scheme == "http" and self._allow_http):
+            return f"does not begin with https://{' or http://' if self._allow_http else ''}"
+        if "@" in parts.netloc:
+            return "holds a user or a password"
+        if port == 0:
+            return "names no port that can be connected to"
+        return self._host_fault(parts)
+
+    def address_fault(self, address: str) -> str | None:
+        """What is wrong with an address that is about to be connected to; None when nothing is."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return "is no address"
+        candidates = _with_embedded(parsed)
+        if any(candidate in network for candidate in candidates for network in self._allowed):
+            return None
+        return None if _is_public(candidates[-1]) else "leads into a private network"
+
+    def _host_fault(self, parts: SplitResult) -> str | None:
+        host = DOTS.sub(".", normalize("NFKC", parts.hostname or "")).lower().rstrip(".")
+        if not host:
+            return "names no host"
+        if ":" in host:
+            return self.address_fault(host)
+        last = host.rpartition(".")[2]
+        if NUMBER.fullmatch(last):
+            # `is no address` for an odd spelling: nobody means well by it.
+            return self.address_fault(host)
+        return self.address_fault(LOOPBACK) if last == "localhost" else None
+
+
+def _with_embedded(address: Address) -> tuple[Address, ...]:
+    """An address, and the IPv4 address that packets to it end up at, if there is one."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address, address.ipv4_mapped
+        if address in TRANSLATED:
+            return address, IPv4Address(int(address) & 0xFFFFFFFF)
+    return (address,)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address):
+        routed = address in GLOBAL_UNICAST and not any(address in network for network in NEVER)
+        return routed and address.is_global
+    return address.is_global and not address.is_multicast and address != INFRASTRUCTURE

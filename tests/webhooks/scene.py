@@ -1,0 +1,153 @@
+"""A database of its own with webhooks in it, whose dispatcher and engine run in the test, on a clock that it can move."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+from plinth.sites.v1.page_pb2 import Page
+from psycopg.rows import dict_row
+
+from server.adapters.webhook_sender import WebhookSenders
+from server.data import schema
+from server.domains.webhooks.delivery import DeliveryEngine
+from server.domains.webhooks.dispatch import Dispatcher
+from server.domains.webhooks.secrets import SecretBox
+from server.kernel.egress import Egress
+from server.kernel.ids import new_id
+from tests.contract.scratch import scratch_database, scratch_role
+from tests.stack import Stack
+
+SECRET = b"a secret of a deployment, for tests"
+PATIENCE = 20.0
+
+
+class MovedClock:
+    """The time, and then some."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def move(self, **by: float) -> None:
+        self.ahead += timedelta(**by)
+
+
+class Scene:
+    """One database, and whoever delivers from it."""
+
+    def __init__(self, administrator: str, dispatch: str) -> None:
+        self.administrator = administrator
+        self.dispatch = dispatch
+        self.clock = MovedClock()
+        self.box = SecretBox(SECRET, None)
+        self.egress = Egress(allow_http=True, allowed_networks=["127.0.0.1/32"])
+
+    # What is in it.
+
+    def run(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """A statement as the superuser; what it returns."""
+        with psycopg.connect(self.administrator, row_factory=dict_row) as connection:
+            cursor = connection.execute(cast("Any", sql), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def add_tenant(self) -> str:
+        tenant = new_id()
+        self.run("INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, %s, 'Acme', 1)", tenant, f"t{tenant[-12:]}")
+        return tenant
+
+    def add_webhook(self, tenant: str, url: str, *event_types: str) -> str:
+        """A webhook that was made long ago."""
+        webhook = new_id()
+        self.run(
+            "INSERT INTO webhooks (tenant_id, id, url, event_types, signature_scheme, secret, create_time)"
+            " VALUES (%s, %s, %s, %s, 1, %s, now() - interval '1 hour')",
+            *(tenant, webhook, url, list(event_types or ["*"]), self.box.seal(b"0" * 32, webhook)),
+        )
+        return webhook
+
+    def add_events(self, tenant: str, *subjects: str, event_type: str = "page.updated") -> list[str]:
+        """One event about each of these resources, in this order, in one transaction; their ids."""
+        events = [new_id() for _ in subjects]
+        with psycopg.connect(self.administrator) as connection:
+            connection.cursor().executemany(
+                "INSERT INTO events (tenant_id, id, type, resource_id, message_type, payload, request_id)"
+                " VALUES (%s, %s, %s, %s, 'plinth.sites.v1.Page', %s, '')",
+                [
+                    (tenant, event, event_type, subject, Page(id=subject, title="News").SerializeToString())
+                    for event, subject in zip(events, subjects, strict=True)
+                ],
+            )
+        return events
+
+    def deliveries(self, webhook: str) -> list[dict[str, Any]]:
+        """In the order in which they were queued."""
+        return self.run("SELECT * FROM webhook_deliveries WHERE webhook_id = %s ORDER BY number", webhook)
+
+    def attempts(self, webhook: str) -> list[dict[str, Any]]:
+        return self.run(
+            "SELECT a.*, d.subject FROM webhook_attempts a JOIN webhook_deliveries d ON d.id = a.delivery_id"
+            " WHERE d.webhook_id = %s ORDER BY a.create_time, a.number",
+            webhook,
+        )
+
+    def webhook(self, webhook: str) -> dict[str, Any]:
+        return self.run("SELECT * FROM webhooks WHERE id = %s", webhook)[0]
+
+    def queues(self) -> list[dict[str, Any]]:
+        return self.run("SELECT * FROM webhook_queues ORDER BY tenant_id, webhook_id, subject")
+
+    # Who works on it.
+
+    def engine(self, **options: Any) -> DeliveryEngine:
+        given = {"senders": WebhookSenders(self.egress, total=2.0, connect=1.0), "concurrency": 40, **options}
+        return DeliveryEngine(
+            self.dispatch, box=self.box, name="test", patience=0.5, clock=self.clock, chance=lambda: 0.5, **given
+        )
+
+    @asynccontextmanager
+    async def working(self, **options: Any) -> AsyncIterator[None]:
+        """A dispatcher and an engine, for as long as the context lasts. Moving the clock has to be followed by `wake`."""
+        engine = self.engine(**options)
+        self.wake = engine.wake
+        dispatcher = Dispatcher(self.dispatch, _silence, engine.wake, name="test", clock=self.clock)
+        tasks = [asyncio.create_task(dispatcher.run()), asyncio.create_task(engine.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
+
+    def move(self, **by: float) -> None:
+        """Let time pass, for who works."""
+        self.clock.move(**by)
+        self.wake()
+
+    async def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
+        """Wait until it holds."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while not await asyncio.to_thread(condition):
+            assert asyncio.get_running_loop().time() < deadline, f"{what} did not come true"
+            await asyncio.sleep(0.02)
+
+
+async def _silence() -> AsyncIterator[None]:
+    """No hints: the log is looked at all the same."""
+    await asyncio.Event().wait()
+    yield None
+
+
+@contextmanager
+def scene(stack: Stack) -> Iterator[Scene]:
+    """A migrated database in the stack's PostgreSQL."""
+    with scratch_database(stack) as administrator:
+        schema.migrate(administrator)
+        with scratch_role(administrator) as (runtime, _), scratch_role(administrator) as (dispatch, dsn):
+            schema.grant(administrator, runtime=runtime, dispatch=dispatch)
+            yield Scene(administrator, dsn)
