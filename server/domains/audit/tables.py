@@ -1,7 +1,7 @@
 """Tables of the audit log's seals: a Merkle tree per tenant (RFC 9162), grown in batches by one job.
 
 The log itself is in server/data/audit.py. Leaves are never changed and outlive their entries, so that proofs hold after
-the retention time; they are some 100 bytes each.
+the retention time; they are some 120 bytes each.
 """
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Text, text
@@ -15,13 +15,16 @@ audit_leaves = global_table(
     uuid_column("tenant_id"),
     Column("leaf_index", BigInteger, nullable=False),
     uuid_column("entry_id"),
+    # Where the entry stood in the order of the log: the only columns of it that its hash has not.
+    Column("transaction_id", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "leaf_index"),
     row_security=AUDIT_WALL,
 )
 Index("audit_leaves_entry_id_key", audit_leaves.c.tenant_id, audit_leaves.c.entry_id, unique=True)
 
-# Hashes of complete subtrees with 256 ** level leaves, so that a proof reads a few hundred hashes however large the tree.
+# Hashes of complete subtrees with 256 ** level leaves, so that a proof reads a few hundred hashes of however many.
 audit_nodes = global_table(
     "audit_nodes",
     uuid_column("tenant_id"),

@@ -1,0 +1,98 @@
+"""Downloads: a file that is sent while it is made, piece by piece, to a caller who may still have it.
+
+Pieces are made in threads, a few at a time however many downloads there are, and the next one only when the one before
+has left: a slow reader holds neither a thread nor a connection, and no more than one piece.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+
+from server.data.connections import Result
+from server.data.statements import Statement
+from server.data.transactions import Database, ScopeEnded
+from server.domains.audit.leaves import Run
+from server.kernel.call import Call
+from server.kernel.problems import Conflict, Reason, Unauthenticated
+
+# How many threads make pieces at once. Authentication and rechecks of live streams need threads of the process as well.
+MAKERS = 2
+# Seconds after which a caller is looked at again though neither session nor access has changed.
+RECHECK = 15.0
+DECISIONS = 3
+
+Recheck = Callable[[Call], None]
+"""Raises a problem when the caller may not go on, and renews the call's access. Blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to be made."""
+
+    name: str
+    media_type: str
+    pieces: Callable[[Run], Iterator[bytes]]
+    """Makes it, one piece at least. Every statement that it runs is a transaction of its own."""
+
+
+class Downloads:
+    """Sends files."""
+
+    def __init__(self, database: Database, recheck: Recheck, clock: Callable[[], float] = time) -> None:
+        self._database = database
+        self._recheck = recheck
+        self._clock = clock
+        self._makers = asyncio.Semaphore(MAKERS)
+
+    async def send(self, call: Call, download: Download) -> AsyncIterator[HttpBody]:
+        """The file, in messages. What keeps its first piece from being made is raised before anything is sent."""
+        pieces = download.pieces(_Reader(call, self._database, self._recheck, self._clock).run)
+        piece = await self._next(pieces)
+        if call.is_rest:
+            context: Any = call.context
+            await context.send_initial_metadata(
+                (("content-disposition", f'attachment; filename="{download.name}"'), *call.limit_headers)
+            )
+        while piece is not None:
+            yield HttpBody(content_type=download.media_type, data=piece)
+            piece = await self._next(pieces)
+
+    async def _next(self, pieces: Iterator[bytes]) -> bytes | None:
+        async with self._makers:
+            return await asyncio.to_thread(next, pieces, None)
+
+
+class _Reader:
+    """Reads for one download what its caller may see right now."""
+
+    def __init__(self, call: Call, database: Database, recheck: Recheck, clock: Callable[[], float]) -> None:
+        self._call = call
+        self._database = database
+        self._recheck = recheck
+        self._clock = clock
+        self._looked = clock()
+
+    def run(self, statement: Statement, **parameters: Any) -> Result:
+        """Run a query in a transaction of its own, in which session and access are those that the call has."""
+        self._look_at_caller()
+        for _ in range(DECISIONS):
+            try:
+                with self._database.read(self._call.scope) as transaction:
+                    return transaction.run(statement, **parameters)
+            except ScopeEnded as ended:
+                if ended.what != "access":
+                    raise
+                self._recheck(self._call)
+        raise Conflict
+
+    def _look_at_caller(self) -> None:
+        now = self._clock()
+        if self._call.caller.expires_at < now:
+            raise Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
+        if now - self._looked >= RECHECK:
+            self._looked = now
+            self._recheck(self._call)

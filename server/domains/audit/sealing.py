@@ -1,0 +1,222 @@
+"""Sealing: every few seconds, what was committed to the audit log becomes part of the tenants' trees, which are signed.
+
+Entries are taken in the order in which the event log is read (server/data/events.py), so that none is missed although
+transactions commit out of order. One process seals at a time; whatever a batch does is one transaction, so that one
+that dies leaves nothing half done.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import Counter, Gauge
+from sqlalchemy import BigInteger, DateTime, Integer, Text, bindparam, cast, func, select, text, tuple_
+from sqlalchemy.dialects import postgresql
+
+from server.data.audit import audit_entries
+from server.data.events import Position, TransactionId
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope, WriteTransaction
+from server.domains.audit import trees
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.leaves import ENTRY_COLUMNS, PLACE_COLUMNS, Run
+from server.kernel.audit import leaf_hash
+from server.kernel.clock import Clock, utc_now
+from server.kernel.jobs import NEVER_AGAIN, Job, Schedule
+from server.kernel.merkle import HASH_BYTES
+from server.kernel.metrics import EVENT_LAG
+
+log = logging.getLogger("plinth.audit")
+READER = "audit"
+QUEUE = "audit"
+# Seconds.
+LONGEST_RUN = 600.0
+BATCH = 2000
+# One call seals no more than so many batches; the next one goes on.
+MOST_BATCHES = 500
+# Those that wait are counted up to here.
+MOST_COUNTED = 10_000
+TREES_AT_ONCE = 1000
+
+FAULTS = Counter("plinth_audit_faults", "What was found wrong with the audit log; what is found again counts again.")
+UNSEALED = Gauge(
+    "plinth_audit_unsealed",
+    f"Audit entries that wait to be sealed; {MOST_COUNTED} stands for more.",
+    multiprocess_mode="livemostrecent",
+)
+
+MAKE_CURSOR = Statement(text("INSERT INTO event_cursors (name) VALUES (:name) ON CONFLICT DO NOTHING"))
+# No row while another process seals.
+LOCK_CURSOR = Statement(
+    text("SELECT transaction_id, sequence FROM event_cursors WHERE name = :name FOR NO KEY UPDATE SKIP LOCKED").columns(
+        transaction_id=BigInteger(), sequence=BigInteger()
+    )
+)
+MOVE_CURSOR = Statement(
+    text(
+        """UPDATE event_cursors SET transaction_id = :transaction_id, sequence = :sequence, update_time = now()
+            WHERE name = :name"""
+    )
+)
+_order = (audit_entries.c.transaction_id, audit_entries.c.sequence)
+_is_after = tuple_(*_order) > tuple_(
+    cast(bindparam("transaction_id", type_=Text()), TransactionId()), bindparam("sequence", type_=BigInteger())
+)
+NEXT = Statement(
+    select(*ENTRY_COLUMNS, *PLACE_COLUMNS)
+    .where(
+        _is_after,
+        audit_entries.c.transaction_id < func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=TransactionId()),
+    )
+    .order_by(*_order)
+    .limit(bindparam("limit", type_=Integer()))
+)
+_waiting = select(audit_entries.c.create_time).where(_is_after).order_by(*_order).limit(MOST_COUNTED).subquery()
+WAITING = Statement(
+    select(
+        func.count(type_=BigInteger()).label("count"),
+        func.min(_waiting.c.create_time, type_=DateTime(timezone=True)).label("oldest"),
+    ).select_from(_waiting)
+)
+KNOWN = Statement(
+    text(
+        """SELECT entry.tenant_id, entry.id
+             FROM unnest(CAST(:tenants AS uuid[]), CAST(:ids AS uuid[])) AS entry (tenant_id, id)
+            CROSS JOIN LATERAL (
+                SELECT FROM audit_leaves WHERE tenant_id = entry.tenant_id AND entry_id = entry.id LIMIT 1
+            ) AS leaf"""
+    ).columns(tenant_id=postgresql.UUID(as_uuid=False), id=postgresql.UUID(as_uuid=False))
+)
+
+
+class Sealer:
+    """Seals what was committed, over connections of the dispatch role."""
+
+    def __init__(self, database: Database, keys: CheckpointKeys, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._is_signed = False
+
+    @property
+    def schedule(self) -> Schedule:
+        """When it seals: every 5 seconds."""
+        return Schedule("* * * * * */5", Job("audit.seal_entries", self.run, QUEUE, NEVER_AGAIN, timeout=LONGEST_RUN))
+
+    def run(self) -> None:
+        """Do it once."""
+        sealed = self.seal()
+        if sealed:
+            log.debug("sealed %d audit entries", sealed)
+
+    def seal(self) -> int:
+        """Seal what waits; how many entries. None while another process is at it."""
+        self._is_signed = self._is_signed or self._sign()
+        total = 0
+        for _ in range(MOST_BATCHES):
+            taken, sealed = self._seal_batch()
+            total += sealed
+            if taken < BATCH:
+                break
+        return total
+
+    def _seal_batch(self) -> tuple[int, int]:
+        """How many entries were taken, and how many of them were sealed."""
+        with self._database.write(Scope()) as transaction:
+            place = _lock(transaction)
+            if place is None:
+                return 0, 0
+            rows = transaction.run(NEXT, **_after(place), limit=BATCH).all()
+            sealed = 0
+            if rows:
+                sealed = self._seal_rows(transaction, rows)
+                place = Position(rows[-1]["transaction_number"], rows[-1]["sequence"])
+                transaction.queue(
+                    MOVE_CURSOR, name=READER, transaction_id=place.transaction_id, sequence=place.sequence
+                )
+            if len(rows) < BATCH:
+                self._measure(transaction.run(WAITING, **_after(place)).one())
+        return len(rows), sealed
+
+    def _seal_rows(self, transaction: WriteTransaction, rows: Sequence[Row]) -> int:
+        """Seal those that are not yet; they are again among the next ones when somebody has put the cursor back."""
+        known = _known(transaction.run, rows)
+        fresh = [row for row in rows if _key(row) not in known]
+        tenants = sorted({row["tenant_id"] for row in fresh})
+        grown, faults = trees.load(transaction.run, self._keys, tenants) if fresh else ({}, [])
+        seen = set()
+        for row in fresh:
+            is_copy = _key(row) in seen
+            faults += _faults_of(row, is_copy=is_copy)
+            tree = grown.get(row["tenant_id"])
+            if tree is not None and not is_copy:
+                seen.add(_key(row))
+                place = Position(row["transaction_number"], row["sequence"])
+                tree.append(row["id"], place, _sealable(row["hash"]))
+        _report(faults)
+        trees.store(transaction, self._keys, grown.values())
+        return len(seen)
+
+    def _sign(self) -> bool:
+        """After a rotation of the secret, have the current key sign what is there. False while another process seals.
+
+        It is enough to do so once per process: a new secret is known to new processes only.
+        """
+        start: str | None = trees.LOWEST_ID
+        while start is not None:
+            with self._database.write(Scope()) as transaction:
+                if _lock(transaction) is None:
+                    return False
+                notes = trees.newest_notes(transaction.run, start, TREES_AT_ONCE)
+                stale = [tenant_id for tenant_id, note in notes.items() if not self._keys.is_current(note)]
+                if stale:
+                    found, faults = trees.load(transaction.run, self._keys, stale)
+                    _report(faults)
+                    trees.store(transaction, self._keys, found.values())
+            start = trees.following(max(notes)) if len(notes) == TREES_AT_ONCE else None
+        return True
+
+    def _measure(self, waiting: Row) -> None:
+        oldest = waiting["oldest"]
+        UNSEALED.set(waiting["count"])
+        EVENT_LAG.labels(READER).set((self._clock() - oldest).total_seconds() if oldest else 0)
+
+
+def _lock(transaction: WriteTransaction) -> Position | None:
+    """How far the log is sealed; nobody else seals until the transaction ends. None while somebody does."""
+    transaction.queue(MAKE_CURSOR, name=READER)
+    cursor = transaction.run(LOCK_CURSOR, name=READER).first()
+    return Position(cursor["transaction_id"], cursor["sequence"]) if cursor else None
+
+
+def _after(place: Position) -> dict[str, object]:
+    return {"transaction_id": str(place.transaction_id), "sequence": place.sequence}
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["tenant_id"], row["id"]
+
+
+def _known(run: Run, rows: Sequence[Row]) -> set[tuple[str, str]]:
+    """Tenant and id of those that are sealed already."""
+    found = run(KNOWN, tenants=[row["tenant_id"] for row in rows], ids=[row["id"] for row in rows])
+    return {_key(row) for row in found.all()}
+
+
+def _faults_of(row: Row, *, is_copy: bool) -> Iterable[str]:
+    name = f"tenant {row['tenant_id']} entry {row['id']}"
+    if is_copy:
+        yield f"{name} is there twice"
+    elif leaf_hash(row) != row["hash"]:
+        yield f"{name} is not what its hash was made of"
+
+
+def _sealable(stored: bytes) -> bytes:
+    """The hash that is sealed: the one that was stored with the entry, so that what was changed since is told by it."""
+    return stored if len(stored) == HASH_BYTES else hashlib.sha256(stored).digest()
+
+
+def _report(faults: Iterable[str]) -> None:
+    for fault in faults:
+        FAULTS.inc()
+        log.error("audit log: %s", fault)

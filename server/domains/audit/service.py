@@ -1,0 +1,135 @@
+"""AuditService: the log as lists and files, its proofs, and the erasure of persons. What writes it is the kernel."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, ClassVar
+
+from google.api.httpbody_pb2 import HttpBody
+from plinth.audit.v1 import audit_pb2
+from plinth.audit.v1.audit_pb2 import AuditEntry, Erasure, ListAuditEntriesResponse
+
+from server.data.statements import Row
+from server.domains.audit import bundle
+from server.domains.audit.downloads import Download, Downloads
+from server.domains.audit.entries import ALL_ENTRIES, ENTRIES, SECURITY_EVENTS, USER_ACTIVITIES, EntryPlan
+from server.domains.audit.erasure import erase
+from server.domains.audit.export import (
+    CSV,
+    JSONL,
+    OF_TENANT,
+    UNTIL,
+    Format,
+    Selection,
+    chunks_of,
+    csv_lines,
+    format_of,
+    json_lines,
+)
+from server.domains.audit.leaves import Run
+from server.domains.audit.proofs import Proofs
+from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
+from server.kernel.lists import Lister
+from server.kernel.pages import PageTokens
+from server.kernel.problems import Violation
+from server.kernel.reads import ReadRows
+from server.kernel.service import Service
+from server.kernel.steps.validate import broken_rules
+
+LINES = {CSV: csv_lines, JSONL: json_lines}
+
+
+class AuditService(Service):
+    """The audit log."""
+
+    descriptor: ClassVar = audit_pb2.DESCRIPTOR.services_by_name["AuditService"]
+
+    def __init__(self, tokens: PageTokens, proofs: Proofs, downloads: Downloads, clock: Clock = utc_now) -> None:
+        super().__init__()
+        plan = EntryPlan()
+        self._clock = clock
+        self._downloads = downloads
+        self._entries = ReadRows(self, ENTRIES, plan)
+        self._own = Lister(self._entries, tokens)
+        self._all = Lister(ReadRows(self, ALL_ENTRIES, plan, across_tenants=True), tokens)
+        self._security = Lister(ReadRows(self, SECURITY_EVENTS, plan), tokens)
+        self._activities = Lister(ReadRows(self, USER_ACTIVITIES, plan), tokens)
+        self._exported = Selection(ENTRIES, OF_TENANT, UNTIL)
+        self._all_exported = Selection(ALL_ENTRIES, UNTIL)
+        self.get_checkpoint = proofs.get_checkpoint
+        self.get_inclusion_proof = proofs.get_inclusion_proof
+        self.get_consistency_proof = proofs.get_consistency_proof
+        self.list_checkpoint_keys = proofs.list_checkpoint_keys
+
+    # Lists ---------------------------------------------------------------------------------------------------------
+
+    def list_audit_entries(
+        self, request: audit_pb2.ListAuditEntriesRequest, call: Call
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """The entries of a tenant."""
+        return _page(self._own, request, call)
+
+    def list_all_audit_entries(
+        self, request: audit_pb2.ListAllAuditEntriesRequest, call: Call
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """The entries of all tenants, and those of none."""
+        return _page(self._all, request, call)
+
+    def list_security_events(
+        self, request: audit_pb2.ListSecurityEventsRequest, call: Call
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """Refusals, and changes of credentials, roles and access."""
+        return _page(self._security, request, call)
+
+    def list_user_activities(
+        self, request: audit_pb2.ListUserActivitiesRequest, call: Call
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """What people changed."""
+        return _page(self._activities, request, call)
+
+    def get_audit_entry(self, request: audit_pb2.GetAuditEntryRequest, call: Call) -> AuditEntry:
+        """One entry."""
+        entry: AuditEntry = self._entries.get(call, request.entry_id)
+        return entry
+
+    # Exports -------------------------------------------------------------------------------------------------------
+
+    def export_audit_entries(self, request: audit_pb2.ExportAuditEntriesRequest, call: Call) -> AsyncIterator[HttpBody]:
+        """The entries of a tenant as a file."""
+        form, tenant_id, until = format_of(call, request.format), str(call.tenant_id), self._clock()
+        rows = self._exported.rows(request.filter, tenant=tenant_id, until=until)
+        name = f"audit-{tenant_id}"
+        if not request.proofs:
+            return self._downloads.send(call, _file(name, form, rows))
+        if form is not JSONL:
+            raise broken_rules([Violation("proofs", "come as JSON Lines only", "proofs.format")])
+        if request.filter.strip():
+            return self._downloads.send(call, _download(name, form, lambda run: bundle.filtered(run, tenant_id, rows)))
+        return self._downloads.send(call, _download(name, form, lambda run: bundle.complete(run, tenant_id, until)))
+
+    def export_all_audit_entries(
+        self, request: audit_pb2.ExportAllAuditEntriesRequest, call: Call
+    ) -> AsyncIterator[HttpBody]:
+        """The entries of all tenants, and those of none, as a file."""
+        rows = self._all_exported.rows(request.filter, until=self._clock())
+        return self._downloads.send(call, _file("audit", format_of(call, request.format), rows))
+
+    # Erasure -------------------------------------------------------------------------------------------------------
+
+    def erase_personal_data(self, request: audit_pb2.ErasePersonalDataRequest, call: Call) -> Erasure:
+        """Erase a person."""
+        # UUIDs compare without regard to case; in `resource_id` they stand in the canonical form.
+        person_id = request.person_id.lower()
+        return Erasure(id=person_id, erased_entries=erase(call, person_id))
+
+
+def _page(lister: Lister, request: Any, call: Call) -> ListAuditEntriesResponse:
+    entries, token, total = lister.page(call, request)
+    return ListAuditEntriesResponse(audit_entries=entries, next_page_token=token, total_size=total)
+
+
+def _file(name: str, form: Format, rows: Callable[[Run], Iterator[Row]]) -> Download:
+    return _download(name, form, lambda run: LINES[form](rows(run)))
+
+
+def _download(name: str, form: Format, lines: Callable[[Run], Iterator[bytes]]) -> Download:
+    return Download(f"{name}.{form.suffix}", form.media_type, lambda run: chunks_of(lines(run)))
