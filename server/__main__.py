@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from uuid import UUID
 
 from pydantic import ValidationError
 
+from server.metrics_files import share
 from server.settings import Settings, describe
 
 Command = Callable[[argparse.Namespace, Settings], int]
@@ -36,12 +38,23 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=int, default=0, help="processes (default: the setting PLINTH_API_WORKERS)")
     realtime = _add(commands, "realtime", _realtime, "serve live streams")
     realtime.add_argument("--index", type=int, default=0, help="number of this process; names its socket")
-    _add(commands, "worker", _worker, "do the background work")
+    worker = _add(commands, "worker", _worker, "do the background work")
+    worker.add_argument("--index", type=int, default=0, help="number of this process on its host; names its metrics")
     _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
     _add(commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain")
+    audit = commands.add_parser("audit", help="verify the audit log").add_subparsers(required=True, metavar="COMMAND")
+    verify = _add(audit, "verify", _audit_verify, "name what is not as it was sealed; exits with 1 if anything is not")
+    verify.add_argument("--tenant", action="append", default=[], help="only the log of this tenant; may be repeated")
+    verify.add_argument(
+        "--checkpoint-file",
+        action="append",
+        default=[],
+        type=Path,
+        help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
+    )
     table = _add(commands, "settings", _settings, "print every setting with its default")
     table.add_argument("--markdown", action="store_true", help="as the table of README.md")
     return parser
@@ -64,6 +77,7 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from functools import partial
 
+    share(settings.metrics_dir)
     from server import processes
     from server.embedded.children import Role
     from server.embedded.logs import Console
@@ -78,6 +92,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _realtime(options: argparse.Namespace, settings: Settings) -> int:
+    share(settings.metrics_dir)
     from server import processes
 
     settings.socket_dir.mkdir(parents=True, exist_ok=True)
@@ -85,10 +100,11 @@ def _realtime(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _worker(_: argparse.Namespace, settings: Settings) -> int:
+def _worker(options: argparse.Namespace, settings: Settings) -> int:
+    share(settings.metrics_dir)
     from server import processes
 
-    processes.run_worker(settings, lambda: None)
+    processes.run_worker(settings, options.index, lambda: None)
     return 0
 
 
@@ -123,6 +139,22 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write(f"{text.rstrip()}\n")
     return 0
+
+
+def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
+    from server import processes
+    from server.domains.audit.checkpoints import parse
+
+    try:
+        tenants = [str(UUID(tenant)) for tenant in options.tenant]
+        notes = [path.read_text() for path in options.checkpoint_file]
+        for note in notes:
+            parse(note)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"plinth: {error}\n")
+        return 2
+    is_right = processes.verify_audit(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
+    return 0 if is_right else 1
 
 
 def _settings(options: argparse.Namespace, _: Settings) -> int:

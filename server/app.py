@@ -8,16 +8,21 @@ from datetime import timedelta
 from importlib.metadata import version
 from importlib.resources import files
 from socket import gethostname
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from server import access
+from server import access, metering
 from server.adapters import redis as redis_adapter
 from server.adapters.breaker import Breaker
 from server.adapters.statistics import RedisStatistics
+from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.data.connections import Connections, Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.downloads import Downloads
+from server.domains.audit.proofs import Proofs
+from server.domains.audit.service import AuditService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
@@ -33,10 +38,15 @@ from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.rate_limits import RateLimitsService
 from server.domains.tenancy.roles import RoleService
 from server.domains.tenancy.tenants import TenantService
+from server.domains.webhooks.event_types import EventTypes
+from server.domains.webhooks.secrets import SecretBox
+from server.domains.webhooks.service import WebhookService
+from server.domains.webhooks.trial import Trials
 from server.guard import Guard, previous_secret
 from server.kernel.call import Call
 from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.clock import utc_now
+from server.kernel.egress import Egress
 from server.kernel.keys import derive_key
 from server.kernel.live import LiveEvents
 from server.kernel.logs import call_log
@@ -49,7 +59,12 @@ from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
 from server.kernel.warm import Warmer
+from server.metering import Meter
 from server.settings import Settings
+from server.workers.attendance import Attendance
+
+if TYPE_CHECKING:
+    from server.adapters.tracing import Tracing
 
 VERSION = version("plinth-server")
 
@@ -65,6 +80,8 @@ SERVICES: tuple[type[Service], ...] = (
     IpBlockService,
     CacheService,
     HealthService,
+    AuditService,
+    WebhookService,
 )
 
 
@@ -75,12 +92,15 @@ class Application:
     settings: Settings
     databases: tuple[Database, ...]
     guard: Guard
+    meter: Meter
     announcer: redis_adapter.EventAnnouncer
+    probe: Probe
     dependencies: Dependencies
     usage: UsageCounter
     refusals: RefusalLog
     statistics: CacheStatistics
     live: LiveEvents | None
+    tracing: "Tracing | None"
     routes: dict[str, Route]
 
     @property
@@ -92,20 +112,26 @@ class Application:
         """Connect, and refuse a database that would not keep tenants apart."""
         schema.check_walls(self.settings.runtime_dsn, metadata)
         self.guard.generations.open()
+        if self.tracing is not None:
+            self.tracing.start()
         for database in self.databases:
             database.connections.open()
-        for part in (self.announcer, self.dependencies, self.usage, self.refusals, self.statistics):
+        for part in (self.announcer, self.dependencies, self.usage, self.refusals, self.statistics, self.meter):
             part.start()
 
     def close(self) -> None:
         """Let go of everything."""
+        self.meter.close()
         self.dependencies.stop()
+        self.probe.close()
         self.statistics.close()
         self.usage.close()
         self.refusals.close()
         self.announcer.close()
         for database in self.databases:
             database.connections.close()
+        if self.tracing is not None:
+            self.tracing.close()
         call_log.flush()
 
 
@@ -129,40 +155,75 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     unique = f"{gethostname()}:{os.getpid()}:{name}"
     guard = Guard(settings, unique, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
+    probe = Probe(settings.runtime_dsn, settings.database_connect_timeout)
     dependencies = Dependencies(
         [
-            Dependency("database", Probe(settings.runtime_dsn, settings.database_connect_timeout).ask, vital=True),
+            Dependency("database", probe.ask, vital=True),
             Dependency("redis", lambda: _ask_redis(redis), vital=False),
+            Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
         ]
     )
     usage = UsageCounter(database)
     refusals = RefusalLog(database)
     statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, unique)
     live = _live(settings, database, guard) if streams else None
-    warmer = Warmer()
-    services = _services(settings, guard, dependencies=dependencies, statistics=statistics, warmer=warmer, live=live)
+    warmer, tokens = Warmer(), PageTokens(derive_key(settings.secret, "page token"))
+    services = _services(
+        settings,
+        guard,
+        dependencies=dependencies,
+        statistics=statistics,
+        warmer=warmer,
+        live=live,
+        tokens=tokens,
+        downloads=Downloads(database, guard.authorize.recheck),
+    )
     transaction = InTransaction(database, slow_database, announcer, guard.generations, access.ACCESS_CHANGED)
-    audit = Audit(refusals, utc_now)
-    steps = guard.steps(Telemetry(usage), audit, transaction, narrowed_services(services))
+    audit, telemetry = Audit(refusals, utc_now), Telemetry(usage)
+    tracing = tracing_of(settings, "realtime" if streams else "api", unique)
+    trace = tracing.follow(database.connections, slow) if tracing else None
+    steps = guard.steps(telemetry, audit, transaction, narrowed_services(services), trace)
     routes = compose(
-        policies().values(), services, steps, settings.secret, streams=streams, slow=guard.slow_threads, warmer=warmer
+        policies().values(), services, steps, tokens, streams=streams, slow=guard.slow_threads, warmer=warmer
     )
     databases = (database, slow_database)
-    return Application(settings, databases, guard, announcer, dependencies, usage, refusals, statistics, live, routes)
+    meter = Meter(
+        metering.of_process(name),
+        metering.of_calls(telemetry.tallies),
+        metering.of_dependencies(name, dependencies),
+        metering.of_connections(name, "fast", database.connections),
+        metering.of_connections(name, "slow", slow),
+        *guard.readings(name, streams=streams),
+    )
+    return Application(
+        settings,
+        databases,
+        guard,
+        meter,
+        announcer,
+        probe,
+        dependencies,
+        usage,
+        refusals,
+        statistics,
+        live,
+        tracing,
+        routes,
+    )
 
 
 def compose(
     methods: Iterable[MethodPolicy],
     services: list[Service],
     steps: list[Step],
-    secret: bytes,
+    tokens: PageTokens,
     *,
     streams: bool,
     slow: ThreadPoolExecutor | None = None,
     warmer: Warmer | None = None,
 ) -> dict[str, Route]:
     """The routes of one role by path. Raises MissingHandler when an RPC is declared that nothing serves."""
-    handlers = ServiceHandlers(services, PageTokens(derive_key(secret, "page token")))
+    handlers = ServiceHandlers(services, tokens)
     routes = []
     for method in methods:
         if method.streaming != streams:
@@ -189,6 +250,22 @@ def connect(settings: Settings, name: str, *, idle: int = 2) -> Connections:
     )
 
 
+def tracing_of(settings: Settings, role: str, instance: str) -> "Tracing | None":
+    """Where the spans of one process go, if anywhere; otherwise not even the library is imported."""
+    if settings.otlp_endpoint is None:
+        return None
+    from server.adapters.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing(
+        settings.otlp_endpoint,
+        settings.trace_sample_rate,
+        service=f"plinth-{role}",
+        version=VERSION,
+        instance=instance,
+        certificates=settings.trusted_certificates,
+    )
+
+
 def _ask_redis(client: Any) -> None:
     client.ping()
 
@@ -196,7 +273,7 @@ def _ask_redis(client: Any) -> None:
 def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
     def alive(call: Call) -> None:
         if call.access is not None:
-            guard.authorize.recheck(call)
+            guard.authorize.glance(call)
             return
         with database.read(call.scope) as transaction:
             transaction.run(access.NOTHING)
@@ -218,6 +295,8 @@ def _services(
     statistics: CacheStatistics,
     warmer: Warmer,
     live: LiveEvents | None,
+    tokens: PageTokens,
+    downloads: Downloads,
 ) -> list[Service]:
     lifetimes = Lifetimes(
         timedelta(seconds=settings.refresh_token_lifetime), timedelta(seconds=settings.refresh_token_grace)
@@ -236,4 +315,27 @@ def _services(
         IpBlockService(),
         CacheService(statistics, guard.generations, warmer.warm),
         HealthService(dependencies, VERSION),
+        AuditService(tokens, Proofs(CheckpointKeys(settings.secret, previous_secret(settings))), downloads),
+        _webhooks(settings, tokens),
     ]
+
+
+def _webhooks(settings: Settings, tokens: PageTokens) -> WebhookService:
+    box, where = secret_box(settings), egress(settings)
+    return WebhookService(
+        box=box,
+        egress=where,
+        event_types=EventTypes(SERVICES, descriptors()),
+        trials=Trials(box, WebhookSenders(where), utc_now),
+        tokens=tokens,
+    )
+
+
+def secret_box(settings: Settings) -> SecretBox:
+    """What seals and opens the secrets of webhooks."""
+    return SecretBox(settings.secret, previous_secret(settings))
+
+
+def egress(settings: Settings) -> Egress:
+    """Where calls may go whose URL a tenant chose."""
+    return Egress(allow_http=settings.webhook_allow_http, allowed_networks=settings.webhook_allowed_networks)

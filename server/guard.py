@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from server import access
+from server import access, metering
 from server.adapters.answers import RedisAnswers
 from server.adapters.breaker import Breaker
 from server.adapters.generations import RedisGenerations
@@ -32,6 +32,7 @@ from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
 from server.kernel.steps.validate import Validate
 from server.kernel.tokens import AccessTokens
+from server.metering import Reading
 from server.settings import Settings
 
 
@@ -62,11 +63,15 @@ class Guard:
         self.cache = _cache(settings, name, redis, self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
+        self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
+        tenant_rates = TenantRates(database, self.generations)
+        self.limit = Limit(self.limiter, self.rates, tenant_rates, settings.rate_limits_strict)
         self._stored_blocks = StoredBlocks(database, self.generations)
-        self._tenant_rates = TenantRates(database, self.generations)
 
-    def steps(self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str]) -> list[Step]:
-        """The chain, outermost first.
+    def steps(
+        self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str], trace: Step | None = None
+    ) -> list[Step]:
+        """The chain, outermost first; `trace` where traces go somewhere.
 
         audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. authorise stands
         before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
@@ -75,9 +80,10 @@ class Guard:
         settings = self._settings
         return [
             Errors(),
+            *([trace] if trace else []),
             telemetry,
             Respond(),
-            Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound)),
+            self.shed,
             audit,
             Address(
                 AddressBlocks(self._stored_blocks.load, self.generations),
@@ -86,7 +92,7 @@ class Guard:
                 self._stored_blocks.block,
             ),
             Authenticate(self.tokens, self.keys),
-            *self._limit(),
+            *([self.limit] if settings.rate_limits_enabled else []),
             self.authorize,
             Cache(self.cache, settings.cache_longest, narrowed),
             Validate(),
@@ -94,10 +100,18 @@ class Guard:
             Idempotency(settings.secret),
         ]
 
-    def _limit(self) -> list[Step]:
-        if not self._settings.rate_limits_enabled:
-            return []
-        return [Limit(self.limiter, self.rates, self._tenant_rates, self._settings.rate_limits_strict)]
+    def readings(self, process: str, *, streams: bool) -> list[Reading]:
+        """What is measured of it in a process of this name. Streams wait for no thread, and are not cached."""
+        limits = metering.of_limits(self.limit)
+        if streams:
+            return [limits]
+        return [
+            limits,
+            metering.of_shedding(self.shed),
+            metering.of_threads(process, "fast", self.threads),
+            metering.of_threads(process, "slow", self.slow_threads),
+            *([metering.of_cache(process, self.cache)] if self.cache else []),
+        ]
 
 
 def previous_secret(settings: Settings) -> bytes | None:

@@ -2,23 +2,33 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import Callable
-from datetime import timedelta
+import threading
+from collections.abc import Callable, Sequence
 
 import grpc
 
-from server import app, serving
+from server import app, metrics_endpoint, serving
 from server.data import schema
-from server.data.tables import metadata
+from server.data.connections import Connections
 from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.verification import Verifier
+from server.gateway.clusters import STREAMS_PER_WORKER
+from server.guard import previous_secret
 from server.kernel.chain import RouteTable
 from server.kernel.logs import configure_logging
 from server.seed import Seeded, seed_tenant
 from server.settings import Settings
-from server.workers.maintenance import Maintenance
 
 log = logging.getLogger("plinth.app")
+# When a process has died, all its subscribers come back at once. Beyond 1,000 that are not begun yet, gRPC would refuse
+# some of them at random.
+STREAM_OPTIONS = (
+    ("grpc.server.max_pending_requests", STREAMS_PER_WORKER),
+    ("grpc.server.max_pending_requests_hard_limit", STREAMS_PER_WORKER),
+)
 Ready = Callable[[], None]
 
 
@@ -27,6 +37,7 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     configure_logging(settings.log_level)
     stopped = serving.Stop()
     name = f"api-{index}"
+    endpoint = metrics_endpoint.begin(settings, name)
     application = app.build(settings, name, streams=False)
     application.open()
     server = grpc.server(application.guard.threads, options=serving.grpc_options(settings))
@@ -44,6 +55,7 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     stopped.at_once.wait(settings.drain_notice)
     server.stop(settings.drain_timeout).wait()
     application.close()
+    endpoint.close()
 
 
 def run_realtime(settings: Settings, index: int, ready: Ready) -> None:
@@ -57,12 +69,14 @@ async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    endpoint = metrics_endpoint.begin(settings, name)
     application = app.build(settings, name, streams=True)
     application.open()
     if application.live is None:
         raise LookupError("the realtime role has live events")
     await application.live.open()
-    server = grpc.aio.server(handlers=[RouteTable(application.routes)], options=serving.grpc_options(settings))
+    options = [*serving.grpc_options(settings), *STREAM_OPTIONS]
+    server = grpc.aio.server(handlers=[RouteTable(application.routes)], options=options)
     statuses = await serving.serve_async_health(server, application.dependencies, application.services)
     serving.listen(server, settings, name)
     await server.start()
@@ -73,21 +87,36 @@ async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
     await application.live.close()
     await server.stop(settings.drain_timeout)
     application.close()
+    endpoint.close()
 
 
-def run_worker(settings: Settings, ready: Ready) -> None:
-    """Do what has to be done in the background until SIGTERM."""
+def run_worker(settings: Settings, index: int, ready: Ready) -> None:
+    """Do what has to be done in the background until SIGTERM, then let running jobs finish."""
     configure_logging(settings.log_level)
-    stopped = serving.Stop()
-    connections = app.connect(settings.model_copy(update={"database_pool_size": 2}), "worker")
-    connections.open()
-    maintenance = Maintenance(
-        Database(connections), metadata.sorted_tables, timedelta(days=settings.deleted_retention_days)
-    )
+    asyncio.run(_work(settings, f"worker-{index}", ready))
+    if any(not thread.daemon and thread is not threading.current_thread() for thread in threading.enumerate()):
+        # Threads cannot be ended, and Python would wait for them. What they are doing was put back in its queue.
+        logging.shutdown()
+        os._exit(0)
+
+
+async def _work(settings: Settings, name: str, ready: Ready) -> None:
+    # Only workers need what does jobs and sends webhooks: it would cost every serving process 12 MB.
+    from server.worker import Worker  # noqa: PLC0415
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    # Of all processes, these have the most time to answer Prometheus.
+    endpoint = metrics_endpoint.begin(settings, name, first=True)
+    worker = Worker(settings, endpoint.process)
+    worker.open()
     ready()
-    log.info("worker works")
-    maintenance.run_until(stopped.asked)
-    connections.close()
+    log.info("%s works", name)
+    await worker.run(stopped)
+    worker.close()
+    endpoint.close()
 
 
 # Commands ----------------------------------------------------------------------------------------------------------
@@ -104,6 +133,32 @@ def migrate(settings: Settings) -> None:
         else:
             names[purpose] = schema.role_of(given.get_secret_value())
     schema.grant(settings.owner_dsn, runtime=names["runtime"], dispatch=names["dispatch"])
+
+
+def verify_audit(
+    settings: Settings, tenants: Sequence[str], notes: Sequence[str], tell: Callable[[str], object]
+) -> bool:
+    """Verify the audit log of these tenants, or of all, and that it goes on from saved checkpoints.
+
+    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote.
+    """
+    keys = CheckpointKeys(settings.secret, previous_secret(settings))
+    connections = Connections(
+        settings.dispatch_dsn,
+        size=1,
+        wait=settings.database_connect_timeout,
+        statement_timeout=settings.statement_timeout,
+        name="plinth audit verify",
+    )
+    connections.open()
+    try:
+        verifier = Verifier(Database(connections), keys)
+        for finding in verifier.verify_with(notes, tenants):
+            tell(finding.text)
+        tell(str(verifier.summary))
+    finally:
+        connections.close()
+    return not verifier.summary.faults
 
 
 def seed(settings: Settings) -> Seeded:

@@ -6,8 +6,10 @@ Every field is documented by its description; the table in README.md is generate
 
 import hashlib
 import secrets
+import ssl
 import tempfile
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -40,6 +42,11 @@ class Settings(BaseSettings):
     api_workers: int = Field(2, ge=1, le=64, description="Api worker processes; one per core is right.")
     api_threads: int = Field(8, ge=1, le=64, description="Threads of an api worker. More than 16 lose throughput.")
     realtime_workers: int = Field(1, ge=1, le=64, description="Realtime processes, which serve the live streams.")
+    background_workers: int = Field(1, ge=1, le=64, description="Background worker processes.")
+    job_slots: int = Field(8, ge=1, le=200, description="Jobs that a background worker does at once.")
+    job_patience: float = Field(
+        60.0, gt=0, description="How long a job may be due before its queue counts as unattended: health is DEGRADED."
+    )
     drain_notice: float = Field(1.5, ge=0, description="How long a process that ends is not serving before it stops.")
     drain_timeout: float = Field(10.0, ge=0, description="How long a process that ends lets running calls finish.")
 
@@ -143,6 +150,13 @@ class Settings(BaseSettings):
 
     # Data.
     deleted_retention_days: int = Field(30, ge=1, description="How long deleted resources can be brought back.")
+    events_retention_days: int = Field(
+        90, ge=7, description="How long events are kept. They go by whole months, so up to a month longer."
+    )
+    audit_retention_days: int = Field(730, ge=7, description="How long audit entries are kept, likewise.")
+    webhook_retention_days: int = Field(
+        30, ge=7, description="How long deliveries of webhooks are kept, and likewise their attempts."
+    )
 
     # Logs.
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")
@@ -150,6 +164,44 @@ class Settings(BaseSettings):
         20 * 1024 * 1024, ge=1024, description="Size at which a log file of `plinth up` is rotated."
     )
     log_backups: int = Field(5, ge=1, le=100, description="How many rotated log files are kept.")
+
+    # Metrics.
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port at which one of a host's processes tells Prometheus of all; 0 for none."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port.")
+
+    # Traces.
+    otlp_endpoint: str | None = Field(
+        None,
+        # The last one is for whoever constructs the settings: pydantic takes aliases only.
+        validation_alias=AliasChoices("PLINTH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
+        pattern=r"^https?://[^/?#@\s]+/?$",
+        description="Collector that traces go to, over OTLP/gRPC, such as `http://127.0.0.1:4317`; also taken from "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`. Unset: no traces, and no cost.",
+    )
+    trace_sample_rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of calls that are traced, whatever the caller's `traceparent` asks for. Each takes some "
+        "0.2 ms of CPU.",
+    )
+
+    # Webhooks.
+    webhook_allow_http: bool = Field(default=False, description="Whether webhooks may lead to `http://`, unencrypted.")
+    webhook_allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Private networks that webhooks may lead into, comma separated, such as `10.1.0.0/16`. All others "
+        "are refused.",
+    )
+    webhook_concurrency: int = Field(
+        200,
+        ge=1,
+        le=2000,
+        description="Messages that a background worker sends at once; of these a tenth to one webhook, and next to none "
+        "to one that fails.",
+    )
 
     # Live streams.
     stream_keepalive: float = Field(
@@ -160,7 +212,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("cors_origins", "rate_limits_strict"):
+        for name in ("cors_origins", "rate_limits_strict", "webhook_allowed_networks"):
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
@@ -177,8 +229,15 @@ class Settings(BaseSettings):
             faults.append("PLINTH_SECRET_KEY needs at least 32 characters")
         if self.environment == "production" and self.secret_key is None:
             faults.append("PLINTH_SECRET_KEY is missing; production has no secret of its own making")
+        faults.extend(
+            f"PLINTH_WEBHOOK_ALLOWED_NETWORKS: `{network}` is no network"
+            for network in self.webhook_allowed_networks
+            if not _is_network(network)
+        )
         if self.database_pool_size < self.api_threads:
             faults.append("PLINTH_DATABASE_POOL_SIZE is smaller than PLINTH_API_THREADS")
+        if str(self.otlp_endpoint).startswith("https:") and self.trusted_certificates is None:
+            faults.append("PLINTH_OTLP_ENDPOINT is https, but this system trusts nobody: name a file in SSL_CERT_FILE")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -188,6 +247,11 @@ class Settings(BaseSettings):
         """Whether only this machine can reach the gateway."""
         return self.host in LOOPBACK
 
+    @property
+    def trusted_certificates(self) -> str | None:
+        """PEM file of those whom this system trusts to issue certificates; `SSL_CERT_FILE` names another one."""
+        return ssl.get_default_verify_paths().cafile
+
     @cached_property
     def socket_dir(self) -> Path:
         """Where unix sockets live: in the data folder, or in a short temporary path when that one is too long."""
@@ -196,6 +260,11 @@ class Settings(BaseSettings):
             return folder
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"plinth-{name}"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the processes of this host keep their metrics for one another."""
+        return self.socket_dir / "metrics"
 
     @cached_property
     def secret(self) -> bytes:
@@ -276,6 +345,14 @@ def describe(settings: type[Settings] = Settings) -> list[tuple[str, str, str]]:
         default = _shown(field.default)
         rows.append((variable, default, field.description or ""))
     return rows
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(default: object) -> str:

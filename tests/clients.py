@@ -18,10 +18,12 @@ import psycopg
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
+from plinth.audit.v1 import audit_pb2_grpc
 from plinth.identity.v1 import api_key_pb2_grpc, auth_pb2_grpc
 from plinth.operations.v1 import cache_pb2_grpc, health_pb2_grpc, ip_block_pb2_grpc
 from plinth.sites.v1 import page_pb2_grpc
 from plinth.tenancy.v1 import branding_pb2_grpc, rate_limits_pb2_grpc, role_pb2_grpc, tenant_pb2_grpc
+from plinth.webhooks.v1 import webhook_pb2_grpc
 
 from server.embedded.postgres import ADMINISTRATOR
 from tests.stack import Stack
@@ -102,6 +104,8 @@ class Stubs:
     rate_limits: Any
     ip_blocks: Any
     cache: Any
+    audit: Any
+    webhooks: Any
 
 
 def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
@@ -121,6 +125,8 @@ def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
         rate_limits_pb2_grpc.RateLimitsServiceStub,
         ip_block_pb2_grpc.IpBlockServiceStub,
         cache_pb2_grpc.CacheServiceStub,
+        audit_pb2_grpc.AuditServiceStub,
+        webhook_pb2_grpc.WebhookServiceStub,
     )
     return Stubs(*(make(channel) for make in makers))
 

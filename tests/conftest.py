@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.stack import Stack, free_of_settings
+from tests.stack import Stack, free_of_settings, free_port
 
 # A loaded machine is no fault of what is tested.
 settings.register_profile("plinth", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,7 +59,7 @@ class Keeper(threading.Thread):
     def _answer(self) -> tuple[str, str]:
         """The data folder of the stack, or what kept it from starting."""
         if self._stack is None:
-            self._stack = Stack()
+            self._stack = Stack(metrics_port=free_port())
             try:
                 self._stack.start()
             except AssertionError as error:

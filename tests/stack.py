@@ -21,6 +21,8 @@ from server.settings import Settings
 
 START_PATIENCE = 30.0
 STOP_PATIENCE = 25.0
+# Receivers of webhooks are on this machine.
+RECEIVERS = {"webhook_allow_http": True, "webhook_allowed_networks": "127.0.0.0/8,::1/128"}
 # Tests call more often than anybody should; those that are about limits set their own.
 UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "auth_failure"), "1000000/60")
 PAUSE = 0.02
@@ -78,7 +80,7 @@ class Stack:
         self._temporary = None if data_dir else make_folder()
         self.data_dir = data_dir or (self._temporary or Path()) / "data"
         # Prometheus has one port on a machine; who wants metrics names another one.
-        self._overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, **settings}
+        self._overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, **RECEIVERS, **settings}
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
 

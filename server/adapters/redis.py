@@ -60,12 +60,12 @@ class EventAnnouncer:
 
 
 async def hints(dsn: str, timeout: float) -> AsyncIterator[None]:
-    """One item per hint, and one per second of silence. Ends with redis.RedisError when Redis goes away."""
+    """One item per hint. Ends with redis.RedisError when Redis goes away."""
     client = redis.asyncio.Redis.from_url(
         dsn, socket_connect_timeout=timeout, retry=Retry(ExponentialWithJitterBackoff(cap=SILENCE, base=0.05), 1)
     )
     async with client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)
         while True:
-            await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE)
-            yield None
+            if await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE) is not None:
+                yield None

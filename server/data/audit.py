@@ -66,6 +66,7 @@ audit_entries = global_table(
     Index("audit_entries_actor_id_idx", "tenant_id", "actor_id", "create_time", "id"),
     Index("audit_entries_resource_id_idx", "tenant_id", "resource_id", "create_time", "id"),
     Index("audit_entries_action_idx", "tenant_id", "action", "create_time", "id"),
+    Index("audit_entries_security_idx", "tenant_id", "create_time", "id", postgresql_where=text("security")),
     row_security=AUDIT_WALL,
     partition_by="RANGE (create_time)",
 )

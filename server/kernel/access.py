@@ -8,6 +8,7 @@ the generations of `session:` and `access:` (see generations.py).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from time import time
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from server.kernel.generations import Generations, Stamp
 
 # Some 20 MB at the most.
 REMEMBERED = 20_000
+SETS = 1000
 
 
 class Permissions:
@@ -26,9 +28,14 @@ class Permissions:
         self.catalogue = tuple(sorted(set(catalogue)))
         self.built_in = {role: _expand(patterns, self.catalogue) for role, patterns in roles.items()}
         self._every = frozenset(self.catalogue)
+        # One set for all who hold the same, since each live stream keeps its own caller's.
+        self._union = lru_cache(maxsize=SETS)(self._union_of)
 
     def of(self, roles: Iterable[str], custom: Iterable[str]) -> frozenset[str]:
         """What these roles hold, and custom ones beside them. A permission that is no more counts for nothing."""
+        return self._union(tuple(roles), tuple(custom))
+
+    def _union_of(self, roles: tuple[str, ...], custom: tuple[str, ...]) -> frozenset[str]:
         held = self._every.intersection(custom)
         return held.union(*(self.built_in.get(role, ()) for role in roles))
 

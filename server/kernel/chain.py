@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import Message
@@ -23,7 +22,6 @@ Answer = Message | bytes
 Unary = Callable[[Call, Any], Answer]
 Stream = Callable[[Call, Any], AsyncIterator[Message]]
 Guard = Callable[[Call, Any], None]
-H = TypeVar("H", Unary, Stream)
 
 
 class Step(Protocol):
@@ -38,13 +36,26 @@ class Step(Protocol):
         """The same for a streaming RPC, on asyncio."""
 
 
-class GuardStep:
-    """A step that only looks before the handler runs; one check then serves both shapes."""
+class Before:
+    """A step that acts only before the handler runs; `unary` then serves both shapes of RPC."""
 
     name = ""
 
+    def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+        """The handler behind this step. It may block: streams run it in a thread, not on the event loop."""
+        raise NotImplementedError
+
+    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
+        """The stream behind this step. What stands side by side in a chain is done in one go, by compose_stream."""
+        admit = self.unary(method, _let_in)
+        return proceed if admit is _let_in else _behind(admit, proceed)
+
+
+class GuardStep(Before):
+    """A step that only looks."""
+
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """What to do before this RPC, or None. It may block: streams run it in a thread, not on the event loop."""
+        """What to do before this RPC, or None. It may block."""
         raise NotImplementedError
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
@@ -59,18 +70,18 @@ class GuardStep:
 
         return checked
 
-    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """The stream behind the check."""
-        check = self.guard(method)
-        if check is None:
-            return proceed
 
-        async def checked(call: Call, request: Any) -> AsyncIterator[Message]:
-            await asyncio.to_thread(check, call, request)
-            async for message in proceed(call, request):
-                yield message
+def _let_in(_call: Call, _request: Any) -> Answer:
+    return b""
 
-        return checked
+
+def _behind(admit: Unary, proceed: Stream) -> Stream:
+    async def admitted(call: Call, request: Any) -> AsyncIterator[Message]:
+        await asyncio.to_thread(admit, call, request)
+        async for message in proceed(call, request):
+            yield message
+
+    return admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +96,32 @@ class Route:
 
 def compose_unary(method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> tuple[Unary, tuple[str, ...]]:
     """The handler inside those steps which have something to do, and their names, outermost first."""
-    return _compose(handler, [(step.name, partial(step.unary, method)) for step in steps])
+    names: list[str] = []
+    for step in reversed(steps):
+        wrapped = step.unary(method, handler)
+        if wrapped is not handler:
+            names.insert(0, step.name)
+        handler = wrapped
+    return handler, tuple(names)
 
 
 def compose_stream(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> tuple[Stream, tuple[str, ...]]:
-    """The same for a streaming RPC."""
-    return _compose(handler, [(step.name, partial(step.stream, method)) for step in steps])
-
-
-def _compose(handler: H, wraps: Sequence[tuple[str, Callable[[H], H]]]) -> tuple[H, tuple[str, ...]]:
+    """The same for a streaming RPC. Steps that act only before the stream share one hop to a thread."""
     names: list[str] = []
-    for name, wrap in reversed(wraps):
-        wrapped = wrap(handler)
-        if wrapped is not handler:
-            names.insert(0, name)
-        handler = wrapped
-    return handler, tuple(names)
+    admit: Unary = _let_in
+    for step in reversed(steps):
+        if isinstance(step, Before):
+            admit, before = step.unary(method, admit), admit
+            has_work = admit is not before
+        else:
+            inner = handler if admit is _let_in else _behind(admit, handler)
+            wrapped = step.stream(method, inner)
+            has_work = wrapped is not inner
+            if has_work:
+                handler, admit = wrapped, _let_in
+        if has_work:
+            names.insert(0, step.name)
+    return handler if admit is _let_in else _behind(admit, handler), tuple(names)
 
 
 def serialise(answer: Answer) -> bytes:

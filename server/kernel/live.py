@@ -1,76 +1,60 @@
 """Live streams: the event log, followed by one reader per process and fanned out to its subscribers.
 
-A subscriber that resumes reads what it missed from the log, up to where the reader stands, and then takes what the
-reader hands out; events are told apart by their position, so nothing is lost and nothing comes twice.
+A subscriber that resumes gets what it missed from memory, where the last events are kept, or else from the log, up to
+where the reader stands; and then what the reader hands out. Events are told apart by their position, so nothing is lost
+and nothing comes twice.
 """
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import cycle
 from time import time
 
-import grpc
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from prometheus_client import Histogram
+from psycopg_pool import PoolTimeout
 
-from server.data.events import (
-    READ_ALL,
-    READ_END,
-    READ_TENANT,
-    Event,
-    Position,
-    event_of,
-    read_parameters,
-)
+from server.data.events import Position
+from server.kernel import problems
 from server.kernel.call import Call
+from server.kernel.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
+from server.kernel.metrics import EVENT_LAG
 from server.kernel.problems import Malformed, Problem, Reason, Unauthenticated, Unavailable
+from server.kernel.recent import RecentEvents
+from server.kernel.subscriptions import SLOTS, LiveEvent, Subscription, Subscriptions, take_message
 
 log = logging.getLogger("plinth.live")
 
-BATCH = 500
-# How often the reader looks by itself; hints make it look at once.
+BATCH = 250
+# How often the reader looks by itself; hints make it look at once, and then again soon, since what an older transaction
+# holds back shows a moment later.
 POLL = 0.5
-# After a hint that shows nothing yet, since an older transaction is still running: look again soon, a few times.
 SOON = 0.01
-LOOKS = 20
 RECONNECT = 0.5
+# When more comes at once than a batch, the reader waits at most this long until few have anything waiting: subscribers
+# are cut for what they leave lying, not for what this process had no time to send.
+PATIENCE = 0.2
+FEW = 0.1
+# The last events, for those who resume. A process that starts reads back this many transactions of the log: its
+# subscribers were with another one a moment ago.
+RECENT = 4000
+# Of payload; what is made of it for the wire takes about twice as much again.
+RECENT_BYTES = 8 * 1024 * 1024
+REACH = 10_000
+READER = "live"
 
+LAG = Histogram(
+    "plinth_stream_lag_seconds",
+    "How old events were when they were handed out: the transaction that wrote them, commit and fan-out.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
+)
 Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
 """Raises a problem when the caller of a stream may not go on. Blocks; run in a thread."""
-
-
-class TooSlow(Problem):
-    """You read too slowly and were cut off; resume from the last event you saw."""
-
-    code = grpc.StatusCode.ABORTED
-    http_status = 409
-    reason = Reason.REASON_SUBSCRIBER_TOO_SLOW
-
-
-class Subscription:
-    """One subscriber: what waits for it, and how it ends."""
-
-    def __init__(self, start: Position, size: int) -> None:
-        self.start = start
-        self.waiting: asyncio.Queue[Event | Problem] = asyncio.Queue(size)
-
-    def offer(self, event: Event) -> bool:
-        """Hand an event over, unless too many wait already."""
-        try:
-            self.waiting.put_nowait(event)
-        except asyncio.QueueFull:
-            self.end(TooSlow())
-            return False
-        return True
-
-    def end(self, problem: Problem) -> None:
-        """End with a problem, and give up what waits: what was handed out stays a prefix of the log."""
-        while not self.waiting.empty():
-            self.waiting.get_nowait()
-        self.waiting.put_nowait(problem)
 
 
 class LiveEvents:
@@ -78,116 +62,97 @@ class LiveEvents:
 
     def __init__(self, dispatch_dsn: str, hints: Hints, alive: Alive, *, queue: int, keep_alive: float) -> None:
         """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds."""
-        self._pool = AsyncConnectionPool(
-            dispatch_dsn,
-            min_size=1,
-            max_size=4,
-            timeout=3,
-            open=False,
-            kwargs={"autocommit": True, "application_name": "plinth realtime"},
-        )
+        self._log = EventLog(dispatch_dsn)
         self._hints = hints
         self._alive = alive
         self._queue = queue
         self._keep_alive = keep_alive
+        # Whoever takes what comes in time never has a full queue.
+        self._batch = min(BATCH, queue // 2)
         self._news = asyncio.Event()
-        self._position: Position | None = None
+        self._position = Position(0, 0)
+        self._recent = RecentEvents(self._position, most=0, most_bytes=0)
         self._ready = asyncio.Event()
-        self._subscriptions: dict[str, set[Subscription]] = defaultdict(set)
+        self._subscriptions = Subscriptions()
+        # One connection stays the reader's.
+        self._resuming = asyncio.Semaphore(CONNECTIONS - 1)
+        # A thread of its own: when everybody comes at once, nobody who is there waits for their turn.
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="recheck")
+        self._closing = False
+        self._at_end = time()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Begin to follow the log, from its end."""
-        await self._pool.open(wait=False)
-        self._tasks = [asyncio.create_task(self._read_forever()), asyncio.create_task(self._listen_forever())]
+        await self._log.open()
+        work = (self._read_forever(), self._listen_forever(), self._look_round_forever())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
         """End every stream, saying so, and stop."""
-        for subscription in [s for group in self._subscriptions.values() for s in group]:
-            subscription.end(Unavailable("server"))
+        self._closing = True
+        self._subscriptions.end(Unavailable("server"))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._pool.close()
+        self._looking.shutdown(wait=False)
+        await self._log.close()
 
-    async def follow(self, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[Event | Position | None]:
+    async def follow(self, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[list[LiveEvent] | Position]:
         """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
 
-        First comes the position it starts from, and None when nothing came for a while. Raises Malformed for an event
-        id that is none, TooSlow, Unavailable, and Unauthenticated once the caller's credentials count no more.
+        First comes the position it starts from, then events as they come, one or several together, and an empty list
+        when it is time for a sign of life. Raises Malformed for an event id that is none, TooSlow, Unavailable, and
+        what refuses the caller once its credentials or its access count no more.
         """
-        tenant_id = str(call.tenant_id)
         after = _parse(last_event_id)
-        await self._look_at_caller(call)
-        subscription = await self._subscribe(tenant_id)
+        await self._wait_until_ready()
+        if call.access is None:
+            # Nobody has asked yet whether session and tenant are there.
+            await asyncio.to_thread(self._alive, call)
+        # From here to the registration nothing is awaited: no event can come in between.
+        start = self._position
+        subscription = Subscription(call, prefix, start, after, self._queue)
+        missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
+        self._subscriptions.add(subscription)
         try:
-            position = after or subscription.start
-            yield position
-            if after is not None:
-                async for event in self._missed(tenant_id, after, subscription.start):
-                    position = event.position
-                    if event.type.startswith(prefix):
-                        yield event
-            async for item in self._coming(call, subscription):
-                if item is None:
-                    yield None
-                elif item.position > position:
-                    position = item.position
-                    if item.type.startswith(prefix):
-                        yield item
+            yield after or start
+            async for events in missed:
+                yield events
+            # What was missed is not kept for as long as the stream lives.
+            del missed
+            events = []
+            while True:
+                yield await subscription.next()
         finally:
-            self._unsubscribe(tenant_id, subscription)
+            self._subscriptions.remove(subscription)
 
-    async def _subscribe(self, tenant_id: str) -> Subscription:
-        try:
-            async with asyncio.timeout(3):
-                await self._ready.wait()
-        except TimeoutError as error:
-            raise Unavailable("database") from error
-        start = self._position or Position(0, 0)
-        subscription = Subscription(start, self._queue)
-        self._subscriptions[tenant_id].add(subscription)
-        return subscription
+    async def _wait_until_ready(self) -> None:
+        if not self._ready.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(3):
+                    await self._ready.wait()
+        if self._closing or not self._ready.is_set():
+            raise Unavailable("server" if self._closing else "database")
 
-    def _unsubscribe(self, tenant_id: str, subscription: Subscription) -> None:
-        group = self._subscriptions.get(tenant_id, set())
-        group.discard(subscription)
-        if not group:
-            self._subscriptions.pop(tenant_id, None)
+    async def _missed(
+        self, subscription: Subscription, after: Position, remembered: list[LiveEvent] | None
+    ) -> AsyncIterator[list[LiveEvent]]:
+        """What happened between an event and where the subscription starts, in messages; from the log in batches."""
+        batches = self._logged(subscription, after) if remembered is None else _at_once(remembered)
+        async for events in batches:
+            waiting = deque(event for event in events if event.event.type.startswith(subscription.prefix))
+            while waiting:
+                yield take_message(waiting)
 
-    async def _missed(self, tenant_id: str, after: Position, until: Position) -> AsyncIterator[Event]:
-        """What the log holds between two positions, read in batches."""
-        position = after
-        while position < until:
-            events = await self._read(READ_TENANT, position, tenant_id)
-            for event in events:
-                if event.position > until:
-                    return
-                yield event
-            if len(events) < BATCH:
-                return
-            position = events[-1].position
-
-    async def _coming(self, call: Call, subscription: Subscription) -> AsyncIterator[Event | None]:
-        """What the reader hands out; None when nothing came for a while. The caller is looked at again every time."""
-        looked = time()
-        while True:
-            try:
-                async with asyncio.timeout(self._keep_alive):
-                    item = await subscription.waiting.get()
-            except TimeoutError:
-                item = None
-            if isinstance(item, Problem):
-                raise item
-            if item is None or time() - looked >= self._keep_alive:
-                await self._look_at_caller(call)
-                looked = time()
-            yield item
-
-    async def _look_at_caller(self, call: Call) -> None:
-        if call.caller.expires_at < time():
-            raise Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
-        await asyncio.to_thread(self._alive, call)
+    async def _logged(self, subscription: Subscription, after: Position) -> AsyncIterator[list[LiveEvent]]:
+        tenant_id, until = str(subscription.call.tenant_id), subscription.start
+        events = None
+        while events is None or (len(events) == BATCH and after < until):
+            async with self._resuming:
+                events = await self._log.of_tenant_after(tenant_id, after, BATCH)
+            yield [LiveEvent(event) for event in events if event.position <= until]
+            after = events[-1].position if events else until
 
     # The reader ----------------------------------------------------------------------------------------------------
 
@@ -205,58 +170,110 @@ class LiveEvents:
         while True:
             try:
                 await self._read_on()
-            except (psycopg.Error, PoolTimeout) as error:
-                log.warning("the event log cannot be read: %s", type(error).__name__)
+            except Exception as error:
+                # Whatever it is, nobody else would read on.
+                known = isinstance(error, psycopg.Error | PoolTimeout)
+                log.warning("the event log cannot be read: %s", type(error).__name__, exc_info=None if known else error)
+                EVENT_LAG.labels(READER).set(time() - self._at_end)
                 await asyncio.sleep(RECONNECT)
 
     async def _read_on(self) -> None:
-        if self._position is None:
-            self._position = await self._end()
-            self._ready.set()
+        if not self._ready.is_set():
+            await self._begin()
+        pause = POLL
         while True:
-            hinted = await self._wait_for_news()
-            for _ in range(LOOKS if hinted else 1):
-                if await self._hand_out():
-                    break
-                await asyncio.sleep(SOON if hinted else 0)
+            await self._hand_out()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+            pause = SOON if self._news.is_set() else min(POLL, pause * 2)
+            self._news.clear()
 
-    async def _wait_for_news(self) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
-                await self._news.wait()
-        hinted = self._news.is_set()
-        self._news.clear()
-        return hinted
-
-    async def _hand_out(self) -> bool:
-        """Read everything that is new and give it to whom it concerns. False when there was nothing."""
-        found = False
-        while True:
-            events = await self._read(READ_ALL, self._position or Position(0, 0))
+    async def _begin(self) -> None:
+        """Stand at the end of the log, and know the last events, unless they are too many to be read quickly."""
+        end = await self._log.end()
+        position = Position(max(0, end.transaction_id - REACH), LAST_SEQUENCE)
+        self._recent = RecentEvents(position, most=RECENT, most_bytes=RECENT_BYTES)
+        for _ in range(RECENT // BATCH):
+            events = await self._log.after(position, BATCH)
             for event in events:
-                self._give(event)
-            found = found or bool(events)
+                position = event.position
+                self._recent.add(LiveEvent(event))
             if len(events) < BATCH:
-                return found
+                break
+        else:
+            position = end
+            self._recent = RecentEvents(end, most=RECENT, most_bytes=RECENT_BYTES)
+        self._position = max(position, end)
+        self._ready.set()
 
-    def _give(self, event: Event) -> None:
+    async def _hand_out(self) -> None:
+        """Read everything that is new and give it to whom it concerns."""
+        while True:
+            events = await self._log.after(self._position, self._batch)
+            for event in events:
+                self._give(LiveEvent(event))
+            if len(events) < self._batch:
+                self._at_end = time()
+                EVENT_LAG.labels(READER).set(0)
+                return
+            EVENT_LAG.labels(READER).set(time() - events[-1].create_time.timestamp())
+            await self._let_them_catch_up()
+
+    def _give(self, event: LiveEvent) -> None:
         self._position = event.position
-        for subscription in list(self._subscriptions.get(event.tenant_id, ())):
-            if not subscription.offer(event):
-                self._unsubscribe(event.tenant_id, subscription)
+        self._recent.add(event)
+        self._subscriptions.give(event)
+        LAG.observe(time() - event.event.create_time.timestamp())
 
-    async def _read(self, query: str, position: Position, tenant_id: str = "") -> list[Event]:
-        parameters = read_parameters(position, BATCH) | ({"tenant_id": tenant_id} if tenant_id else {})
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            return [event_of(row) for row in await cursor.fetchall()]
+    async def _let_them_catch_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        # Asked now and then: being told would cost something with every event of every subscriber.
+        while self._subscriptions.behind() > FEW and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(SOON)
 
-    async def _end(self) -> Position:
-        """Where the log ends now: everything below this transaction has been decided."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(READ_END)
-            row = await cursor.fetchone()
-        return Position(int(row[0]) if row else 0, 2**63 - 1)
+    # Looking after those who listen --------------------------------------------------------------------------------
+
+    async def _look_round_forever(self) -> None:
+        """Look at every subscriber once in `keep_alive`: give it a sign of life, and see whether it may go on."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        for slot in cycle(range(SLOTS)):
+            due = max(due + self._keep_alive / SLOTS, loop.time())
+            await asyncio.sleep(due - loop.time())
+            try:
+                await self._look_at(self._subscriptions.slot(slot))
+            except Exception:
+                log.exception("subscribers cannot be looked at")
+
+    async def _look_at(self, chosen: Sequence[Subscription]) -> None:
+        if not chosen:
+            return
+        for subscription in chosen:
+            subscription.nudge()
+        calls = [subscription.call for subscription in chosen]
+        refusals = await asyncio.get_running_loop().run_in_executor(self._looking, self._refusals, calls)
+        for subscription, refusal in zip(chosen, refusals, strict=True):
+            if refusal is not None and subscription in self._subscriptions:
+                subscription.end(refusal)
+
+    def _refusals(self, calls: Sequence[Call]) -> list[Problem | None]:
+        return [self._refusal(call) for call in calls]
+
+    def _refusal(self, call: Call) -> Problem | None:
+        """Why the caller may not go on, if so."""
+        if call.caller.expires_at < time():
+            return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
+        try:
+            self._alive(call)
+        except Exception as error:  # noqa: BLE001 - whoever cannot be looked at does not go on
+            return problems.of(error)
+        return None
+
+
+async def _at_once(events: list[LiveEvent]) -> AsyncIterator[list[LiveEvent]]:
+    yield events
 
 
 def _parse(event_id: str) -> Position | None:

@@ -1,12 +1,12 @@
 """What the platform changes by itself, without a call: its event and its audit entry, as a mutation leaves them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from server.data.audit import APPEND as APPEND_ENTRY
 from server.data.events import APPEND as APPEND_EVENT
 from server.data.events import NO_TENANT
-from server.data.transactions import WriteTransaction
+from server.data.statements import Statement
 from server.kernel.audit import OK, PLATFORM, Actor, entry_row
 from server.kernel.changes import changes_of
 from server.kernel.ids import new_id
@@ -16,8 +16,15 @@ from server.kernel.steps.audit import resource_type_of
 PLATFORM_ACTOR = Actor(PLATFORM)
 
 
+class Writes(Protocol):
+    """A transaction, or what stands for one."""
+
+    def queue(self, statement: Statement, **parameters: Any) -> None:
+        """Have a statement run before the commit."""
+
+
 def record(
-    transaction: WriteTransaction,
+    transaction: Writes,
     event: str,
     *,
     cause: str,

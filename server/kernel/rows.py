@@ -90,8 +90,9 @@ class ResourceRows(ReadRows):
         self.hooks.prepare(call, message, None)
         self._check_required(message)
         self.hooks.check(call, message, None)
+        message.id = message.id or new_id()
         values = self._writable(call, message, None)
-        key = {"id": message.id or new_id()} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
+        key = {"id": message.id} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
         return self._store(call, self._insert, values, message, None, key=key)
 
     def update(self, call: Call, message: Any, before: Any) -> Any:
@@ -167,7 +168,7 @@ class ResourceRows(ReadRows):
         stored = self.plan.values(message)
         self._refuse_nul(stored)
         shown = {name: stored[name] for name in self._writable_names}
-        columns = dict(shown)
+        columns = {"id": message.id, **shown}
         self.hooks.before_write(call, columns, before)
         return Values(columns, any(columns[name] is not value for name, value in shown.items()))
 

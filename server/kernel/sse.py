@@ -1,6 +1,6 @@
 """Server-sent events, as the HTML standard writes them on the wire, made of the event log."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -10,11 +10,11 @@ from google.protobuf.message import Message
 from server.data.events import Event, Position
 from server.kernel.call import Call
 from server.kernel.live import LiveEvents
+from server.kernel.subscriptions import LiveEvent
 
 LAST_EVENT_ID = "last-event-id"
 RETRY_MILLISECONDS = 1000
 EVENT_STREAM = "text/event-stream"
-KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def frame(event: str, data: str, event_id: str = "") -> bytes:
@@ -35,36 +35,63 @@ def retry(milliseconds: int) -> bytes:
     return f"retry: {milliseconds}\n".encode()
 
 
-async def events_of(live: LiveEvents | None, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[Event]:
-    """The events alone, for typed streams. Initial metadata tells the caller that it is subscribed."""
+async def events_of(
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], Message]
+) -> AsyncIterator[Message]:
+    """The events alone, for typed streams, as `make` makes them. Initial metadata tells that one is subscribed.
+
+    A message is made once and sent to everyone, so `make` is one function for all streams.
+    """
     context: Any = call.context
     async for item in _follow(live, call, prefix, last_event_id):
-        if isinstance(item, Event):
-            yield item
-        elif isinstance(item, Position):
+        if isinstance(item, Position):
             await context.send_initial_metadata(())
+            continue
+        for event in item:
+            yield event.form(make)
 
 
 async def server_sent(
-    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, message_class: type[Message]
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], HttpBody]
 ) -> AsyncIterator[HttpBody]:
-    """The events as frames, whose data is the resource as REST shows it. The header Last-Event-ID wins."""
+    """The same as frames, which `framing` makes. The header Last-Event-ID wins."""
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
     async for item in _follow(live, call, prefix, str(after)):
-        yield HttpBody(content_type=EVENT_STREAM, data=_frame_of(item, message_class))
+        if isinstance(item, Position):
+            yield _body(opening(str(item), RETRY_MILLISECONDS))
+        else:
+            yield _joined([event.form(make) for event in item])
 
 
-def _follow(live: LiveEvents | None, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[Any]:
+def _follow(
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str
+) -> AsyncIterator[list[LiveEvent] | Position]:
     if live is None:
         raise LookupError("streams are served by the realtime role")
     return live.follow(call, prefix, last_event_id)
 
 
-def _frame_of(item: Event | Position | None, message_class: type[Message]) -> bytes:
-    if item is None:
+def _joined(bodies: list[HttpBody]) -> HttpBody:
+    """One message with all the frames; without any, a comment."""
+    if not bodies:
         return KEEP_ALIVE
-    if isinstance(item, Position):
-        return opening(str(item), RETRY_MILLISECONDS)
-    message = message_class.FromString(item.payload)
-    data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
-    return frame(item.type, data, str(item.position))
+    # The same object goes to everyone who is not behind.
+    return bodies[0] if len(bodies) == 1 else _body(b"".join(body.data for body in bodies))
+
+
+def framing(message_class: type[Message]) -> Callable[[Event], HttpBody]:
+    """What makes the frame of an event, whose data is the resource as REST shows it."""
+
+    def make(event: Event) -> HttpBody:
+        message = message_class.FromString(event.payload)
+        data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+        return _body(frame(event.type, data, str(event.position)))
+
+    return make
+
+
+def _body(data: bytes) -> HttpBody:
+    return HttpBody(content_type=EVENT_STREAM, data=data)
+
+
+KEEP_ALIVE = _body(b": keep-alive\n\n")

@@ -176,8 +176,10 @@ def unredacted_secrets(methods: Iterable[MethodDescriptor], allowed: Mapping[str
 
 
 def _looks_secret(field: FieldDescriptor) -> bool:
-    """An id names a secret and is none."""
-    return bool(SECRET.search(field.name)) and field.type != FieldDescriptor.TYPE_BOOL and not _is_id(field)
+    """An id names a secret and is none, and so does the key of a map."""
+    owner: Any = field.containing_type
+    is_map = owner.GetOptions().map_entry
+    return bool(SECRET.search(field.name)) and field.type != field.TYPE_BOOL and not is_map and not _is_id(field)
 
 
 def _is_redacted(message: Descriptor, path: str) -> bool:

@@ -132,9 +132,9 @@ def test_every_service_of_the_contract_is_composed() -> None:
 
 def test_an_rpc_without_a_handler_keeps_the_server_from_starting() -> None:
     with pytest.raises(MissingHandler):
-        app.compose(POLICIES.values(), [], [], b"0" * 32, streams=False)
+        app.compose(POLICIES.values(), [], [], PageTokens(b"0" * 32), streams=False)
     with pytest.raises(MissingHandler):
-        app.compose(POLICIES.values(), [], [], b"0" * 32, streams=True)
+        app.compose(POLICIES.values(), [], [], PageTokens(b"0" * 32), streams=True)
 
 
 def test_every_chain_has_the_steps_it_needs(routes: dict[bool, dict[str, Route]]) -> None:

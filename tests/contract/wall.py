@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.policy import VARIABLE, MethodPolicy
-from tests.clients import Tenant, new_tenant, unique
+from tests.clients import Tenant, database, new_tenant, unique
 from tests.stack import Stack
 
 # Fields by which a caller names what is there already. Who adds a resource adds how one instance of it is made.
@@ -41,6 +41,29 @@ def _branding(tenant: Tenant) -> Mapping[str, Any]:
     return {}
 
 
+def _webhook(tenant: Tenant) -> Mapping[str, Any]:
+    """With a delivery, its attempt and a queue. By SQL: what is sent would change by itself while the wall is tried."""
+    url = f"https://example.com/{MARK}-{tenant.subdomain}"
+    webhook_id = _made(tenant, f"{tenant.path}/webhooks", {"url": url, "eventTypes": ["branding.reset"]})["id"]
+    with database(tenant.stack) as connection:
+        row = connection.execute(
+            """INSERT INTO webhook_deliveries
+                      (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, kind, status)
+               SELECT tenant_id, gen_random_uuid(), %s, id, type, resource_id, create_time, 1, 2
+                 FROM events WHERE tenant_id = %s LIMIT 1 RETURNING id::text, event_id::text""",
+            (webhook_id, tenant.id),
+        ).fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO webhook_attempts VALUES (%s, %s, 1, now(), 1, 200, '', '{}', '{}', '{}', '')",
+            (tenant.id, row["id"]),
+        )
+        connection.execute(
+            "INSERT INTO webhook_queues VALUES (%s, %s, 'later', '2999-01-01', NULL)", (tenant.id, webhook_id)
+        )
+    return {"webhook_id": webhook_id, "delivery_id": row["id"], "event_id": row["event_id"]}
+
+
 def _made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
     response = tenant.rest.post(path, body)
     assert response.status_code == 201, response.text
@@ -48,7 +71,7 @@ def _made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-MAKERS: tuple[Maker, ...] = (_page, _api_key, _role, _branding, lambda tenant: {"user_id": tenant.owner.id})
+MAKERS: tuple[Maker, ...] = (_page, _api_key, _role, _branding, _webhook, lambda tenant: {"user_id": tenant.owner.id})
 # What a message of this field is filled with where a body is needed.
 BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "page": lambda: {"slug": unique("page"), "title": "Planted"},
@@ -56,11 +79,13 @@ BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "branding": lambda: {"headingFont": "Planted"},
     "api_key": lambda: {"name": "Planted", "permissions": [PERMISSION]},
     "role": lambda: {"name": unique("planted"), "permissions": [PERMISSION]},
+    "webhook": lambda: {"url": "https://example.com/planted", "eventTypes": ["page.*"]},
 }
 # Fields that name nothing of a tenant.
 NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
     *("filter", "order_by", "page_token", "last_event_id", "access_token", "title", "overlap", "days"),
+    *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
 )
 # RPCs whose request names one thing or the other.
 EITHER = {"ExplainAccess"}

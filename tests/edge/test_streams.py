@@ -10,6 +10,7 @@ import pytest
 from google.api import httpbody_pb2
 from plinth.sites.v1 import page_pb2
 
+from server.kernel.steps.errors import NO_MESSAGE
 from tests.edge.gateway import ORIGIN, PAGES, Gateway, running
 
 STREAM_PAGES = "/plinth.sites.v1.PageService/StreamPages"
@@ -62,6 +63,31 @@ def test_a_stream_that_fails_at_once_is_an_ordinary_error(gateway: Gateway, clie
     assert answer_seen.status_code == 401
     assert answer_seen.headers["content-type"] == "application/json"
     assert answer_seen.json() == {"code": 16, "message": "no", "details": []}
+
+
+class Broken:
+    """Takes the place of a message."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages name it
+        return NO_MESSAGE
+
+
+def test_a_file_whose_stream_breaks_is_cut_off(gateway: Gateway, client: httpx.Client) -> None:
+    """With a status alone it would end as if it were whole."""
+
+    def answer(_request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.send_initial_metadata((("content-disposition", 'attachment; filename="a.csv"'),))
+        yield httpbody_pb2.HttpBody(content_type="text/csv", data=b"id\r\n")
+        yield Broken()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no")
+
+    gateway.realtime[0].answers[STREAM_PAGES] = answer
+    with client.stream("GET", f"{PAGES}/stream", headers={"accept": "text/csv"}) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"] == "text/csv"
+        assert stream.headers["content-disposition"] == 'attachment; filename="a.csv"'
+        with pytest.raises(httpx.RemoteProtocolError):
+            stream.read()
 
 
 def test_the_server_learns_that_a_browser_left(gateway: Gateway) -> None:

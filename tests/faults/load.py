@@ -17,6 +17,9 @@ from tests.streams.sse import NO_TLS
 THREADS_EACH = 4
 PAGES = "SELECT id::text AS id, slug FROM pages WHERE tenant_id = %s"
 CREATED = "SELECT resource_id AS id FROM events WHERE tenant_id = %s AND type = 'page.created'"
+AUDITED = """
+SELECT resource_id AS id FROM audit_entries WHERE tenant_id = %s AND action = 'page.created' AND outcome = 'OK'
+"""
 AWAY = {502, 503, 504}
 
 
@@ -69,8 +72,11 @@ class Load:
             else:
                 assert rpc_problem(refusal).code == 14, refusal
 
-    def check_writes(self) -> None:
-        """What was acknowledged is there once, with its event; what is there beyond that was refused."""
+    def check_writes(self, besides: int = 0) -> None:
+        """What was acknowledged is there once, with its event and its audit entry; what is there beyond was refused.
+
+        But for so many that others wrote.
+        """
         stack, tenant_id = self._tenant.stack, self._tenant.id
         stored = [row["id"] for row in rows(stack, PAGES, tenant_id)]
         created = Counter(row["id"] for row in rows(stack, CREATED, tenant_id))
@@ -78,7 +84,8 @@ class Load:
         assert len(self.acknowledged) == len(set(self.acknowledged))
         assert set(self.acknowledged) <= set(stored)
         assert created == Counter(stored)
-        assert len(stored) - len(self.acknowledged) <= len(self.refused)
+        assert Counter(row["id"] for row in rows(stack, AUDITED, tenant_id)) == Counter(stored)
+        assert len(stored) - len(self.acknowledged) - besides <= len(self.refused)
 
     def _rest(self, name: str) -> None:
         headers = {"authorization": f"Bearer {self._tenant.access_token}"}

@@ -15,6 +15,7 @@ SIGN_UP = POLICIES["/plinth.identity.v1.AuthService/SignUp"]
 HEALTH = POLICIES["/plinth.operations.v1.HealthService/GetHealth"]
 WATCH = POLICIES["/plinth.sites.v1.PageService/WatchPages"]
 STREAM = POLICIES["/plinth.sites.v1.PageService/StreamPages"]
+EXPORT = POLICIES["/plinth.audit.v1.AuditService/ExportAuditEntries"]
 
 
 class Aborted(Exception):

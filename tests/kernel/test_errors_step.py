@@ -7,16 +7,16 @@ from typing import Any
 import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from plinth.sites.v1.page_pb2 import PageEvent
 
 from server.kernel.call import LIMIT, Call
 from server.kernel.limits import Rate, Verdict
 from server.kernel.problems import NotFound, Problem, RateLimited, Unauthenticated, Unavailable
-from server.kernel.steps.errors import STATUS_DETAILS, Errors
+from server.kernel.steps.errors import NO_MESSAGE, STATUS_DETAILS, Errors
 from tests.clients import Problem as Known
-from tests.kernel.calls import GET, STREAM, WATCH, Aborted, AsyncContext, Context, call
+from tests.kernel.calls import EXPORT, GET, STREAM, WATCH, Aborted, AsyncContext, Context, call
 
 USED_UP = Verdict(Rate(1, 60.0), 0, 0.0, 59.5)
 REST = {"x_envoy_original_path": "/api/v1/x?access_token=t"}
@@ -149,3 +149,20 @@ def test_an_event_source_that_fails_later_gets_a_last_frame() -> None:
     assert last.data.endswith(b"\n\n")
     assert b"CREDENTIALS_INVALID" in last.data
     assert context.code is None
+
+
+@pytest.mark.parametrize(("metadata", "last"), [(REST, NO_MESSAGE), ({}, HttpBody(data=b"x"))], ids=["rest", "grpc"])
+def test_a_file_that_fails_later_is_cut_off(metadata: dict[str, str], last: object) -> None:
+    """Over REST a status comes too late, and the file would look whole: what is no message makes the gateway reset."""
+    context = AsyncContext(**metadata)
+    sent = streamed(EXPORT, context, HttpBody(data=b"x"), Unavailable("database"))
+    assert sent[-2:] == [last, Aborted]
+    assert context.code is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(DecodeError):
+        HttpBody.FromString(NO_MESSAGE)
+
+
+def test_a_file_that_fails_before_it_began_is_aborted_whoever_asks() -> None:
+    context = AsyncContext(**REST, accept="text/event-stream")
+    assert streamed(EXPORT, context, Unavailable("database")) == [Aborted]
+    assert beside(context)["x-http-status"] == "503"

@@ -1,6 +1,6 @@
 """Signing up, signing in and staying signed in."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from google.protobuf.empty_pb2 import Empty
@@ -19,7 +19,7 @@ from server.domains.identity.tables import users
 from server.kernel.call import Call, Principal
 from server.kernel.ids import new_id
 from server.kernel.problems import Denied, Reason, RuleViolated, Unauthenticated, Violation, not_found, taken
-from server.kernel.service import Service
+from server.kernel.service import EventFacts, Service
 from server.kernel.steps.validate import broken_rules
 from server.kernel.tokens import AccessTokens
 
@@ -58,6 +58,12 @@ class AuthService(Service):
     """Signing up, signing in and staying signed in."""
 
     descriptor = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
+    events: ClassVar = {
+        "user.signed_up": EventFacts(User),
+        "user.sign_up_repeated": EventFacts(User, "Somebody signed up with an address that has an account already."),
+        "session.ended": EventFacts(User),
+        "session.refresh_token_reused": EventFacts(User, "A refresh token was used twice; its session has been ended."),
+    }
 
     def __init__(
         self, tokens: AccessTokens, sessions: Sessions, memberships: Memberships, default_tenant: str | None

@@ -11,9 +11,13 @@ from server.kernel.clock import Clock, utc_now
 INTERVAL = 1.0
 
 
+class Ailing(Exception):
+    """It answers, but does not do what it should. The text is for everybody who may see the health."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something the platform depends on. `ask` raises when it is away."""
+    """Something the platform depends on. `ask` raises when it is away, or Ailing."""
 
     name: str
     ask: Callable[[], None]
@@ -59,8 +63,10 @@ class Dependencies:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Ask no more; what is being asked is waited for."""
         self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(2 * INTERVAL)
 
     def look(self) -> None:
         """Ask everything once."""
@@ -73,6 +79,8 @@ class Dependencies:
         start, message = perf_counter(), ""
         try:
             dependency.ask()
+        except Ailing as error:
+            message = str(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is away
             message = f"does not answer ({type(error).__name__})"
         latency = timedelta(seconds=perf_counter() - start)

@@ -5,11 +5,13 @@ from itertools import chain, count
 from typing import cast
 
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
 from plinth.sites.v1.page_pb2 import Page, PageEvent
 from slugify import slugify
 from sqlalchemy import bindparam, func, select
 
+from server.data.events import Event
 from server.data.statements import Statement
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
@@ -18,7 +20,7 @@ from server.kernel.live import LiveEvents
 from server.kernel.problems import StateForbids, Violation, not_found
 from server.kernel.resource import Resource
 from server.kernel.service import Service
-from server.kernel.sse import events_of, server_sent
+from server.kernel.sse import events_of, framing, server_sent
 from server.kernel.steps.validate import broken_rules
 
 LONGEST_SLUG = 64
@@ -100,16 +102,13 @@ class PageService(Service):
         page.status = Page.STATUS_DRAFT
         return cast("Page", self.rows.update(call, page, before))
 
-    async def watch_pages(self, request: page_pb2.WatchPagesRequest, call: Call) -> AsyncIterator[PageEvent]:
+    def watch_pages(self, request: page_pb2.WatchPagesRequest, call: Call) -> AsyncIterator[Message]:
         """What happens to the pages of a tenant, as messages."""
-        async for item in events_of(self._live, call, EVENTS, request.last_event_id):
-            event = PageEvent(id=str(item.position), type=item.type, page=Page.FromString(item.payload))
-            event.create_time.FromDatetime(item.create_time)
-            yield event
+        return events_of(self._live, call, EVENTS, request.last_event_id, as_message)
 
     def stream_pages(self, request: page_pb2.StreamPagesRequest, call: Call) -> AsyncIterator[HttpBody]:
         """The same as server-sent events."""
-        return server_sent(self._live, call, EVENTS, request.last_event_id, Page)
+        return server_sent(self._live, call, EVENTS, request.last_event_id, as_frame)
 
     def _free_slug(self, call: Call, slug: str) -> str:
         """The first free one of `<slug>-copy`, `<slug>-copy-2` ..., cut to fit."""
@@ -121,3 +120,14 @@ class PageService(Service):
             if name not in used:
                 return name
         raise broken_rules([Violation("slug", f"name one: there are {MOST_COPIES} copies already", "page.slug.copies")])
+
+
+def as_message(event: Event) -> PageEvent:
+    """An event as WatchPages tells it."""
+    message = PageEvent(id=str(event.position), type=event.type, page=Page.FromString(event.payload))
+    message.create_time.FromDatetime(event.create_time)
+    return message
+
+
+as_frame = framing(Page)
+"""An event as StreamPages tells it."""

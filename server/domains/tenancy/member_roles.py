@@ -1,6 +1,6 @@
 """Roles that members have. Whoever gives or takes one may do all that it permits."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import role_pb2
@@ -17,7 +17,7 @@ from server.kernel.access import Permissions
 from server.kernel.call import Call
 from server.kernel.convert import ConversionPlan
 from server.kernel.problems import StateForbids, not_found
-from server.kernel.service import Service
+from server.kernel.service import EventFacts, Service
 
 ROLE_TYPE = "plinth.dev/Role"
 
@@ -62,6 +62,7 @@ class MembershipService(Service):
     """Roles of members."""
 
     descriptor = role_pb2.DESCRIPTOR.services_by_name["MembershipService"]
+    events: ClassVar = {"membership.role_removed": EventFacts(Membership)}
 
     def __init__(self, permissions: Permissions) -> None:
         super().__init__()
@@ -83,9 +84,10 @@ class MembershipService(Service):
         name = self._grantable(call, ROLE_NAMED, request.role)
         held = _lock_roles(call, request.user_id)
         if name in held:
+            # Nothing has happened, so there is no event; who asked for it stands in the audit log.
             call.emits = ""
-            return Membership(id=request.user_id.lower(), roles=held)
-        return _set_roles(call, request.user_id, [*held, name])
+            return _membership(request.user_id, held)
+        return _set_roles(call, request.user_id, held, [*held, name])
 
     def remove_role(self, request: role_pb2.RemoveRoleRequest, call: Call) -> Empty:
         """Take a role from a member."""
@@ -95,7 +97,7 @@ class MembershipService(Service):
         held = _lock_roles(call, request.user_id)
         if name not in held:
             raise not_found(ROLE_TYPE, request.role_id)
-        call.event_payload = _set_roles(call, request.user_id, [role for role in held if role != name])
+        call.event_payload = _set_roles(call, request.user_id, held, [role for role in held if role != name])
         return Empty()
 
     def _grantable(self, call: Call, statement: Statement, role: str) -> str:
@@ -115,9 +117,15 @@ def _lock_roles(call: Call, user_id: str) -> list[str]:
     return list(row["roles"])
 
 
-def _set_roles(call: Call, user_id: str, held: list[str]) -> Membership:
+def _set_roles(call: Call, user_id: str, before: list[str], held: list[str]) -> Membership:
     call.writes.queue(SET_ROLES, within=call.tenant_id, member=user_id, held=held)
-    return Membership(id=user_id.lower(), roles=held)
+    membership = _membership(user_id, held)
+    call.note_change(_membership(user_id, before), membership)
+    return membership
+
+
+def _membership(user_id: str, roles: list[str]) -> Membership:
+    return Membership(id=user_id.lower(), roles=roles)
 
 
 def _keep_an_owner(call: Call, user_id: str) -> None:

@@ -3,15 +3,12 @@
 The address is the one that the gateway vouches for; inside the deployment there is none, and nothing is refused.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
-
-from google.protobuf.message import Message
 
 from server.kernel.blocks import AddressBlocks
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Before, Unary
 from server.kernel.limits import LimitsAway, Rate, RateLimiter
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
@@ -20,7 +17,7 @@ from server.kernel.problems import Reason, Unauthenticated
 GUESSED = (Reason.REASON_CREDENTIALS_INVALID,)
 
 
-class Address:
+class Address(Before):
     """Answers PERMISSION_DENIED to blocked addresses."""
 
     name = "address"
@@ -48,23 +45,6 @@ class Address:
                 return proceed(call, request)
             except Unauthenticated as problem:
                 self._count(address, problem)
-                raise
-
-        return checked
-
-    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """The same before a stream begins."""
-        del method
-
-        async def checked(call: Call, request: Any) -> AsyncIterator[Message]:
-            address = call.client_address
-            if address:
-                await asyncio.to_thread(self._blocks.check, address)
-            try:
-                async for message in proceed(call, request):
-                    yield message
-            except Unauthenticated as problem:
-                await asyncio.to_thread(self._count, address, problem)
                 raise
 
         return checked

@@ -1,16 +1,12 @@
 """authorise: may the caller do this, and in which tenant. Stands before validate, so that a stranger learns nothing."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-
-from google.protobuf.message import Message
 
 from server.data.transactions import ScopeEnded
 from server.kernel.access import AccessMemory
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Guard, Stream, Unary
+from server.kernel.chain import Answer, Before, Guard, Unary
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
 
@@ -20,7 +16,7 @@ NO_TENANT = ""
 DECISIONS = 3
 
 
-class Authorize:
+class Authorize(Before):
     """Decides by the policy; sets the tenant of the call and the access it was allowed by.
 
     A call that asks the database has the decision confirmed there, along with its first statement. When the tenant's
@@ -51,27 +47,22 @@ class Authorize:
 
         return authorized
 
-    def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Decide before the stream begins; while it lives, `recheck` decides again."""
-        decide = self._decision(method)
-        if decide is None:
-            return proceed
-
-        async def authorized(call: Call, request: Any) -> AsyncIterator[Message]:
-            await asyncio.to_thread(decide, call, request)
-            async for message in proceed(call, request):
-                yield message
-
-        return authorized
-
     def recheck(self, call: Call) -> None:
         """Whether a call that has been running for a while may go on. Raises what refuses it."""
+        if call.tenant_id is not None:
+            self._memory.forget(call.caller, call.tenant_id)
+        self.glance(call)
+
+    def glance(self, call: Call) -> None:
+        """The same, but nobody is asked where nothing has changed, as the generations tell."""
         if call.method.access is Access.PLATFORM:
             self._memory.forget(call.caller, NO_TENANT)
             self._platform_decision(call.method)(call, None)
         if call.access is None or call.tenant_id is None:
             return
-        self._memory.forget(call.caller, call.tenant_id)
+        if call.access.version is None:
+            # No generation tells who administers the platform no longer.
+            self._memory.forget(call.caller, call.tenant_id)
         call.access = self._memory.get(call.caller, call.tenant_id)
         if call.access is None:
             raise not_found(TENANT, call.tenant_id)

@@ -196,11 +196,14 @@ CREATE INDEX audit_entries_all_create_time_idx ON audit_entries (create_time, id
 CREATE INDEX audit_entries_actor_id_idx ON audit_entries (tenant_id, actor_id, create_time, id);
 CREATE INDEX audit_entries_resource_id_idx ON audit_entries (tenant_id, resource_id, create_time, id);
 CREATE INDEX audit_entries_action_idx ON audit_entries (tenant_id, action, create_time, id);
+CREATE INDEX audit_entries_security_idx ON audit_entries (tenant_id, create_time, id) WHERE security;
 
 CREATE TABLE audit_leaves (
     tenant_id uuid NOT NULL,
     leaf_index bigint NOT NULL,
     entry_id uuid NOT NULL,
+    transaction_id bigint NOT NULL,
+    sequence bigint NOT NULL,
     hash bytea NOT NULL,
     CONSTRAINT audit_leaves_pkey PRIMARY KEY (tenant_id, leaf_index)
 );
@@ -239,6 +242,7 @@ CREATE TABLE webhooks (
     disable_time timestamptz,
     disable_reason smallint NOT NULL DEFAULT 0,
     last_success_time timestamptz,
+    removal_time timestamptz,
     resume_time timestamptz,
     version bigint NOT NULL DEFAULT 1,
     create_time timestamptz NOT NULL DEFAULT now(),
@@ -283,8 +287,7 @@ CREATE TABLE webhook_queues (
     CONSTRAINT webhook_queues_tenant_id_webhook_id_fkey FOREIGN KEY (tenant_id, webhook_id)
         REFERENCES webhooks (tenant_id, id) ON DELETE CASCADE
 );
-CREATE INDEX webhook_queues_next_attempt_time_idx ON webhook_queues (next_attempt_time);
-CREATE INDEX webhook_queues_webhook_id_idx ON webhook_queues (tenant_id, webhook_id, next_attempt_time);
+CREATE INDEX webhook_queues_next_attempt_time_idx ON webhook_queues (webhook_id, next_attempt_time);
 CREATE TABLE webhook_attempts (
     tenant_id uuid NOT NULL,
     delivery_id uuid NOT NULL,
