@@ -73,8 +73,8 @@ class Guard:
     ) -> list[Step]:
         """The chain, outermost first; `trace` where traces go somewhere.
 
-        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. authorise stands
-        before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
+        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. authorise
+        stands before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
         3 us: only what was valid has an answer. idempotency stands inside the transaction that it writes in.
         """
         settings = self._settings

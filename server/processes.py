@@ -30,6 +30,8 @@ STREAM_OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", STREAMS_PER_WORKER),
 )
 Ready = Callable[[], None]
+# Seconds that a thread may take to end when there is nothing left for it to do.
+LAST_MOMENT = 0.5
 
 
 def run_api(settings: Settings, index: int, ready: Ready) -> None:
@@ -94,10 +96,13 @@ def run_worker(settings: Settings, index: int, ready: Ready) -> None:
     """Do what has to be done in the background until SIGTERM, then let running jobs finish."""
     configure_logging(settings.log_level)
     asyncio.run(_work(settings, f"worker-{index}", ready))
-    if any(not thread.daemon and thread is not threading.current_thread() for thread in threading.enumerate()):
-        # Threads cannot be ended, and Python would wait for them. What they are doing was put back in its queue.
-        logging.shutdown()
-        os._exit(0)
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(LAST_MOMENT)
+            if thread.is_alive():
+                # A thread cannot be ended, and Python would wait for it. What it is doing was put back in its queue.
+                logging.shutdown()
+                os._exit(0)
 
 
 async def _work(settings: Settings, name: str, ready: Ready) -> None:

@@ -306,7 +306,7 @@ def _is_committed(kept: object, commitment: object) -> bool:
         salt = bytes.fromhex(kept["salt"])
     except (KeyError, TypeError, ValueError):
         return False
-    return hashlib.sha256(salt + _utf8(kept["value"])).hexdigest() == commitment
+    return salt.hex() == kept["salt"] and hashlib.sha256(salt + _utf8(kept["value"])).hexdigest() == commitment
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
+from math import inf
 from time import time
 
 import psycopg
@@ -35,10 +36,11 @@ BATCH = 250
 POLL = 0.5
 SOON = 0.01
 RECONNECT = 0.5
-# When more comes at once than a batch, the reader waits at most this long until few have anything waiting: subscribers
-# are cut for what they leave lying, not for what this process had no time to send.
-PATIENCE = 0.2
+# When more comes at once than a batch, the reader waits until few have anything waiting, or nobody takes anything any
+# more: subscribers are cut for what they leave lying, not for what this process had no time to send.
 FEW = 0.1
+PAUSE = 0.05
+PAUSES = 5
 # The last events, for those who resume. A process that starts reads back this many transactions of the log: its
 # subscribers were with another one a moment ago.
 RECENT = 4000
@@ -227,11 +229,12 @@ class LiveEvents:
         LAG.observe(time() - event.event.create_time.timestamp())
 
     async def _let_them_catch_up(self) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + PATIENCE
-        # Asked now and then: being told would cost something with every event of every subscriber.
-        while self._subscriptions.behind() > FEW and loop.time() < until:  # noqa: ASYNC110
-            await asyncio.sleep(SOON)
+        before, behind = inf, self._subscriptions.behind()
+        for _ in range(PAUSES):
+            if not FEW < behind < before:
+                return
+            await asyncio.sleep(PAUSE)
+            before, behind = behind, self._subscriptions.behind()
 
     # Looking after those who listen --------------------------------------------------------------------------------
 

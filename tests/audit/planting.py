@@ -1,12 +1,18 @@
 """The audit log past every wall: what it holds, and entries that nobody made, with hashes that hold."""
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from psycopg import sql
 
 from server.data.audit import WRITTEN
+from server.data.connections import Connections
+from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.sealing import Sealer
 from server.kernel.audit import OK, Actor, entry_row
 from server.kernel.clock import utc_now
 from server.kernel.ids import new_id
@@ -16,12 +22,8 @@ from tests.stack import Stack
 METHOD = "plinth.sites.v1.PageService/UpdatePage"
 COPY = sql.SQL("COPY audit_entries ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, WRITTEN)))
 
-STORED = """
-SELECT *, tenant_id::text, id::text, actor_id::text, session_id::text, event_id::text
-  FROM audit_entries
- WHERE tenant_id = ANY(%s::uuid[])
- ORDER BY audit_entries.create_time, audit_entries.id
-"""
+SELECT = "SELECT *, tenant_id::text, id::text, actor_id::text, session_id::text, event_id::text FROM audit_entries"
+ORDER = "ORDER BY audit_entries.create_time, audit_entries.id"
 
 
 def entry(tenant_id: str, **facts: Any) -> dict[str, Any]:
@@ -46,9 +48,14 @@ def entry(tenant_id: str, **facts: Any) -> dict[str, Any]:
     return entry_row(**usual | facts)
 
 
+def stored_by_request(stack: Stack, request_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The entries of requests, whoever's they are, as `stored` has them."""
+    return rows(stack, f"{SELECT} WHERE request_id = ANY(%s) {ORDER}", list(request_ids))
+
+
 def stored(stack: Stack, *tenants: str) -> list[dict[str, Any]]:
     """The entries of tenants as they are stored, oldest first; ids as text, as canonical forms have them."""
-    return rows(stack, STORED, list(tenants))
+    return rows(stack, f"{SELECT} WHERE tenant_id = ANY(%s::uuid[]) {ORDER}", list(tenants))
 
 
 def plant(stack: Stack, *entries: dict[str, Any]) -> None:
@@ -64,3 +71,16 @@ def plant_many(stack: Stack, tenant_id: str, count: int, width: int) -> None:
     changes = json.dumps({"title": {"after": "x" * width}})
     times = (start + timedelta(milliseconds=number) for number in range(count))
     plant(stack, *(entry(tenant_id, create_time=time, changes=changes) for time in times))
+
+
+@contextmanager
+def sealer(stack: Stack) -> Iterator[Sealer]:
+    """What seals, beside the stack's own worker."""
+    connections = Connections(
+        stack.settings.dispatch_dsn, size=1, idle=1, wait=3.0, statement_timeout=10.0, name="test sealer"
+    )
+    connections.open()
+    try:
+        yield Sealer(Database(connections), CheckpointKeys(stack.settings.secret, None))
+    finally:
+        connections.close()

@@ -104,7 +104,7 @@ def test_every_small_tree_has_the_root_and_the_proofs_of_the_standard(store: Sto
         growing.append(leaves[size - 1])
         assert growing.root == naive_root(0, size)
         assert growing.size == size
-    for size in (*range(1, 40), 255, 256, 257):
+    for size in (*range(1, 34), 257):
         found = prove_inclusion(range(size), size, store.fetch)
         assert found == {index: naive_path(index, 0, size) for index in range(size)}
         for first in range(1, size + 1):

@@ -147,6 +147,10 @@ Lines = list[bytes]
             ["line 3: entry", "personal data that it does not commit to: ip"],
         ),
         (
+            lambda lines: [*lines[:2], changed(lines[2], _other_way_to_write_salt), *lines[3:]],
+            ["line 3: entry", "personal data that it does not commit to: ip"],
+        ),
+        (
             lambda lines: [*lines[:2], changed(lines[2], lambda record: record.update(personal=7)), *lines[3:]],
             ["no personal data that could be read"],
         ),
@@ -172,6 +176,10 @@ def test_every_wrong_line_is_told(log: ScratchLog, tamper: Callable[[Lines], Lin
 
 def _other_address(record: dict[str, Any]) -> None:
     record["personal"]["ip"]["value"] = "192.0.2.99"
+
+
+def _other_way_to_write_salt(record: dict[str, Any]) -> None:
+    record["personal"]["ip"]["salt"] += " "
 
 
 def test_what_was_changed_in_the_database_is_told_by_its_line(log: ScratchLog) -> None:

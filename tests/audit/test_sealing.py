@@ -164,6 +164,12 @@ def test_no_fork_is_signed_and_others_are_sealed_all_the_same(log: ScratchLog) -
     assert faults() - before == 3
     assert [sizes(log, tenant_id) for tenant_id in (forked, shortened, forged)] == [[3]] * 3
     assert sizes(log, other) == [3, 4]
+    # Once it is as it was, what was left out is sealed.
+    log.sql("UPDATE audit_checkpoints SET note = %s WHERE tenant_id = %s", note, forged)
+    log.sql("DELETE FROM event_cursors")
+    assert log.sealer.seal() == 1
+    assert sizes(log, forged) == [3, 4]
+    assert log.faults(forged) == []
 
 
 def test_stray_nodes_hold_up_nobody(log: ScratchLog) -> None:

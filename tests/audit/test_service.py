@@ -216,6 +216,8 @@ def test_platform_administrators_see_all_tenants_and_what_belongs_to_none(histor
     seen = {entry["tenantId"] for entry in found(ids)}
     assert seen == {history.tenant.id, history.stranger.id}
     assert [entry["id"] for entry in found(f"tenant_id = {history.tenant.id}")] == [e["id"] for e in history.list()]
+    one = platform.get(history.audit, {"pageSize": 200}).json()["auditEntries"]
+    assert {entry["tenantId"] for entry in one} == {history.tenant.id}
     owner = history.tenant.owner.id
     (entry,) = found(f"tenant_id = {NIL} AND resource_id = {owner} AND action = user.signed_up")
     assert entry["actorKind"] == "ACTOR_KIND_UNSPECIFIED"

@@ -1,9 +1,9 @@
 """`python -m tests.bench.webhooks`: deliveries of one background worker to a receiver on the loopback interface.
 
-First how many messages it delivers per second when many wait: each about a resource of its own, then with a fifth of them
-about ten resources only, whose messages wait for each other; to one webhook, then to ten. Then how soon a message arrives
-after its event was committed, at a steady pace of events. The receiver is a process of its own; the worker is the one of
-a whole stack, with nothing turned off.
+First how many messages it delivers per second when many wait: each about a resource of its own, to one webhook and to
+ten; then with a fifth of them about ten resources only, whose messages wait for each other. Then how soon a message
+arrives after its event was committed, at a steady pace of events. The receiver is a process of its own; the worker is
+that of a whole stack, with nothing turned off.
 """
 
 import argparse

@@ -7,6 +7,7 @@ from typing import Any
 from buf.validate import validate_pb2
 from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
+from plinth.policy.v1 import policy_pb2
 
 from server.kernel.policy import HTTP_BODY, is_read_only
 
@@ -21,6 +22,15 @@ SIXTY_FOUR_BITS = (
 )
 # Formats whose length the format itself bounds.
 BOUNDED_FORMATS = ("uuid", "tuuid", "ipv4", "ipv6", "ip")
+# Generated code does not say what type an extension has.
+PERSONAL_OPTION: Any = policy_pb2.personal
+# What tells of a person, or where one is. `name` alone is that of a page or a role.
+PERSONAL = re.compile(
+    r"(^|_)(e?mail|phone|mobile|fax|birth(day|_date)?|gender|nationality|avatar|biography|"
+    r"(first|last|middle|full|given|family|maiden|nick|display|legal|contact|user|author|customer|guest)_?name|"
+    r"ip|ip_address|network|user_agent|street|city|postal_code|postcode|zip|address(es|_line)?|latitude|longitude|"
+    r"iban|vat_id|tax_id|passport|ssn)(_|$)"
+)
 SECRET = re.compile(r"(^|_)(password|token|secret|key|credential|otp|pin)s?(_|$)")
 
 
@@ -162,6 +172,20 @@ def ambiguous_json_names(messages: Iterable[Descriptor]) -> Iterator[str]:
                 other = seen.setdefault(name, field.name)
                 if other != field.name:
                     yield f"{message.full_name}: {other} and {field.name} are both `{name}` in JSON"
+
+
+def unmarked_personal(messages: Iterable[Descriptor], allowed: Mapping[str, str]) -> Iterator[str]:
+    """What an event or an audit row holds and looks personal is marked so; secrets they do not hold."""
+    looking = set()
+    for message in messages:
+        for path, field in reachable(message, into_output=True):
+            if not PERSONAL.search(field.name):
+                continue
+            looking.add(_owner(field))
+            is_marked = field.GetOptions().Extensions[PERSONAL_OPTION] or _is_redacted(message, path)
+            if not is_marked and _owner(field) not in allowed:
+                yield f"{_owner(field)} looks personal, but is not marked so"
+    yield from (f"{name} is an exception, but does not look personal" for name in allowed if name not in looking)
 
 
 def unredacted_secrets(methods: Iterable[MethodDescriptor], allowed: Mapping[str, str]) -> Iterator[str]:

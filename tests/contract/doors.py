@@ -37,19 +37,20 @@ class Grpc:
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    def call(self, method: MethodPolicy, request: Message) -> Outcome:
+    def call(self, method: MethodPolicy, request: Message, **metadata: str) -> Outcome:
         """One call; of a stream the first message, or an empty one while nothing has happened."""
         make: Any = self._channel.unary_stream if method.streaming else self._channel.unary_unary
         stub = make(method.path, request_serializer=lambda message: message.SerializeToString())
+        pairs = (*self._metadata, *((name.replace("_", "-"), value) for name, value in metadata.items()))
         try:
-            return Outcome(None, self._answer(stub, method, request))
+            return Outcome(None, self._answer(stub, method, request, pairs))
         except grpc.RpcError as error:
             return Outcome(rpc_problem(error), b"")
 
-    def _answer(self, stub: Any, method: MethodPolicy, request: Message) -> bytes:
+    def _answer(self, stub: Any, method: MethodPolicy, request: Message, metadata: Any) -> bytes:
         if not method.streaming:
-            return bytes(stub(request, timeout=TIMEOUT, metadata=self._metadata))
-        stream = stub(request, timeout=STREAM_TIMEOUT, metadata=self._metadata)
+            return bytes(stub(request, timeout=TIMEOUT, metadata=metadata))
+        stream = stub(request, timeout=STREAM_TIMEOUT, metadata=metadata)
         try:
             return bytes(next(stream, b""))
         finally:

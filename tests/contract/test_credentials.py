@@ -29,6 +29,7 @@ PUBLIC = {
     "RefreshToken": "its refresh token is the credential",
     "ListJsonWebKeys": "public keys",
     "GetHealth": "probes have no credentials",
+    "ListCheckpointKeys": "public keys",
     "ListEventTypes": "it is documentation, the same for everyone",
 }
 UNAUTHENTICATED, DENIED, NOT_FOUND = (

@@ -73,6 +73,7 @@ ORDER = (
     "telemetry",  # everything but what the errors step answers
     "respond",
     "shed",  # before anything costs
+    "audit",  # whatever refuses a caller
     "address",  # the same
     "authenticate",
     "limit",  # counts who was authenticated
@@ -86,7 +87,7 @@ ORDER = (
 
 def _wanted(method: MethodPolicy) -> Iterator[str]:
     """The steps that an RPC needs."""
-    yield from ("errors", "telemetry", "address", "limit")
+    yield from ("errors", "telemetry", "audit", "address", "limit")
     if method.access is not Access.PUBLIC:
         yield "authenticate"
         yield "authorize"
@@ -163,7 +164,7 @@ def test_a_chain_out_of_order_is_found(routes: dict[bool, dict[str, Route]]) -> 
 
 
 def test_a_step_where_it_has_no_business_is_found(routes: dict[bool, dict[str, Route]]) -> None:
-    for path, step, place in ((HEALTH, "authenticate", 5), (GET_PAGE, "idempotency", 12), (CREATE_PAGE, "cache", 8)):
+    for path, step, place in ((HEALTH, "authenticate", 6), (GET_PAGE, "idempotency", 13), (CREATE_PAGE, "cache", 9)):
         route = routes[False][path]
         planted = replace(route, steps=(*route.steps[:place], step, *route.steps[place:]))
         assert list(chain_faults(POLICIES, {path: planted})) == [f"{path}: {step} has no business here"]

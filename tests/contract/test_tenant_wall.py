@@ -1,6 +1,6 @@
 """The tenant wall: whatever RPC an owner calls, nothing of another tenant answers, shows or changes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import grpc
@@ -30,6 +30,7 @@ NAMING = [(method, field) for method in BOUND for field in wall.identifying(meth
 OPEN = [method for method in BOUND if not wall.identifying(method) and method.name != "DeleteTenant"]
 LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.access is not Access.PLATFORM]
 CACHED = [method for method in BOUND if method.cache_seconds]
+SEALS = ("audit_leaves", "audit_nodes", "audit_checkpoints")
 
 
 def name_of(value: object) -> str:
@@ -68,9 +69,11 @@ def read_twice(caller: doors.Grpc, house: House) -> list[bytes]:
 
 
 def everything_of(stack: Stack, house: House) -> list[Any]:
-    """Every row of a tenant, as PostgreSQL prints it."""
+    """Every row of a tenant, as PostgreSQL prints it, but for seals, which are put on what is there all the time."""
     kept = [("tenants", "id")] + [
-        (table.name, "tenant_id") for table in metadata.sorted_tables if "tenant_id" in table.c
+        (table.name, "tenant_id")
+        for table in metadata.sorted_tables
+        if "tenant_id" in table.c and table.name not in SEALS
     ]
     found = []
     for table, column in kept:
@@ -188,12 +191,14 @@ def test_what_names_nothing_of_theirs_shows_nothing_of_theirs(
     outcome = owner.call(method, request)
     assert outcome.problem is None, outcome
     assert outcome.content or method.descriptor.output_type.full_name == EMPTY
-    assert_shows_nothing(outcome.content.decode(errors="replace"), theirs)
+    # Our own audit log tells which tenant we asked for, and were refused.
+    own_words = {"tenant_id"} if method.domain == "audit" else set()
+    assert_shows_nothing(outcome.content.decode(errors="replace"), theirs, own_words)
 
 
-def assert_shows_nothing(shown: str, theirs: House) -> None:
-    """Neither their name nor an id of theirs."""
-    names = [value for name, value in theirs.named.items() if name.endswith("_id")]
+def assert_shows_nothing(shown: str, theirs: House, own_words: Collection[str] = ()) -> None:
+    """Neither their name nor an id of theirs, other than what we said ourselves."""
+    names = [value for name, value in theirs.named.items() if name.endswith("_id") and name not in own_words]
     assert [name for name in (theirs.tenant.subdomain, *names) if name in shown] == []
 
 

@@ -10,8 +10,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.policy import VARIABLE, MethodPolicy
+from tests.audit.planting import sealer
 from tests.clients import Tenant, database, new_tenant, unique
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 
 # Fields by which a caller names what is there already. Who adds a resource adds how one instance of it is made.
 Maker = Callable[[Tenant], Mapping[str, Any]]
@@ -64,6 +65,24 @@ def _webhook(tenant: Tenant) -> Mapping[str, Any]:
     return {"webhook_id": webhook_id, "delivery_id": row["id"], "event_id": row["event_id"]}
 
 
+def _audit_entry(tenant: Tenant) -> Mapping[str, Any]:
+    """One that is sealed."""
+
+    (entry,) = tenant.rest.get(f"{tenant.path}/audit", {"pageSize": 1, "orderBy": "create_time"}).json()["auditEntries"]
+    size = _sealed_entries(tenant)
+    if not size:
+        with sealer(tenant.stack) as sealing:
+            wait_for(lambda: (sealing.seal(), _sealed_entries(tenant))[1], what="the seal")
+        size = _sealed_entries(tenant)
+    return {"entry_id": entry["id"], "person_id": tenant.owner.id, "first_tree_size": size}
+
+
+def _sealed_entries(tenant: Tenant) -> int:
+    """How many entries of the tenant its newest checkpoint seals."""
+    answer = tenant.rest.get(f"{tenant.path}/audit/checkpoint")
+    return int(answer.json()["treeSize"]) if answer.status_code == 200 else 0
+
+
 def _made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
     response = tenant.rest.post(path, body)
     assert response.status_code == 201, response.text
@@ -71,7 +90,10 @@ def _made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-MAKERS: tuple[Maker, ...] = (_page, _api_key, _role, _branding, _webhook, lambda tenant: {"user_id": tenant.owner.id})
+MAKERS: tuple[Maker, ...] = (
+    *(_page, _api_key, _role, _branding, _webhook, _audit_entry),
+    lambda tenant: {"user_id": tenant.owner.id},
+)
 # What a message of this field is filled with where a body is needed.
 BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "page": lambda: {"slug": unique("page"), "title": "Planted"},
@@ -85,8 +107,11 @@ BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
 NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
     *("filter", "order_by", "page_token", "last_event_id", "access_token", "title", "overlap", "days"),
+    *("format", "proofs", "tree_size", "second_tree_size"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
 )
+# Fields that name nothing of a tenant either, but without which a request is not valid.
+NEEDED = ("person_id", "first_tree_size")
 # RPCs whose request names one thing or the other.
 EITHER = {"ExplainAccess"}
 
@@ -102,7 +127,8 @@ class House:
     def request(self, method: MethodPolicy, named: Mapping[str, Any], tenant_id: str = "") -> Message:
         """A request to this tenant, however its id is written, that names what is there or belongs to another one."""
         request = GetMessageClass(method.descriptor.input_type)()
-        fill(request, {**named, "tenant_id": tenant_id or self.tenant.id})
+        needed = {name: self.named[name] for name in NEEDED}
+        fill(request, {**needed, **named, "tenant_id": tenant_id or self.tenant.id})
         return request
 
     def reaching(self, method: MethodPolicy, field: str, other: "House") -> Message:
@@ -140,7 +166,8 @@ def identifying(method: MethodPolicy) -> list[str]:
     found = []
     for field in method.descriptor.input_type.fields:
         is_name = field.name in {"ids", "role"} or field.name.endswith("_id") or field.name in in_path
-        if is_name and field.type == FieldDescriptor.TYPE_STRING and field.name not in {"tenant_id", "last_event_id"}:
+        is_other = field.name in {"tenant_id", "last_event_id", *NEEDED}
+        if is_name and field.type == FieldDescriptor.TYPE_STRING and not is_other:
             found.append(field.name)
     return found
 

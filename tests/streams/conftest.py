@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients import Tenant, new_tenant
-from tests.stack import Stack
+from tests.stack import Stack, free_port
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def tenant(stack: Stack, owner: Tenant) -> Tenant:
 @pytest.fixture(scope="module")
 def brisk() -> Iterator[Stack]:
     """A stack of the module's own, which looks at its subscribers often and lets little wait for them."""
-    stack = Stack(api_workers=1, stream_keepalive=0.5, stream_queue=10, log_level="ERROR")
+    stack = Stack(api_workers=1, stream_keepalive=0.5, stream_queue=10, log_level="ERROR", metrics_port=free_port())
     try:
         yield stack.start()
     finally:

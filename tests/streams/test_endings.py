@@ -10,11 +10,13 @@ import pytest
 from google.protobuf import struct_pb2
 from plinth.sites.v1 import page_pb2
 
+from server.kernel.ids import new_id
 from server.kernel.tokens import AccessTokens
 from tests.clients import Tenant, new_tenant, rpc_problem
 from tests.faults.outages import away, replaced, well
 from tests.stack import Stack
 from tests.streams import sse, writers
+from tests.telemetry.scrapes import scrape
 
 EVENTS = 120
 # Not smaller than a packet of the loopback interface, or every packet waits for a timer.
@@ -85,12 +87,16 @@ def test_deleting_the_tenant_ends_its_streams(tenant: Tenant) -> None:
 
 
 def write_much(tenant: Tenant, count: int) -> None:
-    """Make pages of 200 kB, more of them than the buffers between here and there take, and a last small one."""
+    """Tell of pages of 200 kB, more of them than the buffers between here and there take, and of a last small one."""
     big = struct_pb2.Struct()
     big.update({"text": "x" * 200_000})
-    for number in range(count):
-        writers.create(tenant, f"page-{number}", settings=big)
-    writers.create(tenant, writers.LAST)
+    pages = [page_pb2.Page(id=new_id(), slug=f"page-{number}", settings=big) for number in range(count)]
+    writers.append(tenant, [*pages, page_pb2.Page(id=new_id(), slug=writers.LAST)])
+
+
+def cuts(stack: Stack) -> float:
+    """How many readers were too slow so far."""
+    return scrape(stack.metrics_url).total("plinth_stream_cut_total", reason="SUBSCRIBER_TOO_SLOW")
 
 
 def slow(tenant: Tenant) -> AbstractContextManager[sse.Reader]:
@@ -101,7 +107,9 @@ def slow(tenant: Tenant) -> AbstractContextManager[sse.Reader]:
 def test_a_slow_reader_is_cut_and_resumes_where_it_was(tenant: Tenant) -> None:
     with slow(tenant) as reader:
         assert reader.next().event == "open"
+        so_far = cuts(tenant.stack)
         write_much(tenant, 50)
+        tenant.stack.wait_for(lambda: cuts(tenant.stack) > so_far)
         *seen, last = reader.rest()
     assert last.event == "error"
     assert (last.data["code"], reason(last.data)) == (10, "SUBSCRIBER_TOO_SLOW")

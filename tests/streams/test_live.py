@@ -105,6 +105,21 @@ def test_memory_and_log_tell_the_same(stack: Stack, tenant: Tenant, monkeypatch:
     assert len(read) >= 4
 
 
+def test_who_comes_back_gets_what_came_meanwhile_and_goes_on(stack: Stack, tenant: Tenant) -> None:
+    async def scenario() -> list[tuple[str, str, str]]:
+        async with live_events(stack) as live:
+            items = live.follow(call(tenant.id), "page.", "")
+            after = str(await anext(items))
+            await asyncio.to_thread(append, tenant, 40)
+            await collect(items, "40")
+            back = live.follow(call(tenant.id), "page.", after)
+            await anext(back)
+            await asyncio.to_thread(append, tenant, 50)
+            return await collect(back, "50")
+
+    assert asyncio.run(scenario()) == sse.logged(tenant)
+
+
 def test_who_reads_in_time_is_not_cut_however_much_comes_at_once(stack: Stack, tenant: Tenant) -> None:
     async def scenario() -> list[tuple[str, str, str]]:
         async with live_events(stack, queue=10) as live:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,16 +58,18 @@ FAIL = Reply(500)
 class Receiver:
     """Listens in a thread of its own while the context lasts. Every path is a receiver by itself."""
 
-    def __init__(self, host: str = HOST) -> None:
+    def __init__(self, host: str = HOST, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
+        self._tls = tls
         self._behaviours: dict[str, Behaviour] = {}
         self._messages: list[Message] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        self._tasks: set[asyncio.Task[Any] | None] = set()
         self.connections = 0
-        self.port = 0
+        self.port = port
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -97,32 +100,40 @@ class Receiver:
         return len(self._messages)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, self._host, 0)
+        server = await asyncio.start_server(self._connected, self._host, self.port, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopped.wait()
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # A connection that has just been made gets its task a moment later.
+        await asyncio.sleep(0.01)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        # Somebody has to hold the task of one who hangs.
+        self._tasks.add(asyncio.current_task())
         try:
             while True:
                 message = await _read(reader)
                 self._messages.append(message)
-                await _answer(writer, self._behaviours.get(message.path, lambda _: Reply())(message))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+                await _answer(writer, self._behaviours.get(message.path, _taken)(message))
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             # asyncio's streams report the task of a connection that was cancelled as an error.
             pass
         finally:
             writer.close()
+
+
+def _taken(_: Message) -> Reply:
+    return Reply()
 
 
 async def _read(reader: asyncio.StreamReader) -> Message:

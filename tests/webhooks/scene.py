@@ -1,4 +1,4 @@
-"""A database of its own with webhooks in it, whose dispatcher and engine run in the test, on a clock that it can move."""
+"""A database with webhooks in it, whose dispatcher and engine run in the test, on a clock that the test can move."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.domains.webhooks.delivery import DeliveryEngine
-from server.domains.webhooks.dispatch import Dispatcher
+from server.domains.webhooks.dispatch import Dispatcher, Hints
 from server.domains.webhooks.secrets import SecretBox
 from server.kernel.egress import Egress
 from server.kernel.ids import new_id
@@ -57,7 +57,9 @@ class Scene:
 
     def add_tenant(self) -> str:
         tenant = new_id()
-        self.run("INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, %s, 'Acme', 1)", tenant, f"t{tenant[-12:]}")
+        self.run(
+            "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, %s, 'Acme', 1)", tenant, f"t{tenant[-12:]}"
+        )
         return tenant
 
     def add_webhook(self, tenant: str, url: str, *event_types: str) -> str:
@@ -83,6 +85,20 @@ class Scene:
                 ],
             )
         return events
+
+    def add_delivery(self, tenant: str, webhook: str, event: str, subject: str) -> None:
+        """An event that was dispatched already."""
+        self.run(
+            "INSERT INTO webhook_deliveries"
+            " (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, kind, status)"
+            " VALUES (%s, %s, %s, %s, 'page.updated', %s, now(), 1, 1)",
+            *(tenant, new_id(), webhook, event, subject),
+        )
+        self.run(
+            "INSERT INTO webhook_queues (tenant_id, webhook_id, subject, next_attempt_time)"
+            " VALUES (%s, %s, %s, now()) ON CONFLICT DO NOTHING",
+            *(tenant, webhook, subject),
+        )
 
     def deliveries(self, webhook: str) -> list[dict[str, Any]]:
         """In the order in which they were queued."""
@@ -110,11 +126,11 @@ class Scene:
         )
 
     @asynccontextmanager
-    async def working(self, **options: Any) -> AsyncIterator[None]:
-        """A dispatcher and an engine, for as long as the context lasts. Moving the clock has to be followed by `wake`."""
+    async def working(self, hints: Hints | None = None, **options: Any) -> AsyncIterator[None]:
+        """A dispatcher and an engine, for as long as the context lasts."""
         engine = self.engine(**options)
         self.wake = engine.wake
-        dispatcher = Dispatcher(self.dispatch, _silence, engine.wake, name="test", clock=self.clock)
+        dispatcher = Dispatcher(self.dispatch, hints or silence, engine.wake, name="test", clock=self.clock)
         tasks = [asyncio.create_task(dispatcher.run()), asyncio.create_task(engine.run())]
         try:
             yield
@@ -129,6 +145,11 @@ class Scene:
         self.clock.move(**by)
         self.wake()
 
+    def move_to_next(self, webhook: str) -> None:
+        """Let time pass until something is due for a webhook."""
+        times = [row["next_attempt_time"] for row in self.queues() if str(row["webhook_id"]) == webhook]
+        self.move(seconds=max(0.0, (min(times) - self.clock()).total_seconds()) if times else 0.0)
+
     async def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
         """Wait until it holds."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
@@ -137,10 +158,17 @@ class Scene:
             await asyncio.sleep(0.02)
 
 
-async def _silence() -> AsyncIterator[None]:
+async def silence() -> AsyncIterator[None]:
     """No hints: the log is looked at all the same."""
     await asyncio.Event().wait()
     yield None
+
+
+async def often() -> AsyncIterator[None]:
+    """Hints, one after the other."""
+    while True:
+        await asyncio.sleep(0.005)
+        yield None
 
 
 @contextmanager

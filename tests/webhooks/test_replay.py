@@ -140,15 +140,15 @@ def test_a_range_is_narrowed_by_time_and_type(stack: Stack, tenant: Tenant, rece
 
 def test_only_what_failed_is_sent_again(stack: Stack, tenant: Tenant, receiver: Receiver, database: Database) -> None:
     """What failed first and succeeded or waits since is not among it."""
-    webhook, events = unwatched(tenant, receiver), created(stack, tenant)
+    webhook, other, events = unwatched(tenant, receiver), unwatched(tenant, receiver), created(stack, tenant)
     stories = [(FAILED,), (SUCCEEDED,), (CANCELLED, FAILED), (FAILED, SUCCEEDED), (FAILED, PENDING)]
     for event, story in zip(events, stories, strict=True):
-        for status in story:
+        for taker, status in [(other, SUCCEEDED), *((webhook, status) for status in story)]:
             plant = """INSERT INTO webhook_deliveries
                               (tenant_id, id, webhook_id, event_id, event_type, subject, event_time, kind, status)
                        SELECT tenant_id, gen_random_uuid(), %s, id, type, resource_id, create_time, 1, %s
                          FROM events WHERE tenant_id = %s AND id = %s RETURNING id"""
-            assert rows(stack, plant, webhook["id"], status, tenant.id, event)
+            assert rows(stack, plant, taker["id"], status, tenant.id, event)
     assert asked(tenant, webhook, startTime=START, onlyFailed=True, dryRun=True) == 2
     assert (
         asked(tenant, webhook, startTime="2999-01-01T00:00:00Z", endTime="2999-01-02T00:00:00Z", onlyFailed=True) == 0

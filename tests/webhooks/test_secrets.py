@@ -79,10 +79,11 @@ class Safe:
         self.database = database
         self.secrets: dict[str, tuple[bytes, bytes | None]] = {}
 
-    def add(self, box: SecretBox, *, overlaps: bool) -> str:
+    def add(self, box: SecretBox, *, overlaps: bool, before: SecretBox | None = None) -> str:
+        """One whose previous secret, if it has one, was sealed by another box."""
         webhook, secret, previous = new_id(), new_secret(), new_secret() if overlaps else None
         self.secrets[webhook] = secret, previous
-        sealed = [box.seal(secret, webhook), box.seal(previous, webhook) if previous else None]
+        sealed = [box.seal(secret, webhook), (before or box).seal(previous, webhook) if previous else None]
         with psycopg.connect(self.dsn) as connection:
             connection.execute("INSERT INTO webhooks VALUES (%s, %s, %s, %s)", (new_id(), webhook, *sealed))
         return webhook
@@ -115,6 +116,13 @@ def test_three_rotations_in_a_row_lose_nothing(safe: Safe, monkeypatch: pytest.M
         assert safe.opened(SecretBox(secret, None)) == safe.secrets
         safe.add(SecretBox(secret, None), overlaps=True)
     assert len(safe.secrets) == 8
+
+
+def test_a_previous_secret_is_resealed_whatever_the_current_one_is_under(safe: Safe) -> None:
+    """As when a webhook's secret is rotated after the deployment's."""
+    safe.add(SecretBox(TWO, ONE), overlaps=True, before=SecretBox(ONE, None))
+    Resealer(safe.database, SecretBox(TWO, ONE)).run()
+    assert safe.opened(SecretBox(TWO, None)) == safe.secrets
 
 
 def test_what_is_under_the_current_key_is_left_alone(safe: Safe) -> None:

@@ -16,7 +16,7 @@ from server import app
 from server.domains.webhooks.event_types import EventTypes, matches
 from server.domains.webhooks.service import MOST_WEBHOOKS
 from server.kernel.ids import new_id
-from tests.clients import Rest, Tenant, new_member, new_tenant, problem, reason, rows, stubs
+from tests.clients import Rest, Tenant, database, new_member, new_tenant, problem, reason, rows, stubs
 from tests.domains.events import events_of
 from tests.stack import Stack, wait_for
 
@@ -204,8 +204,12 @@ def test_no_tenant_has_more_webhooks_than_it_may_have_however_they_are_made(stac
     answers: list[Any] = []
     body = {"url": URL, "eventTypes": ["*"]}
     racing = [threading.Thread(target=lambda: answers.append(crowded.rest.post(path(crowded), body))) for _ in range(6)]
-    for thread in racing:
-        thread.start()
+    with database(stack) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"webhooks {crowded.id}",))
+        for thread in racing:
+            thread.start()
+        waiting = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+        wait_for(lambda: len(rows(stack, waiting, holder.info.backend_pid)) == len(racing), what="the race")
     for thread in racing:
         thread.join()
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 4
@@ -229,12 +233,13 @@ def test_enabling_again_forgets_failures_and_lets_what_waits_go_on(stack: Stack,
     webhook = make(tenant)
     failing = """
         UPDATE webhooks SET enabled = false, failing_since_time = now(), warn_time = now(), disable_time = now(),
-               disable_reason = 2, resume_time = now() WHERE id = %s RETURNING id"""
+               disable_reason = 1, resume_time = now() WHERE id = %s RETURNING id"""
     assert rows(stack, failing, webhook["id"])
     # The lease is somebody's, so that no engine touches it.
     queue = "INSERT INTO webhook_queues VALUES (%s, %s, 'x', '2999-01-01', '2999-01-01') RETURNING subject"
     assert rows(stack, queue, tenant.id, webhook["id"])
-    assert got(tenant, webhook)["disableReason"] == "DISABLE_REASON_FAILING"
+    # Somebody disabled it; what waits for one that was disabled by itself is cancelled.
+    assert got(tenant, webhook)["disableReason"] == "DISABLE_REASON_MANUAL"
     enabled = changed(tenant, webhook, enabled=True)
     assert enabled["disableReason"] == "DISABLE_REASON_UNSPECIFIED"
     assert not {"disableTime", "failingSinceTime"} & enabled.keys()

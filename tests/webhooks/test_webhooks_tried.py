@@ -10,7 +10,8 @@ from standardwebhooks import Webhook as Verifier
 
 from server.adapters.webhook_sender import Received
 from server.domains.webhooks.attempts import REQUEST_BYTES, RESPONSE_BYTES, Sent, attempt_of, attempt_row
-from tests.clients import Tenant, new_tenant, rows
+from server.domains.webhooks.secrets import SecretBox, new_secret
+from tests.clients import Tenant, new_tenant, reason, rows
 from tests.domains.events import events_of
 from tests.stack import Stack
 from tests.webhooks.receiver import Receiver, Reply
@@ -127,6 +128,17 @@ def test_a_receiver_that_takes_its_time_holds_up_nobody(stack: Stack, tenant: Te
     waiting.join()
     assert found
     assert all(row["idle"] for row in found)
+
+
+def test_whose_secret_is_lost_is_seen_and_can_be_rotated(stack: Stack, tenant: Tenant, receiver: Receiver) -> None:
+    """Sealed under a secret of the deployment that nobody has any more."""
+    webhook = make(tenant, url=receiver.url("/lost"), eventTypes=TYPE, signatureScheme="SIGNATURE_SCHEME_ED25519")
+    sealed = SecretBox(b"lost" * 10, None).seal(new_secret(), webhook["id"])
+    assert rows(stack, "UPDATE webhooks SET secret = %s WHERE id = %s RETURNING id", sealed, webhook["id"])
+    assert tenant.rest.get(path(tenant, webhook)).json()["secret"] == ""
+    assert reason(tenant.rest.post(path(tenant, webhook, "test"), {})) == (409, "STATE_FORBIDS")
+    assert tenant.rest.post(path(tenant, webhook, "rotate-secret"), {}).status_code == 200
+    assert tried(tenant, webhook)["status"] == "STATUS_SUCCEEDED"
 
 
 # The log -------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 
@@ -97,7 +97,10 @@ def _body(pending: Pending) -> bytes:
         payload = message_class.FromString(pending.payload)
     except DecodeError as error:
         raise Unsendable(f"the event is no {pending.message_type}") from error
-    return message_of(pending.event_type, pending.event_time, payload)
+    try:
+        return message_of(pending.event_type, pending.event_time, payload)
+    except (json_format.Error, ValueError, OverflowError) as error:
+        raise Unsendable("the event cannot be written as JSON") from error
 
 
 @lru_cache(maxsize=1024)

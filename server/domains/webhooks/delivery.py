@@ -10,7 +10,6 @@ import logging
 import random
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
 
 import psycopg
 from cryptography.exceptions import InvalidTag
@@ -20,6 +19,7 @@ from server.domains.webhooks.cancellation import cancel_waiting
 from server.domains.webhooks.courier import Courier
 from server.domains.webhooks.health import Happening
 from server.domains.webhooks.outcomes import Chance
+from server.domains.webhooks.pauses import Pauses
 from server.domains.webhooks.ports import Senders
 from server.domains.webhooks.queues import Pool, Queues, Visit, open_pool
 from server.domains.webhooks.results import LEASE, Delivered, Result, Results, Unwritten
@@ -95,8 +95,7 @@ class Run:
         self._slots = Slots(concurrency)
         self._visits: dict[asyncio.Task[None], Visit] = {}
         self._results = Results(pool, self._visits.values(), clock)
-        # Visits of a webhook that had begun by then send nothing more until then.
-        self._pauses: dict[str, tuple[datetime, datetime]] = {}
+        self._pauses = Pauses()
         self._cancelling: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def until_cancelled(self, patience: float) -> None:
@@ -177,19 +176,14 @@ class Run:
         try:
             for pending in visit.deliveries if visit.receiver is not None else ():
                 now = self._clock()
-                if visit.lost or visit.lease - now < LONGEST_ATTEMPT:
-                    break
-                again = self._pause_of(visit)
-                if again is not None:
+                again = self._pauses.end_for(visit, now)
+                if again is not None or visit.lost or visit.lease - now < LONGEST_ATTEMPT:
                     break
                 delivered = await self._courier.attempt(visit, pending)
-                self._note_pause(visit, delivered)
-                ends = delivered.again is not None or pending is visit.deliveries[-1]
                 again = delivered.again
-                if ends:
-                    self._leave(visit)
+                ends = again is not None or pending is visit.deliveries[-1]
                 # What is known is written, even if the worker ends now.
-                await asyncio.shield(self._results.add(Result(visit, delivered, ends=ends, again=again)))
+                await asyncio.shield(self._write(visit, delivered, ends=ends))
                 if ends:
                     return
         except Unwritten:
@@ -206,21 +200,17 @@ class Run:
         with suppress(Unwritten):
             await self._results.add(Result(visit, ends=True, again=again))
 
-    def _pause_of(self, visit: Visit) -> datetime | None:
-        """Until when a visit that had begun before has to wait, if it has to."""
-        begin, end = self._pauses.get(visit.webhook_id, (visit.claim_time, visit.claim_time))
-        return end if visit.claim_time < begin and end > self._clock() else None
-
-    def _note_pause(self, visit: Visit, delivered: Delivered) -> None:
-        """Visits that are under way heed at once what the next claims learn from the database."""
-        until = delivered.pause_until
-        if delivered.happening is Happening.GONE:
-            until = delivered.time + LEASE
-        if until is not None:
-            self._pauses[visit.webhook_id] = (delivered.time, until)
-            asyncio.get_running_loop().call_later(
-                LEASE.total_seconds(), partial(self._pauses.pop, visit.webhook_id, None)
-            )
+    def _write(self, visit: Visit, delivered: Delivered, *, ends: bool) -> "asyncio.Future[None]":
+        """Have it written what came of an attempt. The other visits of its webhook heed a pause at once."""
+        end = delivered.time + LEASE if delivered.happening is Happening.GONE else delivered.pause_until
+        written = self._results.add(Result(visit, delivered, ends=ends, again=delivered.again))
+        if end is not None:
+            self._pauses.note(visit.webhook_id, end)
+            written.add_done_callback(lambda _: self._pauses.settle(visit.webhook_id, self._clock()))
+        if ends and delivered.happening is Happening.SUCCESS:
+            # After a failure, the next claim has to know of it first.
+            self._leave(visit)
+        return written
 
     # Webhooks that were disabled -----------------------------------------------------------------------------------
 

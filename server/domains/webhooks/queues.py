@@ -22,8 +22,8 @@ BATCH = 10
 BATCH_BYTES = 256 * 1024
 FIRST_PLACE = ("00000000-0000-0000-0000-000000000000",) * 2
 # Statistics never fit tables that fill and empty all the time. So plans go by index whatever they say; statements are
-# written so that one index fits best, with OFFSET 0 where what comes first must come first; and plans are made anew with
-# the connections, every few minutes.
+# written so that one index fits best, with OFFSET 0 where what comes first must come first; and plans are made anew
+# with the connections, every few minutes.
 PLANS_KEPT = 120.0
 PLANNING = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 

@@ -7,6 +7,7 @@ reseal.py brings it under the new one.
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -51,10 +52,15 @@ class SecretBox:
         return key.open(sealed, webhook_id)
 
     def open_all(self, row: Mapping[str, Any], webhook_id: str, now: datetime) -> list[bytes]:
-        """What messages are signed with now; the row has `secret`, `previous_secret`, `previous_secret_expire_time`."""
-        until = row["previous_secret_expire_time"]
-        sealed = [row["secret"], *([row["previous_secret"]] if until is not None and until > now else [])]
-        return [self.open(one, webhook_id) for one in sealed]
+        """What messages are signed with now; the row has `secret`, `previous_secret`, `previous_secret_expire_time`.
+
+        Raises what `open` raises; a previous secret under an unknown key is passed over, since there is another one.
+        """
+        found, until = [self.open(row["secret"], webhook_id)], row["previous_secret_expire_time"]
+        if until is not None and until > now:
+            with suppress(UnknownKey):
+                found.append(self.open(row["previous_secret"], webhook_id))
+        return found
 
     def reseal(self, sealed: bytes, webhook_id: str) -> bytes | None:
         """The same under the current key; None when it is already. Raises what `open` raises."""

@@ -1,6 +1,7 @@
 """Webhooks of a tenant: where events are sent, and what became of them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from server.domains.webhooks.attempts import OF_DELIVERY, attempt_of
 from server.domains.webhooks.event_types import EventTypes
 from server.domains.webhooks.removal import HIDE, REMOVE
 from server.domains.webhooks.replay import QUEUE, Replays
-from server.domains.webhooks.secrets import SecretBox, new_secret
+from server.domains.webhooks.secrets import SecretBox, UnknownKey, new_secret
 from server.domains.webhooks.signatures import ED25519, shown
 from server.domains.webhooks.tables import webhook_deliveries, webhook_queues, webhooks
 from server.domains.webhooks.trial import Trials
@@ -266,7 +267,9 @@ class WebhookService(Service):
         rows = call.reads.run(SECRETS, tenant=call.tenant_id, ids=[webhook.id for webhook in found]).all()
         sealed = {row["id"]: row["secret"] for row in rows}
         for webhook in found:
-            webhook.secret = shown(webhook.signature_scheme, self._box.open(sealed[webhook.id], webhook.id))
+            # Where the deployment's secret was lost, webhooks are there all the same: their secrets can be rotated.
+            with suppress(UnknownKey):
+                webhook.secret = shown(webhook.signature_scheme, self._box.open(sealed[webhook.id], webhook.id))
 
     def _url_violations(self, webhook: Webhook) -> list[Violation]:
         fault = "has a fragment, which is not sent" if "#" in webhook.url else self._egress.url_fault(webhook.url)

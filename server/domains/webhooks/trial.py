@@ -12,13 +12,13 @@ from server.data.statements import Row, Statement
 from server.domains.webhooks.attempts import ADD, Sent, attempt_of, attempt_row
 from server.domains.webhooks.messages import message_of, moment
 from server.domains.webhooks.ports import Answer, Senders, fault_of, is_success
-from server.domains.webhooks.secrets import SecretBox
+from server.domains.webhooks.secrets import SecretBox, UnknownKey
 from server.domains.webhooks.signatures import headers
 from server.domains.webhooks.tables import webhook_deliveries, webhooks
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
-from server.kernel.problems import not_found
+from server.kernel.problems import StateForbids, not_found
 
 TESTED = "webhook.tested"
 WEBHOOK_TYPE = "plinth.dev/Webhook"
@@ -63,7 +63,9 @@ class Trials:
         self._clock = clock
 
     def run(self, call: Call, webhook_id: str) -> WebhookDelivery:
-        """Send a message that says nothing but that it is a test, and keep what came of it. Raises NotFound.
+        """Send a message that says nothing but that it is a test, and keep what came of it.
+
+        Raises NotFound, and StateForbids for a webhook whose secret is lost.
 
         Until the receiver has answered, the transaction writes nothing and locks nothing: readers of the event log
         wait for every transaction that has written.
@@ -71,7 +73,11 @@ class Trials:
         target = call.reads.run(TARGET, tenant=call.tenant_id, webhook=webhook_id).first()
         if target is None:
             raise not_found(WEBHOOK_TYPE, webhook_id)
-        delivery, sent = self._message(target)
+        try:
+            delivery, sent = self._message(target)
+        except UnknownKey as error:
+            metadata = {"resource_type": WEBHOOK_TYPE, "resource": target["id"], "state": "SECRET_LOST"}
+            raise StateForbids("The secret of this webhook is lost: rotate it.", metadata=metadata) from error
         answer = asyncio.run(self._send(target["url"], sent))
         attempt = attempt_row(1, sent, answer)
         self._keep(call, delivery, attempt, answer)

@@ -141,7 +141,9 @@ def _changes(call: Call) -> tuple[str, str, Changes]:
         payload = call.event_payload
         if payload is None or call.refusal is not None:
             return "", "", NOTHING
-        return resource_type_of(payload), getattr(payload, "id", ""), changes_of(None, payload)
+        # A call that emits nothing, such as giving a role that is held already, has changed nothing.
+        changes = changes_of(None, payload) if call.emits else NOTHING
+        return resource_type_of(payload), getattr(payload, "id", ""), changes
     before, after = call.changes[0]
     first = after if after is not None else before
     found = [changes_of(*change) for change in call.changes]

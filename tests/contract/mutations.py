@@ -1,0 +1,182 @@
+"""Every mutating RPC, done once in a house where it can be done; and right before, once so that it fails at the end."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from server import app
+from server.kernel.chain import Route
+from server.kernel.policy import Access, MethodPolicy
+from server.kernel.steps import audit
+from tests.clients import Tenant, new_address, new_password, unique
+from tests.contract import doors
+from tests.contract.wall import House
+from tests.stack import Stack
+
+BY_NAME = {method.name: method for method in app.policies().values() if not method.read_only}
+# In an order in which each can be done. Who adds an RPC says where.
+ORDER = (
+    *("CreatePage", "UpdatePage", "PublishPage", "UnpublishPage", "DuplicatePage", "DeletePage", "UndeletePage"),
+    *("CreateApiKey", "RotateApiKey", "RevokeApiKey", "UpdateBranding", "DeleteBranding"),
+    *("CreateRole", "UpdateRole", "AssignRole", "RemoveRole", "DeleteRole"),
+    *("CreateWebhook", "UpdateWebhook", "RotateWebhookSecret", "TestWebhook", "ReplayWebhookEvents", "DeleteWebhook"),
+    *("ReplaceRateLimits", "WarmCache", "InvalidateCache", "CreateIpBlock", "DeleteIpBlock"),
+    *("SignUp", "LogIn", "RefreshToken", "SwitchTenant", "CreateTenant", "LogOut"),
+    *("UpdateTenant", "ErasePersonalData", "DeleteTenant"),
+)
+# What a request holds beyond what is in the house, or instead of it.
+Fields = Callable[["Sweep"], dict[str, Any]]
+FIELDS: Mapping[str, Fields] = {
+    "UpdateRole": lambda _: {"updateMask": "description"},
+    "ReplaceRateLimits": lambda _: {"overrides": [{"rateClass": "default", "calls": 1000000, "periodSeconds": 60}]},
+    "InvalidateCache": lambda _: {"tags": ["nothing-is-kept-under-it"]},
+    "CreateIpBlock": lambda _: {"ipBlock": {"network": "198.51.100.0/24"}},
+    "DeleteIpBlock": lambda sweep: {"ipBlockId": sweep.answers["CreateIpBlock"].id},
+    "SignUp": lambda _: {"email": new_address(), "password": new_password(), "firstName": "Ada"},
+    "LogIn": lambda sweep: {"email": sweep.tenant.owner.email, "password": sweep.tenant.owner.password},
+    "RefreshToken": lambda sweep: {"refreshToken": sweep.answers["LogIn"].refresh_token},
+    "CreateTenant": lambda _: {"tenant": {"subdomain": unique("t"), "name": "Planted"}},
+}
+# Whose session does what whoever is signed in may do.
+SESSIONS = {"SwitchTenant": "RefreshToken", "CreateTenant": "SwitchTenant", "LogOut": "SwitchTenant"}
+
+
+class Planted(Exception):
+    """A failure on purpose."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call that was made: of what, under which request id, by whom, and what went over the wire."""
+
+    method: MethodPolicy
+    request_id: str
+    token: str
+    request: Message
+    answer: Message | None = None
+
+
+@dataclass
+class Sweep:
+    """Everything that was done, and what failed right before."""
+
+    house: House
+    platform: str
+    done: list[Made] = field(default_factory=list)
+    failed: list[Made] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tenant(self) -> Tenant:
+        """The house's."""
+        return self.house.tenant
+
+    def token(self, method: MethodPolicy) -> str:
+        """Whose credentials an RPC is called with."""
+        if method.access is Access.PUBLIC:
+            return ""
+        if method.access is Access.PLATFORM:
+            return self.platform
+        if method.name in SESSIONS:
+            return str(self.answers[SESSIONS[method.name]].access_token)
+        return self.tenant.access_token
+
+    def request(self, method: MethodPolicy) -> Message:
+        """A request that can be fulfilled."""
+        named = {name: value for name, value in self.house.named.items() if name not in ("etag", "slug")}
+        request = self.house.request(method, named)
+        fields = FIELDS[method.name](self) if method.name in FIELDS else {}
+        return json_format.ParseDict(fields, request)
+
+
+def idempotency_key(request_id: str) -> str:
+    """The key that a call brings: a secret of its caller."""
+    return f"key-of-{request_id}"
+
+
+def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
+    """Do it, as the owner of a house and with the token of a platform administrator."""
+    sweep = Sweep(house, platform)
+    with doors.channel(stack) as channel, failing(stack) as fail:
+        for name in ORDER:
+            method = BY_NAME[name]
+            request, token, request_id = sweep.request(method), sweep.token(method), unique(name)
+            first = Made(method, f"{request_id}-first", token, request)
+            fail(first)
+            sweep.failed.append(first)
+            outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id))
+            assert outcome.problem is None, (name, outcome.problem)
+            answer = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
+            sweep.answers[name] = answer
+            sweep.done.append(Made(method, request_id, token, request, answer))
+    return sweep
+
+
+def metadata_of(request_id: str) -> dict[str, str]:
+    """What a call brings along. One that failed brings the key of the one that is done: nothing of it may be left."""
+    return {"x_request_id": request_id, "idempotency_key": idempotency_key(request_id.removesuffix("-first"))}
+
+
+@contextmanager
+def failing(stack: Stack) -> Iterator[Callable[[Made], None]]:
+    """Makes a call in this process that does everything, and fails right before its commit."""
+    application = app.build(stack.settings, "failing", streams=False)
+    application.open()
+    append = audit.append
+
+    def append_and_fail(*arguments: Any) -> None:
+        append(*arguments)
+        raise Planted
+
+    def fail(made: Made) -> None:
+        with patch.object(audit, "append", append_and_fail):
+            call(application.routes[made.method.path], made)
+
+    try:
+        yield fail
+    finally:
+        application.close()
+
+
+def call(route: Route, made: Made) -> None:
+    """Call a handler in this process; it has to fail."""
+    serve: Any = route.handler.unary_unary
+    context = Context(made)
+    try:
+        serve(made.request, context)
+    except Planted:
+        assert context.code is grpc.StatusCode.INTERNAL, (made.method.name, context.code)
+    else:
+        raise AssertionError(f"{made.method.name} did not fail")
+
+
+class Context:
+    """What the chain needs of a gRPC context."""
+
+    def __init__(self, made: Made) -> None:
+        given = metadata_of(made.request_id) | ({"authorization": f"Bearer {made.token}"} if made.token else {})
+        self._metadata = tuple((name.replace("_", "-"), value) for name, value in given.items())
+        self.code: grpc.StatusCode | None = None
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def is_active(self) -> bool:
+        return True
+
+    def set_trailing_metadata(self, _: object) -> None:
+        """Nobody reads it."""
+
+    def abort(self, code: grpc.StatusCode, _: str) -> None:
+        self.code = code
+        raise Planted

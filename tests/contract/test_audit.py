@@ -1,0 +1,318 @@
+"""What RPCs leave: a mutation one entry and its event, one that fails no event, a refusal an entry; never a secret."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from plinth.policy.v1 import policy_pb2
+
+from server import app
+from server.kernel.audit import leaf_hash
+from server.kernel.policy import Access, MethodPolicy, is_read_only
+from tests.audit.planting import stored_by_request
+from tests.clients import Rest, new_member, new_tenant, rows, unique
+from tests.contract import checks, doors, wall
+from tests.contract.contract import AUTH, PAGES, Contract, in_field, in_message, planted, real
+from tests.contract.mutations import BY_NAME, ORDER, Made, Sweep, everything_done, idempotency_key
+from tests.contract.test_messages import TEXT, add_field
+from tests.contract.wall import House
+from tests.domains.platform import new_platform_admin
+from tests.stack import Stack, wait_for
+
+METHODS = list(app.policies().values())
+GUARDED = [method for method in METHODS if method.access is not Access.PUBLIC]
+REFUSALS = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"}
+NIL = "00000000-0000-0000-0000-000000000000"
+# Fields that look personal and are not, each with the reason.
+NOT_PERSONAL: dict[str, str] = {}
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def house(stack: Stack) -> House:
+    return wall.furnished(stack)
+
+
+@pytest.fixture(scope="module")
+def sweep(stack: Stack) -> Sweep:
+    """Every mutation, done once after it failed once."""
+    return everything_done(stack, wall.furnished(stack), new_platform_admin(stack).access_token)
+
+
+@pytest.fixture(scope="module")
+def entries(stack: Stack, sweep: Sweep) -> dict[str, list[Row]]:
+    """The audit entries of the sweep by request id."""
+    ids = [made.request_id for made in (*sweep.done, *sweep.failed)]
+    wait_for(lambda: len(stored_by_request(stack, ids)) >= len(ids), what="an entry of each")
+    return grouped(stored_by_request(stack, ids))
+
+
+@pytest.fixture(scope="module")
+def events(stack: Stack, sweep: Sweep) -> dict[str, list[Row]]:
+    """The events of the sweep by request id."""
+    ids = [made.request_id for made in (*sweep.done, *sweep.failed)]
+    return grouped(events_by_request(stack, ids))
+
+
+def events_by_request(stack: Stack, request_ids: list[str]) -> list[Row]:
+    return rows(stack, "SELECT *, id::text FROM events WHERE request_id = ANY(%s)", request_ids)
+
+
+def grouped(found: Iterable[Row]) -> dict[str, list[Row]]:
+    by_request: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        by_request[row["request_id"]].append(row)
+    return by_request
+
+
+# Mutations -----------------------------------------------------------------------------------------------------------
+
+
+def entry_faults(
+    made: Iterable[Made], entries: Mapping[str, list[Row]], events: Mapping[str, list[Row]]
+) -> Iterator[str]:
+    """Calls that left anything but one entry that is true, and their declared event."""
+    for one in made:
+        name, written = one.method.name, events.get(one.request_id, [])
+        if [event["type"] for event in written] != [one.method.emits]:
+            yield f"{name} left the events {[event['type'] for event in written]}"
+        found = entries.get(one.request_id, [])
+        if len(found) != 1:
+            yield f"{name} left {len(found)} entries"
+            continue
+        entry = found[0]
+        told = (entry["method"], entry["action"], entry["outcome"], entry["event_id"])
+        if told != (one.method.path[1:], one.method.emits, "OK", written[0]["id"] if written else None):
+            yield f"{name} left an entry that says {told}"
+        if leaf_hash(entry) != bytes(entry["hash"]):
+            yield f"{name} left an entry whose hash does not hold"
+
+
+def failure_faults(
+    made: Iterable[Made], entries: Mapping[str, list[Row]], events: Mapping[str, list[Row]]
+) -> Iterator[str]:
+    """Calls that were rolled back and left an event, or an entry that says that they were done."""
+    for one in made:
+        name = one.method.name
+        if events.get(one.request_id):
+            yield f"{name} was rolled back, but its event is there"
+        if [entry["outcome"] for entry in entries.get(one.request_id, [])] != ["INTERNAL"]:
+            yield f"{name} was rolled back, but its entry does not say so"
+
+
+def test_every_mutation_is_tried() -> None:
+    assert sorted(BY_NAME) == sorted(ORDER)
+
+
+def test_every_mutation_leaves_one_entry_and_its_event(
+    sweep: Sweep, entries: dict[str, list[Row]], events: dict[str, list[Row]]
+) -> None:
+    assert [made.method.name for made in sweep.done] == list(ORDER)
+    assert list(entry_faults(sweep.done, entries, events)) == []
+
+
+def test_what_is_rolled_back_leaves_neither(
+    sweep: Sweep, entries: dict[str, list[Row]], events: dict[str, list[Row]]
+) -> None:
+    assert [made.method.name for made in sweep.failed] == list(ORDER)
+    assert list(failure_faults(sweep.failed, entries, events)) == []
+
+
+def test_what_is_missing_or_too_much_is_found(
+    sweep: Sweep, entries: dict[str, list[Row]], events: dict[str, list[Row]]
+) -> None:
+    made = sweep.done[0]
+    (entry,), (event,) = entries[made.request_id], events[made.request_id]
+
+    def faults(entries: list[Row], events: list[Row]) -> list[str]:
+        return list(entry_faults([made], {made.request_id: entries}, {made.request_id: events}))
+
+    assert faults([entry], [event]) == []
+    assert faults([], [event]) == ["CreatePage left 0 entries"]
+    assert faults([entry, entry], [event]) == ["CreatePage left 2 entries"]
+    assert faults([entry], [event, event]) == ["CreatePage left the events ['page.created', 'page.created']"]
+    assert faults([entry | {"reason": "x"}], [event]) == ["CreatePage left an entry whose hash does not hold"]
+    assert len(faults([entry], [])) == 2
+    assert len(list(failure_faults([made], entries, events))) == 2
+
+
+def test_a_role_that_is_held_already_leaves_an_entry_but_no_event(stack: Stack, house: House) -> None:
+    """Nothing has happened, but somebody wanted it to."""
+    method, request_id = BY_NAME["AssignRole"], unique("again")
+    request = house.request(method, {**house.named, "role": "owner"})
+    with doors.channel(stack) as channel:
+        outcome = doors.Grpc(channel, house.tenant.access_token).call(method, request, x_request_id=request_id)
+    assert outcome.problem is None
+    (entry,) = stored_by_request(stack, [request_id])
+    assert (entry["outcome"], entry["event_id"], entry["changes"]) == ("OK", None, "")
+    assert events_by_request(stack, [request_id]) == []
+
+
+def test_what_breaks_a_rule_of_the_database_or_comes_too_late_leaves_no_event(stack: Stack, house: House) -> None:
+    """Through the doors: a slug that is taken, and an ETag that is stale."""
+    path, taken, stale, again = f"{house.tenant.path}/pages", unique("taken"), unique("stale"), unique("again")
+    body = {"slug": house.named["slug"], "title": "x"}
+    assert house.tenant.rest.post(path, body, headers={"x-request-id": taken}).status_code == 409
+    headers = {"x-request-id": stale, "if-match": '"0"'}
+    assert (
+        house.tenant.rest.patch(f"{path}/{house.named['page_id']}", {"title": "y"}, headers=headers).status_code == 412
+    )
+    keyed = {"idempotency-key": unique("key")}
+    for request_id in (unique("first"), again):
+        answer = house.tenant.rest.post(path, {"slug": again}, headers=keyed | {"x-request-id": request_id})
+        assert answer.status_code == 201, answer.text
+    wait_for(lambda: len(stored_by_request(stack, [taken, stale])) == 2, what="both entries")
+    found = {entry["request_id"]: entry["outcome"] for entry in stored_by_request(stack, [taken, stale, again])}
+    # What is replayed was done once, and has its entry and event from then.
+    assert found == {taken: "ALREADY_EXISTS", stale: "ABORTED"}
+    assert events_by_request(stack, [taken, stale, again]) == []
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def callers(house: House, idler: str, stranger: str, method: MethodPolicy) -> dict[str, str]:
+    """Who is refused an RPC in the house: what they are called, and their token."""
+    found = {"nobody": ""}
+    if method.access is Access.PERMISSION:
+        found["idler"] = idler
+        if method.has_tenant:
+            found["stranger"] = stranger
+    if method.access is Access.PLATFORM:
+        found["owner"] = house.tenant.access_token
+    return found
+
+
+def test_every_refusal_leaves_an_entry_and_no_event(stack: Stack, house: House) -> None:
+    """To nobody, to a member without a role, to the owner of another tenant, and to who does not run the platform."""
+    other = new_tenant(stack)
+    idler = new_member(house.tenant)[1].access_token
+    asked: dict[str, tuple[str, str, str]] = {}
+    with doors.channel(stack) as channel:
+        for method in GUARDED:
+            for who, token in callers(house, idler, other.access_token, method).items():
+                request_id = unique(who)
+                request = house.request(method, house.named)
+                problem = doors.Grpc(channel, token).call(method, request, x_request_id=request_id).problem
+                assert problem is not None, (method.name, who)
+                asked[request_id] = (who, method.path[1:], problem.reason)
+    assert len({method for _, method, _ in asked.values()}) == len(GUARDED)
+    wait_for(lambda: len(stored_by_request(stack, asked)) >= len(asked), what="an entry of each refusal")
+    found = stored_by_request(stack, asked)
+    told = {row["request_id"]: (row["method"], row["reason"]) for row in found}
+    assert told == {request_id: (method, reason) for request_id, (_, method, reason) in asked.items()}
+    assert len(found) == len(asked)
+    assert {row["outcome"] for row in found} <= REFUSALS
+    assert all(row["security"] and row["hash"] == leaf_hash(row) for row in found)
+    # Whoever comes from outside of a tenant leaves nothing in it.
+    homes = {"nobody": NIL, "idler": house.tenant.id, "stranger": other.id, "owner": house.tenant.id}
+    assert all(row["tenant_id"] == homes[asked[row["request_id"]][0]] for row in found)
+    assert events_by_request(stack, list(asked)) == []
+
+
+# Secrets -------------------------------------------------------------------------------------------------------------
+
+
+def secrets_of(message: Message) -> Iterator[tuple[str, str]]:
+    """What is marked as secret in a message and below it: the name of the field, and the value."""
+    for descriptor, value in message.ListFields():
+        parts = value if descriptor.is_repeated else [value]
+        for part in parts:
+            if descriptor.GetOptions().debug_redact:
+                yield descriptor.name, part
+            elif isinstance(part, Message):
+                yield from secrets_of(part)
+
+
+def secrets_in(sweep: Sweep) -> dict[str, str]:
+    """Every secret that went through the doors in the sweep: the secret to what it is."""
+    found: dict[str, str] = {}
+    for made in sweep.done:
+        found |= {secret: name for part in (made.request, made.answer) if part for name, secret in secrets_of(part)}
+        found[idempotency_key(made.request_id)] = "idempotency key"
+        if made.token:
+            found.setdefault(made.token, "token")
+    return found
+
+
+def leaks(secrets: Mapping[str, str], texts: Mapping[str, bytes]) -> list[str]:
+    """Where which secrets stand."""
+    return [
+        f"{what} in {where}"
+        for secret, what in secrets.items()
+        for where, text in texts.items()
+        if secret.encode() in text
+    ]
+
+
+def everything_written(stack: Stack, sweep: Sweep) -> dict[str, bytes]:
+    """All columns of the audit log and the event log, and every log file."""
+    made = [made.request_id for made in (*sweep.done, *sweep.failed)]
+    where = "WHERE tenant_id = %s OR request_id = ANY(%s)"
+    found = {
+        table: "\n".join(
+            row["text"] for row in rows(stack, f"SELECT t::text AS text FROM {table} t {where}", sweep.tenant.id, made)
+        ).encode()
+        for table in ("audit_entries", "events")
+    }
+    payloads = rows(stack, f"SELECT payload FROM events {where}", sweep.tenant.id, made)
+    found["payloads"] = b"\n".join(bytes(row["payload"]) for row in payloads)
+    found |= {path.name: path.read_bytes() for path in (stack.data_dir / "logs").iterdir() if path.is_file()}
+    return found
+
+
+def test_no_secret_is_in_an_entry_an_event_or_a_log(stack: Stack, sweep: Sweep, house: House) -> None:
+    secrets = secrets_in(sweep)
+    assert {*secrets.values()} >= {"password", "access_token", "refresh_token", "key", "secret", "idempotency key"}
+    in_query, wrong = unique("in-the-query"), unique("wrong-password")
+    secrets |= {in_query: "token in the query", wrong: "wrong password"}
+    assert Rest(stack).get(f"{house.tenant.path}/pages/stream", {"access_token": in_query}).status_code == 401
+    body = {"email": house.tenant.owner.email, "password": wrong}
+    assert Rest(stack).post("auth/login", body, headers={"x-request-id": sweep.done[0].request_id}).status_code == 401
+    texts = everything_written(stack, sweep)
+    assert all(texts[name] for name in ("audit_entries", "events", "payloads"))
+    assert sum(map(len, texts.values())) > 10_000
+    assert leaks(secrets, texts) == []
+
+
+def test_a_secret_that_leaks_is_found(sweep: Sweep) -> None:
+    secret = next(secret for secret, what in secrets_in(sweep).items() if what == "password")
+    assert leaks({secret: "password"}, {"a log": b"... " + secret.encode()}) == ["password in a log"]
+
+
+# What is personal ----------------------------------------------------------------------------------------------------
+
+
+def written(contract: Contract) -> list[Any]:
+    """The messages that entries and events are made of: what mutations answer, resources, and what events carry."""
+    payloads = {facts.payload.DESCRIPTOR.full_name for service in app.SERVICES for facts in service.events.values()}
+    payloads |= {service.resource.message.DESCRIPTOR.full_name for service in app.SERVICES if service.resource}
+    payloads |= {method.output_type.full_name for method in contract.methods if not is_read_only(method)}
+    return [message for message in contract.messages if message.full_name in payloads]
+
+
+def test_what_looks_personal_is_marked_so() -> None:
+    assert list(checks.unmarked_personal(written(real()), NOT_PERSONAL)) == []
+    assert len(written(real())) > 12
+
+
+def test_a_personal_field_that_nobody_marked_is_found() -> None:
+    added = planted(PAGES, in_message("Page", add_field("author_email", TEXT)))
+    assert list(checks.unmarked_personal(written(added), NOT_PERSONAL)) == [
+        "plinth.sites.v1.Page.author_email looks personal, but is not marked so"
+    ]
+
+    def unmark(options: Any) -> None:
+        options.ClearExtension(policy_pb2.personal)
+
+    unmarked = planted(AUTH, in_field("User", "email", lambda field: unmark(field.options)))
+    assert "plinth.identity.v1.User.email looks personal, but is not marked so" in list(
+        checks.unmarked_personal(written(unmarked), NOT_PERSONAL)
+    )
+    allowed = NOT_PERSONAL | {"plinth.sites.v1.Page.title": "no reason"}
+    assert list(checks.unmarked_personal(written(real()), allowed)) == [
+        "plinth.sites.v1.Page.title is an exception, but does not look personal"
+    ]
