@@ -93,7 +93,7 @@ class LiveEvents:
     async def close(self) -> None:
         """End every stream, saying so, and stop."""
         self._closing = True
-        self._subscriptions.end(Unavailable("server"))
+        self._subscriptions.end(lambda: Unavailable("server"))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -190,10 +190,10 @@ class Subscriptions:
         """Those in a slot."""
         return list(self._slots[number])
 
-    def end(self, problem: Problem) -> None:
-        """End all of them."""
+    def end(self, make: Callable[[], Problem]) -> None:
+        """End all of them, each with a problem of its own: one that is raised keeps what it was raised through."""
         for subscription in self:
-            subscription.end(problem)
+            subscription.end(make())
 
     def behind(self) -> float:
         """Which part of them has something waiting, 0 to 1."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.kernel.merkle import (
@@ -111,6 +111,7 @@ def test_every_small_tree_has_the_root_and_the_proofs_of_the_standard(store: Sto
             assert prove_consistency(first, size, store.fetch) == naive_subproof(first, 0, size, known=True)
 
 
+@settings(max_examples=30)
 @given(size=sizes)
 def test_a_tree_goes_on_from_its_tiles(store: Store, size: int) -> None:
     frontier = Frontier.of(size, store.fetch(frontier_tiles(size)))
@@ -120,6 +121,7 @@ def test_a_tree_goes_on_from_its_tiles(store: Store, size: int) -> None:
         assert frontier.root == naive_root(0, size + 1)
 
 
+@settings(max_examples=30)
 @given(size=sizes, data=st.data())
 def test_every_leaf_can_be_proved(store: Store, size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -129,6 +131,7 @@ def test_every_leaf_can_be_proved(store: Store, size: int, data: st.DataObject) 
     assert root_by_inclusion(leaves[index], index, size, proof) == naive_root(0, size)
 
 
+@settings(max_examples=30)
 @given(size=sizes, data=st.data())
 def test_no_other_leaf_or_place_or_path_leads_to_the_root(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -144,6 +147,7 @@ def test_no_other_leaf_or_place_or_path_leads_to_the_root(size: int, data: st.Da
         assert root_by_inclusion(leaves[index], index, size, proof[:-1]) is None
 
 
+@settings(max_examples=30)
 @given(second=sizes, data=st.data())
 def test_a_log_begins_with_every_earlier_one(store: Store, second: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(1, second))

@@ -1,5 +1,6 @@
 """AuditService: entries as lists show them, what finds them, and who may see them."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from plinth.audit.v1 import audit_pb2
 from plinth.audit.v1.audit_pb2 import AuditEntry
 
 from server import app
+from server.domains.audit.entries import facts_of
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.kernel.access import Permissions
 from server.kernel.policy import Access
@@ -114,6 +116,19 @@ def test_changes_that_are_personal_stand_among_the_others(history: History) -> N
     (row,) = rows(history.tenant.stack, "SELECT changes, personal FROM audit_entries WHERE id = %s", entry["id"])
     assert "Ada" not in row["changes"]
     assert "Ada" in row["personal"]
+
+
+def test_changes_of_several_resources_are_put_together_by_id() -> None:
+    plain = {"one": {"status": {"after": "A"}}, "two": {"slug": {"after": "b"}}}
+    personal = {"one": {"email": {"after": "x@y.z"}}, "three": {"email": {"before": "z@y.x"}}}
+    kept = {"changes": {"salt": "", "value": json.dumps(personal)}}
+    facts = facts_of(json.dumps(plain), json.dumps(kept), '{"changes":"","ip":""}')
+    assert json.loads(facts.changes) == {
+        "one": {"status": {"after": "A"}, "email": {"after": "x@y.z"}},
+        "two": {"slug": {"after": "b"}},
+        "three": {"email": {"before": "z@y.x"}},
+    }
+    assert facts.erased, "the address is gone"
 
 
 def test_lists_are_cut_into_pages_newest_first(history: History) -> None:

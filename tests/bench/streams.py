@@ -58,7 +58,7 @@ class Scale:
     tenants: int = 1
     events: int = 50
     """Per tenant, once for the latency and once for each reconnection."""
-    pace: float = 5.0
+    pace: float = 2.0
     """Events per second and tenant."""
     idle: float = 20.0
     """Seconds for which subscribers are left alone before their memory is measured: more than one recheck."""
@@ -328,15 +328,16 @@ def main() -> int:
     parser.add_argument("--subscribers", type=int, default=2000)
     parser.add_argument("--tenants", type=int, action="append", help="default: 1, then 20")
     parser.add_argument("--events", type=int, default=50)
-    parser.add_argument("--pace", type=float, help="events per second and tenant; default: 5 in one tenant, 2 in more")
+    parser.add_argument("--pace", type=float, default=2.0, help="events per second and tenant")
     parser.add_argument("--idle", type=float, default=20.0)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     raise_open_files()
     faults: list[str] = []
     for tenants in given.tenants or (1, 20):
-        pace = given.pace or (5.0 if tenants == 1 else 2.0)
-        scale = Scale(subscribers=given.subscribers, tenants=tenants, events=given.events, pace=pace, idle=given.idle)
+        scale = Scale(
+            subscribers=given.subscribers, tenants=tenants, events=given.events, pace=given.pace, idle=given.idle
+        )
         figures = measure(scale)
         faults += figures["missed"]
         sys.stdout.write(f"{json.dumps(figures, indent=1)}\n")

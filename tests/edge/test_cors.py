@@ -64,6 +64,7 @@ def test_an_answer_shows_its_headers(client: httpx.Client) -> None:
     assert {
         "etag", "location", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",
         "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replay", "grpc-status", "grpc-message",
+        "content-disposition",
     } <= set(answer.headers["access-control-expose-headers"].split(", "))  # fmt: skip
 
 

@@ -75,7 +75,10 @@ def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
 def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -> None:
     table = routes(render(settings(tmp_path), DESCRIPTORS))
     streams = {route["match"]["path"] for route in table if route["route"]["cluster"] == "realtime"}
-    assert streams == {f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")}
+    assert streams == {
+        *(f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")),
+        *(f"/plinth.audit.v1.AuditService/{name}" for name in ("ExportAuditEntries", "ExportAllAuditEntries")),
+    }
     assert table[-1]["match"] == {"prefix": "/"}
     assert table[-1]["route"]["cluster"] == "api"
 

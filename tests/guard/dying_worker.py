@@ -58,7 +58,7 @@ def after_sending_commit() -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "before-the-transaction": lambda: before(Database, "write"),
-    "after-the-lock": lambda: after(WriteTransaction, "run", TRY_LOCK),
+    "after-the-lock": lambda: after(WriteTransaction, "run_both", TRY_LOCK),
     "after-the-handler": lambda: before(Idempotency, "_keep"),
     "after-the-record": lambda: after(Idempotency, "_keep"),
     "before-commit": lambda: before(WriteTransaction, "_commit"),

@@ -135,7 +135,7 @@ def test_what_ends_a_subscription_comes_first_and_nothing_comes_after_it() -> No
         subscriptions = Subscriptions()
         ended = subscribe(subscriptions)
         subscriptions.give(event(1))
-        subscriptions.end(Unavailable("server"))
+        subscriptions.end(lambda: Unavailable("server"))
         subscriptions.give(event(2))
         assert not ended.is_behind
         for _ in range(2):

@@ -4,14 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import psycopg
 import pytest
 
-from server.domains.webhooks import dispatch
+from server.domains.webhooks import dispatch, result_statements
 from server.domains.webhooks.dispatch import Dispatcher
-from server.domains.webhooks.queues import open_pool
+from server.domains.webhooks.queues import Visit, open_pool
+from server.domains.webhooks.results import Result, Results
 from server.kernel.ids import new_id
 from tests.stack import Stack, wait_for
 from tests.webhooks.scene import Scene, often, scene, silence
@@ -153,6 +156,92 @@ async def working(place: Scene, busy: Callable[[], bool], done: Callable[[], boo
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# Others at the same time ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def dispatching(place: Scene) -> Iterator[None]:
+    """Somebody is in the middle of it; committed at the end."""
+    with psycopg.connect(place.administrator) as connection:
+        connection.execute(cast("Any", dispatch.MAKE_CURSOR), {"cursor": dispatch.CURSOR})
+        connection.commit()
+        parameters = {"cursor": dispatch.CURSOR, "limit": 500, "now": place.clock()}
+        connection.execute(cast("Any", dispatch.DISPATCH), parameters)
+        yield
+
+
+def test_who_does_not_get_the_cursor_does_nothing(shared: Scene) -> None:
+    tenant = shared.add_tenant()
+    webhook = shared.add_webhook(tenant, NOWHERE)
+    events = shared.add_events(tenant, new_id(), new_id())
+    wait_for(lambda: is_readable(shared), PATIENCE)
+    with dispatching(shared):
+        assert dispatch_once(shared) == 0
+    assert dispatch_once(shared) == 0
+    assert queued(shared, webhook) == events
+
+
+def test_a_queue_that_is_being_emptied_is_not_removed_when_something_is_added(shared: Scene) -> None:
+    """The worker waits for whoever adds, and sees what was added."""
+    tenant, subject = shared.add_tenant(), new_id()
+    webhook = shared.add_webhook(tenant, NOWHERE)
+    visit = visited(shared, tenant, webhook, subject)
+    shared.add_events(tenant, subject)
+    wait_for(lambda: is_readable(shared), PATIENCE)
+
+    async def end() -> None:
+        async with open_pool(shared.dispatch, "test", size=1) as pool:
+            results = Results(pool, [], shared.clock)
+            with dispatching(shared):
+                writing = asyncio.create_task(results.run())
+                written = results.add(Result(visit, ends=True))
+                await asyncio.sleep(0.3)
+                assert not written.done()
+            await written
+            results.close()
+            await writing
+
+    asyncio.run(end())
+    assert [one["lease_time"] for one in shared.queues() if one["subject"] == subject] == [None]
+
+
+def test_a_queue_that_was_removed_is_made_anew(shared: Scene) -> None:
+    """Whoever adds waits for the worker that is about to remove the queue."""
+    tenant, subject = shared.add_tenant(), new_id()
+    webhook = shared.add_webhook(tenant, NOWHERE)
+    visit = visited(shared, tenant, webhook, subject)
+    shared.add_events(tenant, subject)
+    wait_for(lambda: is_readable(shared), PATIENCE)
+    key = {"tenants": [tenant], "webhooks": [webhook], "subjects": [subject], "leases": [visit.lease]}
+    with ThreadPoolExecutor() as threads, psycopg.connect(shared.dispatch) as connection:
+        connection.execute(cast("Any", result_statements.LOCK), key)
+        adding = threads.submit(dispatch_once, shared)
+        with pytest.raises(TimeoutError):
+            adding.result(0.3)
+        removed = connection.execute(cast("Any", result_statements.REMOVE), {**key, "again": [None]}).rowcount
+        connection.commit()
+        assert (removed, adding.result(PATIENCE)) == (1, 1)
+    assert [one["lease_time"] for one in shared.queues() if one["subject"] == subject] == [None]
+
+
+def visited(place: Scene, tenant: str, webhook: str, subject: str) -> Visit:
+    """A visit that has delivered everything."""
+    now = place.clock()
+    visit = Visit(tenant, webhook, subject, failing=False, claim_time=now, lease=now + timedelta(minutes=1))
+    place.run(
+        "INSERT INTO webhook_queues (tenant_id, webhook_id, subject, next_attempt_time, lease_time)"
+        " VALUES (%s, %s, %s, now(), %s)",
+        *(tenant, webhook, subject, visit.lease),
+    )
+    return visit
+
+
+def is_readable(place: Scene) -> bool:
+    """Whether all that was written can be read: nobody who began before is still writing."""
+    (row,) = place.run("SELECT max(transaction_id) < pg_snapshot_xmin(pg_current_snapshot()) AS all FROM events")
+    return bool(row["all"])
 
 
 def test_several_dispatchers_that_die_now_and_then(shared: Scene) -> None:

@@ -100,10 +100,18 @@ class Safe:
         }
 
 
-@pytest.fixture
-def safe(stack: Stack) -> Iterator[Safe]:
+@pytest.fixture(scope="module")
+def place(stack: Stack) -> Iterator[tuple[str, Database]]:
     with scratch(stack, TABLE) as dsn, connections(dsn) as pool:
-        yield Safe(dsn, Database(pool))
+        yield dsn, Database(pool)
+
+
+@pytest.fixture
+def safe(place: tuple[str, Database]) -> Safe:
+    """An empty one."""
+    with psycopg.connect(place[0]) as connection:
+        connection.execute("TRUNCATE webhooks")
+    return Safe(*place)
 
 
 def test_three_rotations_in_a_row_lose_nothing(safe: Safe, monkeypatch: pytest.MonkeyPatch) -> None:

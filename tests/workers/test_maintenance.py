@@ -56,7 +56,8 @@ def test_deleted_pages_are_purged_after_the_retention_time(stack: Stack, mainten
     kept = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "kept"}).json()["id"]
     recent = deleted_page(stack, tenant, "recent", days=29)
     deleted_page(stack, tenant, "old", days=31)
-    maintenance.purge_deleted_rows()
+    # Other tests have made more tenants than are looked at in one job.
+    maintenance.purge_deleted_rows(str(UUID(int=UUID(tenant.id).int - 1)))
     assert left(stack, "pages", tenant.id) == {kept, recent}
 
 

@@ -8,6 +8,7 @@ comes after a later event.
 import asyncio
 import logging
 import random
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -38,8 +39,8 @@ GATHER = 0.005
 LONGEST_ATTEMPT = timedelta(seconds=20)
 # When a webhook's secret cannot be opened: somebody has to look after the deployment's keys.
 KEYLESS_PAUSE = timedelta(minutes=5)
-# Seconds for what is still to be written when the worker ends.
-LAST_WRITES = 2.0
+# Seconds for a claim under way, and for what is still to be written, when the worker ends.
+LAST_STATEMENTS = 2.0
 # Nobody's lock on a row of one webhook holds up the results of all others for long.
 OPTIONS = "-c lock_timeout=1000"
 
@@ -97,6 +98,7 @@ class Run:
         self._results = Results(pool, self._visits.values(), clock)
         self._pauses = Pauses()
         self._cancelling: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._is_ending = False
 
     async def until_cancelled(self, patience: float) -> None:
         """Claim and deliver until cancelled; then end what is under way in so many seconds, and give back the rest."""
@@ -107,18 +109,18 @@ class Run:
             for task in ended:
                 task.result()
         finally:
-            claiming.cancel()
-            await self._end_visits(patience)
+            self._is_ending = True
+            self._news.set()
+            # A claim under way is not cut off: what it takes would be nobody's until the leases are over.
+            await _end([claiming], LAST_STATEMENTS)
+            await _end(self._visits, patience)
             self._results.close()
-            _, late = await asyncio.wait((writing,), timeout=LAST_WRITES)
-            for task in (*late, *self._cancelling.values()):
-                task.cancel()
-            await asyncio.gather(claiming, writing, *self._cancelling.values(), return_exceptions=True)
+            await _end([writing, *self._cancelling.values()], LAST_STATEMENTS)
 
     # Claiming ------------------------------------------------------------------------------------------------------
 
     async def _claim_forever(self) -> None:
-        while True:
+        while not self._is_ending:
             try:
                 found = await self._claim() if self._slots.free else False
             except (psycopg.Error, PoolTimeout) as error:
@@ -159,13 +161,6 @@ class Run:
         self._leave(self._visits.pop(task))
         if not task.cancelled() and task.exception() is not None:
             log.error("a visit of a webhook failed", exc_info=task.exception())
-
-    async def _end_visits(self, patience: float) -> None:
-        if self._visits:
-            _, late = await asyncio.wait(tuple(self._visits), timeout=patience)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
 
     # Visiting ------------------------------------------------------------------------------------------------------
 
@@ -227,6 +222,17 @@ class Run:
             log.warning("deliveries cannot be cancelled: %s", type(error).__name__)
         else:
             log.info("%d deliveries of webhook %s are cancelled", number, webhook_id)
+
+
+async def _end(tasks: Iterable["asyncio.Task[None]"], patience: float) -> None:
+    """Wait for tasks to end, and cancel those that take longer than so many seconds."""
+    waiting = tuple(tasks)
+    if waiting:
+        _, late = await asyncio.wait(waiting, timeout=patience)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=LAST_STATEMENTS)
 
 
 def _ignore(future: "asyncio.Future[None]") -> None:

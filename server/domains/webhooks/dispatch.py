@@ -30,7 +30,11 @@ RECONNECT = 0.5
 Hints = Callable[[], AsyncIterator[None]]
 Announce = Callable[[], None]
 
-MAKE_CURSOR = "INSERT INTO event_cursors (name) VALUES (%(cursor)s) ON CONFLICT DO NOTHING"
+# Who finds one need not wait for whoever is moving it.
+MAKE_CURSOR = """
+INSERT INTO event_cursors (name) SELECT %(cursor)s WHERE NOT EXISTS (SELECT FROM event_cursors WHERE name = %(cursor)s)
+    ON CONFLICT DO NOTHING
+"""
 # The webhooks are held against being deleted, so that who deletes one finds all of its deliveries or none. Queues that
 # are there stay as they are, but are locked: a worker that is about to remove an empty one sees what was added. Ids are
 # UUIDv7 (RFC 9562): milliseconds since 1970, then chance; PostgreSQL has a function for that from 18 on.
