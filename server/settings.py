@@ -199,8 +199,8 @@ class Settings(BaseSettings):
         200,
         ge=1,
         le=2000,
-        description="Messages that a background worker sends at once; of these a tenth to one webhook, and next to none "
-        "to one that fails.",
+        description="Messages that a background worker sends at once; of these a tenth to one webhook, and next to "
+        "none to one that fails.",
     )
 
     # Live streams.
