@@ -48,8 +48,15 @@ class ScratchLog:
     def sealed(self, tenant_id: str, count: int = 1, **facts: Any) -> list[str]:
         """Write entries and seal them."""
         ids = self.write(tenant_id, count, **facts)
-        self.seal(count)
+        wait_for(lambda: self._are_sealed(ids), what="the seal")
         return ids
+
+    def _are_sealed(self, ids: list[str]) -> bool:
+        """Seal, and see whether these entries are among what is sealed; those of others may be first."""
+        self.sealer.seal()
+        with psycopg.connect(self.dsn) as connection:
+            found = connection.execute("SELECT count(*) FROM audit_leaves WHERE entry_id = ANY(%s::uuid[])", (ids,))
+            return found.fetchone() == (len(ids),)
 
     def seal(self, count: int) -> None:
         """Seal so many entries. What another test has open anywhere in PostgreSQL holds it up for a moment."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -43,17 +43,21 @@ class Scene:
     def __init__(self, administrator: str, dispatch: str) -> None:
         self.administrator = administrator
         self.dispatch = dispatch
+        # Asked again and again by whoever waits for something, so it is kept.
+        self._connection = psycopg.connect(administrator, row_factory=dict_row, autocommit=True)
         self.clock = MovedClock()
         self.box = SecretBox(SECRET, None)
         self.egress = Egress(allow_http=True, allowed_networks=["127.0.0.1/32"])
+
+    def close(self) -> None:
+        self._connection.close()
 
     # What is in it.
 
     def run(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """A statement as the superuser; what it returns."""
-        with psycopg.connect(self.administrator, row_factory=dict_row) as connection:
-            cursor = connection.execute(cast("Any", sql), values)
-            return cursor.fetchall() if cursor.description else []
+        cursor = self._connection.execute(cast("Any", sql), values)
+        return cursor.fetchall() if cursor.description else []
 
     def add_tenant(self) -> str:
         tenant = new_id()
@@ -191,4 +195,5 @@ def scene(stack: Stack) -> Iterator[Scene]:
         schema.migrate(administrator)
         with scratch_role(administrator) as (runtime, _), scratch_role(administrator) as (dispatch, dsn):
             schema.grant(administrator, runtime=runtime, dispatch=dispatch)
-            yield Scene(administrator, dsn)
+            with closing(Scene(administrator, dsn)) as place:
+                yield place

@@ -16,8 +16,8 @@ ORDER = (State.HEALTHY, State.FAILING, State.WARNED, State.DISABLED)
 
 happenings = st.lists(
     st.tuples(
-        st.sampled_from((FAILURE, FAILURE, FAILURE, FAILURE, SUCCESS, GONE)),
-        st.integers(0, 60 * 60 * 40).map(lambda seconds: timedelta(seconds=seconds)),
+        st.sampled_from((*(FAILURE,) * 12, *(SUCCESS,) * 2, GONE)),
+        st.integers(0, 60 * 60 * 80).map(lambda seconds: timedelta(seconds=seconds)),
     ),
     max_size=40,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from standardwebhooks import Webhook as Verifier
 
@@ -54,6 +55,20 @@ def test_what_happens_to_a_page_arrives_signed_and_in_order(tenant: Tenant, rece
     contents = [message.content for message in receiver.messages("/pages")]
     assert last in [content["data"] for content in contents if content["type"] == "page.published"]
     wait_for(lambda: len(deliveries(tenant, webhook, "STATUS_SUCCEEDED")) == 9, PATIENCE, "the end of all deliveries")
+
+
+def test_deliveries_are_measured(stack: Stack, tenant: Tenant, receiver: Receiver) -> None:
+    webhook = webhook_at(tenant, receiver.url("/measured"), "page.created")
+    tenant.rest.post(f"{tenant.path}/pages", {"title": "News"})
+    wait_for(lambda: deliveries(tenant, webhook, "STATUS_SUCCEEDED"), PATIENCE, "the delivery")
+    text = httpx.get(stack.metrics_url, timeout=PATIENCE).text
+    samples = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[:1] != "#"}
+    assert samples['plinth_webhook_attempts_total{outcome="delivered"}'] >= 1
+    assert samples["plinth_webhook_attempt_seconds_count"] >= 1
+    assert samples["plinth_webhook_delivery_seconds_count"] >= 1
+    assert samples["plinth_webhook_pending"] >= 0
+    assert samples['plinth_event_lag_seconds{reader="webhooks"}'] >= 0
+    assert webhook["id"] not in text
 
 
 def test_bad_receivers_are_visible_in_the_delivery_log(tenant: Tenant, receiver: Receiver) -> None:
