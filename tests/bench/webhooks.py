@@ -25,7 +25,7 @@ from plinth.sites.v1.page_pb2 import Page
 from server import app
 from server.adapters import redis
 from server.kernel.ids import new_id
-from tests.bench.clocks import cpu_seconds
+from tests.bench.clocks import clock_of, clock_of_family
 from tests.clients import Tenant, another_tenant, database, new_tenant, rows
 from tests.stack import Stack, wait_for
 from tests.webhooks.receiver import Receiver
@@ -53,7 +53,8 @@ class Rate:
     per_second: float
     """From the commit of the events to the arrival of the last message."""
     worker_us: float
-    """CPU time of the worker per message."""
+    """CPU time of the worker per message, and of PostgreSQL: without the writing of the events."""
+    postgres_us: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +122,23 @@ class Bench:
         tenants = [self._tenant_with_webhook() for _ in range(webhooks)]
         pid, skip = self._stack.pid(WORKER), self._inbox.count()
         subjects = [new_id() for _ in range(HOT_SUBJECTS)]
-        cpu = cpu_seconds(pid)
         with database(self._stack) as connection:
             for number in range(messages):
                 subject = subjects[number % HOT_SUBJECTS] if number % 100 < hot * 100 else new_id()
                 self._add_event(connection, tenants[number % webhooks], subject)
+            clocks = [clock_of([pid]), clock_of_family(self._stack.pid("postgres"))]
+            before = [clock() for clock in clocks]
         began = time.time()
         self._settle(skip + messages)
+        worker, postgres = (clock() - so_far for clock, so_far in zip(clocks, before, strict=True))
         arrivals = self._inbox.arrivals(skip)
         seconds = max(at for _, at in arrivals) - began
-        cpu = cpu_seconds(pid) - cpu
         return Rate(
             what=what,
             messages=len(arrivals),
             per_second=round(messages / seconds, 1),
-            worker_us=round(cpu * 1e6 / messages, 1),
+            worker_us=round(worker * 1e6 / messages, 1),
+            postgres_us=round(postgres * 1e6 / messages, 1),
         )
 
     def latency(self, *, per_second: float, seconds: float) -> Latency:

@@ -24,7 +24,8 @@ BATCH = 500
 POLL = 0.5
 # After a hint that shows nothing yet, since an older transaction is still running: look again soon, then less soon.
 SOON = 0.01
-LOOKS = 6
+LESS_SOON = 0.1
+LOOKS = 8
 RECONNECT = 0.5
 
 Hints = Callable[[], AsyncIterator[None]]
@@ -123,7 +124,7 @@ class Dispatcher:
                     for look in range(LOOKS if hinted else 1):
                         if await self.dispatch(pool) or not hinted:
                             break
-                        await asyncio.sleep(SOON * 2**look)
+                        await asyncio.sleep(min(SOON * 2**look, LESS_SOON))
             except (psycopg.Error, PoolTimeout) as error:
                 log.warning("events cannot be dispatched: %s", type(error).__name__)
                 await asyncio.sleep(RECONNECT)
