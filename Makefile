@@ -8,8 +8,11 @@ GENERATED := clients/python/src/plinth/descriptors.binpb
 PROTOS := $(shell find proto -name '*.proto')
 LOCK := requirements.lock
 
+# Without bytecode each of a dozen processes compiles everything anew, which takes it two to fifteen seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help up test bench check format lint types layers lint-proto breaking generate fresh lock clean
+.PHONY: help up test test-heavy bench check format lint types layers lint-proto breaking generate fresh lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,8 +20,11 @@ help: ## List the commands
 up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
 	@$(BIN)/plinth up
 
-test: $(GENERATED) ## Run every test, on the real engines
-	@$(BIN)/pytest
+test: $(GENERATED) ## Run every test but the heavy ones, on the real engines
+	@$(BIN)/pytest -m "not heavy"
+
+test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a browser of their own, or work through much
+	@$(BIN)/pytest -m heavy
 
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench

@@ -26,6 +26,7 @@ from server.domains.audit.service import AuditService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
+from server.domains.identity.passwords import Passwords
 from server.domains.identity.sessions import Lifetimes, Sessions
 from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.dependencies import Dependencies, Dependency
@@ -304,7 +305,9 @@ def _services(
     sessions = Sessions(settings.secret, previous_secret(settings), lifetimes, utc_now)
     permissions = guard.permissions
     return [
-        AuthService(guard.tokens, sessions, Memberships(), settings.default_tenant),
+        AuthService(
+            guard.tokens, sessions, Memberships(), Passwords(settings.password_memory), settings.default_tenant
+        ),
         ApiKeyService(guard.keys, permissions),
         TenantService(settings.sites_domain),
         RoleService(permissions, methods_by_permission(policies().values()), access.KeyGrants()),

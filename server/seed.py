@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.identity.auth import ADD_USER, BY_EMAIL
-from server.domains.identity.passwords import hash_password
+from server.domains.identity.passwords import Passwords
 from server.domains.sites.tables import pages
 from server.domains.tenancy.branding import DEFAULTS
 from server.domains.tenancy.tables import tenants
@@ -73,7 +73,7 @@ def _seed(transaction: WriteTransaction, password: str, settings: Settings) -> s
     user_id, tenant_id = new_id(), new_id()
     write = transaction.queue
     transaction.bind(Scope(tenant_id=tenant_id, user_id=user_id))
-    hashed = hash_password(password)
+    hashed = Passwords(settings.password_memory).hash(password)
     write(ADD_USER, id=user_id, email=EMAIL, password_hash=hashed, first_name="Olivia", last_name="Owner")
     write(ADD_TENANT, id=tenant_id, subdomain=SUBDOMAIN, name="Demo", status=int(Tenant.STATUS_ACTIVE))
     write(ADD_BRANDING, tenant_id=tenant_id, id=new_id(), **DEFAULTS)

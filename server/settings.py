@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 # A unix socket's path is at most 107 bytes; PostgreSQL's own name takes `/.s.PGSQL.5432`.
 LONGEST_SOCKET_DIR = 85
 SHORTEST_SECRET = 32
+# OWASP Password Storage Cheat Sheet: 19 MiB with 2 passes. More memory would let few sign-ins starve the rest.
+LEAST_PASSWORD_MEMORY = 19 * 1024
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -126,6 +128,12 @@ class Settings(BaseSettings):
     refresh_token_grace: int = Field(
         10, ge=0, le=60, description="How long a refresh token that was just replaced still answers."
     )
+    password_memory: int = Field(
+        LEAST_PASSWORD_MEMORY,
+        ge=8,
+        description="KiB that hashing a password takes (Argon2id); `production` demands at least the default. A hash "
+        "made with another setting is replaced at the next sign-in.",
+    )
     default_tenant: str | None = Field(
         None, description="Subdomain of the tenant that sign-ups join when they name none."
     )
@@ -229,6 +237,8 @@ class Settings(BaseSettings):
             faults.append("PLINTH_SECRET_KEY needs at least 32 characters")
         if self.environment == "production" and self.secret_key is None:
             faults.append("PLINTH_SECRET_KEY is missing; production has no secret of its own making")
+        if self.environment == "production" and self.password_memory < LEAST_PASSWORD_MEMORY:
+            faults.append(f"PLINTH_PASSWORD_MEMORY is below {LEAST_PASSWORD_MEMORY}, which production demands")
         faults.extend(
             f"PLINTH_WEBHOOK_ALLOWED_NETWORKS: `{network}` is no network"
             for network in self.webhook_allowed_networks

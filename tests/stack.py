@@ -25,6 +25,8 @@ STOP_PATIENCE = 25.0
 RECEIVERS = {"webhook_allow_http": True, "webhook_allowed_networks": "127.0.0.0/8,::1/128"}
 # Tests call more often than anybody should; those that are about limits set their own.
 UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "auth_failure"), "1000000/60")
+# Of KiB: most of what api workers did in tests was to hash passwords of people nobody would guess.
+LITTLE = 64
 PAUSE = 0.02
 
 
@@ -80,15 +82,17 @@ class Stack:
         self._temporary = None if data_dir else make_folder()
         self.data_dir = data_dir or (self._temporary or Path()) / "data"
         # Prometheus has one port on a machine; who wants metrics names another one.
-        self._overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, **RECEIVERS, **settings}
+        overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, "password_memory": LITTLE, **RECEIVERS}
+        self._overrides = overrides | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
+        self._settings: Settings | None = None
 
     @classmethod
     def attach(cls, data_dir: Path) -> Self:
         """Use a stack that another process started."""
         stack = cls(data_dir)
-        stack._facts = json.loads(stack._serving.read_text())
+        stack._learn()
         return stack
 
     # What it is.
@@ -131,8 +135,11 @@ class Stack:
     @property
     def settings(self) -> Settings:
         """The settings it runs with, for code under test that wants its database or Redis."""
-        values: dict[str, Any] = {"data_dir": self.data_dir, "port": self._facts.get("port", 0), **self._overrides}
-        return Settings(**values)
+        # Reading settings takes 20 ms, and tests ask thousands of times.
+        if self._settings is None:
+            values: dict[str, Any] = {"data_dir": self.data_dir, "port": self._facts.get("port", 0), **self._overrides}
+            self._settings = Settings(**values)
+        return self._settings
 
     @property
     def output(self) -> str:
@@ -148,7 +155,7 @@ class Stack:
         wait_for(lambda: self._serving.exists() or process.poll() is not None, START_PATIENCE, "serving")
         if process.poll() is not None:
             raise AssertionError(f"`plinth up` ended with {process.returncode}:\n{self.output}")
-        self._facts = json.loads(self._serving.read_text())
+        self._learn()
         return self
 
     def launch(self) -> subprocess.Popen[bytes]:
@@ -220,6 +227,11 @@ class Stack:
             shutil.rmtree(self.settings.socket_dir, ignore_errors=True)
             if self._temporary:
                 shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _learn(self) -> None:
+        """What it tells of itself once it serves."""
+        self._facts = json.loads(self._serving.read_text())
+        self._settings = None
 
     @property
     def _serving(self) -> Path:

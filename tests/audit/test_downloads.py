@@ -214,6 +214,7 @@ def test_only_rest_gets_the_name_of_the_file() -> None:
         assert context.initial.get("content-disposition") == header
 
 
+@pytest.mark.heavy
 def test_memory_does_not_depend_on_how_many_entries_there_are(stack: Stack) -> None:
     """100,000 entries, 34 MB of CSV; kept together they would take 200."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -14,10 +14,13 @@ from tests.faults.outages import away, replaced
 from tests.stack import Stack, wait_for
 from tests.streams import sse, writers
 
-pytestmark = pytest.mark.skipif(
-    not (chromium.BROWSER and chromium.DRIVER),
-    reason="no browser: apt-get install chromium chromium-driver",
-)
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(
+        not (chromium.BROWSER and chromium.DRIVER),
+        reason="no browser: apt-get install chromium chromium-driver",
+    ),
+]
 CLOSED = 2
 
 

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plinth.identity.v1.auth_pb2 import GetCurrentUserRequest
 
+from server.domains.identity.passwords import Passwords
 from server.kernel.call import Principal
 from server.kernel.tokens import AccessTokens
 from tests.clients import (
@@ -502,5 +503,15 @@ def test_no_event_holds_a_password_or_a_token(stack: Stack) -> None:
 
 def test_no_password_is_stored_as_it_is(stack: Stack, account: Account) -> None:
     [stored] = rows(stack, "SELECT password_hash, users::text AS row FROM users WHERE id = %s", account.id)
-    assert stored["password_hash"].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert stored["password_hash"].startswith(f"$argon2id$v=19$m={stack.settings.password_memory},t=2,p=1$")
     assert account.password not in stored["row"]
+
+
+def test_a_hash_of_other_strength_is_replaced_at_the_next_sign_in(stack: Stack, account: Account) -> None:
+    older = Passwords(stack.settings.password_memory * 2).hash(account.password)
+    with database(stack) as connection:
+        connection.execute("UPDATE users SET password_hash = %s WHERE id = %s", (older, account.id))
+    log_in(stack, account)
+    [stored] = rows(stack, "SELECT password_hash FROM users WHERE id = %s", account.id)
+    assert f"m={stack.settings.password_memory}," in stored["password_hash"]
+    assert log_in(stack, account).access_token

@@ -23,6 +23,8 @@ from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin
 from tests.stack import Stack, wait_for
 
+pytestmark = pytest.mark.heavy
+
 ABSENT = "01890000-0000-7000-8000-000000000000"
 # Enough for both workers to get some: the gateway chooses at random.
 OFTEN = 30

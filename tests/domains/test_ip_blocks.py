@@ -19,6 +19,8 @@ from tests.domains.platform import new_platform_admin
 from tests.kernel.database import Database, connections
 from tests.stack import UNLIMITED, Stack
 
+pytestmark = pytest.mark.heavy
+
 BLOCKS = "admin/ip-blocks"
 # Enough for both workers to get some: the gateway chooses at random.
 OFTEN = 30

@@ -13,6 +13,8 @@ from tests.edge.backend import Backend
 from tests.edge.gateway import PAGES, eventually, running
 from tests.edge.test_refusals import reason
 
+pytestmark = pytest.mark.heavy
+
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 
 

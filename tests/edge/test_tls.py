@@ -17,6 +17,8 @@ from plinth.sites.v1 import page_pb2, page_pb2_grpc
 
 from tests.edge.gateway import PAGES, running
 
+pytestmark = pytest.mark.heavy
+
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that signs itself, and its key."""

@@ -16,6 +16,8 @@ from server.embedded.supervisor import READ_SIZE
 from tests.embedded.scenes import LINES
 from tests.stack import runs, wait_for
 
+pytestmark = pytest.mark.heavy
+
 
 class Scene(NamedTuple):
     process: subprocess.Popen[str]

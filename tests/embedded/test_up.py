@@ -17,7 +17,7 @@ from server.embedded import postgres
 from tests.stack import Stack, make_folder, runs, wait_for
 
 # One worker runs this file, so that the stacks of a module are shared.
-pytestmark = pytest.mark.xdist_group("embedded")
+pytestmark = pytest.mark.heavy
 SMALL = {"api_workers": 1, "drain_timeout": 2}
 
 

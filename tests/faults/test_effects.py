@@ -13,6 +13,8 @@ from tests.faults.receiver import Receiver
 from tests.stack import Stack
 from tests.streams.sse import Follower, logged, position
 
+pytestmark = pytest.mark.heavy
+
 BEFORE_THE_NEXT = 40
 LAST = "the-last-one"
 # In one statement: a call whose caller has left may still be at it.

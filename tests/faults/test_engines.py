@@ -3,12 +3,15 @@
 import signal
 from typing import Any
 
+import pytest
 from grpc_health.v1 import health_pb2
 
 from tests.clients import Rest, Tenant, problem
 from tests.faults.load import Load
 from tests.faults.outages import answers, away, probe, socket_of, well
 from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
 
 WORKERS = ("api-0", "api-1", "realtime-0", "worker-0", "envoy")
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2
 from plinth.operations.v1 import health_pb2 as operations_pb2
 from plinth.operations.v1 import health_pb2_grpc as operations_pb2_grpc
@@ -17,6 +18,8 @@ from tests.clients import TIMEOUT, Tenant, rows, unique
 from tests.faults.load import Load
 from tests.faults.outages import probe, replaced, socket_of
 from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 BEFORE_THE_NEXT = 60

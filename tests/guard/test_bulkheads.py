@@ -4,12 +4,15 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+import pytest
 from plinth.identity.v1 import auth_pb2
 from plinth.sites.v1 import page_pb2
 
 from tests.clients import Tenant
 from tests.guard.locks import Lock, held
 from tests.guard.workers import at
+
+pytestmark = pytest.mark.heavy
 
 HANGING = 64
 # In each of three rounds: before, while, and after they hang.

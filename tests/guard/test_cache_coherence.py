@@ -34,6 +34,8 @@ from tests.guard.roles import take
 from tests.guard.workers import at, running
 from tests.stack import Stack
 
+pytestmark = pytest.mark.heavy
+
 PAIRS = 300
 # Little enough that many reads meet a commit, and much enough that they do not take the machine.
 BETWEEN = 0.001

@@ -17,6 +17,8 @@ from tests.guard.locks import PAGE, Lock, held
 from tests.guard.workers import at
 from tests.stack import wait_for
 
+pytestmark = pytest.mark.heavy
+
 # The first is what it is about; a machine under load may need more to get as far as PostgreSQL.
 DEADLINES = (0.3, 1.0, 3.0, 9.0)
 PAGES = "LOCK TABLE pages IN ACCESS EXCLUSIVE MODE"

@@ -16,6 +16,8 @@ from tests.guard.dying_worker import POINTS
 from tests.guard.workers import Program, at, running
 from tests.stack import Stack
 
+pytestmark = pytest.mark.heavy
+
 RUNNING = (409, "IDEMPOTENT_CALL_RUNNING")
 # So many that two messages with the same entries hardly ever have them in the same order.
 SETTINGS: dict[str, Any] = {f"setting-{number}": number for number in range(30)}

@@ -17,6 +17,8 @@ from tests.guard.locks import PAGE, held
 from tests.guard.workers import Program, at, running
 from tests.stack import Stack
 
+pytestmark = pytest.mark.heavy
+
 BOUND = 3
 # By what the policies say: the bound, and how many times over it is reached before a call is refused.
 KINDS = {"sheddable": 1, "normal": 2, "critical": 4}

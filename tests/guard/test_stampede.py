@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from plinth.operations.v1.cache_pb2 import CacheStats, GetCacheStatsRequest
 from plinth.tenancy.v1.branding_pb2 import GetBrandingRequest
 from plinth.tenancy.v1.branding_pb2_grpc import BrandingServiceStub
@@ -14,6 +15,8 @@ from tests.clients import TIMEOUT, Stubs, Tenant, stubs
 from tests.domains.platform import new_platform_admin
 from tests.guard.locks import held
 from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
 
 READS = 200
 # Over each of which the gateway takes 100 calls at once.

@@ -32,6 +32,7 @@ def made(**values: Any) -> Settings:
         ({"cors_origins": "https://a.example,*"}, "never `*`"),
         ({"secret_key": "short"}, "at least 32 characters"),
         ({"environment": "production"}, "PLINTH_SECRET_KEY is missing"),
+        ({"environment": "production", "secret_key": "x" * 32, "password_memory": 19455}, "PLINTH_PASSWORD_MEMORY"),
         ({"database_pool_size": 2, "api_threads": 8}, "smaller than PLINTH_API_THREADS"),
         ({"port": 70000}, "less than or equal to 65535"),
         ({"log_level": "LOUD"}, "String should match"),

@@ -16,6 +16,8 @@ from tests.limits.model import ModelStore, excess
 from tests.limits.obedient import ObedientClient
 from tests.stack import wait_for
 
+pytestmark = pytest.mark.heavy
+
 WORKERS = 4
 # Some are used up at once, and stay so; the others gain calls while the test runs.
 RATES = [Rate(1000, 60), Rate(600, 1), Rate(50, 2), Rate(20, 3600), Rate(5, 900)]

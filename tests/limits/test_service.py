@@ -12,6 +12,8 @@ from tests.faults.outages import away
 from tests.limits.people import Visitor, address, administrator, colleague, found, join
 from tests.stack import Stack
 
+pytestmark = pytest.mark.heavy
+
 ABSENT = "01890000-0000-7000-8000-000000000000"
 # Periods so long that no call is gained while a test runs. Class `auth` is left as it is.
 CALLS, PERIOD = 30, 86400

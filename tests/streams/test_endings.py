@@ -18,6 +18,8 @@ from tests.stack import Stack
 from tests.streams import sse, writers
 from tests.telemetry.scrapes import scrape
 
+pytestmark = pytest.mark.heavy
+
 EVENTS = 120
 # Not smaller than a packet of the loopback interface, or every packet waits for a timer.
 SMALL_WINDOW = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)]

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from threading import Thread
 
 import httpx
+import pytest
 
 from tests.bench.streams import Audience, Delivery, Scale
 from tests.bench.subscribers import Subscribers
 from tests.faults.outages import replaced
 from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
 
 MANY = 150
 FIRST = 10

@@ -26,6 +26,8 @@ from server.settings import Settings
 from tests.stack import free_port, make_folder, wait_for
 from tests.telemetry.scrapes import answers, parsed, scrape
 
+pytestmark = pytest.mark.heavy
+
 Member = subprocess.Popen[str]
 STARTS, ALIVE = "plinth_test_starts_total", "plinth_test_alive"
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -98,8 +99,16 @@ def test_streams_are_counted_when_they_end() -> None:
 
 
 def test_what_was_never_called_has_no_series() -> None:
-    metering.of_calls({SIGN_UP.path: CallTally(SIGN_UP)})()
-    assert REGISTRY.get_sample_value("plinth_request_seconds_count", {"method": SIGN_UP.path.removeprefix("/")}) is None
+    # Of a name that no other test in this process may have called.
+    method = replace(SIGN_UP, path="/plinth.test.v1.NobodyService/NeverCalled")
+    tally = CallTally(method)
+    read = metering.of_calls({method.path: tally})
+    labels = {"method": method.path.removeprefix("/")}
+    read()
+    assert REGISTRY.get_sample_value("plinth_request_seconds_count", labels) is None
+    tally.succeeded.note(0.1)
+    read()
+    assert REGISTRY.get_sample_value("plinth_request_seconds_count", labels) == 1
 
 
 def seen(histogram: Histogram) -> dict[tuple[str, str], float]:

@@ -24,6 +24,8 @@ from tests.edge.test_tls import make_certificate
 from tests.stack import Stack, wait_for
 from tests.telemetry.collector import PATIENCE, Collector, Span, collecting
 
+pytestmark = pytest.mark.heavy
+
 DESCRIPTORS = files("plinth").joinpath("descriptors.binpb").read_bytes()
 GATEWAY, API, REALTIME = "plinth-gateway", "plinth-api", "plinth-realtime"
 WHOLE = {(GATEWAY, "SERVER"), (GATEWAY, "CLIENT"), (API, "SERVER")}

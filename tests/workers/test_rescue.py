@@ -18,6 +18,8 @@ from tests.workers.machinery import own_database
 from tests.workers.process import TASK
 from tests.workers.world import enqueue, lose_worker_of, queued
 
+pytestmark = pytest.mark.heavy
+
 KEYS = {"a", "b", "c"}
 Launch = Callable[[], subprocess.Popen[bytes]]
 

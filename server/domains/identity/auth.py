@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
-from server.domains.identity.passwords import hash_password, is_common, needs_rehash, verify_password
+from server.domains.identity.passwords import Passwords, is_common
 from server.domains.identity.ports import Memberships
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.tables import users
@@ -66,13 +66,19 @@ class AuthService(Service):
     }
 
     def __init__(
-        self, tokens: AccessTokens, sessions: Sessions, memberships: Memberships, default_tenant: str | None
+        self,
+        tokens: AccessTokens,
+        sessions: Sessions,
+        memberships: Memberships,
+        passwords: Passwords,
+        default_tenant: str | None,
     ) -> None:
         """`default_tenant` is the subdomain that sign-ups join when they name none."""
         super().__init__()
         self._tokens = tokens
         self._sessions = sessions
         self._memberships = memberships
+        self._passwords = passwords
         self._default_tenant = default_tenant
 
     def sign_up(self, request: auth_pb2.SignUpRequest, call: Call) -> SignUpResponse:
@@ -81,7 +87,7 @@ class AuthService(Service):
         if is_common(request.password):
             raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
         # Hashing takes some 40 ms, which no open transaction has to wait for.
-        hashed = hash_password(request.password)
+        hashed = self._passwords.hash(request.password)
         tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
         user = User(id=new_id(), email=email, first_name=request.first_name, last_name=request.last_name)
         added = call.writes.run(
@@ -98,14 +104,14 @@ class AuthService(Service):
     def log_in(self, request: auth_pb2.LogInRequest, call: Call) -> Session:
         """Trade an address and a password for tokens."""
         row = call.writes.run(BY_EMAIL, address=_known_form(request.email)).first()
-        if not verify_password(row["password_hash"] if row else None, request.password) or row is None:
+        if not self._passwords.verify(row["password_hash"] if row else None, request.password) or row is None:
             raise Unauthenticated("Invalid credentials.")
         call.writes.bind(Scope(user_id=row["id"]))
         place = self._chosen(call, row, request.tenant)
         tenant_id = place["tenant_id"] if place else None
         hashed = row["password_hash"]
-        if needs_rehash(hashed):
-            hashed = hash_password(request.password)
+        if self._passwords.needs_rehash(hashed):
+            hashed = self._passwords.hash(request.password)
         call.writes.queue(NOTE_LOGIN, user_id=row["id"], tenant=tenant_id, hash=hashed)
         session_id, refresh, expires = self._sessions.start(call, row["id"], tenant_id)
         session = self._session(row, session_id, place)

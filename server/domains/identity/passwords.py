@@ -1,42 +1,44 @@
 """Passwords: argon2id with OWASP's parameters; verifying takes the same time whether or not there is a user."""
 
-from functools import cache
+from functools import cache, cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-# OWASP Password Storage Cheat Sheet: 19 MiB, 2 passes, 1 lane. More memory would let few sign-ins starve the rest.
-_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _SIGNS_AROUND = "!@#$%^&*()-_=+[]{};:'\",.<>/?\\|`~ "
 
 
-def hash_password(password: str) -> str:
-    """The hash to store."""
-    return _hasher.hash(password)
+class Passwords:
+    """How passwords are kept. The settings say how much memory a guess shall cost."""
 
+    def __init__(self, memory: int) -> None:
+        """`memory` is in KiB. OWASP's Password Storage Cheat Sheet: at least 19 MiB with 2 passes in 1 lane."""
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=memory, parallelism=1)
 
-def verify_password(stored: str | None, password: str) -> bool:
-    """Whether the password is the one. Without a stored hash, spends the same time and says no."""
-    try:
-        return _hasher.verify(stored or _nobodys_hash(), password) and stored is not None
-    except (VerificationError, InvalidHashError):
-        return False
+    def hash(self, password: str) -> str:
+        """The hash to store."""
+        return self._hasher.hash(password)
 
+    def verify(self, stored: str | None, password: str) -> bool:
+        """Whether the password is the one. Without a stored hash, spends the same time and says no."""
+        try:
+            return self._hasher.verify(stored or self._nobodys_hash, password) and stored is not None
+        except (VerificationError, InvalidHashError):
+            return False
 
-def needs_rehash(stored: str) -> bool:
-    """Whether a hash was made with weaker parameters than today's."""
-    return _hasher.check_needs_rehash(stored)
+    def needs_rehash(self, stored: str) -> bool:
+        """Whether a hash was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(stored)
+
+    @cached_property
+    def _nobodys_hash(self) -> str:
+        return self._hasher.hash("nobody has this password")
 
 
 def is_common(password: str) -> bool:
     """Whether a password, without signs around it, is in the list of the 30,000 most common ones."""
     lowered = password.lower()
     return not _common().isdisjoint({lowered, lowered.strip(_SIGNS_AROUND), _plain(lowered).strip(_SIGNS_AROUND)})
-
-
-@cache
-def _nobodys_hash() -> str:
-    return _hasher.hash("nobody has this password")
 
 
 @cache
