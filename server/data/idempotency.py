@@ -34,6 +34,13 @@ Index("idempotency_records_expire_time_idx", idempotency_records.c.expire_time)
 _columns = idempotency_records.c
 _id = bindparam("id", type_=_columns.id.type)
 _now = bindparam("now", type_=_columns.expire_time.type)
+CLAIM = Statement(
+    select(
+        func.plinth_claim_key(bindparam("lock", type_=BigInteger()), _id, _now, type_=LargeBinary()).label("claimed")
+    )
+)
+"""Takes `lock`, `id` and `now`. Fails (KeyTaken) when the key has a record, or somebody else runs a call with it; what
+comes after in the transaction is the first call with this key. The record of one that has expired is gone."""
 TRY_LOCK = Statement(
     select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger()), type_=Boolean()).label("mine"))
 )

@@ -50,6 +50,10 @@ class ScopeEnded(Exception):
         super().__init__(f"the {what} is gone")
 
 
+class KeyTaken(Exception):
+    """The idempotency key has been used, or is being used: nothing was changed."""
+
+
 class Patience(Protocol):
     """How long a caller waits."""
 
@@ -104,6 +108,8 @@ def _refused(gone: ColumnElement[str] | None) -> ColumnElement[str]:
 
 # The error of that function; its message is what is gone.
 SCOPE_ENDED = "PL001"
+# The error of plinth_claim_key.
+KEY_TAKEN = "PL002"
 # Before the binding stands BEGIN.
 PLACE_AFTER_BEGIN = 1
 COMMIT = b"COMMIT"
@@ -169,6 +175,8 @@ class Transaction:
         except psycopg.Error as error:
             if error.diag.sqlstate == SCOPE_ENDED:
                 raise ScopeEnded(error.diag.message_primary or "") from error
+            if error.diag.sqlstate == KEY_TAKEN:
+                raise KeyTaken from error
             raise
         if bound is not None:
             gone = results[bound].last_of_first()
@@ -247,6 +255,11 @@ class WriteTransaction(Transaction):
         """Send a statement along with whatever comes next; its failure is raised there."""
         self._begin().send(statement, parameters)
 
+    def settle(self) -> None:
+        """Wait for what was queued, if nothing was waited for yet. Raises what `run` raises."""
+        if self._bound is not None:
+            self._answer(self._open())
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -292,7 +305,7 @@ class WriteTransaction(Transaction):
                 raise psycopg.errors.InFailedSqlTransaction("a statement failed, so nothing can be committed")
             connection.send_plain(COMMIT)
             self._receive(connection, self._take_bound(), COMMIT)
-        except (psycopg.Error, ScopeEnded):
+        except (psycopg.Error, ScopeEnded, KeyTaken):
             self._roll_back()
             raise
 
@@ -302,7 +315,7 @@ class WriteTransaction(Transaction):
         for _ in range(2):
             if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
                 return
-            with suppress(psycopg.Error):
+            with suppress(psycopg.Error, KeyTaken):
                 connection.send_plain(ROLLBACK)
                 self._receive(connection, plain=ROLLBACK)
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:

@@ -87,6 +87,18 @@ class Access:
     """Unix time after which it counts no more, though nothing has changed: a replaced secret's overlap is over."""
 
 
+@dataclass(slots=True)
+class IdempotencyKey:
+    """What tells a call that is sent again."""
+
+    name: bytes
+    """A keyed hash of tenant, caller, method and key."""
+    request_hash: bytes
+    """A keyed hash of the request as it came."""
+    is_claimed: bool = False
+    """Whether it was claimed along with the work, by an attempt that failed if this one sees it."""
+
+
 class Call:
     """One call on its way through the chain. Steps fill it in; handlers read it."""
 
@@ -100,6 +112,8 @@ class Call:
     limit: Verdict | None = None
     limit_class = ""
     is_replay = False
+    key: IdempotencyKey | None = None
+    """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
     _request_id = ""
     _actor = Actor()
@@ -220,6 +234,7 @@ class Call:
         self.conflicts.clear()
         self.stale_tags.clear()
         self.event_payload = None
+        self.refusal = None
         self.emits = self.method.emits
         self.http_status = self.method.success_status
 

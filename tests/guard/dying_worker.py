@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from server import app
 from server.data.connections import PipelineConnection
-from server.data.idempotency import TRY_LOCK
+from server.data.idempotency import CLAIM
 from server.data.transactions import Database, WriteTransaction
 from server.kernel.steps.idempotency import Idempotency
 from tests.guard.workers import given_settings, say, serve
@@ -58,7 +58,7 @@ def after_sending_commit() -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "before-the-transaction": lambda: before(Database, "write"),
-    "after-the-lock": lambda: after(WriteTransaction, "run_both", TRY_LOCK),
+    "after-the-claim": lambda: after(WriteTransaction, "queue", CLAIM),
     "after-the-handler": lambda: before(Idempotency, "_keep"),
     "after-the-record": lambda: after(Idempotency, "_keep"),
     "before-commit": lambda: before(WriteTransaction, "_commit"),

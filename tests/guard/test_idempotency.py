@@ -258,6 +258,15 @@ def test_another_payload_under_the_same_key_is_refused(tenant: Tenant) -> None:
     request = page_pb2.CreatePageRequest(tenant_id=tenant.id, page=page_pb2.Page(slug="one", title="More"))
     why = refused(lambda: tenant.stubs.pages.CreatePage(request, metadata=[(KEY, "key")]))
     assert (why.code, why.reason) == (3, "IDEMPOTENCY_KEY_REUSED")
+
+
+def test_what_a_key_was_used_for_counts_more_than_what_is_wrong_with_the_call(tenant: Tenant) -> None:
+    """Nothing is asked of the database before the handler finds the fault."""
+    broken = {"slug": "two", "title": "a\0b"}
+    refusal = tenant.rest.post(f"{tenant.path}/pages", broken, headers={KEY: "other"})
+    assert (refusal.status_code, problem(refusal).reason) == (422, "RULE_VIOLATED")
+    assert create(tenant, "one", "key").status_code == 201
+    assert reason(tenant.rest.post(f"{tenant.path}/pages", broken, headers={KEY: "key"})) == REUSED
     assert slugs(tenant) == ["one"]
     assert events(tenant)["page.created"] == 1
 

@@ -3,24 +3,30 @@
 The key comes as `Idempotency-Key` (over gRPC also `request_id`), and counts for tenant, caller and method. What was
 answered is written in the transaction of the effect, so there is no moment at which one exists without the other; for
 that the step stands inside the transaction. A lock of that transaction tells whether the first call is still running.
+
+Most calls with a key are the first. So the key is claimed along with the work, which takes no round trip of its own.
+When it turns out to be taken, PostgreSQL refuses everything, and the call begins again by looking for the first one's
+answer.
 """
 
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
+import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.data.idempotency import DROP, FIND, KEEP, TRY_LOCK
+from server.data.idempotency import CLAIM, DROP, FIND, KEEP, TRY_LOCK
 from server.data.statements import Row
-from server.kernel.call import Call
+from server.kernel.call import Call, IdempotencyKey
 from server.kernel.chain import Answer, Stream, Unary, serialise
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, sign
 from server.kernel.policy import MethodPolicy
-from server.kernel.problems import Conflict, Malformed, Reason, RuleViolated
+from server.kernel.problems import Conflict, Malformed, Problem, Reason, RuleViolated
 
 HEADERS = ("idempotency-key", "request_id", "request-id")
 LONGEST_KEY = 255
@@ -71,63 +77,81 @@ class Idempotency:
         answer_class = GetMessageClass(method.descriptor.output_type)
 
         def idempotent(call: Call, request: Any) -> Answer:
-            key = idempotency_key(call)
-            if not key:
+            key = call.key or self._key(call, request)
+            if key is None:
                 return proceed(call, request)
-            name = self._name(call, key)
-            asked = sign(self._requests, name + request.SerializeToString(deterministic=True))
-            known = self._find(call, name)
-            if known is not None:
-                return self._replay(call, known, name, asked, answer_class)
-            answer = proceed(call, request)
+            call.key = key
+            if not key.is_claimed:
+                # Once: whatever makes this attempt fail, the next one looks first.
+                key.is_claimed = True
+                call.writes.queue(CLAIM, lock=_lock_of(key.name), id=key.name, now=self._clock())
+            elif known := self._find(call, key.name):
+                return self._replay(call, known, key, answer_class)
+            try:
+                answer = proceed(call, request)
+            except Problem:
+                # What the first call was answered counts more than what this one would be.
+                with suppress(psycopg.Error):
+                    call.writes.settle()
+                raise
             if call.refusal is None:
-                self._keep(call, name, asked, answer)
+                self._keep(call, key, answer)
             return answer
 
         return idempotent
 
-    def _name(self, call: Call, key: str) -> bytes:
+    def _key(self, call: Call, request: Any) -> IdempotencyKey | None:
+        key = idempotency_key(call)
+        if not key:
+            return None
         parts = (call.tenant_id or "", call.actor_id or "", call.method.path, key)
-        return sign(self._names, "\0".join(parts).encode())
+        name = sign(self._names, "\0".join(parts).encode())
+        return IdempotencyKey(name, sign(self._requests, name + request.SerializeToString(deterministic=True)))
 
     def _find(self, call: Call, name: bytes) -> Row | None:
         """The answer of the first call. Raises Conflict while that one runs."""
-        # The first 8 bytes of a keyed hash are a lock that no other key shares, but for one chance in 2**64.
-        lock = int.from_bytes(name[:8], "big", signed=True)
         # FIND is a statement of its own: it sees what was committed before the lock was let go.
-        mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=lock, id=name, now=self._clock())
+        now = self._clock()
+        mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=_lock_of(name), id=name, now=now)
         if not mine.value():
             raise Conflict(
                 "The first call with this idempotency key is still running.",
                 reason=Reason.REASON_IDEMPOTENT_CALL_RUNNING,
                 retry_after=RETRY_AFTER,
             )
-        return found.first()
+        row = found.first()
+        if row is None:
+            call.writes.queue(DROP, id=name, now=now)
+        return row
 
-    def _replay(self, call: Call, known: Row, name: bytes, asked: bytes, answer_class: type[Message]) -> Answer:
-        if known["request_hash"] != asked:
+    def _replay(self, call: Call, known: Row, key: IdempotencyKey, answer_class: type[Message]) -> Answer:
+        if known["request_hash"] != key.request_hash:
             raise RuleViolated(
                 "This idempotency key was used for another request before.",
                 reason=Reason.REASON_IDEMPOTENCY_KEY_REUSED,
             )
         sealed = known["answer"]
-        body = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], name)
+        body = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], key.name)
         call.emits = ""
         call.is_replay = True
         call.http_status = known["http_status"]
         return cast("Message", FirstAnswer(answer_class.FromString(body), body))
 
-    def _keep(self, call: Call, name: bytes, asked: bytes, answer: Answer) -> None:
-        nonce, now = secrets.token_bytes(NONCE_BYTES), self._clock()
-        call.writes.queue(DROP, id=name, now=now)
+    def _keep(self, call: Call, key: IdempotencyKey, answer: Answer) -> None:
+        nonce = secrets.token_bytes(NONCE_BYTES)
         call.writes.queue(
             KEEP,
-            id=name,
-            request_hash=asked,
+            id=key.name,
+            request_hash=key.request_hash,
             http_status=call.http_status,
-            answer=nonce + self._cipher.encrypt(nonce, serialise(answer), name),
-            expire_time=now + LIFETIME,
+            answer=nonce + self._cipher.encrypt(nonce, serialise(answer), key.name),
+            expire_time=self._clock() + LIFETIME,
         )
+
+
+def _lock_of(name: bytes) -> int:
+    """The first 8 bytes of a keyed hash are a lock that no other key shares, but for one chance in 2**64."""
+    return int.from_bytes(name[:8], "big", signed=True)
 
 
 def idempotency_key(call: Call) -> str:

@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 
 from server.data.events import APPEND, NO_TENANT
 from server.data.statements import Statement
-from server.data.transactions import Database, WriteTransaction
+from server.data.transactions import Database, KeyTaken, WriteTransaction
 from server.kernel.access import access_tag
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
@@ -67,7 +67,7 @@ class InTransaction:
         announce, generations = self._announcer.announce, self._generations
         tags_of = tags_template(method.invalidates)
 
-        def write(call: Call, request: Any) -> Answer:
+        def attempt(call: Call, request: Any) -> Answer:
             slots: set[int] = set()
             try:
                 with database.write(call.scope, call) as transaction:
@@ -89,6 +89,16 @@ class InTransaction:
             if call.refusal is not None:
                 raise call.refusal
             return answer
+
+        def write(call: Call, request: Any) -> Answer:
+            tenant_id = call.tenant_id
+            try:
+                return attempt(call, request)
+            except KeyTaken:
+                # Which turns out along with the work, so that a first call does not wait for it.
+                call.forget_effects()
+                call.tenant_id = tenant_id
+                return attempt(call, request)
 
         return write
 
