@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -14,17 +14,10 @@ from server.domains.webhooks import queues
 from server.domains.webhooks.gauges import WebhookGauges
 from server.domains.webhooks.queues import Claim, Queues, Room, open_pool
 from server.kernel.ids import new_id
-from tests.stack import Stack
-from tests.webhooks.scene import Scene, scene
+from tests.webhooks.scene import Scene
 
 NOWHERE = "http://127.0.0.1:1/"
 LEASE = timedelta(seconds=30)
-
-
-@pytest.fixture(scope="module")
-def shared(stack: Stack) -> Iterator[Scene]:
-    with scene(stack) as one:
-        yield one
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Delivery as tenants see it: a real worker, webhooks made over REST, and the delivery log read over REST."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,12 +11,6 @@ from tests.stack import Stack, wait_for
 from tests.webhooks.receiver import Receiver, Reply
 
 PATIENCE = 20.0
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

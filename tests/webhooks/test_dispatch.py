@@ -16,17 +16,11 @@ from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.queues import Visit, open_pool
 from server.domains.webhooks.results import Result, Results
 from server.kernel.ids import new_id
-from tests.stack import Stack, wait_for
-from tests.webhooks.scene import Scene, often, scene, silence
+from tests.stack import wait_for
+from tests.webhooks.scene import Scene, often, silence
 
 NOWHERE = "http://127.0.0.1:1/"
 PATIENCE = 20.0
-
-
-@pytest.fixture(scope="module")
-def shared(stack: Stack) -> Iterator[Scene]:
-    with scene(stack) as one:
-        yield one
 
 
 def dispatch_once(place: Scene) -> int:

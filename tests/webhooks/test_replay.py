@@ -22,12 +22,6 @@ PENDING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
 def database(stack: Stack) -> Iterator[Database]:
     """As the jobs of a worker have it."""
     with own_database(stack.settings.runtime_dsn) as database:

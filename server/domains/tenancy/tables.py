@@ -48,6 +48,7 @@ tenants = global_table(
     *resource_columns(soft_delete=True),
     row_security=TENANT_WALL,
 )
+Index("tenants_delete_time_idx", tenants.c.delete_time, postgresql_where=tenants.c.delete_time.is_not(None))
 Index("tenants_subdomain_key", tenants.c.subdomain, unique=True, postgresql_where=tenants.c.delete_time.is_(None))
 Index("tenants_create_time_idx", tenants.c.create_time, tenants.c.id)
 Index("tenants_name_idx", tenants.c.name, tenants.c.id)

@@ -12,7 +12,8 @@ def message_of(event_type: str, time: datetime, payload: Message) -> bytes:
     """The body of the message that tells of an event. `time` is when it happened."""
     data = json_format.MessageToDict(payload, always_print_fields_with_no_presence=True)
     body = {"type": event_type, "timestamp": moment(time).ToJsonString(), "data": data}
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    # Sorted: the entries of maps come in another order in every process, and each attempt sends the same bytes.
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
 
 
 def moment(time: datetime) -> Timestamp:
