@@ -95,6 +95,9 @@ def test_memory_and_log_tell_the_same(stack: Stack, tenant: Tenant, monkeypatch:
         return await of_tenant_after(log, tenant_id, position, most)
 
     monkeypatch.setattr(EventLog, "of_tenant_after", noted)
+    # However much other tests write meanwhile.
+    monkeypatch.setattr(live_module, "RECENT", 100_000)
+    monkeypatch.setattr(live_module, "RECENT_BYTES", 2**30)
     log = sse.logged(tenant)
     for after, expected in ((start, log), (log[250][0], log[251:])):
         assert asyncio.run(resumed(stack, tenant, after, "599")) == expected
