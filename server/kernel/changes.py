@@ -8,6 +8,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from json.encoder import encode_basestring
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from google.protobuf import json_format
@@ -22,8 +24,6 @@ from server.kernel.redact import redacted
 SELF_EVIDENT = ("etag", "update_time")
 LONGEST_VALUE = 4096
 """Characters of JSON; a longer value is told by its length and its SHA-256."""
-# However many of its characters need escaping.
-SURELY_SHORT = LONGEST_VALUE // 6 - 2
 # Made once: json.dumps makes one for every call that is not all defaults.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -39,6 +39,7 @@ NOTHING = Changes("", "")
 
 
 class _Field(NamedTuple):
+    number: int
     json_name: str
     is_personal: bool
     kind: str
@@ -48,25 +49,24 @@ class _Field(NamedTuple):
 
 def changes_of(before: Message | None, after: Message | None) -> Changes:
     """What differs between two messages of one type; None is what is not there yet, or any more."""
-    old, new = _fields_of(before), _fields_of(after)
     message = after if after is not None else before
     if message is None:
         return NOTHING
-    plan = _plan(message.DESCRIPTOR)
-    plain: dict[str, Any] = {}
-    personal: dict[str, Any] = {}
-    for number in old.keys() | new.keys():
-        field = plan.get(number)
-        was, now = old.get(number), new.get(number)
-        if field is None or was == now:
+    old, new = _fields_of(before), _fields_of(after)
+    plain: list[str] = []
+    personal: list[str] = []
+    for field in _plan(message.DESCRIPTOR):
+        was, now = old.get(field.number), new.get(field.number)
+        if was == now:
             continue
-        change = {}
-        if was is not None:
-            change["before"] = _shown(field, was)
-        if now is not None:
-            change["after"] = _shown(field, now)
-        (personal if field.is_personal else plain)[field.json_name] = change
-    return Changes(_json(plain), _json(personal))
+        sides = ((side, value) for side, value in (("after", now), ("before", was)) if value is not None)
+        change = ",".join([f'"{side}":{_shown(field, value)}' for side, value in sides])
+        (personal if field.is_personal else plain).append(f'"{field.json_name}":{{{change}}}')
+    return Changes(_object(plain), _object(personal))
+
+
+def _object(members: list[str]) -> str:
+    return f"{{{','.join(members)}}}" if members else ""
 
 
 def _fields_of(message: Message | None) -> dict[int, Any]:
@@ -76,13 +76,15 @@ def _fields_of(message: Message | None) -> dict[int, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _plan(descriptor: Descriptor) -> dict[int, _Field]:
+def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
+    """The fields by name, so that equal changes are equal texts."""
     fields: Any = descriptor.fields
-    return {
-        field.number: _Field(field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
+    told = (
+        _Field(field.number, field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
         for field in fields
         if field.name not in SELF_EVIDENT
-    }
+    )
+    return tuple(sorted(told, key=attrgetter("json_name")))
 
 
 def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
@@ -104,14 +106,13 @@ def _kind(field: Any) -> str:
     return f"{repeated}bytes" if field.type == FieldDescriptor.TYPE_BYTES else repeated
 
 
-def _shown(field: _Field, value: Any) -> Any:
-    shown = _plain(field, value)
-    if isinstance(shown, bool | int | float) or (isinstance(shown, str) and len(shown) <= SURELY_SHORT):
-        return shown
-    text = _json(shown)
+def _shown(field: _Field, value: Any) -> str:
+    """A field's value as JSON text, or what tells of one that is too long."""
+    plain = value if type(value) is str else _plain(field, value)
+    text = encode_basestring(plain) if type(plain) is str else _encode(plain)
     if len(text) <= LONGEST_VALUE:
-        return shown
-    return {"length": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        return text
+    return f'{{"length":{len(text)},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
 def _plain(field: _Field, value: Any) -> Any:
@@ -146,7 +147,3 @@ def _many(value: Any) -> Any:
             for key, part in value.items()
         }
     return [json_format.MessageToDict(part) for part in value]
-
-
-def _json(value: Any) -> str:
-    return _encode(value) if value else ""

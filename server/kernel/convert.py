@@ -31,6 +31,9 @@ VERSION = "version"
 
 Raw = list[bytes | None]
 
+# Made once: json.dumps makes one for every call that is not all defaults.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 
 class ConversionPlan:
     """How rows of one table become messages of one type, and back."""
@@ -147,7 +150,7 @@ def _time_of(message: Any, name: str) -> datetime:
 
 
 def _json_of(struct: Any) -> str:
-    return json.dumps(plain_struct(struct), separators=(",", ":"), ensure_ascii=False)
+    return _encode(plain_struct(struct))
 
 
 def fill_struct(struct: Any, values: dict[str, Any]) -> None:
