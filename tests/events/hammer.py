@@ -5,7 +5,6 @@
 
 import random
 import sys
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -70,12 +69,12 @@ class Reader:
     last: dict[str, Position] = field(default_factory=dict)
     disorder: list[str] = field(default_factory=list)
 
-    def tail(self, dsn: str, ended: threading.Event) -> None:
+    def tail(self, dsn: str, end: "End") -> None:
         """Read on until the writers have ended and nothing is left."""
         position = self.start
         with psycopg.connect(dsn, autocommit=True) as connection:
             while True:
-                last_look = ended.is_set()
+                last_look = end.is_within(connection)
                 parameters = read_parameters(position, self.size) | {"tenant_id": self.tenant_id}
                 events = [event_of(row) for row in connection.execute(self.query.encode(), parameters).fetchall()]
                 for event in events:
@@ -92,6 +91,27 @@ class Reader:
             self.disorder.append(event.id)
         self.last[event.tenant_id] = event.position
         return event.position  # type: ignore[no-any-return]
+
+
+class End:
+    """Where the log of the writers ends, once they have ended."""
+
+    def __init__(self) -> None:
+        self._transaction_id: int | None = None
+
+    def come(self, connection: "psycopg.Connection[Any]") -> None:
+        """All that was written is committed."""
+        row = connection.execute("SELECT max(transaction_id::text::bigint) FROM events").fetchone()
+        self._transaction_id = row[0] if row else 0
+
+    def is_within(self, connection: "psycopg.Connection[Any]") -> bool:
+        """Whether readers may have seen it all: any transaction that is open in this PostgreSQL holds them back."""
+        return self._transaction_id is not None and _end_of_log(connection) >= self._transaction_id
+
+
+def _end_of_log(connection: "psycopg.Connection[Any]") -> int:
+    row = connection.execute(READ_END.encode()).fetchone()
+    return int(row[0]) if row else 0
 
 
 @dataclass
@@ -112,23 +132,23 @@ def hammer(stack: Stack, tenants: list[Tenant], seconds: float) -> Outcome:
     application.open()
     try:
         with psycopg.connect(settings.dispatch_dsn) as connection:
-            row = connection.execute(READ_END.encode()).fetchone()
-        start = Position(int(row[0]) if row else 0, 2**63 - 1)
+            start = Position(_end_of_log(connection), 2**63 - 1)
         readers = [
             Reader(READ_ALL, start, 500),
             Reader(READ_ALL, start, 7),
             Reader(READ_TENANT, start, 50, tenants[0].id),
         ]
-        ended = threading.Event()
+        end = End()
         dawdling = patch.object(PageService, "after_write", _dawdle)
         with dawdling, ThreadPoolExecutor(WRITERS + len(readers)) as pool:
-            tails = [pool.submit(reader.tail, settings.dispatch_dsn, ended) for reader in readers]
+            tails = [pool.submit(reader.tail, settings.dispatch_dsn, end) for reader in readers]
             until = time.monotonic() + seconds
             writers = [
                 pool.submit(_write, application.routes[CREATE], tenants, until, number) for number in range(WRITERS)
             ]
             counts = [writer.result() for writer in writers]
-            ended.set()
+            with psycopg.connect(settings.dispatch_dsn) as connection:
+                end.come(connection)
             for tail in tails:
                 tail.result()
         return Outcome(
