@@ -14,9 +14,9 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
 )
+from sqlalchemy.dialects.postgresql import insert
 
 from server.data.statements import Statement
 from server.data.tables import global_table, time_column
@@ -40,7 +40,7 @@ CLAIM = Statement(
     )
 )
 """Takes `lock`, `id` and `now`. Fails (KeyTaken) when the key has a record, or somebody else runs a call with it; what
-comes after in the transaction is the first call with this key. The record of one that has expired is gone."""
+comes after in the transaction is the first call with this key. Writes nothing: readers of the event log would wait."""
 TRY_LOCK = Statement(
     select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger()), type_=Boolean()).label("mine"))
 )
@@ -51,9 +51,11 @@ FIND = Statement(
     )
 )
 """Takes `id` and `now`."""
-_WRITTEN = ("id", "request_hash", "http_status", "answer", "expire_time")
-DROP = Statement(delete(idempotency_records).where(_columns.id == _id, _columns.expire_time <= _now))
-"""Takes `id` and `now`: makes room where a record has expired and was not purged yet."""
-KEEP = Statement(insert(idempotency_records).values({n: bindparam(n, type_=_columns[n].type) for n in _WRITTEN}))
+_WRITTEN = ("request_hash", "http_status", "answer", "expire_time")
+_keep = insert(idempotency_records).values({n: bindparam(n, type_=_columns[n].type) for n in ("id", *_WRITTEN)})
+KEEP = Statement(
+    _keep.on_conflict_do_update(index_elements=["id"], set_={name: _keep.excluded[name] for name in _WRITTEN})
+)
+"""Takes `id` and what is kept. In place of a record that has expired: whoever keeps one has claimed the key."""
 PURGE = Statement(delete(idempotency_records).where(_columns.expire_time < _now))
 """Takes `now`."""

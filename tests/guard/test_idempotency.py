@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 import httpx
 import pytest
+from plinth.operations.v1.cache_pb2 import InvalidateCacheRequest, InvalidateCacheResponse
 from plinth.sites.v1 import page_pb2
 
+from server import app
+from server.domains.operations.cache import CacheService
+from server.kernel.call import Call
 from tests.clients import (
     Rest,
     Tenant,
@@ -25,9 +30,11 @@ from tests.clients import (
     stubs,
     unique,
 )
+from tests.domains.platform import new_platform_admin
 from tests.guard.locks import PAGE, held
 from tests.guard.roles import take
 from tests.guard.workers import at
+from tests.kernel.calls import Context
 from tests.stack import Stack
 
 CALLS = 100
@@ -157,6 +164,27 @@ def test_while_the_first_call_runs_others_are_told_when_to_try_again(tenant: Ten
     assert other.code == 4
     check_replay(first, tenant.rest.patch(path, body, headers={KEY: key}))
     assert events(tenant)["page.updated"] == 1
+
+
+def test_what_reaches_further_than_a_transaction_is_not_done_again(stack: Stack) -> None:
+    """The handler of a custom method does not even begin."""
+    begun: list[str] = []
+
+    def note(_: CacheService, request: InvalidateCacheRequest, __: Call) -> InvalidateCacheResponse:
+        begun.extend(request.tags)
+        return InvalidateCacheResponse(tags=request.tags)
+
+    with patch.object(CacheService, "invalidate_cache", note):
+        application = app.build(stack.settings, "test", streams=False)
+    application.open()
+    try:
+        serve = application.routes["/plinth.operations.v1.CacheService/InvalidateCache"].handler.unary_unary
+        context = {"authorization": f"Bearer {new_platform_admin(stack).access_token}", "idempotency_key": "key"}
+        answers = [serve(InvalidateCacheRequest(tags=["tag"]), Context(**context)) for _ in range(2)]
+    finally:
+        application.close()
+    assert answers[0].SerializeToString() == answers[1].SerializeToString()
+    assert begun == ["tag"]
 
 
 # The answer ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
+from server.domains.identity.passwords import Passwords
 from server.settings import LONGEST_SOCKET_DIR, Settings, describe
 
 SECRET = "0" * 32
@@ -41,6 +42,10 @@ def made(**values: Any) -> Settings:
 def test_contradictions_are_refused(values: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(fault)):
         made(**values)
+
+
+def test_passwords_are_hashed_as_owasp_says_unless_told_otherwise() -> None:
+    assert Passwords(made().password_memory).hash("x").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 def test_every_contradiction_is_listed_at_once() -> None:

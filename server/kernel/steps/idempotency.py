@@ -6,7 +6,7 @@ that the step stands inside the transaction. A lock of that transaction tells wh
 
 Most calls with a key are the first. So the key is claimed along with the work, which takes no round trip of its own.
 When it turns out to be taken, PostgreSQL refuses everything, and the call begins again by looking for the first one's
-answer.
+answer. The handlers of custom methods wait until the key is theirs: what they do may reach further than a transaction.
 """
 
 import secrets
@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.data.idempotency import CLAIM, DROP, FIND, KEEP, TRY_LOCK
+from server.data.idempotency import CLAIM, FIND, KEEP, TRY_LOCK
 from server.data.statements import Row
 from server.kernel.call import Call, IdempotencyKey
 from server.kernel.chain import Answer, Stream, Unary, serialise
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, sign
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Conflict, Malformed, Problem, Reason, RuleViolated
 
 HEADERS = ("idempotency-key", "request_id", "request-id")
@@ -75,6 +75,8 @@ class Idempotency:
         if method.read_only:
             return proceed
         answer_class = GetMessageClass(method.descriptor.output_type)
+        # Standard methods change rows and nothing else. What others do may reach further than a transaction.
+        waits = method.kind is Kind.CUSTOM
 
         def idempotent(call: Call, request: Any) -> Answer:
             key = call.key or self._key(call, request)
@@ -85,6 +87,8 @@ class Idempotency:
                 # Once: whatever makes this attempt fail, the next one looks first.
                 key.is_claimed = True
                 call.writes.queue(CLAIM, lock=_lock_of(key.name), id=key.name, now=self._clock())
+                if waits:
+                    call.writes.settle()
             elif known := self._find(call, key.name):
                 return self._replay(call, known, key, answer_class)
             try:
@@ -111,18 +115,14 @@ class Idempotency:
     def _find(self, call: Call, name: bytes) -> Row | None:
         """The answer of the first call. Raises Conflict while that one runs."""
         # FIND is a statement of its own: it sees what was committed before the lock was let go.
-        now = self._clock()
-        mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=_lock_of(name), id=name, now=now)
+        mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=_lock_of(name), id=name, now=self._clock())
         if not mine.value():
             raise Conflict(
                 "The first call with this idempotency key is still running.",
                 reason=Reason.REASON_IDEMPOTENT_CALL_RUNNING,
                 retry_after=RETRY_AFTER,
             )
-        row = found.first()
-        if row is None:
-            call.writes.queue(DROP, id=name, now=now)
-        return row
+        return found.first()
 
     def _replay(self, call: Call, known: Row, key: IdempotencyKey, answer_class: type[Message]) -> Answer:
         if known["request_hash"] != key.request_hash:

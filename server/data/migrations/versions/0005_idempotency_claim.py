@@ -16,7 +16,6 @@ BEGIN
         OR EXISTS (SELECT FROM idempotency_records WHERE id = key_id AND expire_time > moment) THEN
         RAISE EXCEPTION 'the idempotency key is taken' USING ERRCODE = 'PL002';
     END IF;
-    DELETE FROM idempotency_records WHERE id = key_id;
 END $$;
 """
 
