@@ -18,6 +18,7 @@ from server.kernel.steps import audit
 from tests.clients import Tenant, new_address, new_password, unique
 from tests.contract import doors
 from tests.contract.wall import House
+from tests.kernel.calls import Aborted, Context
 from tests.stack import Stack
 
 BY_NAME = {method.name: method for method in app.policies().values() if not method.read_only}
@@ -148,35 +149,11 @@ def failing(stack: Stack) -> Iterator[Callable[[Made], None]]:
 def call(route: Route, made: Made) -> None:
     """Call a handler in this process; it has to fail."""
     serve: Any = route.handler.unary_unary
-    context = Context(made)
+    credentials = {"authorization": f"Bearer {made.token}"} if made.token else {}
+    context = Context(**metadata_of(made.request_id), **credentials)
     try:
         serve(made.request, context)
-    except Planted:
+    except Aborted:
         assert context.code is grpc.StatusCode.INTERNAL, (made.method.name, context.code)
     else:
         raise AssertionError(f"{made.method.name} did not fail")
-
-
-class Context:
-    """What the chain needs of a gRPC context."""
-
-    def __init__(self, made: Made) -> None:
-        given = metadata_of(made.request_id) | ({"authorization": f"Bearer {made.token}"} if made.token else {})
-        self._metadata = tuple((name.replace("_", "-"), value) for name, value in given.items())
-        self.code: grpc.StatusCode | None = None
-
-    def invocation_metadata(self) -> Any:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def is_active(self) -> bool:
-        return True
-
-    def set_trailing_metadata(self, _: object) -> None:
-        """Nobody reads it."""
-
-    def abort(self, code: grpc.StatusCode, _: str) -> None:
-        self.code = code
-        raise Planted

@@ -21,6 +21,7 @@ from server.domains.sites.pages import PageService
 from server.kernel.chain import Route
 from server.settings import Settings
 from tests.clients import Tenant, another_tenant, new_tenant
+from tests.kernel.calls import Aborted, Context
 from tests.stack import Stack
 
 WRITERS = 32
@@ -29,32 +30,6 @@ CREATE = "/plinth.sites.v1.PageService/CreatePage"
 FAILURES = 0.1
 DAWDLERS = 0.05
 LONGEST_DAWDLE = 0.2
-
-
-class Planted(Exception):
-    """A failure on purpose, after the handler is done."""
-
-
-class Context:
-    """What the chain needs of a gRPC context."""
-
-    def __init__(self, token: str) -> None:
-        self._metadata = (("authorization", f"Bearer {token}"),)
-
-    def invocation_metadata(self) -> Any:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def is_active(self) -> bool:
-        return True
-
-    def set_trailing_metadata(self, _: object) -> None:
-        """Nobody reads it."""
-
-    def abort(self, code: object, message: str) -> None:
-        raise Planted(f"{code}: {message}")
 
 
 @dataclass
@@ -169,9 +144,9 @@ def _write(route: Route, tenants: list[Tenant], until: float, number: int) -> tu
         slug = "taken" if dice.random() < FAILURES else f"p-{number}-{written}-{dice.getrandbits(40)}"
         request = page_pb2.CreatePageRequest(tenant_id=tenant.id, page=page_pb2.Page(title="T", slug=slug))
         try:
-            serve(request, Context(tenant.access_token))
+            serve(request, Context(authorization=f"Bearer {tenant.access_token}"))
             written += 1
-        except Planted:
+        except Aborted:
             failed += 1
     return written, failed
 

@@ -178,7 +178,7 @@ def test_what_reaches_further_than_a_transaction_is_not_done_again(stack: Stack)
         application = app.build(stack.settings, "test", streams=False)
     application.open()
     try:
-        serve = application.routes["/plinth.operations.v1.CacheService/InvalidateCache"].handler.unary_unary
+        serve: Any = application.routes["/plinth.operations.v1.CacheService/InvalidateCache"].handler.unary_unary
         context = {"authorization": f"Bearer {new_platform_admin(stack).access_token}", "idempotency_key": "key"}
         answers = [serve(InvalidateCacheRequest(tags=["tag"]), Context(**context)) for _ in range(2)]
     finally:

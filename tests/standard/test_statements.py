@@ -6,7 +6,6 @@ Asked of the composed RPC in this process: the statements of the stack's workers
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
@@ -15,31 +14,10 @@ from server.data.connections import PipelineConnection
 from server.data.statements import Statement
 from server.kernel.chain import Route
 from tests.clients import Tenant
+from tests.kernel.calls import Context
 from tests.stack import Stack
 from tests.standard.doors import GrpcDoor
 from tests.standard.resources import Described
-
-
-class Context:
-    """What a handler needs of gRPC."""
-
-    def __init__(self, token: str) -> None:
-        self._metadata = (("authorization", f"Bearer {token}"),)
-
-    def invocation_metadata(self) -> Any:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def is_active(self) -> bool:
-        return True
-
-    def set_trailing_metadata(self, metadata: Any) -> None:
-        """Nobody reads it."""
-
-    def abort(self, code: grpc.StatusCode, message: str) -> None:
-        raise AssertionError(f"{code}: {message}")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +54,7 @@ def ask(application: app.Application, kind: Described, tenant: Tenant, request: 
     """The answer of the RPC."""
     route = route_of(application, kind, request)
     handler: Any = route.handler
-    answer = handler.unary_unary(request, Context(tenant.access_token))
+    answer = handler.unary_unary(request, Context(authorization=f"Bearer {tenant.access_token}"))
     # What was computed for the cache is serialised already.
     return GetMessageClass(route.method.descriptor.output_type).FromString(handler.response_serializer(answer))
 

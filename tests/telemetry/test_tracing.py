@@ -19,8 +19,8 @@ from server.adapters.tracing import Sender
 from server.gateway.render import render, write
 from server.settings import Settings
 from tests import clients
+from tests.certificates import make_certificate
 from tests.edge.gateway import PAGES, TENANT, running
-from tests.edge.test_tls import make_certificate
 from tests.stack import Stack, wait_for
 from tests.telemetry.collector import PATIENCE, Collector, Span, collecting
 

@@ -167,6 +167,11 @@ class Scene:
         times = [row["next_attempt_time"] for row in self.queues() if str(row["webhook_id"]) == webhook]
         self.move(seconds=max(0.0, (min(times) - self.clock()).total_seconds()) if times else 0.0)
 
+    async def until_somebody_waits(self) -> None:
+        """Wait until a lock keeps somebody from going on."""
+        waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await self.until(lambda: self.run(waits), "somebody's waiting")
+
     async def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
         """Wait until it holds."""
         deadline = asyncio.get_running_loop().time() + PATIENCE

@@ -80,7 +80,7 @@ def test_nothing_is_sent_before_it_is_written_what_came_before(shared: Scene, re
             holding.execute("SELECT FROM webhook_deliveries WHERE id = %s FOR UPDATE", (first,))
             shared.run("UPDATE webhook_queues SET next_attempt_time = now() WHERE webhook_id = %s", webhook)
             await shared.until(lambda: receiver.messages("/written"))
-            await asyncio.sleep(0.3)
+            await shared.until_somebody_waits()
             assert receiver.ids("/written") == events[:1]
         await shared.until(settled(shared, webhook, 2))
 

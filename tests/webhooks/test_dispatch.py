@@ -191,7 +191,7 @@ def test_a_queue_that_is_being_emptied_is_not_removed_when_something_is_added(sh
             with dispatching(shared):
                 writing = asyncio.create_task(results.run())
                 written = results.add(Result(visit, ends=True))
-                await asyncio.sleep(0.3)
+                await shared.until_somebody_waits()
                 assert not written.done()
             await written
             results.close()

@@ -5,18 +5,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from server.adapters.webhook_sender import Received, WebhookSender, WebhookSenders
 from server.kernel.egress import NOT_ALLOWED, TIMEOUT, Egress
+from tests.certificates import make_certificate
 from tests.webhooks.receiver import Receiver, Reply
 
 ALLOWED = Egress(allow_http=True, allowed_networks=["127.0.0.1/32"])
@@ -231,32 +229,8 @@ def test_a_kept_connection_that_was_closed_costs_no_message() -> None:
 # TLS -----------------------------------------------------------------------------------------------------------------
 
 
-def certified(folder: Path) -> tuple[Path, Path]:
-    """A certificate of HOST that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plinth test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(1))
-        .not_valid_after(now + timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return paths
-
-
 def test_tls_asks_for_the_name_at_the_address_that_was_looked_at(tmp_path: Path) -> None:
-    certificate, key = certified(tmp_path)
+    certificate, key = make_certificate(tmp_path, x509.DNSName(HOST))
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate, key)
     names: list[str | None] = []
