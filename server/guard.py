@@ -28,6 +28,7 @@ from server.kernel.steps.cache import Cache
 from server.kernel.steps.errors import Errors
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
+from server.kernel.steps.parse import Parse
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
 from server.kernel.steps.validate import Validate
@@ -73,9 +74,10 @@ class Guard:
     ) -> list[Step]:
         """The chain, outermost first; `trace` where traces go somewhere.
 
-        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. authorise
-        stands before validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs
-        3 us: only what was valid has an answer. idempotency stands inside the transaction that it writes in.
+        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. parse
+        stands behind limit, so that bytes cost nothing before it is known whose they are. authorise stands before
+        validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs 3 us: only what was
+        valid has an answer. idempotency stands inside the transaction that it writes in.
         """
         settings = self._settings
         return [
@@ -91,8 +93,10 @@ class Guard:
                 self.rates["auth_failure"],
                 self._stored_blocks.block,
             ),
+            Parse(early=True),
             Authenticate(self.tokens, self.keys),
             *([self.limit] if settings.rate_limits_enabled else []),
+            Parse(),
             self.authorize,
             Cache(self.cache, settings.cache_longest, narrowed),
             Validate(),

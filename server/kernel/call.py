@@ -107,6 +107,8 @@ class Call:
     principal: Principal | None = None
     tenant_id: str | None = None
     access: Access | None = None
+    request: Any = None
+    """The message that was sent, once it is parsed."""
     event_payload: Any = None
     etag = ""
     limit: Verdict | None = None

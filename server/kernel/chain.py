@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
 from server.kernel.policy import MethodPolicy
@@ -78,7 +77,8 @@ def _let_in(_call: Call, _request: Any) -> Answer:
 def _behind(admit: Unary, proceed: Stream) -> Stream:
     async def admitted(call: Call, request: Any) -> AsyncIterator[Message]:
         await asyncio.to_thread(admit, call, request)
-        async for message in proceed(call, request):
+        # Bytes that came in have become a message, if one of the steps parses.
+        async for message in proceed(call, request if call.request is None else call.request):
             yield message
 
     return admitted
@@ -132,7 +132,7 @@ def serialise(answer: Answer) -> bytes:
 def unary_route(
     method: MethodPolicy, steps: Sequence[Step], handler: Unary, threads: ThreadPoolExecutor | None = None
 ) -> Route:
-    """A unary RPC on threads: the server's, or those given."""
+    """A unary RPC on threads: the server's, or those given. Its chain gets the request as bytes."""
     composed, names = compose_unary(method, steps, handler)
 
     def serve(request: Any, context: grpc.ServicerContext) -> Answer:
@@ -141,28 +141,18 @@ def unary_route(
     if threads is not None:
         # Where grpc.server looks for them (grpc/_server.py, _select_thread_pool_for_behavior).
         serve.experimental_thread_pool = threads  # type: ignore[attr-defined]
-    request_class = GetMessageClass(method.descriptor.input_type)
-    return Route(
-        method,
-        names,
-        grpc.unary_unary_rpc_method_handler(serve, request_class.FromString, serialise),
-    )
+    return Route(method, names, grpc.unary_unary_rpc_method_handler(serve, None, serialise))
 
 
 def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> Route:
-    """A server-streaming RPC on asyncio."""
+    """A server-streaming RPC on asyncio. Its chain gets the request as bytes."""
     composed, names = compose_stream(method, steps, handler)
 
     async def serve(request: Any, context: Any) -> AsyncIterator[Message]:
         async for message in composed(Call(method, context), request):
             yield message
 
-    request_class = GetMessageClass(method.descriptor.input_type)
-    return Route(
-        method,
-        names,
-        grpc.unary_stream_rpc_method_handler(serve, request_class.FromString, serialise),
-    )
+    return Route(method, names, grpc.unary_stream_rpc_method_handler(serve, None, serialise))
 
 
 class RouteTable(grpc.GenericRpcHandler):

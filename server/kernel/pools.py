@@ -71,7 +71,7 @@ def _argument(event: Any, state: Any) -> Callable[[], Any]:
         with state.condition:
             request, state.request = state.request, None
             if request is None and state.client is _server._CLOSED:
-                details = f'"{event.call_details.method}" requires exactly one request message.'
+                details = f'"{event.call_details.method.decode()}" requires exactly one request message.'
                 _server._abort(state, event.call, cygrpc.StatusCode.unimplemented, details.encode())
             return request
 

@@ -14,6 +14,7 @@ from server.kernel.chain import Route
 from server.kernel.pages import PageTokens
 from server.kernel.policy import Access, Binding, MethodPolicy
 from server.kernel.standard import MissingHandler, ServiceHandlers
+from server.kernel.steps.parse import is_early
 from server.settings import Settings
 from tests.clients import Rest
 from tests.contract import doors
@@ -63,7 +64,7 @@ def chain_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Rout
         wanted = set(_wanted(policies[path]))
         yield from (f"{path}: {step} is missing" for step in ORDER if step in wanted - set(route.steps))
         yield from (f"{path}: {step} has no business here" for step in route.steps if step not in wanted)
-        if list(route.steps) != sorted(route.steps, key=ORDER.index):
+        if list(route.steps) != sorted(route.steps, key=_order_of(policies[path]).index):
             yield f"{path}: {' > '.join(route.steps)} is not in order"
 
 
@@ -77,6 +78,7 @@ ORDER = (
     "address",  # the same
     "authenticate",
     "limit",  # counts who was authenticated
+    "parse",  # bytes cost nothing before it is known whose they are
     "authorize",  # a stranger learns nothing of what follows, be it cached or not valid
     "cache",  # what was not valid has no answer
     "validate",
@@ -85,9 +87,18 @@ ORDER = (
 )
 
 
+def _order_of(method: MethodPolicy) -> tuple[str, ...]:
+    """The order of an RPC's steps: one whose credentials are a field of its request is parsed before it is limited."""
+    if not is_early(method):
+        return ORDER
+    others = [step for step in ORDER if step != "parse"]
+    place = others.index("authenticate")
+    return (*others[:place], "parse", *others[place:])
+
+
 def _wanted(method: MethodPolicy) -> Iterator[str]:
     """The steps that an RPC needs."""
-    yield from ("errors", "telemetry", "audit", "address", "limit")
+    yield from ("errors", "telemetry", "audit", "address", "limit", "parse")
     if method.access is not Access.PUBLIC:
         yield "authenticate"
         yield "authorize"
@@ -164,7 +175,7 @@ def test_a_chain_out_of_order_is_found(routes: dict[bool, dict[str, Route]]) -> 
 
 
 def test_a_step_where_it_has_no_business_is_found(routes: dict[bool, dict[str, Route]]) -> None:
-    for path, step, place in ((HEALTH, "authenticate", 6), (GET_PAGE, "idempotency", 13), (CREATE_PAGE, "cache", 9)):
+    for path, step, place in ((HEALTH, "authenticate", 6), (GET_PAGE, "idempotency", 14), (CREATE_PAGE, "cache", 10)):
         route = routes[False][path]
         planted = replace(route, steps=(*route.steps[:place], step, *route.steps[place:]))
         assert list(chain_faults(POLICIES, {path: planted})) == [f"{path}: {step} has no business here"]

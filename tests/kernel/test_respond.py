@@ -25,6 +25,7 @@ def told(
     """What is sent beside an answer; facts are what the steps below have found out about the call."""
     context = Context(**metadata)
     one = call(method, context)
+    one.request = request
 
     def handle(call: Call, _: Any) -> Answer:
         for name, value in facts.items():

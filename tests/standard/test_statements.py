@@ -54,7 +54,7 @@ def ask(application: app.Application, kind: Described, tenant: Tenant, request: 
     """The answer of the RPC."""
     route = route_of(application, kind, request)
     handler: Any = route.handler
-    answer = handler.unary_unary(request, Context(authorization=f"Bearer {tenant.access_token}"))
+    answer = handler.unary_unary(request.SerializeToString(), Context(authorization=f"Bearer {tenant.access_token}"))
     # What was computed for the cache is serialised already.
     return GetMessageClass(route.method.descriptor.output_type).FromString(handler.response_serializer(answer))
 

@@ -21,6 +21,7 @@ from server.kernel.changes import NOTHING, Changes, changes_of
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
+from server.kernel.steps.parse import request_of
 
 REFUSED = (
     grpc.StatusCode.UNAUTHENTICATED,
@@ -87,7 +88,7 @@ class Audit:
         entry = _entry(call, self._clock, outcome=problem.code.name, reason=problem.reason_name)
         principal = call.principal
         entry["tenant_id"] = principal.tenant_id if principal else None
-        entry["resource_id"] = _asked_for(request)
+        entry["resource_id"] = _asked_for(request_of(call, request))
         entry["security"] = refused or call.method.is_security
         self._refusals.note(entry_row(**entry), call.client_address)
 

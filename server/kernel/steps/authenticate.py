@@ -6,11 +6,11 @@ from server.kernel.call import Call, Principal
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
+from server.kernel.steps.parse import is_early
 from server.kernel.tokens import AccessTokens
 
 SCHEME = "bearer"
 KEY_HEADER = "x-api-key"
-QUERY_TOKEN = "access_token"  # noqa: S105 - the name of a field
 
 
 class ApiKeys(Protocol):
@@ -37,7 +37,7 @@ class Authenticate(GuardStep):
         if method.access is Access.PUBLIC:
             return None
         verify_token, keys = self._tokens.verify, self._keys
-        takes_field = QUERY_TOKEN in method.descriptor.input_type.fields_by_name
+        takes_field = is_early(method)
 
         def authenticate(call: Call, request: Any) -> None:
             header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)

@@ -38,7 +38,7 @@ class Respond:
                 if has_etag:
                     _add_etag(call, answer)
                 if location is not None:
-                    call.headers.append(("location", location(request, answer)))
+                    call.headers.append(("location", location(call.request, answer)))
                 _add_facts(call)
             # The gateway tells the request id; metadata of our own would cost 6 % of a cached read.
             if call.headers:
