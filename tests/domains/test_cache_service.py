@@ -149,7 +149,7 @@ def test_only_a_tenant_that_is_there_is_warmed(admin: Rest, visited: Tenant) -> 
     assert problem(response).resource_type == "plinth.dev/Tenant"
     assert visited.rest.delete(visited.path).status_code == 204
     assert admin.post("admin/cache/warm", {"tenantId": visited.id}).status_code == 404
-    assert set(problem(admin.post("admin/cache/warm", {"tenantId": "x"})).violations) == {"tenant_id"}
+    assert set(problem(admin.post("admin/cache/warm", {"tenantId": "x"})).violations) == {"tenantId"}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_slug_from_a_long_title_is_cut_between_words(site: Site) -> None:
 def test_a_title_that_gives_no_slug_needs_one(site: Site, title: str) -> None:
     response = site.tenant.rest.post(site.path, {"title": title})
     assert reason(response) == (422, "RULE_VIOLATED")
-    assert set(problem(response).violations) == {"page.slug"}
+    assert set(problem(response).violations) == {"slug"}
 
 
 def test_a_slug_of_ones_own_wins_over_the_title(site: Site) -> None:
@@ -105,7 +105,7 @@ def test_a_changed_title_leaves_the_slug(site: Site) -> None:
 def test_a_slug_keeps_the_rules(site: Site, slug: str) -> None:
     response = site.tenant.rest.post(site.path, {"slug": slug})
     assert reason(response) == (422, "RULE_VIOLATED")
-    assert set(problem(response).violations) == {"page.slug"}
+    assert set(problem(response).violations) == {"slug"}
 
 
 def test_a_page_is_found_by_its_slug_in_its_tenant_only(site: Site) -> None:

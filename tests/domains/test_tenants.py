@@ -110,14 +110,14 @@ def test_a_subdomain_keeps_the_rules_when_created_and_when_changed(
         first_tenant.rest.patch(first_tenant.path, {"subdomain": subdomain}),
     ):
         assert reason(response) == (422, "RULE_VIOLATED")
-        assert set(problem(response).violations) == {"tenant.subdomain"}
+        assert set(problem(response).violations) == {"subdomain"}
         assert problem(response).rules == (rule,)
 
 
 def test_a_name_is_required(first_tenant: Tenant) -> None:
     response = first_tenant.rest.post("tenants", {})
     assert reason(response) == (422, "RULE_VIOLATED")
-    assert set(problem(response).violations) == {"tenant.subdomain", "tenant.name"}
+    assert set(problem(response).violations) == {"subdomain", "name"}
 
 
 def test_a_changed_subdomain_moves_the_domain(stack: Stack, tenant: Tenant) -> None:

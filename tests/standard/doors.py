@@ -86,6 +86,9 @@ class Door(Protocol):
     def at(self, tenant: Tenant) -> "Door":
         """The same door to another tenant's."""
 
+    def named(self, path: str) -> str:
+        """How a problem names a field of a request, such as `page_size`, or of its resource, such as `page.slug`."""
+
     def create(self, **body: Any) -> Resource:
         """Create what `body` says beside the defaults."""
 
@@ -119,6 +122,10 @@ class RestDoor:
     def at(self, tenant: Tenant) -> "RestDoor":
         """The same door to another tenant's."""
         return RestDoor(tenant, self.kind)
+
+    def named(self, path: str) -> str:
+        """As in the JSON that was sent: the resource is the body."""
+        return _camel(path.removeprefix(f"{self.kind.singular}."))
 
     def create(self, **body: Any) -> Resource:
         """POST."""
@@ -183,6 +190,10 @@ class GrpcDoor:
     def at(self, tenant: Tenant) -> "GrpcDoor":
         """The same door to another tenant's."""
         return GrpcDoor(tenant, self.kind)
+
+    def named(self, path: str) -> str:
+        """As in the .proto."""
+        return path
 
     def create(self, **body: Any) -> Resource:
         """Create."""

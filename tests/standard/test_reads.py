@@ -61,7 +61,7 @@ def test_every_broken_rule_is_listed_with_its_path(door: Door) -> None:
     kind = door.kind
     with refusal("RULE_VIOLATED") as refused:
         door.create(**{kind.key: "Not A Key!", kind.text: "x" * 301, kind.other: "x" * 2001})
-    paths = {f"{kind.singular}.{name}" for name in (kind.key, kind.text, kind.other)}
+    paths = {door.named(f"{kind.singular}.{name}") for name in (kind.key, kind.text, kind.other)}
     assert set(refused.problem.violations) == paths
     assert door.listing().ids == []
 
@@ -92,7 +92,7 @@ def test_what_is_another_tenants_is_not_found_by_its_id(door: Door) -> None:
 def test_an_id_that_is_none_breaks_a_rule(door: Door) -> None:
     with refusal("RULE_VIOLATED") as refused:
         door.get("nonsense")
-    assert set(refused.problem.violations) == {f"{door.kind.singular}_id"}
+    assert set(refused.problem.violations) == {door.named(f"{door.kind.singular}_id")}
 
 
 def test_an_id_is_the_same_in_capitals(door: Door) -> None:

@@ -119,7 +119,7 @@ def test_a_required_field_cannot_be_cleared(door: Door) -> None:
     for value in (None, ""):
         with refusal("RULE_VIOLATED") as refused:
             door.update(before["id"], {door.kind.key: value})
-        assert set(refused.problem.violations) == {f"{door.kind.singular}.{door.kind.key}"}
+        assert set(refused.problem.violations) == {door.named(f"{door.kind.singular}.{door.kind.key}")}
     assert door.get(before["id"]) == before
 
 
@@ -137,10 +137,8 @@ def test_a_broken_rule_names_the_field_and_changes_nothing(door: Door) -> None:
     before = door.create()
     with refusal("RULE_VIOLATED") as refused:
         door.update(before["id"], {door.kind.text: "x" * 301, door.kind.key: "Not A Key"})
-    assert set(refused.problem.violations) == {
-        f"{door.kind.singular}.{door.kind.text}",
-        f"{door.kind.singular}.{door.kind.key}",
-    }
+    names = (door.kind.text, door.kind.key)
+    assert set(refused.problem.violations) == {door.named(f"{door.kind.singular}.{name}") for name in names}
     assert door.get(before["id"]) == before
 
 

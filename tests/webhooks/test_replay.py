@@ -161,12 +161,12 @@ def test_what_makes_no_sense_is_refused(stack: Stack, tenant: Tenant, receiver: 
         assert reason(answer) == (422, "RULE_VIOLATED")
         return problem(answer).violations
 
-    assert faults() == {"start_time": ["is required unless event_id is given"]}
-    assert faults(startTime=START, endTime=START) == {"start_time": ["is not before end_time"]}
-    assert faults(startTime="2999-01-01T00:00:00Z") == {"start_time": ["is not before end_time"]}
-    assert faults(startTime=START, eventTypes=["page.create"]).keys() == {"event_types[0]"}
+    assert faults() == {"startTime": ["is required unless event_id is given"]}
+    assert faults(startTime=START, endTime=START) == {"startTime": ["is not before end_time"]}
+    assert faults(startTime="2999-01-01T00:00:00Z") == {"startTime": ["is not before end_time"]}
+    assert faults(startTime=START, eventTypes=["page.create"]).keys() == {"eventTypes[0]"}
     alone = faults(eventId=event, startTime=START, onlyFailed=True)
-    assert alone == {"only_failed": ["goes without event_id"], "start_time": ["goes without event_id"]}
+    assert alone == {"onlyFailed": ["goes without event_id"], "startTime": ["goes without event_id"]}
     absent = tenant.rest.post(path(tenant, webhook, "replay"), {"eventId": new_id()})
     assert reason(absent) == (404, "RESOURCE_NOT_FOUND")
 

@@ -10,8 +10,9 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from server.kernel import problems
-from server.kernel.call import HTTP_STATUS, REQUEST_ID, Call
+from server.kernel.call import HTTP_STATUS, JSON_KEYS, REQUEST_ID, Call
 from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.json_names import JsonNames
 from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
 
@@ -35,7 +36,7 @@ class Errors:
             try:
                 return proceed(call, request)
             except Exception as error:
-                problem = problems.of(error)
+                problem = _named(call, problems.of(error))
                 status = problem.status(call.request_id)
                 _abort(call, problem, status)
                 raise AssertionError("abort does not return") from error
@@ -54,7 +55,7 @@ class Errors:
                     started = True
                     yield message
             except Exception as error:  # noqa: BLE001 - as above
-                problem = problems.of(error)
+                problem = _named(call, problems.of(error))
                 status = problem.status(call.request_id)
                 if is_events and (started or _would_give_up(call, problem)):
                     yield error_frame(status)
@@ -64,6 +65,11 @@ class Errors:
                 await _abort_stream(call, problem, status)
 
         return answered
+
+
+def _named(call: Call, problem: problems.Problem) -> problems.Problem:
+    """Over REST, fields are named as in the JSON that was sent."""
+    return JsonNames(call.method, call.metadata.get(JSON_KEYS, "")).problem(problem) if call.is_rest else problem
 
 
 def problem_headers(problem: problems.Problem) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep
-from server.kernel.masks import body_mask
+from server.kernel.masks import EVERYTHING, body_mask, check_mask
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import RuleViolated, Violation
 
@@ -32,10 +32,23 @@ class Validate(GuardStep):
             if keys is not None:
                 mask = body_mask(input_type, body, keys)
                 if has_mask and call.is_rest:
-                    request.update_mask.paths[:] = mask  # type: ignore[attr-defined]
+                    _choose_mask(request, body, mask)
             check(request)
 
         return validate
+
+
+def _choose_mask(request: Any, body: str, mask: tuple[str, ...]) -> None:
+    """What to change: what the parameter `updateMask` names if there is one (AIP-134), else the keys of the body.
+
+    Raises RuleViolated for a parameter that names what the resource lacks.
+    """
+    named = request.update_mask.paths
+    if named:
+        resource = request.DESCRIPTOR.fields_by_name[body].message_type
+        checked = check_mask(resource, named)
+        mask = tuple(resource.fields_by_name) if checked == (EVERYTHING,) else checked
+    named[:] = mask
 
 
 def check(message: Message) -> None:
