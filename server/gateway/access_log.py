@@ -20,6 +20,7 @@ LINE = {
     "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "duration_ms": "%DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
+    "connection": "%CONNECTION_ID%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 }
 

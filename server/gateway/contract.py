@@ -16,6 +16,8 @@ HTTP_BODY = "google.api.HttpBody"
 FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
 # Generated code does not say what type an extension has.
 POLICY: Any = policy_pb2.policy
+# Calls that show no credentials of ours: anyone's, and those that a provider signs.
+PUBLIC = ("public", "provider_signature")
 VARIABLE = re.compile(r"\{([^={}]+)(?:=([^{}]*))?\}")
 
 
@@ -53,6 +55,10 @@ class Method:
     timeout: float | None
     """Seconds that the gateway waits for the answer; None: as the settings say."""
     bindings: tuple[Binding, ...]
+    is_public: bool = False
+    """Whether anyone may call, without credentials."""
+    max_body_bytes: int = 0
+    """Of a JSON body; 0: as the rules of the message say."""
 
     @property
     def path(self) -> str:
@@ -143,6 +149,8 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         server_streaming=method.server_streaming,
         timeout=policy.timeout.ToTimedelta().total_seconds() if policy.HasField("timeout") else None,
         bindings=tuple(_bindings(f"{service}.{method.name}", method)),
+        is_public=policy.WhichOneof("access") in PUBLIC,
+        max_body_bytes=policy.max_body_bytes,
     )
 
 

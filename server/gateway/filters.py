@@ -43,7 +43,11 @@ def _header_mutation(settings: Settings) -> Config:
     return extension(
         "envoy.filters.http.header_mutation",
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"response_mutations": mutations},
+        mutations={
+            "response_mutations": mutations,
+            # No call has trailers of its own, and those that gRPC's core parses would reach it unread.
+            "request_trailers_mutations": [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".+"}}}}],
+        },
     )
 
 

@@ -6,6 +6,7 @@ Bounds follow Envoy's own guide for proxies at the edge (best_practices/edge).
 from pathlib import Path
 
 from server.gateway.access_log import access_log
+from server.gateway.body_limits import largest_body
 from server.gateway.contract import Contract
 from server.gateway.filters import http_filters
 from server.gateway.local_reply import local_reply_config
@@ -15,7 +16,9 @@ from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
 from server.settings import Settings
 
-MAX_HEADERS = 100
+# Envoy's own bounds, at which it resets an HTTP/2 stream without a word. Lua refuses in words, by the setting.
+MAX_HEADERS = 1000
+HEADER_SLACK = 2
 CONCURRENT_STREAMS = 100
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
@@ -25,15 +28,24 @@ REQUEST_TIMEOUT = 300.0
 HEADERS_TIMEOUT = 10.0
 STREAM_IDLE_AT_LEAST = 60.0
 
-# What only the gateway may say, and binary metadata: no service takes any, and bad base64 makes the server answer 500.
+# What only the gateway may say, what load balancers tell gRPC's core, and binary metadata: no service takes any, and
+# bad base64 makes the server answer 500.
 RESERVED = (
     {"prefix": "x-plinth-"},
     {"prefix": "x-envoy-"},
     {"prefix": "x-http-status"},
+    {"prefix": "lb-"},
     {"suffix": "-bin"},
 )
-# A caller's id is kept here until Lua has looked at it; Envoy makes a new one meanwhile.
-CALLERS_ID = "x-plinth-callers-request-id"
+# What callers say is kept here until Lua has looked at it. Nothing that begins with `grpc-` goes on unread: gRPC's core
+# parses it, and keeps what it cannot parse. Envoy makes a new request id meanwhile.
+CALLERS = {
+    "x-request-id": "x-plinth-callers-request-id",
+    "grpc-timeout": "x-plinth-callers-timeout",
+    "grpc-encoding": "x-plinth-callers-encoding",
+}
+# How large the headers are, for Lua, which could only count them one by one.
+HEADER_BYTES = "x-plinth-header-bytes"
 
 
 def listener(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:
@@ -71,7 +83,7 @@ def _connection_manager(settings: Settings, contract: Contract, descriptors: Pat
         codec_type="AUTO",
         route_config=route_configuration(settings, contract),
         http_filters=http_filters(settings, contract, descriptors, script),
-        local_reply_config=local_reply_config(settings),
+        local_reply_config=local_reply_config(settings, largest_body(contract, settings.max_request_bytes)),
         access_log=[access_log()],
         **_limits(settings),
         **_identity(settings),
@@ -82,7 +94,7 @@ def _connection_manager(settings: Settings, contract: Contract, descriptors: Pat
 
 def _limits(settings: Settings) -> Config:
     return {
-        "max_request_headers_kb": settings.max_header_kilobytes,
+        "max_request_headers_kb": settings.max_header_kilobytes * HEADER_SLACK,
         "request_timeout": seconds(REQUEST_TIMEOUT),
         "request_headers_timeout": seconds(HEADERS_TIMEOUT),
         "stream_idle_timeout": seconds(max(STREAM_IDLE_AT_LEAST, 2 * settings.gateway_timeout)),
@@ -90,9 +102,19 @@ def _limits(settings: Settings) -> Config:
         "common_http_protocol_options": {
             "idle_timeout": seconds(CONNECTION_IDLE),
             "max_headers_count": MAX_HEADERS,
-            "headers_with_underscores_action": "REJECT_REQUEST",
+            # Nothing behind the gateway takes an underscore for a hyphen, which is what makes such names dangerous.
+            "headers_with_underscores_action": "ALLOW",
+        },
+        # One malformed message is answered; it does not end the connection, which others' calls share.
+        "stream_error_on_invalid_http_message": True,
+        "http_protocol_options": {
+            "override_stream_error_on_invalid_http_message": True,
+            # Proxies that still speak it ask without a Host.
+            "accept_http_10": True,
+            "default_host_for_http_10": "plinth",
         },
         "http2_protocol_options": {
+            "override_stream_error_on_invalid_http_message": True,
             "max_concurrent_streams": CONCURRENT_STREAMS,
             "initial_stream_window_size": STREAM_WINDOW,
             "initial_connection_window_size": CONNECTION_WINDOW,
@@ -126,12 +148,20 @@ def _early_mutations(settings: Settings) -> list[Config]:
     removed: list[Config] = [{"remove_on_match": {"key_matcher": matcher}} for matcher in RESERVED]
     if not settings.trusted_proxies:
         removed.append({"remove": "x-forwarded-for"})
-    return [*removed, {"append": header(CALLERS_ID, "%REQ(x-request-id)%")}, {"remove": "x-request-id"}]
+    kept = [{"append": header(aside, f"%REQ({name})%")} for name, aside in CALLERS.items()]
+    return [
+        *removed,
+        *kept,
+        {"append": header(HEADER_BYTES, "%REQUEST_HEADERS_BYTES%")},
+        {"remove": "x-request-id"},
+        {"remove_on_match": {"key_matcher": {"prefix": "grpc-"}}},
+    ]
 
 
 def _paths() -> Config:
+    """Paths stay as they were sent: Lua refuses those that would have to be bent until they fit, and says why."""
     return {
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "normalize_path": False,
+        "merge_slashes": False,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
     }

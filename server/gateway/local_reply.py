@@ -1,5 +1,6 @@
 """The body of what Envoy answers by itself: the same JSON that the server's errors have."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ from server.settings import Settings
 RETRY_AFTER = 1
 TEXT = "%LOCAL_REPLY_BODY%"
 LOCAL_REPLY = "x-plinth-local-reply"
+# What Lua needs to say in our words what the transcoder found: the request id, the verb and the path.
+ASKED = "%REQ(x-request-id)% %REQ(x-envoy-original-method?:method)% %REQ(x-envoy-original-path?:path)%"
+REQUEST_ID = "%REQ(X-REQUEST-ID)%"
+# Of a request whose headers could not be read, which has no other. The gateway's log has both parts.
+UNREAD_ID = "unread-%CONNECTION_ID%-%START_TIME(%s%3f)%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +32,9 @@ class Reply:
     retry: bool = False
 
 
-def _replies(settings: Settings) -> list[Reply]:
+def _replies(settings: Settings, body_bytes: int) -> list[Reply]:
     headers_limit = {"limit_bytes": str(settings.max_header_kilobytes * 1024)}
-    body_limit = {"limit_bytes": str(settings.max_request_bytes)}
+    body_limit = {"limit_bytes": str(body_bytes)}
     return [
         Reply(404, 5, "ROUTE_NOT_FOUND", "Nothing answers at this path.", {}),
         Reply(408, 4, "DEADLINE_EXCEEDED", "The request did not arrive in time.", {}),
@@ -40,23 +46,34 @@ def _replies(settings: Settings) -> list[Reply]:
     ]  # fmt: skip
 
 
+# Statuses that Envoy answers before it has read the headers.
+UNREAD = (408, 431)
 OUR_FAULT = Reply(500, 13, "INTERNAL", "Something went wrong on our side.", {})
-CALLERS_FAULT = Reply(400, 3, "MALFORMED", "The request is not acceptable HTTP.", {"cause": "%RESPONSE_CODE_DETAILS%"})
+CALLERS_FAULT = Reply(
+    400,
+    3,
+    "MALFORMED",
+    "The request is not acceptable HTTP: %RESPONSE_CODE_DETAILS%.",
+    {"cause": "%RESPONSE_CODE_DETAILS%"},
+)
 
 
-def local_reply_config(settings: Settings) -> Config:
+def local_reply_config(settings: Settings, body_bytes: int) -> Config:
     """Mappers, the first that fits counts: Lua's own answers, the transcoder's, each status, whatever else may come.
 
-    Native gRPC matches only the last: there Envoy answers with grpc-status and puts the body into grpc-message.
+    `body_bytes` is the largest JSON body that any call takes. Native gRPC matches only the last: there Envoy answers
+    with grpc-status and puts the body into grpc-message.
     """
     # Some replies never pass the filters that set these on all others.
     always = [*headers(security_headers(settings)), header("cache-control", "no-store")]
+    replies = _replies(settings, body_bytes)
     return {
         "mappers": [
             _answered_by_lua(always),
+            *_unread([reply for reply in replies if reply.status in UNREAD], always),
             _refused_by_transcoder(always),
             _away_for_event_source(always),
-            *(_mapper(reply, status_is("EQ", reply.status), always) for reply in _replies(settings)),
+            *(_mapper(reply, status_is("EQ", reply.status), always) for reply in replies),
             *(_mapper(reply, status_is("GE", reply.status), always) for reply in (OUR_FAULT, CALLERS_FAULT)),
             _grpc_timeout(),
         ],
@@ -75,11 +92,34 @@ def _answered_by_lua(always: list[Config]) -> Config:
     }
 
 
+def _unread(replies: list[Reply], always: list[Config]) -> Iterator[Config]:
+    """Headers that could not be read: the cors filter never saw them, and nobody knows which page sent them.
+
+    Any page may read such an answer, which holds nothing but what is wrong with its request.
+    """
+    opened = {
+        "access-control-allow-origin": "*",
+        "access-control-expose-headers": "x-request-id",
+        "x-request-id": UNREAD_ID,
+    }
+    unread = {"header_filter": {"header": {"name": ":path", "present_match": True, "invert_match": True}}}
+    for reply in (*replies, CALLERS_FAULT):
+        comparison = "GE" if reply is CALLERS_FAULT else "EQ"
+        matching = {"and_filter": {"filters": [status_is(comparison, reply.status), unread]}}
+        yield _mapper(reply, matching, [*always, *headers(opened)], UNREAD_ID)
+
+
 def _refused_by_transcoder(always: list[Config]) -> Config:
-    """The transcoder says what is wrong; Lua, which the header calls, gives unknown parameters their reason."""
+    """The transcoder says what is wrong; Lua, which the header calls, says it as the server would."""
     refused = details_match("response.code == 400 && response.code_details.contains('grpc_json_transcode_failure')")
-    mapper = _mapper(Reply(400, 3, "MALFORMED", TEXT, {}), refused, always)
-    return mapper | {"headers_to_add": [*mapper["headers_to_add"], header(LOCAL_REPLY, "1")]}
+    return {
+        "filter": {"and_filter": {"filters": [refused, _not_grpc()]}},
+        "body_format_override": {
+            "text_format_source": {"inline_string": TEXT},
+            "content_type": "application/json",
+        },
+        "headers_to_add": [*always, header(LOCAL_REPLY, ASKED)],
+    }
 
 
 def _away_for_event_source(always: list[Config]) -> Config:
@@ -101,11 +141,11 @@ def _grpc_timeout() -> Config:
     return {"filter": status_is("EQ", 504), "headers_to_add": [header("grpc-status", "4")]}
 
 
-def _mapper(reply: Reply, matching: Config, always: list[Config]) -> Config:
+def _mapper(reply: Reply, matching: Config, always: list[Config], request_id: str = REQUEST_ID) -> Config:
     retry = [header("retry-after", str(RETRY_AFTER))] if reply.retry else []
     return {
         "filter": {"and_filter": {"filters": [matching, _not_grpc()]}},
-        "body_format_override": {"json_format": _body(reply), "content_type": "application/json"},
+        "body_format_override": {"json_format": _body(reply, request_id), "content_type": "application/json"},
         "headers_to_add": [*always, *retry],
     }
 
@@ -118,7 +158,7 @@ def _not_grpc() -> Config:
     return {"or_filter": {"filters": [{"header_filter": {"header": rule}} for rule in (other, transcoded)]}}
 
 
-def _body(reply: Reply) -> dict[str, Any]:
+def _body(reply: Reply, request_id: str) -> dict[str, Any]:
     details: list[dict[str, Any]] = [
         {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -129,5 +169,5 @@ def _body(reply: Reply) -> dict[str, Any]:
     ]
     if reply.retry:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{RETRY_AFTER}s"})
-    details.append({"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "%REQ(X-REQUEST-ID)%"})
+    details.append({"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": request_id})
     return {"code": reply.code, "message": reply.message, "details": details}

@@ -3,57 +3,97 @@
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+from server.gateway.body_limits import READ_BYTES, STRANGERS_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
+from server.settings import Settings
 
 FREE = "json_keys.FREE"
+OPAQUE = "json_keys.OPAQUE"
+# Each by the name of the file it is in; a later one uses those before it.
+BASE = ("utf8", "json_keys", "names", "is_grpc", "problems", "new_matcher")
+EDGE = ("responses", "on_request")
+FILES = {"new_matcher": "paths", "on_request": "requests"}
+# Messages whose JSON is not an object of their fields (the JSON mapping of proto3).
+TEXTS = frozenset(f"google.protobuf.{name}" for name in ("Timestamp", "Duration", "FieldMask"))
+WRAPPERS = {
+    f"google.protobuf.{name}Value": kind
+    for names, kind in (
+        (("String", "Bytes"), "text"),
+        (("Bool",), "bool"),
+        (("Double", "Float", "Int32", "Int64", "UInt32", "UInt64"), "number"),
+    )
+    for name in names
+}
+ANY_KIND = ""
+SCALARS = {
+    FieldDescriptorProto.TYPE_STRING: "text",
+    FieldDescriptorProto.TYPE_BYTES: "text",
+    FieldDescriptorProto.TYPE_BOOL: "bool",
+    FieldDescriptorProto.TYPE_ENUM: "enum",
+}
 
 
-def script(contract: Contract) -> str:
+def script(contract: Contract, settings: Settings) -> str:
     """Make the script for Envoy's Lua filter."""
+    bound = [(method, binding) for method in contract.methods for binding in method.bindings]
     return "\n".join(
         [
-            f"local utf8 = (function()\n{_source('utf8')}end)()\n",
-            f"local json_keys = (function()\n{_source('json_keys')}end)()\n",
-            f"local new_matcher = (function()\n{_source('paths')}end)()\n",
+            *(_module(name) for name in BASE),
             "local BINDINGS = {",
-            *(
-                f"  {_binding(contract, method, binding)},"
-                for method in contract.methods
-                for binding in method.bindings
-            ),
+            *(f"  {_binding(contract, method, binding, settings.max_request_bytes)}," for method, binding in bound),
             "}\n",
             "local SHAPES = {",
             *(f"  [{_quote(name)}] = {shape}," for name, shape in sorted(_shapes(contract).items())),
             "}\n",
+            "-- Names of parameters, and whether one may come more than once.",
+            "local PARAMETERS = {",
+            *(f"  [{_quote(name)}] = {_parameters(contract, name)}," for name in sorted({m.request for m, _ in bound})),
+            "}\n",
+            "local bindings = new_matcher(BINDINGS)",
+            f"local STRANGERS_BYTES, READ_BYTES = {STRANGERS_BYTES}, {READ_BYTES}",
+            f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}\n",
+            *(_module(name) for name in EDGE),
             _source("edge"),
         ]
     )
+
+
+def _module(name: str) -> str:
+    return f"local {name} = (function()\n{_source(FILES.get(name, name))}end)()\n"
 
 
 def _source(name: str) -> str:
     return files("server.gateway").joinpath(f"{name}.lua").read_text()
 
 
-def _binding(contract: Contract, method: Method, binding: Binding) -> str:
-    fields = {"verb": _quote(binding.verb), "pattern": _quote(binding.normal)}
+def _binding(contract: Contract, method: Method, binding: Binding, max_request_bytes: int) -> str:
+    fields = {
+        "verb": _quote(binding.verb),
+        "pattern": _quote(binding.normal),
+        "request": _quote(method.request),
+        "guarded": "false" if method.is_public else "true",
+    }
     taken = [*binding.variables]
     body = contract.body_type(method, binding)
     if body is not None:
         fields["shape"] = _quote(body)
         fields["body"] = _quote("raw" if _is_raw(contract, body) else "json")
+        fields["limit"] = str(body_limit(contract, method, binding, max_request_bytes))
         if binding.body == "*":
             fields["whole"] = "true"
         else:
+            fields["inner"] = _quote(binding.body)
             taken.append(binding.body)
     if taken:
-        fields["taken"] = _set(name for field in taken for name in _names(contract, method.request, field))
+        fields["taken"] = _set(_json_name(contract, method.request, field) for field in taken)
     return "{" + ", ".join(f"{name} = {value}" for name, value in fields.items()) + "}"
 
 
-def _names(contract: Contract, message: str, name: str) -> set[str]:
-    """A field's name in the .proto and in JSON; the transcoder takes both."""
+def _json_name(contract: Contract, message: str, name: str) -> str:
     field = contract.field(message, name)
-    return {name, field.json_name} if field else {name}
+    return field.json_name if field else name
 
 
 def _is_raw(contract: Contract, body: str) -> bool:
@@ -61,35 +101,87 @@ def _is_raw(contract: Contract, body: str) -> bool:
     return body == HTTP_BODY or any(field.type_name == f".{HTTP_BODY}" for field in contract.messages[body].field)
 
 
+def _parameters(contract: Contract, request: str) -> str:
+    fields = contract.messages[request].field
+    parts = (
+        f"[{_quote(field.json_name)}] = {str(field.label == field.LABEL_REPEATED or _is_mask(field)).lower()}"
+        for field in sorted(fields, key=lambda field: field.json_name)
+    )
+    return "{" + ", ".join(parts) + "}"
+
+
+def _is_mask(field: FieldDescriptorProto) -> bool:
+    """A field mask is a list of paths, which may come one by one."""
+    return field.type_name == ".google.protobuf.FieldMask"
+
+
 def _shapes(contract: Contract) -> dict[str, str]:
-    """Every message that a JSON body can hold, as a Lua table of those fields which hold messages in turn."""
+    """Every message that a JSON body can hold, as a Lua table of its fields."""
     bodies = {contract.body_type(method, binding) for method in contract.methods for binding in method.bindings}
     shapes: dict[str, str] = {}
     waiting = [body for body in bodies if body is not None]
     while waiting:
         name = waiting.pop()
-        if name in shapes:
+        if name in shapes or name in FREE_FORM:
             continue
-        children = dict(_children(contract, name))
-        shapes[name] = FREE if name in FREE_FORM else _table(children)
-        waiting += [child for child in children.values() if child is not None]
+        fields = contract.messages[name].field
+        shapes[name] = "{" + ", ".join(part for field in fields for part in _field(contract, field)) + "}"
+        waiting += [child for field in fields if (child := _message_below(contract, field)) is not None]
     return shapes
 
 
-def _children(contract: Contract, message: str) -> Iterator[tuple[str, str | None]]:
-    """The names of the fields that hold a message, as JSON has them and as the .proto has them; None: free-form."""
-    for field in contract.messages[message].field:
-        if field.type != field.TYPE_MESSAGE:
-            continue
-        child = field.type_name.lstrip(".")
-        free = child in FREE_FORM or contract.messages[child].options.map_entry
-        for name in {field.json_name, field.name}:
-            yield name, None if free else child
+def _field(contract: Contract, field: FieldDescriptorProto) -> Iterator[str]:
+    """A field under its name in JSON and under that in the .proto; the transcoder takes both."""
+    kind = _kind(field)
+    facts = {"name": _quote(field.json_name)}
+    if kind:
+        facts["kind"] = _quote(kind)
+    if field.label == field.LABEL_REPEATED and not _is_map(contract, field):
+        facts["list"] = "true"
+    below = _below(contract, field)
+    if below:
+        facts["below"] = below
+    table = "{" + ", ".join(f"{name} = {value}" for name, value in facts.items()) + "}"
+    for name in sorted({field.json_name, field.name}):
+        yield f"[{_quote(name)}] = {table}"
 
 
-def _table(children: dict[str, str | None]) -> str:
-    fields = (f"[{_quote(name)}] = {_quote(child) if child else FREE}" for name, child in sorted(children.items()))
-    return "{" + ", ".join(fields) + "}"
+def _kind(field: FieldDescriptorProto) -> str:
+    """What the field's value looks like in JSON; empty where it may be anything."""
+    if field.type != field.TYPE_MESSAGE:
+        return SCALARS.get(field.type, "number")
+    name = field.type_name.lstrip(".")
+    if name == "google.protobuf.Value":
+        return ANY_KIND
+    if name == "google.protobuf.ListValue":
+        return "list"
+    return "text" if name in TEXTS else WRAPPERS.get(name, "object")
+
+
+def _below(contract: Contract, field: FieldDescriptorProto) -> str:
+    """The shape of what is inside of the field's value, as Lua has it; empty where nothing is."""
+    if field.type != field.TYPE_MESSAGE:
+        return ""
+    name = field.type_name.lstrip(".")
+    if name in FREE_FORM:
+        return FREE
+    if _is_map(contract, field):
+        return OPAQUE
+    child = _message_below(contract, field)
+    return _quote(child) if child else ""
+
+
+def _message_below(contract: Contract, field: FieldDescriptorProto) -> str | None:
+    """The message of ours that the field holds."""
+    if field.type != field.TYPE_MESSAGE or _is_map(contract, field):
+        return None
+    name = field.type_name.lstrip(".")
+    return None if name in FREE_FORM or name in TEXTS or name in WRAPPERS else name
+
+
+def _is_map(contract: Contract, field: FieldDescriptorProto) -> bool:
+    message = contract.messages.get(field.type_name.lstrip("."))
+    return message is not None and message.options.map_entry
 
 
 def _set(names: Iterable[str]) -> str:

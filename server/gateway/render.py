@@ -61,7 +61,7 @@ def write(settings: Settings, descriptors: bytes | None = None) -> Path:
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTORS).write_bytes(envoys)
-    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys))))
+    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys)), settings))
     path = folder / CONFIGURATION
     path.write_text(yaml.safe_dump(configuration, sort_keys=False, width=120))
     validate(path)

@@ -3,6 +3,7 @@
 After transcoding a route matches on `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
 """
 
+from server.gateway.body_limits import READ_BYTES, largest_body
 from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
 from server.gateway.cors import cors_policy
@@ -28,9 +29,11 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
                 "name": "plinth",
                 "domains": ["*"],
                 "routes": _routes(settings, contract),
+                # gRPC's core parses it, and takes nothing else.
+                "request_headers_to_add": [header("te", "trailers")],
                 "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
                 # Lua reads JSON bodies whole, before the transcoder could lift the limit.
-                "request_body_buffer_limit": settings.max_request_bytes,
+                "request_body_buffer_limit": max(READ_BYTES, largest_body(contract, settings.max_request_bytes)),
             }
         ],
     }

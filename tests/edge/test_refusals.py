@@ -34,13 +34,38 @@ def test_an_unknown_path(client: httpx.Client, path: str) -> None:
 def test_an_unknown_parameter_is_named(client: httpx.Client, name: str) -> None:
     status, code, why, metadata = reason(client.get(f"{PAGES}?{name}=1"))
     assert (status, code, why) == (400, 3, "UNKNOWN_FIELD")
-    assert metadata["field"] in {name, name.split(".", maxsplit=1)[0]}
+    assert metadata == {"field": name.replace("%22", '"')}
 
 
-def test_a_parameter_of_the_wrong_type(client: httpx.Client) -> None:
-    answer = client.get(f"{PAGES}?page_size=abc")
-    assert reason(answer) == (400, 3, "MALFORMED", {})
-    assert "page_size" in answer.json()["message"]
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("pageSze", "pageSize"), ("page_sizes", "pageSize"), ("Filter", "filter")]
+)
+def test_the_parameter_that_was_meant_is_named(client: httpx.Client, name: str, nearest: str) -> None:
+    answer = client.get(f"{PAGES}?{name}=1")
+    assert reason(answer) == (400, 3, "UNKNOWN_FIELD", {"field": name, "nearest": nearest})
+    assert f"`{nearest}`" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("query", ["pageSize=1&page_size=2", "pageSize=1&pageSize=1", "page%53ize=1&pageSize=2"])
+def test_a_parameter_that_comes_twice(gateway: Gateway, client: httpx.Client, query: str) -> None:
+    assert reason(client.get(f"{PAGES}?{query}"))[:3] == (400, 3, "MALFORMED")
+    assert not gateway.backend.calls
+
+
+def test_a_list_comes_as_several_parameters(gateway: Gateway, client: httpx.Client) -> None:
+    assert client.get(f"{PAGES}:batchGet?ids=a&ids=b").status_code == 200
+    assert gateway.backend.calls[-1].request.ids == ["a", "b"]
+
+
+@pytest.mark.parametrize(("query", "words"), [
+    ("page_size=abc", "a whole number"), ("pageSize=1.5", "a whole number"), ("pageSize=99999999999", "a whole number"),
+    ("include_total=maybe", "true or false"),
+])  # fmt: skip
+def test_a_parameter_of_the_wrong_type(client: httpx.Client, query: str, words: str) -> None:
+    answer = client.get(f"{PAGES}?{query}")
+    field = "includeTotal" if query.startswith("include") else "pageSize"
+    assert reason(answer) == (400, 3, "MALFORMED", {"field": field})
+    assert answer.json()["message"].startswith(f"`{field}` has to be {words}")
 
 
 @pytest.mark.parametrize("query", ["filter=%ff", "filter=%C3", "filter=%ED%A0%80"])
@@ -55,26 +80,37 @@ def test_parameters_in_utf8(gateway: Gateway, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("escaped", ["%2f", "%2F", "%5c", "%5C"])
 def test_escaped_slashes(client: httpx.Client, escaped: str) -> None:
-    assert reason(client.get(f"{PAGES}/a{escaped}b")) == (400, 3, "MALFORMED", {"cause": "path_normalization_failed"})
+    answer = client.get(f"{PAGES}/a{escaped}b", headers={"origin": ORIGIN})
+    assert reason(answer) == (400, 3, "MALFORMED", {})
+    assert "encoded slash" in answer.json()["message"]
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
-def test_a_header_with_an_underscore(gateway: Gateway) -> None:
-    refused = (400, 3, "MALFORMED", {"cause": "http1.unexpected_underscore"})
-    assert reason(gateway.http.get(PAGES, headers={"x_y": "z"})) == refused
-    with pytest.raises(httpx.RemoteProtocolError):  # over HTTP/2 Envoy only resets the stream
-        gateway.http2.get(PAGES, headers={"x_y": "z"})
+def test_a_header_with_an_underscore_is_a_header(gateway: Gateway, client: httpx.Client) -> None:
+    assert client.get(PAGES, headers={"x_y": "z"}).status_code == 200
+    assert gateway.backend.calls[-1].metadata["x_y"] == "z"
 
 
-def test_headers_that_are_too_large(gateway: Gateway) -> None:
+def test_headers_that_are_too_large(gateway: Gateway, client: httpx.Client) -> None:
     limit = gateway.settings.max_header_kilobytes * 1024
-    answer = gateway.http.get(PAGES, headers={"x-large": "y" * limit})
+    answer = client.get(PAGES, headers={"x-large": "y" * limit, "origin": ORIGIN})
     assert reason(answer) == (431, 3, "TOO_LARGE", {"limit_bytes": str(limit)})
-    with pytest.raises(httpx.RemoteProtocolError):  # the same
-        gateway.http2.get(PAGES, headers={"x-large": "y" * limit})
+    assert str(limit) in answer.json()["message"]
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert not gateway.backend.calls
 
 
-def test_too_many_headers(gateway: Gateway) -> None:
-    assert reason(gateway.http.get(PAGES, headers={f"x-{number}": "y" for number in range(101)}))[0] == 431
+def test_headers_that_nobody_reads(gateway: Gateway) -> None:
+    """Twice as many again end the reading; the cors filter has not seen the origin, so any page may read the answer."""
+    limit = gateway.settings.max_header_kilobytes * 1024
+    answer = gateway.http.get(PAGES, headers={"x-large": "y" * 2 * limit, "origin": ORIGIN})
+    assert reason(answer) == (431, 3, "TOO_LARGE", {"limit_bytes": str(limit)})
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["x-request-id"] == answer.json()["details"][1]["requestId"] != ""
+
+
+def test_many_headers_are_not_too_many(client: httpx.Client) -> None:
+    assert client.get(PAGES, headers={f"x-{number}": "y" for number in range(300)}).status_code == 200
 
 
 def test_a_body_that_is_too_large() -> None:
@@ -85,10 +121,31 @@ def test_a_body_that_is_too_large() -> None:
         assert reason(answer) == (413, 3, "TOO_LARGE", {"limit_bytes": "1024"})
 
 
-def test_a_body_larger_than_the_windows(gateway: Gateway, client: httpx.Client) -> None:
-    title = "x" * (3 * 1024 * 1024)
-    assert client.post(PAGES, json={"title": title}).status_code == 200
-    assert gateway.backend.calls[-1].request.page.title == title
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_longer_than_the_contract_can_ask_for(gateway: Gateway, client: httpx.Client, *, chunked: bool) -> None:
+    """Also one that is larger than the windows of HTTP/2: the answer does not come while the client sends."""
+    body = b'{"title":"' + b"x" * 700_000 + b'"}'
+    headers = {"content-type": "application/json", "origin": ORIGIN}
+    content = iter([body[:1000], body[1000:]]) if chunked else body
+    answer = client.post(PAGES, content=content, headers=headers)
+    status, code, why, metadata = reason(answer)
+    assert (status, code, why) == (413, 3, "TOO_LARGE")
+    assert 100_000 < int(metadata["limit_bytes"]) < 700_000
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert not gateway.backend.calls
+
+
+def test_what_anybody_may_send_is_small(gateway: Gateway, client: httpx.Client) -> None:
+    """Nothing is read of a stranger's body beyond what signing in needs."""
+    answer = client.post("/api/v1/auth/login", json={"email": "x" * 20_000})
+    assert reason(answer)[:3] == (413, 3, "TOO_LARGE")
+    assert int(reason(answer)[3]["limit_bytes"]) <= 16 * 1024
+    answer = client.post(PAGES, json={"title": "x" * 20_000})
+    assert reason(answer) == (401, 16, "CREDENTIALS_MISSING", {})
+    assert answer.headers["www-authenticate"] == 'Bearer realm="plinth"'
+    assert not gateway.backend.calls
+    for name in ("authorization", "x-api-key"):
+        assert client.post(PAGES, json={"title": "x" * 20_000}, headers={name: "Bearer x"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -112,9 +169,19 @@ def test_a_compressed_body(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON",
-                                          "application/merge-patch+json"])  # fmt: skip
+                                          'application/json;charset="UTF-8"', "application/ld+json"])  # fmt: skip
 def test_a_body_of_json(client: httpx.Client, content_type: str) -> None:
     assert client.post(PAGES, content=b"{}", headers={"content-type": content_type}).status_code == 200
+
+
+@pytest.mark.parametrize(("content_type", "words"), [
+    ("application/merge-patch+json", "Patch documents"), ("application/json-patch+json", "Patch documents"),
+    ("application/json; charset=latin1", "UTF-8"), ("application/json; charset=utf-16", "UTF-8"),
+])  # fmt: skip
+def test_json_that_would_mean_something_else(client: httpx.Client, content_type: str, words: str) -> None:
+    answer = client.patch(f"{PAGES}/1", content=b'{"settings":{"a":1}}', headers={"content-type": content_type})
+    assert reason(answer) == (415, 3, "CONTENT_TYPE_UNSUPPORTED", {})
+    assert words in answer.json()["message"]
 
 
 @pytest.mark.parametrize(("verb", "path"), [("DELETE", f"{PAGES}/1"), ("GET", PAGES)])
@@ -125,10 +192,41 @@ def test_a_body_where_none_is_taken(gateway: Gateway, client: httpx.Client, verb
     assert not gateway.backend.calls
 
 
-def test_a_field_of_the_wrong_type(client: httpx.Client) -> None:
-    answer = client.post(PAGES, json={"createTime": "yesterday"})
-    assert reason(answer) == (400, 3, "MALFORMED", {})
-    assert "create_time" in answer.json()["message"]
+API_KEYS = PAGES.replace("/pages", "/api-keys")
+
+
+@pytest.mark.parametrize(("path", "body", "field"), [
+    (PAGES, {"createTime": "yesterday"}, "createTime"),
+    (PAGES, {"create_time": 5}, "create_time"),
+    (PAGES, {"title": ["x"]}, "title"),
+    (PAGES, {"title": {"a": 1}}, "title"),
+    (PAGES, {"title": 5}, "title"),
+    (PAGES, {"title": True}, "title"),
+    (PAGES, {"settings": "x"}, "settings"),
+    (PAGES, {"settings": [1]}, "settings"),
+    (PAGES, {"status": "NOPE"}, "status"),
+    (PAGES, {"status": {}}, "status"),
+    (API_KEYS, {"permissions": "x"}, "permissions"),
+    (API_KEYS, {"permissions": [5]}, "permissions[]"),
+    (API_KEYS, {"permissions": [["x"]]}, "permissions[]"),
+    (API_KEYS, {"permissions": [None]}, "permissions[]"),
+    (API_KEYS, {"callsPerMinute": "abc"}, "callsPerMinute"),
+    (API_KEYS, {"callsPerMinute": 1.5}, "callsPerMinute"),
+    (API_KEYS, {"callsPerMinute": {}}, "callsPerMinute"),
+    (API_KEYS, {"expireTime": {}}, "expireTime"),
+])  # fmt: skip
+def test_a_field_of_the_wrong_type(
+    gateway: Gateway, client: httpx.Client, path: str, body: dict[str, Any], field: str
+) -> None:
+    answer = client.post(path, json=body)
+    assert reason(answer) == (400, 3, "MALFORMED", {"field": field})
+    assert answer.json()["message"].startswith(f"`{field}` has to be ")
+    assert not gateway.backend.calls
+
+
+@pytest.mark.parametrize("body", [{"title": None}, {"settings": None}, {"status": None}, {"createTime": None}])
+def test_null_clears_a_field_of_any_type(client: httpx.Client, body: dict[str, Any]) -> None:
+    assert client.post(PAGES, json=body).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["page_id", "pageId", "tenant_id", "tenantId", "page%5Fid"])
@@ -173,6 +271,7 @@ def test_refusals_carry_cors_and_the_request_id(client: httpx.Client) -> None:
 
 
 def test_a_bad_deadline_is_ignored(client: httpx.Client) -> None:
+    """A deadline is no matter of REST: nobody there knows what is wrong with it."""
     for timeout in ("soon", "123456789S", "-1S", "1x", ""):
         assert client.get(PAGES, headers={"grpc-timeout": timeout}).status_code == 200
 

@@ -166,8 +166,10 @@ def patterns(method: descriptor_pb2.MethodDescriptorProto) -> tuple[list[str], l
 def test_free_form_fields_are_known_by_their_message_and_not_by_their_name() -> None:
     file = scratch_file()
     add_method(file, "Save", "Save", http_pb2.HttpRule(post="/scratch", body="node"))
-    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))))
-    node = '["child"] = "plinth.scratch.v1.Node", ["freeForm"] = json_keys.FREE, ["free_form"] = json_keys.FREE'
+    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))), settings(Path("x")))
+    free = '{name = "freeForm", kind = "object", below = json_keys.FREE}'
+    child = '["child"] = {name = "child", kind = "object", below = "plinth.scratch.v1.Node"}'
+    node = f'["name"] = {{name = "name", kind = "text"}}, {child}, ["freeForm"] = {free}, ["free_form"] = {free}'
     assert f'["plinth.scratch.v1.Node"] = {{{node}}},' in text
     assert '["plinth.scratch.v1.Upload"]' not in text
 
@@ -175,5 +177,6 @@ def test_free_form_fields_are_known_by_their_message_and_not_by_their_name() -> 
 def test_the_body_of_an_upload_is_not_json() -> None:
     file = scratch_file()
     add_method(file, "Upload", "Upload", http_pb2.HttpRule(post="/upload/{name}", body="content"), uploads=True)
-    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))))
-    assert 'pattern = "/upload/*", shape = "google.api.HttpBody", body = "raw"' in text
+    text = script(Contract.read(parse(with_file(DESCRIPTORS, file))), settings(Path("x")))
+    upload = next(line for line in text.splitlines() if 'pattern = "/upload/*"' in line)
+    assert 'shape = "google.api.HttpBody", body = "raw"' in upload

@@ -1,0 +1,106 @@
+"""How large a JSON body may be: what the rules of its message allow, written in the longest way that clients write it.
+
+A body is parsed on the gateway's one thread before anybody has looked at credentials, so nothing may be longer than the
+contract can ask for.
+"""
+
+from typing import Any
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+from server.gateway.contract import Binding, Contract, Method
+
+# Generated code does not say what type an extension has.
+RULES: Any = validate_pb2.field
+# One character as JSON's longest escape: two surrogates, `\ud83d\ude00`.
+CHARACTER = 12
+# Indentation and line ends, as a share of everything else.
+SPACE = 1.25
+# No real client is near it: spaces between, and keys that turn out to be unknown and are to be named in the answer.
+LEAST = 4096
+# What an RPC takes from callers without credentials, unless its policy declares something else.
+STRANGERS_BYTES = 16 * 1024
+# A body that is too large is read up to here, and not parsed, before it is refused: over HTTP/2 some clients never see
+# an answer that comes while they send.
+READ_BYTES = 1024 * 1024
+SCALAR = 32
+ENUM = 64
+MOMENT = 64
+# Texts without a rule are output only, and come back from clients that send what they read.
+UNRULED_TEXT = 300
+UNRULED_ITEMS = 100
+# Bytes of free-form JSON as stored (server/kernel/free_form.py has the rule), and how much longer clients write it:
+# every character that is not ASCII as an escape.
+FREE_FORM_BYTES = 64 * 1024
+FREE_FORM_SPREAD = 2
+FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
+TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
+
+
+def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: int) -> int:
+    """Bytes that the JSON body of a binding may have, at most `ceiling`. 0 where there is no body."""
+    body = contract.body_type(method, binding)
+    if body is None:
+        return 0
+    if method.max_body_bytes:
+        return min(method.max_body_bytes, ceiling)
+    allowed = max(LEAST, int(_message_bytes(contract, body, ()) * SPACE))
+    return min(allowed, STRANGERS_BYTES, ceiling) if method.is_public else min(allowed, ceiling)
+
+
+def largest_body(contract: Contract, ceiling: int) -> int:
+    """The limit of the binding that takes most."""
+    return max(
+        (body_limit(contract, m, binding, ceiling) for m in contract.methods for binding in m.bindings), default=0
+    )
+
+
+def _message_bytes(contract: Contract, name: str, above: tuple[str, ...]) -> int:
+    message = contract.messages.get(name)
+    if message is None or name in above:
+        return MOMENT
+    inside = (*above, name)
+    return 2 + sum(_field_bytes(contract, field, inside) for field in message.field)
+
+
+def _field_bytes(contract: Contract, field: FieldDescriptorProto, above: tuple[str, ...]) -> int:
+    rules = field.options.Extensions[RULES]
+    key = len(field.json_name) + 4
+    if field.label != field.LABEL_REPEATED:
+        return key + _value_bytes(contract, field, rules, above)
+    if _is_map(contract, field):
+        entry = contract.messages[field.type_name.lstrip(".")]
+        pair = sum(
+            _value_bytes(contract, part, side, above)
+            for part, side in zip(entry.field, (rules.map.keys, rules.map.values), strict=True)
+        )
+        return key + 2 + (rules.map.max_pairs or UNRULED_ITEMS) * (pair + 2)
+    items = rules.repeated.max_items or UNRULED_ITEMS
+    return key + 2 + items * (_value_bytes(contract, field, rules.repeated.items, above) + 1)
+
+
+def _value_bytes(contract: Contract, field: FieldDescriptorProto, rules: Any, above: tuple[str, ...]) -> int:
+    if field.type == field.TYPE_STRING:
+        return _text_bytes(rules.string)
+    if field.type == field.TYPE_BYTES:
+        return (rules.bytes.max_len or rules.bytes.len or UNRULED_TEXT) * 4 // 3 + 4
+    if field.type != field.TYPE_MESSAGE:
+        return ENUM if field.type == field.TYPE_ENUM else SCALAR
+    name = field.type_name.lstrip(".")
+    if name in FREE_FORM:
+        return FREE_FORM_BYTES * FREE_FORM_SPREAD
+    return MOMENT if name.startswith("google.protobuf.") else _message_bytes(contract, name, above)
+
+
+def _text_bytes(rules: Any) -> int:
+    if rules.max_bytes:
+        return int(rules.max_bytes) * CHARACTER // 2 + 2
+    if any(getattr(rules, name) for name in TEXT_FORMATS):
+        return MOMENT
+    return int(rules.max_len or rules.len or UNRULED_TEXT) * CHARACTER + 2
+
+
+def _is_map(contract: Contract, field: FieldDescriptorProto) -> bool:
+    message = contract.messages.get(field.type_name.lstrip("."))
+    return message is not None and message.options.map_entry

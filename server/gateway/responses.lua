@@ -1,0 +1,127 @@
+-- Responses, after they were transcoded: the server's status and headers, the transcoder's own words, and HEAD.
+--
+-- Handles of headers die when body() yields: take them again after it.
+
+local STATUS, LOCAL, LIMIT = "x-http-status", "x-plinth-local-reply", "x-plinth-limit"
+local METADATA = "plinth.edge"
+local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS}
+local OF_CONTENT = {"content-type", "content-length", "content-encoding"}
+
+local function note_head(handle)
+  handle:streamInfo():dynamicMetadata():set(METADATA, "head", true)
+end
+
+local function is_head(handle)
+  local metadata = handle:streamInfo():dynamicMetadata():get(METADATA)
+  return metadata ~= nil and metadata["head"] == true
+end
+
+local function set_cache_control(headers, content_type)
+  if content_type:sub(1, 17) == "text/event-stream" then
+    headers:replace("cache-control", "no-cache")
+    headers:replace("x-accel-buffering", "no")
+  elseif headers:get("etag") and not headers:get("cache-control") then
+    headers:replace("cache-control", "private, no-cache")
+  end
+end
+
+local TYPES = {
+  TYPE_STRING = "text", TYPE_BYTES = "base64", TYPE_BOOL = "true or false", TYPE_DOUBLE = "a number", TYPE_FLOAT = "a number",
+  TYPE_INT32 = "a whole number of 32 bits", TYPE_SINT32 = "a whole number of 32 bits",
+  TYPE_UINT32 = "a whole number of 32 bits, not negative", TYPE_INT64 = "a whole number of 64 bits",
+  TYPE_SINT64 = "a whole number of 64 bits", TYPE_UINT64 = "a whole number of 64 bits, not negative",
+  TYPE_ENUM = "the name of one of its values", ["type.googleapis.com/google.protobuf.Timestamp"] = "a time, as RFC 3339 has it",
+  ["type.googleapis.com/google.protobuf.Duration"] = "a duration in seconds, such as `3.5s`",
+}
+
+-- What the transcoder says of a value, in our words: the field as the caller wrote it, and what it has to be.
+local function describe(text, binding)
+  local path, rest = text:match("^([%w_.%[%]]+): (.*)$")
+  if not path then return text, nil end
+  local below = binding and binding.inner and path:match("^" .. binding.inner .. "%.(.*)$")
+  local field = names.camel(below or path)
+  local value, kind = rest:match("^invalid value (.*) for type ([%w_./]+)$")
+  if not value then return ("`%s`: %s"):format(field, rest), field end
+  local words = TYPES[kind] or TYPES["TYPE_ENUM"]
+  -- Of times it tells in its own words what is wrong, and not what was sent.
+  local sent = value:find("^Field ") and "" or ", not " .. value:sub(1, 100)
+  return ("`%s` has to be %s%s."):format(field, words, sent), field
+end
+
+-- The transcoder refuses in words; say it as the server would.
+local function answer_for_transcoder(handle, request_id, method, path)
+  local body = handle:body()
+  local text = body and body:getBytes(0, body:length()) or ""
+  local message, field = describe(text, bindings:find(method, path))
+  body:setBytes(problems.json(request_id, 400, "MALFORMED", message, {field = field}))
+end
+
+-- HTTP/1.1 would send the body of a HEAD, and the client would take it for the next response. Its length stays.
+local function empty_head(handle, length)
+  handle:body(true):setBytes("")
+  if length then handle:headers():replace("content-length", length) end
+end
+
+local function empty(handle)
+  handle:body(true):setBytes("")
+  local headers = handle:headers()
+  for _, name in ipairs(OF_CONTENT) do headers:remove(name) end
+end
+
+-- The server sends its headers as trailers: sending them ahead of the answer would cost it a second operation per call,
+-- and unary answers have been collected whole by the transcoder anyway, which is when they have a length; the compressor
+-- takes it away.
+local function take_trailers(handle, headers)
+  if not (headers:get("content-length") or headers:get("content-encoding")) or headers:get(LOCAL) then return headers end
+  handle:body()
+  local trailers = handle:trailers()
+  headers = handle:headers()
+  if not trailers then return headers end
+  local taken = {}
+  for name, value in pairs(trailers) do
+    taken[#taken + 1] = name
+    if name:sub(1, 5) ~= "grpc-" then headers:replace(name, value) end
+  end
+  for _, name in ipairs(taken) do trailers:remove(name) end
+  return headers
+end
+
+-- The rate limit that the server tells in one trailer, as the headers that clients know (draft-ietf-httpapi-ratelimit-headers,
+-- and the older ones).
+local function show_limit(headers)
+  local told = headers:get(LIMIT)
+  if not told then return end
+  headers:remove(LIMIT)
+  local class, calls, period, remaining, reset = told:match("^([%w_]+);(%d+);(%d+);(%d+);(%d+)$")
+  if not class then return end
+  headers:replace("x-ratelimit-limit", calls)
+  headers:replace("x-ratelimit-remaining", remaining)
+  headers:replace("x-ratelimit-reset", reset)
+  headers:replace("ratelimit-policy", ('"%s";q=%s;w=%s'):format(class, calls, period))
+  headers:replace("ratelimit", ('"%s";r=%s;t=%s'):format(class, remaining, reset))
+end
+
+local function on_response(handle)
+  local headers = handle:headers()
+  local content_type = headers:get("content-type") or ""
+  if is_grpc(content_type) then return end
+  headers = take_trailers(handle, headers)
+  local status = headers:get(STATUS)
+  if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
+  for _, name in ipairs(NOT_REST) do headers:remove(name) end
+  show_limit(headers)
+  set_cache_control(headers, content_type)
+  status = headers:get(":status")
+  local refused = headers:get(LOCAL)
+  if refused then
+    headers:remove(LOCAL)
+    local request_id, method, path = refused:match("^(%S*) (%S*) (.*)$")
+    answer_for_transcoder(handle, request_id, method, path)
+  elseif status == "204" or status == "304" then
+    empty(handle)
+  elseif is_head(handle) then
+    empty_head(handle, headers:get("content-length"))
+  end
+end
+
+return {on_response = on_response, note_head = note_head}
