@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.edge.gateway import ORIGIN, PAGES, Gateway
+from tests.edge.gateway import ORIGIN, PAGES, Gateway, eventually, running
 
 OTHERS = (
     "https://evil.example",
@@ -78,3 +78,29 @@ def test_another_origin_gets_no_allowance(client: httpx.Client, origin: str) -> 
 
 def test_without_an_origin_there_is_no_allowance(client: httpx.Client) -> None:
     assert allowances(client.get(PAGES)) == {}
+
+
+def test_a_refused_origin_is_told_of_once_with_the_setting_that_would_help(gateway: Gateway) -> None:
+    origin = "https://told-of.example"
+
+    def told() -> list[str]:
+        return [line for line in gateway.log.read_text().splitlines() if origin in line]
+
+    for _ in range(3):
+        assert preflight(gateway.http, PAGES, origin).status_code == 204
+    preflight(gateway.http, PAGES, "https://told-of-as-well.example")
+    eventually(lambda: "told-of-as-well" in gateway.log.read_text(), "the log is written")
+    assert len(told()) == 1
+    assert "PLINTH_CORS_ORIGINS" in told()[0]
+
+
+def test_no_number_of_origins_fills_the_log() -> None:
+    with running() as gateway:
+
+        def told() -> int:
+            return sum("flood-" in line for line in gateway.log.read_text().splitlines())
+
+        for number in range(150):
+            preflight(gateway.http, PAGES, f"https://flood-{number}.example")
+        eventually(lambda: told() >= 100, "a hundred are told of")
+        assert told() == 100
