@@ -19,7 +19,7 @@ def main() -> int:
     """Run a command; its exit status."""
     options = _parser().parse_args()
     try:
-        settings = load()
+        settings = load(with_certificates=options.command in {_up, _gateway})
     except SettingsRefused as refused:
         sys.stderr.writelines(f"plinth: {fault}\n" for fault in refused.faults)
         return 2

@@ -5,6 +5,7 @@ What is wrong is told in lines, each with the variable, where it was set, its va
 
 import os
 import re
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,12 +66,14 @@ class _Source:
     values: Mapping[str, str]
 
 
-def load() -> Settings:
-    """The settings in force. Raises SettingsRefused with every fault."""
+def load(*, with_certificates: bool = False) -> Settings:
+    """The settings in force, `with_certificates` for the gateway, which reads them. Raises SettingsRefused."""
     sources, faults = _sources()
     given = _given(sources)
     settings, more = _validated(given)
     faults += [*_unknown_names(sources), *more, *_unknown_classes(given)]
+    if settings is not None and with_certificates:
+        faults += _certificate_faults(settings, given)
     if settings is None or faults:
         raise SettingsRefused(faults)
     return settings
@@ -225,6 +228,24 @@ def _unknown_classes(given: Mapping[str, Given]) -> Iterator[str]:
                     if each not in DEFAULT_RATES:
                         meant = suggestion(nearest(each, DEFAULT_RATES))
                         yield _refusal(given[name], _one_line(each), f"{allowed}{meant}")
+
+
+def _certificate_faults(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
+    """What is wrong with the files of the gateway's certificate."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    faults = []
+    for name, path in (("tls_certificate", settings.tls_certificate), ("tls_key", settings.tls_key)):
+        if not (path.is_file() and os.access(path, os.R_OK)):
+            faults.append(_refusal(given[name], _one_line(str(path)), "a PEM file that can be read"))
+    yield from faults
+    if not faults:
+        try:
+            # Without the function, OpenSSL would ask the terminal for the password of a key that has one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key, str)
+        except ssl.SSLError:
+            allowed = "a PEM chain whose private key is in PLINTH_TLS_KEY, without a password"
+            yield _refusal(given["tls_certificate"], _one_line(str(settings.tls_certificate)), allowed)
 
 
 def _allowed(field: FieldInfo) -> str:

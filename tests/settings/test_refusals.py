@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from server.kernel.limits import DEFAULT_RATES
-from tests.settings.commands import SECRET, refusals
+from tests.certificates import make_certificate
+from tests.settings.commands import SECRET, plinth, refusals
 
 COMMANDS = (
     ("up",), ("serve",), ("realtime",), ("worker",), ("migrate",), ("seed",), ("gateway",), ("policy",),
@@ -152,6 +159,32 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes, w
 def test_names_in_a_file_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPLINTH_PROT=1\r\nexport PLINTH_HSOT=x\r\n")
     assert [line.partition(" ")[0] for line in refusals(tmp_path)] == ["PLINTH_HSOT", "PLINTH_PROT"]
+
+
+def test_the_gateway_starts_only_with_a_certificate_that_can_be_read(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    missing = tmp_path / "typo.pem"
+    paths = {"PLINTH_TLS_CERTIFICATE": str(missing), "PLINTH_TLS_KEY": str(tmp_path)}
+    for command in ("up", "gateway"):
+        assert refusals(tmp_path, command, **paths) == [
+            f"{name} (environment): `{path}` is refused; allowed is a PEM file that can be read"
+            for name, path in paths.items()
+        ]
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other")[1]
+    (locked := tmp_path / "locked.pem").write_bytes(
+        load_pem_private_key(key.read_bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush")
+        )
+    )
+    chain = "a PEM chain whose private key is in PLINTH_TLS_KEY, without a password"
+    for unfit in (other, locked, certificate):
+        variables = {"PLINTH_TLS_CERTIFICATE": str(certificate), "PLINTH_TLS_KEY": str(unfit)}
+        assert refusals(tmp_path, "gateway", **variables) == [
+            f"PLINTH_TLS_CERTIFICATE (environment): `{certificate}` is refused; allowed is {chain}"
+        ]
+    # Others need no certificate, and may not have it.
+    assert plinth(tmp_path, "settings", **paths).returncode == 0
 
 
 def test_production_demands_its_secret_and_its_passwords(tmp_path: Path) -> None:
