@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from server.metrics_files import share
 from server.settings import Settings, describe
+from server.settings_loading import SettingsRefused, current, load
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -20,10 +19,9 @@ def main() -> int:
     """Run a command; its exit status."""
     options = _parser().parse_args()
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for fault in error.errors():
-            sys.stderr.write(f"plinth: {'.'.join(map(str, fault['loc']))} {fault['msg']}\n")
+        settings = load(with_certificates=options.command in {_up, _gateway})
+    except SettingsRefused as refused:
+        sys.stderr.writelines(f"plinth: {fault}\n" for fault in refused.faults)
         return 2
     command: Command = options.command
     return command(options, settings)
@@ -56,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
     )
     table = _add(commands, "settings", _settings, "print every setting with its default")
-    table.add_argument("--markdown", action="store_true", help="as the table of README.md")
+    form = table.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="as the table of README.md")
+    form.add_argument(
+        "--current", action="store_true", help="the values in force, with where each comes from; secrets are hidden"
+    )
     return parser
 
 
@@ -157,7 +159,10 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if is_right else 1
 
 
-def _settings(options: argparse.Namespace, _: Settings) -> int:
+def _settings(options: argparse.Namespace, settings: Settings) -> int:
+    if options.current:
+        sys.stdout.writelines(f"{each.variable}={each.value}  # {each.source}\n" for each in current(settings))
+        return 0
     rows = describe()
     if options.markdown:
         sys.stdout.write("| variable | default | meaning |\n|---|---|---|\n")

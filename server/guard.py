@@ -18,7 +18,7 @@ from server.kernel.blocks import AddressBlocks
 from server.kernel.cache import AnswerCache
 from server.kernel.chain import Step
 from server.kernel.generations import Generations
-from server.kernel.limits import DEFAULT_RATES, Rate, RateLimiter
+from server.kernel.limits import Rate, RateLimiter, default_rates
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.pools import CallThreads, queue_bounds
 from server.kernel.steps.address import Address
@@ -45,9 +45,8 @@ class Guard:
     ) -> None:
         """`redis` is a client; `name` is the process's."""
         self._settings = settings
-        self.rates = {
-            rate_class: Rate.parse(text) for rate_class, text in ({**DEFAULT_RATES, **settings.rate_limits}).items()
-        }
+        rates = {**default_rates(settings.environment), **settings.rate_limits}
+        self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
         self.permissions = Permissions(BUILT_IN_ROLES, _catalogue(policies.values()))
         # Processes that share the embedded Redis share a host, and with it the file of generations.
         remote = RedisGenerations(redis, Breaker()) if settings.redis_url else None

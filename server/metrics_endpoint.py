@@ -100,7 +100,12 @@ class Endpoint:
                 server, _thread = start_http_server(self._port, self._host, self._registry)
             except OSError as error:
                 if not told:
-                    log.warning("no metrics at %s:%d: %s", self._host, self._port, error.strerror or error)
+                    log.warning(
+                        "no metrics at %s:%d: %s; set PLINTH_METRICS_PORT to another port, or to 0 for none",
+                        self._host,
+                        self._port,
+                        error.strerror or error,
+                    )
                 told = True
                 continue
             log.info("metrics at http://%s:%d/metrics", self._host, self._port)

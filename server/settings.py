@@ -5,30 +5,66 @@ Every field is documented by its description; the table in README.md is generate
 """
 
 import hashlib
+import json
 import secrets
 import ssl
 import tempfile
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AliasChoices, Field, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.setting_values import (
+    COMMAS,
+    JSON_OBJECT,
+    UNLESS_EMPTY,
+    Collector,
+    DatabaseUrl,
+    Domain,
+    HeaderName,
+    Network,
+    Origin,
+    Rate,
+    RedisUrl,
+    Secret,
+    any_case,
+)
+
+ENV_FILE = ".env"
+PREFIX = "PLINTH_"
 # A unix socket's path is at most 107 bytes; PostgreSQL's own name takes `/.s.PGSQL.5432`.
 LONGEST_SOCKET_DIR = 85
-SHORTEST_SECRET = 32
 # OWASP Password Storage Cheat Sheet: 19 MiB with 2 passes. More memory would let few sign-ins starve the rest.
 LEAST_PASSWORD_MEMORY = 19 * 1024
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+class Contradictions(ValueError):
+    """Settings that do not go together; each of `faults` is a line that begins with the variable."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
+
+
 class Settings(BaseSettings):
     """How this deployment runs. Environment variables are the field names in capitals with the prefix PLINTH_."""
 
-    model_config = SettingsConfigDict(env_prefix="PLINTH_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        # Editors of some systems begin files with a mark that is part of no name.
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        # Some are secrets.
+        hide_input_in_errors=True,
+    )
 
     # Where things live and listen.
     data_dir: Path = Field(
@@ -36,8 +72,12 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the gateway: gRPC, gRPC-Web, REST and SSE.")
-    environment: str = Field(
-        "development", description="Name of the environment: `production` refuses what only suits a desk."
+    environment: Annotated[
+        Literal["development", "staging", "production"], any_case("development", "staging", "production")
+    ] = Field(
+        "development",
+        description="`development`, `staging` or `production`. Development allows more sign-ins, and calls by pages of "
+        "this machine; `production` refuses what only suits a desk.",
     )
 
     # Processes.
@@ -63,18 +103,18 @@ class Settings(BaseSettings):
     )
 
     # PostgreSQL.
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[DatabaseUrl | None, UNLESS_EMPTY] = Field(
         None,
         validation_alias=AliasChoices("DATABASE_URL", "PLINTH_DATABASE_URL"),
         description="PostgreSQL 15 or later, as the role that owns the schema. Unset: the embedded PostgreSQL.",
     )
-    database_runtime_url: SecretStr | None = Field(
+    database_runtime_url: Annotated[DatabaseUrl | None, UNLESS_EMPTY] = Field(
         None,
         validation_alias=AliasChoices("DATABASE_RUNTIME_URL", "PLINTH_DATABASE_RUNTIME_URL"),
         description="The same database as the role that serves requests: neither owner nor superuser, no BYPASSRLS. "
         "Unset: `<database>_runtime`, which `plinth migrate` makes.",
     )
-    database_dispatch_url: SecretStr | None = Field(
+    database_dispatch_url: Annotated[DatabaseUrl | None, UNLESS_EMPTY] = Field(
         None,
         validation_alias=AliasChoices("DATABASE_DISPATCH_URL", "PLINTH_DATABASE_DISPATCH_URL"),
         description="The same database as the role that reads the event log of every tenant. "
@@ -87,7 +127,7 @@ class Settings(BaseSettings):
     statement_timeout: float = Field(15.0, gt=0, description="How long one SQL statement may run.")
 
     # Redis.
-    redis_url: SecretStr | None = Field(
+    redis_url: Annotated[RedisUrl | None, UNLESS_EMPTY] = Field(
         None,
         validation_alias=AliasChoices("REDIS_URL", "PLINTH_REDIS_URL"),
         description="Redis 6.2 or later. Unset: the embedded Redis.",
@@ -96,12 +136,12 @@ class Settings(BaseSettings):
 
     # Rate limits.
     rate_limits_enabled: bool = Field(default=True, description="Whether calls are counted at all.")
-    rate_limits: dict[str, Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,9}/[1-9]\d{0,4}$")]] = Field(
+    rate_limits: Annotated[dict[str, Rate], NoDecode, JSON_OBJECT] = Field(
         {},
         description='Rate classes whose limit differs from the default, as JSON: `{"auth": "5/900"}` lets 5 calls '
-        "through in 900 seconds.",
+        "through in 900 seconds. By default `auth` is that, and `100/900` in development.",
     )
-    rate_limits_strict: Annotated[tuple[str, ...], NoDecode] = Field(
+    rate_limits_strict: Annotated[tuple[str, ...], NoDecode, COMMAS] = Field(
         ("auth", "payment"),
         description="Rate classes, comma separated, that refuse calls while Redis is away; others let them through.",
     )
@@ -114,13 +154,14 @@ class Settings(BaseSettings):
     cache_longest: float = Field(3600.0, gt=0, description="Ceiling of how long an answer is cached.")
 
     # Secrets and tokens.
-    secret_key: SecretStr | None = Field(
+    secret_key: Annotated[Secret | None, UNLESS_EMPTY] = Field(
         None,
         description="At least 32 characters, from which all keys are derived. Unset: made once and kept in the data "
         "folder; `production` demands it.",
     )
-    secret_key_previous: SecretStr | None = Field(
-        None, description="The secret key before a rotation: what it signed stays valid until it expires."
+    secret_key_previous: Annotated[Secret | None, UNLESS_EMPTY] = Field(
+        None,
+        description="The secret key before a rotation: what it signed stays valid until it expires.",
     )
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
@@ -134,20 +175,26 @@ class Settings(BaseSettings):
         description="KiB that hashing a password takes (Argon2id); `production` demands at least the default. A hash "
         "made with another setting is replaced at the next sign-in.",
     )
-    default_tenant: str | None = Field(
+    default_tenant: Annotated[str | None, UNLESS_EMPTY] = Field(
         None, description="Subdomain of the tenant that sign-ups join when they name none."
     )
-    sites_domain: str = Field("localhost", description="Domain under which tenants' subdomains are reached.")
+    sites_domain: Domain = Field("localhost", description="Domain under which tenants' subdomains are reached.")
 
     # Gateway.
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins whose pages may call, comma separated. `*` is not allowed with credentials."
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, COMMAS] = Field(
+        (),
+        description="Origins whose pages may call, comma separated, such as `https://app.example`. In development, "
+        "pages of `http://localhost` and `http://127.0.0.1` may too, at any port.",
+    )
+    cors_headers: Annotated[tuple[HeaderName, ...], NoDecode, COMMAS] = Field(
+        ("traceparent", "tracestate", "baggage", "sentry-trace"),
+        description="Headers that these pages may send beside those that Plinth reads, comma separated.",
     )
     cors_max_age: int = Field(7200, ge=0, description="How long browsers may keep a preflight's answer.")
-    tls_certificate: Path | None = Field(
+    tls_certificate: Annotated[Path | None, UNLESS_EMPTY] = Field(
         None, description="PEM certificate chain. With tls_key, the gateway speaks TLS."
     )
-    tls_key: Path | None = Field(None, description="PEM private key of tls_certificate.")
+    tls_key: Annotated[Path | None, UNLESS_EMPTY] = Field(None, description="PEM private key of tls_certificate.")
     gateway_timeout: float = Field(15.0, gt=0, description="How long the gateway waits for a unary answer.")
     gateway_threads: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
     trusted_proxies: int = Field(
@@ -167,7 +214,9 @@ class Settings(BaseSettings):
     )
 
     # Logs.
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], any_case("DEBUG", "INFO", "WARNING", "ERROR")
+    ] = Field("INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     log_max_bytes: int = Field(
         20 * 1024 * 1024, ge=1024, description="Size at which a log file of `plinth up` is rotated."
     )
@@ -180,11 +229,10 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="Address of that port.")
 
     # Traces.
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: Annotated[Collector | None, UNLESS_EMPTY] = Field(
         None,
         # The last one is for whoever constructs the settings: pydantic takes aliases only.
         validation_alias=AliasChoices("PLINTH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
-        pattern=r"^https?://[^/?#@\s]+/?$",
         description="Collector that traces go to, over OTLP/gRPC, such as `http://127.0.0.1:4317`; also taken from "
         "`OTEL_EXPORTER_OTLP_ENDPOINT`. Unset: no traces, and no cost.",
     )
@@ -198,7 +246,7 @@ class Settings(BaseSettings):
 
     # Webhooks.
     webhook_allow_http: bool = Field(default=False, description="Whether webhooks may lead to `http://`, unencrypted.")
-    webhook_allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+    webhook_allowed_networks: Annotated[tuple[Network, ...], NoDecode, COMMAS] = Field(
         (),
         description="Private networks that webhooks may lead into, comma separated, such as `10.1.0.0/16`. All others "
         "are refused.",
@@ -217,39 +265,31 @@ class Settings(BaseSettings):
     )
     stream_queue: int = Field(500, ge=10, description="Events that may wait for a slow subscriber before it is cut.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("cors_origins", "rate_limits_strict", "webhook_allowed_networks"):
-            listed = values.get(name)
-            if isinstance(listed, str):
-                values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
-        return values
-
     @model_validator(mode="after")
     def _cross_check(self) -> Self:
         faults = []
         if (self.tls_certificate is None) != (self.tls_key is None):
-            faults.append("PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY go together")
-        if "*" in self.cors_origins:
-            faults.append("PLINTH_CORS_ORIGINS names origins, never `*`")
-        if self.secret_key is not None and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
-            faults.append("PLINTH_SECRET_KEY needs at least 32 characters")
+            there, missing = ("KEY", "CERTIFICATE") if self.tls_certificate is None else ("CERTIFICATE", "KEY")
+            faults.append(f"PLINTH_TLS_{missing}: unset; PLINTH_TLS_{there} is set, and needs it")
         if self.environment == "production" and self.secret_key is None:
-            faults.append("PLINTH_SECRET_KEY is missing; production has no secret of its own making")
+            faults.append("PLINTH_SECRET_KEY: unset; production demands one, of at least 32 characters")
         if self.environment == "production" and self.password_memory < LEAST_PASSWORD_MEMORY:
-            faults.append(f"PLINTH_PASSWORD_MEMORY is below {LEAST_PASSWORD_MEMORY}, which production demands")
-        faults.extend(
-            f"PLINTH_WEBHOOK_ALLOWED_NETWORKS: `{network}` is no network"
-            for network in self.webhook_allowed_networks
-            if not _is_network(network)
-        )
+            faults.append(
+                f"PLINTH_PASSWORD_MEMORY: `{self.password_memory}` is refused; production allows at least "
+                f"{LEAST_PASSWORD_MEMORY}"
+            )
         if self.database_pool_size < self.api_threads:
-            faults.append("PLINTH_DATABASE_POOL_SIZE is smaller than PLINTH_API_THREADS")
+            faults.append(
+                f"PLINTH_DATABASE_POOL_SIZE: `{self.database_pool_size}` is refused; allowed is at least "
+                f"PLINTH_API_THREADS, which is {self.api_threads}"
+            )
         if str(self.otlp_endpoint).startswith("https:") and self.trusted_certificates is None:
-            faults.append("PLINTH_OTLP_ENDPOINT is https, but this system trusts nobody: name a file in SSL_CERT_FILE")
+            faults.append(
+                f"PLINTH_OTLP_ENDPOINT: `{self.otlp_endpoint}` is refused; https needs a file of trusted certificates, "
+                "and this system has none: name one in SSL_CERT_FILE"
+            )
         if faults:
-            raise ValueError("; ".join(faults))
+            raise Contradictions(faults)
         return self
 
     @property
@@ -346,27 +386,26 @@ class Settings(BaseSettings):
         return urlunsplit(url._replace(netloc=netloc))
 
 
+def variables(name: str, field: FieldInfo) -> tuple[str, ...]:
+    """The environment variables of a setting; the first that is set counts."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
+    return (f"{PREFIX}{name.upper()}",)
+
+
 def describe(settings: type[Settings] = Settings) -> list[tuple[str, str, str]]:
     """Environment variable, default and description of every setting, in the order of the class."""
-    rows = []
-    for name, field in settings.model_fields.items():
-        alias = field.validation_alias
-        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PLINTH_{name.upper()}"
-        default = _shown(field.default)
-        rows.append((variable, default, field.description or ""))
-    return rows
+    return [
+        (variables(name, field)[0], shown(field.default), field.description or "")
+        for name, field in settings.model_fields.items()
+    ]
 
 
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(default: object) -> str:
-    """A default as the environment would carry it."""
-    if isinstance(default, tuple):
-        return ",".join(default)
-    return "" if default is None else str(default)
+def shown(value: object) -> str:
+    """A value as the environment would carry it; a secret as asterisks."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return "" if value is None else str(value)

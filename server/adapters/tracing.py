@@ -105,7 +105,9 @@ class Sender(SpanExporter):
             if arrives:
                 log.info("traces arrive at %s again", self._endpoint)
             else:
-                log.warning("no traces arrive at %s: they are dropped until they do", self._endpoint)
+                log.warning(
+                    "no traces arrive at %s (PLINTH_OTLP_ENDPOINT): they are dropped until they do", self._endpoint
+                )
         return result
 
     def shutdown(self) -> None:

@@ -25,16 +25,25 @@ def banner(settings: Settings, console: Console, seeded: dict[str, str], seconds
 
 
 def commands(settings: Settings, seeded: dict[str, str]) -> list[str]:
-    """Give three lines that work in this order in bash and zsh, with nothing but curl and sed."""
+    """Give three lines that work in this order in bash and zsh, as often as they are pasted, with only curl and sed.
+
+    Where one fails, it says so: curl exits with 22 and shows the answer, and nothing is asked without a token.
+    """
     # The certificate names the deployment, not this address.
-    curl = "curl -sS -k" if settings.tls_certificate else "curl -sS"
-    url = envoy.url(settings)
-    login = json.dumps({"email": seeded["email"], "password": seeded["password"]})
-    pages = f"{url}/api/v1/tenants/{seeded['tenant_id']}/pages"
+    curl = f"curl --fail-with-body -sS{' -k' if settings.tls_certificate else ''}"
+    # The brackets of an IPv6 address are a pattern to zsh.
+    login_url, pages_url = (
+        shlex.quote(f"{envoy.url(settings)}/api/v1/{path}")
+        for path in ("auth/login", f"tenants/{seeded['tenant_id']}/pages")
+    )
+    login = shlex.quote(json.dumps({"email": seeded["email"], "password": seeded["password"]}))
     json_type = "-H 'Content-Type: application/json'"
-    extract = r"""sed 's/.*"accessToken": *"\([^"]*\)".*/\1/'"""
+    # An answer without a token is shown: it says why.
+    extract = r"""sed -n -e 's/.*"accessToken": *"\([^"]*\)".*/\1/p' -e t -e 'w /dev/stderr'"""
+    pages = f'{curl} {pages_url} -H "Authorization: Bearer ${{TOKEN:?log in first}}"'
     return [
-        f"TOKEN=$({curl} {url}/api/v1/auth/login {json_type} -d {shlex.quote(login)} | {extract})",
-        f'{curl} {pages} -H "Authorization: Bearer $TOKEN"',
-        f"""{curl} {pages} -H "Authorization: Bearer $TOKEN" {json_type} -d '{{"title": "Hello"}}'""",
+        f"TOKEN=$({curl} {login_url} {json_type} -d {login} | {extract})",
+        pages,
+        # A title of its own each time, and with it a slug.
+        f"""{pages} {json_type} -d "{{\\"title\\": \\"Hello at $(date +%T)\\"}}\"""",
     ]

@@ -1,4 +1,4 @@
-"""CORS: exact origins, with credentials, on every path."""
+"""CORS: exact origins, with credentials, on every path; in development, the pages of this machine too."""
 
 from server.gateway.pieces import Config, typed
 from server.gateway.tracing import trace_headers
@@ -14,15 +14,27 @@ EXPOSED_HEADERS = (
     "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replay", "grpc-status", "grpc-message",
     "grpc-status-details-bin", "content-disposition",
 )  # fmt: skip
+# What the development server of a front end calls itself; Envoy matches the whole origin. Without https, which takes a
+# certificate for this machine: its owner can name the origin too.
+LOCAL_PAGES = r"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?"
+
+
+def origin_matchers(settings: Settings) -> list[Config]:
+    """Which origins' pages may call."""
+    matchers: list[Config] = [{"exact": origin} for origin in settings.cors_origins]
+    if settings.environment == "development":
+        matchers.append({"safe_regex": {"regex": LOCAL_PAGES}})
+    return matchers
 
 
 def cors_policy(settings: Settings) -> Config:
-    """What the pages of the configured origins may do. An origin that is not among them gets no CORS header at all."""
+    """What the pages of the allowed origins may do. An origin that is not among them gets no CORS header at all."""
+    request_headers = dict.fromkeys((*REQUEST_HEADERS, *settings.cors_headers, *trace_headers(settings)))
     return typed(
         "extensions.filters.http.cors.v3.CorsPolicy",
-        allow_origin_string_match=[{"exact": origin} for origin in settings.cors_origins],
+        allow_origin_string_match=origin_matchers(settings),
         allow_methods=", ".join(METHODS),
-        allow_headers=", ".join((*REQUEST_HEADERS, *trace_headers(settings))),
+        allow_headers=", ".join(request_headers),
         expose_headers=", ".join(EXPOSED_HEADERS),
         max_age=str(settings.cors_max_age),
         allow_credentials=True,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from server.gateway.contract import Contract
+from server.gateway.cors import origin_matchers
 from server.gateway.pieces import ADD_IF_ABSENT, APPEND, Config, extension, header, headers
 from server.gateway.response_headers import security_headers
 from server.settings import Settings
@@ -37,7 +38,7 @@ def _header_mutation(settings: Settings) -> Config:
     mutations: list[Config] = [{"append": option} for option in headers(security_headers(settings))]
     mutations.append({"append": header("cache-control", "no-store", ADD_IF_ABSENT)})
     mutations += [{"remove": name} for name in ("server", "x-http-status", "x-plinth-local-reply")]
-    if settings.cors_origins:
+    if origin_matchers(settings):
         # The cors filter does not say that its headers depend on the origin.
         mutations.append({"append": header("vary", "origin", APPEND)})
     return extension(

@@ -10,10 +10,17 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from unicodedata import normalize
 from urllib.parse import SplitResult, urlsplit
 
-NOT_ALLOWED = "the address is not allowed"
+NOT_ALLOWED = (
+    "the address is not allowed: see the settings PLINTH_WEBHOOK_ALLOWED_NETWORKS and PLINTH_WEBHOOK_ALLOW_HTTP"
+)
 TIMEOUT = "timeout"
 """What went wrong, in the words that logs, delivery logs and metrics share."""
 
+# Faults that a setting would lift name it: whoever tries webhooks at a desk sees them first.
+NOT_HTTPS = "does not begin with https://"
+HTTP_IS_OFF = f"{NOT_HTTPS}; the setting PLINTH_WEBHOOK_ALLOW_HTTP allows http://"
+HTTP_IS_ON = f"{NOT_HTTPS} or http://"
+PRIVATE = "leads into a private network; the setting PLINTH_WEBHOOK_ALLOWED_NETWORKS allows some"
 LOOPBACK = "127.0.0.1"
 # Whatever ipaddress calls global beyond these is tunnelled, reserved, or not routed.
 GLOBAL_UNICAST = ip_network("2000::/3")
@@ -50,7 +57,7 @@ class Egress:
         except ValueError:
             return "is no URL"
         if parts.scheme != "https" and not (parts.scheme == "http" and self._allow_http):
-            return f"does not begin with https://{' or http://' if self._allow_http else ''}"
+            return self._scheme_fault(parts.scheme)
         if "@" in parts.netloc:
             return "holds a user or a password"
         if port == 0:
@@ -66,7 +73,12 @@ class Egress:
         candidates = _with_embedded(parsed)
         if any(candidate in network for candidate in candidates for network in self._allowed):
             return None
-        return None if _is_public(candidates[-1]) else "leads into a private network"
+        return None if _is_public(candidates[-1]) else PRIVATE
+
+    def _scheme_fault(self, scheme: str) -> str:
+        if self._allow_http:
+            return HTTP_IS_ON
+        return HTTP_IS_OFF if scheme == "http" else NOT_HTTPS
 
     def _host_fault(self, parts: SplitResult) -> str | None:
         host = DOTS.sub(".", normalize("NFKC", parts.hostname or "")).lower().rstrip(".")

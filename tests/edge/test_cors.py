@@ -1,5 +1,7 @@
 """Which pages may call, and what they may see."""
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 
@@ -50,7 +52,8 @@ def test_a_preflight_on_any_path(gateway: Gateway, client: httpx.Client, path: s
     }  # fmt: skip
     assert {
         "authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-api-key", "x-request-id",
-        "last-event-id", "x-grpc-web", "x-user-agent", "grpc-timeout",
+        "last-event-id", "x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent", "tracestate", "baggage",
+        "sentry-trace",
     } <= set(allowed["access-control-allow-headers"].split(", "))  # fmt: skip
     assert not gateway.backend.calls
     assert not gateway.realtime[0].calls
@@ -104,3 +107,71 @@ def test_no_number_of_origins_fills_the_log() -> None:
             preflight(gateway.http, PAGES, f"https://flood-{number}.example")
         eventually(lambda: told() >= 100, "a hundred are told of")
         assert told() == 100
+
+
+# Pages of the developer's machine ------------------------------------------------------------------------------------
+
+LOCAL = ("http://localhost:3000", "http://localhost", "http://127.0.0.1:5173", "http://127.0.0.1", "http://localhost:1")
+NOT_LOCAL = (
+    "http://localhost.evil.com",
+    "http://localhost:3000.evil.com",
+    "http://evil.com/http://localhost:3000",
+    "http://evil-localhost:3000",
+    "http://localhost.:3000",
+    "http://localhost:",
+    "http://localhost:3000/",
+    "http://localhost:123456",
+    "http://localhost:3000@evil.com",
+    "http://user@localhost:3000",
+    "http://127.0.0.1.evil.com",
+    "http://127x0x0x1:3000",
+    "http://127.0.0.2:3000",
+    "http://192.168.1.7:3000",
+    "http://0.0.0.0:3000",
+    "https://localhost:3000",
+    "https://localhost",
+    "https://127.0.0.1",
+    "localhost:3000",
+    "null",
+)
+
+
+@pytest.fixture(scope="module", params=["staging", "production"])
+def deployed(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    """A gateway that is no developer's, with a header of its own."""
+    with running(environment=request.param, secret_key="0" * 32, cors_headers="X-Team, if-match") as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("origin", LOCAL)
+def test_pages_of_this_machine_call_in_development(client: httpx.Client, origin: str) -> None:
+    for answer in (preflight(client, PAGES, origin), client.get(PAGES, headers={"origin": origin})):
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+@pytest.mark.parametrize("origin", NOT_LOCAL)
+def test_what_only_looks_like_this_machine_does_not(client: httpx.Client, origin: str) -> None:
+    assert allowances(client.get(PAGES, headers={"origin": origin})) == {}
+    answer = preflight(client, PAGES, origin)
+    assert (answer.status_code, allowances(answer)) == (204, {})
+
+
+def test_answers_depend_on_the_origin_where_only_pages_of_this_machine_call() -> None:
+    with running(cors_origins=()) as gateway:
+        assert "origin" in gateway.http.get(PAGES).headers["vary"]
+
+
+@pytest.mark.parametrize("origin", [*LOCAL, *NOT_LOCAL])
+def test_elsewhere_no_page_of_this_machine_calls(deployed: Gateway, origin: str) -> None:
+    assert allowances(deployed.http.get(PAGES, headers={"origin": origin})) == {}
+    assert allowances(preflight(deployed.http, PAGES, origin)) == {}
+
+
+def test_headers_of_the_deployment_are_allowed_beside_our_own(deployed: Gateway) -> None:
+    allowed = allowances(preflight(deployed.http, PAGES, ORIGIN))["access-control-allow-headers"].split(", ")
+    assert {"x-team", "authorization", "idempotency-key"} <= set(allowed)
+    # What is set replaces the default, and nothing is named twice.
+    assert "baggage" not in allowed
+    assert allowed.count("if-match") == 1

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +15,17 @@ import psutil
 import pytest
 
 from server.embedded import postgres
-from tests.stack import Stack, make_folder, runs, wait_for
+from tests.stack import UNLIMITED, Stack, make_folder, runs, wait_for
 
 # One worker runs this file, so that the stacks of a module are shared.
 pytestmark = pytest.mark.heavy
-SMALL = {"api_workers": 1, "drain_timeout": 2}
+# How many may sign in is left to the environment.
+SMALL = {
+    "api_workers": 1,
+    "drain_timeout": 2,
+    "rate_limits": {name: rate for name, rate in UNLIMITED.items() if name != "auth"},
+}
+SHELLS = [shell for shell in ("bash", "zsh", "dash") if shutil.which(shell)]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +50,18 @@ def answers(stack: Stack) -> bool:
         return False
 
 
-def paste(stack: Stack, shell: str) -> list[str]:
-    """Run the lines of the banner in a shell; what the second and third printed."""
-    lines = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "curl "))][-3:]
+def banner_of(stack: Stack) -> list[str]:
+    """The lines of the banner that are to be pasted."""
+    return [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "curl "))][-3:]
+
+
+def paste(shell: str, *lines: str) -> "subprocess.CompletedProcess[str]":
+    """Run lines in a shell that has a token of somebody else's."""
+    environment = os.environ | {"TOKEN": "stale"}
     script = "\necho\n".join(lines)
-    result = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True, timeout=20)
-    return [line for line in result.stdout.splitlines() if line]
+    return subprocess.run(
+        [shell, "-c", script], capture_output=True, text=True, check=False, timeout=20, env=environment
+    )
 
 
 def test_it_serves_and_names_its_processes(shared: Stack) -> None:
@@ -58,11 +71,46 @@ def test_it_serves_and_names_its_processes(shared: Stack) -> None:
     assert len(str(shared.settings.socket_dir)) < len(str(shared.data_dir))
 
 
-def test_the_commands_of_the_banner_work_when_pasted(shared: Stack) -> None:
-    for shell in filter(shutil.which, ("bash", "zsh")):
-        listed, created = map(json.loads, paste(shared, shell))
+def await_next_second() -> None:
+    now = int(time.time())
+    wait_for(lambda: int(time.time()) > now)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_commands_of_the_banner_work_whenever_they_are_pasted(shared: Stack, shell: str) -> None:
+    lines, seen = banner_of(shared), set[str]()
+    for _ in range(2):
+        done = paste(shell, *lines)
+        assert (done.returncode, done.stderr) == (0, "")
+        listed, created = (json.loads(line) for line in done.stdout.splitlines() if line)
         assert "pages" in listed
-        assert created["title"] == "Hello"
+        assert created["title"].startswith("Hello")
+        seen.add(created["id"])
+        # Nobody pastes twice within a second, and the title has the time.
+        await_next_second()
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_commands_of_the_banner_fail_aloud(shared: Stack, shell: str) -> None:
+    log_in, show, create = banner_of(shared)
+    forgot = paste(shell, log_in.replace(shared.password, "forgotten"), show, create)
+    assert "curl: (22)" in forgot.stderr
+    assert '"CREDENTIALS_INVALID"' in forgot.stderr
+    assert "TOKEN: log in first" in forgot.stderr
+    assert forgot.returncode != 0
+    assert not forgot.stdout.strip()
+    for line in (show, create):
+        refused = paste(shell, f"TOKEN=stale; {line}")
+        assert refused.returncode == 22
+        assert '"CREDENTIALS_INVALID"' in refused.stdout
+
+
+def test_development_lets_people_sign_in_more_often_than_five_times(shared: Stack) -> None:
+    body = {"email": shared.email, "password": shared.password}
+    answers = [httpx.post(f"{shared.url}/api/v1/auth/login", json=body, timeout=10) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"auth";q=100;w=900'}
 
 
 @pytest.mark.parametrize("name", ["api-0", "realtime-0", "worker-0", "envoy", "redis", "postgres"])

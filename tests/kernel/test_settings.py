@@ -28,15 +28,17 @@ def made(**values: Any) -> Settings:
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"tls_certificate": "a"}, "PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY"),
-        ({"tls_key": "a"}, "PLINTH_TLS_CERTIFICATE and PLINTH_TLS_KEY"),
+        ({"tls_certificate": "a"}, "PLINTH_TLS_KEY: unset; PLINTH_TLS_CERTIFICATE is set"),
+        ({"tls_key": "a"}, "PLINTH_TLS_CERTIFICATE: unset; PLINTH_TLS_KEY is set"),
         ({"cors_origins": "https://a.example,*"}, "never `*`"),
         ({"secret_key": "short"}, "at least 32 characters"),
-        ({"environment": "production"}, "PLINTH_SECRET_KEY is missing"),
+        ({"environment": "production"}, "PLINTH_SECRET_KEY: unset"),
         ({"environment": "production", "secret_key": "x" * 32, "password_memory": 19455}, "PLINTH_PASSWORD_MEMORY"),
-        ({"database_pool_size": 2, "api_threads": 8}, "smaller than PLINTH_API_THREADS"),
+        ({"database_pool_size": 2, "api_threads": 8}, "at least PLINTH_API_THREADS"),
         ({"port": 70000}, "less than or equal to 65535"),
-        ({"log_level": "LOUD"}, "String should match"),
+        ({"log_level": "LOUD"}, "DEBUG, INFO, WARNING or ERROR"),
+        ({"rate_limits": {"auth": "1/86401"}}, "at most 86400 seconds"),
+        ({"redis_timeout": float("inf")}, "finite number"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], fault: str) -> None:
@@ -48,18 +50,74 @@ def test_passwords_are_hashed_as_owasp_says_unless_told_otherwise() -> None:
     assert Passwords(made().password_memory).hash("x").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-def test_every_contradiction_is_listed_at_once() -> None:
-    with pytest.raises(ValidationError) as caught:
-        made(tls_key="a", cors_origins="*", secret_key="short")
-    assert all(word in str(caught.value) for word in ("PLINTH_TLS_KEY", "PLINTH_CORS_ORIGINS", "PLINTH_SECRET_KEY"))
-
-
 def test_a_secret_does_not_show_in_a_refusal_or_in_the_settings() -> None:
     secret = "x7" * 16
     assert secret not in repr(made(secret_key=secret))
-    with pytest.raises(ValidationError) as caught:
-        made(secret_key=secret, tls_key="a")
-    assert secret not in str(caught.value)
+    for values in ({"secret_key": secret, "tls_key": "a"}, {"secret_key": secret[1:]}, {"redis_url": secret}):
+        with pytest.raises(ValidationError) as caught:
+            made(**values)
+        assert secret[1:] not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["Production", " PRODUCTION ", "production"])
+def test_an_environment_is_named_in_any_case(written: str) -> None:
+    assert made(environment=written, secret_key=SECRET).environment == "production"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example",
+        "https://app.example:8443",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+        "https://xn--mnchen-3ya.example",
+        "capacitor://localhost",
+        "chrome-extension://aaaabbbbccccddddeeeeffffgggghhhh",
+    ],
+)
+def test_origins_as_browsers_send_them(origin: str) -> None:
+    assert made(cors_origins=origin).cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("app.example", "https://app.example"),
+        ("//app.example", "https://app.example"),
+        ("app.example:8443", "https://app.example:8443"),
+        ("localhost:3000", "http://localhost:3000"),
+        ("127.0.0.1:5173", "http://127.0.0.1:5173"),
+        ("https://app.example/", "https://app.example"),
+        ("https://app.example/login?x#y", "https://app.example"),
+        ("https://App.Example", "https://app.example"),
+        ("HTTPS://app.example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        ("https://app.example:", "https://app.example"),
+        ("https://user:word@app.example", "https://app.example"),
+        ("htps://app.example", "https://app.example"),
+        ("http:/app.example", "http://app.example"),
+        ("https://münchen.example", "https://xn--mnchen-3ya.example"),
+        ("wss://app.example", None),
+        ("https://*.app.example", None),
+        ("https://app.example:99999", None),
+        ("https://", None),
+        ("null", None),
+        ("*", None),
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(written: str, meant: str | None) -> None:
+    with pytest.raises(ValidationError, match="scheme://host") as caught:
+        made(cors_origins=written)
+    assert str(caught.value).count("did you mean") == (meant is not None)
+    assert meant is None or f"did you mean `{meant}`?" in str(caught.value)
+
+
+def test_what_is_empty_is_unset() -> None:
+    names = ("database_url", "redis_url", "secret_key", "tls_key", "tls_certificate", "otlp_endpoint", "default_tenant")
+    settings = made(**dict.fromkeys(names, ""))
+    assert [getattr(settings, name) for name in names] == [None] * len(names)
 
 
 def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,14 @@ STATE = re.compile(r'"([a-z_]+)";r=(\d+);t=(\d+)')
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Stack]:
-    """A stack of the module's own with small limits, behind a proxy that says who calls."""
+    """A stack of the module's own with small limits, behind a proxy that says who calls.
+
+    Staging: more people may sign in to development.
+    """
     stack = Stack(
-        api_workers=2, rate_limits=LIMITS, trusted_proxies=1, redis_timeout=5, drain_notice=0.1, log_level="ERROR"
-    )
+        api_workers=2, rate_limits=LIMITS, trusted_proxies=1, redis_timeout=5, drain_notice=0.1, log_level="ERROR",
+        environment="staging",
+    )  # fmt: skip
     try:
         yield stack.start()
     finally:

@@ -146,6 +146,7 @@ def test_a_port_that_is_taken_is_one_line_and_is_had_when_it_is_free(
         "no metrics at 127.0.0.1",
         "metrics at http",
     ]
+    assert "set PLINTH_METRICS_PORT" in caplog.text
 
 
 def test_who_shares_nothing_tells_of_itself(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import pytest
 from plinth.webhooks.v1.webhook_pb2 import Webhook
 
 from server.kernel.audit import PLATFORM, leaf_hash
+from server.kernel.egress import NOT_ALLOWED
 from server.kernel.ids import new_id
 from tests.webhooks.progress import CANCELLED, FAILED, PENDING, SUCCEEDED, queues_of, run, settled, statuses
 from tests.webhooks.receiver import FAIL, Receiver, Reply
@@ -114,7 +115,7 @@ def test_a_webhook_that_leads_to_a_private_address_gets_nothing(shared: Scene) -
 
         run(work, shared)
         assert private.connections == 0
-    assert shared.attempts(webhook)[0]["error"] == "the address is not allowed"
+    assert shared.attempts(webhook)[0]["error"] == NOT_ALLOWED
 
 
 def test_a_receiver_that_is_gone_is_left_alone(shared: Scene, receiver: Receiver) -> None:

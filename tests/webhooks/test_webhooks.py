@@ -15,6 +15,7 @@ from plinth.webhooks.v1.webhook_pb2 import (
 from server import app
 from server.domains.webhooks.event_types import EventTypes, matches
 from server.domains.webhooks.service import MOST_WEBHOOKS
+from server.kernel.egress import PRIVATE
 from server.kernel.ids import new_id
 from tests.clients import Rest, Tenant, database, new_member, new_tenant, problem, reason, rows, stubs
 from tests.domains.events import events_of
@@ -144,15 +145,23 @@ def test_an_overlap_that_is_over_is_not_shown(stack: Stack, tenant: Tenant) -> N
         ("https://me:word@example.com", "holds a user or a password"),
         ("https://example.com/#top", "has a fragment, which is not sent"),
         ("https:///nowhere", "names no host"),
-        ("https://10.1.2.3/", "leads into a private network"),
-        ("https://169.254.169.254/latest", "leads into a private network"),
-        ("https://[::ffff:10.0.0.1]/", "leads into a private network"),
+        ("https://10.1.2.3/", PRIVATE),
+        ("https://169.254.169.254/latest", PRIVATE),
+        ("https://[::ffff:10.0.0.1]/", PRIVATE),
     ],
 )
 def test_urls_that_no_webhook_has_are_refused(tenant: Tenant, url: str, fault: str) -> None:
     answer = tenant.rest.post(path(tenant), {"url": url, "eventTypes": ["*"]})
     assert reason(answer) == (422, "RULE_VIOLATED")
     assert problem(answer).violations == {"url": [fault]}
+
+
+def test_a_private_network_is_refused_with_the_setting_that_allows_it(tenant: Tenant) -> None:
+    answer = tenant.rest.post(path(tenant), {"url": "https://192.168.0.7/", "eventTypes": ["*"]})
+    (fault,) = problem(answer).violations["webhook.url"]
+    assert "PLINTH_WEBHOOK_ALLOWED_NETWORKS" in fault
+    # Which are allowed is the deployment's business.
+    assert "127.0.0.0" not in fault
 
 
 def test_names_are_not_resolved_when_a_webhook_is_made(tenant: Tenant) -> None:

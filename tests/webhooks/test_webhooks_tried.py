@@ -11,6 +11,7 @@ from standardwebhooks import Webhook as Verifier
 from server.adapters.webhook_sender import Received
 from server.domains.webhooks.attempts import REQUEST_BYTES, RESPONSE_BYTES, Sent, attempt_of, attempt_row
 from server.domains.webhooks.secrets import SecretBox, new_secret
+from server.kernel.egress import NOT_ALLOWED
 from tests.clients import Tenant, new_tenant, reason, rows
 from tests.domains.events import events_of
 from tests.stack import Stack
@@ -96,7 +97,8 @@ def test_where_no_connection_may_lead_none_does(stack: Stack, tenant: Tenant) ->
     webhook = make(tenant, eventTypes=TYPE)
     assert rows(stack, "UPDATE webhooks SET url = 'https://10.0.0.1/' WHERE id = %s RETURNING id", webhook["id"])
     delivery = tried(tenant, webhook)
-    assert (delivery["status"], delivery["lastError"]) == ("STATUS_FAILED", "the address is not allowed")
+    assert (delivery["status"], delivery["lastError"]) == ("STATUS_FAILED", NOT_ALLOWED)
+    assert "PLINTH_WEBHOOK_ALLOWED_NETWORKS" in delivery["lastError"]
 
 
 def test_sent_again_with_its_key_a_trial_is_not_sent_again(tenant: Tenant, receiver: Receiver) -> None:

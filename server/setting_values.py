@@ -1,0 +1,206 @@
+"""Values of settings: the types whose rules pydantic does not have, each with words for what is allowed.
+
+A rule raises ValueError with these words alone; what refuses the start (settings_loading.py) puts the variable and its
+value in front of them.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from ipaddress import ip_network
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+SHORTEST_SECRET = 32
+LONGEST_PERIOD = 86400
+WEB = ("http", "https")
+# Their documents have no origin of their own, or are none.
+NO_PAGES = ("ws", "wss", "ftp", "file")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+DATABASE_SCHEMES = ("postgresql", "postgres")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+# An IPv6 address stands in brackets.
+HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
+# What people write in place of `https://`, such as `https:/` or `htps://`.
+SOME_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/+|(https?)/+", re.IGNORECASE)
+LOOKS_LIKE_HOST = re.compile(r"[^.*]\.[^.]|^localhost\b")
+LOCAL = re.compile(r"localhost\b|127\.")
+DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+# RFC 9110 allows more; the gateway refuses headers with an underscore.
+HEADER = re.compile(r"[a-z0-9-]+")
+RATE = re.compile(r"([1-9]\d{0,9})/([1-9]\d{0,4})")
+COLLECTOR = re.compile(r"https?://[^/?#@\s]+/?")
+# How alike two words are, from 0 to 1, for one to be suggested in place of the other.
+ALIKE = 0.5
+HARDLY_ALIKE = 0.4
+# Letters that a word has at least to be taken for a part of another one, as `env` is of `environment`.
+SHORTEST_PART = 3
+VERY_ALIKE = 0.7
+
+
+def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
+    """The known word that is most like this one, or that it is part of, whatever the case; None when there is none."""
+    folded = {each.casefold(): each for each in known}
+    plain = word.casefold()
+    found = get_close_matches(plain, folded, 1, alike)
+    if not found and len(plain) >= SHORTEST_PART:
+        found = [each for each in folded if plain in each]
+    return folded[found[0]] if found else None
+
+
+def suggestion(word: str | None) -> str:
+    """The end of a refusal, which names what was meant; nothing where nothing is near."""
+    return f"; did you mean `{word}`?" if word else ""
+
+
+def any_case(*choices: str) -> BeforeValidator:
+    """One of these words, in any case."""
+
+    def choose(value: object) -> str:
+        text = str(value).strip()
+        found = next((choice for choice in choices if choice.casefold() == text.casefold()), None)
+        if found is None:
+            raise ValueError(
+                f"{', '.join(choices[:-1])} or {choices[-1]}{suggestion(nearest(text, choices, HARDLY_ALIKE))}"
+            )
+        return found
+
+    return BeforeValidator(choose)
+
+
+def split(value: object) -> object:
+    """The members of a list that is written with commas; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+COMMAS = BeforeValidator(split)
+"""A list, comma separated."""
+
+
+def _matching(pattern: re.Pattern[str], allowed: str, *, fold: bool = False) -> AfterValidator:
+    """Text that matches as a whole; with `fold`, in small letters from then on."""
+
+    def check(text: str) -> str:
+        value = text.lower() if fold else text
+        if not pattern.fullmatch(value):
+            raise ValueError(allowed)
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454, section 7): any other spelling would never match."""
+    if text != _as_browsers_send_it(text):
+        raise ValueError(
+            "an origin as browsers send it, never `*` or a pattern: scheme://host or scheme://host:port, without a "
+            f"path, a slash at the end, or the default port of the scheme{suggestion(_meant_origin(text))}"
+        )
+    return text
+
+
+def _as_browsers_send_it(url: str) -> str | None:
+    """The origin of a URL; None where it has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+        host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    except ValueError:
+        return None
+    # A scheme that is nearly http is a misspelling; apps have schemes of their own, such as capacitor://localhost.
+    is_misspelt = parts.scheme not in WEB and nearest(parts.scheme, WEB, VERY_ALIKE) is not None
+    if is_misspelt or parts.scheme in NO_PAGES or not SCHEME.fullmatch(parts.scheme) or not HOST.fullmatch(host):
+        return None
+    shown = "" if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}"
+
+
+def _meant_origin(text: str) -> str | None:
+    """The origin that was probably meant; None where nothing looks like a host."""
+    parts = SOME_SCHEME.match(text)
+    if parts:
+        scheme = nearest(parts[1] or parts[2], WEB)
+        return _as_browsers_send_it(text) or (
+            _as_browsers_send_it(f"{scheme}://{text[parts.end() :]}") if scheme else None
+        )
+    if not LOOKS_LIKE_HOST.search(text):
+        return None
+    return _as_browsers_send_it(f"{'http' if LOCAL.match(text) else 'https'}://{text.lstrip('/')}")
+
+
+def _is_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError(f"a network such as 10.1.0.0/16{suggestion(_meant_network(text))}") from None
+    return text
+
+
+def _meant_network(text: str) -> str | None:
+    """The network of an address within it."""
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        return None
+
+
+def _is_rate(text: str) -> str:
+    parts = RATE.fullmatch(text)
+    if parts is None or int(parts[2]) > LONGEST_PERIOD:
+        raise ValueError(f"calls/seconds such as 5/900: at least one call, at most {LONGEST_PERIOD} seconds")
+    return text
+
+
+def decode(value: object) -> dict[str, object]:
+    """An object that is written as JSON. Raises ValueError for what is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict):
+        # ValueError, not TypeError: it is the operator's text that is wrong.
+        raise ValueError('a JSON object such as {"auth": "5/900"}')  # noqa: TRY004
+    return value
+
+
+def _has_scheme(schemes: tuple[str, ...], allowed: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(tuple(f"{scheme}:" for scheme in schemes)):
+            raise ValueError(allowed)
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_long(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(f"at least {SHORTEST_SECRET} characters")
+    return value
+
+
+def _unless_empty(value: Any) -> Any:
+    """Nothing for an empty text, which is how files of variables leave one out."""
+    return None if value == "" else value
+
+
+UNLESS_EMPTY = BeforeValidator(_unless_empty)
+
+Origin = Annotated[str, AfterValidator(_is_origin)]
+Network = Annotated[str, AfterValidator(_is_network)]
+HeaderName = Annotated[str, _matching(HEADER, "a name of a header: letters, digits and hyphens", fold=True)]
+Rate = Annotated[str, AfterValidator(_is_rate)]
+JSON_OBJECT = BeforeValidator(decode)
+Domain = Annotated[str, _matching(DOMAIN, "a domain such as example.com, without a scheme or a port", fold=True)]
+Collector = Annotated[str, _matching(COLLECTOR, "http://host:port or https://host:port")]
+Secret = Annotated[SecretStr, AfterValidator(_is_long)]
+DatabaseUrl = Annotated[
+    SecretStr, _has_scheme(DATABASE_SCHEMES, "a URL such as postgresql://user:password@host:5432/database")
+]
+RedisUrl = Annotated[SecretStr, _has_scheme(REDIS_SCHEMES, "a URL such as redis://host:6379/0, rediss:// or unix://")]
