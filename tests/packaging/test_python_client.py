@@ -130,7 +130,8 @@ def test_a_source_distribution_needs_no_contract(checkout: Path, python: Path, t
     )
     archive = tmp_path / built.stdout.split()[-1]
     shutil.rmtree(checkout)
-    shutil.unpack_archive(archive, tmp_path)
+    # No tarfile: how it extracts safely differs between versions of Python.
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(tmp_path)], check=True)
     folder = tmp_path / archive.name.removesuffix(".tar.gz")
     assert {"README.md", "LICENSE", "PKG-INFO", "pyproject.toml", "build_backend.py"} <= {
         path.name for path in folder.iterdir()
