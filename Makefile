@@ -73,6 +73,7 @@ $(GENERATED): $(INSTALLED) clients/generate.py $(PROTOS)
 	@$(BIN)/python clients/generate.py
 
 # Editable packages name a folder of sources that generation fills later, so it has to be there.
+$(INSTALLED) $(VENV)/.installed-bench: export STUBS := later
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml $(LOCK)
 	@mkdir -p clients/python/src/plinth
 ifneq ($(UV),)

@@ -9,12 +9,13 @@ reflection and the sweeps all read this one file.
 """
 
 import argparse
+import filecmp
 import io
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -107,13 +108,23 @@ def build_stubs(protos: Path, output: Path) -> None:
 def build(output: Path) -> None:
     """Write stubs and descriptor set below `output`, and remove what no proto gives any more."""
     output.mkdir(parents=True, exist_ok=True)
+    image = IMAGE.relative_to(OUTPUT)
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        # Below the temporary folder, which is closed to others: copytree gives `output` the mode of its source.
+        fresh = Path(folder) / "src"
         build_stubs(ROOT / "proto", fresh)
-        build_image(ROOT / "proto", fresh / IMAGE.relative_to(OUTPUT))
+        build_image(ROOT / "proto", fresh / image)
         for stale in set(generated(output)) - set(generated(fresh)):
             (output / stale).unlink()
-        shutil.copytree(fresh, output, dirs_exist_ok=True)
+        shutil.copytree(fresh, output, copy_function=copy_if_different, dirs_exist_ok=True)
+    # For make, which compares times.
+    (output / image).touch()
+
+
+def copy_if_different(source: str, target: str) -> None:
+    """Leave a file alone that is the same already: a process may be about to import it."""
+    if not (Path(target).exists() and filecmp.cmp(source, target, shallow=False)):
+        shutil.copy(source, target)
 
 
 def generated(folder: Path) -> dict[Path, bytes]:
@@ -134,9 +145,11 @@ def stale_files() -> str | None:
 
 def export_protos(revision: str, folder: Path) -> Path:
     """Write the proto/ folder of a git revision below `folder`."""
-    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "proto"], capture_output=True, check=True)
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-        tar.extractall(folder, filter="data")
+    command = ["git", "-C", str(ROOT), "archive", "--format=zip", revision, "proto"]
+    archive = subprocess.run(command, capture_output=True, check=True)
+    # No tar: safe extraction of one needs Python 3.11.4.
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files_of_revision:
+        files_of_revision.extractall(folder)
     return folder / "proto"
 
 

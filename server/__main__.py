@@ -125,9 +125,15 @@ def _seed(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _gateway(options: argparse.Namespace, settings: Settings) -> int:
+    from server.embedded.faults import Fault
     from server.gateway import render
+    from server.gateway.errors import GatewayConfigurationError
 
-    path = render.write(settings)
+    try:
+        path = render.write(settings)
+    except (Fault, GatewayConfigurationError) as error:
+        sys.stderr.write(f"plinth: {error}\n")
+        return 1
     sys.stdout.write(Path(path).read_text() if options.show else f"{path}\n")
     return 0
 

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
         description="The same database as the role that reads the event log of every tenant. "
         "Unset: `<database>_dispatch`, which `plinth migrate` makes.",
     )
+    postgres_bin: Path | None = Field(
+        None,
+        description="Folder of the programs of the embedded PostgreSQL, 15 or later, such as "
+        "`/usr/lib/postgresql/17/bin`. Unset: the wheel's, else those of the system.",
+    )
     database_pool_size: int = Field(
         10, ge=1, le=200, description="Connections of one api worker; at least its threads."
     )
@@ -131,6 +136,11 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("REDIS_URL", "PLINTH_REDIS_URL"),
         description="Redis 6.2 or later. Unset: the embedded Redis.",
+    )
+    redis_server: Path | None = Field(
+        None,
+        description="Program of the embedded Redis, `redis-server` or `valkey-server` 6.2 or later. Unset: the "
+        "wheel's, else the system's.",
     )
     redis_timeout: float = Field(0.5, gt=0, description="How long a Redis command may take.")
 
@@ -196,6 +206,10 @@ class Settings(BaseSettings):
     )
     tls_key: Annotated[Path | None, UNLESS_EMPTY] = Field(None, description="PEM private key of tls_certificate.")
     gateway_timeout: float = Field(15.0, gt=0, description="How long the gateway waits for a unary answer.")
+    envoy: Path | None = Field(
+        None,
+        description="Program of the gateway, `envoy` 1.40. Unset: the wheel's, else the system's.",
+    )
     gateway_threads: int = Field(1, ge=1, le=64, description="Envoy's worker threads.")
     trusted_proxies: int = Field(
         0, ge=0, le=8, description="Proxies in front of the gateway whose X-Forwarded-For counts."

@@ -28,12 +28,13 @@ UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "aut
 # Of KiB: most of what api workers did in tests was to hash passwords of people nobody would guess.
 LITTLE = 64
 PAUSE = 0.02
+ENGINES = ("PLINTH_POSTGRES_BIN", "PLINTH_REDIS_SERVER", "PLINTH_ENVOY")
 
 
 def free_of_settings(environment: dict[str, str]) -> dict[str, str]:
-    """The environment without what configures Plinth: tests bring their own."""
+    """The environment without what configures Plinth: tests bring their own. What names the engines stays."""
     foreign = ("PLINTH_", "DATABASE_", "REDIS_URL", "PROMETHEUS_", "OTEL_")
-    return {name: value for name, value in environment.items() if not name.startswith(foreign)}
+    return {name: value for name, value in environment.items() if name in ENGINES or not name.startswith(foreign)}
 
 
 def make_folder() -> Path:

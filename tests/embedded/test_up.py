@@ -180,10 +180,11 @@ def test_killing_the_supervisor_leaves_no_process_and_the_next_one_starts(shared
 
 def test_data_of_another_postgresql_is_refused_in_words(own_folder: Path) -> None:
     (own_folder / "postgres").mkdir(parents=True)
-    (own_folder / "postgres" / "PG_VERSION").write_text("15\n")
+    (own_folder / "postgres" / "PG_VERSION").write_text("9.6\n")
     stack = Stack(own_folder)
-    assert stack.launch().wait(10) == 1
-    assert f"holds the data of PostgreSQL 15, and this is PostgreSQL {postgres.MAJOR}" in stack.output
+    assert stack.launch().wait(50) == 1
+    assert f"holds the data of PostgreSQL 9, and this is PostgreSQL {postgres.major(stack.settings)}" in stack.output
+    assert "Name the programs of PostgreSQL 9 in PLINTH_POSTGRES_BIN" in stack.output
 
 
 @pytest.fixture

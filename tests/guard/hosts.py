@@ -15,6 +15,7 @@ import redis
 
 from server.embedded import launch
 from server.embedded.redis import OPTIONS, binary
+from server.settings import Settings
 from tests.stack import Stack, make_folder, wait_for
 
 
@@ -29,7 +30,7 @@ class Redis:
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = OPTIONS | {"unixsocket": str(self._socket), "dir": str(self._folder)}
-        command = [str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        command = [str(binary(Settings())), *(part for name, value in options.items() for part in (f"--{name}", value))]
         tie = [str(launch.__file__), str(os.getpid()), str(int(signal.SIGTERM)), "-", str(self._folder)]
         self._process = subprocess.Popen([sys.executable, "-I", "-S", *tie, *command], stdout=subprocess.DEVNULL)
         wait_for(self._answers, what="Redis")

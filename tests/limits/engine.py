@@ -16,6 +16,7 @@ from server.adapters.breaker import Breaker
 from server.adapters.limits import RedisLimits
 from server.embedded import launch
 from server.embedded.redis import OPTIONS, binary
+from server.settings import Settings
 from tests.stack import wait_for
 
 # However busy the machine is, Redis answers in time, unless it was killed: then nobody waits.
@@ -46,7 +47,7 @@ class Engine:
     def start(self) -> Self:
         """Start it, and wait until it answers. It dies with this process."""
         options = OPTIONS | {"unixsocket": str(self._folder / "redis.sock"), "dir": str(self._folder)}
-        argv = [str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        argv = [str(binary(Settings())), *(part for name, value in options.items() for part in (f"--{name}", value))]
         tie = [launch.__file__, str(os.getpid()), str(int(signal.SIGKILL)), "-", str(self._folder)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-I", "-S", *tie, *argv], stdout=log, stderr=log)
