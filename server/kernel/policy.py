@@ -14,6 +14,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
+from server.kernel import free_form
+
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
 """The domain whose every change is a security event."""
@@ -247,6 +249,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _access_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
+    yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
 def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
