@@ -308,6 +308,9 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     known = method.input_type.fields_by_name
+    if kind_of(method) in (Kind.LIST, Kind.BATCH_GET):
+        paged = "page_token" in known and "next_page_token" in method.output_type.fields_by_name
+        yield from () if paged else ("has no page_token, or its answer no next_page_token",)
     for binding in bindings:
         names = [variable.strip("{}").partition("=")[0] for variable in VARIABLE.findall(binding.path)]
         missing = [field for field in names if field.partition(".")[0] not in known]
