@@ -26,7 +26,7 @@ class FreeForm:
     path: str
     bounds: Bounds
 
-    def fill(self, request: Message, content: Mapping[str, Any]) -> Message:
+    def fill(self, request: Message, content: dict[str, Any]) -> Message:
         """The request with this content in the field."""
         filled = GetMessageClass(self.method.descriptor.input_type)()
         filled.CopyFrom(request)

@@ -122,8 +122,9 @@ def test_every_reader_shows_what_is_at_its_bounds(place: Place, method: MethodPo
     over_grpc = pages_over_grpc(place, method, request)
     assert over_grpc
     if "next_page_token" in method.descriptor.output_type.fields_by_name:
-        (field,) = (field.name for field in method.descriptor.output_type.fields if field.message_type)
-        assert any(getattr(page, field) for page in over_grpc)
+        fields: Any = method.descriptor.output_type.fields
+        (repeated,) = (str(field.name) for field in fields if field.message_type)
+        assert any(getattr(page, repeated) for page in over_grpc)
     for binding in method.bindings:
         token = ""
         for _ in range(100):
@@ -144,13 +145,16 @@ def pages_over_grpc(place: Place, method: MethodPolicy, request: Any) -> list[An
     asked = type(request)()
     asked.CopyFrom(request)
     answers: list[Any] = []
-    while not answers or getattr(answers[-1], "next_page_token", ""):
+    token = ""
+    while token or not answers:
         assert len(answers) < 100, "it never ends"
-        if answers:
-            asked.page_token = answers[-1].next_page_token
+        if token:
+            asked.page_token = token
         outcome = doors.Grpc(place.channel, place.token(method)).call(method, asked)
         assert outcome.problem is None, outcome.problem
-        answers.append(GetMessageClass(method.descriptor.output_type).FromString(outcome.content))
+        answer: Any = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
+        answers.append(answer)
+        token = getattr(answer, "next_page_token", "")
     return answers
 
 
