@@ -5,12 +5,13 @@ Rows are made in the database, as large as the contract lets them be: it is thei
 
 import json
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import json_format
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from plinth.audit.v1.audit_pb2 import ListAuditEntriesRequest
 from plinth.sites.v1.page_pb2 import BatchGetPagesRequest, CreatePageRequest, ListPagesRequest, Page
@@ -103,12 +104,11 @@ def batches(tenant: Tenant, ids: list[str]) -> list[Ask]:
     ]
 
 
-@settings(max_examples=15)
-@given(
-    sizes=st.lists(st.sampled_from([0, 10, 3000, 30_000, LARGEST]), max_size=120),
-    size=st.sampled_from([1, 7, 25, 200]),
-)
-def test_nothing_is_skipped_or_repeated_whatever_its_size(owner: Tenant, sizes: list[int], size: int) -> None:
+# Shrinking would make tenants for minutes, and an example is a few numbers as it is.
+@settings(max_examples=10, phases=[Phase.generate])
+@given(count=st.sampled_from([0, 1, 60, 120, 150]), chance=st.randoms(), size=st.sampled_from([7, 60, 120, 200]))
+def test_nothing_is_skipped_or_repeated_whatever_its_size(owner: Tenant, count: int, chance: Random, size: int) -> None:
+    sizes = chance.choices([0, 3000, LARGEST, LARGEST, LARGEST], k=count)
     tenant, expected = tenant_with(owner, sizes)
     for ask in lists(tenant, size):
         answers = walk(ask)
@@ -173,7 +173,7 @@ def test_entries_with_much_before_and_after_are_listed_whole(owner: Tenant) -> N
     """An entry tells at most 4,096 characters of JSON of a value, 22 KB in protobuf; each value stands twice."""
     tenant = another_tenant(owner)
     made = tenant.rest.post(f"{tenant.path}/pages", {"slug": "much", "description": "𝄞" * 2000}).json()
-    for number in range(60):
+    for number in range(45):
         body = {"title": "é" * 300, "settings": {"a": [number % 10] * 2040}, "description": "𝄞é"[number % 2] * 2000}
         assert tenant.rest.patch(f"{tenant.path}/pages/{made['id']}", body).status_code == 200
     stub = tenant.stubs.audit
@@ -189,7 +189,7 @@ def test_entries_with_much_before_and_after_are_listed_whole(owner: Tenant) -> N
         token = answer.next_page_token
     assert len(sizes) > 1
     assert max(sizes) < CLIENT_BYTES
-    assert len(found) == len(set(found)) >= 61
+    assert len(found) == len(set(found)) >= 46
     listed: list[str] = []
     while token or not listed:
         body = tenant.rest.get(f"{tenant.path}/audit", {"pageSize": 200, "pageToken": token}).json()
