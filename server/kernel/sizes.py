@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 ANSWER_BYTES = 2 * 1024 * 1024
-"""Bytes of protobuf after which a list or a batch read ends its page."""
+"""Bytes of protobuf that a list or a batch read answers at most, before `present` adds what is computed."""
 RESOURCE_BYTES = 1024 * 1024
-"""Bytes of protobuf that a resource may have. An answer has room for one more where its page ends."""
+"""Bytes of protobuf that a resource may have: less than an answer, and with its event less than a client takes."""
 
 
 def fitting(messages: Iterable[Any]) -> list[Any]:
