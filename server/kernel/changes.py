@@ -6,7 +6,7 @@ field below it, is told apart, since an erasure has to reach it.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
@@ -24,6 +24,8 @@ from server.kernel.redact import redacted
 SELF_EVIDENT = ("etag", "update_time")
 LONGEST_VALUE = 4096
 """Characters of JSON; a longer value is told by its length and its SHA-256."""
+LONGEST_CHANGES = 256 * 1024
+"""Characters of JSON that one entry tells; of more, every value is told by its length and its SHA-256."""
 # Made once: json.dumps makes one for every call that is not all defaults.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -47,8 +49,11 @@ class _Field(NamedTuple):
     enum: Any
 
 
-def changes_of(before: Message | None, after: Message | None) -> Changes:
-    """What differs between two messages of one type; None is what is not there yet, or any more."""
+def changes_of(before: Message | None, after: Message | None, longest: int = LONGEST_VALUE) -> Changes:
+    """What differs between two messages of one type; None is what is not there yet, or any more.
+
+    A value with more than `longest` characters of JSON is told by its length and its SHA-256.
+    """
     message = after if after is not None else before
     if message is None:
         return NOTHING
@@ -60,7 +65,7 @@ def changes_of(before: Message | None, after: Message | None) -> Changes:
         if was == now:
             continue
         sides = ((side, value) for side, value in (("after", now), ("before", was)) if value is not None)
-        change = ",".join([f'"{side}":{_shown(field, value)}' for side, value in sides])
+        change = ",".join([f'"{side}":{_shown(field, value, longest)}' for side, value in sides])
         (personal if field.is_personal else plain).append(f'"{field.json_name}":{{{change}}}')
     return Changes(_object(plain), _object(personal))
 
@@ -106,11 +111,19 @@ def _kind(field: Any) -> str:
     return f"{repeated}bytes" if field.type == FieldDescriptor.TYPE_BYTES else repeated
 
 
-def _shown(field: _Field, value: Any) -> str:
+def changes_of_all(pairs: Sequence[tuple[Message | None, Message | None]]) -> list[Changes]:
+    """The changes of one call, as much of them as one entry tells."""
+    found = [changes_of(*pair) for pair in pairs]
+    if sum(len(plain) + len(personal) for plain, personal in found) <= LONGEST_CHANGES:
+        return found
+    return [changes_of(*pair, longest=0) for pair in pairs]
+
+
+def _shown(field: _Field, value: Any, longest: int) -> str:
     """A field's value as JSON text, or what tells of one that is too long."""
     plain = value if type(value) is str else _plain(field, value)
     text = encode_basestring(plain) if type(plain) is str else _encode(plain)
-    if len(text) <= LONGEST_VALUE:
+    if len(text) <= longest:
         return text
     return f'{{"length":{len(text)},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Table
 
@@ -22,6 +22,7 @@ from server.kernel.etags import etag_of
 from server.kernel.problems import RuleViolated, Violation
 
 STRUCT = Struct.DESCRIPTOR.full_name
+LIST_VALUE = ListValue.DESCRIPTOR.full_name
 TIMESTAMP = Timestamp.DESCRIPTOR.full_name
 MICROSECONDS = 1_000_000
 # Beyond it, doubles no longer hold every whole number.
@@ -131,7 +132,7 @@ def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
     if kind == TIMESTAMP:
         return lambda message: _time_of(message, name) if message.HasField(name) else None
     if kind == STRUCT:
-        return lambda message: _json_of(getattr(message, name)) if message.HasField(name) else None
+        return lambda message: json_text(getattr(message, name)) if message.HasField(name) else None
     if field.is_repeated:
         return lambda message: list(getattr(message, name))
     if field.has_presence:
@@ -149,8 +150,12 @@ def _time_of(message: Any, name: str) -> datetime:
     return moment
 
 
-def _json_of(struct: Any) -> str:
-    return _encode(plain_struct(struct))
+def json_text(part: Any) -> str:
+    """A Struct, ListValue or Value as it is stored: JSON without white space. Raises RuleViolated for NaN."""
+    kind = part.DESCRIPTOR.full_name
+    if kind == STRUCT:
+        return _encode(plain_struct(part))
+    return _encode([_plain_value(item) for item in part.values] if kind == LIST_VALUE else _plain_value(part))
 
 
 def fill_struct(struct: Any, values: dict[str, Any]) -> None:

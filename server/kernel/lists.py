@@ -1,4 +1,7 @@
-"""List (AIP-132, 158, 160): one statement per call, whatever the page size, with the caller's rights inside it."""
+"""List (AIP-132, 158, 160): one statement per call, whatever the page size, with the caller's rights inside it.
+
+A page ends early where its answer would grow too large (sizes.py); its token goes on after the last row that it gives.
+"""
 
 from typing import Any
 
@@ -12,6 +15,7 @@ from server.kernel.call import Call
 from server.kernel.filter_sql import BoundFilter, FilterPlan
 from server.kernel.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
 from server.kernel.reads import ReadRows
+from server.kernel.sizes import fitting
 
 # Filters have endless shapes; what is past this bound is compiled anew.
 REMEMBERED_STATEMENTS = 500
@@ -49,13 +53,14 @@ class Lister:
     def _read(
         self, call: Call, result: Result, order: Order, size: int, question: str, *, total: bool
     ) -> tuple[list[Any], str, int | None]:
-        rows = [result.raw(row) for row in range(result.returned)]
-        count = int.from_bytes(rows[0][-1] or b"", "big") if total else None
-        rows = [row for row in rows if row[0] is not None]
-        messages = [self._rows.plan.message(row) for row in rows[:size]]
+        count = int.from_bytes(result.last_of_first() or b"", "big") if total else None
+        # An empty page with its total is one row, of which everything else is NULL.
+        found = 0 if total and result.raw(0)[0] is None else result.returned
+        # One after the other: what does not fit is not even read.
+        messages = fitting(self._rows.plan.message(result.raw(row)) for row in range(min(size, found)))
         token = ""
-        if len(rows) > size:
-            token = self._tokens.write(question, self._order_values(result, size - 1, order))
+        if found > len(messages):
+            token = self._tokens.write(question, self._order_values(result, len(messages) - 1, order))
         self._rows.hooks.present(call, messages)
         return messages, token, count
 

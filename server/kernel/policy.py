@@ -14,6 +14,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
+from server.kernel import free_form
+
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
 """The domain whose every change is a security event."""
@@ -247,6 +249,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _access_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
+    yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
 def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
@@ -305,6 +308,9 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     known = method.input_type.fields_by_name
+    if kind_of(method) in (Kind.LIST, Kind.BATCH_GET):
+        paged = "page_token" in known and "next_page_token" in method.output_type.fields_by_name
+        yield from () if paged else ("has no page_token, or its answer no next_page_token",)
     for binding in bindings:
         names = [variable.strip("{}").partition("=")[0] for variable in VARIABLE.findall(binding.path)]
         missing = [field for field in names if field.partition(".")[0] not in known]

@@ -10,11 +10,12 @@ from sqlalchemy import Column, ColumnElement, and_, any_, bindparam, select, tru
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.connections import Result
-from server.data.statements import Statement
+from server.data.statements import Statement, uuid_text
 from server.kernel.call import Call
 from server.kernel.convert import ConversionPlan, Raw
 from server.kernel.problems import not_found
 from server.kernel.resource import Hooks, Resource
+from server.kernel.sizes import fitting
 
 
 class ReadPlan(Protocol):
@@ -53,6 +54,8 @@ class ReadRows:
         self._within = within
         self._has_tenant = "tenant_id" in resource.table.c and not across_tenants
         columns, own, own_id = self.plan.columns, self.in_scope(), self._is_one()
+        names = [column.name for column in columns]
+        self._id_place = 0 if resource.singleton else names.index("id")
         self._get = Statement(select(*columns).where(own, own_id, *self._is_alive()))
         self._batch_get = Statement(select(*columns).where(own, _is_one_of(resource.table.c.id), *self._is_alive()))
 
@@ -69,15 +72,19 @@ class ReadRows:
         return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
 
     def batch_get(self, call: Call, ids: list[str]) -> list[Any]:
-        """Those with these ids, in their order. Raises NotFound naming the first that is absent."""
+        """Those with these ids, in their order: as many from the front as one answer holds, at least one.
+
+        Raises NotFound naming the first that is absent.
+        """
         # UUIDs compare without regard to case, and PostgreSQL answers in lower case.
         ids = [resource_id.lower() for resource_id in ids]
         result = call.reads.run(self._batch_get, ids=ids, **self.scope(call))
-        found = {message.id: message for message in self.plan.messages(result)}
+        rows = [result.raw(row) for row in range(result.returned)]
+        found = {uuid_text(row[self._id_place] or b""): row for row in rows}
         missing = [resource_id for resource_id in ids if resource_id not in found]
         if missing:
             raise not_found(self.type, missing[0])
-        messages = [found[resource_id] for resource_id in ids]
+        messages = fitting(self.plan.message(found[resource_id]) for resource_id in ids)
         self.hooks.present(call, messages)
         return messages
 

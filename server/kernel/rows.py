@@ -35,6 +35,7 @@ from server.kernel.ids import new_id
 from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, not_found, taken
 from server.kernel.reads import ReadRows
 from server.kernel.resource import Hooks, Resource
+from server.kernel.sizes import RESOURCE_BYTES
 from server.kernel.steps.validate import broken_rules
 
 # As json.dumps writes it: behind an even number of backslashes.
@@ -165,6 +166,9 @@ class ResourceRows(ReadRows):
         return tenant | self._key_id(resource_id)
 
     def _writable(self, call: Call, message: Any, before: Any | None) -> Values:
+        if message.ByteSize() > RESOURCE_BYTES:
+            fault = f"is larger than {RESOURCE_BYTES} bytes in all"
+            raise broken_rules([Violation(self._field, fault, "resource.max_bytes")])
         stored = self.plan.values(message)
         self._refuse_nul(stored)
         shown = {name: stored[name] for name in self._writable_names}

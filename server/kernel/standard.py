@@ -113,11 +113,19 @@ class StandardMethods:
         return handle
 
     def _batch_get(self, method: MethodPolicy) -> Unary:
-        rows, plural = self._rows, self._plural
+        rows, plural, tokens = self._rows, self._plural, self._tokens
         response_class = GetMessageClass(method.descriptor.output_type)
 
         def handle(call: Call, request: Any) -> Answer:
-            return response_class(**{plural: rows.batch_get(call, list(request.ids))})
+            ids = list(request.ids)
+            # For everyone who may ask: what is cached is shared.
+            question = "\n".join((call.method.path, call.tenant_id or "", *ids))
+            start = tokens.read(question, request.page_token)["after_0"] if request.page_token else 0
+            found = rows.batch_get(call, ids[start:])
+            end = start + len(found)
+            return response_class(
+                **{plural: found}, next_page_token=tokens.write(question, [end]) if end < len(ids) else ""
+            )
 
         return handle
 

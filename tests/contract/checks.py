@@ -117,6 +117,20 @@ def open_any(responses: Iterable[Descriptor]) -> Iterator[str]:
                 yield f"{response.full_name}: {path} is an open Any"
 
 
+def unbounded_answers(methods: Iterable[MethodDescriptor], allowed: Mapping[str, str]) -> Iterator[str]:
+    """What an answer repeats without a page token and without a bound: once enough is written, the read fails."""
+    for method in methods:
+        output = method.output_type
+        if output.full_name == HTTP_BODY:
+            # A stream of bytes.
+            continue
+        for path, field in reachable(output, into_output=True):
+            is_paged = "next_page_token" in output.fields_by_name and "." not in path
+            is_bounded = bool(rules_of(field).repeated.max_items or rules_of(field).map.max_pairs)
+            if field.is_repeated and not (is_paged or is_bounded or _owner(field) in allowed):
+                yield f"{method.full_name} answers any number of {_owner(field)}"
+
+
 def misnamed_enums(enums: Iterable[EnumDescriptor]) -> Iterator[str]:
     """The zero of an enum means that nobody said."""
     for enum in enums:

@@ -19,7 +19,37 @@ NO_SECRETS = {
     "plinth.identity.v1.CreateApiKeyRequest.api_key": "a message, whose own `key` is redacted",
     "plinth.webhooks.v1.Webhook.previous_secret_expire_time": "a time",
 }
+# What answers repeat without a page token, each with what bounds it.
+BOUNDED = {
+    "plinth.audit.v1.ConsistencyProof.hashes": "logarithm of the tree's size",
+    "plinth.audit.v1.InclusionProof.hashes": "logarithm of the tree's size",
+    "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
+    "plinth.identity.v1.ApiKeyUsage.days": "at most 92 are asked for",
+    "plinth.identity.v1.ApiKeyUsage.methods": "at most 200",
+    "plinth.identity.v1.CurrentUser.memberships": "at most 100 (LARGEST_LIST)",
+    "plinth.identity.v1.CurrentUser.roles": "at most 50 for each member (MOST_ROLES)",
+    "plinth.identity.v1.ListJsonWebKeysResponse.keys": "those in use",
+    "plinth.identity.v1.Membership.roles": "at most 50 for each member (MOST_ROLES)",
+    "plinth.identity.v1.Session.roles": "at most 50 for each member (MOST_ROLES)",
+    "plinth.operations.v1.CacheStats.methods": "the RPCs there are",
+    "plinth.operations.v1.Health.checks": "the dependencies there are",
+    "plinth.operations.v1.InvalidateCacheResponse.tags": "as many as the request has",
+    "plinth.operations.v1.WarmCacheResponse.methods": "the RPCs there are",
+    "plinth.tenancy.v1.Explanation.considered": "at most 50 for each member (MOST_ROLES)",
+    "plinth.tenancy.v1.Explanation.grants": "at most 50 for each member (MOST_ROLES)",
+    "plinth.tenancy.v1.Explanation.roles_that_allow": "at most 200 beside those built in (MOST_NAMED)",
+    "plinth.tenancy.v1.ListMemberRolesResponse.roles": "at most 50 for each member (MOST_ROLES)",
+    "plinth.tenancy.v1.ListPermissionsResponse.permissions": "the catalogue",
+    "plinth.tenancy.v1.Membership.roles": "at most 50 for each member (MOST_ROLES)",
+    "plinth.tenancy.v1.Permission.methods": "the RPCs there are",
+    "plinth.tenancy.v1.RateLimits.limits": "the rate classes there are",
+    "plinth.webhooks.v1.ListEventTypesResponse.event_types": "the types of events there are",
+    "plinth.webhooks.v1.WebhookDelivery.Attempt.request_headers": "at most 50 (MOST_HEADERS)",
+    "plinth.webhooks.v1.WebhookDelivery.Attempt.response_headers": "at most 50 (MOST_HEADERS)",
+    "plinth.webhooks.v1.WebhookDelivery.attempt_log": "at most 20 (MOST_ATTEMPTS)",
+}
 CHECKS: dict[str, Check] = {
+    "answers": lambda contract: checks.unbounded_answers(contract.methods, BOUNDED),
     "unbounded": lambda contract: checks.unbounded_fields(contract.requests),
     "64 bits": lambda contract: checks.sixty_four_bit_fields(contract.messages),
     "any": lambda contract: checks.open_any(contract.responses),
@@ -28,7 +58,7 @@ CHECKS: dict[str, Check] = {
     "response_body": lambda contract: checks.response_bodies(contract.methods),
     "json names": lambda contract: checks.ambiguous_json_names(contract.messages),
     "secrets": lambda contract: checks.unredacted_secrets(contract.methods, NO_SECRETS),
-    "allowances": lambda contract: checks.unused_allowances(contract.messages, NO_SECRETS),
+    "allowances": lambda contract: checks.unused_allowances(contract.messages, {**NO_SECRETS, **BOUNDED}),
 }
 
 
@@ -52,6 +82,11 @@ def rename_zero(file: FileDescriptorProto) -> None:
     page.enum_type[0].value[0].name = "STATUS_NOTHING"
 
 
+def rename_field(message: Any, name: str) -> None:
+    field = next(field for field in message.field if field.name == name)
+    field.name = field.json_name = "other"
+
+
 def weaken_items(field: Any) -> None:
     field.options.Extensions[validate_pb2.field].repeated.ClearField("items")
     field.options.Extensions[validate_pb2.field].repeated.items.string.max_len = 10
@@ -64,6 +99,18 @@ BIG = FieldDescriptorProto.TYPE_INT64
 BINARY = FieldDescriptorProto.TYPE_BYTES
 ANY = ".google.protobuf.Any"
 FAULTS: dict[str, tuple[str, str, Callable[[FileDescriptorProto], None], str]] = {
+    "a list without a page token": (
+        "answers",
+        PAGES,
+        in_message("ListPagesResponse", lambda message: rename_field(message, "next_page_token")),
+        "ListPagesResponse.pages",
+    ),
+    "any number of messages below an answer": (
+        "answers",
+        PAGES,
+        in_message("Page", add_field("parents", MESSAGE, type_name=".plinth.sites.v1.Page", label=REPEATED)),
+        "Page.parents",
+    ),
     "text without a limit": ("unbounded", PAGES, in_field("ListPagesRequest", "filter", drop_rules), "filter"),
     "nested text without a limit": ("unbounded", PAGES, in_field("Page", "title", drop_rules), "page.title"),
     "list without a limit": ("unbounded", PAGES, in_field("BatchGetPagesRequest", "ids", drop_rules), "max_items"),

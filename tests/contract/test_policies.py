@@ -10,7 +10,7 @@ from plinth.policy.v1 import policy_pb2
 
 from server import app
 from server.kernel.policy import Access, PolicyError, read_policies
-from tests.contract.contract import AUTH, PAGES, in_method, method_of, planted, real
+from tests.contract.contract import AUTH, PAGES, in_field, in_method, method_of, planted, real
 
 Plant = Callable[[FileDescriptorProto], None]
 
@@ -72,6 +72,11 @@ def writing_stream(options: Any) -> None:
     options.idempotency_level = MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
+def bound(field: Any, **bounds: int) -> None:
+    extension: Any = policy_pb2.free_form
+    field.options.Extensions[extension].CopyFrom(policy_pb2.FreeForm(**bounds))
+
+
 FAULTS: dict[str, tuple[str, Plant, str]] = {
     "no policy": (PAGES, in_method("GetPage", lambda o: o.ClearExtension(policy_pb2.policy)), "GetPage has no policy"),
     "nobody decided": (PAGES, change("GetPage", permission=None), "GetPage: nobody decided who may call"),
@@ -131,6 +136,16 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         "both answer GET /api/v1/tenants/{}/pages/{}",
     ),
     "client stream": (PAGES, stream_in, "WatchPages: client streaming has no chain"),
+    "free-form beyond what can be shown": (
+        PAGES,
+        in_field("Page", "settings", lambda field: bound(field, max_depth=30)),
+        "CreatePage: plinth.sites.v1.Page.settings may hold more than can be shown",
+    ),
+    "text with bounds of free-form fields": (
+        PAGES,
+        in_field("Page", "title", lambda field: bound(field, max_bytes=1000)),
+        "UpdatePage: plinth.sites.v1.Page.title has bounds of free-form fields, but is not free-form",
+    ),
     "stream that writes": (PAGES, in_method("WatchPages", writing_stream), "WatchPages: a stream is a read"),
 }
 

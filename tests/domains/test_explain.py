@@ -6,7 +6,19 @@ import pytest
 from plinth.tenancy.v1.role_pb2 import ExplainAccessRequest, Grant
 
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
-from tests.clients import Account, Rest, Tenant, another_tenant, log_in, new_member, problem, reason, refused, sign_up
+from tests.clients import (
+    Account,
+    Rest,
+    Tenant,
+    another_tenant,
+    database,
+    log_in,
+    new_member,
+    problem,
+    reason,
+    refused,
+    sign_up,
+)
 from tests.domains.platform import make_platform_admin
 from tests.domains.test_custom_roles import catalogue, make_role, role_named
 
@@ -220,3 +232,19 @@ def test_who_may_not_ask_is_told(tenant: Tenant) -> None:
     _, session = new_member(tenant, "viewer")
     response = Rest(tenant.stack, session.access_token).get(EXPLAIN, {"permission": DELETE})
     assert problem(response).metadata == {"permission": "tenancy.access.explain"}
+
+
+def test_of_very_many_roles_some_are_named_and_every_grant_is_told(tenant: Tenant) -> None:
+    elsewhere = another_tenant(tenant)
+    with database(tenant.stack) as connection:
+        connection.execute(
+            "INSERT INTO roles (tenant_id, id, name, permissions)"
+            " SELECT %s, gen_random_uuid(), 'role-' || n, ARRAY[%s] FROM generate_series(1000, 1249) n",
+            (elsewhere.id, DELETE),
+        )
+    account, _ = new_member(elsewhere, "role-1249")
+    answer = explained(elsewhere.rest, DELETE, userId=account.id)
+    assert answer["grants"] == [grant("CUSTOM_ROLE", "role-1249", DELETE)]
+    assert [name for name in answer["rolesThatAllow"] if name.startswith("role-")] == [
+        f"role-{number}" for number in range(1000, 1200)
+    ]

@@ -90,6 +90,20 @@ def test_a_role_that_somebody_has_already_changes_nothing(tenant: Tenant) -> Non
     assert membership_events(tenant) == []
 
 
+def test_a_member_has_at_most_fifty_roles(tenant: Tenant) -> None:
+    """Nothing that can be written makes a read fail: all roles of a member are one answer, and stand in their token."""
+    account, _ = new_member(tenant, *(f"role-{number}" for number in range(49)))
+    assert tenant.rest.post(f"users/{account.id}/roles", {"role": "viewer"}).status_code == 200
+    held = rows(tenant.stack, "SELECT roles FROM memberships WHERE user_id = %s", account.id)
+    answer = tenant.rest.post(f"users/{account.id}/roles", {"role": "editor"})
+    assert reason(answer) == (409, "LIMIT_REACHED")
+    request = AssignRoleRequest(user_id=account.id, role="editor")
+    assert refused(lambda: tenant.stubs.members.AssignRole(request)).metadata["limit"] == "50"
+    assert rows(tenant.stack, "SELECT roles FROM memberships WHERE user_id = %s", account.id) == held
+    # What is held already is given again.
+    assert tenant.rest.post(f"users/{account.id}/roles", {"role": "viewer"}).status_code == 200
+
+
 def test_the_last_role_can_be_taken(tenant: Tenant) -> None:
     account, session = new_member(tenant, "viewer")
     assert tenant.rest.delete(f"users/{account.id}/roles/{role_named(tenant, 'viewer')['id']}").status_code == 204

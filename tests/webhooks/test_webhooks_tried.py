@@ -9,7 +9,15 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from server.adapters.webhook_sender import Received
-from server.domains.webhooks.attempts import REQUEST_BYTES, RESPONSE_BYTES, Sent, attempt_of, attempt_row
+from server.domains.webhooks.attempts import (
+    MOST_ATTEMPTS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    Sent,
+    attempt_of,
+    attempt_row,
+)
+from server.domains.webhooks.outcomes import SCHEDULE
 from server.domains.webhooks.secrets import SecretBox, new_secret
 from server.kernel.egress import NOT_ALLOWED
 from tests.clients import Tenant, new_tenant, reason, rows
@@ -171,6 +179,15 @@ def test_deliveries_are_listed_by_what_can_be_filtered(tenant: Tenant, receiver:
     elsewhere = tenant.rest.get(path(tenant, other, "deliveries"), {"pageToken": page["nextPageToken"]})
     assert elsewhere.status_code == 400
     assert tenant.rest.get(path(tenant, webhook, f"deliveries/{theirs['id']}")).status_code == 404
+
+
+def test_all_attempts_that_are_shown_fit_into_one_answer() -> None:
+    """What a receiver answers must not make its log unreadable."""
+    headers = {f"{number:02}" + "h" * 2000: "\x80" * 2000 for number in range(60)}
+    sent = Sent(datetime(2026, 11, 1, tzinfo=UTC), {"content-type": "application/json"}, b"x" * 50_000)
+    row = attempt_row(1, sent, Received(timedelta(days=1), 599, "x" * 5000, headers, "\0" * 5000))
+    assert len(SCHEDULE) < MOST_ATTEMPTS
+    assert attempt_of(row).ByteSize() * MOST_ATTEMPTS < 4 * 1024 * 1024
 
 
 def test_an_attempt_is_kept_without_secrets_and_cut_to_size() -> None:

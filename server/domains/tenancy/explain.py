@@ -20,6 +20,8 @@ USER_TYPE = "plinth.dev/User"
 # What is looked at beside roles.
 PLATFORM, API_KEY = "platform", "api_key"
 EVERYTHING = "*"
+# A tenant may make any number of roles.
+MOST_NAMED = 200
 
 _id = UUID(as_uuid=False)
 HELD = Statement(
@@ -50,7 +52,8 @@ class Explainer:
             raise broken_rules([unknown_permission("permission")])
         custom = [row["name"] for row in call.reads.run(ALLOWING, within=call.tenant_id, permission=permission).all()]
         built_in = [role for role, held in self._permissions.built_in.items() if permission in held]
-        explanation = Explanation(permission=permission, tenant_id=call.tenant_id, roles_that_allow=built_in + custom)
+        allowing = built_in + custom[:MOST_NAMED]
+        explanation = Explanation(permission=permission, tenant_id=call.tenant_id, roles_that_allow=allowing)
         key_id = request.api_key_id or ("" if request.user_id else call.caller.api_key_id)
         if key_id:
             self._explain_key(call, key_id, explanation)

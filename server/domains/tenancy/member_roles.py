@@ -16,10 +16,12 @@ from server.domains.tenancy.tenants import OWNER
 from server.kernel.access import Permissions
 from server.kernel.call import Call
 from server.kernel.convert import ConversionPlan
-from server.kernel.problems import StateForbids, not_found
+from server.kernel.problems import Reason, StateForbids, not_found
 from server.kernel.service import EventFacts, Service
 
 ROLE_TYPE = "plinth.dev/Role"
+# A member's roles are answered at once, and stand in each of their access tokens.
+MOST_ROLES = 50
 
 _id = UUID(as_uuid=False)
 _within = bindparam("within", type_=_id)
@@ -87,6 +89,12 @@ class MembershipService(Service):
             # Nothing has happened, so there is no event; who asked for it stands in the audit log.
             call.emits = ""
             return _membership(request.user_id, held)
+        if len(held) >= MOST_ROLES:
+            raise StateForbids(
+                f"A member has at most {MOST_ROLES} roles.",
+                reason=Reason.REASON_LIMIT_REACHED,
+                metadata={"resource_type": ROLE_TYPE, "limit": str(MOST_ROLES)},
+            )
         return _set_roles(call, request.user_id, held, [*held, name])
 
     def remove_role(self, request: role_pb2.RemoveRoleRequest, call: Call) -> Empty:

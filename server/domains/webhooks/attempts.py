@@ -13,7 +13,8 @@ from server.domains.webhooks.messages import moment
 from server.domains.webhooks.ports import Answer
 from server.domains.webhooks.tables import webhook_attempts
 
-MOST_ATTEMPTS = 100
+# SCHEDULE has nine retries. An attempt has some 130 KB at most, and all that are shown have to fit into one answer.
+MOST_ATTEMPTS = 20
 MOST_HEADERS = 50
 LONGEST_HEADER = 1000
 REQUEST_BYTES = 16 * 1024

@@ -17,7 +17,7 @@ from server.kernel import problems
 from server.kernel.audit import OK, entry_row
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
-from server.kernel.changes import NOTHING, Changes, changes_of
+from server.kernel.changes import NOTHING, Changes, changes_of_all
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
@@ -143,11 +143,11 @@ def _changes(call: Call) -> tuple[str, str, Changes]:
         if payload is None or call.refusal is not None:
             return "", "", NOTHING
         # A call that emits nothing, such as giving a role that is held already, has changed nothing.
-        changes = changes_of(None, payload) if call.emits else NOTHING
+        changes = changes_of_all([(None, payload)])[0] if call.emits else NOTHING
         return resource_type_of(payload), getattr(payload, "id", ""), changes
     before, after = call.changes[0]
     first = after if after is not None else before
-    found = [changes_of(*change) for change in call.changes]
+    found = changes_of_all(call.changes)
     return resource_type_of(first), getattr(first, "id", ""), found[0] if len(found) == 1 else _joined(call, found)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import protovalidate
 from google.protobuf.message import Message
 
+from server.kernel import free_form
 from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.masks import EVERYTHING, body_mask, check_mask
@@ -53,9 +54,10 @@ def _choose_mask(request: Any, body: str, mask: tuple[str, ...]) -> None:
 
 def check(message: Message) -> None:
     """Raise RuleViolated with every rule that the message breaks."""
-    violations = _validator.collect_violations(message)
+    violations = [_violation(violation.proto) for violation in _validator.collect_violations(message)]
+    violations += free_form.violations(message)
     if violations:
-        raise broken_rules([_violation(violation.proto) for violation in violations])
+        raise broken_rules(violations)
 
 
 def broken_rules(violations: list[Violation]) -> RuleViolated:
