@@ -8,11 +8,13 @@ from typing import Any
 
 from buf.validate import validate_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from plinth.policy.v1 import policy_pb2
 
 from server.gateway.contract import Binding, Contract, Method
 
 # Generated code does not say what type an extension has.
 RULES: Any = validate_pb2.field
+FREE_FORM_OPTION: Any = policy_pb2.free_form
 # One character as JSON's longest escape: two surrogates, `\ud83d\ude00`.
 CHARACTER = 12
 # Indentation and line ends, as a share of everything else.
@@ -30,10 +32,10 @@ MOMENT = 64
 # Texts without a rule are output only, and come back from clients that send what they read.
 UNRULED_TEXT = 300
 UNRULED_ITEMS = 100
-# Bytes of free-form JSON as stored (server/kernel/free_form.py has the rule), and how much longer clients write it:
-# every character that is not ASCII as an escape.
-FREE_FORM_BYTES = 64 * 1024
-FREE_FORM_SPREAD = 2
+# Bytes of free-form JSON as stored, where its option says nothing (plinth/policy/v1/policy.proto), and how much longer
+# clients write it: every character that is not ASCII as an escape.
+FREE_FORM_BYTES = 65_536
+FREE_FORM_SPREAD = 3
 FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
 TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
 
@@ -89,7 +91,7 @@ def _value_bytes(contract: Contract, field: FieldDescriptorProto, rules: Any, ab
         return ENUM if field.type == field.TYPE_ENUM else SCALAR
     name = field.type_name.lstrip(".")
     if name in FREE_FORM:
-        return FREE_FORM_BYTES * FREE_FORM_SPREAD
+        return (field.options.Extensions[FREE_FORM_OPTION].max_bytes or FREE_FORM_BYTES) * FREE_FORM_SPREAD
     return MOMENT if name.startswith("google.protobuf.") else _message_bytes(contract, name, above)
 
 

@@ -1,0 +1,46 @@
+"""How large a body may be, as the contract has it, and every body that the contract allows."""
+
+import json
+from importlib import resources
+
+import pytest
+
+from server.gateway.body_limits import LEAST, STRANGERS_BYTES, body_limit, largest_body
+from server.gateway.contract import Binding, Contract, Method
+from server.gateway.descriptors import parse
+from tests.edge.gateway import PAGES, Gateway
+
+CONTRACT = Contract.read(parse(resources.files("plinth").joinpath("descriptors.binpb").read_bytes()))
+CEILING = 4 * 1024 * 1024
+BOUND = [
+    (method, binding)
+    for method in CONTRACT.methods
+    for binding in method.bindings
+    if CONTRACT.body_type(method, binding) is not None
+]
+
+
+@pytest.mark.parametrize(("method", "binding"), BOUND, ids=lambda one: getattr(one, "path", ""))
+def test_every_body_has_a_limit_of_its_own(method: Method, binding: Binding) -> None:
+    """One that reaches the ceiling has a field without a rule, or a list of lists that nobody meant."""
+    limit = body_limit(CONTRACT, method, binding, CEILING)
+    assert LEAST <= limit < CEILING
+    assert body_limit(CONTRACT, method, binding, 100) == 100
+    if method.is_public:
+        assert limit <= STRANGERS_BYTES
+
+
+def test_the_largest_body_is_far_below_what_grpc_takes() -> None:
+    assert largest_body(CONTRACT, CEILING) < CEILING / 2
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "😀"])
+def test_the_longest_page_there_may_be_fits_however_it_is_written(gateway: Gateway, letter: str) -> None:
+    """With everything escaped and indented, as some clients do."""
+    settings = {f"key {number}": letter * 100 for number in range(65_536 // (len(letter.encode()) * 100 + 20))}
+    page = {"title": letter * 300, "description": letter * 2000, "slug": "s" * 64, "settings": settings}
+    assert len(json.dumps(settings, ensure_ascii=False, separators=(",", ":")).encode()) <= 65_536
+    body = json.dumps(page, indent=2, ensure_ascii=True)
+    headers = {"content-type": "application/json", "authorization": "Bearer x"}
+    answer = gateway.http.post(PAGES, content=body, headers=headers)
+    assert answer.status_code == 200, (len(body), answer.text)
