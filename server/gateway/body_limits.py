@@ -23,6 +23,9 @@ SPACE = 1.25
 LEAST = 4096
 # What an RPC takes from callers without credentials, unless its policy declares something else.
 STRANGERS_BYTES = 16 * 1024
+# What no call takes that does not declare it. Rules that allow more are of lists of names, of which nobody escapes every
+# character.
+MOST = 512 * 1024
 # A body that is too large is read up to here, and not parsed, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.
 READ_BYTES = 1024 * 1024
@@ -48,7 +51,7 @@ def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: in
     if method.max_body_bytes:
         return min(method.max_body_bytes, ceiling)
     allowed = max(LEAST, int(_message_bytes(contract, body, ()) * SPACE))
-    return min(allowed, STRANGERS_BYTES, ceiling) if method.is_public else min(allowed, ceiling)
+    return min(allowed, STRANGERS_BYTES if method.is_public else MOST, ceiling)
 
 
 def largest_body(contract: Contract, ceiling: int) -> int:

@@ -1,11 +1,12 @@
 """How large a body may be, as the contract has it, and every body that the contract allows."""
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
-from server.gateway.body_limits import LEAST, STRANGERS_BYTES, body_limit, largest_body
+from server.gateway.body_limits import LEAST, MOST, STRANGERS_BYTES, body_limit, largest_body
 from server.gateway.contract import Binding, Contract, Method
 from server.gateway.descriptors import parse
 from tests.edge.gateway import PAGES, Gateway
@@ -22,16 +23,18 @@ BOUND = [
 
 @pytest.mark.parametrize(("method", "binding"), BOUND, ids=lambda one: getattr(one, "path", ""))
 def test_every_body_has_a_limit_of_its_own(method: Method, binding: Binding) -> None:
-    """One that reaches the ceiling has a field without a rule, or a list of lists that nobody meant."""
     limit = body_limit(CONTRACT, method, binding, CEILING)
-    assert LEAST <= limit < CEILING
+    assert LEAST <= limit <= (method.max_body_bytes or MOST)
     assert body_limit(CONTRACT, method, binding, 100) == 100
     if method.is_public:
         assert limit <= STRANGERS_BYTES
 
 
-def test_the_largest_body_is_far_below_what_grpc_takes() -> None:
-    assert largest_body(CONTRACT, CEILING) < CEILING / 2
+def test_a_declared_limit_counts() -> None:
+    method, binding = next(pair for pair in BOUND if pair[0].name == "CreatePage")
+    lifted = replace(method, max_body_bytes=MOST + 1)
+    assert body_limit(CONTRACT, lifted, binding, CEILING) == MOST + 1
+    assert largest_body(replace(CONTRACT, methods=(*CONTRACT.methods, lifted)), CEILING) == MOST + 1
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "😀"])
