@@ -115,6 +115,8 @@ class Call:
     key: IdempotencyKey | None = None
     """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
+    collisions = 0
+    """How many attempts at this call met a value that was taken (see Collision)."""
     _request_id = ""
     _actor = Actor()
 

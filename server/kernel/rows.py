@@ -185,7 +185,7 @@ class ResourceRows(ReadRows):
         parameters = values.columns | key | times
         if values.are_changed:
             return self._written(call, storing.and_show, parameters, before)
-        call.conflicts[self.resource.table.name] = self.taken
+        call.conflicts.setdefault(self.resource.table.name, self.taken)
         call.writes.queue(storing.silently, **parameters)
         version = 1 if before is None else version_of(before.etag) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
@@ -197,7 +197,7 @@ class ResourceRows(ReadRows):
         try:
             result = call.writes.run(statement, **values)
         except psycopg.errors.UniqueViolation as error:
-            raise self.taken(error) from error
+            raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
         message = self.plan.message(result.raw(0))
         call.note_change(before, message)
         self.hooks.after_write(call, message, before)

@@ -18,9 +18,12 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations, slot_of
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
+from server.kernel.problems import Collision
 from server.kernel.redact import redacted
 from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
+
+MOST_ATTEMPTS = 6
 
 
 class Announcer(Protocol):
@@ -92,13 +95,17 @@ class InTransaction:
 
         def write(call: Call, request: Any) -> Answer:
             tenant_id = call.tenant_id
-            try:
-                return attempt(call, request)
-            except KeyTaken:
-                # Which turns out along with the work, so that a first call does not wait for it.
+            for place in range(MOST_ATTEMPTS):
+                try:
+                    return attempt(call, request)
+                except (KeyTaken, Collision) as error:
+                    # Both turn out along with the work, so that most calls, which meet neither, do not wait for it.
+                    if place == MOST_ATTEMPTS - 1:
+                        raise
+                    call.collisions += isinstance(error, Collision)
                 call.forget_effects()
                 call.tenant_id = tenant_id
-                return attempt(call, request)
+            raise AssertionError("the last attempt returns or raises")
 
         return write
 
