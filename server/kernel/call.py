@@ -112,6 +112,8 @@ class Call:
     limit: Verdict | None = None
     limit_class = ""
     is_replay = False
+    changes_nothing = False
+    """Whether an update turned out to leave everything as it was."""
     key: IdempotencyKey | None = None
     """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
@@ -237,6 +239,7 @@ class Call:
         self.stale_tags.clear()
         self.event_payload = None
         self.refusal = None
+        self.changes_nothing = False
         self.emits = self.method.emits
         self.http_status = self.method.success_status
 

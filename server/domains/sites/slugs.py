@@ -31,7 +31,8 @@ TAKEN = Statement(
 
 def slug_of(title: str) -> str:
     """The slug that a title amounts to; empty when it has neither letters nor digits."""
-    return slugify(title, max_length=LONGEST_SLUG, word_boundary=True)
+    slug: str = slugify(title, max_length=LONGEST_SLUG, word_boundary=True)
+    return slug
 
 
 def free_slug(call: Call, stem: str) -> str:
