@@ -10,6 +10,7 @@ from server.kernel.chain import Guard, GuardStep
 from server.kernel.masks import body_mask
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import RuleViolated, Violation
+from server.kernel.text import normaliser
 
 _validator = protovalidate.Validator()
 
@@ -26,6 +27,7 @@ class Validate(GuardStep):
             return None
         body = next((binding.body for binding in method.bindings if binding.body), "")
         has_mask = "update_mask" in input_type.fields_by_name
+        normalise = normaliser(input_type)
 
         def validate(call: Call, request: Message) -> None:
             keys = call.metadata.get(JSON_KEYS) if body else None
@@ -33,6 +35,8 @@ class Validate(GuardStep):
                 mask = body_mask(input_type, body, keys)
                 if has_mask and call.is_rest:
                     request.update_mask.paths[:] = mask  # type: ignore[attr-defined]
+            if normalise is not None:
+                normalise(request)
             check(request)
 
         return validate
