@@ -113,7 +113,7 @@ class Call:
     limit_class = ""
     is_replay = False
     changes_nothing = False
-    """Whether an update turned out to leave everything as it was."""
+    """Whether an update turned out to leave its resource as it was."""
     key: IdempotencyKey | None = None
     """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
@@ -210,6 +210,11 @@ class Call:
         if not isinstance(self.transaction, ReadTransaction | WriteTransaction):
             raise TypeError("this RPC has no transaction")
         return self.transaction
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether nothing was changed by this call, nor by anything else that it did: no event and no entry is due."""
+        return self.changes_nothing and not self.changes and not self.events
 
     def enter_tenant(self, tenant_id: str) -> None:
         """Go on in another tenant, such as the one this call is about to create."""

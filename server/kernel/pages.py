@@ -19,6 +19,8 @@ from server.kernel.problems import Malformed, Reason
 DEFAULT_SIZE = 25
 LARGEST_SIZE = 200
 SIGNATURE_BYTES = 12
+FORMAT = b"\0values\0"
+"""Is signed as well, so that tokens of another format are refused and not misread."""
 SEPARATOR = "\0"
 """Between the values of a token: no text that PostgreSQL stores has it."""
 
@@ -114,7 +116,7 @@ class PageTokens:
         return {f"after_{place}": _READERS[part[0]](part[1:]) for place, part in enumerate(parts)}
 
     def _signature(self, question: str, payload: bytes) -> bytes:
-        return sign(self._key, question.encode() + b"\0" + payload)[:SIGNATURE_BYTES]
+        return sign(self._key, question.encode() + FORMAT + payload)[:SIGNATURE_BYTES]
 
 
 def _told(value: Any) -> str:

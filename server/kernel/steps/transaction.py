@@ -76,7 +76,7 @@ class InTransaction:
                 with database.write(call.scope, call) as transaction:
                     call.transaction = transaction
                     answer = proceed(call, request)
-                    if call.changes_nothing:
+                    if call.leaves_nothing:
                         return answer
                     if not call.is_replay:
                         self._finish(call, transaction, answer)
