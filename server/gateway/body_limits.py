@@ -23,8 +23,8 @@ SPACE = 1.25
 LEAST = 4096
 # What an RPC takes from callers without credentials, unless its policy declares something else.
 STRANGERS_BYTES = 16 * 1024
-# What no call takes that does not declare it. Rules that allow more are of lists of names, of which nobody escapes every
-# character.
+# What no call takes that does not declare it. Rules that allow more are of lists of names, of which nobody escapes
+# every character.
 MOST = 512 * 1024
 # A body that is too large is read up to here, and not parsed, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.

@@ -114,9 +114,13 @@ class Call:
     limit: Verdict | None = None
     limit_class = ""
     is_replay = False
+    changes_nothing = False
+    """Whether an update turned out to leave its resource as it was."""
     key: IdempotencyKey | None = None
     """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
+    collisions = 0
+    """How many attempts at this call met a value that was taken (see Collision)."""
     _request_id = ""
     _actor = Actor()
 
@@ -209,6 +213,11 @@ class Call:
             raise TypeError("this RPC has no transaction")
         return self.transaction
 
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether nothing was changed by this call, nor by anything else that it did: no event and no entry is due."""
+        return self.changes_nothing and not self.changes and not self.events
+
     def enter_tenant(self, tenant_id: str) -> None:
         """Go on in another tenant, such as the one this call is about to create."""
         self.tenant_id = tenant_id
@@ -237,6 +246,7 @@ class Call:
         self.stale_tags.clear()
         self.event_payload = None
         self.refusal = None
+        self.changes_nothing = False
         self.emits = self.method.emits
         self.http_status = self.method.success_status
 

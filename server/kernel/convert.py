@@ -113,6 +113,10 @@ class ConversionPlan:
         message, raw = self.message, result.raw
         return [message(raw(row)) for row in range(result.returned)]
 
+    def holds(self, message: Message, values: Mapping[str, Any]) -> bool:
+        """Whether a message, as it was read, has these values already."""
+        return all(store(message) == values[name] for name, store in self._stores if name in values)
+
     def values(self, message: Message) -> dict[str, Any]:
         """The parameters that store a message's own fields; unset ones are NULL where they have presence."""
         return {name: store(message) for name, store in self._stores}

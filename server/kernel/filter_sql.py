@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from sqlalchemy import ColumnElement, Table, and_, bindparam, false, func, literal_column, not_, or_
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import BigInteger, SmallInteger, TypeEngine
 
 from server.kernel.filters import Comparison, Filter, Group, Node, Value, comparisons
 from server.kernel.problems import Malformed, Reason
@@ -17,6 +18,9 @@ from server.kernel.problems import Malformed, Reason
 SQL_OPERATORS = {"=": "=", "!=": "IS DISTINCT FROM", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 ORDERED = ("<", "<=", ">", ">=")
 TIMESTAMP = "google.protobuf.Timestamp"
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
+LARGEST_OFFSET = timedelta(hours=15, minutes=59)
+"""PostgreSQL takes no time with a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,11 @@ class FilterPlan:
         for comparison in comparisons(parsed.shape):
             value = parsed.values[comparison.place]
             field = self._field(comparison)
-            is_id = field.name in self._ids
-            form = _form(comparison, field, value, is_id=is_id)
+            form = _form(comparison, field, value, is_id=field.name in self._ids)
             forms.append(form)
             if form != "is_set":
-                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form, is_id=is_id)
+                kind = self._columns[field.name].type
+                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form, kind)
         return BoundFilter(parsed.shape, tuple(forms), parameters)
 
     def condition(self, bound: BoundFilter) -> ColumnElement[bool] | None:
@@ -121,18 +125,19 @@ def _has_wildcard(text: str) -> bool:
     return text.startswith("*") or text.endswith("*")
 
 
-def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, *, is_id: bool) -> Any:
+def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: TypeEngine[Any]) -> Any:
+    """The parameter of a comparison with a column of this type. Raises Malformed for what it cannot hold."""
     try:
         if form == "contains":
             return f"%{_escape(value.text)}%"
         if form == "like":
             return _like_pattern(value.text)
-        return _scalar(field, value.text, is_id=is_id)
+        return _scalar(field, value.text, kind)
     except ValueError as error:
         raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: {error}") from error
 
 
-def _scalar(field: FieldDescriptor, text: str, *, is_id: bool) -> Any:
+def _scalar(field: FieldDescriptor, text: str, kind: TypeEngine[Any]) -> Any:
     if field.enum_type is not None:
         return _enum_number(field.enum_type, text)
     if field.message_type is not None and field.message_type.full_name == TIMESTAMP:
@@ -140,15 +145,25 @@ def _scalar(field: FieldDescriptor, text: str, *, is_id: bool) -> Any:
     if field.type == FieldDescriptor.TYPE_BOOL:
         return _boolean(text)
     if field.type == FieldDescriptor.TYPE_STRING:
-        return str(UUID(text)) if is_id else _storable(text)
-    return _integer(text)
+        return str(UUID(text)) if isinstance(kind, postgresql.UUID) else _storable(text)
+    return _integer(text, kind)
 
 
-def _integer(text: str) -> int:
-    number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError("the number is out of range")
+def _integer(text: str, kind: TypeEngine[Any]) -> int:
+    """A whole number that a column of this type can hold."""
+    if not WHOLE_NUMBER.fullmatch(text):
+        raise ValueError("it is a whole number")
+    number, bits = int(text), _bits(kind)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"it has at most {bits} bits")
     return number
+
+
+def _bits(kind: TypeEngine[Any]) -> int:
+    """The size of an integer column. BigInteger is an Integer as well."""
+    if isinstance(kind, SmallInteger):
+        return 16
+    return 64 if isinstance(kind, BigInteger) else 32
 
 
 def _storable(text: str) -> str:
@@ -168,8 +183,18 @@ def _enum_number(enum: EnumDescriptor, text: str) -> int:
 
 
 def _time(text: str) -> datetime:
+    """A moment as RFC 3339 writes it; without an offset it is UTC."""
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    offset = moment.utcoffset()
+    if offset is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # Python's years end at 9999 in UTC; those of PostgreSQL do not.
+        if abs(offset) > LARGEST_OFFSET or offset.seconds % 60 or offset.microseconds:
+            raise ValueError("it is beyond what a timestamp holds") from None
+        return moment
 
 
 def _boolean(text: str) -> bool:

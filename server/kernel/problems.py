@@ -21,6 +21,7 @@ from server.data.transactions import ScopeEnded
 # Who raises a problem names its reason.
 __all__ = [
     "Cancelled",
+    "Collision",
     "Conflict",
     "DeadlineExceeded",
     "Denied",
@@ -176,6 +177,10 @@ class Taken(Problem):
     code = grpc.StatusCode.ALREADY_EXISTS
     http_status = 409
     reason = Reason.REASON_RESOURCE_TAKEN
+
+
+class Collision(Taken):
+    """Another resource has taken the value that was chosen for this one. The call is tried again with another value."""
 
 
 class EtagMismatch(Problem):

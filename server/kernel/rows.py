@@ -5,6 +5,7 @@ What is only read stands in reads.py.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import psycopg
@@ -33,6 +34,7 @@ from server.kernel.convert import VERSION, ConversionPlan
 from server.kernel.etags import lists, version_of
 from server.kernel.ids import new_id
 from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, not_found, taken
+from server.kernel.read_only import ReadOnlyFields
 from server.kernel.reads import ReadRows
 from server.kernel.resource import Hooks, Resource
 from server.kernel.sizes import RESOURCE_BYTES
@@ -65,10 +67,10 @@ class ResourceRows(ReadRows):
         self._clock = clock
         self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden)
         super().__init__(hooks, resource, self.plan)
-        descriptor = resource.message.DESCRIPTOR
+        descriptor: Any = resource.message.DESCRIPTOR
         named = descriptor.GetOptions().Extensions[resource_pb2.resource]
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
-        self.output_only = fields_that_are(descriptor.fields, field_behavior_pb2.OUTPUT_ONLY)
+        self.read_only = ReadOnlyFields(descriptor, self._field)
         self.required = fields_that_are(descriptor.fields, field_behavior_pb2.REQUIRED)
         self._compile()
 
@@ -85,23 +87,35 @@ class ResourceRows(ReadRows):
         return message
 
     def insert(self, call: Call, message: Any) -> Any:
-        """Store a new one, with hooks; answers it as stored. Fields that are output only are not taken from it."""
-        for field in self.output_only:
-            message.ClearField(field.name)
+        """Store a new one, with hooks; answers it as stored.
+
+        Raises RuleViolated where a field that is output only is set to anything but what it becomes.
+        """
+        sent = self._set_read_only(message)
         self.hooks.prepare(call, message, None)
         self._check_required(message)
         self.hooks.check(call, message, None)
         message.id = message.id or new_id()
         values = self._writable(call, message, None)
         key = {"id": message.id} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
-        return self._store(call, self._insert, values, message, None, key=key)
+        stored = self._store(call, self._insert, values, message, None, key=key)
+        if sent is not None:
+            self.refuse_read_only(call, sent, stored, self.read_only.set_in(sent))
+        return stored
 
     def update(self, call: Call, message: Any, before: Any) -> Any:
-        """Store a change of one that was locked, with hooks; answers it as stored."""
+        """Store a change of one that was locked, with hooks; answers it as stored.
+
+        One that changes nothing writes nothing, and leaves neither an event nor an audit entry.
+        """
         self.hooks.prepare(call, message, before)
         self._check_required(message)
         self.hooks.check(call, message, before)
         values = self._writable(call, message, before)
+        # Messages are compared as well, since the text of free-form JSON may have its keys in another order.
+        if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
+            call.changes_nothing = True
+            return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, before.id))
 
     def delete(self, call: Call, before: Any) -> Any:
@@ -119,6 +133,17 @@ class ResourceRows(ReadRows):
                 "It is not deleted.", metadata={"resource_type": self.type, "resource": before.id, "state": "active"}
             )
         return self._written(call, self._undelete, self._key(call, before.id), before)
+
+    def refuse_read_only(self, call: Call, sent: Any, known: Any, names: Collection[str]) -> None:
+        """Raise RuleViolated where what was sent changes fields that are output only, of these names."""
+        changed = self.read_only.changed(sent, known, names)
+        if changed:
+            # Readers may be shown more, or less, than what is stored.
+            shown = self.resource.message()
+            shown.CopyFrom(known)
+            changed = self.read_only.changed(sent, self._present(call, shown), changed)
+        if changed:
+            raise broken_rules(self.read_only.violations(changed))
 
     def taken(self, error: psycopg.errors.UniqueViolation) -> Problem:
         """The problem of a value that another resource has."""
@@ -189,7 +214,7 @@ class ResourceRows(ReadRows):
         parameters = values.columns | key | times
         if values.are_changed:
             return self._written(call, storing.and_show, parameters, before)
-        call.conflicts[self.resource.table.name] = self.taken
+        call.conflicts.setdefault(self.resource.table.name, self.taken)
         call.writes.queue(storing.silently, **parameters)
         version = 1 if before is None else version_of(before.etag) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
@@ -201,11 +226,20 @@ class ResourceRows(ReadRows):
         try:
             result = call.writes.run(statement, **values)
         except psycopg.errors.UniqueViolation as error:
-            raise self.taken(error) from error
+            raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
         message = self.plan.message(result.raw(0))
         call.note_change(before, message)
         self.hooks.after_write(call, message, before)
         return self._present(call, message)
+
+    def _set_read_only(self, message: Any) -> Any | None:
+        """What a message said before its output-only fields were cleared here; None when it sets none."""
+        if not self.read_only.set_in(message):
+            return None
+        sent = self.resource.message()
+        sent.CopyFrom(message)
+        self.read_only.clear(message)
+        return sent
 
     def _refuse_nul(self, values: dict[str, Any]) -> None:
         """PostgreSQL stores no NUL, neither in text nor in JSON."""

@@ -1,7 +1,7 @@
 """Standard methods (AIP-131 to 135, 164, 231): from a request's shape to the rows of its resource."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from google.api import resource_pb2
@@ -79,15 +79,17 @@ class StandardMethods:
 
     def _update(self, _: MethodPolicy) -> Unary:
         rows, body = self._rows, self._singular
-        kept = {field.name for field in rows.output_only} | {"etag"}
+        read_only = rows.read_only.names
+        kept = read_only | {"etag"}
 
         def handle(call: Call, request: Any) -> Answer:
             source = getattr(request, body)
-            mask = _mask_of(call, request, source)
+            mask = _mask_of(call, request, source, read_only)
             before = rows.lock(call, self._id_of(request), etag=source.etag)
             message = rows.resource.message()
             message.CopyFrom(before)
-            # AIP-203: what is output only is not taken from the caller, and not an error either.
+            named = {path.partition(".")[0] for path in mask}
+            rows.refuse_read_only(call, source, before, named & read_only)
             apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
             return rows.update(call, message, before)  # type: ignore[no-any-return]
 
@@ -130,15 +132,21 @@ class StandardMethods:
         return handle
 
 
-def _mask_of(call: Call, request: Any, source: Any) -> tuple[str, ...]:
-    """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set."""
+def _mask_of(call: Call, request: Any, source: Any, read_only: Collection[str]) -> tuple[str, ...]:
+    """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
+
+    `*` means every field, and those that are read only where they are set.
+    """
     paths = tuple(request.update_mask.paths)
-    if call.is_rest:
+    if call.is_rest and paths != ("*",):
         return paths
     if not paths:
         return set_fields(source)
     checked = check_mask(source.DESCRIPTOR, paths)
-    return tuple(source.DESCRIPTOR.fields_by_name) if checked == ("*",) else checked
+    if checked != ("*",):
+        return checked
+    given = set_fields(source)
+    return tuple(name for name in source.DESCRIPTOR.fields_by_name if name not in read_only or name in given)
 
 
 class ServiceHandlers:

@@ -180,6 +180,33 @@ def test_migrations_from_four_processes_at_once_apply_once(migrated: str) -> Non
     assert drift(migrated, metadata) == []
 
 
+def test_text_from_before_is_composed(stack: Stack) -> None:
+    composed, decomposed, tenant = (
+        "Caf\u00e9 \u1e69",
+        "Cafe\u0301 s\u0307\u0323",
+        "01890000-0000-7000-8000-000000000000",
+    )
+    with scratch_database(stack) as dsn:
+        schema.migrate(dsn)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0006'")
+            connection.execute(
+                "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, 'acme', %s, 1)", (tenant, decomposed)
+            )
+            for title in (composed, decomposed, "plain"):
+                connection.execute(
+                    "INSERT INTO pages (tenant_id, id, slug, title, status) VALUES (%s, gen_random_uuid(), %s, %s, 1)",
+                    (tenant, f"slug-{len(title)}", title),
+                )
+        schema.migrate(dsn)
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT name FROM tenants").fetchall() == [(composed,)]
+            titles = connection.execute("SELECT title, count(*) FROM pages GROUP BY title ORDER BY title").fetchall()
+            assert titles == [(composed, 2), ("plain", 1)]
+            forced = "SELECT count(*) FROM pg_class WHERE relname = ANY(%s) AND relforcerowsecurity"
+            assert connection.execute(forced, (["api_keys", "pages", "tenants"],)).fetchone() == (3,)
+
+
 def test_the_stack_s_database_is_what_the_tables_describe(stack: Stack) -> None:
     assert drift(administrator(stack), metadata) == []
 

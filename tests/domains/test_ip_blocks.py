@@ -94,7 +94,7 @@ def is_blocked(stack: Stack, address: str, token: str | None = None) -> bool:
 
 def test_a_block_is_made_listed_and_lifted(admin: Rest) -> None:
     address, until = ipv4(), soon(days=1)
-    response = admin.post(BLOCKS, {"network": address, "reason": "spam", "expireTime": until, "automatic": True})
+    response = admin.post(BLOCKS, {"network": address, "reason": "spam", "expireTime": until, "automatic": False})
     assert response.status_code == 201
     block = response.json()
     assert block == block | {"network": f"{address}/32", "reason": "spam", "automatic": False}

@@ -2,12 +2,19 @@
 
 import re
 from typing import Any
+from unicodedata import normalize
 
 import httpx
 import pytest
-from plinth.sites.v1.page_pb2 import DuplicatePageRequest, GetPageBySlugRequest, PublishPageRequest
+from plinth.sites.v1.page_pb2 import (
+    CreatePageRequest,
+    DuplicatePageRequest,
+    GetPageBySlugRequest,
+    Page,
+    PublishPageRequest,
+)
 
-from tests.clients import Tenant, another_tenant, problem, refused, rows
+from tests.clients import Tenant, another_tenant, database, problem, refused, rows
 from tests.domains.events import events_of
 from tests.stack import Stack
 
@@ -64,11 +71,14 @@ def site(tenant: Tenant) -> Site:
         ("日本語", "ri-ben-yu"),
         ("مرحبا", "mrhb"),
         ("100% C++ & more", "100-c-more"),
+        # Composed and decomposed are one.
+        ("Caf\u00e9", "cafe"),
+        ("Cafe\u0301", "cafe"),
     ],
 )
 def test_a_slug_is_made_from_a_title_in_any_script(site: Site, title: str, slug: str) -> None:
     page = site.create(title=title)
-    assert (page["slug"], page["title"]) == (slug, title)
+    assert (page["slug"], page["title"]) == (slug, normalize("NFC", title))
 
 
 def test_a_slug_from_a_long_title_is_cut_between_words(site: Site) -> None:
@@ -79,9 +89,17 @@ def test_a_slug_from_a_long_title_is_cut_between_words(site: Site) -> None:
     assert site.create(title="x" * 300)["slug"] == "x" * 64
 
 
-@pytest.mark.parametrize("title", ["", "!!!", "   "])
-def test_a_title_that_gives_no_slug_needs_one(site: Site, title: str) -> None:
+@pytest.mark.parametrize("title", ["!!!", "   ", "\U0001f600", "\u0301", "\u200b\u2026"])
+def test_a_title_that_gives_no_slug_is_told_so(site: Site, title: str) -> None:
     response = site.tenant.rest.post(site.path, {"title": title})
+    assert reason(response) == (422, "RULE_VIOLATED")
+    assert set(problem(response).violations) == {"title"}
+    assert site.create(title=title, slug="named")["title"] == title
+
+
+@pytest.mark.parametrize("body", [{}, {"title": ""}, {"title": None, "slug": ""}])
+def test_without_a_title_a_slug_is_missed(site: Site, body: dict[str, Any]) -> None:
+    response = site.tenant.rest.post(site.path, body)
     assert reason(response) == (422, "RULE_VIOLATED")
     assert set(problem(response).violations) == {"slug"}
 
@@ -90,9 +108,72 @@ def test_a_slug_of_ones_own_wins_over_the_title(site: Site) -> None:
     assert site.create(slug="mine", title="Another title")["slug"] == "mine"
 
 
-def test_a_slug_made_from_a_title_can_be_taken(site: Site) -> None:
+def test_a_slug_made_from_a_title_is_numbered_when_it_is_taken(site: Site) -> None:
+    site.create(slug="hello-3")
+    made = [site.create(title=title) for title in ("Hello", "hello!", "\u201cHello\u201d", "HELLO")]
+    assert [page["slug"] for page in made] == ["hello", "hello-2", "hello-4", "hello-5"]
+    assert [page["title"] for page in made] == ["Hello", "hello!", "\u201cHello\u201d", "HELLO"]
+    assert site.create(title="Hello 2")["slug"] == "hello-2-2"
+
+
+def test_a_slug_that_was_given_is_taken(site: Site) -> None:
     site.create(title="Hello")
-    assert reason(site.tenant.rest.post(site.path, {"title": "hello!"})) == (409, "RESOURCE_TAKEN")
+    for body in ({"slug": "hello"}, {"slug": "hello", "title": "Hello"}):
+        assert reason(site.tenant.rest.post(site.path, body)) == (409, "RESOURCE_TAKEN")
+
+
+def test_a_deleted_pages_slug_is_free_for_a_title(site: Site) -> None:
+    site.create(title="Hello")
+    second = site.create(title="Hello")
+    site.tenant.rest.delete(f"{site.path}/{second['id']}")
+    assert [site.create(title="Hello")["slug"] for _ in range(2)] == ["hello-2", "hello-3"]
+    # What was deleted cannot come back under its slug.
+    assert reason(site.send(second, "undelete")) == (409, "RESOURCE_TAKEN")
+
+
+def test_the_number_of_a_long_slug_fits(site: Site) -> None:
+    slugs = [site.create(title="x" * 300)["slug"] for _ in range(11)]
+    assert slugs[:2] == ["x" * 64, f"{'x' * 62}-2"]
+    assert slugs[-1] == f"{'x' * 61}-11"
+    words = [site.create(title="word " * 60)["slug"] for _ in range(11)]
+    assert len({*words}) == 11
+    assert all(SLUG.match(slug) and len(slug) <= 64 for slug in words)
+
+
+def test_more_pages_of_one_title_than_are_numbered_all_get_a_slug(stack: Stack, site: Site) -> None:
+    first = site.create(title="New page")
+    with database(stack) as connection:
+        connection.execute(
+            "INSERT INTO pages (tenant_id, id, slug, status)"
+            " SELECT tenant_id, gen_random_uuid(), slug || '-' || n, 1 FROM pages, generate_series(2, 100) n"
+            " WHERE id = %s",
+            (first["id"],),
+        )
+    slugs = {site.create(title="New page")["slug"] for _ in range(3)}
+    assert len(slugs) == 3
+    assert all(re.fullmatch("new-page-[0-9a-f]{8}", slug) for slug in slugs)
+
+
+def test_titles_that_are_sent_at_once_all_get_a_slug(site: Site) -> None:
+    """Together with somebody who names the slugs that they are about to get."""
+    pages = site.tenant.stubs.pages
+    titled = [CreatePageRequest(tenant_id=site.tenant.id, page=Page(title="Hello")) for _ in range(12)]
+    named = [CreatePageRequest(tenant_id=site.tenant.id, page=Page(slug=f"hello-{n}")) for n in range(2, 8)]
+    mixed = [request for pair in zip(titled, named, strict=False) for request in pair] + titled[len(named) :]
+    calls = [(request, pages.CreatePage.future(request)) for request in mixed]
+    assert {call.code().name for request, call in calls if request.page.title} == {"OK"}
+    assert {call.code().name for request, call in calls if request.page.slug} <= {"OK", "ALREADY_EXISTS"}
+    slugs = [call.result().slug for _, call in calls if call.code().name == "OK"]
+    assert len(slugs) == len({*slugs})
+
+
+def test_a_create_with_a_key_is_numbered_once(site: Site) -> None:
+    site.create(title="Hello")
+    headers = {"idempotency-key": "the-key"}
+    answers = [site.tenant.rest.post(site.path, {"title": "Hello"}, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].json()["slug"] == "hello-2"
 
 
 def test_a_changed_title_leaves_the_slug(site: Site) -> None:

@@ -60,6 +60,22 @@ def test_no_page_is_larger_than_200(rest: RestDoor) -> None:
     assert (len(first.items), len(second.items)) == (200, 3)
 
 
+# As long as a text may be, of code points that take most: in UTF-8, in JSON, in a query, and in all of them by turns.
+LONGEST = ["\U0001f600", "\x01", '"', "%", "\u2028", '\U0001f600\x01"\\%&']
+
+
+@pytest.mark.parametrize("order", ["{text}", "{text} desc", "{text},{key} desc,update_time,create_time desc"])
+def test_the_tokens_of_the_longest_values_are_taken(door: Door, order: str) -> None:
+    kind = door.kind
+    texts = [(signs * 300)[: 300 - len(end)] + end for signs in LONGEST for end in ("", "a")]
+    for place, text in enumerate(texts):
+        door.create(**{kind.key: f"{'k' * 60}-{place:03d}", kind.text: text})
+    order_by = order.format(text=kind.text, key=kind.key)
+    everything = door.listing(order_by=order_by)
+    assert ids(walk(door, order_by=order_by, page_size=1)) == everything.ids
+    assert {item[kind.text] for item in everything.items} == set(texts)
+
+
 def fill(door: Door, count: int) -> None:
     """So many copies of one resource, made in the database, since it is their number that counts."""
     table, key = door.kind.plural, door.kind.key

@@ -104,14 +104,12 @@ class AuthService(Service):
     def log_in(self, request: auth_pb2.LogInRequest, call: Call) -> Session:
         """Trade an address and a password for tokens."""
         row = call.writes.run(BY_EMAIL, address=_known_form(request.email)).first()
-        if not self._passwords.verify(row["password_hash"] if row else None, request.password) or row is None:
+        hashed = self._passwords.sign_in(row["password_hash"] if row else None, request.password)
+        if hashed is None or row is None:
             raise Unauthenticated("Invalid credentials.")
         call.writes.bind(Scope(user_id=row["id"]))
         place = self._chosen(call, row, request.tenant)
         tenant_id = place["tenant_id"] if place else None
-        hashed = row["password_hash"]
-        if self._passwords.needs_rehash(hashed):
-            hashed = self._passwords.hash(request.password)
         call.writes.queue(NOTE_LOGIN, user_id=row["id"], tenant=tenant_id, hash=hashed)
         session_id, refresh, expires = self._sessions.start(call, row["id"], tenant_id)
         session = self._session(row, session_id, place)

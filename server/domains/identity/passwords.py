@@ -1,9 +1,16 @@
-"""Passwords: argon2id with OWASP's parameters; verifying takes the same time whether or not there is a user."""
+"""Passwords: argon2id with OWASP's parameters; verifying takes the same time whether or not there is a user.
+
+A password is prepared before it is hashed and compared, as RFC 8265 has it, since one keyboard composes what another
+does not: here to NFKC, which also takes wide letters and odd spaces for the plain ones. Hashes of passwords that were
+not prepared are known by a second try, and replaced when it is the right one.
+"""
 
 from functools import cache, cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from server.kernel.text import normal_form
 
 _SIGNS_AROUND = "!@#$%^&*()-_=+[]{};:'\",.<>/?\\|`~ "
 
@@ -17,22 +24,36 @@ class Passwords:
 
     def hash(self, password: str) -> str:
         """The hash to store."""
-        return self._hasher.hash(password)
+        return self._hasher.hash(prepared(password))
 
-    def verify(self, stored: str | None, password: str) -> bool:
-        """Whether the password is the one. Without a stored hash, spends the same time and says no."""
+    def sign_in(self, stored: str | None, password: str) -> str | None:
+        """The hash to store from now on when the password is the one; None when it is not, or nothing is stored.
+
+        How many hashes are computed for a wrong password depends on the password alone, so nobody can tell by the time
+        whether there is a user, or how theirs was hashed.
+        """
+        form = prepared(password)
+        if self._is(stored, form):
+            return self.hash(password) if self._hasher.check_needs_rehash(stored or "") else stored
+        if form != password and self._is(stored, password):
+            return self.hash(password)
+        return None
+
+    def _is(self, stored: str | None, form: str) -> bool:
+        """Whether this is what was hashed. Without a stored hash, spends the same time and says no."""
         try:
-            return self._hasher.verify(stored or self._nobodys_hash, password) and stored is not None
+            return self._hasher.verify(stored or self._nobodys_hash, form) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
-
-    def needs_rehash(self, stored: str) -> bool:
-        """Whether a hash was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(stored)
 
     @cached_property
     def _nobodys_hash(self) -> str:
         return self._hasher.hash("nobody has this password")
+
+
+def prepared(password: str) -> str:
+    """The form of a password that is hashed and compared."""
+    return normal_form(password, "NFKC")
 
 
 def is_common(password: str) -> bool:

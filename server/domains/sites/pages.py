@@ -1,32 +1,30 @@
 """Pages of a tenant's site."""
 
 from collections.abc import AsyncIterator
-from itertools import chain, count
-from typing import cast
+from typing import Any, cast
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
 from plinth.sites.v1.page_pb2 import Page, PageEvent
-from slugify import slugify
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from server.data.events import Event
 from server.data.statements import Statement
+from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents
-from server.kernel.problems import StateForbids, Violation, not_found
+from server.kernel.problems import Collision, Problem, StateForbids, Violation, not_found
 from server.kernel.resource import Resource
 from server.kernel.service import Service
 from server.kernel.sse import events_of, framing, server_sent
 from server.kernel.steps.validate import broken_rules
 
-LONGEST_SLUG = 64
 EVENTS = "page."
-# Copies of one page, beyond which the caller names the slug.
-MOST_COPIES = 200
+COPY = "-copy"
+SLUG_KEY = "pages_slug_key"
 
 
 class PageService(Service):
@@ -38,7 +36,7 @@ class PageService(Service):
         pages,
         filterable=("id", "slug", "title", "status", "create_time", "update_time", "publish_time"),
         sortable=("create_time", "update_time", "slug", "title"),
-        unique={"pages_slug_key": "slug"},
+        unique={SLUG_KEY: "slug"},
     )
 
     def __init__(self, live: LiveEvents | None = None, clock: Clock = utc_now) -> None:
@@ -50,15 +48,13 @@ class PageService(Service):
         alive = (pages.c.tenant_id == tenant, pages.c.delete_time.is_(None))
         slug = bindparam("slug_asked", type_=pages.c.slug.type)
         self._by_slug = Statement(select(*self.rows.plan.columns).where(*alive, pages.c.slug == slug))
-        copies = pages.c.slug.like(bindparam("copies", type_=pages.c.slug.type))
-        self._copies = Statement(select(func.array_agg(pages.c.slug).label("slugs")).where(*alive, copies))
 
     def prepare(self, call: Call, resource: Page, before: Page | None) -> None:
         """A new page is a draft, and gets a slug from its title when it brings none."""
-        del call
         if before is None:
             resource.status = Page.STATUS_DRAFT
-            resource.slug = resource.slug or slugify(resource.title, max_length=LONGEST_SLUG, word_boundary=True)
+            if resource.title and not resource.slug:
+                resource.slug = self._slug_from_title(call, resource.title)
 
     def get_page_by_slug(self, request: page_pb2.GetPageBySlugRequest, call: Call) -> Page:
         """Get a page by its slug."""
@@ -69,10 +65,9 @@ class PageService(Service):
 
     def duplicate_page(self, request: page_pb2.DuplicatePageRequest, call: Call) -> Page:
         """Copy a page as a new draft."""
-        # Locked, so that copies of one page that are made at once find different slugs.
         original: Page = self.rows.lock(call, request.page_id)
         copy = Page(
-            slug=request.slug or self._free_slug(call, original.slug),
+            slug=request.slug or self._chosen(call, free_slug(call, with_suffix(original.slug, COPY))),
             title=request.title or original.title,
             description=original.description,
         )
@@ -110,16 +105,24 @@ class PageService(Service):
         """The same as server-sent events."""
         return server_sent(self._live, call, EVENTS, request.last_event_id, as_frame)
 
-    def _free_slug(self, call: Call, slug: str) -> str:
-        """The first free one of `<slug>-copy`, `<slug>-copy-2` ..., cut to fit."""
-        stem = slug[: LONGEST_SLUG - len("-copy-999")].rstrip("-")
-        row = call.writes.run(self._copies, tenant=call.tenant_id, copies=f"{stem}-copy%").one()
-        used = set(row["slugs"] or ())
-        names = chain([f"{stem}-copy"], (f"{stem}-copy-{number}" for number in count(2)))
-        for name, _ in zip(names, range(MOST_COPIES), strict=False):
-            if name not in used:
-                return name
-        raise broken_rules([Violation("slug", f"name one: there are {MOST_COPIES} copies already", "page.slug.copies")])
+    def _slug_from_title(self, call: Call, title: str) -> str:
+        """The slug of a title, numbered when it is taken; that it is, mostly turns out along with the insertion."""
+        slug = slug_of(title)
+        if not slug:
+            description = "has no letters or digits to make a slug from: send a slug"
+            raise broken_rules([Violation("page.title", description, "page.title.slug")])
+        return self._chosen(call, free_slug(call, slug) if call.collisions else slug)
+
+    def _chosen(self, call: Call, slug: str) -> str:
+        """A slug that nobody asked for, so another one will do when it is taken meanwhile."""
+        call.conflicts[pages.name] = self._collision
+        return slug
+
+    def _collision(self, error: Any) -> Problem:
+        problem = self.rows.taken(error)
+        if error.diag.constraint_name != SLUG_KEY:
+            return problem
+        return Collision(problem.message, metadata=problem.metadata)
 
 
 def as_message(event: Event) -> PageEvent:

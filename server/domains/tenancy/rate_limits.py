@@ -118,6 +118,9 @@ class RateLimitsService(Service):
         held = call.writes.run(LOCKED, tenant=request.tenant_id).first()
         if held is None:
             raise not_found(TENANT_TYPE, request.tenant_id)
+        if held["rate_limits"] == overrides:
+            call.changes_nothing = True
+            return self._limits(request.tenant_id, held["rate_limits"])
         row = call.writes.run(REPLACE, tenant=request.tenant_id, overrides=overrides).one()
         limits = self._limits(request.tenant_id, row["rate_limits"])
         call.note_change(self._limits(request.tenant_id, held["rate_limits"]), limits)

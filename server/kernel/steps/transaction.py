@@ -18,9 +18,12 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations, slot_of
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
+from server.kernel.problems import Collision
 from server.kernel.redact import redacted
 from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
+
+MOST_ATTEMPTS = 6
 
 
 class Announcer(Protocol):
@@ -73,6 +76,8 @@ class InTransaction:
                 with database.write(call.scope, call) as transaction:
                     call.transaction = transaction
                     answer = proceed(call, request)
+                    if call.leaves_nothing:
+                        return answer
                     if not call.is_replay:
                         self._finish(call, transaction, answer)
                     # For a replay too: who made the change may have died before anybody heard of it.
@@ -90,17 +95,7 @@ class InTransaction:
                 raise call.refusal
             return answer
 
-        def write(call: Call, request: Any) -> Answer:
-            tenant_id = call.tenant_id
-            try:
-                return attempt(call, request)
-            except KeyTaken:
-                # Which turns out along with the work, so that a first call does not wait for it.
-                call.forget_effects()
-                call.tenant_id = tenant_id
-                return attempt(call, request)
-
-        return write
+        return _tried_again(attempt)
 
     def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
         """What belongs to every mutation: event, audit entry, and word that what somebody may do has changed."""
@@ -112,6 +107,24 @@ class InTransaction:
         audit.append(call, transaction, self._clock, event_ids[-1] if event_ids else None)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
+
+
+def _tried_again(attempt: Unary) -> Unary:
+    """Attempts until one meets nobody else's work, but not for ever."""
+
+    def write(call: Call, request: Any) -> Answer:
+        tenant_id = call.tenant_id
+        for _ in range(MOST_ATTEMPTS - 1):
+            try:
+                return attempt(call, request)
+            except (KeyTaken, Collision) as error:
+                # Both turn out along with the work, so that most calls, which meet neither, do not wait for it.
+                call.collisions += isinstance(error, Collision)
+                call.forget_effects()
+                call.tenant_id = tenant_id
+        return attempt(call, request)
+
+    return write
 
 
 def _reading(database: Database, proceed: Unary) -> Unary:

@@ -8,9 +8,10 @@ from google.protobuf.message import Message
 from server.kernel import free_form
 from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep
-from server.kernel.masks import EVERYTHING, body_mask, check_mask
+from server.kernel.masks import body_mask, check_mask
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import RuleViolated, Violation
+from server.kernel.text import normaliser
 
 _validator = protovalidate.Validator()
 
@@ -27,6 +28,7 @@ class Validate(GuardStep):
             return None
         body = next((binding.body for binding in method.bindings if binding.body), "")
         has_mask = "update_mask" in input_type.fields_by_name
+        normalise = normaliser(input_type)
 
         def validate(call: Call, request: Message) -> None:
             keys = call.metadata.get(JSON_KEYS) if body else None
@@ -34,6 +36,8 @@ class Validate(GuardStep):
                 mask = body_mask(input_type, body, keys)
                 if has_mask and call.is_rest:
                     _choose_mask(request, body, mask)
+            if normalise is not None:
+                normalise(request)
             check(request)
 
         return validate
@@ -46,9 +50,7 @@ def _choose_mask(request: Any, body: str, mask: tuple[str, ...]) -> None:
     """
     named = request.update_mask.paths
     if named:
-        resource = request.DESCRIPTOR.fields_by_name[body].message_type
-        checked = check_mask(resource, named)
-        mask = tuple(resource.fields_by_name) if checked == (EVERYTHING,) else checked
+        mask = check_mask(request.DESCRIPTOR.fields_by_name[body].message_type, named)
     named[:] = mask
 
 

@@ -1,0 +1,54 @@
+"""Slugs that nobody named: made from a title or from another slug, and numbered when they are taken."""
+
+import secrets
+from collections.abc import Sequence
+
+from slugify import slugify
+from sqlalchemy import Text, any_, bindparam, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import BigInteger
+
+from server.data.statements import Statement
+from server.domains.sites.tables import pages
+from server.kernel.call import Call
+
+LONGEST_SLUG = 64
+MOST_NUMBERED = 100
+"""Slugs of one stem that are numbered; further ones end in something random, so that finding one costs the same."""
+RANDOM_BYTES = 4
+
+_lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
+LOCK = Statement(select(cast(_lock, Text()).label("locked")))
+"""Waits for others that choose among the slugs of one stem, who have committed then."""
+TAKEN = Statement(
+    select(func.array_agg(pages.c.slug).label("slugs")).where(
+        pages.c.tenant_id == bindparam("tenant", type_=pages.c.tenant_id.type),
+        pages.c.delete_time.is_(None),
+        pages.c.slug == any_(bindparam("candidates", type_=ARRAY(Text()))),
+    )
+)
+
+
+def slug_of(title: str) -> str:
+    """The slug that a title amounts to; empty when it has neither letters nor digits."""
+    slug: str = slugify(title, max_length=LONGEST_SLUG, word_boundary=True)
+    return slug
+
+
+def free_slug(call: Call, stem: str) -> str:
+    """The first of `<stem>`, `<stem>-2`, `<stem>-3` ... that no page of the tenant has, each cut to fit.
+
+    Who names a slug takes no lock, and may take this one first: then the insertion collides, and is tried again.
+    """
+    candidates = [stem, *(with_suffix(stem, f"-{number}") for number in range(2, MOST_NUMBERED + 1))]
+    _, found = call.writes.run_both(
+        LOCK, TAKEN, name=f"slug {call.tenant_id} {stem}", tenant=call.tenant_id, candidates=candidates
+    )
+    taken: Sequence[str] = found.value() or ()
+    free = (candidate for candidate in candidates if candidate not in taken)
+    return next(free, "") or with_suffix(stem, f"-{secrets.token_hex(RANDOM_BYTES)}")
+
+
+def with_suffix(stem: str, suffix: str) -> str:
+    """A slug with something behind it, cut to fit."""
+    return stem[: LONGEST_SLUG - len(suffix)].rstrip("-") + suffix

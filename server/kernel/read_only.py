@@ -1,0 +1,64 @@
+"""Fields that are output only (AIP-203). What a caller sends in them is what they hold already, or is refused.
+
+AIP-203 ignores what is sent, so that a resource that was read can be sent back whole. That holds here for what was not
+changed. Ignoring a change would answer OK to what was not done.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from plinth.policy.v1 import policy_pb2
+
+from server.kernel.problems import Violation
+
+
+class ReadOnlyFields:
+    """The fields of one resource that are output only."""
+
+    def __init__(self, message: Descriptor, singular: str) -> None:
+        """`singular` is the resource's field in requests, which violations name."""
+        behavior = field_behavior_pb2.field_behavior
+        fields: Iterable[Any] = message.fields
+        self._fields = tuple(
+            field for field in fields if field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[behavior]
+        )
+        self._singular = singular
+        self.names = frozenset(field.name for field in self._fields)
+
+    def set_in(self, message: Message) -> list[str]:
+        """Those that a message sets."""
+        return [field.name for field in self._fields if _is_set(message, field)]
+
+    def clear(self, message: Message) -> None:
+        """Forget what a message says in them."""
+        for field in self._fields:
+            message.ClearField(field.name)
+
+    def changed(self, sent: Message, known: Message, names: Collection[str]) -> list[str]:
+        """Those of these names in which a message differs from what is known."""
+        return [field.name for field in self._fields if field.name in names and _differs(sent, known, field)]
+
+    def violations(self, names: Collection[str]) -> list[Violation]:
+        """What is wrong with changing these."""
+        return [
+            Violation(f"{self._singular}.{field.name}", _description(field), "read_only")
+            for field in self._fields
+            if field.name in names
+        ]
+
+
+def _is_set(message: Message, field: FieldDescriptor) -> bool:
+    return bool(message.HasField(field.name)) if field.has_presence else bool(getattr(message, field.name))
+
+
+def _differs(sent: Message, known: Message, field: FieldDescriptor) -> bool:
+    return _is_set(sent, field) != _is_set(known, field) or getattr(sent, field.name) != getattr(known, field.name)
+
+
+def _description(field: Any) -> str:
+    setters = field.GetOptions().Extensions[policy_pb2.set_by]
+    way = f"use {' or '.join(setters)}" if setters else "leave it out, or send it as it is"
+    return f"is read only; {way}"
