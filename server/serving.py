@@ -1,18 +1,14 @@
-"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, reflection, and how it ends."""
+"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, and how it ends."""
 
 import asyncio
 import signal
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer as AsyncHealthServicer
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from server.domains.operations.dependencies import Dependencies
 from server.settings import Settings
@@ -99,16 +95,3 @@ def _schedule(loop: asyncio.AbstractEventLoop, work: Any) -> None:
 def _status(*, works: bool) -> Any:
     kinds = health_pb2.HealthCheckResponse
     return kinds.SERVING if works else kinds.NOT_SERVING
-
-
-def serve_reflection(server: grpc.Server, descriptors: bytes, services: Iterable[str]) -> None:
-    """Reflection of these services over a descriptor set. Its streams wait on threads of their own."""
-    pool = DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
-        pool.AddSerializedFile(file.SerializeToString())
-    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    servicer = reflection.ReflectionServicer(names, pool=pool)
-    threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
-    answer: Any = type(servicer).ServerReflectionInfo
-    answer.experimental_thread_pool = threads
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
