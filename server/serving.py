@@ -50,10 +50,26 @@ def listen(server: Any, settings: Settings, name: str) -> None:
     server.add_insecure_port(f"unix:{socket}")
 
 
+class Health(health.HealthServicer):
+    """The servicer of the library, which would remember every name that anybody ever watched."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(experimental_non_blocking=True)
+        self._names = frozenset(names)
+
+    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802 - gRPC's name
+        """Tell a status whenever it changes. What is served is known from the start: an unknown name stays unknown."""
+        if request.service in self._names:
+            return super().Watch(request, context, send_response_callback)
+        unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        send_response_callback(health_pb2.HealthCheckResponse(status=unknown))
+        return None
+
+
 def serve_health(server: grpc.Server, dependencies: Dependencies, services: Iterable[str]) -> health.HealthServicer:
     """Overall and each service: NOT_SERVING while something vital is away. The process itself: only while it drains."""
     names = ["", *services]
-    statuses = health.HealthServicer(experimental_non_blocking=True)
+    statuses = Health([PROCESS, *names])
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
 
