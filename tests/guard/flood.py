@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BufferedReader
 
 from tests.stack import Stack
 
@@ -50,29 +49,47 @@ def flood(stack: Stack, requests: Iterable[Request]) -> Counter[int]:
 def _send(stack: Stack, requests: Iterator[Request]) -> Counter[int]:
     """Send what nobody else sends: taking the next one from an iterator over a list is atomic."""
     found: Counter[int] = Counter()
-    with (
-        socket.create_connection(("127.0.0.1", stack.port), PATIENCE) as connection,
-        connection.makefile("rb") as answers,
-    ):
-        for request in requests:
-            connection.sendall(request.wire)
-            found[_status(answers)] += 1
+    line = _Line(stack.port)
+    for request in requests:
+        found[line.ask(request)] += 1
+    line.close()
     return found
 
 
-def _status(answers: BufferedReader) -> int:
-    """Read one answer; its status."""
-    status = int(answers.readline().split(b" ")[1])
-    size, is_chunked = 0, False
-    while line := answers.readline().strip():
-        name, _, value = line.lower().partition(b":")
-        if name == b"content-length":
-            size = int(value)
-        is_chunked = is_chunked or (name == b"transfer-encoding" and b"chunked" in value)
-    answers.read(size)
-    while is_chunked:
-        size = int(answers.readline(), 16)
-        answers.read(size)
-        answers.readline()
-        is_chunked = bool(size)
-    return status
+class _Line:
+    """A connection, which is made again where the other side says that it closes it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connect()
+
+    def ask(self, request: Request) -> int:
+        """Send a request and read its answer; the status."""
+        self._connection.sendall(request.wire)
+        status = int(self._answers.readline().split(b" ")[1])
+        headers = {}
+        while line := self._answers.readline().strip():
+            name, _, value = line.lower().partition(b":")
+            headers[name] = value.strip()
+        self._pass_over_body(headers)
+        if headers.get(b"connection") == b"close":
+            self.close()
+            self._connect()
+        return status
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._answers.close()
+        self._connection.close()
+
+    def _connect(self) -> None:
+        self._connection = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
+        self._answers = self._connection.makefile("rb")
+
+    def _pass_over_body(self, headers: Mapping[bytes, bytes]) -> None:
+        if headers.get(b"transfer-encoding") != b"chunked":
+            self._answers.read(int(headers.get(b"content-length", 0)))
+            return
+        while size := int(self._answers.readline(), 16):
+            self._answers.read(size + len(b"\r\n"))
+        self._answers.readline()
