@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
-from server import app, metrics_endpoint, serving
+from server import app, metrics_endpoint, reflection, serving
 from server.data import schema
 from server.data.connections import Connections
 from server.data.transactions import Database
@@ -49,7 +49,7 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     for service, handlers in RouteTable(application.routes).by_service().items():
         server.add_registered_method_handlers(service, handlers)
     statuses = serving.serve_health(server, application.dependencies, application.services)
-    serving.serve_reflection(server, app.descriptors(), [service.descriptor.full_name for service in app.SERVICES])
+    reflection.serve_reflection(server, app.descriptors(), [service.descriptor.full_name for service in app.SERVICES])
     serving.listen(server, settings, name)
     server.start()
     ready()

@@ -1,18 +1,14 @@
-"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, reflection, and how it ends."""
+"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, and how it ends."""
 
 import asyncio
 import signal
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer as AsyncHealthServicer
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from server.domains.operations.dependencies import Dependencies
 from server.settings import Settings
@@ -54,10 +50,26 @@ def listen(server: Any, settings: Settings, name: str) -> None:
     server.add_insecure_port(f"unix:{socket}")
 
 
+class Health(health.HealthServicer):
+    """The servicer of the library, which would remember every name that anybody ever watched."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(experimental_non_blocking=True)
+        self._names = frozenset(names)
+
+    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802 - gRPC's name
+        """Tell a status whenever it changes. What is served is known from the start: an unknown name stays unknown."""
+        if request.service in self._names:
+            return super().Watch(request, context, send_response_callback)
+        unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        send_response_callback(health_pb2.HealthCheckResponse(status=unknown))
+        return None
+
+
 def serve_health(server: grpc.Server, dependencies: Dependencies, services: Iterable[str]) -> health.HealthServicer:
     """Overall and each service: NOT_SERVING while something vital is away. The process itself: only while it drains."""
     names = ["", *services]
-    statuses = health.HealthServicer(experimental_non_blocking=True)
+    statuses = Health([PROCESS, *names])
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
 
@@ -99,16 +111,3 @@ def _schedule(loop: asyncio.AbstractEventLoop, work: Any) -> None:
 def _status(*, works: bool) -> Any:
     kinds = health_pb2.HealthCheckResponse
     return kinds.SERVING if works else kinds.NOT_SERVING
-
-
-def serve_reflection(server: grpc.Server, descriptors: bytes, services: Iterable[str]) -> None:
-    """Reflection of these services over a descriptor set. Its streams wait on threads of their own."""
-    pool = DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
-        pool.AddSerializedFile(file.SerializeToString())
-    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    servicer = reflection.ReflectionServicer(names, pool=pool)
-    threads = ThreadPoolExecutor(2, thread_name_prefix="reflection")
-    answer: Any = type(servicer).ServerReflectionInfo
-    answer.experimental_thread_pool = threads
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]

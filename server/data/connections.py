@@ -8,8 +8,9 @@ that does.
 
 import logging
 import select
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -29,6 +30,10 @@ SILENCE_MARGIN = 2.0
 LOOK = 0.1
 # Seconds for which a connection that was used counts as alive.
 FRESH = 1.0
+# Statements that a connection keeps prepared. Each takes PostgreSQL some 30 KB for as long as the connection lives.
+MOST_PREPARED = 256
+# Closing is a message of its own in libpq 17 and later; before, it takes a statement.
+CLOSES = psycopg.capabilities.has_send_close_prepared()
 # After nobody could connect in time, callers are refused at once for this long instead of waiting in a row.
 OUTAGE_PAUSE = 0.5
 # An outage is logged once, and again when there was none for so many seconds.
@@ -105,7 +110,7 @@ class PipelineConnection(psycopg.Connection[Any]):
     """A connection that stays in pipeline mode: statements are sent together and answered together."""
 
     _poll: "select.poll | None" = None
-    _ready_names: set[bytes]
+    _kept: "OrderedDict[bytes, None]"
     _expected: list[tuple[Statement | None, bool]]
     _used = 0.0
     _wanted: Wanted | None = None
@@ -115,7 +120,8 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)
-        self._ready_names = set()
+        # By name; the one that was used last is the last one.
+        self._kept = OrderedDict()
         self._expected = []
 
     @property
@@ -140,14 +146,22 @@ class PipelineConnection(psycopg.Connection[Any]):
         self._expected.append((None, False))
 
     def send(self, statement: Statement, parameters: dict[str, Any]) -> None:
-        """Send a statement; the first time on this connection, prepare it as well."""
+        """Send a statement; one that is kept is prepared as well where it was not used on this connection lately."""
         values = statement.encode(parameters)
-        if statement.name not in self._ready_names:
-            self.pgconn.send_prepare(statement.name, statement.sql)
-            self._ready_names.add(statement.name)
-            self._expected.append((statement, True))
-        self.pgconn.send_query_prepared(statement.name, values, statement.formats, 1)
+        if statement.is_kept:
+            try:
+                self._kept.move_to_end(statement.name)
+            except KeyError:
+                self._prepare(statement)
+            self.pgconn.send_query_prepared(statement.name, values, statement.formats, 1)
+        else:
+            self.pgconn.send_query_params(statement.sql, values, None, statement.formats, 1)
         self._expected.append((statement, False))
+
+    def _prepare(self, statement: Statement) -> None:
+        self.pgconn.send_prepare(statement.name, statement.sql)
+        self._kept[statement.name] = None
+        self._expected.append((statement, True))
 
     @property
     def sent(self) -> Sequence[tuple[Statement | None, bool]]:
@@ -160,6 +174,7 @@ class PipelineConnection(psycopg.Connection[Any]):
         Raises what PostgreSQL answered first, as psycopg's exception of that SQLSTATE, or psycopg.OperationalError when
         the connection is lost or silent for longer than `timeout` seconds (the connection is then closed).
         """
+        closing = self._send_closing() if len(self._kept) > MOST_PREPARED else ()
         self.pgconn.pipeline_sync()
         expected, self._expected = self._expected, []
         self._used = monotonic()
@@ -168,7 +183,11 @@ class PipelineConnection(psycopg.Connection[Any]):
         self._flush(deadline)
         results: list[Result] = []
         failure: psycopg.Error | None = None
-        for (statement, prepares), answer in zip(expected, self._answers(deadline), strict=True):
+        answers = self._answers(deadline)
+        if closing:
+            self._note_closed(closing, answers[len(expected) :])
+            del answers[len(expected) :]
+        for (statement, prepares), answer in zip(expected, answers, strict=True):
             if answer.status in _FAILED:
                 failure = failure or errors.error_from_result(answer, encoding="utf-8")
             if prepares:
@@ -182,7 +201,26 @@ class PipelineConnection(psycopg.Connection[Any]):
     def _note_prepared(self, statement: Statement | None, result: pq.abc.PGresult) -> None:
         """A statement counts as prepared as soon as it is sent; here it turns out whether it is."""
         if result.status in _UNANSWERED and statement is not None:
-            self._ready_names.discard(statement.name)
+            self._kept.pop(statement.name, None)
+
+    def _send_closing(self) -> Sequence[bytes]:
+        """Have those closed that were not used for longest; their names, in the order of the answers.
+
+        It goes along with what was sent before, at its end: nothing of that uses them any more.
+        """
+        names = list(islice(self._kept, len(self._kept) - MOST_PREPARED))
+        for name in names:
+            if CLOSES:
+                self.pgconn.send_close_prepared(name)
+            else:
+                self.pgconn.send_query_params(b"DEALLOCATE " + name, None)
+        return names
+
+    def _note_closed(self, names: Sequence[bytes], results: Sequence[pq.abc.PGresult]) -> None:
+        """What failed before them kept them from being closed: then they are still there, and closed the next time."""
+        for name, result in zip(names, results, strict=True):
+            if result.status not in _UNANSWERED:
+                self._kept.pop(name, None)
 
     def _flush(self, deadline: float) -> None:
         while self.pgconn.flush():

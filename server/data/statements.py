@@ -1,7 +1,7 @@
 """Statements: described with SQLAlchemy Core, compiled once, sent by libpq.
 
 Compiling costs some 300 us, running a compiled one some 30 us of client time, so statements are made at import time or
-kept in a bounded map by their shape.
+remembered by their shape (shapes.py).
 """
 
 import json
@@ -36,15 +36,17 @@ class Statement:
     The result is asked for in binary format, in which an integer is read ten times as fast as from text.
     """
 
-    __slots__ = ("columns", "constants", "decoders", "formats", "name", "parameters", "sql")
+    __slots__ = ("columns", "constants", "decoders", "formats", "is_kept", "name", "parameters", "sql")
 
-    def __init__(self, clause: ClauseElement) -> None:
+    def __init__(self, clause: ClauseElement, *, is_kept: bool = True) -> None:
+        """`is_kept` says whether connections keep it prepared; one that may never come again is parsed each time."""
         if isinstance(clause, Insert) and not clause.exported_columns:
             # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
             clause = clause.inline()
         compiled = clause.compile(dialect=_dialect)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a narrowing for the type checker
         self.name = b"s%d" % next(_numbers)
+        self.is_kept = is_kept
         self.sql = str(compiled).encode()
         self.parameters: tuple[str, ...] = tuple(compiled.positiontup or ())
         self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}

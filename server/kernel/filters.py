@@ -16,6 +16,7 @@ from server.kernel.problems import Malformed, Reason
 
 MOST_TERMS = 50
 DEEPEST = 20
+LONGEST_REMEMBERED = 500
 
 _LEXEME = re.compile(
     r"""\s*(?:
@@ -82,12 +83,19 @@ def refuse(message: str, position: int) -> NoReturn:
     )
 
 
-@lru_cache(maxsize=2048)
 def parse(text: str) -> Filter:
     """Parse a filter. Raises Malformed, naming the place, when it is not one."""
+    # Callers choose the text, so only short ones are remembered: at most some 8 MB.
+    return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _parse(text)
+
+
+def _parse(text: str) -> Filter:
     parser = _Parser(text)
     shape = parser.filter()
     return Filter(shape, tuple(parser.values))
+
+
+_remembered = lru_cache(maxsize=512)(_parse)
 
 
 class _Parser:

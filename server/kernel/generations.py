@@ -26,6 +26,7 @@ from zlib import crc32
 
 SLOTS = 1 << 16
 EVERYTHING = 0
+LONGEST_REMEMBERED = 150
 WINDOW = 0.04
 """Seconds for which a host may not notice another host's write."""
 WINDOW_NS = int(WINDOW * 1e9)
@@ -52,10 +53,17 @@ class GenerationsAway(Exception):
     """Nobody can say what other hosts have changed."""
 
 
-@lru_cache(maxsize=100_000)
 def slot_of(tag: str) -> int:
     """The slot of a tag, the same in every process."""
+    # Tags hold what callers write, such as an id, so only short ones are remembered: at most some 3 MB.
+    return _remembered_slot(tag) if len(tag) <= LONGEST_REMEMBERED else _slot(tag)
+
+
+def _slot(tag: str) -> int:
     return 1 + crc32(tag.encode()) % (SLOTS - 1)
+
+
+_remembered_slot = lru_cache(maxsize=10_000)(_slot)
 
 
 def new_value() -> int:

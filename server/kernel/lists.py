@@ -9,6 +9,7 @@ from sqlalchemy import Select, bindparam, func, select, true
 from sqlalchemy.types import BigInteger
 
 from server.data.connections import Result
+from server.data.shapes import SHAPES
 from server.data.statements import Statement
 from server.kernel import filters
 from server.kernel.call import Call
@@ -16,9 +17,6 @@ from server.kernel.filter_sql import BoundFilter, FilterPlan
 from server.kernel.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
 from server.kernel.reads import ReadRows
 from server.kernel.sizes import fitting
-
-# Filters have endless shapes; what is past this bound is compiled anew.
-REMEMBERED_STATEMENTS = 500
 
 
 class Lister:
@@ -34,7 +32,6 @@ class Lister:
         resource = rows.resource
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
-        self._statements: dict[tuple[object, ...], Statement] = {}
 
     def page(self, call: Call, request: Any) -> tuple[list[Any], str, int | None]:
         """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
@@ -78,14 +75,10 @@ class Lister:
     def _statement(
         self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool
     ) -> Statement:
-        key = (bound.key, order, has_cursor, total, deleted)
-        statement = self._statements.get(key)
-        if statement is None:
-            if len(self._statements) >= REMEMBERED_STATEMENTS:
-                self._statements.clear()
-            statement = Statement(self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted))
-            self._statements[key] = statement
-        return statement
+        key = (self, bound.key, order, has_cursor, total, deleted)
+        return SHAPES.statement(
+            key, lambda: self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted)
+        )
 
     def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> Select[Any]:
         table = self._rows.resource.table

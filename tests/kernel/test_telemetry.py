@@ -13,7 +13,7 @@ from plinth.sites.v1.page_pb2 import Page, PageEvent
 from server.kernel.call import Call, Principal
 from server.kernel.logs import JsonLines, call_log
 from server.kernel.problems import Denied
-from server.kernel.steps.telemetry import Telemetry
+from server.kernel.steps.telemetry import LONGEST_PATH, Telemetry
 from tests.kernel.calls import GET, WATCH, Context, call
 
 TOKEN = "eyJhbGciOi.secret.token"
@@ -93,6 +93,12 @@ def test_neither_query_nor_token_is_logged(capfd: Errors, caplog: pytest.LogCapt
     assert [line["path"] for line in found] == ["/api/v1/x"] * 2
     assert TOKEN not in caplog.text + str(found)
     assert "?" not in str(found)
+
+
+def test_a_long_path_is_cut(capfd: Errors) -> None:
+    """Lines wait in memory while nobody reads them, and a path may be as long as all headers together."""
+    run(x_envoy_original_path=f"/{'a' * 40_000}?x")
+    assert [line["path"] for line in lines(capfd)] == [f"/{'a' * (LONGEST_PATH - 1)}"]
 
 
 @pytest.mark.parametrize("path", ['/a"b\\c', "/a\nb", "/a\u2028b", "/\x1b[31m", "/%00"])

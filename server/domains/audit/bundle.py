@@ -14,7 +14,7 @@ from itertools import islice
 from sqlalchemy import BigInteger, bindparam, exists, literal_column
 
 from server.data.audit import audit_entries
-from server.data.statements import Row
+from server.data.statements import Row, Statement
 from server.domains.audit import proofs
 from server.domains.audit.checkpoints import origin
 from server.domains.audit.export import OF_TENANT, UNTIL, Lines, every_row, oldest_first
@@ -24,15 +24,17 @@ from server.kernel.audit import EPOCH, canonical
 
 FORMAT = 1
 BATCH = 200
-UNSEALED = oldest_first(
-    OF_TENANT,
-    UNTIL,
-    audit_entries.c.create_time >= bindparam("since", type_=audit_entries.c.create_time.type),
-    ~exists(literal_column("1")).where(
-        audit_leaves.c.tenant_id == audit_entries.c.tenant_id,
-        audit_leaves.c.entry_id == audit_entries.c.id,
-        audit_leaves.c.leaf_index < bindparam("size", type_=BigInteger()),
-    ),
+UNSEALED = Statement(
+    oldest_first(
+        OF_TENANT,
+        UNTIL,
+        audit_entries.c.create_time >= bindparam("since", type_=audit_entries.c.create_time.type),
+        ~exists(literal_column("1")).where(
+            audit_leaves.c.tenant_id == audit_entries.c.tenant_id,
+            audit_leaves.c.entry_id == audit_entries.c.id,
+            audit_leaves.c.leaf_index < bindparam("size", type_=BigInteger()),
+        ),
+    )
 )
 
 

@@ -12,23 +12,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plinth.audit.v1.audit_pb2 import AuditEntry, ExportFormat
-from sqlalchemy import ColumnElement, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
 
 from server.data.audit import audit_entries
 from server.data.events import NO_TENANT
+from server.data.shapes import SHAPES
 from server.data.statements import Row, Statement
 from server.domains.audit.entries import CHANGES, compact, shown
 from server.domains.audit.leaves import ENTRY_COLUMNS, Run
 from server.kernel import filters
 from server.kernel.call import Call
-from server.kernel.filter_sql import FilterPlan
+from server.kernel.filter_sql import BoundFilter, FilterPlan
 from server.kernel.pages import OrderTerm, after_cursor, order_columns
 from server.kernel.resource import Resource
 
 BATCH = 500
 """Entries that are read at once."""
 CHUNK_BYTES = 64 * 1024
-REMEMBERED_STATEMENTS = 100
 OLDEST_FIRST = (OrderTerm("create_time", descending=False), OrderTerm("id", descending=False))
 BEFORE_ALL = {"after_0": datetime.min.replace(tzinfo=UTC), "after_1": NO_TENANT}
 UNTIL: ColumnElement[bool] = audit_entries.c.create_time <= bindparam("until", type_=audit_entries.c.create_time.type)
@@ -75,25 +75,22 @@ class Selection:
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
         self._scope = scope
-        self._statements: dict[tuple[object, ...], Statement] = {}
 
     def rows(self, text: str, **parameters: Any) -> Callable[[Run], Iterator[Row]]:
         """What reads the rows, oldest first. Raises Malformed for a filter that is none."""
         bound = self._filters.bind(filters.parse(text))
-        statement = self._statements.get(bound.key)
-        if statement is None:
-            if len(self._statements) >= REMEMBERED_STATEMENTS:
-                self._statements.clear()
-            condition = self._filters.condition(bound)
-            statement = oldest_first(*self._scope, *([condition] if condition is not None else []))
-            self._statements[bound.key] = statement
+        statement = SHAPES.statement((self, bound.key), lambda: self._select(bound))
         return lambda run: every_row(run, statement, **parameters, **bound.parameters)
 
+    def _select(self, bound: BoundFilter) -> Select[Any]:
+        condition = self._filters.condition(bound)
+        return oldest_first(*self._scope, *([condition] if condition is not None else []))
 
-def oldest_first(*conditions: ColumnElement[bool]) -> Statement:
-    """The statement that `every_row` takes: a batch of entries after a cursor."""
+
+def oldest_first(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """What the statement selects that `every_row` takes: a batch of entries after a cursor."""
     entries = select(*ENTRY_COLUMNS).where(*conditions, after_cursor(audit_entries, OLDEST_FIRST))
-    return Statement(entries.order_by(*order_columns(audit_entries, OLDEST_FIRST)).limit(literal_column(str(BATCH))))
+    return entries.order_by(*order_columns(audit_entries, OLDEST_FIRST)).limit(literal_column(str(BATCH)))
 
 
 def every_row(run: Run, statement: Statement, **parameters: Any) -> Iterator[Row]:

@@ -22,6 +22,8 @@ log = logging.getLogger("plinth.calls")
 failures = logging.getLogger("plinth.failures")
 INTERNAL_ERROR = 500
 EMPTY = '""'
+# Lines wait in memory while nobody reads them, and callers choose the path.
+LONGEST_PATH = 1000
 PLAIN = re.compile(r"[\w\-./:~]*", re.ASCII)
 
 
@@ -111,7 +113,7 @@ def _log(call: Call, code: str, status: int, seconds: float, reason: str) -> Non
     address = call.client_address
     extra = f',"reason":"{reason}"' if reason else ""
     if call.is_rest:
-        extra += f',"path":{_quoted(str(call.metadata[ORIGINAL_PATH]).partition("?")[0])}'
+        extra += f',"path":{_quoted(str(call.metadata[ORIGINAL_PATH]).partition("?")[0][:LONGEST_PATH])}'
     call_log.write(
         f'"request_id":"{call.request_id}","method":"{call.method.path}","code":"{code}","status":{status},'
         f'"ms":{seconds * 1000:.3f},"tenant":{tenant},'

@@ -1,0 +1,77 @@
+"""Reflection: what clients without our stubs ask for, such as grpcurl (grpc.reflection.v1, and v1alpha for older ones).
+
+grpcio-reflection serves v1alpha. The messages of v1 are the same, so one servicer answers both. Whatever is listed can
+be described: the files of health and of reflection itself stand beside our own.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, text_format
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+V1_SERVICE = "grpc.reflection.v1.ServerReflection"
+METHOD = "ServerReflectionInfo"
+# Each stream holds one while it is open.
+THREADS = 2
+
+
+class Reflection(reflection.ReflectionServicer):
+    """Answers about every symbol of a pool. The one of the library knows no methods."""
+
+    def __init__(self, services: Iterable[str], pool: DescriptorPool) -> None:
+        """`services` are the full names that are listed; `pool` has their files, and all that these import."""
+        super().__init__(services, pool=pool)
+        self._files = pool
+
+    def _file_containing_symbol(self, request: Any, fully_qualified_name: str) -> Any:
+        # types-grpcio-reflection lacks the class that has it.
+        return super()._file_containing_symbol(request, self._findable(fully_qualified_name))  # type: ignore[misc]
+
+    def _findable(self, symbol: str) -> str:
+        """The symbol, or the service of a method: FindFileContainingSymbol finds all but methods."""
+        try:
+            method: Any = self._files.FindMethodByName(symbol)
+        except KeyError:
+            return symbol
+        return str(method.containing_service.full_name)
+
+
+def serve_reflection(server: grpc.Server, descriptors: bytes, services: Iterable[str]) -> None:
+    """Reflection of these services over a descriptor set, and of what every server has beside them.
+
+    Its streams wait on threads of their own.
+    """
+    pool = DescriptorPool()
+    beside = [_file(health_pb2), _file(reflection_pb2), _v1(_file(reflection_pb2))]
+    for file in (*descriptor_pb2.FileDescriptorSet.FromString(descriptors).file, *beside):
+        pool.AddSerializedFile(file.SerializeToString())
+    listed = [f"{file.package}.{service.name}" for file in beside for service in file.service]
+    answer: Any = partial(Reflection([*services, *listed], pool).ServerReflectionInfo)
+    answer.experimental_thread_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="reflection")
+    handler = grpc.stream_stream_rpc_method_handler(
+        answer,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    for name in (reflection.SERVICE_NAME, V1_SERVICE):
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {METHOD: handler}),))
+
+
+def _file(module: Any) -> descriptor_pb2.FileDescriptorProto:
+    """The file that a module was generated from."""
+    return descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+
+
+def _v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    """The file of v1, which has another package and is otherwise that of v1alpha."""
+    stable = text_format.Parse(
+        text_format.MessageToString(alpha).replace("v1alpha", "v1"), descriptor_pb2.FileDescriptorProto()
+    )
+    stable.options.ClearField("deprecated")
+    return stable
