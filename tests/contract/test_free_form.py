@@ -176,7 +176,9 @@ def test_every_audit_entry_can_be_got(place: Place) -> None:
 def test_exports_hold_what_is_at_its_bounds(place: Place, form: str) -> None:
     answer = place.tenant.rest.get(f"{place.tenant.path}/audit/export", {"format": form})
     assert answer.status_code == 200
-    assert answer.text.count("page.created") + answer.text.count("tenant.updated") >= place.written // 2
+    # Of an update that both doors were told, the second changes nothing.
+    actions = ("page.created", "page.updated", "tenant.updated")
+    assert sum(map(answer.text.count, actions)) >= place.written // 2
 
 
 def test_streams_resume_with_what_is_at_its_bounds(place: Place) -> None:

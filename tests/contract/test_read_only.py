@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.policy.v1 import policy_pb2
 
 from server import app
+from server.kernel.json_names import camel
 from server.kernel.policy import Access, Kind, MethodPolicy
 from server.kernel.read_only import ReadOnlyFields
 from tests.audit.planting import stored_by_request
@@ -133,13 +134,13 @@ def with_value(writer: Writer, name: str, value: Any) -> Message:
 
 
 def check_refusal(writer: Writer, problem: Problem | None, name: str) -> None:
-    """A refusal that names the field, and the RPCs that set it."""
+    """A refusal that names the field, over REST as in the body, and the RPCs that set it."""
     assert problem is not None, name
     assert problem.reason == "RULE_VIOLATED", problem
-    assert {*problem.violations} == {f"{writer.body}.{name}"}, problem
+    assert {*problem.violations} <= {f"{writer.body}.{name}", camel(name)}, problem
     assert problem.rules == ("read_only",)
     field: Any = writer.resource_class.DESCRIPTOR.fields_by_name[name]
-    (description,) = problem.violations[f"{writer.body}.{name}"]
+    ((description,),) = problem.violations.values()
     assert description.startswith("is read only; ")
     for rpc in field.GetOptions().Extensions[policy_pb2.set_by]:
         assert rpc in description

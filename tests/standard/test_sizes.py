@@ -222,7 +222,7 @@ def test_a_resource_has_a_bound_of_its_own(application: app.Application, owner: 
         page = Page(slug=f"bounded-{size}")
         json_format.ParseDict({"a": "x" * size}, page.settings)
         context = Context(authorization=f"Bearer {owner.access_token}")
-        request = CreatePageRequest(tenant_id=owner.id, page=page)
+        request = CreatePageRequest(tenant_id=owner.id, page=page).SerializeToString()
         if is_taken:
             assert handler.unary_unary(request, context).slug == page.slug
             continue

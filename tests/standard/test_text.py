@@ -43,7 +43,7 @@ def test_lengths_count_the_form_that_is_stored(door: Door) -> None:
     for text in ("e\u0301" * 301, "\u0958" * 300, "x" * 301):
         with refusal("RULE_VIOLATED") as refused:
             door.create(**{kind.text: text})
-        assert set(refused.problem.violations) == {f"{kind.singular}.{kind.text}"}
+        assert set(refused.problem.violations) == {door.named(f"{kind.singular}.{kind.text}")}
 
 
 def test_marks_beyond_what_any_language_stacks_stay_as_they_are(door: Door) -> None:

@@ -117,10 +117,10 @@ def test_output_only_fields_cannot_be_changed(door: Door) -> None:
     for name, value in kind.output_only.items():
         with refusal("RULE_VIOLATED") as refused:
             door.update(before["id"], {name: value, kind.text: "Changed"})
-        assert set(refused.problem.violations) == {f"{kind.singular}.{_snake(name)}"}
+        assert set(refused.problem.violations) == {door.named(f"{kind.singular}.{_snake(name)}")}
         with refusal("RULE_VIOLATED") as refused:
             door.create(**{name: value})
-        assert set(refused.problem.violations) == {f"{kind.singular}.{_snake(name)}"}
+        assert set(refused.problem.violations) == {door.named(f"{kind.singular}.{_snake(name)}")}
     assert door.listing().items == [before]
 
 
