@@ -13,7 +13,7 @@ import yaml
 
 from server.embedded import envoy
 from server.gateway import descriptors as descriptor_set
-from server.gateway.clusters import clusters
+from server.gateway.clusters import API, REALTIME, clusters
 from server.gateway.contract import Contract
 from server.gateway.errors import GatewayConfigurationError
 from server.gateway.listener import listener
@@ -44,8 +44,19 @@ def render(settings: Settings, descriptors: bytes) -> dict[str, Any]:
             "clusters": clusters(settings),
         },
         "overload_manager": overload_manager(),
+        "stats_config": _statistics(),
         "memory_allocator_manager": memory_allocator(),
     }
+
+
+def _statistics() -> dict[str, Any]:
+    """Without those that the gRPC-Web filter would keep, for good, of every method that a caller names.
+
+    Prefixes that end in a dot are refused before the name is remembered, which other patterns are not.
+    """
+    prefixes = [{"prefix": f"cluster.{cluster}.grpc-web."} for cluster in (API, REALTIME)]
+    prefixes += [{"prefix": f"cluster.{cluster}.grpc."} for cluster in (API, REALTIME)]
+    return {"stats_matcher": {"exclusion_list": {"patterns": prefixes}}}
 
 
 def write(settings: Settings, descriptors: bytes | None = None) -> Path:
