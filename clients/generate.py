@@ -108,7 +108,8 @@ def build(output: Path) -> None:
     """Write stubs and descriptor set below `output`, and remove what no proto gives any more."""
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        # Not the temporary folder itself: it is closed to other users, and what is copied would be as well.
+        fresh = Path(folder) / "src"
         build_stubs(ROOT / "proto", fresh)
         build_image(ROOT / "proto", fresh / IMAGE.relative_to(OUTPUT))
         for stale in set(generated(output)) - set(generated(fresh)):

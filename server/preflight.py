@@ -111,13 +111,24 @@ def _is_given(settings: Settings, login: Login) -> bool:
 
 def check_url(settings: Settings, login: Login) -> None:
     """Raise Fault where the URL cannot be read as it was meant. libpq's own words would show parts of a password."""
+    # The other logins' URLs are made of the owner's, which urlsplit therefore has to read as libpq does.
+    source = login if _is_given(settings, login) else "owner"
+    dsn = _dsn(settings, source)
     try:
-        parts = conninfo_to_dict(_dsn(settings, login))
-    except psycopg.ProgrammingError:
-        parts = None
-    if parts is None or "@" in str(parts.get("host", "")) or not _are_ports(str(parts.get("port", ""))):
+        parts, rest = conninfo_to_dict(dsn), _after_host(dsn)
+    except (psycopg.ProgrammingError, ValueError):
+        parts, rest = {}, ""
+    places = [str(parts.get(name, "")) for name in ("host", "port", "dbname")]
+    is_url = dsn.startswith(("postgresql://", "postgres://")) or source != "owner"
+    if not parts or not is_url or not _are_ports(places[1]) or "@" in "".join([*places, rest]):
         example = "postgresql://user:password@host:5432/database"
         raise Fault(f"{setting_of(settings, login)}: it is no URL of a PostgreSQL, such as {example}; {ENCODING}")
+
+
+def _after_host(url: str) -> str:
+    """What stands behind host and port. An `@` there is a password's that is not encoded. Raises ValueError."""
+    parts = urlsplit(url)
+    return f"{parts.path}{parts.query}{parts.fragment}"
 
 
 def _connect(dsn: str) -> Connection:
@@ -125,7 +136,9 @@ def _connect(dsn: str) -> Connection:
 
 
 def _dsn(settings: Settings, login: Login) -> str:
-    return {"owner": settings.owner_dsn, "runtime": settings.runtime_dsn, "dispatch": settings.dispatch_dsn}[login]
+    if login == "owner":
+        return settings.owner_dsn
+    return settings.runtime_dsn if login == "runtime" else settings.dispatch_dsn
 
 
 def _are_ports(text: str) -> bool:
@@ -174,6 +187,8 @@ def _hint(settings: Settings, login: Login, refusal: str) -> str:
 def _place_of_redis(settings: Settings) -> str:
     """Host and port, or the socket. Raises ValueError for a URL that cannot be read."""
     url = urlsplit(settings.redis_dsn)
+    if "@" in _after_host(settings.redis_dsn):
+        raise ValueError("the password ends the host's part of the URL")
     return url.path if url.scheme == "unix" else f"{url.hostname or 'localhost'}:{url.port or 6379}"
 
 
