@@ -250,7 +250,7 @@ class Limited(Stack):
     """A stack that may open few files, and whose soft limit is lower still."""
 
     FILES = 700
-    LIMITS = f'ulimit -Hn {FILES} && ulimit -Sn 256 && exec "$@"'
+    LIMITS = f'ulimit -Sn 256 && ulimit -Hn {FILES} && exec "$@"'
     COMMAND = ("/bin/sh", "-c", LIMITS, "sh", *Stack.COMMAND)
 
 
