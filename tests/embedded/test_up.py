@@ -216,8 +216,8 @@ def test_production_gets_neither_sample_data_nor_a_login(own_stack: Callable[...
 # What others may read -------------------------------------------------------------------------------------------------
 
 
-def umask() -> int:
-    status = Path("/proc/self/status").read_text()
+def umask(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
 
 
@@ -226,7 +226,7 @@ def mode(path: Path) -> int:
 
 
 def test_folders_have_ordinary_modes_and_what_is_secret_does_not(shared: Stack) -> None:
-    assert mode(shared.data_dir) == ORDINARY & ~umask()
+    assert mode(shared.data_dir) == ORDINARY & ~umask(shared.pid("supervisor"))
     closed = {name: mode(shared.data_dir / name) for name in ("run", "logs", "postgres", "redis")}
     assert closed == dict.fromkeys(closed, 0o700)
     files = {name: mode(shared.data_dir / name) for name in ("secret", "lock", "run/serving.json")}
