@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 GENERATED := clients/python/src/plinth/descriptors.binpb
 PROTOS := $(shell find proto -name '*.proto')
 LOCK := requirements.lock
+# What is installed may have been for a folder that was moved, or for a Python that is gone or was upgraded.
+INSTALLED_FOR := $(shell cat $(INSTALLED) 2>/dev/null)
+RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.find_spec, ("grpc", "psycopg"))))' 2>/dev/null)
 
 # Without bytecode each of a dozen processes compiles everything anew, which takes it two to fifteen seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -70,20 +73,30 @@ clean: ## Remove what can be made again (not the data in .plinth)
 	@rm -rf $(VENV) clients/python/src *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(GENERATED): $(INSTALLED) clients/generate.py $(PROTOS)
+	@echo "plinth: generating the stubs from proto/"
 	@$(BIN)/python clients/generate.py
+
+ifneq ($(INSTALLED_FOR)$(RUNS),$(CURDIR)True)
+.PHONY: $(INSTALLED)
+endif
 
 # Editable packages name a folder of sources that generation fills later, so it has to be there.
 $(INSTALLED) $(VENV)/.installed-bench: export STUBS := later
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml $(LOCK)
+	@echo "plinth: installing what $(LOCK) pins into $(VENV); the first time takes a minute or more"
 	@mkdir -p clients/python/src/plinth
+	@$(BIN)/python -c '' 2>/dev/null && { test -z "$(INSTALLED_FOR)" || test "$(INSTALLED_FOR)" = "$(CURDIR)"; } \
+	  || rm -rf $(VENV)
 ifneq ($(UV),)
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	@$(UV) pip install --quiet --python $(BIN)/python -c $(LOCK) -e clients/python -e '.[dev]'
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e clients/python -e '.[dev]'
 endif
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 $(VENV)/.installed-bench: $(INSTALLED)
 ifneq ($(UV),)

@@ -1,23 +1,62 @@
 """The `plinth` command."""
 
 import argparse
+import errno
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
+from server import open_files
+from server.faults import Fault
 from server.metrics_files import share
 from server.settings import Settings, describe
 from server.settings_loading import SettingsRefused, current, load
 
 Command = Callable[[argparse.Namespace, Settings], int]
+# Exit statuses as shells give them to a command that a signal ended.
+PIPE_CLOSED = 128 + signal.SIGPIPE
+INTERRUPTED = 128 + signal.SIGINT
+# Seconds that `plinth migrate` waits for another one, unless told otherwise.
+MIGRATE_WAIT = 300.0
 
 
 def main() -> int:
-    """Run a command; its exit status."""
-    options = _parser().parse_args()
+    """Run a command; its exit status. What a person can mend is one line on standard error, without a traceback."""
+    if sys.stdout is None:
+        # Closed by the caller: the next file that is opened would become standard output.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except Fault as fault:
+        sys.stderr.write(f"plinth: {fault}\n")
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough.
+        _drop_output()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _drop_output()
+        sys.stderr.write(f"plinth: standard output: {error.strerror}\n")
+        return 1
+    return status
+
+
+def _run() -> int:
+    try:
+        options = _parser().parse_args()
+    except SystemExit:
+        # What --help printed may find nobody who reads it.
+        sys.stdout.flush()
+        raise
     try:
         settings = load(with_certificates=options.command in {_up, _gateway})
     except SettingsRefused as refused:
@@ -25,6 +64,11 @@ def main() -> int:
         return 2
     command: Command = options.command
     return command(options, settings)
+
+
+def _drop_output() -> None:
+    """Let the interpreter flush into nothing what it still holds when it ends, or it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     realtime.add_argument("--index", type=int, default=0, help="number of this process; names its socket")
     worker = _add(commands, "worker", _worker, "do the background work")
     worker.add_argument("--index", type=int, default=0, help="number of this process on its host; names its metrics")
-    _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
+    migrate = _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
+    migrate.add_argument(
+        "--wait", type=float, default=MIGRATE_WAIT, metavar="SECONDS", help="how long to wait for another one that runs"
+    )
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -79,48 +126,61 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from functools import partial
 
-    share(settings.metrics_dir)
+    _prepare(settings)
     from server import processes
     from server.embedded.children import Role
     from server.embedded.logs import Console
     from server.embedded.supervisor import supervise
 
     count = options.workers or settings.api_workers
-    settings.socket_dir.mkdir(parents=True, exist_ok=True)
     return supervise(
         [Role(name=f"api-{index}", run=partial(processes.run_api, settings, index)) for index in range(count)],
         Console(sys.stdout),
     )
 
 
-def _realtime(options: argparse.Namespace, settings: Settings) -> int:
+def _prepare(settings: Settings) -> None:
+    """Make the ground that a serving process stands on. Raises Fault when Redis refuses this process."""
     share(settings.metrics_dir)
+    from server import preflight
+
+    open_files.raise_limit()
+    # One that is away may come back; one that refuses will go on refusing.
+    preflight.check_redis(settings, must_answer=False)
+    settings.socket_dir.mkdir(parents=True, exist_ok=True)
+
+
+def _realtime(options: argparse.Namespace, settings: Settings) -> int:
+    _prepare(settings)
     from server import processes
 
-    settings.socket_dir.mkdir(parents=True, exist_ok=True)
     processes.run_realtime(settings, options.index, lambda: None)
     return 0
 
 
 def _worker(options: argparse.Namespace, settings: Settings) -> int:
-    share(settings.metrics_dir)
+    _prepare(settings)
     from server import processes
 
     processes.run_worker(settings, options.index, lambda: None)
     return 0
 
 
-def _migrate(_: argparse.Namespace, settings: Settings) -> int:
+def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     from server import processes
 
-    processes.migrate(settings)
+    processes.migrate(settings, options.wait, lambda line: sys.stderr.write(f"plinth: {line}\n"))
     return 0
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> int:
     from server import processes
 
-    sys.stdout.write(json.dumps(asdict(processes.seed(settings)), indent=2) + "\n")
+    seeded = processes.seed(settings)
+    if seeded.advice:
+        raise Fault(seeded.advice)
+    login = {"email": seeded.email, "password": seeded.password, "tenant_id": seeded.tenant_id}
+    sys.stdout.write(json.dumps(login, indent=2) + "\n")
     return 0
 
 

@@ -7,20 +7,23 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import grpc
+from psycopg import errors
 
-from server import app, metrics_endpoint, reflection, serving
+from server import app, metrics_endpoint, preflight, reflection, serving
 from server.data import schema
 from server.data.connections import Connections
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.verification import Verifier
+from server.faults import Fault
 from server.gateway.clusters import STREAMS_PER_WORKER
 from server.guard import previous_secret
 from server.kernel.chain import RouteTable
 from server.kernel.logs import configure_logging
-from server.seed import Seeded, seed_tenant
+from server.seed import Seeded, is_production, seed_tenant
 from server.settings import Settings
 
 log = logging.getLogger("plinth.app")
@@ -44,7 +47,8 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     name = f"api-{index}"
     endpoint = metrics_endpoint.begin(settings, name)
     application = app.build(settings, name, streams=False)
-    application.open()
+    with preflight.explained(settings, "runtime"):
+        application.open()
     server = grpc.server(application.guard.threads, options=serving.grpc_options(settings))
     for service, handlers in RouteTable(application.routes).by_service().items():
         server.add_registered_method_handlers(service, handlers)
@@ -76,7 +80,8 @@ async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
         loop.add_signal_handler(number, stopped.set)
     endpoint = metrics_endpoint.begin(settings, name)
     application = app.build(settings, name, streams=True)
-    application.open()
+    with preflight.explained(settings, "runtime"):
+        application.open()
     if application.live is None:
         raise LookupError("the realtime role has live events")
     await application.live.open()
@@ -142,17 +147,41 @@ async def _work(settings: Settings, name: str, ready: Ready) -> None:
 # Commands ----------------------------------------------------------------------------------------------------------
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the schema up to date, and make the roles that the server logs in with unless they were set."""
-    schema.migrate(settings.owner_dsn)
-    names = {}
-    for purpose, given in (("runtime", settings.database_runtime_url), ("dispatch", settings.database_dispatch_url)):
-        if given is None:
-            names[purpose] = settings.role_name(purpose)
-            schema.ensure_login(settings.owner_dsn, names[purpose], settings.role_password(purpose))
-        else:
-            names[purpose] = schema.role_of(given.get_secret_value())
-    schema.grant(settings.owner_dsn, runtime=names["runtime"], dispatch=names["dispatch"])
+def migrate(
+    settings: Settings, patience: float = schema.LOCK_PATIENCE, tell: Callable[[str], object] = lambda _: None
+) -> None:
+    """Bring the schema up to date, and make the roles that the server logs in with unless they were set.
+
+    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault.
+    """
+    preflight.check_owner(settings)
+    dsn = settings.owner_dsn
+    with preflight.explained(settings, "owner"), schema.exclusive(dsn, patience, tell):
+        schema.upgrade(dsn)
+        runtime, dispatch = _login(settings, "runtime"), _login(settings, "dispatch")
+        schema.grant(dsn, runtime=runtime, dispatch=dispatch)
+    for purpose in ("runtime", "dispatch"):
+        preflight.check_login(settings, purpose)
+
+
+def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
+    """The role for a purpose: the one of its URL, or one that is made here. Raises Fault."""
+    given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url
+    if given is None:
+        role = settings.role_name(purpose)
+        try:
+            schema.ensure_login(settings.owner_dsn, role, settings.role_password(purpose))
+        except errors.InsufficientPrivilege as error:
+            raise Fault(
+                f"DATABASE_URL: {error.diag.message_primary}: give its user CREATEROLE, or make two roles yourself and "
+                "name them in DATABASE_RUNTIME_URL and DATABASE_DISPATCH_URL"
+            ) from error
+        return role
+    preflight.check_login(settings, purpose)
+    role = schema.role_of(given.get_secret_value())
+    if not role:
+        raise Fault(f"{preflight.setting_of(settings, purpose)}: it names no user")
+    return role
 
 
 def verify_audit(
@@ -160,8 +189,10 @@ def verify_audit(
 ) -> bool:
     """Verify the audit log of these tenants, or of all, and that it goes on from saved checkpoints.
 
-    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote.
+    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote, and
+    Fault when the database cannot be read.
     """
+    preflight.check_login(settings, "dispatch")
     keys = CheckpointKeys(settings.secret, previous_secret(settings))
     connections = Connections(
         settings.dispatch_dsn,
@@ -173,19 +204,32 @@ def verify_audit(
     connections.open()
     try:
         verifier = Verifier(Database(connections), keys)
-        for finding in verifier.verify_with(notes, tenants):
-            tell(finding.text)
+        with preflight.explained(settings, "dispatch"):
+            for finding in verifier.verify_with(notes, tenants):
+                tell(finding.text)
         tell(str(verifier.summary))
     finally:
         connections.close()
     return not verifier.summary.faults
 
 
+def first_login(settings: Settings) -> Seeded | None:
+    """Seed, and tell who may log in; None in production, which has neither sample data nor known passwords."""
+    return None if is_production(settings) else seed(settings)
+
+
 def seed(settings: Settings) -> Seeded:
-    """Make the first tenant, with sample data and an owner, unless it is there. The same login every time."""
+    """Make the first tenant, with sample data and an owner, unless it is there; the login, which was tried.
+
+    Raises Fault in production, and when the database cannot be used.
+    """
+    if is_production(settings):
+        raise Fault("PLINTH_ENVIRONMENT: production gets no sample data and no login that is printed; sign up instead")
+    preflight.check_login(settings, "runtime")
     connections = app.connect(settings.model_copy(update={"database_pool_size": 10}), "seed")
     connections.open()
     try:
-        return seed_tenant(Database(connections), settings)
+        with preflight.explained(settings, "runtime"):
+            return seed_tenant(Database(connections), settings)
     finally:
         connections.close()

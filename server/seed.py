@@ -2,18 +2,20 @@
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plinth.sites.v1.page_pb2 import Page
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import Text, bindparam, cast, func, insert, select
 
-from server.data.statements import Statement
+from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.identity.auth import ADD_USER, BY_EMAIL
 from server.domains.identity.passwords import Passwords
 from server.domains.sites.tables import pages
 from server.domains.tenancy.branding import DEFAULTS
+from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.tables import tenants
 from server.domains.tenancy.tenants import ADD_BRANDING, ADD_DOMAIN, ADD_MEMBERSHIP, OWNER, add_built_in_roles
 from server.kernel.ids import new_id
@@ -29,13 +31,20 @@ PAGES = (
 )
 
 
+PRODUCTION = "production"
+SIGN_UP = "sign up with POST /api/v1/auth/signup, log in, and make a tenant with POST /api/v1/tenants"
+
+
 @dataclass(frozen=True)
 class Seeded:
-    """A login that works."""
+    """A login that was tried, or why there is none."""
 
-    email: str
-    password: str
-    tenant_id: str
+    email: str = ""
+    password: str = ""
+    tenant_id: str = ""
+    """Where its owner belongs; empty when that is nowhere."""
+    advice: str = ""
+    """How to get in instead, when there is no login."""
 
 
 def _insertion(table: object, *names: str) -> Statement:
@@ -52,15 +61,56 @@ FIND_TENANT = Statement(
 )
 
 
+# Two that seed at once would both find nothing there.
+LOCK = Statement(select(cast(func.pg_advisory_xact_lock(0x73656564), Text()).label("locked")))
+
+
+def is_production(settings: Settings) -> bool:
+    """Whether this deployment is for everybody, and nothing in it is for trying out."""
+    return settings.environment.lower() == PRODUCTION
+
+
 def seed_tenant(database: Database, settings: Settings) -> Seeded:
-    """Make what is missing, in one transaction; answer the login, which follows from the deployment's secret."""
-    password = _password(settings.secret)
+    """Make the tenant and its owner in one transaction, unless they are there; the owner's login, if one is known.
+
+    The password follows from the deployment's secret, so it is another one after the secret or the owner changed it.
+    """
     with database.write(Scope(platform=True)) as transaction:
+        transaction.run(LOCK)
         user = transaction.run(BY_EMAIL, address=EMAIL).first()
         tenant = transaction.run(FIND_TENANT, label=SUBDOMAIN).first()
-        if user is None:
+        if user is None and tenant is None:
+            password = _password(settings.secret)
             return Seeded(EMAIL, password, _seed(transaction, password, settings))
-    return Seeded(EMAIL, password, tenant["id"] if tenant else "")
+        if user is None:
+            return Seeded(advice=f"{EMAIL} is gone from the tenant `{SUBDOMAIN}`. To get in, {SIGN_UP}")
+        transaction.bind(Scope(user_id=user["id"]))
+        places = Memberships().of_user(transaction, user["id"])
+    return _login(user, [place["tenant_id"] for place in places], tenant, settings)
+
+
+def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings) -> Seeded:
+    passwords = Passwords(settings.password_memory)
+    for password in map(_password, _secrets(settings)):
+        if passwords.sign_in(user["password_hash"], password) is not None:
+            demo = tenant["id"] if tenant and tenant["id"] in places else ""
+            return Seeded(EMAIL, password, demo or next(iter(places), ""))
+    return Seeded(
+        advice=f"{EMAIL} has another password than the one that follows from PLINTH_SECRET_KEY. Log in with the one "
+        "that was shown or chosen before. To be shown it, name the secret of that time in PLINTH_SECRET_KEY_PREVIOUS "
+        f"and start again. Otherwise {SIGN_UP}"
+    )
+
+
+def _secrets(settings: Settings) -> Iterator[bytes]:
+    """The secrets that the owner's password may follow from, today's first."""
+    yield settings.secret
+    if settings.secret_key_previous is not None:
+        yield settings.secret_key_previous.get_secret_value().encode()
+    kept = settings.data_dir / "secret"
+    if settings.secret_key is not None and kept.exists():
+        # The one of before PLINTH_SECRET_KEY was set.
+        yield kept.read_text().strip().encode()
 
 
 def _password(secret: bytes) -> str:

@@ -1,19 +1,32 @@
 """The schema as the database has it: migrations, roles, and the checks that refuse a start without walls."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
+from random import uniform
+from time import sleep
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData
 
 from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
+from server.faults import Fault
 
-# Held by whoever migrates, so that several processes can call `plinth migrate` at once.
+# Held by the process that migrates, makes logins and grants, so that several can call `plinth migrate` at once.
 MIGRATION_LOCK = 0x706C696E7468
+# Seconds that a process waits for another one to be done with that.
+LOCK_PATIENCE = 300.0
+CONNECT_TIMEOUT = 5
+# How long a grant waits for a table that somebody reads or writes, as PostgreSQL takes it.
+GRANT_LOCK_TIMEOUT = "10s"
+# No lock of one database holds off what the migrations of others do to roles, which belong to the whole cluster, nor
+# the worker that makes next month's partitions. The second of two gets one of these errors, and succeeds if it retries.
+RACES = ("tuple concurrently", "cache lookup failed", "pg_authid_rolname_index")
+ATTEMPTS = 6
 # What the background work of every tenant reads, and what it writes.
 DISPATCH_READS = ("tenants",)
 DISPATCH_WRITES = (
@@ -40,52 +53,152 @@ PARTITION_FUNCTIONS = "plinth_make_partitions, plinth_drop_partitions, plinth_pa
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-class UnsafeDatabase(Exception):
+class UnsafeDatabase(Fault):
     """The database would not keep tenants apart; the server must not start."""
+
+
+class NewerSchema(Fault):
+    """A newer version of Plinth has migrated the schema."""
+
+
+@contextmanager
+def exclusive(
+    owner_dsn: str, patience: float = LOCK_PATIENCE, tell: Callable[[str], object] = lambda _: None
+) -> Iterator[None]:
+    """Be the only one who changes schema, logins and grants of this database.
+
+    Waits up to `patience` seconds for the one before, and tells so in a line. Raises Fault when that was not enough.
+    """
+    with _connect(owner_dsn) as connection:
+        # The session does nothing while the work goes on in others, and must not be ended for that.
+        for name in ("statement_timeout", "idle_session_timeout"):
+            connection.execute("SELECT set_config(%s, '0', false)", (name,))
+        if not _is_true(connection.execute("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,))):
+            tell(f"{_holder(connection)} is migrating this database; waiting for it, up to {patience:g} s")
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, round(patience * 1000))}",))
+            try:
+                connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            except errors.LockNotAvailable:
+                holder = _holder(connection)
+                raise Fault(
+                    f"{holder} has been migrating this database for more than {patience:g} s. Try again when it is "
+                    "done (`plinth migrate --wait SECONDS` waits longer), or end it with pg_terminate_backend"
+                ) from None
+        yield
+
+
+def _is_true(cursor: psycopg.Cursor[tuple[object, ...]]) -> bool:
+    """Whether the query answered true."""
+    row = cursor.fetchone()
+    return row is not None and row[0] is True
+
+
+def _holder(connection: Connection) -> str:
+    """Who holds the lock, as a person finds the session again in pg_stat_activity."""
+    row = connection.execute(
+        """SELECT a.pid, host(a.client_addr)
+             FROM pg_locks l JOIN pg_database d ON d.oid = l.database JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()
+              AND l.classid::bigint << 32 | l.objid::bigint = %s""",
+        (MIGRATION_LOCK,),
+    ).fetchone()
+    process, address = row or ("unknown", None)
+    return f"another process (PostgreSQL's {process}{f', from {address}' if address else ''})"
 
 
 def migrate(owner_dsn: str) -> None:
     """Bring the schema up to date. Safe from several processes at once: one works, the others wait, then do nothing."""
+    with exclusive(owner_dsn):
+        upgrade(owner_dsn)
+
+
+def upgrade(owner_dsn: str) -> None:
+    """Apply the migrations that are missing. Raises NewerSchema."""
     # Only who migrates needs Alembic: it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(files("server.data") / "migrations"))
     config.set_main_option("sqlalchemy.url", "postgresql+psycopg://")
-    with psycopg.connect(owner_dsn, autocommit=True) as lock:
-        lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        config.attributes["dsn"] = owner_dsn
+    config.attributes["dsn"] = owner_dsn
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    with _connect(owner_dsn) as connection:
+        newer = sorted(_revisions(connection) - known)
+        if newer:
+            raise NewerSchema(
+                f"the schema is at revision {', '.join(newer)}, which this version of Plinth does not know: a newer "
+                "one has migrated it. Run that version, or restore a backup from before"
+            )
         command.upgrade(config, "head")
-        lock.execute("SELECT plinth_make_partitions(%s)", (MONTHS_AHEAD,))
+        connection.execute("SELECT plinth_make_partitions(%s)", (MONTHS_AHEAD,))
+
+
+def _revisions(connection: Connection) -> set[str]:
+    there = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+    if not _is_true(there):
+        return set()
+    return {str(row[0]) for row in connection.execute("SELECT version_num FROM alembic_version")}
+
+
+def _connect(dsn: str, *, autocommit: bool = True) -> Connection:
+    return psycopg.connect(
+        dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT, application_name="plinth migrate"
+    )
+
+
+def _until_alone(change: Callable[[], None]) -> None:
+    """Change something; try again, in bounds, when somebody else changed it at the same moment."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return change()
+        except (errors.InternalError_, errors.UniqueViolation) as error:
+            if attempt == ATTEMPTS or not any(race in str(error) for race in RACES):
+                raise
+            sleep(uniform(0.05, 0.1) * 2**attempt)  # noqa: S311 - so that two do not meet again
+    return None
 
 
 def ensure_login(owner_dsn: str, role: str, password: str) -> None:
     """Make a login role, or set its password anew. Only a SCRAM verifier is sent, never the password."""
-    with psycopg.connect(owner_dsn, autocommit=True) as connection:
-        verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-        known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-        statement = "ALTER ROLE {} PASSWORD {}" if known else "CREATE ROLE {} LOGIN NOINHERIT PASSWORD {}"
-        connection.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
+    with _connect(owner_dsn) as connection:
+        _until_alone(lambda: _ensure_login(connection, role, password))
+
+
+def _ensure_login(connection: Connection, role: str, password: str) -> None:
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    statement = "ALTER ROLE {} PASSWORD {}" if known else "CREATE ROLE {} LOGIN NOINHERIT PASSWORD {}"
+    connection.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
     """Let the runtime role work on all tables, and the dispatch role do the background work of every tenant."""
-    with psycopg.connect(owner_dsn) as connection:
-        for role in (runtime, dispatch):
-            _grant(connection, "GRANT USAGE ON SCHEMA public TO {}", role)
-            _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}", role)
-        _grant(connection, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}", runtime)
-        _grant(connection, "REVOKE ALL ON alembic_version FROM {}", runtime)
-        _grant(connection, f"GRANT EXECUTE ON FUNCTION {PARTITION_FUNCTIONS} TO {{}}", runtime)
-        for statement in AUDIT_GRANTS:
-            _grant(connection, statement, runtime)
-        for table in DISPATCH_READS:
-            _let_dispatch(connection, table, dispatch, "SELECT")
-        for table in DISPATCH_APPENDS:
-            _let_dispatch(connection, table, dispatch, "SELECT, INSERT")
-        for table in DISPATCH_WRITES:
-            _let_dispatch(connection, table, dispatch, "SELECT, INSERT, UPDATE, DELETE")
+
+    def give() -> None:
+        with _connect(owner_dsn, autocommit=False) as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", (GRANT_LOCK_TIMEOUT,))
+            _grant_all(connection, runtime, dispatch)
+
+    _until_alone(give)
+
+
+def _grant_all(connection: Connection, runtime: str, dispatch: str) -> None:
+    for role in (runtime, dispatch):
+        _grant(connection, "GRANT USAGE ON SCHEMA public TO {}", role)
+        _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}", role)
+    _grant(connection, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}", runtime)
+    _grant(connection, "REVOKE ALL ON alembic_version FROM {}", runtime)
+    _grant(connection, f"GRANT EXECUTE ON FUNCTION {PARTITION_FUNCTIONS} TO {{}}", runtime)
+    for statement in AUDIT_GRANTS:
+        _grant(connection, statement, runtime)
+    for table in DISPATCH_READS:
+        _let_dispatch(connection, table, dispatch, "SELECT")
+    for table in DISPATCH_APPENDS:
+        _let_dispatch(connection, table, dispatch, "SELECT, INSERT")
+    for table in DISPATCH_WRITES:
+        _let_dispatch(connection, table, dispatch, "SELECT, INSERT, UPDATE, DELETE")
 
 
 def _grant(connection: Connection, statement: LiteralString, role: str) -> None:
@@ -100,10 +213,22 @@ def _let_dispatch(connection: Connection, table: str, role: str, what: LiteralSt
         "policy": sql.Identifier(f"{table}_dispatch"),
     }
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
-    connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
     verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", "WITH CHECK (true)")
+    # Changing a policy locks the table against everybody, which a stack that serves must not meet at every deployment.
+    if _has_policy(connection, table, role, verb):
+        return
+    connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
     policy = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING (true) {check}")
     connection.execute(policy.format(**names))
+
+
+def _has_policy(connection: Connection, table: str, role: str, verb: str) -> bool:
+    found = connection.execute(
+        """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND tablename = %s AND policyname = %s
+                             AND roles = ARRAY[%s::name] AND cmd = %s)""",
+        (table, f"{table}_dispatch", role, verb),
+    )
+    return _is_true(found)
 
 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:

@@ -9,19 +9,24 @@ from server.settings import Settings
 
 
 def banner(settings: Settings, console: Console, seeded: dict[str, str], seconds: float) -> str:
-    """Write what a person reads first, short enough to be read."""
+    """Write what a person reads first, short enough to be read. `seeded` has the facts of a Seeded, or nothing."""
     url = envoy.url(settings)
-    rows = [
-        ("REST", url),
-        ("gRPC", f"{envoy.reachable_host(settings)}:{settings.port}"),
-        ("Login", f"{seeded['email']}  {seeded['password']}"),
-        ("Tenant", seeded["tenant_id"]),
-    ]
+    rows = [("REST", url), ("gRPC", f"{envoy.reachable_host(settings)}:{settings.port}"), *_login(seeded)]
     lines = ["", console.bold(f"  Plinth is up, after {seconds:.1f} s. Ctrl-C ends it."), ""]
     lines += [f"  {name:<8}{console.bold(value)}" for name, value in rows]
-    return "\n".join(
-        [*lines, "", "  Paste these to log in, list pages and create one:", "", *commands(settings, seeded), ""]
-    )
+    if seeded.get("advice"):
+        lines += ["", f"  {seeded['advice']}."]
+    if seeded.get("tenant_id"):
+        lines += ["", "  Paste these to log in, list pages and create one:", "", *commands(settings, seeded)]
+    return "\n".join([*lines, ""])
+
+
+def _login(seeded: dict[str, str]) -> list[tuple[str, str]]:
+    """Who may log in, and where: nobody that is known here in production, or after the owner chose a password."""
+    if not seeded.get("email"):
+        return []
+    login = ("Login", f"{seeded['email']}  {seeded['password']}")
+    return [login, ("Tenant", seeded["tenant_id"] or "none: the owner belongs to no tenant any more")]
 
 
 def commands(settings: Settings, seeded: dict[str, str]) -> list[str]:

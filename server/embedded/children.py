@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from server.embedded import launch
+from server.embedded.faults import Fault
 from server.embedded.logs import is_urgent_record
 from server.embedded.privileges import Identity
 
@@ -26,6 +27,9 @@ LAUNCH = Path(launch.__file__)
 # The signals the supervisor handles; no child inherits how.
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 M_ARENA_MAX = -8
+# What a forked child reports: that it is ready, or what it returned; then, if it ended with a Fault, the Fault's text.
+READY = b"ready"
+FAULT = b"\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +120,11 @@ class Child:
         """What a task returned."""
         return json.loads(self.report)
 
+    @property
+    def fault(self) -> str:
+        """The text of the Fault that ended it; empty for any other end."""
+        return self.report.partition(FAULT)[2].decode(errors="replace")
+
 
 def execute(program: Program, output: int | None) -> int:
     """Start a program with its output in a pipe, or where the supervisor's goes; its process id."""
@@ -158,6 +167,8 @@ def _be_child(spec: Role | Task, parent: int, output: int | None, report: int, f
         code = 0
     except SystemExit as ending:
         code = _exit_code(ending)
+    except Fault as fault:
+        _send(report, FAULT + str(fault).encode())
     except BaseException:  # noqa: BLE001 - whatever it is, it must not return into the supervisor's code
         traceback.print_exc()
     finally:
@@ -196,7 +207,7 @@ def _redirect(output: int | None) -> None:
 
 def _perform(spec: Role | Task, report: int) -> None:
     if isinstance(spec, Role):
-        spec.run(lambda: _send(report, b"ready"))
+        spec.run(lambda: _send(report, READY))
     else:
         _send(report, json.dumps(spec.run()).encode())
 

@@ -1,8 +1,8 @@
 """What ends `plinth up` early."""
 
+from server.faults import Fault
 
-class Fault(Exception):
-    """Something a person has to mend; its text is all they are shown, so it says what and where."""
+__all__ = ["Fault", "StopAsked"]
 
 
 class StopAsked(Exception):

@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from server.embedded import children, launch
-from server.embedded.children import Child, Program, Role, Spec, Task
+from server.embedded.children import READY, Child, Program, Role, Spec, Task
 from server.embedded.faults import Fault, StopAsked
 from server.embedded.logs import Console, Lines, LogFolder
 
@@ -110,6 +110,8 @@ class Supervisor:
 
     def _await_end(self, child: Child) -> None:
         self.until(lambda: not child.alive)
+        if child.fault:
+            raise Fault(child.fault)
         if child.exit_code != 0:
             raise Fault(self._obituary(child, f"failed ({_death(child.exit_code)})"))
 
@@ -259,8 +261,10 @@ class Supervisor:
         child.deaths.append(now)
         while child.deaths[0] < now - DEATHS_WITHIN:
             child.deaths.popleft()
-        how = _death(child.exit_code)
+        how = child.fault or _death(child.exit_code)
         if not child.proven:
+            if child.fault:
+                raise Fault(child.fault)
             raise Fault(self._obituary(child, f"did not start ({how})"))
         if len(child.deaths) >= DEATHS:
             raise Fault(
@@ -278,7 +282,7 @@ class Supervisor:
             self._unwatch(reader)
             return
         child.report += data
-        if isinstance(child.spec, Role):
+        if isinstance(child.spec, Role) and not child.ready and child.report.startswith(READY):
             self._is_ready(child)
 
     def _is_ready(self, child: Child) -> None:
@@ -356,7 +360,7 @@ def supervise(specs: Iterable[Spec], console: Console) -> int:
             supervisor.start(*specs)
             supervisor.serve()
         except Fault as fault:
-            console.say(str(fault))
+            console.say(f"plinth: {fault}")
             return 1
         finally:
             supervisor.stop()

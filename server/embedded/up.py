@@ -5,7 +5,6 @@ import fcntl
 import gc
 import json
 import os
-import resource
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server import metrics_files
+from server import metrics_files, open_files
 from server.embedded import envoy, inventory, postgres, redis
 from server.embedded.banner import banner
 from server.embedded.children import Role, Task
@@ -26,8 +25,6 @@ from server.embedded.logs import Console, LogFolder
 from server.embedded.privileges import Identity, engine_identity, own
 from server.embedded.supervisor import Supervisor
 from server.settings import Settings
-
-OPEN_FILES = 65536
 
 
 def up(settings: Settings, *, verbose: bool = False) -> int:
@@ -48,7 +45,8 @@ def up(settings: Settings, *, verbose: bool = False) -> int:
 
 def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
     logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
-    _raise_open_files()
+    open_files.raise_limit()
+    _warn_of_few_open_files(settings, console)
     programs = inventory.take(settings)
     for note in programs.notes:
         console.say(f"plinth: {note}")
@@ -61,13 +59,13 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
             seeded = stack.start()
             _announce(settings, console, seeded, time.monotonic() - started)
             supervisor.serve()
+            console.say("plinth: stopping")
         except StopAsked:
-            pass
+            console.say("plinth: stopping")
         except Fault as fault:
             console.say(f"plinth: {fault}")
             return 1
         finally:
-            console.say("plinth: stopping")
             _serving(settings).unlink(missing_ok=True)
             stack.stop()
     return 0
@@ -145,19 +143,21 @@ def _render(settings: Settings) -> str:
 
 
 def _migrate(settings: Settings) -> None:
-    from server import processes  # noqa: PLC0415
+    from server import preflight, processes  # noqa: PLC0415
 
+    preflight.check_redis(settings, must_answer=True)
     if settings.database_url is None:
         from server.embedded.database import create_database  # noqa: PLC0415
 
         create_database(settings)
-    processes.migrate(settings)
+    processes.migrate(settings, tell=lambda line: sys.stderr.write(f"{line}\n"))
 
 
 def _seed(settings: Settings) -> dict[str, str]:
     from server import processes  # noqa: PLC0415
 
-    return asdict(processes.seed(settings))
+    login = processes.first_login(settings)
+    return asdict(login) if login else {}
 
 
 def _roles(settings: Settings) -> list[Role]:
@@ -206,10 +206,8 @@ def _serving(settings: Settings) -> Path:
 
 def _make_data_folder(folder: Path) -> None:
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            # Others may pass, the engines' user among them, but not look around.
-            folder.chmod(0o711)
+        # With the modes that the umask leaves: what is nobody else's business in it protects itself.
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Fault(f"the data folder {folder} cannot be made: {error.strerror}") from error
 
@@ -272,12 +270,16 @@ def _bind(settings: Settings, port: int, *, reuse: bool) -> socket.socket:
     return bound
 
 
-def _raise_open_files() -> None:
-    """Let the children open more files: every live stream is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def _warn_of_few_open_files(settings: Settings, console: Console) -> None:
+    from server.gateway.overload import MAX_CONNECTIONS  # noqa: PLC0415
+
+    needed = max(MAX_CONNECTIONS, settings.webhook_concurrency) + open_files.SPARE
+    if open_files.limit() < needed:
+        console.say(
+            f"plinth: the limit of open files is {open_files.limit()}, below {needed}. The gateway closes connections "
+            f"beyond {open_files.connections_within(MAX_CONNECTIONS)} instead of beyond {MAX_CONNECTIONS}. "
+            f"Raise it with `ulimit -Hn {needed}` (systemd: LimitNOFILE)."
+        )
 
 
 def _announce(settings: Settings, console: Console, seeded: dict[str, str], seconds: float) -> None:
@@ -285,7 +287,8 @@ def _announce(settings: Settings, console: Console, seeded: dict[str, str], seco
     path = _serving(settings)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)
-    facts = {"url": envoy.url(settings), "port": settings.port, "metrics_port": settings.metrics_port} | seeded
+    login = {name: value for name, value in seeded.items() if name != "advice"} if seeded.get("email") else {}
+    facts = {"url": envoy.url(settings), "port": settings.port, "metrics_port": settings.metrics_port} | login
     draft.write_text(f"{json.dumps(facts, indent=2)}\n")
     draft.replace(path)
     console.say(banner(settings, console, seeded, seconds))

@@ -1,8 +1,10 @@
 """What keeps Envoy itself alive: bounds on connections and memory, and an admin interface nobody else reaches."""
 
 from server.gateway.pieces import Config, extension, pipe
+from server.open_files import connections_within
 from server.settings import Settings
 
+# As far as the limit of open files allows; above it Envoy would let connections hang.
 MAX_CONNECTIONS = 10_000
 # Envoy itself takes 17 MB. Bodies grow it: requests up to max_request_bytes, answers up to MAX_RESPONSE_BYTES.
 MAX_HEAP_BYTES = 512 * 1024 * 1024
@@ -19,7 +21,7 @@ def overload_manager() -> Config:
                       max_heap_size_bytes=MAX_HEAP_BYTES),
             extension("envoy.resource_monitors.global_downstream_max_connections",
                       "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                      max_active_downstream_connections=MAX_CONNECTIONS),
+                      max_active_downstream_connections=connections_within(MAX_CONNECTIONS)),
         ],
         "actions": [
             _action("shrink_heap", 0.90),

@@ -6,12 +6,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from server.embedded import postgres
@@ -26,6 +28,7 @@ SMALL = {
     "rate_limits": {name: rate for name, rate in UNLIMITED.items() if name != "auth"},
 }
 SHELLS = [shell for shell in ("bash", "zsh", "dash") if shutil.which(shell)]
+ORDINARY = 0o777
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +212,132 @@ def test_sigterm_while_it_starts_leaves_no_process(own_folder: Path) -> None:
 def test_two_stacks_never_share_a_port(shared: Stack) -> None:
     with socket.socket() as taker, pytest.raises(OSError, match="in use"):
         taker.bind(("127.0.0.1", shared.port))
+
+
+# Who may log in -------------------------------------------------------------------------------------------------------
+
+
+def logs_in(stack: Stack) -> bool:
+    login = {"email": stack.email, "password": stack.password}
+    return httpx.post(f"{stack.url}/api/v1/auth/login", json=login, timeout=20).status_code == 200
+
+
+def printed_login(stack: Stack, before: int) -> bool:
+    """Whether it printed a login since its output had this many characters."""
+    return "\n  Login " in stack.output[before:] or "P1-" in stack.output[before:]
+
+
+@pytest.mark.timeout(240)
+def test_a_login_is_printed_only_if_it_works_after_the_secret_has_changed(own_folder: Path) -> None:
+    """Four secrets: that of the folder, one that is set later, another one, and back with the one before."""
+    first, second = "the first secret, which is long enough", "the second secret, which is long enough"
+    passwords = []
+    for settings in ({}, {"secret_key": first}, {"secret_key": second, "secret_key_previous": first}):
+        stack = Stack(own_folder, **SMALL, **settings)
+        stack.start()
+        assert logs_in(stack)
+        passwords.append(stack.password)
+        assert stack.stop() == 0
+    assert len(set(passwords)) == 1
+    (own_folder / "secret").unlink()
+    stack = Stack(own_folder, **SMALL, secret_key=second)
+    before = len(stack.output)
+    stack.start()
+    assert not printed_login(stack, before)
+    assert "has another password than the one that follows from PLINTH_SECRET_KEY" in stack.output[before:]
+    assert "PLINTH_SECRET_KEY_PREVIOUS" in stack.output[before:]
+    assert not {"email", "password", "tenant_id"} & json.loads((own_folder / "run" / "serving.json").read_text()).keys()
+    assert stack.stop() == 0
+
+
+def test_production_gets_neither_sample_data_nor_a_login(own_stack: Callable[..., Stack]) -> None:
+    production = {"environment": "production", "secret_key": "a secret of production's own, long enough"}
+    stack = own_stack(**SMALL, **production, password_memory=19 * 1024)
+    assert not printed_login(stack, 0)
+    assert stack.url in stack.output
+    with psycopg.connect(stack.settings.owner_dsn) as connection:
+        assert connection.execute("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM tenants)").fetchone() == (
+            0,
+            0,
+        )
+
+
+# What others may read -------------------------------------------------------------------------------------------------
+
+
+def umask(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_folders_have_ordinary_modes_and_what_is_secret_does_not(shared: Stack) -> None:
+    assert mode(shared.data_dir) == ORDINARY & ~umask(shared.pid("supervisor"))
+    closed = {name: mode(shared.data_dir / name) for name in ("run", "logs", "postgres", "redis")}
+    assert closed == dict.fromkeys(closed, 0o700)
+    files = {name: mode(shared.data_dir / name) for name in ("secret", "lock", "run/serving.json")}
+    assert files == dict.fromkeys(files, 0o600)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_generated_folders_have_the_modes_that_the_umask_leaves(mask: int, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from clients import generate; generate.build(Path(sys.argv[1]))"
+    output = tmp_path / "src"
+    subprocess.run([sys.executable, "-c", code, str(output)], check=True, umask=mask, timeout=50)
+    found = {mode(path) for path in (output, *output.rglob("*")) if path.is_dir()}
+    assert found == {ORDINARY & ~mask}
+    assert {mode(path) for path in output.rglob("*.py")} == {0o666 & ~mask}
+
+
+# Few open files -------------------------------------------------------------------------------------------------------
+
+
+class Limited(Stack):
+    """A stack that may open few files, and whose soft limit is lower still."""
+
+    FILES = 700
+    LIMITS = f'ulimit -Sn 256 && ulimit -Hn {FILES} && exec "$@"'
+    COMMAND = ("/bin/sh", "-c", LIMITS, "sh", *Stack.COMMAND)
+
+
+@pytest.fixture
+def limited() -> Iterator[Limited]:
+    stack = Limited(None, **SMALL)
+    stack.start()
+    yield stack
+    stack.remove()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side has closed a connection on which nothing was asked."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False
+
+
+def test_few_open_files_are_told_and_let_no_connection_hang(limited: Limited) -> None:
+    most = limited.FILES // 2
+    assert f"the limit of open files is {limited.FILES}, below 10512" in limited.output
+    assert f"closes connections beyond {most} instead of beyond 10000" in limited.output
+    assert psutil.Process(limited.pid("envoy")).rlimit(psutil.RLIMIT_NOFILE) == (limited.FILES, limited.FILES)
+    opened = [socket.create_connection(("127.0.0.1", limited.port), timeout=10) for _ in range(limited.FILES)]
+    try:
+        for connection in opened:
+            connection.settimeout(0)
+        # Each that is beyond the bound is closed, and hangs in no queue; those below it stay.
+        wait_for(lambda: sum(map(is_closed, opened)) >= limited.FILES - most, 30, "closing what is too much")
+        kept = [connection for connection in opened if not is_closed(connection)]
+        assert 0 < len(kept) <= most
+        kept[0].settimeout(20)
+        kept[0].sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: plinth\r\nConnection: close\r\n\r\n")
+        assert kept[0].recv(100).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for connection in opened:
+            connection.close()
+    limited.wait_for(lambda: answers(limited))

@@ -1,0 +1,5 @@
+"""What a person has to mend."""
+
+
+class Fault(Exception):
+    """Something a person has to mend. Its text is all that they are shown: one line that says what and where."""
