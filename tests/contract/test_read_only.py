@@ -137,7 +137,7 @@ def check_refusal(writer: Writer, problem: Problem | None, name: str) -> None:
     """A refusal that names the field, over REST as in the body, and the RPCs that set it."""
     assert problem is not None, name
     assert problem.reason == "RULE_VIOLATED", problem
-    assert {*problem.violations} <= {f"{writer.body}.{name}", camel(name)}, problem
+    assert {*problem.violations} <= {f"{writer.body}.{name}", camel(name), name}, problem
     assert problem.rules == ("read_only",)
     field: Any = writer.resource_class.DESCRIPTOR.fields_by_name[name]
     ((description,),) = problem.violations.values()

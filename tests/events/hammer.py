@@ -144,7 +144,7 @@ def _write(route: Route, tenants: list[Tenant], until: float, number: int) -> tu
         slug = "taken" if dice.random() < FAILURES else f"p-{number}-{written}-{dice.getrandbits(40)}"
         request = page_pb2.CreatePageRequest(tenant_id=tenant.id, page=page_pb2.Page(title="T", slug=slug))
         try:
-            serve(request, Context(authorization=f"Bearer {tenant.access_token}"))
+            serve(request.SerializeToString(), Context(authorization=f"Bearer {tenant.access_token}"))
             written += 1
         except Aborted:
             failed += 1

@@ -180,7 +180,9 @@ def test_what_reaches_further_than_a_transaction_is_not_done_again(stack: Stack)
     try:
         serve: Any = application.routes["/plinth.operations.v1.CacheService/InvalidateCache"].handler.unary_unary
         context = {"authorization": f"Bearer {new_platform_admin(stack).access_token}", "idempotency_key": "key"}
-        answers = [serve(InvalidateCacheRequest(tags=["tag"]), Context(**context)) for _ in range(2)]
+        answers = [
+            serve(InvalidateCacheRequest(tags=["tag"]).SerializeToString(), Context(**context)) for _ in range(2)
+        ]
     finally:
         application.close()
     assert answers[0].SerializeToString() == answers[1].SerializeToString()

@@ -31,7 +31,7 @@ def test_the_nearest_name_is_suggested(tmp_path: Path) -> None:
     meant = {
         "PLINTH_CORS_ORIGIN": "PLINTH_CORS_ORIGINS",
         "PLINTH_DATABASE_ULR": "DATABASE_URL",
-        "PLINTH_ENV": "PLINTH_ENVIRONMENT",
+        "PLINTH_ENVIROMENT": "PLINTH_ENVIRONMENT",
         "PLINTH_LOGLEVEL": "PLINTH_LOG_LEVEL",
         "PLINTH_ORIGINS": "PLINTH_CORS_ORIGINS",
         "PLINTH_RATELIMITS": "PLINTH_RATE_LIMITS",

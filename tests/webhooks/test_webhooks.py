@@ -158,7 +158,7 @@ def test_urls_that_no_webhook_has_are_refused(tenant: Tenant, url: str, fault: s
 
 def test_a_private_network_is_refused_with_the_setting_that_allows_it(tenant: Tenant) -> None:
     answer = tenant.rest.post(path(tenant), {"url": "https://192.168.0.7/", "eventTypes": ["*"]})
-    (fault,) = problem(answer).violations["webhook.url"]
+    (fault,) = problem(answer).violations["url"]
     assert "PLINTH_WEBHOOK_ALLOWED_NETWORKS" in fault
     # Which are allowed is the deployment's business.
     assert "127.0.0.0" not in fault
