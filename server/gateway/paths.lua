@@ -13,10 +13,10 @@ local function split(path)
 end
 
 -- Takes a custom verb (`pages:batchGet`) off the last segment.
-local function take_verb(segments, verbs)
+local function take_verb(segments)
   local last = segments[#segments]
   local name, verb = (last or ""):match("^(.*):([^:]*)$")
-  if not verb or (verbs and not verbs[verb]) then return "" end
+  if not verb then return "" end
   segments[#segments] = name
   return verb
 end
@@ -43,32 +43,45 @@ local function insert(matcher, method, pattern, binding)
   at.bound[verb][method] = binding
 end
 
--- Calls `visit` with the bindings of each pattern that fits, best one first, until it returns something.
-local function walk(at, segments, index, verb, visit)
-  if index > #segments then
-    local found = at.bound[verb] and visit(at.bound[verb])
+local find, sub = string.find, string.sub
+
+-- Calls `visit` with the bindings of each pattern that fits what stands in `path` from `from` to `size`, best one first, until
+-- it returns something. No table is made of the segments: this runs for every request.
+local function walk(at, path, from, size, verb, visit, wanted)
+  if from > size then
+    local found = at.bound[verb] and visit(at.bound[verb], wanted)
     if found then return found end
   else
-    local literal = at.literals[segments[index]]
-    local found = literal and walk(literal, segments, index + 1, verb, visit)
-    found = found or at.any and walk(at.any, segments, index + 1, verb, visit)
+    local stop = find(path, "/", from, true)
+    if not stop or stop > size then stop = size + 1 end
+    local literal = at.literals[sub(path, from, stop - 1)]
+    local found = literal and walk(literal, path, stop + 1, size, verb, visit, wanted)
+    found = found or at.any and walk(at.any, path, stop + 1, size, verb, visit, wanted)
     if found then return found end
   end
-  return at.rest and at.rest.bound[verb] and visit(at.rest.bound[verb])
+  return at.rest and at.rest.bound[verb] and visit(at.rest.bound[verb], wanted)
 end
 
 local Matcher = {}
 Matcher.__index = Matcher
 
-function Matcher:walk(path, visit)
-  local segments = split(path:match("^[^?#]*"))
-  local verb = take_verb(segments, self.verbs)
-  return walk(self.root, segments, 1, verb, visit)
+-- A colon is a custom verb's if any binding has that verb.
+function Matcher:walk(path, visit, wanted)
+  local size = (find(path, "[?#]") or #path + 1) - 1
+  local colon = find(path, ":", 1, true)
+  local name, verb = nil, nil
+  if colon and colon <= size then name, verb = sub(path, 1, size):match("^(.*):([^:/]*)$") end
+  if not verb or not self.verbs[verb] then return walk(self.root, path, 2, size, "", visit, wanted) end
+  return walk(self.root, path, 2, #name, verb, visit, wanted)
+end
+
+local function of_method(bound, method)
+  return bound[method]
 end
 
 -- The binding that answers, or nil.
 function Matcher:find(method, path)
-  return self:walk(path, function(bound) return bound[method] end)
+  return self:walk(path, of_method, method)
 end
 
 -- The verbs that a path answers as the header Allow has them, or nil when it answers none.

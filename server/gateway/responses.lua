@@ -4,7 +4,7 @@
 
 local STATUS, LOCAL, LIMIT = "x-http-status", "x-plinth-local-reply", "x-plinth-limit"
 local METADATA = "plinth.edge"
-local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS}
+local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS, LIMIT}
 local OF_CONTENT = {"content-type", "content-length", "content-encoding"}
 
 local function note_head(handle)
@@ -70,46 +70,51 @@ end
 
 -- The server sends its headers as trailers: sending them ahead of the answer would cost it a second operation per call,
 -- and unary answers have been collected whole by the transcoder anyway, which is when they have a length; the compressor
--- takes it away.
+-- takes it away. Gives the headers, and the status and the limit that the server told.
 local function take_trailers(handle, headers)
   if not (headers:get("content-length") or headers:get("content-encoding")) or headers:get(LOCAL) then return headers end
   handle:body()
   local trailers = handle:trailers()
   headers = handle:headers()
   if not trailers then return headers end
-  local taken = {}
+  local taken, status, limit = {}, nil, nil
   for name, value in pairs(trailers) do
     taken[#taken + 1] = name
-    if name:sub(1, 5) ~= "grpc-" then headers:replace(name, value) end
+    if name == STATUS then
+      status = value
+    elseif name == LIMIT then
+      limit = value
+    elseif name:sub(1, 5) ~= "grpc-" then
+      headers:replace(name, value)
+    end
   end
   for _, name in ipairs(taken) do trailers:remove(name) end
-  return headers
+  return headers, status, limit
 end
 
 -- The rate limit that the server tells in one trailer, as the headers that clients know (draft-ietf-httpapi-ratelimit-headers,
 -- and the older ones).
-local function show_limit(headers)
-  local told = headers:get(LIMIT)
-  if not told then return end
-  headers:remove(LIMIT)
+local function show_limit(headers, told)
   local class, calls, period, remaining, reset = told:match("^([%w_]+);(%d+);(%d+);(%d+);(%d+)$")
   if not class then return end
   headers:replace("x-ratelimit-limit", calls)
   headers:replace("x-ratelimit-remaining", remaining)
   headers:replace("x-ratelimit-reset", reset)
-  headers:replace("ratelimit-policy", ('"%s";q=%s;w=%s'):format(class, calls, period))
-  headers:replace("ratelimit", ('"%s";r=%s;t=%s'):format(class, remaining, reset))
+  headers:replace("ratelimit-policy", '"' .. class .. '";q=' .. calls .. ";w=" .. period)
+  headers:replace("ratelimit", '"' .. class .. '";r=' .. remaining .. ";t=" .. reset)
 end
 
 local function on_response(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type") or ""
   if is_grpc(content_type) then return end
-  headers = take_trailers(handle, headers)
-  local status = headers:get(STATUS)
+  local status, limit
+  headers, status, limit = take_trailers(handle, headers)
+  -- An answer that is trailers alone has them as headers.
+  status, limit = status or headers:get(STATUS), limit or headers:get(LIMIT)
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
-  show_limit(headers)
+  if limit then show_limit(headers, limit) end
   set_cache_control(headers, content_type)
   status = headers:get(":status")
   local refused = headers:get(LOCAL)
