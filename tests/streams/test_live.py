@@ -21,8 +21,8 @@ from tests.streams.feeds import call, growth
 Item = list[LiveEvent] | Position
 APPEND = """
 INSERT INTO events (tenant_id, id, type, resource_id, message_type, payload, request_id)
-SELECT %s, gen_random_uuid(), CASE number %% 3 WHEN 0 THEN 'user.updated' ELSE 'page.updated' END, number::text,
-       'plinth.sites.v1.Page', '', ''
+SELECT %s, gen_random_uuid(), CASE number %% 3 WHEN 0 THEN 'branding.updated' ELSE 'page.updated' END, number::text,
+       CASE number %% 3 WHEN 0 THEN 'plinth.tenancy.v1.Branding' ELSE 'plinth.sites.v1.Page' END, '', ''
   FROM generate_series(1, %s) AS number
 """
 
