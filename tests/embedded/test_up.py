@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from server.embedded import postgres
-from tests.stack import Stack, make_folder, runs, wait_for
+from tests.stack import PATIENCE, Stack, make_folder, runs, wait_for
 
 # One worker runs this file, so that the stacks of a module are shared.
 pytestmark = pytest.mark.heavy
@@ -38,7 +38,7 @@ def shared(folder: Path) -> Iterator[Stack]:
 
 def answers(stack: Stack) -> bool:
     try:
-        return httpx.get(f"{stack.url}/api/v1/health", timeout=5).status_code == 200
+        return httpx.get(f"{stack.url}/api/v1/health", timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -47,7 +47,7 @@ def paste(stack: Stack, shell: str) -> list[str]:
     """Run the lines of the banner in a shell; what the second and third printed."""
     lines = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "curl "))][-3:]
     script = "\necho\n".join(lines)
-    result = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    result = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     return [line for line in result.stdout.splitlines() if line]
 
 
@@ -95,7 +95,7 @@ def test_a_second_one_on_the_same_data_is_refused(shared: Stack) -> None:
     serving = (shared.data_dir / "run" / "serving.json").read_bytes()
     process = second.launch()
     (shared.data_dir / "run" / "serving.json").write_bytes(serving)
-    assert process.wait(10) == 1
+    assert process.wait(PATIENCE) == 1
     assert f"{shared.data_dir} is in use by process {shared.pid('supervisor')}." in shared.output[printed:]
     # Each worker looks after PostgreSQL by itself, and the scene before has killed it.
     shared.wait_for(lambda: answers(shared))
@@ -104,7 +104,7 @@ def test_a_second_one_on_the_same_data_is_refused(shared: Stack) -> None:
 def test_a_port_that_is_taken_is_named_before_anything_starts(shared: Stack) -> None:
     second = Stack(port=shared.port)
     try:
-        assert second.launch().wait(10) == 1
+        assert second.launch().wait(PATIENCE) == 1
         assert f"port {shared.port} of 127.0.0.1 is taken. Set PLINTH_PORT" in second.output
         assert not (second.data_dir / "postgres").exists()
     finally:
@@ -134,7 +134,7 @@ def test_data_of_another_postgresql_is_refused_in_words(own_folder: Path) -> Non
     (own_folder / "postgres").mkdir(parents=True)
     (own_folder / "postgres" / "PG_VERSION").write_text("15\n")
     stack = Stack(own_folder)
-    assert stack.launch().wait(10) == 1
+    assert stack.launch().wait(PATIENCE) == 1
     assert f"holds the data of PostgreSQL 15, and this is PostgreSQL {postgres.MAJOR}" in stack.output
 
 
@@ -152,7 +152,7 @@ def test_sigterm_while_it_starts_leaves_no_process(own_folder: Path) -> None:
     wait_for(lambda: registry.exists() and "postgres" in registry.read_text())
     family = stack.family()
     os.kill(stack.pid("supervisor"), signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert not any(map(runs, family))
     assert not list(own_folder.glob("run/serving.json"))
 

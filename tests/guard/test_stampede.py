@@ -42,7 +42,7 @@ def reads(method: CacheStats.Method) -> int:
 def in_flight(stack: Stack) -> int:
     """How many calls the gateway has passed to the workers and waits for."""
     transport = httpx.HTTPTransport(uds=str(stack.settings.socket("envoy-admin")))
-    with httpx.Client(transport=transport, base_url="http://admin") as client:
+    with httpx.Client(transport=transport, base_url="http://admin", timeout=TIMEOUT) as client:
         name = "cluster.api.upstream_rq_active"
         return int(client.get("/stats", params={"filter": f"^{name}$"}).text.partition(":")[2])
 
