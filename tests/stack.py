@@ -20,10 +20,10 @@ import psutil
 from server.embedded import launch
 from server.settings import Settings
 
-START_PATIENCE = 45.0
+START_PATIENCE = 90.0
 STOP_PATIENCE = 25.0
 # Long enough for a machine that others load as well: who waits for what comes waits no longer than it takes.
-PATIENCE = 30.0
+PATIENCE = 60.0
 # Receivers of webhooks are on this machine.
 RECEIVERS = {"webhook_allow_http": True, "webhook_allowed_networks": "127.0.0.0/8,::1/128"}
 # Tests call more often than anybody should; those that are about limits set their own.

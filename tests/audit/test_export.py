@@ -145,11 +145,12 @@ def test_platform_administrators_export_all(tenant: Tenant, stack: Stack) -> Non
 
 @pytest.fixture
 def sealed(tenant: Tenant, stack: Stack) -> Tenant:
-    """A tenant with some history of its own, all of which is sealed."""
+    """A tenant with some history of its own, odd signs included, all of which is sealed."""
     tenant = another_tenant(tenant)
     for _ in range(2):
         page = tenant.rest.post(f"{tenant.path}/pages", {"slug": unique("p"), "title": "Home"}).json()
         assert tenant.rest.patch(f"{tenant.path}/pages/{page['id']}", {"title": "Start"}).status_code == 200
+    plant(stack, *(entry(tenant.id, personal={"user_agent": text}) for text in FORMULAS))
     with sealer(stack) as sealing:
 
         def is_sealed() -> bool:
