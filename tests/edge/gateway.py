@@ -19,7 +19,7 @@ from server.gateway.render import write
 from server.settings import Settings
 from tests.edge.backend import Backend
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 POLL = 0.01
 TENANT = "0190b3c8-0000-7000-8000-000000000000"
 PAGES = f"/api/v1/tenants/{TENANT}/pages"

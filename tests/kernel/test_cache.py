@@ -20,7 +20,7 @@ from tests.clients import unique
 from tests.stack import Stack, wait_for
 
 TAG, OTHER_TAG = "tenant:1:pages", "tenant:1:roles"
-PATIENCE = 30.0
+PATIENCE = 60.0
 MUCH = 10_000_000
 
 Work = Callable[[], Computed]
