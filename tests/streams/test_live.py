@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 
@@ -50,7 +51,8 @@ async def live_events(
     live = LiveEvents(stack.settings.dispatch_dsn, silence, alive, queue=queue, keep_alive=keep_alive)
     await live.open()
     try:
-        yield live
+        with patch.object(live_module, "READY_WITHIN", sse.PATIENCE):
+            yield live
     finally:
         await live.close()
 
