@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-heavy bench check format lint types layers lint-proto breaking generate fresh lock clean
+.PHONY: help up test test-again test-heavy bench check format lint types layers lint-proto breaking generate fresh lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,15 @@ up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
 
 test: $(GENERATED) ## Run every test but the heavy ones, on the real engines
 	@$(BIN)/pytest -m "not heavy"
+
+# A test that fails once in twenty times is a fault of that test: `make test-again n=20`.
+n ?= 20
+
+test-again: $(GENERATED) ## Run `make test` n times (n=20), up to the first failure; say how many passed
+	@for round in $$(seq $(n)); do \
+	  $(BIN)/pytest -m "not heavy" || { echo "$$((round - 1)) of $(n) rounds passed, and then one failed"; exit 1; }; \
+	done; \
+	echo "all of $(n) rounds passed"
 
 test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a browser of their own, or work through much
 	@$(BIN)/pytest -m heavy

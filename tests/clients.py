@@ -28,7 +28,7 @@ from plinth.webhooks.v1 import webhook_pb2_grpc
 from server.embedded.postgres import ADMINISTRATOR
 from tests.stack import Stack
 
-TIMEOUT = 20.0
+TIMEOUT = 30.0
 STATUS_DETAILS = "grpc-status-details-bin"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,8 +20,10 @@ import psutil
 from server.embedded import launch
 from server.settings import Settings
 
-START_PATIENCE = 30.0
+START_PATIENCE = 90.0
 STOP_PATIENCE = 25.0
+# Long enough for a machine that others load as well: who waits for what comes waits no longer than it takes.
+PATIENCE = 60.0
 # Receivers of webhooks are on this machine.
 RECEIVERS = {"webhook_allow_http": True, "webhook_allowed_networks": "127.0.0.0/8,::1/128"}
 # Tests call more often than anybody should; those that are about limits set their own.
@@ -29,6 +32,8 @@ UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "aut
 LITTLE = 64
 PAUSE = 0.02
 ENGINES = ("PLINTH_POSTGRES_BIN", "PLINTH_REDIS_SERVER", "PLINTH_ENVOY")
+# Linux gives those from 32768 on to who asks for any port.
+PORTS = range(20_000, 32_000)
 
 
 def free_of_settings(environment: dict[str, str]) -> dict[str, str]:
@@ -45,12 +50,17 @@ def make_folder() -> Path:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port of the loopback interface that nobody listens on.
+
+    Not one that the kernel hands out: until it is listened on, somebody else who asks for any port might be given it.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
-def wait_for(predicate: Callable[[], object], timeout: float = 10.0, what: str = "the condition") -> None:
+def wait_for(predicate: Callable[[], object], timeout: float = PATIENCE, what: str = "the condition") -> None:
     """Wait until the predicate holds. It asks again and again, since what tests wait for announces itself nowhere."""
     deadline = time.monotonic() + timeout
     while not predicate():
@@ -84,7 +94,8 @@ class Stack:
         self.data_dir = data_dir or (self._temporary or Path()) / "data"
         # Prometheus has one port on a machine; who wants metrics names another one.
         overrides = {"rate_limits": UNLIMITED, "metrics_port": 0, "password_memory": LITTLE, **RECEIVERS}
-        self._overrides = overrides | settings
+        # A Redis that is slow because the machine is would not be asked, and calls would go uncounted and uncached.
+        self._overrides = overrides | {"redis_timeout": 5} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
         self._settings: Settings | None = None
@@ -196,7 +207,7 @@ class Stack:
         os.kill(pid, number)
         return pid
 
-    def wait_for(self, predicate: Callable[[], object], timeout: float = 10.0) -> None:
+    def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until something becomes true; if it does not, show what the stack printed."""
         try:
             wait_for(predicate, timeout)

@@ -36,6 +36,8 @@ BATCH = 250
 POLL = 0.5
 SOON = 0.01
 RECONNECT = 0.5
+# How long who subscribes waits for a reader that has just begun.
+READY_WITHIN = 3.0
 # When more comes at once than a batch, the reader waits until few have anything waiting, or nobody takes anything any
 # more: subscribers are cut for what they leave lying, not for what this process had no time to send.
 FEW = 0.1
@@ -132,7 +134,7 @@ class LiveEvents:
     async def _wait_until_ready(self) -> None:
         if not self._ready.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(READY_WITHIN):
                     await self._ready.wait()
         if self._closing or not self._ready.is_set():
             raise Unavailable("server" if self._closing else "database")

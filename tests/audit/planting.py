@@ -77,7 +77,7 @@ def plant_many(stack: Stack, tenant_id: str, count: int, width: int) -> None:
 def sealer(stack: Stack) -> Iterator[Sealer]:
     """What seals, beside the stack's own worker."""
     connections = Connections(
-        stack.settings.dispatch_dsn, size=1, idle=1, wait=3.0, statement_timeout=10.0, name="test sealer"
+        stack.settings.dispatch_dsn, size=1, idle=1, wait=20.0, statement_timeout=30.0, name="test sealer"
     )
     connections.open()
     try:

@@ -25,6 +25,10 @@ from tests.stack import Stack, wait_for
 
 SECRET = b"the secret of this log, and of no other"
 TABLES = (audit_entries, audit_leaves, audit_nodes, audit_checkpoints, event_cursors)
+# NULL while there is no entry.
+SETTLED = """
+SELECT coalesce(max(transaction_id) < pg_snapshot_xmin(pg_current_snapshot()), true) FROM audit_entries
+"""
 
 
 class ScratchLog:
@@ -48,6 +52,7 @@ class ScratchLog:
     def sealed(self, tenant_id: str, count: int = 1, **facts: Any) -> list[str]:
         """Write entries and seal them."""
         ids = self.write(tenant_id, count, **facts)
+        self.settle()
         wait_for(lambda: self._are_sealed(ids), what="the seal")
         return ids
 
@@ -58,8 +63,14 @@ class ScratchLog:
             found = connection.execute("SELECT count(*) FROM audit_leaves WHERE entry_id = ANY(%s::uuid[])", (ids,))
             return found.fetchone() == (len(ids),)
 
+    def settle(self) -> None:
+        """Wait until nothing holds up what was written: a transaction of another test, anywhere in PostgreSQL, does."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            wait_for(lambda: connection.execute(SETTLED).fetchone() == (True,), what="the end of older transactions")
+
     def seal(self, count: int) -> None:
-        """Seal so many entries. What another test has open anywhere in PostgreSQL holds it up for a moment."""
+        """Seal so many entries, all at once."""
+        self.settle()
         wait_for(lambda: self._seal_some() >= count, what="the seal")
         self._sealed -= count
 
@@ -118,7 +129,7 @@ def scratch_log(stack: Stack) -> Iterator[ScratchLog]:
         with psycopg.connect(dsn) as connection:
             for statement in _definitions():
                 connection.execute(statement.encode())
-        connections = Connections(dsn, size=3, wait=5, statement_timeout=20, name="audit test")
+        connections = Connections(dsn, size=3, wait=20, statement_timeout=30, name="audit test")
         connections.open()
         try:
             yield ScratchLog(dsn, Database(connections))

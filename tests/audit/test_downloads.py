@@ -190,7 +190,7 @@ def test_few_pieces_are_made_at_once() -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        full.wait(5)
+        full.wait(30)
         with lock:
             running[0] -= 1
         yield b"x"

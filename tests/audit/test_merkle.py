@@ -29,6 +29,8 @@ SMALL = 300
 MANY = 65536 + 300
 BORDERS = (255, 256, 257, 511, 512, 513, 65535, 65536, 65537, 65791, 65792, 65793)
 leaves = [hashlib.sha256(b"\x00%d" % number).digest() for number in range(MANY)]
+# In no tree and in no proof.
+FOREIGN = hashlib.sha256(b"a hash of something else").digest()
 sizes = st.integers(1, 2000) | st.sampled_from(BORDERS) | st.integers(1, MANY)
 
 
@@ -142,7 +144,7 @@ def test_no_other_leaf_or_place_or_path_leads_to_the_root(size: int, data: st.Da
     assert root_by_inclusion(leaves[index], index, size, [*proof, leaves[0]]) is None
     if proof:
         broken = data.draw(st.integers(0, len(proof) - 1))
-        swapped = [*proof[:broken], leaves[-1], *proof[broken + 1 :]]
+        swapped = [*proof[:broken], FOREIGN, *proof[broken + 1 :]]
         assert root_by_inclusion(leaves[index], index, size, swapped) != root
         assert root_by_inclusion(leaves[index], index, size, proof[:-1]) is None
 
@@ -156,12 +158,12 @@ def test_a_log_begins_with_every_earlier_one(store: Store, second: int, data: st
     assert len(store.fetched) <= 2 * 3, "two tiles per level at most"
     assert proof == naive_subproof(first, 0, second, known=True)
     assert is_consistent(first, roots[0], second, roots[1], proof)
-    assert not is_consistent(first, leaves[-1], second, roots[1], proof)
-    assert not is_consistent(first, roots[0], second, leaves[-1], proof)
+    assert not is_consistent(first, FOREIGN, second, roots[1], proof)
+    assert not is_consistent(first, roots[0], second, FOREIGN, proof)
     assert not is_consistent(first, roots[0], second, roots[1], [*proof, leaves[0]])
     if proof:
         broken = data.draw(st.integers(0, len(proof) - 1))
-        swapped = [*proof[:broken], leaves[-1], *proof[broken + 1 :]]
+        swapped = [*proof[:broken], FOREIGN, *proof[broken + 1 :]]
         assert not is_consistent(first, roots[0], second, roots[1], swapped)
         assert not is_consistent(first, roots[0], second, roots[1], proof[:-1])
 

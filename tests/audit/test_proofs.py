@@ -33,7 +33,7 @@ Seal = Callable[[], int]
 @pytest.fixture(scope="module")
 def seal(stack: Stack) -> Iterator[Seal]:
     """Seals as the worker of the stack does every few seconds, at once."""
-    connections = Connections(stack.settings.dispatch_dsn, size=1, wait=5, statement_timeout=20, name="audit test")
+    connections = Connections(stack.settings.dispatch_dsn, size=1, wait=20, statement_timeout=30, name="audit test")
     connections.open()
     yield Sealer(Database(connections), CheckpointKeys(stack.settings.secret, None)).seal
     connections.close()
@@ -137,7 +137,7 @@ def verified(monkeypatch: pytest.MonkeyPatch, stack: Stack, *arguments: str) -> 
 
 def test_the_worker_seals_by_itself(stack: Stack) -> None:
     tenant = new_tenant(stack)
-    wait_for(lambda: tenant.rest.get(f"{tenant.path}/audit/checkpoint").status_code == 200, 20.0, "the seal")
+    wait_for(lambda: tenant.rest.get(f"{tenant.path}/audit/checkpoint").status_code == 200, what="the seal")
     assert signed(stack, newest(tenant)).size >= 1
 
 

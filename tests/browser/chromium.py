@@ -61,7 +61,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
         try:
-            driver.set_script_timeout(15)
+            driver.set_script_timeout(30)
             yield driver
         finally:
             driver.quit()

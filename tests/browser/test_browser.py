@@ -118,7 +118,7 @@ def test_event_source_resumes_by_itself_over_killed_processes(
     writers.write(tenant, 20, "meanwhile")
     writers.create(tenant, writers.LAST)
     log = sse.logged(tenant)
-    wait_for(lambda: page.seen[-1] == log[-1], 15, "the last event")
+    wait_for(lambda: page.seen[-1] == log[-1], what="the last event")
     assert page.seen == log
     assert page.ask("states.opened") > 1, "the stream was never cut"
 
@@ -136,7 +136,7 @@ def test_event_source_does_not_give_up_while_no_process_serves_streams(
         assert page.ask("source.readyState") != CLOSED
     writers.create(tenant, writers.LAST)
     log = sse.logged(tenant)
-    wait_for(lambda: page.seen and page.seen[-1] == log[-1], 15, "the last event")
+    wait_for(lambda: page.seen and page.seen[-1] == log[-1], what="the last event")
     assert page.seen == log
 
 

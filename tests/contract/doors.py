@@ -16,9 +16,9 @@ from tests.clients import Problem, Rest, rpc_problem
 from tests.stack import Stack
 
 ZERO_ID = "00000000-0000-7000-8000-000000000000"
-TIMEOUT = 15.0
+TIMEOUT = 30.0
 # A stream that was let in by mistake may have nothing to say.
-STREAM_TIMEOUT = 5.0
+STREAM_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True)

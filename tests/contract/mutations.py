@@ -38,7 +38,7 @@ FIELDS: Mapping[str, Fields] = {
     "UpdateRole": lambda _: {"updateMask": "description"},
     "ReplaceRateLimits": lambda _: {"overrides": [{"rateClass": "default", "calls": 1000000, "periodSeconds": 60}]},
     "InvalidateCache": lambda _: {"tags": ["nothing-is-kept-under-it"]},
-    "CreateIpBlock": lambda _: {"ipBlock": {"network": "198.51.100.0/24"}},
+    "CreateIpBlock": lambda _: {"ipBlock": {"network": "203.0.113.0/24"}},
     "DeleteIpBlock": lambda sweep: {"ipBlockId": sweep.answers["CreateIpBlock"].id},
     "SignUp": lambda _: {"email": new_address(), "password": new_password(), "firstName": "Ada"},
     "LogIn": lambda sweep: {"email": sweep.tenant.owner.email, "password": sweep.tenant.owner.password},

@@ -26,7 +26,7 @@ from server.kernel.resource import Resource
 from tests.clients import Tenant, database
 from tests.contract import wall
 from tests.contract.scratch import administrator, run, scratch_database, scratch_role
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack
 
 # Unique across tenants on purpose, each with the reason.
 UNIQUE_EVERYWHERE = {
@@ -169,7 +169,12 @@ def migrated(stack: Stack) -> Iterator[str]:
             subprocess.Popen([sys.executable, "-c", code, dsn], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             for _ in range(4)
         ]
-        outputs = [process.communicate(timeout=40)[0] for process in racing]
+        try:
+            outputs = [process.communicate(timeout=2 * PATIENCE)[0] for process in racing]
+        finally:
+            for process in racing:
+                process.kill()
+                process.communicate()
         assert [process.returncode for process in racing] == [0] * 4, outputs
         yield dsn
 

@@ -48,7 +48,7 @@ VIOLATIONS = {
 def lint(folder: Path) -> tuple[int, str]:
     """What lint-imports says of a tree."""
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=50)
     return result.returncode, result.stdout + result.stderr
 
 

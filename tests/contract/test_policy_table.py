@@ -27,7 +27,7 @@ def test_the_command_prints_a_row_per_rpc(tmp_path: object) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=50,
         env=environment,
     )
     head, *lines = result.stdout.splitlines()

@@ -208,7 +208,7 @@ def test_reflection_lists_every_service_and_knows_their_files(channel: grpc.Chan
     asked = [
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=service.full_name) for service in real().services
     ]
-    answers = list(stub.ServerReflectionInfo(iter([listing, *asked]), timeout=10))
+    answers = list(stub.ServerReflectionInfo(iter([listing, *asked]), timeout=30))
     listed = {service.name for service in answers[0].list_services_response.service}
     assert listed >= {service.full_name for service in real().services} | {"grpc.health.v1.Health"}
     assert all(answer.file_descriptor_response.file_descriptor_proto for answer in answers[1:])
@@ -255,7 +255,7 @@ def test_a_forged_token_opens_nothing(channel: grpc.Channel, method: MethodPolic
 def test_what_nobody_declared_is_refused(stack: Stack, channel: grpc.Channel) -> None:
     call: Any = channel.unary_unary("/plinth.sites.v1.PageService/NoSuchRpc")
     with pytest.raises(grpc.RpcError) as caught:
-        call(b"", timeout=10)
+        call(b"", timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     response = Rest(stack).get("/api/v1/no/such/path")
     assert (response.status_code, response.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")

@@ -305,11 +305,11 @@ def test_their_etag_stands_for_nothing_of_ours(ours: House, theirs: House) -> No
 def test_their_event_id_resumes_only_our_stream(stack: Stack) -> None:
     """A position counts for the whole log, so it may be anyone's; what is shown is ours alone."""
     first, second = wall.furnished(stack), wall.furnished(stack)
-    stream = first.tenant.stubs.pages.WatchPages(_watch(first, "0-0"), timeout=10)
+    stream = first.tenant.stubs.pages.WatchPages(_watch(first, "0-0"), timeout=30)
     event = next(stream)
     stream.cancel()
     assert event.page.tenant_id == first.tenant.id
-    other = second.tenant.stubs.pages.WatchPages(_watch(second, event.id), timeout=10)
+    other = second.tenant.stubs.pages.WatchPages(_watch(second, event.id), timeout=30)
     found = next(other)
     other.cancel()
     assert found.page.tenant_id == second.tenant.id

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.heavy
 ABSENT = "01890000-0000-7000-8000-000000000000"
 # Enough for both workers to get some: the gateway chooses at random.
 OFTEN = 30
-PUBLISHED = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +91,14 @@ def test_reads_are_counted_over_all_workers(cached: Stack, token: str, visited: 
         told.CopyFrom(methods["plinth.sites.v1.PageService/GetPage"])
         return told.memory_hits + told.redis_hits + told.misses + told.coalesced == 2 * OFTEN
 
-    wait_for(are_told, PUBLISHED, "all reads in the statistics of either worker")
+    wait_for(are_told, what="all reads in the statistics of either worker")
     # One worker computed, the other found it in Redis, and both remember it.
     assert (told.misses, told.redis_hits, told.memory_hits) == (1, 1, 2 * OFTEN - 2)
 
 
 def test_the_statistics_add_up(admin: Rest, visited: Tenant) -> None:
     assert names(visited) == {"Acme"}
-    wait_for(lambda: admin.get("admin/cache/stats").json().get("workers") == 2, PUBLISHED, "both workers")
+    wait_for(lambda: admin.get("admin/cache/stats").json().get("workers") == 2, what="both workers")
     stats = admin.get("admin/cache/stats").json()
     sums = {name: sum(method.get(name, 0) for method in stats["methods"]) for name in ("memoryHits", "redisHits")}
     misses = sum(method.get("misses", 0) for method in stats["methods"])

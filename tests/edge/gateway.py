@@ -19,7 +19,7 @@ from server.gateway.render import write
 from server.settings import Settings
 from tests.edge.backend import Backend
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 POLL = 0.01
 TENANT = "0190b3c8-0000-7000-8000-000000000000"
 PAGES = f"/api/v1/tenants/{TENANT}/pages"
@@ -94,8 +94,10 @@ def running(*, api: int = 1, realtime: int = 1, descriptors: bytes | None = None
         admin = _admin(stack, settings.socket("envoy-admin"), process)
         port = _port(admin)
         base_url = f"{'https' if settings.tls_certificate else 'http'}://127.0.0.1:{port}"
-        http = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False))
-        http2 = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, http1=False, http2=True))
+        http = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, timeout=PATIENCE))
+        http2 = stack.enter_context(
+            httpx.Client(base_url=base_url, trust_env=False, timeout=PATIENCE, http1=False, http2=True)
+        )
         yield Gateway(settings, process, apis, realtimes, admin, port, http, http2, log)
 
 
@@ -122,7 +124,7 @@ def _start(stack: ExitStack, settings: Settings, configuration: Path, log: Path)
 def _admin(stack: ExitStack, address: Path, process: subprocess.Popen[bytes]) -> httpx.Client:
     """A client of the admin interface, once Envoy is live."""
     transport = httpx.HTTPTransport(uds=str(address))
-    admin = stack.enter_context(httpx.Client(transport=transport, base_url="http://admin"))
+    admin = stack.enter_context(httpx.Client(transport=transport, base_url="http://admin", timeout=PATIENCE))
 
     def is_live() -> bool:
         assert process.poll() is None, "Envoy has ended"

@@ -284,7 +284,7 @@ class TestGrpc:
             for path in ("/plinth.sites.v1.PageService/Nope", "/nope.Service/Nope"):
                 call: Any = channel.unary_unary(path)
                 with pytest.raises(grpc.RpcError) as raised:
-                    call(b"", timeout=5)
+                    call(b"", timeout=30)
                 assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     def test_no_worker(self) -> None:
@@ -298,6 +298,6 @@ class TestGrpc:
                 "retryDelay": "1s",
             }
             with gateway.pages() as pages, pytest.raises(grpc.RpcError) as raised:
-                pages.GetPage(page_pb2.GetPageRequest(), timeout=5)
+                pages.GetPage(page_pb2.GetPageRequest(), timeout=30)
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "{" not in (raised.value.details() or "")

@@ -17,6 +17,8 @@ from server.settings import Settings
 from tests.edge.scratch import SERVICE, add_method, scratch_file, with_file
 
 DESCRIPTORS = files("plinth").joinpath("descriptors.binpb").read_bytes()
+# Between checks of a process: while it serves, before anybody has called it, and while it does not answer.
+PAUSES = ("interval", "no_traffic_interval", "unhealthy_interval")
 
 
 def settings(folder: Path, **values: Any) -> Settings:
@@ -70,6 +72,16 @@ def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
         for each in clusters
     }
     assert found == {"api": ["api-0", "api-1", "api-2"], "realtime": ["realtime-0", "realtime-1"]}
+
+
+def test_who_drains_dies_or_comes_back_is_noticed_within_a_second(tmp_path: Path) -> None:
+    """By the pauses between checks, since what they take is the machine's; tests/edge/test_resilience.py is theirs."""
+    for cluster in render(settings(tmp_path), DESCRIPTORS)["static_resources"]["clusters"]:
+        (check,) = cluster["health_checks"]
+        pauses = {name: float(check[name].removesuffix("s")) for name in PAUSES}
+        assert pauses["interval"] == pauses["no_traffic_interval"]
+        assert pauses["interval"] + pauses["unhealthy_interval"] * (check["unhealthy_threshold"] - 1) <= 1
+        assert pauses["unhealthy_interval"] * check["healthy_threshold"] <= 1
 
 
 def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from plinth.sites.v1 import page_pb2
 
 from tests.edge.backend import Backend
-from tests.edge.gateway import PAGES, eventually, running
+from tests.edge.gateway import PAGES, PATIENCE, eventually, running
 from tests.edge.test_refusals import reason
 
 pytestmark = pytest.mark.heavy
@@ -32,7 +32,7 @@ def test_a_draining_worker_gets_no_new_calls_and_ends_those_it_has() -> None:
 
         def slow(_request: Any, _context: grpc.ServicerContext) -> page_pb2.Page:
             begun.set()
-            may_end.wait(10)
+            may_end.wait(PATIENCE)
             return page_pb2.Page(title="ended")
 
         drains.answers[GET_PAGE] = slow
@@ -44,11 +44,9 @@ def test_a_draining_worker_gets_no_new_calls_and_ends_those_it_has() -> None:
         ]
         for call in calls:
             call.start()
-        assert begun.wait(5)
-        started = time.monotonic()
+        assert begun.wait(PATIENCE)
         drains.serving(is_serving=False)
         eventually(lambda: gateway.healthy("api") == 1, "the draining one is out")
-        assert time.monotonic() - started < 1.5
         drains.calls.clear()
         for _ in range(20):
             assert gateway.http.get(PAGES).status_code == 200
@@ -67,10 +65,10 @@ def test_a_dead_worker_costs_no_call_that_comes_after_it() -> None:
         gateway.api[0].stop()
         for _ in range(50):
             assert gateway.http.post(PAGES, json={"title": "x"}).status_code == 200
-        eventually(lambda: gateway.healthy("api") == 1, "the dead one is out", patience=2)
+        eventually(lambda: gateway.healthy("api") == 1, "the dead one is out")
         again = Backend(gateway.settings.socket("api-0"))
         again.start()
-        eventually(lambda: gateway.healthy("api") == 2, "its successor is in", patience=2)
+        eventually(lambda: gateway.healthy("api") == 2, "its successor is in")
         again.stop()
 
 
@@ -96,19 +94,20 @@ def test_what_may_have_run_is_not_sent_again() -> None:
 
 
 def test_an_answer_that_does_not_come() -> None:
-    with running(gateway_timeout=0.2) as gateway:
+    with running(gateway_timeout=1) as gateway:
         ends: list[threading.Event] = []
 
         def hang(_request: Any, context: grpc.ServicerContext) -> page_pb2.Page:
             ends.append(threading.Event())
             context.add_callback(ends[-1].set)
-            ends[-1].wait(10)
+            ends[-1].wait(PATIENCE)
             return page_pb2.Page()
 
         gateway.backend.answers[GET_PAGE] = hang
         answer = gateway.http.get(f"{PAGES}/1", headers={"x-request-id": "mine"})
         assert reason(answer) == (504, 4, "DEADLINE_EXCEEDED", {})
-        assert ends[0].wait(5), "the server learns that nobody waits"
+        eventually(lambda: ends, "the call at the server")
+        assert ends[0].wait(PATIENCE), "the server learns that nobody waits"
         with gateway.pages() as pages, pytest.raises(grpc.RpcError) as raised:
             pages.GetPage(page_pb2.GetPageRequest())
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -134,5 +133,5 @@ def test_a_worker_that_comes_late_is_taken_in() -> None:
         assert gateway.http.get(PAGES).status_code == 503
         late = Backend(gateway.settings.socket("api-0"))
         late.start()
-        eventually(lambda: gateway.http.get(PAGES).status_code == 200, "it serves", patience=2)
+        eventually(lambda: gateway.http.get(PAGES).status_code == 200, "it serves")
         late.stop()

@@ -11,7 +11,7 @@ from google.api import httpbody_pb2
 from plinth.sites.v1 import page_pb2
 
 from server.kernel.steps.errors import NO_MESSAGE
-from tests.edge.gateway import ORIGIN, PAGES, Gateway, running
+from tests.edge.gateway import ORIGIN, PAGES, PATIENCE, Gateway, running
 
 STREAM_PAGES = "/plinth.sites.v1.PageService/StreamPages"
 WATCH_PAGES = "/plinth.sites.v1.PageService/WatchPages"
@@ -27,7 +27,7 @@ def test_events_arrive_one_by_one(gateway: Gateway, client: httpx.Client) -> Non
 
     def answer(_request: Any, _context: grpc.ServicerContext) -> Iterator[httpbody_pb2.HttpBody]:
         yield frame("id: 1\nevent: page.created\ndata: {}\n\n")
-        assert first_seen.wait(5), "the first event was held back"
+        assert first_seen.wait(PATIENCE), "the first event was held back"
         yield frame(": keep-alive\n\n" * 200)
         yield frame("id: 2\nevent: page.updated\ndata: {}\n\n")
 
@@ -96,12 +96,12 @@ def test_the_server_learns_that_a_browser_left(gateway: Gateway) -> None:
     def answer(_request: Any, context: grpc.ServicerContext) -> Iterator[httpbody_pb2.HttpBody]:
         context.add_callback(left.set)
         yield frame(": hello\n\n")
-        left.wait(10)
+        left.wait(PATIENCE)
 
     gateway.realtime[0].answers[STREAM_PAGES] = answer
     with gateway.http.stream("GET", f"{PAGES}/stream") as stream:
         next(stream.iter_text())
-    assert left.wait(5)
+    assert left.wait(PATIENCE)
 
 
 def test_a_typed_stream(gateway: Gateway) -> None:
@@ -121,10 +121,10 @@ def test_streams_outlive_the_timeout_of_answers_and_die_when_they_fall_silent() 
         context.add_callback(left.set)
         for _ in range(beats):
             yield frame(": keep-alive\n\n")
-            left.wait(0.03)
-        left.wait(10)
+            left.wait(0.05)
+        left.wait(PATIENCE)
 
-    with running(gateway_timeout=0.1, stream_keepalive=0.08) as gateway:
+    with running(gateway_timeout=0.1, stream_keepalive=0.5) as gateway:
         gateway.realtime[0].answers[STREAM_PAGES] = answer
         with gateway.http.stream("GET", f"{PAGES}/stream") as stream:
             chunks = stream.iter_text()

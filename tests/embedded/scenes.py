@@ -83,7 +83,9 @@ def run(scene: str, folder: Path) -> int:
     console = Console(sys.stdout)
     specs: list[Spec] = [Role(name="steady", run=steady)]
     if scene in ROLES:
-        specs.append(Role(name=scene, run=ROLES[scene], ready_timeout=0.5, stop=((signal.SIGTERM, 0.3),)))
+        # Only who never gets ready is given up soon.
+        patience = 0.5 if scene == "stuck" else 30.0
+        specs.append(Role(name=scene, run=ROLES[scene], ready_timeout=patience, stop=((signal.SIGTERM, 0.3),)))
     logs = LogFolder(folder / "logs", max_bytes=4096, backups=2)
     with Supervisor(console, logs=logs, registry=folder / "processes.json") as supervisor:
         try:

@@ -14,7 +14,7 @@ import pytest
 
 from server.embedded.supervisor import READ_SIZE
 from tests.embedded.scenes import LINES
-from tests.stack import runs, wait_for
+from tests.stack import PATIENCE, runs, wait_for
 
 pytestmark = pytest.mark.heavy
 
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_child_that_dies_comes_back(play: Play) -> None:
 
 def test_a_child_that_keeps_dying_is_given_up_loudly_and_everything_ends(play: Play) -> None:
     scene = play("brittle")
-    assert scene.process.wait(10) == 1
+    assert scene.process.wait(PATIENCE) == 1
     assert "brittle died 5 times within 60 s (last: exit code 3); given up." in scene.output
     assert scene.output.rstrip().endswith("  the last words")
     assert str(scene.folder / "logs" / "brittle.log") in scene.output
@@ -93,14 +93,14 @@ def test_a_child_that_keeps_dying_is_given_up_loudly_and_everything_ends(play: P
 
 def test_a_child_that_cannot_start_is_not_tried_again(play: Play) -> None:
     scene = play("unready")
-    assert scene.process.wait(10) == 1
+    assert scene.process.wait(PATIENCE) == 1
     assert "unready did not start (exit code 1)." in scene.output
     assert scene.output.rstrip().endswith("ValueError: no table")
 
 
 def test_a_child_that_never_gets_ready_is_killed(play: Play) -> None:
     scene = play("stuck")
-    assert scene.process.wait(10) == 1
+    assert scene.process.wait(PATIENCE) == 1
     assert "stuck      | was not ready within 0.5 s, is killed" in scene.output
 
 
@@ -155,7 +155,7 @@ def test_a_task_returns_what_its_function_returned(play: Play) -> None:
 )
 def test_a_task_that_fails_ends_it_all_with_its_last_lines(play: Play, name: str, words: list[str]) -> None:
     scene = play(name)
-    assert scene.process.wait(10) == 1
+    assert scene.process.wait(PATIENCE) == 1
     assert all(word in scene.output for word in words), scene.output
 
 

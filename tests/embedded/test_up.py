@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from server.embedded import postgres
-from tests.stack import UNLIMITED, Stack, make_folder, runs, wait_for
+from tests.stack import PATIENCE, UNLIMITED, Stack, make_folder, runs, wait_for
 
 # One worker runs this file, so that the stacks of a module are shared.
 pytestmark = pytest.mark.heavy
@@ -48,7 +48,7 @@ def shared(folder: Path) -> Iterator[Stack]:
 
 def answers(stack: Stack) -> bool:
     try:
-        return httpx.get(f"{stack.url}/api/v1/health", timeout=5).status_code == 200
+        return httpx.get(f"{stack.url}/api/v1/health", timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -63,7 +63,7 @@ def paste(shell: str, *lines: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"TOKEN": "stale"}
     script = "\necho\n".join(lines)
     return subprocess.run(
-        [shell, "-c", script], capture_output=True, text=True, check=False, timeout=20, env=environment
+        [shell, "-c", script], capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment
     )
 
 
@@ -146,7 +146,7 @@ def test_a_second_one_on_the_same_data_is_refused(shared: Stack) -> None:
     serving = (shared.data_dir / "run" / "serving.json").read_bytes()
     process = second.launch()
     (shared.data_dir / "run" / "serving.json").write_bytes(serving)
-    assert process.wait(10) == 1
+    assert process.wait(PATIENCE) == 1
     assert f"{shared.data_dir} is in use by process {shared.pid('supervisor')}." in shared.output[printed:]
     # Each worker looks after PostgreSQL by itself, and the scene before has killed it.
     shared.wait_for(lambda: answers(shared))
@@ -155,7 +155,7 @@ def test_a_second_one_on_the_same_data_is_refused(shared: Stack) -> None:
 def test_a_port_that_is_taken_is_named_before_anything_starts(shared: Stack) -> None:
     second = Stack(port=shared.port)
     try:
-        assert second.launch().wait(10) == 1
+        assert second.launch().wait(PATIENCE) == 1
         assert f"port {shared.port} of 127.0.0.1 is taken. Set PLINTH_PORT" in second.output
         assert not (second.data_dir / "postgres").exists()
     finally:
@@ -185,7 +185,7 @@ def test_data_of_another_postgresql_is_refused_in_words(own_folder: Path) -> Non
     (own_folder / "postgres").mkdir(parents=True)
     (own_folder / "postgres" / "PG_VERSION").write_text("9.6\n")
     stack = Stack(own_folder)
-    assert stack.launch().wait(50) == 1
+    assert stack.launch().wait(PATIENCE) == 1
     assert f"holds the data of PostgreSQL 9, and this is PostgreSQL {postgres.major(stack.settings)}" in stack.output
     assert "Name the programs of PostgreSQL 9 in PLINTH_POSTGRES_BIN" in stack.output
 
@@ -204,7 +204,7 @@ def test_sigterm_while_it_starts_leaves_no_process(own_folder: Path) -> None:
     wait_for(lambda: registry.exists() and "postgres" in registry.read_text())
     family = stack.family()
     os.kill(stack.pid("supervisor"), signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert not any(map(runs, family))
     assert not list(own_folder.glob("run/serving.json"))
 

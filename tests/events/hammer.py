@@ -30,6 +30,8 @@ CREATE = "/plinth.sites.v1.PageService/CreatePage"
 FAILURES = 0.1
 DAWDLERS = 0.05
 LONGEST_DAWDLE = 0.2
+# How many pages each writer makes, however little it gets of a busy machine.
+AT_LEAST = 4
 
 
 @dataclass
@@ -138,7 +140,7 @@ def _write(route: Route, tenants: list[Tenant], until: float, number: int) -> tu
     dice = random.Random(number)  # noqa: S311 - a dice, not a secret
     serve: Any = route.handler.unary_unary
     written = failed = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or written < AT_LEAST:
         tenant = tenants[dice.randrange(len(tenants))]
         # A slug that is taken fails in the database, after statements that have been sent already.
         slug = "taken" if dice.random() < FAILURES else f"p-{number}-{written}-{dice.getrandbits(40)}"

@@ -52,12 +52,12 @@ class Load:
     def more(self, count: int) -> None:
         """Wait until so many more pages have been acknowledged."""
         wanted = len(self.acknowledged) + count
-        self._tenant.stack.wait_for(lambda: len(self.acknowledged) >= wanted, TIMEOUT)
+        self._tenant.stack.wait_for(lambda: len(self.acknowledged) >= wanted)
 
     def more_refused(self, count: int) -> None:
         """Wait until so many more calls have been refused."""
         wanted = len(self.refused) + count
-        self._tenant.stack.wait_for(lambda: len(self.refused) >= wanted, TIMEOUT)
+        self._tenant.stack.wait_for(lambda: len(self.refused) >= wanted)
 
     def check_refusals(self) -> None:
         """Every refusal says, in the form of all our errors, that trying again is worth while."""

@@ -6,11 +6,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.clients import TIMEOUT, Tenant, database
+from tests.clients import Tenant, database
 from tests.faults.load import Load
 from tests.faults.outages import away, replaced, well
 from tests.faults.receiver import Receiver
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack
 from tests.streams.sse import Follower, logged, position
 
 pytestmark = pytest.mark.heavy
@@ -65,11 +65,11 @@ def test_every_write_is_audited_told_and_delivered_once(hurt: Stack, tenant: Ten
                 restart(hurt, victim)
             load.more(BEFORE_THE_NEXT)
         assert tenant.rest.post(f"{tenant.path}/pages", {"slug": LAST}).status_code == 201
-        following.join(TIMEOUT)
+        following.join(PATIENCE)
         assert not following.is_alive(), "the stream never told of the last page"
         load.check_refusals()
         load.check_writes(besides=1)
-        hurt.wait_for(lambda: receiver.received.keys() == set(told(tenant)), 2 * TIMEOUT)
+        hurt.wait_for(lambda: receiver.received.keys() == set(told(tenant)))
         events = told(tenant)
         # None of a write that was rolled back, and each tells of what was written.
         assert {event_id: body["data"]["id"] for event_id, body in receiver.bodies.items()} == events

@@ -36,7 +36,7 @@ class Lock:
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many connections wait for it; which ones."""
-        self._stack.wait_for(lambda: len(self.waiting()) == count, 30)
+        self._stack.wait_for(lambda: len(self.waiting()) == count)
         return self.waiting()
 
     def release(self) -> None:

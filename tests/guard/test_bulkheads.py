@@ -8,7 +8,7 @@ import pytest
 from plinth.identity.v1 import auth_pb2
 from plinth.sites.v1 import page_pb2
 
-from tests.clients import Tenant
+from tests.clients import Tenant, another_tenant
 from tests.guard.locks import Lock, held
 from tests.guard.workers import at
 
@@ -19,6 +19,8 @@ HANGING = 64
 FAST = 40
 # No machine is so busy that fast calls among themselves differ by this much, and hanging takes no processor time.
 FACTOR = 10
+# What others begin to do on this machine in the middle of one, they do not begin in each.
+TRIES = 3
 USER = "SELECT FROM users WHERE id = %s FOR UPDATE"
 
 
@@ -65,5 +67,10 @@ def measure(tenant: Tenant, count: int) -> tuple[float, float]:
 
 
 def test_fast_calls_go_on_while_slow_ones_hang(guarded_tenant: Tenant) -> None:
-    quiet, hanging = measure(guarded_tenant, FAST)
-    assert hanging < FACTOR * quiet, f"{hanging * 1000:.1f} ms instead of {quiet * 1000:.1f} ms"
+    measured = []
+    for _ in range(TRIES):
+        quiet, hanging = measure(another_tenant(guarded_tenant), FAST)
+        measured.append(f"{hanging * 1000:.1f} ms instead of {quiet * 1000:.1f} ms")
+        if hanging < FACTOR * quiet:
+            return
+    raise AssertionError(measured)

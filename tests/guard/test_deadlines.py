@@ -73,7 +73,7 @@ def who_waits(lock: Lock, call: "Future[Problem]") -> list[Waiter]:
         seen.extend(lock.waiting())
         return bool(seen) or call.done()
 
-    wait_for(is_clear, 20)
+    wait_for(is_clear)
     return seen
 
 

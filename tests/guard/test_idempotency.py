@@ -18,6 +18,7 @@ from server import app
 from server.domains.operations.cache import CacheService
 from server.kernel.call import Call
 from tests.clients import (
+    TIMEOUT,
     Rest,
     Tenant,
     another_tenant,
@@ -366,9 +367,8 @@ def test_a_key_may_be_used_anew_once_it_has_expired(tenant: Tenant) -> None:
 @pytest.mark.parametrize("key", ["x" * 256, "schlüssel", "tab\tbed", "emoji 🔑"])
 def test_a_key_that_is_none_is_refused(tenant: Tenant, key: str) -> None:
     headers = {KEY.encode(): key.encode(), b"authorization": f"Bearer {tenant.access_token}".encode()}
-    refusal = httpx.post(
-        f"{tenant.stack.url}{tenant.path}/pages", json={"slug": "page"}, headers=headers, trust_env=False
-    )
+    url = f"{tenant.stack.url}{tenant.path}/pages"
+    refusal = httpx.post(url, json={"slug": "page"}, headers=headers, timeout=TIMEOUT, trust_env=False)
     assert refusal.status_code == 400, refusal.text
     assert problem(refusal).code == 3
     assert slugs(tenant) == []

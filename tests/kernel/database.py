@@ -13,7 +13,7 @@ from tests.stack import Stack
 
 @contextmanager
 def connections(
-    dsn: str, *, size: int = 2, wait: float = 3.0, statement_timeout: float = 10.0
+    dsn: str, *, size: int = 2, wait: float = 20.0, statement_timeout: float = 30.0
 ) -> Iterator[Connections]:
     """A pool like that of a worker."""
     pool = Connections(dsn, size=size, wait=wait, statement_timeout=statement_timeout, name="kernel test")

@@ -28,7 +28,7 @@ def hasty() -> Iterator[None]:
 @pytest.mark.usefixtures("hasty")
 def test_nobody_waits_for_a_connection_that_is_free(stack: Stack) -> None:
     """More callers than connections: each gets one long before it is told that PostgreSQL is away."""
-    with connections(stack.settings.runtime_dsn, size=SIZE, wait=2.0) as pool:
+    with connections(stack.settings.runtime_dsn, size=SIZE) as pool:
         with ThreadPoolExecutor(CALLERS) as callers:
             done = list(callers.map(lambda _: use(pool), range(CALLERS)))
         assert done == [ROUNDS] * CALLERS

@@ -11,9 +11,9 @@ from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
 from server.kernel.policy import Criticality
 from server.kernel.pools import CallThreads, queue_bounds
+from tests.stack import PATIENCE, wait_for
 
 METHOD = "/plinth.sites.v1.PageService/GetPage"
-PATIENCE = 10.0
 
 
 class Server:
@@ -120,12 +120,7 @@ def test_calls_wait_for_a_thread_in_a_queue_that_can_be_seen(server: Server) -> 
     server.hold.clear()
     with ThreadPoolExecutor(4) as callers:
         answers = [callers.submit(server.ask, str(number)) for number in range(4)]
-        pause = threading.Event()
-        for _ in range(1000):
-            if server.threads.waiting == 3:
-                break
-            pause.wait(0.01)
-        assert server.threads.waiting == 3
+        wait_for(lambda: server.threads.waiting == 3, what="the queue")
         server.hold.set()
         assert [answer.result().id for answer in answers] == ["0", "1", "2", "3"]
     assert server.threads.waiting == 0

@@ -46,7 +46,8 @@ Errors = pytest.CaptureFixture[str]
 def lines(capfd: Errors) -> list[dict[str, Any]]:
     """What was written of calls, as a log collector reads it."""
     call_log.flush()
-    return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    # What libraries say there begins otherwise.
+    return [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
 
 
 def failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

@@ -203,7 +203,7 @@ def left_behind(database: Database) -> str:
     """The tenant setting that the next user of the connection finds, without a transaction that sets its own."""
     held = database.connections.acquire()
     held.send(TENANT, {})
-    found = held.receive(5)[0].value()
+    found = held.receive(30)[0].value()
     database.connections.release(held)
     return str(found)
 
@@ -242,7 +242,7 @@ def test_binding_anew_holds_for_the_rest_of_the_transaction(database: Database) 
 def terminate(dsn: str, victim: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as killer:
         # Returns once the backend is gone.
-        killer.execute("SELECT pg_terminate_backend(%s, 5000)", (victim,))
+        killer.execute("SELECT pg_terminate_backend(%s, 30000)", (victim,))
 
 
 def test_a_backend_terminated_while_it_idled_is_noticed_before_it_is_used(
@@ -314,7 +314,7 @@ def test_a_closed_pool_is_unavailable(dsn: str) -> None:
 
 
 def test_a_statement_that_takes_too_long_is_cancelled(dsn: str) -> None:
-    with connections(dsn, size=1, statement_timeout=0.05) as pool:
+    with connections(dsn, size=1, statement_timeout=1.0) as pool:
         database = Database(pool)
         before = backend(database)
         with pytest.raises(psycopg.errors.QueryCanceled) as caught, database.write(Scope()) as transaction:
@@ -330,7 +330,7 @@ def test_a_silent_server_is_given_up(dsn: str) -> None:
         database = Database(pool)
         with pytest.raises(psycopg.OperationalError, match="in time"), database.read(Scope()) as transaction:
             transaction.run(SLEEP)
-        pool.silence = 5
+        pool.silence = 30
         assert backend(database) > 0
 
 
@@ -383,7 +383,7 @@ def test_a_connection_given_back_is_idle(pool: Connections, database: Database) 
 
 def test_many_threads_share_few_connections(dsn: str) -> None:
     found: list[str] = []
-    with connections(dsn, size=2, wait=10) as pool:
+    with connections(dsn, size=2) as pool:
         database = Database(pool)
 
         def work(number: int) -> None:

@@ -38,12 +38,12 @@ def workers(engine: Engine) -> Iterator[list[Worker]]:
 def test_no_key_gets_more_though_redis_is_killed_in_the_middle(engine: Engine, workers: list[Worker]) -> None:
     def more(calls: int) -> None:
         wanted = sum(worker.passed for worker in workers) + calls
-        wait_for(lambda: sum(worker.passed for worker in workers) >= wanted, 20, f"{calls} more calls")
+        wait_for(lambda: sum(worker.passed for worker in workers) >= wanted, what=f"{calls} more calls")
 
-    wait_for(lambda: all(worker.passed for worker in workers), 20, "a call of each worker")
+    wait_for(lambda: all(worker.passed for worker in workers), what="a call of each worker")
     more(1500)
     engine.kill()
-    wait_for(lambda: all(worker.away for worker in workers), 20, "that each worker notices")
+    wait_for(lambda: all(worker.away for worker in workers), what="that each worker notices")
     engine.start()
     more(1000)
     passed = [worker.finish() for worker in workers]

@@ -4,15 +4,18 @@ Asked of the composed RPC in this process: the statements of the stack's workers
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
-from server import app
+from server import app, guard
 from server.data.connections import PipelineConnection
 from server.data.statements import Statement
 from server.kernel.chain import Route
+from server.kernel.generations import Generations
 from tests.clients import Tenant
 from tests.kernel.calls import Context
 from tests.stack import Stack
@@ -21,9 +24,12 @@ from tests.standard.resources import Described
 
 
 @pytest.fixture(scope="module")
-def application(stack: Stack) -> Iterator[app.Application]:
+def application(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[app.Application]:
     """The api role on the stack's database, without its server."""
-    application = app.build(stack.settings, "test", streams=False)
+    # Of its own: in those of the stack a write of another test may share a slot with what is kept here.
+    own = partial(Generations, tmp_path_factory.mktemp("own") / "generations", None)
+    with patch.object(guard, "Generations", lambda *_: own()):
+        application = app.build(stack.settings, "test", streams=False)
     application.guard.generations.open()
     application.databases[0].connections.open()
     yield application

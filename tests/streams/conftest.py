@@ -21,7 +21,7 @@ def tenant(stack: Stack, owner: Tenant) -> Tenant:
 @pytest.fixture(scope="module")
 def brisk() -> Iterator[Stack]:
     """A stack of the module's own, which looks at its subscribers often and lets little wait for them."""
-    stack = Stack(api_workers=1, stream_keepalive=0.5, stream_queue=10, log_level="ERROR", metrics_port=free_port())
+    stack = Stack(api_workers=1, stream_keepalive=1, stream_queue=10, log_level="ERROR", metrics_port=free_port())
     try:
         yield stack.start()
     finally:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 
@@ -21,8 +22,8 @@ from tests.streams.feeds import call, growth
 Item = list[LiveEvent] | Position
 APPEND = """
 INSERT INTO events (tenant_id, id, type, resource_id, message_type, payload, request_id)
-SELECT %s, gen_random_uuid(), CASE number %% 3 WHEN 0 THEN 'user.updated' ELSE 'page.updated' END, number::text,
-       'plinth.sites.v1.Page', '', ''
+SELECT %s, gen_random_uuid(), CASE number %% 3 WHEN 0 THEN 'branding.updated' ELSE 'page.updated' END, number::text,
+       CASE number %% 3 WHEN 0 THEN 'plinth.tenancy.v1.Branding' ELSE 'plinth.sites.v1.Page' END, '', ''
   FROM generate_series(1, %s) AS number
 """
 
@@ -50,7 +51,8 @@ async def live_events(
     live = LiveEvents(stack.settings.dispatch_dsn, silence, alive, queue=queue, keep_alive=keep_alive)
     await live.open()
     try:
-        yield live
+        with patch.object(live_module, "READY_WITHIN", sse.PATIENCE):
+            yield live
     finally:
         await live.close()
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from tests.stack import wait_for
 
 # Envoy sends what it has every 5 s, or when it has 5 spans.
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

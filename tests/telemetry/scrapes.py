@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 RETRIES = 5
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 # Names of metrics in an expression of PromQL, and where names of labels stand.

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -26,7 +27,7 @@ from server.kernel.steps.telemetry import Telemetry
 from server.metering import Meter
 from tests.kernel.calls import GET, SIGN_UP, WATCH, Context, call
 from tests.kernel.database import connections
-from tests.stack import Stack, wait_for
+from tests.stack import PATIENCE, Stack, wait_for
 
 METHOD = GET.path.removeprefix("/")
 
@@ -134,6 +135,7 @@ def test_a_histogram_that_follows_is_one_that_observed() -> None:
 def test_queries_are_timed_and_their_failures_counted(stack: Stack) -> None:
     labels = {"pool": "test"}
     counted = [(f"plinth_query_{what}", labels) for what in ("seconds_count", "failures_total", "seconds_sum")]
+    begun = monotonic()
     with connections(stack.settings.runtime_dsn) as pool:
         reading = metering.of_queries("test", pool)
         with Database(pool).read(Scope()) as transaction:
@@ -142,7 +144,7 @@ def test_queries_are_timed_and_their_failures_counted(stack: Stack) -> None:
                 transaction.run(Statement(select(cast(literal("none"), Integer).label("one"))))
         trips, failures, seconds = increases(reading, *counted)
     assert (trips, failures) == (2, 1)
-    assert 0 < seconds < 5
+    assert 0 < seconds < monotonic() - begun
 
 
 class Store:
@@ -191,7 +193,7 @@ def threads() -> Iterator[CallThreads]:
 
 def test_threads_are_busy_while_they_serve(threads: CallThreads) -> None:
     go_on = threading.Event()
-    served = [threads.submit(go_on.wait, 10) for _ in range(5)]
+    served = [threads.submit(go_on.wait, PATIENCE) for _ in range(5)]
     wait_for(lambda: threads.waiting == 3)
     reading = metering.of_threads("t", "p", threads)
     samples = [(f"plinth_threads{what}", {"process": "t", "pool": "p"}) for what in ("", "_busy", "_queued")]
@@ -199,7 +201,7 @@ def test_threads_are_busy_while_they_serve(threads: CallThreads) -> None:
     assert increases(reading, *samples) == [2, 2, 3]
     go_on.set()
     for one in served:
-        one.result(10)
+        one.result(PATIENCE)
     wait_for(lambda: threads.busy == 0)
     assert increases(reading, *samples) == [0, -2, -3]
 
@@ -229,7 +231,7 @@ def test_one_reading_that_fails_keeps_no_other_from_being_taken(caplog: pytest.L
     meter.read()
     meter.read()
     assert taken == [1, 1]
-    assert [record.getMessage() for record in caplog.records] == ["a reading fails"]
+    assert [record.getMessage() for record in caplog.records if record.name == metering.log.name] == ["a reading fails"]
 
 
 def test_a_meter_reads_when_it_begins_and_once_more_when_it_ends() -> None:

@@ -10,7 +10,7 @@ from plinth.sites.v1 import page_pb2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 
 from tests.clients import Rest, new_tenant, stubs
-from tests.stack import Stack, wait_for
+from tests.stack import PATIENCE, Stack, wait_for
 from tests.telemetry.scrapes import OPEN_METRICS, Scrape, fetch, labels_in, names_in, scrape
 from tests.telemetry.shown import expressions
 
@@ -40,7 +40,7 @@ PERSONAL = re.compile(r"@|[0-9a-f]{8}-[0-9a-f]{4}-|\d+\.\d+\.\d+\.\d+")
 
 def eventually(stack: Stack, holds: Callable[[Scrape], bool], what: object) -> Scrape:
     """The first scrape of which something holds: processes hand over what they counted once a second."""
-    deadline = monotonic() + 15.0
+    deadline = monotonic() + PATIENCE
     while not holds(now := scrape(stack.metrics_url)):
         assert monotonic() < deadline, what
         sleep(0.2)

@@ -89,20 +89,21 @@ def test_a_process_ends_soon_without_a_collector(
         handle(traces.follow(), lambda *_: page_pb2.Page())
     begun = monotonic()
     traces.close()
-    assert monotonic() - begun < 10
-    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["plinth.tracing"]
+    assert monotonic() - begun < tracing.EXPORT_TIMEOUT / 2
+    warned = [record.name for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [name for name in warned if name.startswith(("plinth.tracing", "opentelemetry"))] == ["plinth.tracing"]
 
 
 def test_an_outage_is_told_once_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracing, "EXPORT_TIMEOUT", 0.5)
+    monkeypatch.setattr(tracing, "EXPORT_TIMEOUT", 2.0)
     caplog.set_level(logging.INFO, "plinth.tracing")
     with collecting() as collector:
         endpoint = collector.endpoint
     sender = Sender(endpoint)
-    outcomes = [sender.export([]) for _ in range(3)]
-    assert outcomes == [SpanExportResult.FAILURE] * 3
+    outcomes = [sender.export([]) for _ in range(2)]
+    assert outcomes == [SpanExportResult.FAILURE] * 2
     with collecting(int(endpoint.rpartition(":")[2])):
         wait_for(lambda: sender.export([]) is SpanExportResult.SUCCESS, PATIENCE, "an export")
         sender.export([])

@@ -18,10 +18,11 @@ from server.domains.webhooks.secrets import SecretBox
 from server.kernel.egress import Egress
 from server.kernel.ids import new_id
 from tests.contract.scratch import scratch_database, scratch_role
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack
 
 SECRET = b"a secret of a deployment, for tests"
-PATIENCE = 20.0
+# Of a receiver that answers, however busy the machine is.
+SENDING = 20.0
 
 
 class MovedClock:
@@ -124,10 +125,9 @@ class Scene:
     # Who works on it.
 
     def engine(self, **options: Any) -> DeliveryEngine:
-        given = {"senders": WebhookSenders(self.egress, total=2.0, connect=1.0), "concurrency": 40, **options}
-        return DeliveryEngine(
-            self.dispatch, box=self.box, name="test", patience=0.5, clock=self.clock, chance=lambda: 0.5, **given
-        )
+        senders = WebhookSenders(self.egress, total=SENDING, connect=SENDING)
+        given = {"senders": senders, "concurrency": 40, "patience": 0.5, **options}
+        return DeliveryEngine(self.dispatch, box=self.box, name="test", clock=self.clock, chance=lambda: 0.5, **given)
 
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncIterator[None]:

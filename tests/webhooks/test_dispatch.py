@@ -16,11 +16,10 @@ from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.queues import Visit, open_pool
 from server.domains.webhooks.results import Result, Results
 from server.kernel.ids import new_id
-from tests.stack import wait_for
+from tests.stack import PATIENCE, wait_for
 from tests.webhooks.scene import Scene, often, silence
 
 NOWHERE = "http://127.0.0.1:1/"
-PATIENCE = 20.0
 
 
 def dispatch_once(place: Scene) -> int:
@@ -44,7 +43,7 @@ def dispatch_all(place: Scene, number: int) -> None:
         done.append(dispatch_once(place))
         return sum(done) >= number
 
-    wait_for(go_on, PATIENCE, f"the dispatch of {number} events")
+    wait_for(go_on, what=f"the dispatch of {number} events")
     assert sum(done) == number
 
 
@@ -80,11 +79,11 @@ def test_what_a_delivery_says(shared: Scene) -> None:
     assert (str(row["tenant_id"]), str(row["event_id"]), row["event_type"]) == (tenant, event, "page.updated")
     assert (row["subject"], row["event_time"], row["kind"], row["status"]) == (subject, logged["create_time"], 1, 1)
     assert (row["attempts"], row["last_error"], row["finish_time"]) == (0, "", None)
-    assert abs(row["next_attempt_time"] - before) < timedelta(seconds=20)
+    assert abs(row["next_attempt_time"] - before) < timedelta(minutes=5)
     # UUIDv7, by the time at which it was queued.
     delivery = row["id"]
     assert (delivery.version, delivery.variant) == (7, "specified in RFC 4122")
-    assert abs((delivery.int >> 80) / 1000 - row["create_time"].timestamp()) < 20
+    assert abs((delivery.int >> 80) / 1000 - row["create_time"].timestamp()) < 300
     (queue,) = [one for one in shared.queues() if str(one["webhook_id"]) == webhook]
     assert (queue["subject"], queue["lease_time"]) == (subject, None)
 
@@ -142,7 +141,10 @@ async def working(place: Scene, busy: Callable[[], bool], done: Callable[[], boo
     """Three dispatchers, which are cut off from the database again and again while others are busy."""
     dispatchers = [Dispatcher(place.dispatch, often, lambda: None, name=f"d{number}") for number in range(3)]
     tasks = [asyncio.create_task(one.run()) for one in dispatchers]
-    terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s"
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name LIKE %s AND datname = current_database()"
+    )
     while busy():
         await asyncio.to_thread(place.run, terminate, "plinth d_ dispatch")
         await asyncio.sleep(0.05)
@@ -170,7 +172,7 @@ def test_who_does_not_get_the_cursor_does_nothing(shared: Scene) -> None:
     tenant = shared.add_tenant()
     webhook = shared.add_webhook(tenant, NOWHERE)
     events = shared.add_events(tenant, new_id(), new_id())
-    wait_for(lambda: is_readable(shared), PATIENCE)
+    wait_for(lambda: is_readable(shared))
     with dispatching(shared):
         assert dispatch_once(shared) == 0
     assert dispatch_once(shared) == 0
@@ -183,7 +185,7 @@ def test_a_queue_that_is_being_emptied_is_not_removed_when_something_is_added(sh
     webhook = shared.add_webhook(tenant, NOWHERE)
     visit = visited(shared, tenant, webhook, subject)
     shared.add_events(tenant, subject)
-    wait_for(lambda: is_readable(shared), PATIENCE)
+    wait_for(lambda: is_readable(shared))
 
     async def end() -> None:
         async with open_pool(shared.dispatch, "test", size=1) as pool:
@@ -207,7 +209,7 @@ def test_a_queue_that_was_removed_is_made_anew(shared: Scene) -> None:
     webhook = shared.add_webhook(tenant, NOWHERE)
     visit = visited(shared, tenant, webhook, subject)
     shared.add_events(tenant, subject)
-    wait_for(lambda: is_readable(shared), PATIENCE)
+    wait_for(lambda: is_readable(shared))
     key = {"tenants": [tenant], "webhooks": [webhook], "subjects": [subject], "leases": [visit.lease]}
     with ThreadPoolExecutor() as threads, psycopg.connect(shared.dispatch) as connection:
         connection.execute(cast("Any", result_statements.LOCK), key)

@@ -19,7 +19,7 @@ def job_worker(dsn: str, jobs: Sequence[Job], schedules: Sequence[Schedule] = ()
         "slots": 2,
         "threads": ThreadPoolExecutor(2),
         "patience": PATIENCE,
-        "statement_timeout": 10.0,
+        "statement_timeout": 30.0,
         "name": "test",
         **options,
     }
@@ -29,7 +29,7 @@ def job_worker(dsn: str, jobs: Sequence[Job], schedules: Sequence[Schedule] = ()
 @contextmanager
 def own_database(dsn: str) -> Iterator[Database]:
     """The database of a dsn, as a worker's jobs have it."""
-    pool = Connections(dsn, size=2, wait=3.0, statement_timeout=10.0, name="worker test")
+    pool = Connections(dsn, size=2, wait=20.0, statement_timeout=30.0, name="worker test")
     pool.open()
     try:
         yield Database(pool)

@@ -17,10 +17,12 @@ from server.kernel.jobs import NEVER_AGAIN, Job, Retry, Schedule
 from server.workers import adapter
 from server.workers import job_worker as module
 from tests.clients import rows, unique
-from tests.stack import Stack, wait_for
+from tests.stack import PATIENCE, Stack, wait_for
 from tests.workers.machinery import job_worker
 from tests.workers.world import enqueue, queued, running
 
+# Those of a worker whose connection waits for notifications.
+LISTENING = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND query LIKE 'LISTEN%%' AND state = 'idle'"
 QUICK_RETRY = Retry(attempts=3, first_pause=0.001, longest_pause=0.001)
 
 
@@ -28,7 +30,11 @@ def failures(task: str) -> float:
     return REGISTRY.get_sample_value("plinth_job_failures_total", {"task": task}) or 0.0
 
 
-def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(stack: Stack, queue: str) -> None:
+def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(
+    stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The worker looks once, when it begins: of what comes later only a notification can tell it.
+    monkeypatch.setattr(module, "POLL", 3600.0)
     done: dict[str, str] = {}
 
     def plain(key: str) -> None:
@@ -39,12 +45,12 @@ def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(stack: Stack, que
         done[key] = threading.current_thread().name
 
     jobs = [Job("test.plain", plain, queue), Job("test.async", asynchronous, queue)]
-    before = enqueue(stack, queue, "test.plain", key="before")
-    with running(job_worker(stack.settings.runtime_dsn, jobs)):
+    before, name = enqueue(stack, queue, "test.plain", key="before"), unique("test")
+    with running(job_worker(stack.settings.runtime_dsn, jobs, name=name)):
         wait_for(lambda: "before" in done)
+        wait_for(lambda: rows(stack, LISTENING, f"plinth {name} jobs"), what="somebody who listens")
         enqueue(stack, queue, "test.async", key="after")
-        # The notification, since the worker looks by itself only every few seconds.
-        wait_for(lambda: "after" in done, module.POLL / 2)
+        wait_for(lambda: "after" in done)
         wait_for(lambda: not queued(stack, queue))
     assert done["before"].startswith("ThreadPoolExecutor")
     assert not done["after"].startswith("ThreadPoolExecutor")
@@ -120,7 +126,7 @@ def test_a_worker_takes_nothing_from_queues_that_it_does_not_attend_to(stack: St
     enqueue(stack, queue, "test.finish")
     with running(job_worker(stack.settings.runtime_dsn, [Job("test.finish", done.set, own)])):
         enqueue(stack, own, "test.finish")
-        assert done.wait(5)
+        assert done.wait(PATIENCE)
     assert queued(stack, queue)[0]["status"] == "todo"
 
 
@@ -135,9 +141,9 @@ def test_jobs_that_run_when_the_worker_ends_may_finish_or_are_put_back(stack: St
 
     enqueue(stack, queue, "test.sleep", key="short", seconds=0.2)
     enqueue(stack, queue, "test.sleep", key="long", seconds=60)
-    with running(job_worker(stack.settings.runtime_dsn, [Job("test.sleep", sleep, queue, NEVER_AGAIN)], patience=1.0)):
+    with running(job_worker(stack.settings.runtime_dsn, [Job("test.sleep", sleep, queue, NEVER_AGAIN)], patience=3.0)):
         for _ in range(2):
-            assert started.acquire(timeout=5)
+            assert started.acquire(timeout=PATIENCE)
     assert finished == ["short"]
     assert [(job["args"]["key"], job["status"]) for job in queued(stack, queue)] == [("long", "todo")]
 
@@ -147,11 +153,11 @@ def test_how_a_job_ended_is_told_though_connections_are_lost(stack: Stack, queue
 
     def wait() -> None:
         started.set()
-        finish.wait(10)
+        finish.wait(PATIENCE)
 
     enqueue(stack, queue, "test.wait")
     with running(job_worker(stack.settings.runtime_dsn, [Job("test.wait", wait, queue)], name=name)):
-        assert started.wait(5)
+        assert started.wait(PATIENCE)
         killed = rows(
             stack,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
@@ -163,7 +169,7 @@ def test_how_a_job_ended_is_told_though_connections_are_lost(stack: Stack, queue
         finish.clear()
         started.clear()
         enqueue(stack, queue, "test.wait")
-        assert started.wait(10)
+        assert started.wait(PATIENCE)
         finish.set()
     assert killed
 

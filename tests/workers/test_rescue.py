@@ -59,13 +59,13 @@ def test_no_job_is_lost_with_a_worker_that_is_killed(stack: Stack, queue: str, l
         enqueue(stack, queue, TASK, key=key)
     first = launch()
     # As many as it does at once.
-    wait_for(lambda: len(journal(tmp_path)) == 2, 20)
+    wait_for(lambda: len(journal(tmp_path)) == 2)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     hold.unlink()
     lose_worker_of(stack, queue)
     second = launch()
-    wait_for(lambda: not queued(stack, queue), 20)
+    wait_for(lambda: not queued(stack, queue))
     lines = journal(tmp_path)
     assert {key for what, key, pid in lines if what == "ends" and int(pid) == second.pid} == KEYS
     assert len(lines) == 2 + 2 * len(KEYS)

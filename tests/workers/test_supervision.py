@@ -6,7 +6,9 @@ import logging
 import pytest
 
 from server.workers.supervision import run_until, supervise
+from tests.stack import PATIENCE
 
+LOGGER = "plinth.worker"
 PAUSES = {"first_pause": 0.001, "longest_pause": 0.004}
 
 
@@ -48,7 +50,7 @@ def test_a_service_is_run_again_and_alike_failures_are_logged_once(caplog: pytes
     async def scene() -> Service:
         service = Service(OSError("away"), OSError("still away"), None, ValueError())
         task = asyncio.create_task(supervise(service, **PAUSES))
-        await asyncio.wait_for(service.steady.wait(), 5)
+        await asyncio.wait_for(service.steady.wait(), PATIENCE)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -57,7 +59,7 @@ def test_a_service_is_run_again_and_alike_failures_are_logged_once(caplog: pytes
     service = asyncio.run(scene())
     assert service.runs == 5
     assert service.ended
-    told = [record.exc_info[0] if record.exc_info else None for record in caplog.records]
+    told = [record.exc_info[0] if record.exc_info else None for record in caplog.records if record.name == LOGGER]
     assert told == [OSError, None, ValueError]
 
 
@@ -88,11 +90,11 @@ def test_all_services_end_with_their_worker(caplog: pytest.LogCaptureFixture) ->
         await service.steady.wait()
         await stubborn.steady.wait()
         stopped.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, PATIENCE)
         return service, stubborn
 
     service, _ = asyncio.run(scene())
     assert service.ended
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "Stubborn did not end in time"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if record.name == LOGGER and record.levelno == logging.ERROR
+    ] == ["Stubborn did not end in time"]

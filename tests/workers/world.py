@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from server.workers.supervision import BackgroundService, run_until
 from tests.clients import database, rows
+from tests.stack import PATIENCE as LONG
 from tests.stack import Stack
 from tests.workers.machinery import PATIENCE
 
@@ -29,7 +30,7 @@ def running(*services: BackgroundService) -> Iterator[None]:
     threads = [threading.Thread(target=lambda one=one: asyncio.run(serve(one)), daemon=True) for one in services]
     for thread in threads:
         thread.start()
-        assert ready.acquire(timeout=PATIENCE)
+        assert ready.acquire(timeout=LONG)
     try:
         yield
     finally:
@@ -37,7 +38,7 @@ def running(*services: BackgroundService) -> Iterator[None]:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(stopped.set)
         for thread in threads:
-            thread.join(2 * PATIENCE)
+            thread.join(LONG)
         assert not any(thread.is_alive() for thread in threads)
 
 
