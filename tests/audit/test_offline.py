@@ -23,7 +23,7 @@ from server.domains.audit.checkpoints import CheckpointKeys, TreeHead
 from server.domains.audit.leaves import entries
 from server.kernel.ids import new_id
 from tests.audit.scratch_log import ScratchLog, scratch_log
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack
 
 PROGRAM = Path(str(verify.__file__))
 # The example of C2SP signed-note, from golang.org/x/mod/sumdb/note.
@@ -251,11 +251,11 @@ def test_it_stands_alone(log: ScratchLog, tmp_path: Path) -> None:
     keys.write_text(f"{PUBLIC_KEY}\n\n{log.keys.current.verifier_key}\n")
     export.write_bytes(b"".join(lines))
     command = [sys.executable, "-I", str(PROGRAM), "--key", str(keys)]
-    done = subprocess.run([*command, str(export)], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([*command, str(export)], capture_output=True, text=True, check=False, timeout=2 * PATIENCE)
     expected = f"5 entries are those that plinth.dev/audit/{tenant_id} sealed, as of 5: no fault\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
     wrong = b"".join(lines).replace(b'"OK"', b'"KO"', 1)
-    refused = subprocess.run([*command, "-"], input=wrong, capture_output=True, check=False, timeout=30)
+    refused = subprocess.run([*command, "-"], input=wrong, capture_output=True, check=False, timeout=2 * PATIENCE)
     assert refused.returncode == 1
     assert refused.stdout.startswith(b"line 2: entry ")
 

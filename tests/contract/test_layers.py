@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack import PATIENCE
+
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ VIOLATIONS = {
 def lint(folder: Path) -> tuple[int, str]:
     """What lint-imports says of a tree."""
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=50)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=2 * PATIENCE)
     return result.returncode, result.stdout + result.stderr
 
 

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from server import app, policy_table
 from server.settings import Settings
+from tests.stack import PATIENCE
 
 Row = dict[str, str]
 
@@ -27,7 +28,7 @@ def test_the_command_prints_a_row_per_rpc(tmp_path: object) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=2 * PATIENCE,
         env=environment,
     )
     head, *lines = result.stdout.splitlines()

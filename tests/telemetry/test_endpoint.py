@@ -23,7 +23,7 @@ from server.adapters.gateway_statistics import GatewayStatistics
 from server.kernel.metrics import SHED
 from server.metrics_endpoint import Endpoint
 from server.settings import Settings
-from tests.stack import free_port, make_folder, wait_for
+from tests.stack import PATIENCE, free_port, make_folder, wait_for
 from tests.telemetry.scrapes import answers, parsed, scrape
 
 pytestmark = pytest.mark.heavy
@@ -113,10 +113,10 @@ def test_a_host_begins_anew_when_nobody_is_left(tmp_path: Path) -> None:
     lock = metrics_files.try_lock(tmp_path / "worker.lock")
     assert lock is not None
     share = [sys.executable, "-c", code, str(tmp_path)]
-    subprocess.run(share, check=True, timeout=30)
+    subprocess.run(share, check=True, timeout=2 * PATIENCE)
     assert (tmp_path / "counter_api-0.db").exists()
     socket.close(lock)
-    subprocess.run(share, check=True, timeout=30)
+    subprocess.run(share, check=True, timeout=2 * PATIENCE)
     # Both have died before they joined; only the second is left, until somebody looks.
     assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["starting"]
     metrics_files.sweep(tmp_path)
