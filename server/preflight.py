@@ -54,6 +54,12 @@ def check_login(settings: Settings, login: Login) -> None:
         pass
 
 
+def _refusal_of_redis(error: Exception) -> str:
+    text = _one_line(str(error))
+    # What clients that begin with HELLO are told, as those do that speak RESP3, where PING is told it in words.
+    return "Authentication required" if text.startswith("HELLO must be called") else text
+
+
 def check_redis(settings: Settings, *, must_answer: bool) -> None:
     """Log in to Redis. Raises Fault where it refuses; with `must_answer` also where nothing answers."""
     try:
@@ -68,7 +74,7 @@ def check_redis(settings: Settings, *, must_answer: bool) -> None:
         with client:
             client.ping()
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise Fault(f"REDIS_URL: {place} refuses: {_one_line(str(error))}") from error
+        raise Fault(f"REDIS_URL: {place} refuses: {_refusal_of_redis(error)}") from error
     except redis.RedisError as error:
         if must_answer:
             raise Fault(f"REDIS_URL: {place} cannot be reached: {_reason_of_redis(error)}") from error

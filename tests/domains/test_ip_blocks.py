@@ -175,7 +175,7 @@ def test_a_block_does_not_end_before_it_begins(stack: Stack, moment: Timestamp) 
     request = CreateIpBlockRequest(ip_block=IpBlock(network=ipv4(), expire_time=moment))
     why = refused(lambda: admin.CreateIpBlock(request))
     assert (why.reason, why.rules) == ("RULE_VIOLATED", ("ip_block.expire_time.future",))
-    assert set(why.violations) == {"expireTime"}
+    assert set(why.violations) == {"ip_block.expire_time"}
 
 
 def test_every_rule_that_is_broken_is_named(admin: Rest) -> None:

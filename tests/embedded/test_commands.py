@@ -252,7 +252,8 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(command: tuple[str, ...]
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    errors = process.stderr.read()
+    with process.stderr:
+        errors = process.stderr.read()
     assert (process.wait(PATIENCE), errors) == (PIPE_CLOSED, "")
 
 
