@@ -248,7 +248,8 @@ def test_up_names_a_database_that_refuses_it(cluster: Cluster, nowhere: Path) ->
     ids=" ".join,
 )
 def test_a_reader_that_goes_away_ends_a_command_quietly(command: tuple[str, ...], nowhere: Path) -> None:
-    process = started(*command, folder=nowhere)
+    # Unbuffered, argparse passes over what it cannot write.
+    process = started(*command, folder=nowhere, PYTHONUNBUFFERED="")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None

@@ -50,8 +50,9 @@ def claim(connection: "psycopg.Connection[tuple[object, ...]]", lock: int, name:
         connection.rollback()
         return "claimed"
     except psycopg.Error as error:
-        assert error.sqlstate == TAKEN, error
         connection.rollback()
+        if error.sqlstate != TAKEN:
+            raise
         kept = connection.execute("SELECT FROM idempotency_records WHERE id = %s", (name,)).fetchone()
         connection.commit()
         return "kept" if kept is not None else ""

@@ -7,8 +7,8 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# The two conditions were one expression, and so one statement with one snapshot, which may be older than the lock: whoever
-# took the lock right after the first call had committed did not see its record, and did its work again.
+# The two conditions were one expression, and so one statement with one snapshot, which may be older than the lock: a
+# call that took the lock right after the first one had committed did not see its record, and did its work again.
 CLAIM = """
 CREATE OR REPLACE FUNCTION plinth_claim_key(key_lock bigint, key_id bytea, moment timestamptz)
 RETURNS void LANGUAGE plpgsql AS $$
