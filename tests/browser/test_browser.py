@@ -33,8 +33,8 @@ def origin() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def open_stack(origin: str) -> Iterator[Stack]:
-    """A stack whose answers the front end may read."""
-    stack = Stack(cors_origins=origin, log_level="ERROR")
+    """A stack whose answers the front end may read. In development every page of this machine might."""
+    stack = Stack(environment="staging", cors_origins=origin, log_level="ERROR")
     try:
         yield stack.start()
     finally:
