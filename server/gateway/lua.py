@@ -12,7 +12,7 @@ from server.settings import Settings
 FREE = "json_keys.FREE"
 OPAQUE = "json_keys.OPAQUE"
 # Each by the name of the file it is in; a later one uses those before it.
-BASE = ("utf8", "json_keys", "names", "is_grpc", "problems", "new_matcher")
+BASE = ("utf8", "json_keys", "names", "is_grpc", "problems", "strangers", "new_matcher")
 EDGE = ("responses", "on_request")
 FILES = {"new_matcher": "paths", "on_request": "requests"}
 # Messages whose JSON is not an object of their fields (the JSON mapping of proto3).

@@ -1,7 +1,7 @@
 -- What the gateway answers by itself, in the form that the server's problems have.
 
 local REQUEST_ID = "x-request-id"
-local GRPC_CODES = {[400] = 3, [401] = 16, [404] = 5, [405] = 5, [413] = 3, [415] = 3, [431] = 3, [500] = 13}
+local GRPC_CODES = {[400] = 3, [401] = 16, [404] = 5, [405] = 5, [413] = 3, [415] = 3, [429] = 8, [431] = 3, [500] = 13}
 
 local function quote(text)
   return '"' .. text:gsub('[%c"\\\128-\255]', function(sign) return ("\\u%04x"):format(sign:byte()) end) .. '"'
@@ -16,8 +16,9 @@ local function json(request_id, status, reason, message, metadata)
     GRPC_CODES[status], quote(message), quote(reason), table.concat(pairs_of, ","), quote(request_id))
 end
 
-local function refuse(handle, status, reason, message, metadata, allow)
+local function refuse(handle, status, reason, message, metadata, allow, wait)
   local headers = {[":status"] = tostring(status), ["content-type"] = "application/json", allow = allow}
+  if wait then headers["retry-after"] = ("%d"):format(wait) end
   if status == 401 then headers["www-authenticate"] = 'Bearer realm="plinth"' end
   local request_id = handle:headers():get(REQUEST_ID) or ""
   handle:respond(headers, json(request_id, status, reason, message, metadata))

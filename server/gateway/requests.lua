@@ -191,6 +191,20 @@ local function refuses_size(handle, headers, binding, length)
   return false
 end
 
+-- Refuses a large body from where one was just sent in vain; otherwise has the response tell whether this one was.
+local function refuses_stranger(handle, headers, binding, length)
+  if not binding.guarded or length <= STRANGERS_BYTES then return false end
+  local address = headers:get("x-envoy-external-address")
+  local wait = address and strangers.wait(address)
+  if wait then
+    refuse(handle, 429, "RATE_LIMITED", ("A large body came from this address with credentials that are not valid: the " ..
+      "next one may come in %d s."):format(wait), nil, nil, wait)
+    return true
+  end
+  if address then responses.note_large(handle, address) end
+  return false
+end
+
 -- Reads a JSON body and tells the server its keys. An empty body counts as `{}`.
 local function read_json(handle, headers, binding, content_type)
   local encoding = headers:get("content-encoding")
@@ -199,7 +213,7 @@ local function read_json(handle, headers, binding, content_type)
   local body = handle:body(true)
   local length = body:length()
   headers = handle:headers()
-  if refuses_size(handle, headers, binding, length) then return end
+  if refuses_size(handle, headers, binding, length) or refuses_stranger(handle, headers, binding, length) then return end
   local text = length > 0 and body:getBytes(0, length) or nil
   local fault = text and type_fault(content_type, encoding)
   if fault then return refuse(handle, 415, "CONTENT_TYPE_UNSUPPORTED", fault) end

@@ -7,13 +7,22 @@ local METADATA = "plinth.edge"
 local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS, LIMIT}
 local OF_CONTENT = {"content-type", "content-length", "content-encoding"}
 
-local function note_head(handle)
-  handle:streamInfo():dynamicMetadata():set(METADATA, "head", true)
+-- What a request tells its response.
+local function note(handle, name, value)
+  handle:streamInfo():dynamicMetadata():set(METADATA, name, value)
 end
 
-local function is_head(handle)
-  local metadata = handle:streamInfo():dynamicMetadata():get(METADATA)
-  return metadata ~= nil and metadata["head"] == true
+local function note_head(handle)
+  note(handle, "head", true)
+end
+
+-- `address` sent a large body.
+local function note_large(handle, address)
+  note(handle, "large", address)
+end
+
+local function notes_of(handle)
+  return handle:streamInfo():dynamicMetadata():get(METADATA) or {}
 end
 
 local function set_cache_control(headers, content_type)
@@ -117,16 +126,17 @@ local function on_response(handle)
   if limit then show_limit(headers, limit) end
   set_cache_control(headers, content_type)
   status = headers:get(":status")
-  local refused = headers:get(LOCAL)
+  local refused, notes = headers:get(LOCAL), notes_of(handle)
+  if status == "401" and notes["large"] then strangers.note(notes["large"]) end
   if refused then
     headers:remove(LOCAL)
     local request_id, method, path = refused:match("^(%S*) (%S*) (.*)$")
     answer_for_transcoder(handle, request_id, method, path)
   elseif status == "204" or status == "304" then
     empty(handle)
-  elseif is_head(handle) then
+  elseif notes["head"] then
     empty_head(handle, headers:get("content-length"))
   end
 end
 
-return {on_response = on_response, note_head = note_head}
+return {on_response = on_response, note_head = note_head, note_large = note_large}

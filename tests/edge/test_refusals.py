@@ -148,6 +148,34 @@ def test_what_anybody_may_send_is_small(gateway: Gateway, client: httpx.Client) 
         assert client.post(PAGES, json={"title": "x" * 20_000}, headers={name: "Bearer x"}).status_code == 200
 
 
+def test_large_bodies_with_credentials_that_are_none_are_not_read_one_after_the_other() -> None:
+    """Each takes the gateway long, and its caller turns out to be nobody only behind it."""
+
+    def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
+        context.set_trailing_metadata((("x-http-status", "401"),))
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+
+    with running(trusted_proxies=1) as gateway:
+
+        def send(address: str, size: int) -> httpx.Response:
+            headers = {"authorization": "Bearer nonsense", "x-forwarded-for": address}
+            return gateway.http.post(PAGES, json={"settings": {"a": "x" * size}}, headers=headers)
+
+        create = "/plinth.sites.v1.PageService/CreatePage"
+        assert [send("192.0.2.1", 20_000).status_code for _ in range(2)] == [200, 200]
+        gateway.backend.answers[create] = refuse
+        assert send("192.0.2.1", 20_000).status_code == 401
+        refused = send("192.0.2.1", 20_000)
+        assert reason(refused) == (429, 8, "RATE_LIMITED", {})
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        # Small ones are the server's to refuse, and nobody else is kept waiting.
+        assert send("192.0.2.1", 1000).status_code == 401
+        gateway.backend.forget()
+        assert send("192.0.2.2", 20_000).status_code == 200
+        assert send("192.0.2.1", 1000).status_code == 200
+        assert send("192.0.2.1", 20_000).status_code == 429
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/jsonp",
