@@ -7,8 +7,11 @@ local METADATA = "plinth.edge"
 local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS, LIMIT}
 local OF_CONTENT = {"content-type", "content-length", "content-encoding"}
 
--- What a request tells its response.
+-- What a request tells its response. Few do, so that it is counted how many still have to be looked for; one that ends without
+-- a response is looked for in vain.
+local waiting, NOTHING = 0, {}
 local function note(handle, name, value)
+  waiting = waiting + 1
   handle:streamInfo():dynamicMetadata():set(METADATA, name, value)
 end
 
@@ -22,7 +25,10 @@ local function note_large(handle, address)
 end
 
 local function notes_of(handle)
-  return handle:streamInfo():dynamicMetadata():get(METADATA) or {}
+  if waiting == 0 then return NOTHING end
+  local notes = handle:streamInfo():dynamicMetadata():get(METADATA)
+  if notes then waiting = waiting - 1 end
+  return notes or NOTHING
 end
 
 local function set_cache_control(headers, content_type)
