@@ -10,7 +10,7 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from plinth.policy.v1 import policy_pb2
 
-from server.gateway.contract import Binding, Contract, Method
+from server.gateway.contract import FREE_FORM, Binding, Contract, Method
 
 # Generated code does not say what type an extension has.
 RULES: Any = validate_pb2.field
@@ -39,7 +39,6 @@ UNRULED_ITEMS = 100
 # clients write it: every character that is not ASCII as an escape.
 FREE_FORM_BYTES = 65_536
 FREE_FORM_SPREAD = 3
-FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
 TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
 
 

@@ -197,7 +197,7 @@ local function refuses_stranger(handle, headers, binding, length)
   local address = headers:get("x-envoy-external-address")
   local wait = address and strangers.wait(address)
   if wait then
-    refuse(handle, 429, "RATE_LIMITED", ("A large body came from this address with credentials that are not valid: the " ..
+    refuse(handle, 429, "RATE_LIMITED", ("Large bodies came from this address with credentials that are not valid: the " ..
       "next one may come in %d s."):format(wait), nil, nil, wait)
     return true
   end

@@ -1,21 +1,24 @@
--- Addresses whose large body was just sent in vain, with credentials that are none. What the transcoder makes of a large body
--- takes the gateway's one thread up to 100 ns a byte, which the next one from there is not worth for a while.
+-- Addresses whose large bodies were sent in vain, with credentials that are not valid. What the transcoder makes of a large
+-- body takes the gateway's one thread up to 100 ns a byte, which a further one from there is not worth for a while. One
+-- refusal does not count: a token expires, and its owner sends the body again with a new one.
 
-local SECONDS, MOST = 60, 1000
-local ends, count = {}, 0
+local SECONDS, REFUSALS, MOST = 60, 3, 1000
+local ends, refusals, count = {}, {}, 0
+
+-- How many seconds are left; nil for an address that may send.
+local function wait(address)
+  local left = ends[address] and ends[address] - os.time()
+  return left and left > 0 and refusals[address] >= REFUSALS and left or nil
+end
 
 local function note(address)
   if not ends[address] then
-    if count == MOST then ends, count = {}, 0 end
+    if count == MOST then ends, refusals, count = {}, {}, 0 end
     count = count + 1
   end
+  local is_over = not ends[address] or ends[address] <= os.time()
+  refusals[address] = is_over and 1 or refusals[address] + 1
   ends[address] = os.time() + SECONDS
-end
-
--- How many seconds are left; nil for an address that is not here.
-local function wait(address)
-  local left = ends[address] and ends[address] - os.time()
-  return left and left > 0 and left or nil
 end
 
 return {note = note, wait = wait}

@@ -164,7 +164,8 @@ def test_large_bodies_with_credentials_that_are_none_are_not_read_one_after_the_
         create = "/plinth.sites.v1.PageService/CreatePage"
         assert [send("192.0.2.1", 20_000).status_code for _ in range(2)] == [200, 200]
         gateway.backend.answers[create] = refuse
-        assert send("192.0.2.1", 20_000).status_code == 401
+        # A token that has expired is no stranger's: its owner sends the body again.
+        assert [send("192.0.2.1", 20_000).status_code for _ in range(3)] == [401, 401, 401]
         refused = send("192.0.2.1", 20_000)
         assert reason(refused) == (429, 8, "RATE_LIMITED", {})
         assert 0 < int(refused.headers["retry-after"]) <= 60
