@@ -60,12 +60,18 @@ def free_port() -> int:
             return port
 
 
-def wait_for(predicate: Callable[[], object], timeout: float = PATIENCE, what: str = "the condition") -> None:
-    """Wait until the predicate holds. It asks again and again, since what tests wait for announces itself nowhere."""
+def wait_for(
+    predicate: Callable[[], object], timeout: float = PATIENCE, what: str | Callable[[], str] = "the condition"
+) -> None:
+    """Wait until the predicate holds; `what` names it, or tells at the end how far it came.
+
+    It asks again and again, since what tests wait for announces itself nowhere.
+    """
     deadline = time.monotonic() + timeout
     while not predicate():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {timeout:.0f} s")
+            condition = what if isinstance(what, str) else what()
+            raise AssertionError(f"{condition} did not come true within {timeout:.0f} s")
         time.sleep(PAUSE)
 
 

@@ -266,7 +266,9 @@ def test_head_gets_its_line_and_no_traceback(nowhere: Path) -> None:
     )
     first, status = result.stdout.splitlines()
     assert first.startswith("rpc ")
-    assert (status, result.stderr) == (str(PIPE_CLOSED), "")
+    # The table fits into the pipe: when all of it was written before head closed its end, nothing failed.
+    assert status in {"0", str(PIPE_CLOSED)}
+    assert result.stderr == ""
 
 
 def test_output_that_finds_no_room_is_one_line(nowhere: Path) -> None:

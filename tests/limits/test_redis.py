@@ -40,7 +40,10 @@ def test_no_key_gets_more_though_redis_is_killed_in_the_middle(engine: Engine, w
         wanted = sum(worker.passed for worker in workers) + calls
         wait_for(lambda: sum(worker.passed for worker in workers) >= wanted, what=f"{calls} more calls")
 
-    wait_for(lambda: all(worker.passed for worker in workers), what="a call of each worker")
+    def counts() -> str:
+        return f"a call of each worker (passed, away: {[(worker.passed, worker.away) for worker in workers]})"
+
+    wait_for(lambda: all(worker.passed for worker in workers), what=counts)
     more(1500)
     engine.kill()
     wait_for(lambda: all(worker.away for worker in workers), what="that each worker notices")
