@@ -29,7 +29,7 @@ audit_entries = global_table(
     "audit_entries",
     uuid_column("tenant_id"),
     # The order in which entries are sealed: as readers of the event log go.
-    Column("transaction_id", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("transaction_id", TransactionId, nullable=False, server_default=text("plinth_log_transaction()")),
     Column("sequence", BigInteger, nullable=False, server_default=text("nextval('audit_entries_sequence_seq')")),
     uuid_column("id"),
     time_column("create_time"),

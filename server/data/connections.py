@@ -10,6 +10,7 @@ import logging
 import select
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from server.data.epochs import KEEP_EPOCH
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
 
@@ -38,6 +40,12 @@ CLOSES = psycopg.capabilities.has_send_close_prepared()
 OUTAGE_PAUSE = 0.5
 # An outage is logged once, and again when there was none for so many seconds.
 NEXT_WORD = 5.0
+
+
+async def keep_epoch(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Ask which cluster a new connection of an asynchronous pool leads to (epochs.py); its `configure`."""
+    with suppress(errors.UndefinedFunction):
+        await connection.execute(KEEP_EPOCH, prepare=False)
 
 
 class DatabaseUnavailable(Exception):
@@ -116,7 +124,10 @@ class PipelineConnection(psycopg.Connection[Any]):
     _wanted: Wanted | None = None
 
     def start(self) -> None:
-        """Enter pipeline mode, for the life of the connection."""
+        """Ask which cluster this is (epochs.py), and enter pipeline mode for the life of the connection."""
+        # A schema that is older than epochs is refused elsewhere, in words.
+        with suppress(errors.UndefinedFunction):
+            self.execute(KEEP_EPOCH, prepare=False)
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)

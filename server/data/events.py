@@ -4,6 +4,9 @@ Transactions commit in another order than they started, so a reader that only re
 miss what commits late. Therefore an event carries the id of its transaction, readers go by (transaction, sequence), and
 they only read transactions below the oldest one that is still running (`pg_snapshot_xmin`): what is below can no longer
 change. A cursor thus sees every committed event exactly once, without any lock between writers.
+
+A cluster counts its own transactions. Therefore the stored number has a base, the epoch's (server/data/epochs.py),
+which rises whenever the database turns up in another cluster: positions stay in order, and old ones stay valid.
 """
 
 import re
@@ -38,7 +41,7 @@ EVENT_TENANT = (
 
 
 class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id, which never wraps."""
+    """PostgreSQL's 64-bit transaction id, which never wraps; in the logs, with the base of the epoch added."""
 
     cache_ok = True
 
@@ -50,7 +53,7 @@ class TransactionId(UserDefinedType[int]):
 events = global_table(
     "events",
     uuid_column("tenant_id"),
-    Column("transaction_id", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("transaction_id", TransactionId, nullable=False, server_default=text("plinth_log_transaction()")),
     Column("sequence", BigInteger, nullable=False, server_default=text("nextval('events_sequence_seq')")),
     uuid_column("id"),
     Column("type", Text, nullable=False),
@@ -111,19 +114,38 @@ SELECT tenant_id::text, transaction_id::text::bigint, sequence, id::text, type, 
        create_time
   FROM events
  WHERE {tenant} (transaction_id, sequence) > (%(transaction_id)s::text::xid8, %(sequence)s)
-   AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+   AND transaction_id < greatest(plinth_log_horizon(), %(horizon)s::text::xid8)
  ORDER BY events.transaction_id, events.sequence
  LIMIT %(limit)s
 """
 # For the dispatch role, which reads the log of every tenant on a connection of its own.
 READ_ALL = _READ.format(tenant="")
 READ_TENANT = _READ.format(tenant="tenant_id = %(tenant_id)s::uuid AND")
-READ_END = "SELECT (pg_snapshot_xmin(pg_current_snapshot()))::text::bigint - 1"
+READ_END = "SELECT greatest(plinth_log_horizon(), plinth_log_horizon_here())::text::bigint - 1, plinth_log_base()"
+READ_HORIZON = "SELECT plinth_log_horizon_here()::text::bigint AS horizon"
+"""Below this, what a statement that begins later reads can no longer change, whatever other databases are doing.
+
+The horizon that statements see by themselves stands still while a transaction is open in any database of the cluster.
+Sessions and locks have to be looked at for this one, which takes half a millisecond: once a second is enough.
+"""
+READ_LAG = """
+SELECT extract(epoch FROM clock_timestamp() - create_time)
+  FROM events
+ WHERE (transaction_id, sequence) > (%(transaction_id)s::text::xid8, %(sequence)s)
+ ORDER BY events.transaction_id, events.sequence
+ LIMIT 1
+"""
+"""How old the first event after a position is, in seconds, though it may not be read yet."""
 
 
-def read_parameters(position: Position, limit: int) -> dict[str, Any]:
-    """What READ_ALL takes."""
-    return {"transaction_id": str(position.transaction_id), "sequence": position.sequence, "limit": limit}
+def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[str, Any]:
+    """What READ_ALL takes; `horizon` is what READ_HORIZON told."""
+    return {
+        "transaction_id": str(position.transaction_id),
+        "sequence": position.sequence,
+        "limit": limit,
+        "horizon": str(horizon),
+    }
 
 
 def event_of(row: tuple[Any, ...]) -> Event:

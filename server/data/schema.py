@@ -47,6 +47,7 @@ AUDIT_GRANTS = (
     "REVOKE INSERT ON audit_leaves, audit_nodes, audit_checkpoints FROM {}",
     "GRANT UPDATE (personal) ON audit_entries TO {}",
 )
+EPOCH_GRANTS = ("REVOKE INSERT, UPDATE, DELETE ON log_epochs FROM {}",)
 PARTITION_FUNCTIONS = "plinth_make_partitions, plinth_drop_partitions, plinth_partitions_ahead"
 
 
@@ -112,8 +113,8 @@ def migrate(owner_dsn: str) -> None:
         upgrade(owner_dsn)
 
 
-def upgrade(owner_dsn: str) -> None:
-    """Apply the migrations that are missing. Raises NewerSchema."""
+def upgrade(owner_dsn: str, revision: str = "head") -> None:
+    """Apply the migrations that are missing up to a revision. Raises NewerSchema."""
     # Only who migrates needs Alembic: it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -131,7 +132,7 @@ def upgrade(owner_dsn: str) -> None:
                 f"the schema is at revision {', '.join(newer)}, which this version of Plinth does not know: a newer "
                 "one has migrated it. Run that version, or restore a backup from before"
             )
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         connection.execute("SELECT plinth_make_partitions(%s)", (MONTHS_AHEAD,))
 
 
@@ -191,7 +192,7 @@ def _grant_all(connection: Connection, runtime: str, dispatch: str) -> None:
     _grant(connection, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}", runtime)
     _grant(connection, "REVOKE ALL ON alembic_version FROM {}", runtime)
     _grant(connection, f"GRANT EXECUTE ON FUNCTION {PARTITION_FUNCTIONS} TO {{}}", runtime)
-    for statement in AUDIT_GRANTS:
+    for statement in (*AUDIT_GRANTS, *EPOCH_GRANTS):
         _grant(connection, statement, runtime)
     for table in DISPATCH_READS:
         _let_dispatch(connection, table, dispatch, "SELECT")

@@ -1,15 +1,38 @@
 """The event log as the realtime role reads it: all tenants' events, on a few connections of its own."""
 
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 from psycopg_pool import AsyncConnectionPool
 
-from server.data.events import READ_ALL, READ_END, READ_TENANT, Event, Position, event_of, read_parameters
+from server.data.connections import keep_epoch
+from server.data.events import (
+    READ_ALL,
+    READ_END,
+    READ_HORIZON,
+    READ_LAG,
+    READ_TENANT,
+    Event,
+    Position,
+    event_of,
+    read_parameters,
+)
 
 # Of several hosts, each has some realtime processes: they share what PostgreSQL has.
 CONNECTIONS = 4
 WAIT = 3.0
 LAST_SEQUENCE = 2**63 - 1
+# Seconds between two looks at how far may be read while transactions of other databases are open.
+LOOK = 1.0
+
+
+class End(NamedTuple):
+    """Where the log ends."""
+
+    position: Position
+    """Everything up to here has been decided."""
+    base: int
+    """What the numbers of the epoch's transactions begin above."""
 
 
 class EventLog:
@@ -21,9 +44,12 @@ class EventLog:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT,
+            configure=keep_epoch,
             open=False,
             kwargs={"autocommit": True, "application_name": "plinth realtime"},
         )
+        self._horizon = 0
+        self._looked = 0.0
 
     async def open(self) -> None:
         """Begin to connect."""
@@ -34,21 +60,49 @@ class EventLog:
         await self._pool.close()
 
     async def after(self, position: Position, most: int) -> list[Event]:
-        """The next events of all tenants."""
-        return await self._read(READ_ALL, read_parameters(position, most))
+        """The next events of all tenants. To be asked by one reader only."""
+        await self._look_at_horizon()
+        return await self._read(READ_ALL, read_parameters(position, most, self._horizon))
 
-    async def of_tenant_after(self, tenant_id: str, position: Position, most: int) -> list[Event]:
-        """The next events of a tenant."""
-        return await self._read(READ_TENANT, read_parameters(position, most) | {"tenant_id": tenant_id})
+    async def of_tenant_after(self, tenant_id: str, position: Position, most: int, until: Position) -> list[Event]:
+        """The next events of a tenant, at least up to `until`, up to where the reader has come."""
+        parameters = read_parameters(position, most, until.transaction_id + 1) | {"tenant_id": tenant_id}
+        return await self._read(READ_TENANT, parameters)
 
-    async def end(self) -> Position:
-        """Where the log ends now: everything below has been decided."""
+    async def end(self) -> End:
+        """Where the log ends now."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(READ_END)
+            last, base = await cursor.fetchone() or (0, 0)
+        # What is read from here on must not end before.
+        self._horizon, self._looked = last + 1, monotonic()
+        return End(Position(last, LAST_SEQUENCE), base)
+
+    async def lag(self, position: Position) -> float:
+        """How old the first event after a position is, in seconds, though it may not be read yet; 0 without one."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(READ_LAG, read_parameters(position, 1))
             row = await cursor.fetchone()
-        return Position(int(row[0]) if row else 0, LAST_SEQUENCE)
+        return float(row[0]) if row else 0.0
+
+    async def _look_at_horizon(self) -> None:
+        """See how far may be read, unless it was seen a moment ago.
+
+        A fault forgets it: whatever answers afterwards may be another cluster.
+        """
+        if monotonic() - self._looked < LOOK:
+            return
+        self._horizon = 0
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(READ_HORIZON)
+            row = await cursor.fetchone()
+        self._horizon, self._looked = (row[0] if row else 0), monotonic()
 
     async def _read(self, query: str, parameters: dict[str, Any]) -> list[Event]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            return [event_of(row) for row in await cursor.fetchall()]
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query, parameters)
+                return [event_of(row) for row in await cursor.fetchall()]
+        except Exception:
+            self._horizon, self._looked = 0, 0.0
+            raise

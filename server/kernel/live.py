@@ -15,6 +15,7 @@ from itertools import cycle
 from math import inf
 from time import time
 
+import grpc
 import psycopg
 from prometheus_client import Histogram
 from psycopg_pool import PoolTimeout
@@ -36,6 +37,7 @@ BATCH = 250
 POLL = 0.5
 SOON = 0.01
 RECONNECT = 0.5
+MEASURE = 1.0
 # How long who subscribes waits for a reader that has just begun.
 READY_WITHIN = 3.0
 # When more comes at once than a batch, the reader waits until few have anything waiting, or nobody takes anything any
@@ -56,6 +58,16 @@ LAG = Histogram(
     "How old events were when they were handed out: the transaction that wrote them, commit and fan-out.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
 )
+
+
+class UnknownEvent(Problem):
+    """The log does not know this event: the database was put back to an earlier moment. Begin without an event id."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    http_status = 400
+    reason = Reason.REASON_EVENT_UNKNOWN
+
+
 Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
 """Raises a problem when the caller of a stream may not go on. Blocks; run in a thread."""
@@ -84,6 +96,7 @@ class LiveEvents:
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="recheck")
         self._closing = False
         self._at_end = time()
+        self._measured = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -106,14 +119,17 @@ class LiveEvents:
         """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
 
         First comes the position it starts from, then events as they come, one or several together, and an empty list
-        when it is time for a sign of life. Raises Malformed for an event id that is none, TooSlow, Unavailable, and
-        what refuses the caller once its credentials or its access count no more.
+        when it is time for a sign of life. Raises Malformed for an event id that is none, UnknownEvent, TooSlow,
+        Unavailable, and what refuses the caller once its credentials or its access count no more.
         """
         after = _parse(last_event_id)
         await self._wait_until_ready()
         if call.access is None:
             # Nobody has asked yet whether session and tenant are there.
             await asyncio.to_thread(self._alive, call)
+        if after is not None and after > self._position:
+            # Another process may be ahead of this one, but not of the log.
+            await self._refuse_unknown(after)
         # From here to the registration nothing is awaited: no event can come in between.
         start = self._position
         subscription = Subscription(call, prefix, start, after, self._queue)
@@ -130,6 +146,14 @@ class LiveEvents:
                 yield await subscription.next()
         finally:
             self._subscriptions.remove(subscription)
+
+    async def _refuse_unknown(self, after: Position) -> None:
+        try:
+            end = await self._log.end()
+        except (psycopg.Error, PoolTimeout) as error:
+            raise Unavailable("database") from error
+        if after > end.position:
+            raise UnknownEvent
 
     async def _wait_until_ready(self) -> None:
         if not self._ready.is_set():
@@ -154,7 +178,7 @@ class LiveEvents:
         events = None
         while events is None or (len(events) == BATCH and after < until):
             async with self._resuming:
-                events = await self._log.of_tenant_after(tenant_id, after, BATCH)
+                events = await self._log.of_tenant_after(tenant_id, after, BATCH, until)
             yield [LiveEvent(event) for event in events if event.position <= until]
             after = events[-1].position if events else until
 
@@ -184,6 +208,8 @@ class LiveEvents:
     async def _read_on(self) -> None:
         if not self._ready.is_set():
             await self._begin()
+        else:
+            await self._find_place_again()
         pause = POLL
         while True:
             await self._hand_out()
@@ -195,7 +221,7 @@ class LiveEvents:
 
     async def _begin(self) -> None:
         """Stand at the end of the log, and know the last events, unless they are too many to be read quickly."""
-        end = await self._log.end()
+        end = (await self._log.end()).position
         position = Position(max(0, end.transaction_id - REACH), LAST_SEQUENCE)
         self._recent = RecentEvents(position, most=RECENT, most_bytes=RECENT_BYTES)
         for _ in range(RECENT // BATCH):
@@ -211,6 +237,17 @@ class LiveEvents:
         self._position = max(position, end)
         self._ready.set()
 
+    async def _find_place_again(self) -> None:
+        """After a fault: what answers now may be a copy of the database that knows less than was handed out."""
+        end = await self._log.end()
+        if self._position > end.position:
+            log.error("the event log ends before what was handed out: the database was put back to an earlier moment")
+            self._subscriptions.end(UnknownEvent)
+            await self._begin()
+        elif self._position.transaction_id < end.base:
+            # What is remembered of an earlier epoch need not be in the log any more.
+            self._recent = RecentEvents(self._position, most=RECENT, most_bytes=RECENT_BYTES)
+
     async def _hand_out(self) -> None:
         """Read everything that is new and give it to whom it concerns."""
         while True:
@@ -219,10 +256,16 @@ class LiveEvents:
                 self._give(LiveEvent(event))
             if len(events) < self._batch:
                 self._at_end = time()
-                EVENT_LAG.labels(READER).set(0)
+                await self._measure()
                 return
             EVENT_LAG.labels(READER).set(time() - events[-1].create_time.timestamp())
             await self._let_them_catch_up()
+
+    async def _measure(self) -> None:
+        """Tell how old the first event is that may not be read yet, about once a second."""
+        if self._at_end - self._measured >= MEASURE:
+            EVENT_LAG.labels(READER).set(await self._log.lag(self._position))
+            self._measured = self._at_end
 
     def _give(self, event: LiveEvent) -> None:
         self._position = event.position

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from server.data.audit import APPEND, audit_entries
 from server.data.connections import Connections
 from server.data.cursors import event_cursors
+from server.data.epochs import log_epochs
 from server.data.transactions import Database, Scope
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.sealing import Sealer
@@ -24,10 +26,11 @@ from tests.contract.scratch import scratch_database
 from tests.stack import Stack, wait_for
 
 SECRET = b"the secret of this log, and of no other"
-TABLES = (audit_entries, audit_leaves, audit_nodes, audit_checkpoints, event_cursors)
+TABLES = (audit_entries, audit_leaves, audit_nodes, audit_checkpoints, event_cursors, log_epochs)
+EPOCHS = import_module("server.data.migrations.versions.0009_log_epochs")
 # NULL while there is no entry.
 SETTLED = """
-SELECT coalesce(max(transaction_id) < pg_snapshot_xmin(pg_current_snapshot()), true) FROM audit_entries
+SELECT coalesce(max(transaction_id) < plinth_log_horizon_here(), true) FROM audit_entries
 """
 
 
@@ -64,7 +67,7 @@ class ScratchLog:
             return found.fetchone() == (len(ids),)
 
     def settle(self) -> None:
-        """Wait until nothing holds up what was written: a transaction of another test, anywhere in PostgreSQL, does."""
+        """Wait until nothing holds up what was written."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             wait_for(lambda: connection.execute(SETTLED).fetchone() == (True,), what="the end of older transactions")
 
@@ -140,10 +143,13 @@ def scratch_log(stack: Stack) -> Iterator[ScratchLog]:
 def _definitions() -> Iterator[str]:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     yield "CREATE SEQUENCE audit_entries_sequence_seq"
+    yield EPOCHS.FUNCTIONS
     for table in TABLES:
         yield str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
             yield str(CreateIndex(index).compile(dialect=dialect))
+    yield EPOCHS.KEEP_EPOCH
+    yield "INSERT INTO log_epochs (epoch, cluster) VALUES (0, plinth_cluster())"
     now = datetime.now(UTC)
     for offset in (-1, 0, 1):
         first, end = (_month(now, offset + distance) for distance in (0, 1))

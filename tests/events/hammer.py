@@ -16,7 +16,7 @@ import psycopg
 from plinth.sites.v1 import page_pb2
 
 from server import app
-from server.data.events import READ_ALL, READ_END, READ_TENANT, Position, event_of, read_parameters
+from server.data.events import READ_ALL, READ_END, READ_HORIZON, READ_TENANT, Position, event_of, read_parameters
 from server.domains.sites.pages import PageService
 from server.kernel.chain import Route
 from server.settings import Settings
@@ -52,7 +52,8 @@ class Reader:
         with psycopg.connect(dsn, autocommit=True) as connection:
             while True:
                 last_look = end.is_within(connection)
-                parameters = read_parameters(position, self.size) | {"tenant_id": self.tenant_id}
+                (horizon,) = connection.execute(READ_HORIZON.encode()).fetchone() or (0,)
+                parameters = read_parameters(position, self.size, horizon) | {"tenant_id": self.tenant_id}
                 events = [event_of(row) for row in connection.execute(self.query.encode(), parameters).fetchall()]
                 for event in events:
                     position = self._note(event)
@@ -82,7 +83,7 @@ class End:
         self._transaction_id = row[0] if row else 0
 
     def is_within(self, connection: "psycopg.Connection[Any]") -> bool:
-        """Whether readers may have seen it all: any transaction that is open in this PostgreSQL holds them back."""
+        """Whether readers may see it all: any transaction that is open in this database holds them back."""
         return self._transaction_id is not None and _end_of_log(connection) >= self._transaction_id
 
 

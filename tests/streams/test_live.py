@@ -92,9 +92,9 @@ def test_memory_and_log_tell_the_same(stack: Stack, tenant: Tenant, monkeypatch:
     read: list[Position] = []
     of_tenant_after = EventLog.of_tenant_after
 
-    async def noted(log: EventLog, tenant_id: str, position: Position, most: int) -> object:
+    async def noted(log: EventLog, tenant_id: str, position: Position, most: int, until: Position) -> object:
         read.append(position)
-        return await of_tenant_after(log, tenant_id, position, most)
+        return await of_tenant_after(log, tenant_id, position, most, until)
 
     monkeypatch.setattr(EventLog, "of_tenant_after", noted)
     # However much other tests write meanwhile.

@@ -11,6 +11,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 
+from server.data.events import READ_HORIZON
 from server.domains.webhooks import dispatch, result_statements
 from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.queues import Visit, open_pool
@@ -163,7 +164,9 @@ def dispatching(place: Scene) -> Iterator[None]:
     with psycopg.connect(place.administrator) as connection:
         connection.execute(cast("Any", dispatch.MAKE_CURSOR), {"cursor": dispatch.CURSOR})
         connection.commit()
-        parameters = {"cursor": dispatch.CURSOR, "limit": 500, "now": place.clock()}
+        row = connection.execute(READ_HORIZON.encode()).fetchone()
+        connection.commit()
+        parameters = {"cursor": dispatch.CURSOR, "limit": 500, "now": place.clock(), "horizon": str((row or [0])[0])}
         connection.execute(cast("Any", dispatch.DISPATCH), parameters)
         yield
 
@@ -236,7 +239,7 @@ def visited(place: Scene, tenant: str, webhook: str, subject: str) -> Visit:
 
 def is_readable(place: Scene) -> bool:
     """Whether all that was written can be read: nobody who began before is still writing."""
-    (row,) = place.run("SELECT max(transaction_id) < pg_snapshot_xmin(pg_current_snapshot()) AS all FROM events")
+    (row,) = place.run("SELECT max(transaction_id) < plinth_log_horizon_here() AS all FROM events")
     return bool(row["all"])
 
 

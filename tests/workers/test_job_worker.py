@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -49,8 +50,13 @@ def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(
     with running(job_worker(stack.settings.runtime_dsn, jobs, name=name)):
         wait_for(lambda: "before" in done)
         wait_for(lambda: rows(stack, LISTENING, f"plinth {name} jobs"), what="somebody who listens")
-        enqueue(stack, queue, "test.async", key="after")
-        wait_for(lambda: "after" in done)
+        # Procrastinate forgets a notification that comes while it asks for jobs, and looks again at the next poll.
+        for _ in range(5):
+            enqueue(stack, queue, "test.async", key="after")
+            with suppress(AssertionError):
+                wait_for(lambda: "after" in done, timeout=10)
+                break
+        assert "after" in done
         wait_for(lambda: not queued(stack, queue))
     assert done["before"].startswith("ThreadPoolExecutor")
     assert not done["after"].startswith("ThreadPoolExecutor")

@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, DateTime, Integer, Text, bindparam, cast, fun
 from sqlalchemy.dialects import postgresql
 
 from server.data.audit import audit_entries
-from server.data.events import Position, TransactionId
+from server.data.events import READ_HORIZON, Position, TransactionId
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.audit import trees
@@ -66,11 +66,17 @@ NEXT = Statement(
     select(*ENTRY_COLUMNS, *PLACE_COLUMNS)
     .where(
         _is_after,
-        audit_entries.c.transaction_id < func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=TransactionId()),
+        audit_entries.c.transaction_id
+        < func.greatest(
+            func.plinth_log_horizon(type_=TransactionId()),
+            cast(bindparam("horizon", type_=Text()), TransactionId()),
+            type_=TransactionId(),
+        ),
     )
     .order_by(*_order)
     .limit(bindparam("limit", type_=Integer()))
 )
+HORIZON = Statement(text(READ_HORIZON).columns(horizon=BigInteger()))
 _waiting = select(audit_entries.c.create_time).where(_is_after).order_by(*_order).limit(MOST_COUNTED).subquery()
 WAITING = Statement(
     select(
@@ -113,20 +119,26 @@ class Sealer:
         """Seal what waits; how many entries. None while another process is at it."""
         self._is_signed = self._is_signed or self._sign()
         total = 0
+        horizon = self._look_at_horizon()
         for _ in range(MOST_BATCHES):
-            taken, sealed = self._seal_batch()
+            taken, sealed = self._seal_batch(horizon)
             total += sealed
             if taken < BATCH:
                 break
         return total
 
-    def _seal_batch(self) -> tuple[int, int]:
+    def _look_at_horizon(self) -> int:
+        """How far may be read, whatever transactions of other databases are open."""
+        with self._database.read(Scope()) as transaction:
+            return int(transaction.run(HORIZON).value())
+
+    def _seal_batch(self, horizon: int) -> tuple[int, int]:
         """How many entries were taken, and how many of them were sealed."""
         with self._database.write(Scope()) as transaction:
             place = _lock(transaction)
             if place is None:
                 return 0, 0
-            rows = transaction.run(NEXT, **_after(place), limit=BATCH).all()
+            rows = transaction.run(NEXT, **_after(place), limit=BATCH, horizon=str(horizon)).all()
             sealed = 0
             if rows:
                 sealed = self._seal_rows(transaction, rows)

@@ -9,11 +9,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from server.data.events import READ_HORIZON
 from server.domains.webhooks.queues import Pool, open_pool
 from server.kernel.clock import Clock, utc_now
 
@@ -27,6 +29,8 @@ SOON = 0.01
 LESS_SOON = 0.1
 LOOKS = 8
 RECONNECT = 0.5
+# Between two looks at how far may be read while transactions of other databases are open.
+LOOK = 1.0
 
 Hints = Callable[[], AsyncIterator[None]]
 Announce = Callable[[], None]
@@ -48,7 +52,7 @@ WITH place AS MATERIALIZED (
       FROM place CROSS JOIN LATERAL (
           SELECT tenant_id, transaction_id, sequence, id, type, resource_id, create_time FROM events
            WHERE (events.transaction_id, events.sequence) > (place.transaction_id, place.sequence)
-             AND events.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+             AND events.transaction_id < greatest(plinth_log_horizon(), %(horizon)s::text::xid8)
            ORDER BY events.transaction_id, events.sequence LIMIT %(limit)s) AS news
 ), wanted AS MATERIALIZED (
     SELECT batch.*, coalesce(nullif(batch.resource_id, ''), batch.id::text) AS subject, webhooks.id AS webhook_id
@@ -94,6 +98,8 @@ class Dispatcher:
         self._name = name
         self._clock = clock
         self._news = asyncio.Event()
+        self._horizon = 0
+        self._looked = 0.0
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
@@ -126,6 +132,7 @@ class Dispatcher:
                             break
                         await asyncio.sleep(min(SOON * 2**look, LESS_SOON))
             except (psycopg.Error, PoolTimeout) as error:
+                self._looked = 0.0
                 log.warning("events cannot be dispatched: %s", type(error).__name__)
                 await asyncio.sleep(RECONNECT)
 
@@ -140,13 +147,26 @@ class Dispatcher:
     async def dispatch(self, pool: Pool) -> int:
         """Dispatch everything that is new; how many events that were."""
         total = 0
+        if monotonic() - self._looked >= LOOK:
+            # A fault on the way forgets the last one: whatever answers afterwards may be another cluster.
+            self._horizon = 0
+            self._horizon = await _horizon(pool)
+            self._looked = monotonic()
         while True:
-            events, deliveries = await _run(pool, DISPATCH, limit=BATCH, now=self._clock())
+            events, deliveries = await _run(pool, DISPATCH, limit=BATCH, now=self._clock(), horizon=str(self._horizon))
             total += events
             if deliveries:
                 self._announce()
             if events < BATCH:
                 return total
+
+
+async def _horizon(pool: Pool) -> int:
+    """How far may be read while transactions of other databases are open."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(READ_HORIZON)
+        row = await cursor.fetchone()
+        return row[0] if row else 0
 
 
 async def _run(pool: Pool, statement: str, **parameters: Any) -> tuple[int, int]:

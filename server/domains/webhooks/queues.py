@@ -15,6 +15,8 @@ from typing import Any
 from psycopg.rows import dict_row, namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 
+from server.data.connections import keep_epoch
+
 # Webhooks with queues that one look goes over.
 WINDOW = 500
 # Deliveries of one queue that are loaded at once, and beyond the first only while their payloads stay below that.
@@ -206,6 +208,7 @@ def open_pool(dsn: str, name: str, *, size: int, options: str = "") -> Pool:
         max_size=size,
         timeout=5,
         max_lifetime=PLANS_KEPT,
+        configure=keep_epoch,
         open=False,
         kwargs={
             "autocommit": True,
