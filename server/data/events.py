@@ -128,6 +128,12 @@ READ_HORIZON = "SELECT plinth_log_horizon_here()::text::bigint AS horizon"
 The horizon that statements see by themselves stands still while a transaction is open in any database of the cluster.
 Sessions and locks have to be looked at for this one, which takes half a millisecond: once a second is enough.
 """
+READ_KNOWN = """
+SELECT EXISTS (SELECT FROM events WHERE transaction_id = %(transaction_id)s::text::xid8 AND sequence = %(sequence)s)
+    OR NOT EXISTS (
+       SELECT FROM events WHERE (transaction_id, sequence) < (%(transaction_id)s::text::xid8, %(sequence)s))
+"""
+"""Whether there is an event at a position, or the position is older than what is kept."""
 READ_LAG = """
 SELECT extract(epoch FROM clock_timestamp() - create_time)
   FROM events

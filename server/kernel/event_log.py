@@ -10,6 +10,7 @@ from server.data.events import (
     READ_ALL,
     READ_END,
     READ_HORIZON,
+    READ_KNOWN,
     READ_LAG,
     READ_TENANT,
     Event,
@@ -77,6 +78,15 @@ class EventLog:
         # What is read from here on must not end before.
         self._horizon, self._looked = last + 1, monotonic()
         return End(Position(last, LAST_SEQUENCE), base)
+
+    async def knows(self, position: Position) -> bool:
+        """Whether there is an event at a position. True where nobody can tell: at an end, and before what is kept."""
+        if position.sequence == LAST_SEQUENCE:
+            return True
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(READ_KNOWN, read_parameters(position, 1))
+            row = await cursor.fetchone()
+        return row == (True,)
 
     async def lag(self, position: Position) -> float:
         """How old the first event after a position is, in seconds, though it may not be read yet; 0 without one."""

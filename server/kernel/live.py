@@ -127,8 +127,7 @@ class LiveEvents:
         if call.access is None:
             # Nobody has asked yet whether session and tenant are there.
             await asyncio.to_thread(self._alive, call)
-        if after is not None and after > self._position:
-            # Another process may be ahead of this one, but not of the log.
+        if after is not None and after not in self._recent:
             await self._refuse_unknown(after)
         # From here to the registration nothing is awaited: no event can come in between.
         start = self._position
@@ -148,11 +147,14 @@ class LiveEvents:
             self._subscriptions.remove(subscription)
 
     async def _refuse_unknown(self, after: Position) -> None:
+        """Another process may be ahead of this one, but not of the log."""
         try:
-            end = await self._log.end()
+            async with self._resuming:
+                is_known = await self._log.knows(after)
+                end = await self._log.end() if after > self._position else None
         except (psycopg.Error, PoolTimeout) as error:
             raise Unavailable("database") from error
-        if after > end.position:
+        if not is_known or (end is not None and after > end.position):
             raise UnknownEvent
 
     async def _wait_until_ready(self) -> None:
@@ -240,8 +242,8 @@ class LiveEvents:
     async def _find_place_again(self) -> None:
         """After a fault: what answers now may be a copy of the database that knows less than was handed out."""
         end = await self._log.end()
-        if self._position > end.position:
-            log.error("the event log ends before what was handed out: the database was put back to an earlier moment")
+        if self._position > end.position or not await self._log.knows(self._position):
+            log.error("the event log lacks what was handed out: the database was put back to an earlier moment")
             self._subscriptions.end(UnknownEvent)
             await self._begin()
         elif self._position.transaction_id < end.base:

@@ -16,6 +16,11 @@ class RecentEvents:
         self._room = most_bytes
         self._events: deque[LiveEvent] = deque()
         self._by_tenant: dict[str, deque[LiveEvent]] = {}
+        self._positions = {since}
+
+    def __contains__(self, position: Position) -> bool:
+        """Whether it is the position of an event that is kept, or of the last one that is not."""
+        return position in self._positions
 
     def __len__(self) -> int:
         return len(self._events)
@@ -23,6 +28,7 @@ class RecentEvents:
     def add(self, event: LiveEvent) -> None:
         """Keep the next event of the log, and drop the oldest ones when that makes it too much."""
         self._events.append(event)
+        self._positions.add(event.position)
         self._by_tenant.setdefault(event.event.tenant_id, deque()).append(event)
         self._room -= len(event.event.payload)
         while len(self._events) > self._most or self._room < 0:
@@ -42,6 +48,7 @@ class RecentEvents:
 
     def _drop(self) -> None:
         oldest = self._events.popleft()
+        self._positions.discard(self._since)
         self._since = oldest.position
         self._room += len(oldest.event.payload)
         own = self._by_tenant[oldest.event.tenant_id]

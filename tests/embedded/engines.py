@@ -52,9 +52,9 @@ class Cluster:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[Cluster]:
-    """A PostgreSQL that has the role OWNER, which may create roles."""
-    data, port = folder / "postgres", free_port()
+def postgresql(folder: Path, port: int | None = None) -> Iterator[Cluster]:
+    """A PostgreSQL that has the role OWNER, which may create roles. Data that is there already is served again."""
+    data, port = folder / "postgres", port or free_port()
     programs = find(POSTGRES).parent
     identity = engine_identity(data, folder, programs)
     for made in (data, folder / "socket"):
@@ -62,13 +62,16 @@ def postgresql(folder: Path) -> Iterator[Cluster]:
     who = identity.argument if identity else "-"
     options = ["--username", postgres.ADMINISTRATOR, "--auth-local", "trust", "--auth-host", "scram-sha-256"]
     initdb = [str(programs / "initdb"), "--pgdata", str(data), "--no-sync", *options]
-    subprocess.run(_tied(who, data, initdb), check=True, capture_output=True, timeout=50)
+    is_new = not (data / "PG_VERSION").exists()
+    if is_new:
+        subprocess.run(_tied(who, data, initdb), check=True, capture_output=True, timeout=50)
     place = ["-c", f"unix_socket_directories={folder / 'socket'}", "-c", "listen_addresses=127.0.0.1", "-p", str(port)]
     command = [str(programs / "postgres"), "-D", str(data), "-c", "fsync=off", *place]
     with _running(_tied(who, data, command), signal.SIGINT):
         cluster = Cluster(folder / "socket", port)
         wait_for(lambda: _answers(cluster), 30, "PostgreSQL")
-        cluster.add_role(OWNER, "CREATEROLE")
+        if is_new:
+            cluster.add_role(OWNER, "CREATEROLE")
         yield cluster
 
 

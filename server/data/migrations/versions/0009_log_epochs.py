@@ -84,7 +84,11 @@ $$;
 CREATE FUNCTION plinth_keep_epoch() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    IF pg_is_in_recovery() OR plinth_is_same_cluster() THEN
+    -- A connection outlives the end of the recovery, which begins a timeline: it must not be made before.
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'PostgreSQL is in recovery' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    IF plinth_is_same_cluster() THEN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(7092450872);
