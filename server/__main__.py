@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument(
         "--wait", type=float, default=MIGRATE_WAIT, metavar="SECONDS", help="how long to wait for another one that runs"
     )
+    migrate.add_argument(
+        "--new-epoch",
+        action="store_true",
+        help="after a copy of the database's disk was put back: let positions of the logs begin above the lost ones",
+    )
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -170,6 +175,8 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     from server import processes
 
     processes.migrate(settings, options.wait, lambda line: sys.stderr.write(f"plinth: {line}\n"))
+    if options.new_epoch:
+        processes.begin_epoch(settings)
     return 0
 
 

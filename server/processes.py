@@ -164,6 +164,12 @@ def migrate(
         preflight.check_login(settings, purpose)
 
 
+def begin_epoch(settings: Settings) -> None:
+    """Let positions of the logs begin above all that were given out. Raises Fault."""
+    with preflight.explained(settings, "owner"):
+        schema.begin_epoch(settings.owner_dsn)
+
+
 def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
     """The role for a purpose: the one of its URL, or one that is made here. Raises Fault."""
     given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url

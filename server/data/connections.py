@@ -10,7 +10,6 @@ import logging
 import select
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
@@ -44,8 +43,7 @@ NEXT_WORD = 5.0
 
 async def keep_epoch(connection: psycopg.AsyncConnection[Any]) -> None:
     """Ask which cluster a new connection of an asynchronous pool leads to (epochs.py); its `configure`."""
-    with suppress(errors.UndefinedFunction):
-        await connection.execute(KEEP_EPOCH, prepare=False)
+    await connection.execute(KEEP_EPOCH, prepare=False)
 
 
 class DatabaseUnavailable(Exception):
@@ -125,9 +123,7 @@ class PipelineConnection(psycopg.Connection[Any]):
 
     def start(self) -> None:
         """Ask which cluster this is (epochs.py), and enter pipeline mode for the life of the connection."""
-        # A schema that is older than epochs is refused elsewhere, in words.
-        with suppress(errors.UndefinedFunction):
-            self.execute(KEEP_EPOCH, prepare=False)
+        self.execute(KEEP_EPOCH, prepare=False)
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)

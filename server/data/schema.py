@@ -12,6 +12,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData
 
+from server.data.epochs import BEGIN_EPOCH
 from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
 from server.faults import Fault
@@ -134,6 +135,12 @@ def upgrade(owner_dsn: str, revision: str = "head") -> None:
             )
         command.upgrade(config, revision)
         connection.execute("SELECT plinth_make_partitions(%s)", (MONTHS_AHEAD,))
+
+
+def begin_epoch(owner_dsn: str) -> None:
+    """Begin an epoch of the logs though the cluster is the same one (epochs.py)."""
+    with _connect(owner_dsn) as connection:
+        connection.execute(BEGIN_EPOCH)
 
 
 def _revisions(connection: Connection) -> set[str]:

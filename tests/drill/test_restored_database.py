@@ -1,7 +1,9 @@
 """A database that comes back in another cluster, or as it was before, under processes that go on running."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from server.data import epochs
 from server.embedded.engines import POSTGRES, find
 from tests.clients import Tenant, new_tenant, reason
+from tests.drill.load import Load
 from tests.embedded.engines import Cluster, postgresql
 from tests.stack import PATIENCE, Stack, free_port, make_folder, wait_for
 from tests.streams import sse
@@ -140,16 +142,23 @@ def goes_on(place: Place, lost: str) -> None:
 
 
 def test_a_dump_in_a_younger_cluster(place: Place) -> None:
+    load = Load(place.tenant, place.receiver)
     dump = place.host.folder / "dump"
     first = f"--dbname={Cluster(place.host.folder / 'first' / 'socket', place.host.port).administrator('plinth')}"
     place.host.program("pg_dump", first, "--format=custom", f"--file={dump}")
     place.host.program("pg_dumpall", first, "--globals-only", f"--file={dump}.roles")
     lost = place.publish("lost")
-    place.host.stop()
-    cluster = place.host.start("second")
-    cluster.administer("CREATE DATABASE plinth OWNER keeper")
-    place.host.program("psql", "--quiet", f"--dbname={cluster.administrator()}", f"--file={dump}.roles")
-    place.host.program("pg_restore", f"--dbname={cluster.administrator('plinth')}", str(dump))
+    with load.running():
+        load.grows()
+        place.host.stop()
+        known = len(load.acknowledged)
+        cluster = place.host.start("second")
+        cluster.administer("CREATE DATABASE plinth OWNER keeper")
+        place.host.program("psql", "--quiet", f"--dbname={cluster.administrator()}", f"--file={dump}.roles")
+        target = f"--dbname={cluster.administrator('plinth')}"
+        place.host.program("pg_restore", "--single-transaction", target, str(dump))
+        load.grows()
+    load.check(known, streamed=False)
     goes_on(place, lost)
     assert place.epoch() > 0
 
@@ -171,8 +180,10 @@ def test_a_copy_of_the_disk_from_before(place: Place) -> None:
 
 
 def test_an_epoch_that_is_begun_by_hand(place: Place) -> None:
-    cluster = Cluster(place.host.folder / "first" / "socket", place.host.port)
-    cluster.administer(epochs.BEGIN_EPOCH, database="plinth")
+    command = [sys.executable, "-m", "server", "migrate", "--new-epoch"]
+    url = place.stack.settings.owner_dsn
+    environment = os.environ | {"PLINTH_DATABASE_URL": url, "PLINTH_DATA_DIR": str(place.stack.data_dir)}
+    subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
     place.publish("now")
     assert place.seen_after(place.before, "now")[-1] == "now"
     assert place.epoch() > 0

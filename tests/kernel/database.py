@@ -24,11 +24,16 @@ def connections(
         pool.close()
 
 
+# Every connection asks for it first. There is no log here, whose positions would need an epoch.
+KEEP_EPOCH = "CREATE FUNCTION plinth_keep_epoch() RETURNS boolean LANGUAGE sql RETURN false"
+
+
 @contextmanager
 def scratch(stack: Stack, *statements: str) -> Iterator[str]:
     """A database in which these statements ran."""
     with scratch_database(stack) as dsn:
         with psycopg.connect(dsn) as connection:
+            connection.execute(KEEP_EPOCH)
             for statement in statements:
                 connection.execute(statement.encode())
         yield dsn

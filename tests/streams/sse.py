@@ -190,25 +190,34 @@ class Follower:
         Only what is right for a stream to end with is taken for an end.
         """
         while not self.seen or self.seen[-1].data["slug"] != last:
-            with suppress(httpx.TransportError):
-                self._read(last, cut)
-            time.sleep(PAUSE)
+            self.once(lambda: self.seen[-1].data["slug"] == last or cut())
 
-    def _read(self, last: str, cut: Callable[[], bool]) -> None:
+    def once(self, cut: Callable[[], bool]) -> None:
+        """Read over one connection, until it ends or `cut`, asked after each event, says so."""
+        with suppress(httpx.TransportError):
+            self._read(cut)
+        time.sleep(PAUSE)
+
+    def _read(self, cut: Callable[[], bool]) -> None:
         tenant = self._tenant
         with connect(tenant.stack, tenant.id, tenant.access_token, headers=after(self._last)) as reader:
             self.connections += 1
             if reader.response.status_code == 503:
                 return
+            if reader.response.status_code == 400:
+                # The database was put back: this client begins anew.
+                assert b"EVENT_UNKNOWN" in reader.response.read()
+                self._last = ""
+                return
             assert reader.response.status_code == 200, reader.response.read()
             for frame in reader:
                 self._take(frame)
-                if frame.id and frame.event != "open" and (frame.data["slug"] == last or cut()):
+                if frame.id and frame.event != "open" and cut():
                     return
 
     def _take(self, frame: Frame) -> None:
         if frame.event == "error":
-            assert frame.data["code"] in {10, 14}, frame.data
+            assert frame.data["code"] in {10, 11, 14}, frame.data
         elif frame.event == "open":
             self._last = frame.id
         elif frame.event:

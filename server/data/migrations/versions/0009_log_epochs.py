@@ -19,7 +19,7 @@ CREATE TABLE log_epochs (
 # The base is a constant in a function: a default that read a table would cost every insert a second statement.
 # Planning puts all three functions in place, so that they cost nothing.
 FUNCTIONS = """
-CREATE FUNCTION plinth_log_base() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0::bigint;
+CREATE FUNCTION plinth_log_base() RETURNS bigint LANGUAGE sql STABLE RETURN 0::bigint;
 
 CREATE FUNCTION plinth_log_transaction() RETURNS xid8 LANGUAGE sql VOLATILE
     RETURN (plinth_log_base() + pg_current_xact_id()::text::bigint)::text::xid8;
@@ -67,11 +67,13 @@ CREATE FUNCTION plinth_begin_epoch() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     begun bigint;
 BEGIN
+    -- What was begun with the old base must have ended before readers go beyond it.
+    LOCK TABLE events, audit_entries IN SHARE ROW EXCLUSIVE MODE;
     SELECT greatest(max(epoch) + 1, (extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z') / 3600)::bigint)
       INTO begun FROM log_epochs;
     INSERT INTO log_epochs (epoch, cluster) VALUES (begun, plinth_cluster());
     EXECUTE format(
-        'CREATE OR REPLACE FUNCTION plinth_log_base() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN %s::bigint',
+        'CREATE OR REPLACE FUNCTION plinth_log_base() RETURNS bigint LANGUAGE sql STABLE RETURN %s::bigint',
         begun << 42
     );
     RETURN begun;
@@ -88,11 +90,19 @@ BEGIN
     IF pg_is_in_recovery() THEN
         RAISE EXCEPTION 'PostgreSQL is in recovery' USING ERRCODE = 'read_only_sql_transaction';
     END IF;
+    IF NOT EXISTS (SELECT FROM log_epochs) THEN
+        RAISE EXCEPTION 'this database has no epoch yet: it is being restored'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     IF plinth_is_same_cluster() THEN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(7092450872);
     -- Somebody else may have begun it meanwhile; a statement of its own sees that.
+    IF NOT EXISTS (SELECT FROM log_epochs) THEN
+        RAISE EXCEPTION 'this database has no epoch yet: it is being restored'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     IF plinth_is_same_cluster() THEN
         RETURN false;
     END IF;
