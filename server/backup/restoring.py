@@ -24,13 +24,16 @@ Tell = Callable[[str], object]
 CONNECT_TIMEOUT = 5
 # Where the schema that is replaced waits until the restore has succeeded.
 BEFORE: Final = "plinth_before_restore"
-SET_ASIDE: tuple[LiteralString, ...] = (
-    f"ALTER SCHEMA public RENAME TO {BEFORE}",
+SET_ASIDE: LiteralString = f"ALTER SCHEMA public RENAME TO {BEFORE}"
+REMOVE: LiteralString = "DROP SCHEMA public CASCADE"
+BRING_BACK: LiteralString = f"ALTER SCHEMA {BEFORE} RENAME TO public"
+# As `CREATE DATABASE` makes it.
+MAKE_EMPTY: tuple[LiteralString, ...] = (
     "CREATE SCHEMA public",
+    "COMMENT ON SCHEMA public IS 'standard public schema'",
     "ALTER SCHEMA public OWNER TO pg_database_owner",
     "GRANT USAGE ON SCHEMA public TO PUBLIC",
 )
-BRING_BACK: tuple[LiteralString, ...] = ("DROP SCHEMA public CASCADE", f"ALTER SCHEMA {BEFORE} RENAME TO public")
 OBJECTS = """
 SELECT count(*) FROM (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace
                       UNION ALL SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace) objects
@@ -119,13 +122,15 @@ def _emptied(connection: rows.Connection, settings: Settings, *, replace: bool) 
             f"{where}: a restore was cut short: what the database held before is in its schema {BEFORE}. Drop the "
             f"schema public and rename {BEFORE} to public to have it back, or drop {BEFORE}"
         )
-    _run(connection, *SET_ASIDE)
+    if objects:
+        _run(connection, SET_ASIDE, *MAKE_EMPTY)
     try:
         yield
     except BaseException:
-        _run(connection, *BRING_BACK)
+        _run(connection, REMOVE, *((BRING_BACK,) if objects else MAKE_EMPTY))
         raise
-    _run(connection, f"DROP SCHEMA {BEFORE} CASCADE")
+    if objects:
+        _run(connection, f"DROP SCHEMA {BEFORE} CASCADE")
 
 
 def _run(connection: rows.Connection, *statements: LiteralString) -> None:
