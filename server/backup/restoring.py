@@ -9,7 +9,7 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-from server import preflight, processes
+from server import preflight
 from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest, write_part
@@ -85,6 +85,9 @@ def _outcome(work: Callable[[], list[str]]) -> dict[str, object]:
 
 def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: Secrets | None, wish: Wish) -> list[str]:
     """Load rows and put the secret in its place; what a person has to be told."""
+    # The whole application, which is needed at the end only and takes seconds to import.
+    from server import processes  # noqa: PLC0415
+
     if settings.database_url is None:
         create_database(settings)
     preflight.check_owner(settings)
