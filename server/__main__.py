@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from server import open_files
+from server.backup.arguments import add_backup_arguments, add_restore_arguments
 from server.faults import Fault
 from server.metrics_files import share
 from server.settings import Settings, describe
@@ -91,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="after a copy of the database's disk was put back: let positions of the logs begin above the lost ones",
     )
+    add_backup_arguments(
+        _add(commands, "backup", _backup, "dump every row and the encrypted secret key, or verify such a backup")
+    )
+    add_restore_arguments(_add(commands, "restore", _restore, "restore a backup, then do what `plinth migrate` does"))
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -178,6 +183,18 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     if options.new_epoch:
         processes.begin_epoch(settings)
     return 0
+
+
+def _backup(options: argparse.Namespace, settings: Settings) -> int:
+    from server.backup import command
+
+    return command.backup(options, settings)
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> int:
+    from server.backup import command
+
+    return command.restore(options, settings)
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> int:

@@ -19,7 +19,7 @@ from server.data.schema import NewerSchema
 from server.faults import Fault
 from server.settings import Settings
 
-Login = Literal["owner", "runtime", "dispatch"]
+Login = Literal["owner", "runtime", "dispatch", "backup"]
 # Seconds until a server that does not answer counts as unreachable. libpq's least is 2.
 CONNECT_TIMEOUT = 5
 OLDEST = 15
@@ -111,7 +111,11 @@ def setting_of(settings: Settings, login: Login) -> str:
 
 def _is_given(settings: Settings, login: Login) -> bool:
     """Whether the login has a URL of its own; otherwise `plinth migrate` makes it."""
-    urls = {"runtime": settings.database_runtime_url, "dispatch": settings.database_dispatch_url}
+    urls = {
+        "runtime": settings.database_runtime_url,
+        "dispatch": settings.database_dispatch_url,
+        "backup": settings.database_backup_url,
+    }
     return urls.get(login) is not None
 
 
@@ -144,6 +148,8 @@ def _connect(dsn: str) -> Connection:
 def _dsn(settings: Settings, login: Login) -> str:
     if login == "owner":
         return settings.owner_dsn
+    if login == "backup":
+        return settings.backup_dsn
     return settings.runtime_dsn if login == "runtime" else settings.dispatch_dsn
 
 
@@ -183,7 +189,7 @@ def _unavailable(settings: Settings, login: Login, reason: str) -> str:
 
 def _hint(settings: Settings, login: Login, refusal: str) -> str:
     """What to do when a login that `plinth migrate` makes is not as this process expects it."""
-    if login == "owner" or _is_given(settings, login):
+    if login in {"owner", "backup"} or _is_given(settings, login):
         return ""
     if "password" in refusal:
         return ", whose password follows from PLINTH_SECRET_KEY: run `plinth migrate` with the secret that is used now"

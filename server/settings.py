@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -120,6 +120,12 @@ class Settings(BaseSettings):
         description="The same database as the role that reads the event log of every tenant. "
         "Unset: `<database>_dispatch`, which `plinth migrate` makes.",
     )
+    database_backup_url: Annotated[DatabaseUrl | None, UNLESS_EMPTY] = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_BACKUP_URL", "PLINTH_DATABASE_BACKUP_URL"),
+        description="The same database as the role that `plinth backup` reads every row with: BYPASSRLS and "
+        "pg_read_all_data. Unset: the role of `DATABASE_URL`.",
+    )
     postgres_bin: Path | None = Field(
         None,
         description="Folder of the programs of the embedded PostgreSQL, 15 or later, such as "
@@ -172,6 +178,11 @@ class Settings(BaseSettings):
     secret_key_previous: Annotated[Secret | None, UNLESS_EMPTY] = Field(
         None,
         description="The secret key before a rotation: what it signed stays valid until it expires.",
+    )
+    backup_passphrase: Annotated[SecretStr | None, UNLESS_EMPTY] = Field(
+        None,
+        description="At least 12 characters, which `plinth backup` encrypts the secret key with and `plinth restore` "
+        "opens it with. Unset: a file is named, or a person is asked.",
     )
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
@@ -370,6 +381,14 @@ class Settings(BaseSettings):
         if self.database_dispatch_url is not None:
             return self.database_dispatch_url.get_secret_value()
         return self._as_role("dispatch")
+
+    @property
+    def backup_dsn(self) -> str:
+        """PostgreSQL as the role that sees every row: the superuser of the embedded one."""
+        given = self.database_backup_url or self.database_url
+        if given is not None:
+            return given.get_secret_value()
+        return f"postgresql://postgres@/plinth?host={quote(str(self.socket_dir), safe='')}"
 
     @property
     def redis_dsn(self) -> str:

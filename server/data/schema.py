@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from random import uniform
 from time import sleep
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import errors, sql
@@ -16,6 +16,9 @@ from server.data.epochs import BEGIN_EPOCH
 from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
 from server.faults import Fault
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # Held by the process that migrates, makes logins and grants, so that several can call `plinth migrate` at once.
 MIGRATION_LOCK = 0x706C696E7468
@@ -118,13 +121,9 @@ def upgrade(owner_dsn: str, revision: str = "head") -> None:
     """Apply the migrations that are missing up to a revision. Raises NewerSchema."""
     # Only who migrates needs Alembic: it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", str(files("server.data") / "migrations"))
-    config.set_main_option("sqlalchemy.url", "postgresql+psycopg://")
-    config.attributes["dsn"] = owner_dsn
+    config = alembic_config(owner_dsn)
     known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
     with _connect(owner_dsn) as connection:
         newer = sorted(_revisions(connection) - known)
@@ -141,6 +140,17 @@ def begin_epoch(owner_dsn: str) -> None:
     """Begin an epoch of the logs though the cluster is the same one (epochs.py)."""
     with _connect(owner_dsn) as connection:
         connection.execute(BEGIN_EPOCH)
+
+
+def alembic_config(owner_dsn: str) -> "Config":
+    """Alembic's configuration for the migrations of this schema."""
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(files("server.data") / "migrations"))
+    config.set_main_option("sqlalchemy.url", "postgresql+psycopg://")
+    config.attributes["dsn"] = owner_dsn
+    return config
 
 
 def _revisions(connection: Connection) -> set[str]:

@@ -35,8 +35,8 @@ def up(settings: Settings, *, verbose: bool = False) -> int:
     console = Console(sys.stdout, verbose=verbose or settings.log_level == "DEBUG")
     started = time.monotonic()
     try:
-        _make_data_folder(settings.data_dir)
-        with _lock(settings) as lock, _port(settings) as (port, reserved):
+        make_data_folder(settings.data_dir)
+        with lock_folder(settings) as lock, _port(settings) as (port, reserved):
             return _run(settings.model_copy(update={"port": port}), console, started, [lock, reserved])
     except Fault as fault:
         console.say(f"plinth: {fault}")
@@ -50,8 +50,8 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
     programs = inventory.take(settings)
     for note in programs.notes:
         console.say(f"plinth: {note}")
-    identity = _make_run_folders(settings, programs.engines)
-    with Supervisor(console, logs=logs, registry=_run_folder(settings) / "processes.json") as supervisor:
+    identity = make_run_folders(settings, programs.engines)
+    with Supervisor(console, logs=logs, registry=run_folder(settings) / "processes.json") as supervisor:
         for descriptor in held:
             supervisor.hold(descriptor)
         stack = _Stack(settings, supervisor, identity)
@@ -196,15 +196,17 @@ def _preload(settings: Settings) -> None:
 # The ground the stack stands on.
 
 
-def _run_folder(settings: Settings) -> Path:
+def run_folder(settings: Settings) -> Path:
+    """Tell where a running stack writes what it is."""
     return settings.data_dir.resolve() / "run"
 
 
 def _serving(settings: Settings) -> Path:
-    return _run_folder(settings) / "serving.json"
+    return run_folder(settings) / "serving.json"
 
 
-def _make_data_folder(folder: Path) -> None:
+def make_data_folder(folder: Path) -> None:
+    """Make the data folder. Raises Fault."""
     try:
         # With the modes that the umask leaves: what is nobody else's business in it protects itself.
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,9 +214,10 @@ def _make_data_folder(folder: Path) -> None:
         raise Fault(f"the data folder {folder} cannot be made: {error.strerror}") from error
 
 
-def _make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identity | None:
+def make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identity | None:
+    """Make the folders of a running stack; whom its engines, which have these programs, run as."""
     identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, *programs)
-    for folder in {_run_folder(settings), settings.socket_dir}:
+    for folder in {run_folder(settings), settings.socket_dir}:
         own(folder, identity)
     if settings.redis_url is None:
         own(redis.data_folder(settings), identity)
@@ -222,7 +225,7 @@ def _make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identit
 
 
 @contextmanager
-def _lock(settings: Settings) -> Iterator[int]:
+def lock_folder(settings: Settings) -> Iterator[int]:
     """Hold the data folder: two stacks on one would fight over it."""
     path = settings.data_dir / "lock"
     try:

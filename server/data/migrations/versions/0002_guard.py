@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from server.data.walls import wall
+from server.data.walls import every_row, wall
 
 revision = "0002"
 down_revision = "0001"
@@ -35,10 +35,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "id", name="roles_pkey"),
     )
     op.create_index("roles_name_key", "roles", ["tenant_id", "name"], unique=True)
-    op.execute(
-        "INSERT INTO roles (tenant_id, id, name, built_in) SELECT t.id, gen_random_uuid(), n.name, true"
-        " FROM tenants t, unnest(ARRAY['owner','admin','editor','member','viewer','employee','partner']) n (name)"
-    )
+    with every_row("tenants"):
+        op.execute(
+            "INSERT INTO roles (tenant_id, id, name, built_in) SELECT t.id, gen_random_uuid(), n.name, true"
+            " FROM tenants t, unnest(ARRAY['owner','admin','editor','member','viewer','employee','partner']) n (name)"
+        )
     op.create_table(
         "api_keys",
         sa.Column("tenant_id", sa.UUID(as_uuid=False), nullable=False),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from server.data.walls import wall
+from server.data.walls import every_row, wall
 
 revision = "0003"
 down_revision = "0002"
@@ -116,13 +116,19 @@ BEGIN
 END $$;
 """
 
-EVENTS = """
+RENAME_EVENTS = """
 ALTER TABLE events RENAME TO events_before;
 ALTER INDEX events_pkey RENAME TO events_before_pkey;
 ALTER INDEX events_order_idx RENAME TO events_before_order_idx;
 ALTER TABLE events_before ALTER COLUMN sequence DROP IDENTITY;
+"""
+
+SEQUENCE = """
 CREATE SEQUENCE events_sequence_seq AS bigint;
 SELECT setval('events_sequence_seq', coalesce((SELECT max(sequence) FROM events_before), 0) + 1, false);
+"""
+
+EVENTS = """
 CREATE TABLE events (
     tenant_id uuid NOT NULL,
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -150,7 +156,6 @@ INSERT INTO events (tenant_id, transaction_id, sequence, id, type, resource_id, 
 SELECT tenant_id, transaction_id, sequence, id, type, resource_id, message_type, payload, actor_id, request_id,
        create_time
   FROM events_before;
-DROP TABLE events_before;
 """
 
 CURSORS = """
@@ -320,15 +325,17 @@ WALLS = {
 def upgrade() -> None:
     _run(PARTITION_FUNCTIONS)
     _run(REFUSE_WHO_IS_GONE)
+    _run(RENAME_EVENTS)
+    with every_row("events_before"):
+        _run(SEQUENCE)
     for part in (EVENTS, CURSORS, AUDIT, WEBHOOKS):
         _run(part)
     for table, using in WALLS.items():
         wall(table, using)
     op.execute("SELECT plinth_make_partitions(3)")
-    op.execute("ALTER TABLE events_before NO FORCE ROW LEVEL SECURITY")
-    op.execute("ALTER TABLE events NO FORCE ROW LEVEL SECURITY")
-    _run(EVENTS_BEFORE)
-    op.execute("ALTER TABLE events FORCE ROW LEVEL SECURITY")
+    with every_row("events", "events_before"):
+        _run(EVENTS_BEFORE)
+    op.execute("DROP TABLE events_before")
     _run(_jobs())
 
 

@@ -1,0 +1,70 @@
+"""The secret of a deployment, encrypted under a passphrase: scrypt makes a key of it, for AES-256-GCM."""
+
+import json
+import os
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from server.backup.outcomes import Damaged
+from server.faults import Fault
+from server.settings import Settings
+
+SHORTEST_PASSPHRASE = 12
+# 128 MiB and some tenths of a second for each guess.
+COST, BLOCK_SIZE, PARALLELISM = 2**17, 8, 1
+SALT_SIZE, NONCE_SIZE, KEY_SIZE = 16, 12, 32
+
+
+class WrongPassphrase(Fault):
+    """The passphrase is another one. That the part was not changed, its hash has told before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """What keys are derived from; `previous` is empty outside of a rotation."""
+
+    secret: str
+    previous: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Secrets":
+        """Give those in force."""
+        previous = settings.secret_key_previous
+        return cls(secret=settings.secret.decode(), previous=previous.get_secret_value() if previous else "")
+
+    @property
+    def variables(self) -> str:
+        """The settings they are, as a file of variables has them."""
+        lines = f"PLINTH_SECRET_KEY={self.secret}\n"
+        return lines + (f"PLINTH_SECRET_KEY_PREVIOUS={self.previous}\n" if self.previous else "")
+
+
+def seal(secrets: Secrets, passphrase: str, backup_id: str) -> str:
+    """Encrypt, for this backup only; the text of the part."""
+    salt, nonce = os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)
+    sealed = AESGCM(_key(passphrase, salt)).encrypt(nonce, json.dumps(asdict(secrets)).encode(), backup_id.encode())
+    how = {"kdf": "scrypt", "n": COST, "r": BLOCK_SIZE, "p": PARALLELISM, "cipher": "AES-256-GCM"}
+    fields = {"salt": salt, "nonce": nonce, "ciphertext": sealed}
+    return json.dumps(how | {name: b64encode(value).decode() for name, value in fields.items()}, indent=2) + "\n"
+
+
+def unseal(path: Path, passphrase: str, backup_id: str) -> Secrets:
+    """Decrypt. Raises WrongPassphrase, and Damaged for what is no such part."""
+    try:
+        part = json.loads(path.read_text())
+        salt, nonce, sealed = (b64decode(part[name]) for name in ("salt", "nonce", "ciphertext"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is no encrypted secret") from error
+    try:
+        return Secrets(**json.loads(AESGCM(_key(passphrase, salt)).decrypt(nonce, sealed, backup_id.encode())))
+    except (InvalidTag, ValueError) as error:
+        raise WrongPassphrase(f"{path} does not open with this passphrase") from error
+
+
+def _key(passphrase: str, salt: bytes) -> bytes:
+    return Scrypt(salt=salt, length=KEY_SIZE, n=COST, r=BLOCK_SIZE, p=PARALLELISM).derive(passphrase.encode())
