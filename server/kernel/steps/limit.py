@@ -7,11 +7,11 @@ tightest one answers. A call that one of them refuses is charged to none: a call
 While the store is away, the classes of `strict` refuse and all others let through; both are counted.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
@@ -34,15 +34,11 @@ class Counts:
     """Refused because the store was away."""
 
 
-class Asked(NamedTuple):
-    """A limit that applies to a call."""
+Asked = tuple[str, str, str, Rate]
+"""A limit that applies to a call: rate class, scope, what names it in the store, and the rate.
 
-    rate_class: str
-    """Under which it is counted and told."""
-    scope: str
-    key: str
-    """What names it in the store."""
-    rate: Rate
+A plain tuple, since every call makes two of them.
+"""
 
 
 class TenantRates(Protocol):
@@ -89,7 +85,7 @@ class Limit(GuardStep):
             # Inside the deployment nobody vouches for an address, and callers are our own.
             network = call.client_network
             if network:
-                self._take(call, [Asked(rate_class, "address", f"{rate_class}:address:{network}", rate)])
+                self._take(call, ((rate_class, "address", f"{rate_class}:address:{network}", rate),))
 
         return count
 
@@ -101,59 +97,64 @@ class Limit(GuardStep):
             own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
             rate = own.get(rate_class) or rates[rate_class]
             if caller.api_key_id:
-                asked = [Asked(rate_class, "api_key", f"{rate_class}:api_key:{caller.api_key_id}", rate)]
+                asked = [(rate_class, "api_key", f"{rate_class}:api_key:{caller.api_key_id}", rate)]
                 for key_id, calls in caller.paces:
-                    asked.append(Asked(rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
+                    asked.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
             else:
-                asked = [Asked(rate_class, "user", f"{rate_class}:user:{caller.user_id}", rate)]
+                asked = [(rate_class, "user", f"{rate_class}:user:{caller.user_id}", rate)]
             if caller.tenant_id:
                 key = f"{TENANT}:{TENANT}:{caller.tenant_id}"
-                asked.append(Asked(TENANT, TENANT, key, own.get(TENANT) or rates[TENANT]))
+                asked.append((TENANT, TENANT, key, own.get(TENANT) or rates[TENANT]))
             self._take(call, asked)
 
         return count
 
-    def _take(self, call: Call, limits: list[Asked]) -> None:
+    def _take(self, call: Call, limits: Sequence[Asked]) -> None:
         """Spend one call of each limit, or of none. Of several limits, the headers tell the tightest."""
+        take = self._limiter.take
         taken: list[tuple[Asked, Verdict]] = []
-        for place, limit in enumerate(limits):
-            verdict = self._ask(limit, self._limiter.take)
-            if verdict is None:
+        tightest: Verdict | None = None
+        for limit in limits:
+            try:
+                verdict = take(limit[2], limit[3])
+            except LimitsAway as error:
+                self._let_through(limit[0], error)
                 continue
-            if not verdict.allowed:
-                for other, given in taken:
-                    self._limiter.give_back(other.key, given)
-                self._refuse(call, limit, verdict, limits[place + 1 :])
+            if verdict.retry_after:
+                for spent, given in taken:
+                    self._limiter.give_back(spent[2], given)
+                self._refuse(call, limit, verdict, limits)
             taken.append((limit, verdict))
-        counted = ""
-        for limit, verdict in taken:
-            if call.limit is None or verdict.remaining < call.limit.remaining:
-                call.limit, call.limit_class = verdict, limit.rate_class
-            if limit.rate_class != counted:
-                counted = limit.rate_class
+            if tightest is None or verdict.remaining < tightest.remaining:
+                tightest, call.limit_class = verdict, limit[0]
+        call.limit, counted = tightest, ""
+        for limit, _ in taken:
+            if limit[0] != counted:
+                counted = limit[0]
                 self.counts[counted].allowed += 1
 
-    def _refuse(self, call: Call, limit: Asked, verdict: Verdict, others: list[Asked]) -> NoReturn:
-        """Answer for the limit that makes the caller wait longest, of the one that refuses and those not asked yet."""
-        for other in others:
-            answer = self._ask(other, self._limiter.ask)
-            if answer is not None and answer.retry_after > verdict.retry_after:
+    def _refuse(self, call: Call, limit: Asked, verdict: Verdict, limits: Sequence[Asked]) -> NoReturn:
+        """Answer for the limit that makes the caller wait longest, of the one that refuses and those behind it."""
+        for other in limits[limits.index(limit) + 1 :]:
+            try:
+                answer = self._limiter.ask(other[2], other[3])
+            except LimitsAway as error:
+                self._let_through(other[0], error)
+                continue
+            if answer.retry_after > verdict.retry_after:
                 limit, verdict = other, answer
-        call.limit, call.limit_class = verdict, limit.rate_class
-        self.counts[limit.rate_class].refused += 1
-        raise refusal(limit.rate_class, limit.scope, verdict)
+        rate_class, scope, _, _ = limit
+        call.limit, call.limit_class = verdict, rate_class
+        self.counts[rate_class].refused += 1
+        raise refusal(rate_class, scope, verdict)
 
-    def _ask(self, limit: Asked, ask: Callable[[str, Rate], Verdict]) -> Verdict | None:
-        """The verdict; None when the store is away and the class lets through."""
-        try:
-            return ask(limit.key, limit.rate)
-        except LimitsAway as error:
-            counts = self.counts[limit.rate_class]
-            if limit.rate_class in self._strict:
-                counts.unavailable += 1
-                raise Unavailable("redis") from error
-            counts.unchecked += 1
-            return None
+    def _let_through(self, rate_class: str, error: LimitsAway) -> None:
+        """While the store is away, pass over a limit, or raise Unavailable where its class is strict."""
+        counts = self.counts[rate_class]
+        if rate_class in self._strict:
+            counts.unavailable += 1
+            raise Unavailable("redis") from error
+        counts.unchecked += 1
 
 
 @lru_cache(maxsize=1000)
