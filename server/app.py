@@ -308,7 +308,7 @@ def _services(
         AuthService(
             guard.tokens, sessions, Memberships(), Passwords(settings.password_memory), settings.default_tenant
         ),
-        ApiKeyService(guard.keys, permissions),
+        ApiKeyService(guard.keys, permissions, access.UserGrants(permissions)),
         TenantService(settings.sites_domain),
         RoleService(permissions, methods_by_permission(policies().values()), access.KeyGrants()),
         MembershipService(permissions),

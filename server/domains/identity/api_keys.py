@@ -19,6 +19,8 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, cast, f
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
+from server.domains.identity.api_key_chains import PACED_ANCESTORS, Chains, ancestor_paces
+from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_key_usage, api_keys
 from server.kernel.access import Permissions
 from server.kernel.call import Call, Principal
@@ -51,6 +53,7 @@ FIND = Statement(
         _keys.previous_hash,
         _keys.expire_time,
         _keys.calls_per_minute,
+        *PACED_ANCESTORS,
     ).where(or_(_keys.prefix == _prefix, and_(_keys.previous_prefix == _prefix, _keys.previous_prefix != text("''"))))
 )
 """Takes `prefix`. One key, or two when a prefix is what another key's was before."""
@@ -174,6 +177,7 @@ def _principal(row: Row, stored: bytes) -> Principal:
         api_key_id=row["id"],
         key_hash=stored,
         calls_per_minute=row["calls_per_minute"],
+        ancestor_paces=ancestor_paces(row),
     )
 
 
@@ -189,6 +193,9 @@ class ApiKeyService(Service):
             "name",
             "prefix",
             "environment",
+            "create_user_id",
+            "create_api_key_id",
+            "origin_user_id",
             "create_time",
             "expire_time",
             "last_use_time",
@@ -199,9 +206,10 @@ class ApiKeyService(Service):
         hidden=("secret_hash",),
     )
 
-    def __init__(self, keys: ApiKeys, permissions: Permissions, clock: Clock = utc_now) -> None:
+    def __init__(self, keys: ApiKeys, permissions: Permissions, grants: Grants, clock: Clock = utc_now) -> None:
         super().__init__()
         self._keys = keys
+        self._chains = Chains(self.rows.plan, permissions, grants)
         self._permissions = permissions
         self._clock = clock
         own = and_(_keys.tenant_id == _tenant, _keys.id == _id)
@@ -225,7 +233,7 @@ class ApiKeyService(Service):
         """A new key gets its secret, which goes as `prefix` to where it is hashed."""
         if before is None:
             resource.environment = resource.environment or ApiKey.ENVIRONMENT_LIVE
-            resource.create_user_id = call.caller.user_id
+            self._chains.record(call, resource)
             resource.key = resource.prefix = new_key(resource.environment)
 
     def check(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
@@ -235,6 +243,7 @@ class ApiKeyService(Service):
             if violations:
                 raise broken_rules(violations)
             call.check_may_grant(resource.permissions)
+            self._chains.check_may_grant(call, resource)
 
     def before_write(self, call: Call, values: dict[str, Any], before: ApiKey | None) -> None:
         """Store a hash of a new key, and how it begins."""
@@ -245,7 +254,7 @@ class ApiKeyService(Service):
 
     def present(self, call: Call, resources: list[ApiKey]) -> None:
         """A secret that was replaced is shown while it works."""
-        del call
+        self._chains.note_excess(call, resources)
         now = self._clock()
         for key in resources:
             if key.HasField("revoke_time") or _is_over(key.previous_expire_time, now):
@@ -261,13 +270,14 @@ class ApiKeyService(Service):
         return created
 
     def revoke_api_key(self, request: api_key_pb2.RevokeApiKeyRequest, call: Call) -> Empty:
-        """Revoke a key for good."""
+        """Revoke a key for good, and with it all keys that go back to it."""
         before: ApiKey = self.rows.lock(call, request.api_key_id, etag=request.etag)
         self._refuse_revoked(before)
         key = ApiKey()
         key.CopyFrom(before)
         key.revoke_time.FromDatetime(self._clock())
         call.event_payload = self.rows.update(call, key, before)
+        self._chains.revoke_descendants(call, call.event_payload)
         return Empty()
 
     def rotate_api_key(self, request: api_key_pb2.RotateApiKeyRequest, call: Call) -> ApiKey:
@@ -277,6 +287,7 @@ class ApiKeyService(Service):
         self._refuse_expired(before)
         # Permissions that are no more count for nothing, so nobody has to have them.
         call.check_may_grant(self._permissions.of((), before.permissions))
+        self._chains.check_may_grant(call, before)
         secret, overlap = new_key(before.environment), request.overlap.ToTimedelta()
         result = call.writes.run(
             self._replace_secret,
