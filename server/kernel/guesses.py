@@ -48,13 +48,14 @@ class Guesses:
         if not networks:
             return None
         try:
-            if not self._is_new(str(networks[-1][0]), credential):
+            if not self.is_new(str(networks[-1][0]), credential):
                 return None
             return self._exceeded(networks)
         except LimitsAway:
             return None
 
-    def _is_new(self, subject: str, credential: bytes) -> bool:
+    def is_new(self, subject: str, credential: bytes) -> bool:
+        """Whether a credential that failed has not failed there lately, and counts therefore. Raises LimitsAway."""
         mark = sign(self._key, subject.encode() + b"\0" + credential)[:MARK_BYTES]
         name, now = (subject, mark), monotonic()
         if self._known.get(name, 0.0) > now:

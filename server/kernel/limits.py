@@ -276,7 +276,8 @@ DEFAULT_RATES: Mapping[str, str] = {
     "tenant": "20000/60",
     # What probes and browsers ask again and again, such as health and public keys.
     "probe": "600/60",
-    # Failed attempts to authenticate from one address; beyond it, the address is blocked.
+    # Failed attempts to authenticate from one address; beyond it, the address is blocked. An account has twice as many
+    # in four times the time, from all addresses together.
     "auth_failure": "20/900",
 }
 

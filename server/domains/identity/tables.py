@@ -65,6 +65,16 @@ sessions = global_table(
 Index("sessions_user_id_idx", sessions.c.user_id)
 Index("sessions_expire_time_idx", sessions.c.expire_time)
 
+sign_in_networks = global_table(
+    "sign_in_networks",
+    uuid_column("user_id"),
+    # An IPv4 address, or the /64 of an IPv6 address. A few per user, so that none is found by its own index.
+    Column("network", Text, nullable=False),
+    time_column("last_time", server_default=text("now()")),
+    PrimaryKeyConstraint("user_id", "network"),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+
 api_keys = tenant_table(
     "api_keys",
     Column("name", Text, nullable=False),

@@ -129,10 +129,10 @@ class StoredBlocks:
             self._store(str(network))
         except (psycopg.Error, DatabaseUnavailable) as error:
             # The call that went wrong is answered with its own problem.
-            log.warning("the network %s cannot be blocked: %s", network, type(error).__name__)
+            log.warning("the address %s cannot be blocked: %s", written, type(error).__name__)
             return
         self._generations.invalidate([TAG])
-        log.warning("the network %s is blocked: %s", network, AUTOMATIC_REASON)
+        log.warning("the address %s is blocked: %s", network, AUTOMATIC_REASON)
 
     def _store(self, network: str) -> None:
         now = self._clock()
