@@ -160,13 +160,13 @@ def key_of(tenant: Tenant, **facts: object) -> Rest:
     return Rest(tenant.stack, response.json()["key"])
 
 
-def override(tenant: Tenant, **limits: tuple[int, int]) -> None:
+def override(where: Tenant, **limits: tuple[int, int]) -> None:
     """What the platform sets for a tenant: calls and seconds by rate class."""
-    platform = Rest(tenant.stack, administrator(tenant.stack).access_token)
+    platform = Rest(where.stack, administrator(where.stack).access_token)
     overrides = [
         {"rateClass": name, "calls": calls, "periodSeconds": seconds} for name, (calls, seconds) in limits.items()
     ]
-    answer = platform.put(f"admin/tenants/{tenant.id}/rate-limits", {"overrides": overrides})
+    answer = platform.put(f"admin/tenants/{where.id}/rate-limits", {"overrides": overrides})
     assert answer.status_code == 200, answer.text
 
 
