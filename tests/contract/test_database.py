@@ -38,6 +38,7 @@ UNIQUE_EVERYWHERE = {
 UNWALLED = {
     "users": "people, who may belong to many tenants",
     "sessions": "they are of users; looked up by a signed id",
+    "sign_in_networks": "they are of users; looked up before it is known whether somebody is one",
     "ip_blocks": "they hold for the whole deployment",
     event_cursors.name: "how far background readers have come",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
