@@ -20,7 +20,7 @@ REMEMBERED = 10_000
 
 @lru_cache(maxsize=REMEMBERED)
 def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
-    """The address; None for what is none. An IPv4 address that is written as IPv6 is the IPv4 address."""
+    """The address; None for a text that is not one. An IPv4 address that is written as IPv6 is the IPv4 address."""
     try:
         address = ip_address(written)
     except ValueError:
@@ -33,7 +33,7 @@ def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
 def caller_of(written: str) -> str:
     """What names the caller at an address: the address itself, or the /64 of an IPv6 address.
 
-    What is no address names itself, and nothing stays nothing.
+    A text that is not an address names itself; the empty text stays empty.
     """
     address = parsed_address(written)
     if address is None:
@@ -44,7 +44,7 @@ def caller_of(written: str) -> str:
 def networks_of(written: str) -> list[tuple[Network, int]]:
     """The networks that may be those of one subscriber, the narrowest first, and how many callers each may be.
 
-    None for what is no address.
+    The list is empty for a text that is not an address.
     """
     address = parsed_address(written)
     if address is None:

@@ -68,10 +68,15 @@ class Remembered:
         return is_new
 
 
-def guesses(marks: Remembered) -> Guesses:
+def workers(marks: Remembered, number: int) -> list[Guesses]:
+    """What the workers of a deployment count, in a moment that does not pass."""
     with hand_turned_clock() as clock:
         store = ModelStore(lambda: clock.microseconds)
-    return Guesses(RateLimiter(store), FAILURES, marks, b"key")
+    return [Guesses(RateLimiter(store), FAILURES, marks, b"key") for _ in range(number)]
+
+
+def guesses(marks: Remembered) -> Guesses:
+    return workers(marks, 1)[0]
 
 
 def counted(guessing: Guesses, *tried: tuple[str, str]) -> list[str]:
@@ -81,10 +86,11 @@ def counted(guessing: Guesses, *tried: tuple[str, str]) -> list[str]:
 
 def test_the_same_credential_counts_once_however_often_it_is_sent() -> None:
     marks = Remembered()
-    guessing, other_worker = guesses(marks), guesses(marks)
+    guessing, *others = workers(marks, 6)
     assert counted(guessing, *[("192.0.2.1", "dead")] * 50) == [""] * 50
     assert marks.asked == 1
-    assert counted(other_worker, *[("192.0.2.1", "dead")] * 50) == [""] * 50
+    for other in others:
+        assert counted(other, *[("192.0.2.1", "dead")] * 50) == [""] * 50
     assert counted(guessing, *[("192.0.2.1", f"guess {n}") for n in range(3)]) == ["", "", "192.0.2.1/32"]
     # It is new from another address, and tells nothing of it.
     assert counted(guessing, ("192.0.2.2", "dead")) == [""]

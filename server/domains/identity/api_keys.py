@@ -9,6 +9,7 @@ import re
 import secrets
 from datetime import datetime, timedelta
 from math import inf
+from time import monotonic
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -38,6 +39,8 @@ SHOWN = 8
 FORMAT = re.compile(rf"(?:{LIVE}|{TEST})[A-Za-z0-9_-]{{43}}")
 # Finding a key costs a round trip to PostgreSQL, remembering 1 us. 10,000 principals take some 6 MB.
 REMEMBERED = 10_000
+# Seconds for which a wrong secret is refused without asking the database again.
+REFUSED_FOR = 10.0
 DEFAULT_DAYS = 30
 MOST_METHODS = 200
 # Counters are int32, since browsers get 64 bits as text.
@@ -117,6 +120,7 @@ class ApiKeys:
         self._peppers = [derive_key(given, "api key pepper") for given in (secret, previous) if given]
         self._clock = clock
         self._known: dict[bytes, Principal] = {}
+        self._refused: dict[bytes, float] = {}
 
     def is_key(self, secret: str) -> bool:
         """Whether a credential looks like an API key."""
@@ -134,7 +138,7 @@ class ApiKeys:
         name = fingerprint(secret)
         principal = self._known.get(name)
         if principal is None:
-            principal = self._find(secret)
+            principal = self._find_anew(name, secret)
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[name] = principal
@@ -142,12 +146,24 @@ class ApiKeys:
             raise Unauthenticated("The API key has expired.", reason=Reason.REASON_API_KEY_ENDED)
         return principal
 
+    def _find_anew(self, name: bytes, secret: str) -> Principal:
+        """What _find says. A wrong secret is not looked up again for a while, since no key will ever get it."""
+        if self._refused.get(name, 0.0) > monotonic():
+            raise _no_such_key()
+        try:
+            return self._find(secret)
+        except Unauthenticated:
+            if len(self._refused) >= REMEMBERED:
+                self._refused.clear()
+            self._refused[name] = monotonic() + REFUSED_FOR
+            raise
+
     def _find(self, secret: str) -> Principal:
         for row in self._rows(secret):
             for stored in (row["secret_hash"], row["previous_hash"]):
                 if stored is not None and any(matches(pepper, secret.encode(), stored) for pepper in self._peppers):
                     return _principal(row, self._rehashed(row, stored, secret))
-        raise Unauthenticated("The API key is not valid.")
+        raise _no_such_key()
 
     def _rehashed(self, row: Row, stored: bytes, secret: str) -> bytes:
         """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
@@ -164,6 +180,10 @@ class ApiKeys:
             return []
         with self._database.read(Scope(platform=True)) as transaction:
             return transaction.run(FIND, prefix=shown(secret)).all()
+
+
+def _no_such_key() -> Unauthenticated:
+    return Unauthenticated("The API key is not valid.")
 
 
 def _principal(row: Row, stored: bytes) -> Principal:

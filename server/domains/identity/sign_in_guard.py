@@ -30,11 +30,13 @@ MOST_NETWORKS = 50
 KNOWN_FOR: ColumnElement[Any] = literal_column("interval '90 days'")
 
 _networks = sign_in_networks.c
+IS_FORGOTTEN: ColumnElement[bool] = _networks.last_time < func.now() - KNOWN_FOR
+"""Whether it is too long ago that a user signed in from a network."""
 _user = bindparam("user_id", type_=UUID(as_uuid=False))
 _network = bindparam("network", type_=_networks.network.type)
 
 IS_KNOWN: ColumnElement[bool] = exists(literal_column("1")).where(
-    _networks.user_id == users.c.id, _networks.network == _network, _networks.last_time > func.now() - KNOWN_FOR
+    _networks.user_id == users.c.id, _networks.network == _network, ~IS_FORGOTTEN
 )
 """Takes `network`. Whether a user has signed in from there lately."""
 
@@ -56,7 +58,7 @@ FORGET = Statement(
     delete(sign_in_networks).where(
         _networks.user_id == _user,
         or_(
-            _networks.last_time < func.now() - KNOWN_FOR,
+            IS_FORGOTTEN,
             and_(_networks.network != _network, _networks.network.not_in(_latest)),
         ),
     )

@@ -68,12 +68,13 @@ Index("sessions_expire_time_idx", sessions.c.expire_time)
 sign_in_networks = global_table(
     "sign_in_networks",
     uuid_column("user_id"),
-    # An IPv4 address, or the /64 of an IPv6 address. A few per user, so that none is found by its own index.
+    # An IPv4 address, or the /64 of an IPv6 address.
     Column("network", Text, nullable=False),
     time_column("last_time", server_default=text("now()")),
     PrimaryKeyConstraint("user_id", "network"),
     ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
 )
+Index("sign_in_networks_last_time_idx", sign_in_networks.c.last_time)
 
 api_keys = tenant_table(
     "api_keys",

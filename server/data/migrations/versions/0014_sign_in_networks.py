@@ -19,3 +19,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", "network", name="sign_in_networks_pkey"),
         if_not_exists=True,
     )
+    op.create_index("sign_in_networks_last_time_idx", "sign_in_networks", ["last_time"], if_not_exists=True)
