@@ -691,9 +691,7 @@ def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime
         without_old.verify(key["key"])
 
 
-def test_a_wrong_secret_is_looked_up_once(
-    stack: Stack, runtime: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_secret_is_looked_up_once(stack: Stack, runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ApiKeys(runtime, stack.settings.secret, None)
     looked: list[str] = []
     rows_of = keys._rows  # noqa: SLF001 - what asks the database

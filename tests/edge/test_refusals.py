@@ -186,10 +186,10 @@ def test_one_dead_credential_keeps_nobody_else_behind_its_address_waiting() -> N
 
         def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
             sent = dict(context.invocation_metadata())
-            if "dead" not in str(sent.get("authorization", sent.get("x-api-key"))):
-                return page_pb2.Page()
-            context.set_trailing_metadata((("x-http-status", "401"),))
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+            if "dead" in str(sent.get("authorization", sent.get("x-api-key"))):
+                context.set_trailing_metadata((("x-http-status", "401"),))
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+            return page_pb2.Page()
 
         gateway.backend.answers["/plinth.sites.v1.PageService/CreatePage"] = refuse
         for address, neighbour, stranger in (
