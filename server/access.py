@@ -3,6 +3,7 @@
 It joins what two domains own, so it stands beside app.py, which hands it to the data layer and the kernel.
 """
 
+from collections.abc import Collection, Mapping
 from math import inf
 
 from plinth.tenancy.v1.tenant_pb2 import Tenant
@@ -13,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -30,6 +32,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
+from server.domains.identity.api_key_chains import CHAIN_LIVES
 from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
 from server.kernel.access import Permissions
@@ -122,6 +125,7 @@ KEY_ACCESS = Statement(
         api_keys.c.tenant_id == cast(_tenant, _uuid),
         api_keys.c.id == bindparam("api_key_id", type_=_uuid),
         api_keys.c.revoke_time.is_(None),
+        CHAIN_LIVES,
     )
 )
 """Takes `tenant`, `api_key_id` and `key_hash`."""
@@ -132,10 +136,40 @@ KEY_GRANTS = Statement(
         api_keys.c.tenant_id == cast(_tenant, _uuid),
         api_keys.c.id == bindparam("api_key_id", type_=_uuid),
         api_keys.c.revoke_time.is_(None),
+        CHAIN_LIVES,
         or_(api_keys.c.expire_time.is_(None), api_keys.c.expire_time > func.now()),
     )
 )
 """Takes `tenant` and `api_key_id`."""
+
+
+USER_GRANTS = Statement(
+    select(users.c.id, users.c.is_platform, memberships.c.roles, cast(_custom, ARRAY(Text)).label("custom"))
+    .select_from(
+        users.join(tenants, tenants.c.id == cast(_tenant, _uuid)).outerjoin(
+            memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
+        )
+    )
+    .where(users.c.id == any_(bindparam("user_ids", type_=ARRAY(_uuid))), users.c.delete_time.is_(None))
+)
+"""Takes `tenant` and `user_ids`."""
+
+
+class UserGrants:
+    """What people hold in a tenant, as a domain that does not own memberships sees it."""
+
+    def __init__(self, permissions: Permissions) -> None:
+        self._permissions = permissions
+
+    def of_users(self, call: Call, user_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """The permissions that each of these users has in the call's tenant now. Who is gone is not among them."""
+        rows = call.reads.run(USER_GRANTS, tenant=call.tenant_id, user_ids=list(user_ids)).all()
+        return {row["id"]: self._of(row) for row in rows}
+
+    def _of(self, row: Row) -> frozenset[str]:
+        if row["is_platform"]:
+            return self._permissions.every
+        return self._permissions.of(row["roles"] or (), row["custom"] or ())
 
 
 class KeyGrants:

@@ -28,6 +28,7 @@ from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.sessions import Lifetimes, Sessions
+from server.domains.identity.sign_in_guard import SignInGuard
 from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService
@@ -306,9 +307,14 @@ def _services(
     permissions = guard.permissions
     return [
         AuthService(
-            guard.tokens, sessions, Memberships(), Passwords(settings.password_memory), settings.default_tenant
+            guard.tokens,
+            sessions,
+            Memberships(),
+            Passwords(settings.password_memory),
+            guard=SignInGuard(guard.limiter, guard.guesses, guard.rates["auth_failure"]),
+            default_tenant=settings.default_tenant,
         ),
-        ApiKeyService(guard.keys, permissions),
+        ApiKeyService(guard.keys, permissions, access.UserGrants(permissions)),
         TenantService(settings.sites_domain),
         RoleService(permissions, methods_by_permission(policies().values()), access.KeyGrants()),
         MembershipService(permissions),

@@ -7,6 +7,7 @@ from server import access, metering
 from server.adapters.answers import RedisAnswers
 from server.adapters.breaker import Breaker
 from server.adapters.generations import RedisGenerations
+from server.adapters.guesses import RedisMarks
 from server.adapters.limits import RedisLimits
 from server.data.transactions import Database
 from server.domains.identity.api_keys import ApiKeys
@@ -18,6 +19,8 @@ from server.kernel.blocks import AddressBlocks
 from server.kernel.cache import AnswerCache
 from server.kernel.chain import Step
 from server.kernel.generations import Generations
+from server.kernel.guesses import Guesses
+from server.kernel.keys import derive_key
 from server.kernel.limits import Rate, RateLimiter, default_rates
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.pools import CallThreads, queue_bounds
@@ -60,6 +63,8 @@ class Guard:
         self.keys = ApiKeys(database, settings.secret, previous_secret(settings))
         self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
         self.limiter = RateLimiter(RedisLimits(redis, Breaker()))
+        marks, marks_key = RedisMarks(redis, Breaker()), derive_key(settings.secret, "failed credentials")
+        self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
         self.cache = _cache(settings, name, redis, self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
@@ -88,8 +93,7 @@ class Guard:
             audit,
             Address(
                 AddressBlocks(self._stored_blocks.load, self.generations),
-                self.limiter,
-                self.rates["auth_failure"],
+                self.guesses,
                 self._stored_blocks.block,
             ),
             Parse(early=True),

@@ -25,6 +25,9 @@ local granted = math.max(0, math.min(want, available, share))
 arrival = math.ceil(arrival + granted * interval)
 if arrival > now then
   redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', math.ceil((arrival - now) / 1000) + 1000)
+elseif unspent > 0 then
+  -- All calls are there again.
+  redis.call('DEL', KEYS[1])
 end
 local retry = 0
 if granted == 0 then retry = (1 - free) * interval end

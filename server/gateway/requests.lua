@@ -195,13 +195,15 @@ end
 local function refuses_stranger(handle, headers, binding, length)
   if not binding.guarded or length <= STRANGERS_BYTES then return false end
   local address = headers:get("x-envoy-external-address")
-  local wait = address and strangers.wait(address)
+  if not address then return false end
+  local name = strangers.name_of(address, headers:get("authorization") or headers:get("x-api-key") or "")
+  local wait = strangers.wait(name)
   if wait then
-    refuse(handle, 429, "RATE_LIMITED", ("Large bodies came from this address with credentials that are not valid: the " ..
+    refuse(handle, 429, "RATE_LIMITED", ("Large bodies came from here with credentials that are not valid: the " ..
       "next one may come in %d s."):format(wait), nil, nil, wait)
     return true
   end
-  if address then responses.note_large(handle, address) end
+  responses.note_large(handle, name)
   return false
 end
 

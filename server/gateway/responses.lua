@@ -19,9 +19,9 @@ local function note_head(handle)
   note(handle, "head", true)
 end
 
--- `address` sent a large body.
-local function note_large(handle, address)
-  note(handle, "large", address)
+-- The credential of this name (see strangers.lua) came with a large body.
+local function note_large(handle, name)
+  note(handle, "large", name)
 end
 
 local function notes_of(handle)

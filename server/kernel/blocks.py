@@ -4,13 +4,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from time import monotonic
 
 import psycopg
 
 from server.data.connections import DatabaseUnavailable
+from server.kernel.addresses import Network, parsed_address
 from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations, Stamp, slot_of
 from server.kernel.problems import Denied, Reason
@@ -22,7 +21,6 @@ LONGEST_KNOWN = 10.0
 # The same where nobody can say whether anything has changed, and after loading failed.
 SHORTLY_KNOWN = 1.0
 
-Network = IPv4Network | IPv6Network
 Blocked = tuple[Network, datetime | None]
 """A network, and when its block ends by itself."""
 
@@ -61,7 +59,7 @@ class AddressBlocks:
         return self._stamp is None or self._generations.is_current(self._slots, self._stamp)
 
     def _find(self, address: str) -> tuple[bool, datetime | None]:
-        parsed = _parsed(address)
+        parsed = parsed_address(address)
         if parsed is None:
             return False, None
         number, bits, version = int(parsed), parsed.max_prefixlen, parsed.version
@@ -101,14 +99,3 @@ def _by_length(blocks: Iterable[Blocked]) -> dict[tuple[int, int], dict[int, dat
         key = int(network.network_address) >> (network.max_prefixlen - length)
         found.setdefault((network.version, length), {})[key] = until
     return found
-
-
-@lru_cache(maxsize=10_000)
-def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    """An address; one of IPv4 that is written as IPv6 counts as what it is."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return mapped or parsed

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from server.data.jobs import DEFER
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.kernel.addresses import caller_of
 from server.kernel.audit import API_KEY, USER, Actor
 from server.kernel.ids import next_id
 from server.kernel.limits import Verdict
@@ -62,6 +63,15 @@ class Principal:
     """Which secret of the API key was shown."""
     calls_per_minute: int = 0
     """The API key's own rate limit; 0 when it has none."""
+    ancestor_paces: tuple[tuple[str, int], ...] = ()
+    """Of the keys by which the API key was made, those with a rate limit of their own: id and calls per minute."""
+
+    @property
+    def paces(self) -> tuple[tuple[str, int], ...]:
+        """The limits per minute that the API key was made with, its own and those of the keys that it comes from."""
+        if not self.calls_per_minute:
+            return self.ancestor_paces
+        return (*self.ancestor_paces, (self.api_key_id, self.calls_per_minute))
 
     @property
     def credential_id(self) -> str:
@@ -155,6 +165,11 @@ class Call:
     def client_address(self) -> str:
         """The caller's address, as far as the gateway vouches for it; empty inside the deployment."""
         return str(self.metadata.get(CLIENT_ADDRESS, ""))
+
+    @property
+    def client_network(self) -> str:
+        """What counts as the same caller: the address, or the /64 of an IPv6 address. Empty inside the deployment."""
+        return caller_of(self.client_address)
 
     @property
     def is_active(self) -> bool:

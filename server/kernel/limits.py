@@ -16,6 +16,7 @@ more than everything else in the chain. That a lease never lets a key exceed its
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -91,7 +92,7 @@ class LimitStore(Protocol):
     def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
         """Take up to `want` calls, and give back `unspent` ones of the grant that was made at `since`.
 
-        Raises LimitsAway.
+        With a `want` of 0 nothing is taken, and the answer tells how many could be. Raises LimitsAway.
         """
 
 
@@ -108,6 +109,8 @@ class Verdict(NamedTuple):
     """monotonic() at which all calls are there again."""
     retry_after: float = 0.0
     """Seconds until a call is let through again; 0 when this one is."""
+    since: int = 0
+    """When the call was charged, by the store's own clock; for who gives it back."""
 
     @property
     def allowed(self) -> bool:
@@ -154,12 +157,40 @@ class RateLimiter:
             # What the other rate allowed or refused says nothing about this one.
             lease = self._leases[key] = _Lease(rate)
         if now < lease.until:
+            # Read first: when another lease begins meanwhile, the call counts as one of the older.
+            since = lease.since
             left = _spend(lease.calls)
             if left is not None:
-                return Verdict(rate, left + lease.beyond, lease.reset_at)
+                return Verdict(rate, left + lease.beyond, lease.reset_at, 0.0, since)
         if now < lease.refused_until:
             return self._refusal(lease, rate, now)
         return self._renew(key, lease, rate)
+
+    def ask(self, key: str, rate: Rate) -> Verdict:
+        """Whether a call would be let through, without spending one. Raises LimitsAway."""
+        lease, now = self._leases.get(key), monotonic()
+        if lease is not None and lease.rate == rate:
+            if now < lease.until and lease.calls:
+                return Verdict(rate, len(lease.calls) + lease.beyond, lease.reset_at)
+            if now < lease.refused_until:
+                return self._refusal(lease, rate, now)
+        grant = self._store.lease(key, rate, 0, 0, 0)
+        now = monotonic()
+        wait = 0.0 if grant.remaining else grant.retry_after + MARGIN
+        return Verdict(rate, grant.remaining, now + grant.reset_after, wait)
+
+    def give_back(self, key: str, verdict: Verdict) -> None:
+        """Give back the call that a verdict let through, since another limit refused it. Never fails.
+
+        It goes back to the lease that it is of, while that lasts; to the store where each call is asked for by itself.
+        A call of a lease that is over stays spent: what is leased lasts half a second.
+        """
+        lease, rate = self._leases.get(key), verdict.rate
+        if lease is not None and lease.since == verdict.since and monotonic() < lease.until:
+            lease.calls.append(len(lease.calls))
+        elif not rate.lease_time:
+            with suppress(LimitsAway):
+                self._store.lease(key, rate, 0, 1, verdict.since)
 
     def _remember(self, key: str, rate: Rate) -> _Lease:
         if len(self._leases) >= REMEMBERED:
@@ -174,7 +205,7 @@ class RateLimiter:
             if now < lease.until:
                 left = _spend(lease.calls)
                 if left is not None:
-                    return Verdict(rate, left + lease.beyond, lease.reset_at)
+                    return Verdict(rate, left + lease.beyond, lease.reset_at, 0.0, lease.since)
             if now < lease.refused_until:
                 return self._refusal(lease, rate, now)
             unspent = _drain(lease.calls)
@@ -196,7 +227,7 @@ class RateLimiter:
             return self._refusal(lease, rate, now)
         if rate.lease_time:
             lease.calls.extend(range(grant.calls - 1))
-        return Verdict(rate, grant.calls - 1 + grant.remaining, lease.reset_at)
+        return Verdict(rate, grant.calls - 1 + grant.remaining, lease.reset_at, 0.0, grant.at)
 
     @staticmethod
     def _refusal(lease: _Lease, rate: Rate, now: float) -> Verdict:
@@ -245,7 +276,8 @@ DEFAULT_RATES: Mapping[str, str] = {
     "tenant": "20000/60",
     # What probes and browsers ask again and again, such as health and public keys.
     "probe": "600/60",
-    # Failed attempts to authenticate from one address; beyond it, the address is blocked.
+    # Failed attempts to authenticate from one address; beyond it, the address is blocked. An account has twice as many
+    # in four times the time, from all addresses together.
     "auth_failure": "20/900",
 }
 

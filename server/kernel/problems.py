@@ -23,6 +23,7 @@ __all__ = [
     "Cancelled",
     "Collision",
     "Conflict",
+    "Dead",
     "DeadlineExceeded",
     "Denied",
     "EtagMismatch",
@@ -153,6 +154,14 @@ class Unauthenticated(Problem):
     code = grpc.StatusCode.UNAUTHENTICATED
     http_status = 401
     reason = Reason.REASON_CREDENTIALS_INVALID
+    is_guess = True
+    """Whether somebody who guesses could have sent these credentials."""
+
+
+class Dead(Unauthenticated):
+    """These credentials were ours once, and are not valid."""
+
+    is_guess = False
 
 
 class Denied(Problem):

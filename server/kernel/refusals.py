@@ -57,7 +57,7 @@ class RefusalLog:
             self._thread.join(LONGEST_PAUSE)
 
     def note(self, row: dict[str, Any], address: str) -> None:
-        """One more refusal, from this address. Never waits and never fails."""
+        """One more refusal, from this caller (see addresses.py). Never waits and never fails."""
         NOTED.labels(row["reason"]).inc()
         key = (row["tenant_id"], row["actor_id"], row["method"], row["reason"], row["resource_id"], address)
         with self._lock:

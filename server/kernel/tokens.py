@@ -13,12 +13,14 @@ from jwt.utils import base64url_encode
 from server.kernel.call import Principal
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, fingerprint
-from server.kernel.problems import Reason, Unauthenticated
+from server.kernel.problems import Dead, Reason, Unauthenticated
 
 ALGORITHM = "EdDSA"
 LEEWAY = 5
 # Verifying costs some 80 us, remembering 1 us. 10,000 principals take some 6 MB.
 REMEMBERED = 10_000
+# What PyJWT finds only behind a signature that is right.
+OF_ANOTHER_ISSUER = (jwt.InvalidIssuerError, jwt.MissingRequiredClaimError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ class AccessTokens:
                 options={"require": ["exp", "iat", "sub", "sid"], "verify_exp": False, "verify_iat": False},
             )
             return _principal(claims)
+        except OF_ANOTHER_ISSUER as error:
+            # Its signature is ours, which nobody guesses: the deployment has changed since.
+            raise Dead("The access token is not valid.") from error
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated("The access token is not valid.") from error
 

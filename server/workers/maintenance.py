@@ -18,7 +18,8 @@ from server.data.idempotency import idempotency_records
 from server.data.jobs import DEFER
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
-from server.domains.identity.tables import api_key_usage, sessions
+from server.domains.identity.sign_in_guard import IS_FORGOTTEN
+from server.domains.identity.tables import api_key_usage, sessions, sign_in_networks
 from server.domains.operations.tables import ip_blocks
 from server.domains.tenancy.tables import tenants
 from server.domains.webhooks.tables import webhook_deliveries
@@ -63,6 +64,7 @@ def _purges(tables: Iterable[Table]) -> list[Statement]:
 
 
 OLD_SESSIONS = _batch(sessions, sessions.c.expire_time < _before, sessions.c.expire_time)
+OLD_NETWORKS = _batch(sign_in_networks, IS_FORGOTTEN, sign_in_networks.c.last_time)
 OLD_RECORDS = _batch(
     idempotency_records, idempotency_records.c.expire_time < _before, idempotency_records.c.expire_time
 )
@@ -151,8 +153,9 @@ class Maintenance:
         ]
 
     def purge_sessions(self) -> None:
-        """Remove expired sessions."""
+        """Remove expired sessions, and from where users signed in long ago."""
         self._drain(OLD_SESSIONS, before=self._clock())
+        self._drain(OLD_NETWORKS)
 
     def purge_records(self) -> None:
         """Remove what is kept to answer repeated calls alike, once it has expired."""

@@ -39,6 +39,7 @@ UNIQUE_EVERYWHERE = {
 UNWALLED = {
     "users": "people, who may belong to many tenants",
     "sessions": "they are of users; looked up by a signed id",
+    "sign_in_networks": "they are of users; looked up before it is known whether somebody is one",
     "ip_blocks": "they hold for the whole deployment",
     event_cursors.name: "how far background readers have come",
     log_epochs.name: "which clusters the database has been in",
@@ -211,6 +212,29 @@ def test_text_from_before_is_composed(stack: Stack) -> None:
             assert titles == [(composed, 2), ("plain", 1)]
             forced = "SELECT count(*) FROM pg_class WHERE relname = ANY(%s) AND relforcerowsecurity"
             assert connection.execute(forced, (["api_keys", "pages", "tenants"],)).fetchone() == (3,)
+
+
+def test_keys_from_before_go_back_to_the_users_who_made_them(stack: Stack) -> None:
+    tenant, user = "01890000-0000-7000-8000-000000000000", "01890000-0000-7000-8000-000000000001"
+    with scratch_database(stack) as dsn:
+        schema.migrate(dsn)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0008'")
+            connection.execute(
+                "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, 'acme', 'Acme', 1)", (tenant,)
+            )
+            for maker in (user, ""):
+                connection.execute(
+                    "INSERT INTO api_keys (tenant_id, id, name, environment, permissions, prefix, secret_hash,"
+                    " create_user_id) VALUES (%s, gen_random_uuid(), 'n', 1, '{}', %s, '', %s)",
+                    (tenant, f"sn_live_{maker}", maker),
+                )
+        schema.migrate(dsn)
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute("SELECT create_user_id, origin_user_id FROM api_keys ORDER BY 1").fetchall()
+            assert found == [("", ""), (user, user)]
+            forced = "SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'"
+            assert connection.execute(forced).fetchone() == (True,)
 
 
 def test_the_stack_s_database_is_what_the_tables_describe(stack: Stack) -> None:

@@ -24,6 +24,7 @@ BOUNDED = {
     "plinth.audit.v1.ConsistencyProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.InclusionProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
+    "plinth.identity.v1.ApiKey.ancestor_ids": "at most 8 (MOST_ANCESTORS)",
     "plinth.identity.v1.ApiKeyUsage.days": "at most 92 are asked for",
     "plinth.identity.v1.ApiKeyUsage.methods": "at most 200",
     "plinth.identity.v1.CurrentUser.memberships": "at most 100 (LARGEST_LIST)",

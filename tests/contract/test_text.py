@@ -68,7 +68,8 @@ def test_every_text_of_every_request_is_composed() -> None:
                 assert read() == COMPOSED, name
                 composed += 1
     # Ids, and what callers do not write.
-    assert all(name.endswith(("id", ".ids", ".key", ".secret", "prefix")) for name in left["ours"]), left["ours"]
+    endings = ("id", ".ids", "_ids", ".key", ".secret", "prefix")
+    assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()
     assert composed > 50
 

@@ -13,6 +13,7 @@ from plinth.identity.v1.api_key_pb2 import ApiKey, CreateApiKeyRequest, GetApiKe
 from plinth.sites.v1 import page_pb2_grpc
 from plinth.sites.v1.page_pb2 import ListPagesRequest, WatchPagesRequest
 
+from server.data.statements import Row
 from server.data.transactions import Database
 from server.domains.identity.api_keys import FORMAT, ApiKeys, new_key, shown
 from server.kernel.clock import utc_now
@@ -688,6 +689,24 @@ def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime
     assert without_old.verify(rotated["key"]).api_key_id == key["id"]
     with pytest.raises(Unauthenticated):
         without_old.verify(key["key"])
+
+
+def test_a_wrong_secret_is_looked_up_once(stack: Stack, runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ApiKeys(runtime, stack.settings.secret, None)
+    looked: list[str] = []
+    rows_of = keys._rows  # noqa: SLF001 - what asks the database
+
+    def look(secret: str) -> list[Row]:
+        looked.append(secret)
+        return rows_of(secret)
+
+    monkeypatch.setattr(keys, "_rows", look)
+    secret = new_key(ApiKey.ENVIRONMENT_LIVE)
+    for _ in range(20):
+        with pytest.raises(Unauthenticated):
+            keys.verify(secret)
+    assert looked == [secret]
+    assert secret not in repr(vars(keys))
 
 
 def test_no_more_keys_are_remembered_than_have_room(

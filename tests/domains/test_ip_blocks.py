@@ -7,13 +7,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from plinth.identity.v1.api_key_pb2 import ApiKey
+from plinth.operations.v1.health_pb2 import GetHealthRequest
 from plinth.operations.v1.ip_block_pb2 import CreateIpBlockRequest, DeleteIpBlockRequest, IpBlock, ListIpBlocksRequest
 
+from server.domains.identity.api_keys import new_key
 from server.domains.operations.ip_blocks import StoredBlocks
+from server.kernel.clock import utc_now
 from server.kernel.generations import Generations
+from server.kernel.tokens import AccessTokens
 from tests.clients import Rest, Tenant, database, new_tenant, problem, reason, refused, rows, sign_up, stubs
 from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin
@@ -25,6 +32,8 @@ pytestmark = pytest.mark.heavy
 BLOCKS = "admin/ip-blocks"
 # Enough for both workers to get some: the gateway chooses at random.
 OFTEN = 30
+# What anybody may ask, and is refused to blocked addresses.
+EVERYBODYS = "webhook-event-types"
 # No address is used twice.
 NUMBERS = count()
 OWN_BLOCKS = "SELECT FROM ip_blocks WHERE starts_with(network, '127.') OR starts_with(network, '::')"
@@ -79,7 +88,7 @@ def soon(**distance: float) -> str:
 
 def calls_from(stack: Stack, address: str, token: str | None = None) -> list[httpx.Response]:
     """What several calls from an address are answered."""
-    path = "auth/me" if token else "health"
+    path = "auth/me" if token else EVERYBODYS
     return [Rest(stack, token).get(path, headers={"x-forwarded-for": address}) for _ in range(OFTEN)]
 
 
@@ -276,7 +285,7 @@ def test_a_block_ends_by_itself(proxied: Stack, platform: Rest) -> None:
     end = datetime.now(UTC) + timedelta(seconds=5)
     create(platform, network=address, expireTime=end.isoformat())
     rest = Rest(proxied)
-    proxied.wait_for(lambda: rest.get("health", headers={"x-forwarded-for": address}).status_code == 200)
+    proxied.wait_for(lambda: rest.get(EVERYBODYS, headers={"x-forwarded-for": address}).status_code == 200)
     assert datetime.now(UTC) >= end
     assert not is_blocked(proxied, address)
 
@@ -307,10 +316,14 @@ def test_without_a_proxy_the_header_means_nothing(stack: Stack, admin: Rest) -> 
 
 
 def guess(stack: Stack, address: str, email: str, times: int) -> list[tuple[int, str]]:
-    """What wrong passwords are answered."""
-    body = {"email": email, "password": "Wrong-Password-1"}
-    rest = Rest(stack)
-    return [reason(rest.post("auth/login", body, headers={"x-forwarded-for": address})) for _ in range(times)]
+    """What wrong passwords are answered, each of them another one."""
+    return [wrong_password(stack, address, email, secrets.token_hex(8)) for _ in range(times)]
+
+
+def wrong_password(stack: Stack, address: str, email: str, password: str) -> tuple[int, str]:
+    """What a wrong password is answered."""
+    body = {"email": email, "password": password}
+    return reason(Rest(stack).post("auth/login", body, headers={"x-forwarded-for": address}))
 
 
 def stored(stack: Stack, network: str) -> dict[str, Any]:
@@ -347,9 +360,100 @@ def test_who_fails_to_sign_in_too_often_is_blocked_for_an_hour(proxied: Stack, p
 
 def test_ipv6_is_blocked_with_all_that_one_subscriber_has(proxied: Stack) -> None:
     network = ipv6_network()
-    guess(proxied, f"{network}::1", "nobody@example.com", 5)
+    guess(proxied, f"{network}::1", "nobody.v6@example.com", 5)
     assert stored(proxied, f"{network}::/64")["automatic"]
     assert is_blocked(proxied, f"{network}:ffff::2")
+
+
+def test_ipv6_is_blocked_in_steps_when_guesses_come_from_ever_new_networks(proxied: Stack) -> None:
+    site = f"2001:db8:{0x1000 + next(NUMBERS):x}"
+    # Three failures in a /64 are let pass, and four times as many in a /56.
+    answers = [guess(proxied, f"{site}:{number:x}::1", f"nobody{number}@example.com", 1)[0] for number in range(13)]
+    assert answers == [(401, "CREDENTIALS_INVALID")] * 13
+    assert stored(proxied, f"{site}::/56")["automatic"]
+    assert is_blocked(proxied, f"{site}:ff::2")
+    assert not is_blocked(proxied, f"{site}:100::2")
+
+
+def test_an_ipv4_address_that_is_written_as_ipv6_is_blocked_as_what_it_is(proxied: Stack) -> None:
+    address = ipv4()
+    guess(proxied, f"::ffff:{address}", "nobody.v4@example.com", 4)
+    assert stored(proxied, f"{address}/32")["automatic"]
+    assert is_blocked(proxied, address)
+
+
+def test_what_probes_ask_is_answered_to_blocked_addresses_too(proxied: Stack, platform: Rest) -> None:
+    address = ipv4()
+    create(platform, network=address)
+    assert is_blocked(proxied, address)
+    for path in ("health", "/.well-known/jwks.json"):
+        assert Rest(proxied).get(path, headers={"x-forwarded-for": address}).status_code == 200
+    assert stubs(proxied, x_forwarded_for=address).health.GetHealth(GetHealthRequest())
+    with grpc.insecure_channel(proxied.target) as channel:
+        make_stub: Any = health_pb2_grpc.HealthStub
+        check = make_stub(channel).Check
+        answer = check(health_pb2.HealthCheckRequest(), metadata=[("x-forwarded-for", address)], timeout=20)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+# One dead credential -------------------------------------------------------------------------------------------------
+
+
+def dead_credential(tenant: Tenant, kind: str) -> tuple[str, str]:
+    """Header and value of a credential that is not good any more, by what became of it."""
+    if kind == "nonsense":
+        return "authorization", "Bearer no"
+    path = f"{tenant.path}/api-keys"
+    if kind in ("revoked key", "replaced key"):
+        key = tenant.rest.post(path, {"name": "n", "permissions": ["sites.pages.read"]}).json()
+        where = f"{path}/{key['id']}"
+        assert (
+            tenant.rest.delete(where) if kind == "revoked key" else tenant.rest.post(f"{where}/rotate", {})
+        ).is_success
+        return "x-api-key", key["key"]
+    settings = tenant.stack.settings
+    secret = b"of another time" if kind == "token of another secret" else settings.secret
+    issuer = "another.example" if kind == "token of another issuer" else settings.token_issuer
+    age = timedelta(hours=1 if kind == "expired token" else 0)
+    ours = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
+    token = AccessTokens(secret, None, issuer=issuer, lifetime=900, clock=lambda: utc_now() - age).issue(ours)
+    return "authorization", f"Bearer {token}"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["revoked key", "replaced key", "expired token", "token of another secret", "token of another issuer", "nonsense"],
+)
+def test_one_dead_credential_blocks_nobody(proxied: Stack, kind: str) -> None:
+    address, tenant = ipv4(), new_tenant(proxied)
+    header, value = dead_credential(tenant, kind)
+    for _ in range(25):
+        answer = Rest(proxied).get(f"{tenant.path}/pages", headers={"x-forwarded-for": address, header: value})
+        assert answer.status_code == 401
+    assert not is_blocked(proxied, address, tenant.access_token)
+
+
+def test_one_dead_refresh_token_or_password_blocks_nobody(proxied: Stack) -> None:
+    address, account = ipv4(), sign_up(proxied)
+    for _ in range(25):
+        answer = Rest(proxied).post("auth/refresh", {"refreshToken": "no"}, headers={"x-forwarded-for": address})
+        assert reason(answer) == (401, "CREDENTIALS_INVALID")
+    other = ipv4()
+    for _ in range(6):
+        assert wrong_password(proxied, other, account.email, "Old-Password-1")[0] in (401, 429)
+    assert not is_blocked(proxied, address)
+    assert not is_blocked(proxied, other)
+
+
+def test_tokens_that_our_own_key_signed_are_no_guesses_however_many(proxied: Stack) -> None:
+    address, tenant = ipv4(), new_tenant(proxied)
+    settings = tenant.stack.settings
+    ours = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
+    for lifetime in range(900, 908):
+        token = AccessTokens(settings.secret, None, issuer="another.example", lifetime=lifetime).issue(ours)
+        answer = Rest(proxied, token).get("auth/me", headers={"x-forwarded-for": address})
+        assert reason(answer) == (401, "CREDENTIALS_INVALID")
+    assert not is_blocked(proxied, address)
 
 
 def test_tokens_and_keys_that_are_made_up_count_as_guesses(proxied: Stack) -> None:
@@ -358,6 +462,9 @@ def test_tokens_and_keys_that_are_made_up_count_as_guesses(proxied: Stack) -> No
         reason(Rest(proxied, f"made-up-{number}").get("auth/me", headers={"x-forwarded-for": address}))
         for number in range(5)
     ]
+    assert answers == [(401, "CREDENTIALS_INVALID")] * 4 + [(403, "ADDRESS_BLOCKED")]
+    address, keys = ipv4(), [new_key(ApiKey.ENVIRONMENT_LIVE) for _ in range(5)]
+    answers = [reason(Rest(proxied, key).get("auth/me", headers={"x-forwarded-for": address})) for key in keys]
     assert answers == [(401, "CREDENTIALS_INVALID")] * 4 + [(403, "ADDRESS_BLOCKED")]
 
 
@@ -371,7 +478,8 @@ def test_calls_without_credentials_are_no_guesses(proxied: Stack) -> None:
 
 def test_this_machine_is_never_blocked_by_itself(proxied: Stack) -> None:
     for address in ("127.0.0.1", "::1"):
-        assert guess(proxied, address, "nobody@example.com", 6) == [(401, "CREDENTIALS_INVALID")] * 6
+        answers = [guess(proxied, address, f"nobody.at{number}@example.com", 1)[0] for number in range(6)]
+        assert answers == [(401, "CREDENTIALS_INVALID")] * 6
     assert rows(proxied, OWN_BLOCKS) == []
 
 

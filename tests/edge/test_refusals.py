@@ -177,6 +177,35 @@ def test_large_bodies_with_credentials_that_are_none_are_not_read_one_after_the_
         assert send("192.0.2.1", 20_000).status_code == 429
 
 
+def test_one_dead_credential_keeps_nobody_else_behind_its_address_waiting() -> None:
+    with running(trusted_proxies=1) as gateway:
+
+        def send(address: str, credential: str, header: str = "authorization") -> int:
+            headers = {header: credential, "x-forwarded-for": address}
+            return gateway.http.post(PAGES, json={"settings": {"a": "x" * 20_000}}, headers=headers).status_code
+
+        def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
+            sent = dict(context.invocation_metadata())
+            if "dead" in str(sent.get("authorization", sent.get("x-api-key"))):
+                context.set_trailing_metadata((("x-http-status", "401"),))
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+            return page_pb2.Page()
+
+        gateway.backend.answers["/plinth.sites.v1.PageService/CreatePage"] = refuse
+        for address, neighbour, stranger in (
+            ("192.0.2.7", "::ffff:192.0.2.7", "192.0.2.8"),
+            ("2001:db8:0:7::1", "2001:db8:0:7:ffff::2", "2001:db8:0:8::1"),
+            ("2001:db8::1", "2001:db8:0:0:1::", "2001:db8:0:1::1"),
+        ):
+            assert [send(address, "Bearer dead-0") for _ in range(5)] == [401] * 3 + [429] * 2
+            assert send(neighbour, "Bearer dead-0") == 429
+            assert send(neighbour, "Bearer alive") == 200
+            # One that tries one after the other is a stranger whatever it tries.
+            assert [send(neighbour, f"dead-{number}", "x-api-key") for number in (1, 2)] == [401] * 2
+            assert (send(address, "Bearer alive"), send(neighbour, "Bearer alive")) == (429, 429)
+            assert send(stranger, "Bearer alive") == 200
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/jsonp",

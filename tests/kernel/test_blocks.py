@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from server.data.connections import DatabaseUnavailable
 from server.kernel import blocks as blocks_module
-from server.kernel.blocks import LONGEST_KNOWN, SHORTLY_KNOWN, TAG, AddressBlocks, Blocked, Network
+from server.kernel.addresses import Network
+from server.kernel.blocks import LONGEST_KNOWN, SHORTLY_KNOWN, TAG, AddressBlocks, Blocked
 from server.kernel.generations import Generations, slot_of
 from server.kernel.problems import Denied, Reason
 

@@ -146,6 +146,48 @@ def test_few_calls_are_asked_for_one_by_one(clock: Clock) -> None:
     assert store.asked == [("k", 1, 0, 0)] * 3
 
 
+def test_a_call_that_is_given_back_is_spent_by_the_next_caller(clock: Clock) -> None:
+    store = Store(granted(4, at=7), granted(1, 70))
+    limiter = RateLimiter(store)
+    for _ in range(10):
+        verdict = limiter.take("k", LEASED)
+        assert (verdict.allowed, verdict.remaining) == (True, 103)
+        limiter.give_back("k", verdict)
+    assert len(store.asked) == 1
+    last = limiter.take("k", LEASED)
+    clock.now += 10
+    # Its lease is over: what was leased is lost to everybody.
+    limiter.give_back("k", last)
+    assert len(store.asked) == 1
+    limiter.take("k", LEASED)
+    assert store.asked[1] == ("k", 2, 3, 7)
+
+
+def test_a_single_call_is_given_back_to_the_store(clock: Clock) -> None:
+    del clock
+    store = Store(granted(1, 4, at=7), granted(0, 5), granted(1, 4, at=8), LimitsAway)
+    limiter = RateLimiter(store)
+    limiter.give_back("k", limiter.take("k", SINGLE))
+    assert store.asked == [("k", 1, 0, 0), ("k", 0, 1, 7)]
+    limiter.give_back("k", limiter.take("k", SINGLE))
+    assert store.grants == []
+
+
+def test_who_only_asks_spends_nothing(clock: Clock) -> None:
+    store = Store(granted(0, 9), granted(3), refused(), granted(0, 0))
+    limiter = RateLimiter(store)
+    assert (limiter.ask("k", LEASED).remaining, store.asked[-1]) == (9, ("k", 0, 0, 0))
+    limiter.take("k", LEASED)
+    assert [limiter.ask("k", LEASED).remaining for _ in range(3)] == [102] * 3
+    clock.now += 10
+    limiter.take("k", LEASED)
+    told = limiter.ask("k", LEASED)
+    assert not told.allowed
+    assert told.retry_after == pytest.approx(2, abs=0.01)
+    assert len(store.asked) == 3
+    assert not limiter.ask("other", SINGLE).allowed
+
+
 def test_leases_grow_while_they_are_spent_quickly_up_to_a_twentieth(clock: Clock) -> None:
     del clock
     sizes = [1, 2, 4, 8, 16, 32, 50, 50]

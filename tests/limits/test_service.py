@@ -152,6 +152,86 @@ def test_everybody_in_a_tenant_is_counted_together_once_more(tenant: Tenant) -> 
     assert elsewhere.rest.get(f"{elsewhere.path}/pages").status_code == 200
 
 
+def key_of(tenant: Tenant, **facts: object) -> Rest:
+    """A new API key of a tenant."""
+    body = {"name": "n", "permissions": ["sites.pages.read"], **facts}
+    response = tenant.rest.post(f"{tenant.path}/api-keys", body)
+    assert response.status_code == 201, response.text
+    return Rest(tenant.stack, response.json()["key"])
+
+
+def override(where: Tenant, **limits: tuple[int, int]) -> None:
+    """What the platform sets for a tenant: calls and seconds by rate class."""
+    platform = Rest(where.stack, administrator(where.stack).access_token)
+    overrides = [
+        {"rateClass": name, "calls": calls, "periodSeconds": seconds} for name, (calls, seconds) in limits.items()
+    ]
+    answer = platform.put(f"admin/tenants/{where.id}/rate-limits", {"overrides": overrides})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("platform", "own", "told_of"),
+    [
+        ({"default": (4, PERIOD)}, 1000, ("default", 4, PERIOD, "api_key")),
+        ({"default": (4, PERIOD)}, 2, ("default", 2, 60, "api_key")),
+        ({"default": (50, PERIOD), "tenant": (4, PERIOD)}, 1000, ("tenant", 4, PERIOD, "tenant")),
+        ({"tenant": (50, PERIOD)}, 1000, ("default", CALLS, PERIOD, "api_key")),
+        # Both are used up: the one that makes the caller wait longest answers.
+        ({"tenant": (2, PERIOD)}, 2, ("tenant", 2, PERIOD, "tenant")),
+        ({"default": (2, PERIOD)}, 2, ("default", 2, PERIOD, "api_key")),
+    ],
+)
+def test_of_all_limits_that_apply_the_tightest_answers(
+    tenant: Tenant, platform: dict[str, tuple[int, int]], own: int, told_of: tuple[str, int, int, str]
+) -> None:
+    pages, key = f"{tenant.path}/pages", key_of(tenant, callsPerMinute=own)
+    override(tenant, **platform)
+    rate_class, calls, period, scope = told_of
+    for left in range(calls - 1, -1, -1):
+        answer = key.get(pages)
+        assert answer.status_code == 200, answer.text
+        assert told(answer)[3] == left
+    answer = key.get(pages)
+    why = too_many(answer)
+    assert why.metadata == {
+        "rate_class": rate_class, "limit": str(calls), "period_seconds": str(period), "scope": scope
+    }  # fmt: skip
+    assert told(answer)[:3] == (rate_class, calls, period)
+
+
+def test_a_call_that_one_limit_refuses_is_charged_to_none(tenant: Tenant) -> None:
+    pages, key = f"{tenant.path}/pages", key_of(tenant, callsPerMinute=2)
+    override(tenant, tenant=(12, PERIOD))
+    answers = [key.get(pages).status_code for _ in range(20)]
+    assert answers == [200] * 2 + [429] * 18
+    # Two of the tenant's are spent, and the key's own are as they were.
+    left = use_up(tenant.rest, pages)
+    assert left == list(range(9, -1, -1))
+    override(tenant, tenant=(100, PERIOD))
+    assert told(key_of(tenant).get(pages))[3] == CALLS - 1
+    slower = key_of(tenant, callsPerMinute=20)
+    override(tenant, tenant=(1, PERIOD))
+    assert [slower.get(pages).status_code for _ in range(15)] == [200] + [429] * 14
+    override(tenant)
+    # One was charged to the key, and one is this one.
+    assert told(slower.get(pages))[3] >= 18
+
+
+def test_a_slash_64_is_one_anonymous_caller(small: Stack) -> None:
+    body = {"refreshToken": "nobody's"}
+
+    def ask(where: str) -> httpx.Response:
+        return Rest(small).post("auth/refresh", body, headers={"x-forwarded-for": where})
+
+    for networks in (("2001:db8:9:1", "2001:db8:9:2"), ("2001:db8:9:3", "2001:db8:9:4")):
+        mine, neighbour = networks
+        assert [told(ask(f"{mine}::{number:x}"))[3] for number in range(10)] == list(range(9, -1, -1))
+        assert ask(f"{mine}:ffff:1:2:3").status_code == 429
+        assert ask(f"{neighbour}::1").status_code == 401
+    assert [told(ask(where))[3] for where in ("198.51.100.77", "::ffff:198.51.100.77", "198.51.100.78")] == [9, 8, 9]
+
+
 def test_the_anonymous_are_counted_by_address(small: Stack) -> None:
     visitor, body = Visitor(small), {"refreshToken": "nobody's"}
     responses = [visitor.post("auth/refresh", body) for _ in range(10)]

@@ -17,7 +17,7 @@ from server.data.tables import metadata
 from server.data.transactions import Database, Patience, Scope, WriteTransaction
 from server.workers import maintenance as module
 from server.workers.maintenance import Maintenance, Retention, Unfinished
-from tests.clients import Tenant, database, new_tenant, rows
+from tests.clients import Tenant, database, new_tenant, rows, sign_up
 from tests.stack import Stack
 from tests.workers.machinery import own_database
 from tests.workers.world import queued
@@ -86,6 +86,21 @@ def test_expired_sessions_are_removed(stack: Stack, maintenance: Maintenance) ->
     maintenance.purge_sessions()
     after = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
     assert {row["id"] for row in before} - {row["id"] for row in after} == {before[0]["id"]}
+
+
+def test_networks_are_forgotten_where_nobody_has_signed_in_from_for_long(
+    stack: Stack, maintenance: Maintenance
+) -> None:
+    user = sign_up(stack).id
+    with database(stack) as connection:
+        connection.execute(
+            "INSERT INTO sign_in_networks (user_id, network, last_time)"
+            " SELECT %s, '10.0.0.' || n, now() - n * interval '1 day' FROM unnest('{89,91,400}'::int[]) n",
+            (user,),
+        )
+    maintenance.purge_sessions()
+    kept = rows(stack, "SELECT network FROM sign_in_networks WHERE user_id = %s", user)
+    assert [row["network"] for row in kept] == ["10.0.0.89"]
 
 
 def test_blocks_are_purged_a_month_after_they_ended(stack: Stack, maintenance: Maintenance) -> None:

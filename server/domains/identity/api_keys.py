@@ -9,6 +9,7 @@ import re
 import secrets
 from datetime import datetime, timedelta
 from math import inf
+from time import monotonic
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -19,6 +20,8 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, cast, f
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
+from server.domains.identity.api_key_chains import PACED_ANCESTORS, Chains, ancestor_paces
+from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_key_usage, api_keys
 from server.kernel.access import Permissions
 from server.kernel.call import Call, Principal
@@ -36,6 +39,8 @@ SHOWN = 8
 FORMAT = re.compile(rf"(?:{LIVE}|{TEST})[A-Za-z0-9_-]{{43}}")
 # Finding a key costs a round trip to PostgreSQL, remembering 1 us. 10,000 principals take some 6 MB.
 REMEMBERED = 10_000
+# Seconds for which a wrong secret is refused without asking the database again.
+REFUSED_FOR = 10.0
 DEFAULT_DAYS = 30
 MOST_METHODS = 200
 # Counters are int32, since browsers get 64 bits as text.
@@ -51,6 +56,7 @@ FIND = Statement(
         _keys.previous_hash,
         _keys.expire_time,
         _keys.calls_per_minute,
+        *PACED_ANCESTORS,
     ).where(or_(_keys.prefix == _prefix, and_(_keys.previous_prefix == _prefix, _keys.previous_prefix != text("''"))))
 )
 """Takes `prefix`. One key, or two when a prefix is what another key's was before."""
@@ -114,6 +120,7 @@ class ApiKeys:
         self._peppers = [derive_key(given, "api key pepper") for given in (secret, previous) if given]
         self._clock = clock
         self._known: dict[bytes, Principal] = {}
+        self._refused: dict[bytes, float] = {}
 
     def is_key(self, secret: str) -> bool:
         """Whether a credential looks like an API key."""
@@ -131,7 +138,7 @@ class ApiKeys:
         name = fingerprint(secret)
         principal = self._known.get(name)
         if principal is None:
-            principal = self._find(secret)
+            principal = self._find_anew(name, secret)
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[name] = principal
@@ -139,12 +146,24 @@ class ApiKeys:
             raise Unauthenticated("The API key has expired.", reason=Reason.REASON_API_KEY_ENDED)
         return principal
 
+    def _find_anew(self, name: bytes, secret: str) -> Principal:
+        """What _find says. A wrong secret is not looked up again for a while, since no key will ever get it."""
+        if self._refused.get(name, 0.0) > monotonic():
+            raise _no_such_key()
+        try:
+            return self._find(secret)
+        except Unauthenticated:
+            if len(self._refused) >= REMEMBERED:
+                self._refused.clear()
+            self._refused[name] = monotonic() + REFUSED_FOR
+            raise
+
     def _find(self, secret: str) -> Principal:
         for row in self._rows(secret):
             for stored in (row["secret_hash"], row["previous_hash"]):
                 if stored is not None and any(matches(pepper, secret.encode(), stored) for pepper in self._peppers):
                     return _principal(row, self._rehashed(row, stored, secret))
-        raise Unauthenticated("The API key is not valid.")
+        raise _no_such_key()
 
     def _rehashed(self, row: Row, stored: bytes, secret: str) -> bytes:
         """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
@@ -163,6 +182,10 @@ class ApiKeys:
             return transaction.run(FIND, prefix=shown(secret)).all()
 
 
+def _no_such_key() -> Unauthenticated:
+    return Unauthenticated("The API key is not valid.")
+
+
 def _principal(row: Row, stored: bytes) -> Principal:
     return Principal(
         user_id="",
@@ -174,6 +197,7 @@ def _principal(row: Row, stored: bytes) -> Principal:
         api_key_id=row["id"],
         key_hash=stored,
         calls_per_minute=row["calls_per_minute"],
+        ancestor_paces=ancestor_paces(row),
     )
 
 
@@ -189,6 +213,9 @@ class ApiKeyService(Service):
             "name",
             "prefix",
             "environment",
+            "create_user_id",
+            "create_api_key_id",
+            "origin_user_id",
             "create_time",
             "expire_time",
             "last_use_time",
@@ -199,9 +226,10 @@ class ApiKeyService(Service):
         hidden=("secret_hash",),
     )
 
-    def __init__(self, keys: ApiKeys, permissions: Permissions, clock: Clock = utc_now) -> None:
+    def __init__(self, keys: ApiKeys, permissions: Permissions, grants: Grants, clock: Clock = utc_now) -> None:
         super().__init__()
         self._keys = keys
+        self._chains = Chains(self.rows.plan, permissions, grants)
         self._permissions = permissions
         self._clock = clock
         own = and_(_keys.tenant_id == _tenant, _keys.id == _id)
@@ -225,7 +253,7 @@ class ApiKeyService(Service):
         """A new key gets its secret, which goes as `prefix` to where it is hashed."""
         if before is None:
             resource.environment = resource.environment or ApiKey.ENVIRONMENT_LIVE
-            resource.create_user_id = call.caller.user_id
+            self._chains.record(call, resource)
             resource.key = resource.prefix = new_key(resource.environment)
 
     def check(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
@@ -235,6 +263,7 @@ class ApiKeyService(Service):
             if violations:
                 raise broken_rules(violations)
             call.check_may_grant(resource.permissions)
+            self._chains.check_may_grant(call, resource)
 
     def before_write(self, call: Call, values: dict[str, Any], before: ApiKey | None) -> None:
         """Store a hash of a new key, and how it begins."""
@@ -245,7 +274,7 @@ class ApiKeyService(Service):
 
     def present(self, call: Call, resources: list[ApiKey]) -> None:
         """A secret that was replaced is shown while it works."""
-        del call
+        self._chains.note_excess(call, resources)
         now = self._clock()
         for key in resources:
             if key.HasField("revoke_time") or _is_over(key.previous_expire_time, now):
@@ -261,13 +290,14 @@ class ApiKeyService(Service):
         return created
 
     def revoke_api_key(self, request: api_key_pb2.RevokeApiKeyRequest, call: Call) -> Empty:
-        """Revoke a key for good."""
+        """Revoke a key for good, and with it all keys that go back to it."""
         before: ApiKey = self.rows.lock(call, request.api_key_id, etag=request.etag)
         self._refuse_revoked(before)
         key = ApiKey()
         key.CopyFrom(before)
         key.revoke_time.FromDatetime(self._clock())
         call.event_payload = self.rows.update(call, key, before)
+        self._chains.revoke_descendants(call, call.event_payload)
         return Empty()
 
     def rotate_api_key(self, request: api_key_pb2.RotateApiKeyRequest, call: Call) -> ApiKey:
@@ -277,6 +307,7 @@ class ApiKeyService(Service):
         self._refuse_expired(before)
         # Permissions that are no more count for nothing, so nobody has to have them.
         call.check_may_grant(self._permissions.of((), before.permissions))
+        self._chains.check_may_grant(call, before)
         secret, overlap = new_key(before.environment), request.overlap.ToTimedelta()
         result = call.writes.run(
             self._replace_secret,

@@ -15,6 +15,7 @@ from server.data.transactions import Scope
 from server.domains.identity.passwords import Passwords, is_common
 from server.domains.identity.ports import Memberships
 from server.domains.identity.sessions import Sessions
+from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
 from server.domains.identity.tables import users
 from server.kernel.call import Call, Principal
 from server.kernel.ids import new_id
@@ -37,11 +38,11 @@ ADD_USER = Statement(
     .on_conflict_do_nothing()
     .returning(users.c.create_time)
 )
-BY_EMAIL = Statement(
-    select(*_facts).where(
-        _alive, func.lower(users.c.email) == func.lower(bindparam("address", type_=users.c.email.type))
-    )
-)
+_is_theirs = func.lower(users.c.email) == func.lower(bindparam("address", type_=users.c.email.type))
+BY_EMAIL = Statement(select(*_facts).where(_alive, _is_theirs))
+"""Takes `address`."""
+WHO_SIGNS_IN = Statement(select(*_facts, IS_KNOWN.label("is_known")).where(_alive, _is_theirs))
+"""Takes `address` and `network`."""
 BY_ID = Statement(select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type)))
 NOTE_LOGIN = Statement(
     update(users)
@@ -71,6 +72,8 @@ class AuthService(Service):
         sessions: Sessions,
         memberships: Memberships,
         passwords: Passwords,
+        *,
+        guard: SignInGuard,
         default_tenant: str | None,
     ) -> None:
         """`default_tenant` is the subdomain that sign-ups join when they name none."""
@@ -79,6 +82,7 @@ class AuthService(Service):
         self._sessions = sessions
         self._memberships = memberships
         self._passwords = passwords
+        self._guard = guard
         self._default_tenant = default_tenant
 
     def sign_up(self, request: auth_pb2.SignUpRequest, call: Call) -> SignUpResponse:
@@ -103,11 +107,15 @@ class AuthService(Service):
 
     def log_in(self, request: auth_pb2.LogInRequest, call: Call) -> Session:
         """Trade an address and a password for tokens."""
-        row = call.writes.run(BY_EMAIL, address=_known_form(request.email)).first()
+        email = _known_form(request.email)
+        row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
+        attempt = self._guard.admit(call, email, row)
         hashed = self._passwords.sign_in(row["password_hash"] if row else None, request.password)
         if hashed is None or row is None:
+            self._guard.failed(attempt, request.password)
             raise Unauthenticated("Invalid credentials.")
         call.writes.bind(Scope(user_id=row["id"]))
+        self._guard.succeeded(call, attempt, row["id"])
         place = self._chosen(call, row, request.tenant)
         tenant_id = place["tenant_id"] if place else None
         call.writes.queue(NOTE_LOGIN, user_id=row["id"], tenant=tenant_id, hash=hashed)

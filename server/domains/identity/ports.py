@@ -1,9 +1,11 @@
 """What identity needs of other domains; app.py hands it in."""
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from server.data.statements import Row
 from server.data.transactions import Transaction, WriteTransaction
+from server.kernel.call import Call
 
 
 class Memberships(Protocol):
@@ -23,3 +25,10 @@ class Memberships(Protocol):
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
+
+
+class Grants(Protocol):
+    """What people may do."""
+
+    def of_users(self, call: Call, user_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """The permissions that each of these users has in the call's tenant now. One statement for all of them."""

@@ -17,7 +17,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.tables import (
     IS_PLATFORM,
@@ -65,6 +65,17 @@ sessions = global_table(
 Index("sessions_user_id_idx", sessions.c.user_id)
 Index("sessions_expire_time_idx", sessions.c.expire_time)
 
+sign_in_networks = global_table(
+    "sign_in_networks",
+    uuid_column("user_id"),
+    # An IPv4 address, or the /64 of an IPv6 address.
+    Column("network", Text, nullable=False),
+    time_column("last_time", server_default=text("now()")),
+    PrimaryKeyConstraint("user_id", "network"),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+Index("sign_in_networks_last_time_idx", sign_in_networks.c.last_time)
+
 api_keys = tenant_table(
     "api_keys",
     Column("name", Text, nullable=False),
@@ -80,6 +91,10 @@ api_keys = tenant_table(
     time_column("revoke_time", nullable=True),
     Column("calls_per_minute", Integer, nullable=False, server_default=text("0")),
     Column("create_user_id", Text, nullable=False, server_default=text("''")),
+    Column("create_api_key_id", Text, nullable=False, server_default=text("''")),
+    Column("origin_user_id", Text, nullable=False, server_default=text("''")),
+    # The keys that it goes back to, its maker last.
+    Column("ancestor_ids", ARRAY(UUID(as_uuid=False)), nullable=False, server_default=text("'{}'")),
     row_security=KEY_WALL,
 )
 # Looked up without a tenant; 48 random bits make a prefix unique, and the index makes it so.
@@ -91,6 +106,9 @@ Index(
     postgresql_where=api_keys.c.previous_prefix != text("''"),
 )
 Index("api_keys_create_time_idx", api_keys.c.tenant_id, api_keys.c.create_time, api_keys.c.id)
+for _maker in ("create_user_id", "create_api_key_id", "origin_user_id"):
+    Index(f"api_keys_{_maker}_idx", api_keys.c.tenant_id, api_keys.c[_maker])
+Index("api_keys_ancestor_ids_idx", api_keys.c.ancestor_ids, postgresql_using="gin")
 Index("api_keys_name_idx", api_keys.c.tenant_id, api_keys.c.name, api_keys.c.id)
 
 api_key_usage = global_table(

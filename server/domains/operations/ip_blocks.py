@@ -15,7 +15,8 @@ from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.operations.tables import ip_blocks
-from server.kernel.blocks import TAG, Blocked, Network
+from server.kernel.addresses import IPV6_CALLER, Network
+from server.kernel.blocks import TAG, Blocked
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations
@@ -36,8 +37,6 @@ AUTOMATIC_BLOCK = timedelta(hours=1)
 CAUSE = "plinth/address"
 """Where audit entries name an RPC: the step that blocks by itself."""
 AUTOMATIC_REASON = "repeated failures to authenticate"
-# What one subscriber gets: within it, the next address costs nothing.
-SUBSCRIBER_PREFIX = 64
 
 _network = bindparam("network", type_=ip_blocks.c.network.type)
 _now = bindparam("now", type_=ip_blocks.c.expire_time.type)
@@ -119,19 +118,21 @@ class StoredBlocks:
             log.warning("only the newest %d blocked addresses are known", MOST_BLOCKS)
         return [(ip_network(row["network"], strict=False), row["expire_time"]) for row in found]
 
-    def block(self, address: str) -> None:
-        """Block an address for a while, for IPv6 with all that its subscriber has. Never fails, and never loopback."""
-        network = _subscriber(address)
-        if network is None:
+    def block(self, written: str) -> None:
+        """Block a network for a while, or an address; for IPv6 at least a /64. Never fails, and never loopback."""
+        network = parse_network(written)
+        if isinstance(network, IPv6Network) and network.prefixlen > IPV6_CALLER:
+            network = network.supernet(new_prefix=IPV6_CALLER)
+        if network is None or _is_loopback(network):
             return
         try:
             self._store(str(network))
         except (psycopg.Error, DatabaseUnavailable) as error:
             # The call that went wrong is answered with its own problem.
-            log.warning("the address %s cannot be blocked: %s", address, type(error).__name__)
+            log.warning("the address %s cannot be blocked: %s", written, type(error).__name__)
             return
         self._generations.invalidate([TAG])
-        log.warning("the address %s is blocked: %s", address, AUTOMATIC_REASON)
+        log.warning("the address %s is blocked: %s", network, AUTOMATIC_REASON)
 
     def _store(self, network: str) -> None:
         now = self._clock()
@@ -171,14 +172,6 @@ def _unmapped(network: Network) -> Network:
         return network
     address = int(network.network_address) & int(IPv4Address("255.255.255.255"))
     return IPv4Network((address, network.prefixlen - MAPPED.prefixlen))
-
-
-def _subscriber(address: str) -> Network | None:
-    """The network of whoever has this address; None for what is no address, and for this machine itself."""
-    network = parse_network(address)
-    if isinstance(network, IPv6Network):
-        network = network.supernet(new_prefix=SUBSCRIBER_PREFIX)
-    return None if network is None or _is_loopback(network) else network
 
 
 def _is_loopback(network: Network) -> bool:

@@ -1,6 +1,8 @@
 """address: refuses blocked addresses, and blocks those from which too many try to authenticate in vain.
 
-The address is the one that the gateway vouches for; inside the deployment there is none, and nothing is refused.
+The address is the one that the gateway vouches for; inside the deployment there is none, and nothing is refused. What
+probes ask (rate class `probe`: health, public keys) is answered to blocked addresses too: a load balancer that shares
+an address with somebody who guesses does not take the deployment for dead.
 """
 
 from collections.abc import Callable
@@ -9,10 +11,13 @@ from typing import Any
 from server.kernel.blocks import AddressBlocks
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Unary
-from server.kernel.limits import LimitsAway, Rate, RateLimiter
-from server.kernel.policy import MethodPolicy
+from server.kernel.guesses import Guesses
+from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
+from server.kernel.steps.authenticate import KEY_HEADER
+from server.kernel.steps.parse import QUERY_TOKEN
 
+PROBE = "probe"
 # What somebody gets who guesses. An expired token or an ended session is no guess.
 GUESSED = (Reason.REASON_CREDENTIALS_INVALID,)
 
@@ -22,19 +27,16 @@ class Address(Before):
 
     name = "address"
 
-    def __init__(
-        self, blocks: AddressBlocks, limiter: RateLimiter, failures: Rate, block: Callable[[str], None]
-    ) -> None:
-        """`failures` is how many failed attempts an address has; `block` blocks one for a while."""
+    def __init__(self, blocks: AddressBlocks, guesses: Guesses, block: Callable[[str], None]) -> None:
+        """`block` blocks a network for a while."""
         self._blocks = blocks
-        self._limiter = limiter
-        self._failures = failures
+        self._guesses = guesses
         self._block = block
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Check the address; count failures to authenticate."""
-        del method
-        check = self._blocks.check
+        check = _let_in if method.rate_class == PROBE else self._blocks.check
+        tried = _tried_request if method.access is Access.PUBLIC else _tried_credential
 
         def checked(call: Call, request: Any) -> Answer:
             address = call.client_address
@@ -44,17 +46,30 @@ class Address(Before):
             try:
                 return proceed(call, request)
             except Unauthenticated as problem:
-                self._count(address, problem)
+                if problem.is_guess and problem.reason in GUESSED:
+                    self._count(address, tried(call))
                 raise
 
         return checked
 
-    def _count(self, address: str, problem: Unauthenticated) -> None:
-        if not address or problem.reason not in GUESSED:
-            return
-        try:
-            verdict = self._limiter.take(f"auth_failure:address:{address}", self._failures)
-        except LimitsAway:
-            return
-        if not verdict.allowed:
-            self._block(address)
+    def _count(self, address: str, tried: bytes) -> None:
+        network = self._guesses.count(address, tried)
+        if network is not None:
+            self._block(str(network))
+
+
+def _let_in(address: str) -> None:
+    """Refuse nobody."""
+
+
+def _tried_request(call: Call) -> bytes:
+    """What was tried at an RPC that trades credentials, such as an address and a password: all that it was sent."""
+    return bytes(call.request.SerializeToString(deterministic=True)) if call.request is not None else b""
+
+
+def _tried_credential(call: Call) -> bytes:
+    """The credentials of a call, wherever they stand."""
+    header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)
+    if header is None:
+        header = getattr(call.request, QUERY_TOKEN, "")
+    return header if isinstance(header, bytes) else str(header).encode()

@@ -90,7 +90,7 @@ class Audit:
         entry["tenant_id"] = principal.tenant_id if principal else None
         entry["resource_id"] = _asked_for(request_of(call, request))
         entry["security"] = refused or call.method.is_security
-        self._refusals.note(entry_row(**entry), call.client_address)
+        self._refusals.note(entry_row(**entry), call.client_network)
 
 
 def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: str | None) -> None:

@@ -1,13 +1,17 @@
 """limit: how often may be called. Before anything is decided or looked up, so that refusing costs next to nothing.
 
 Anonymous callers are counted by address, known ones by user or API key, and everything in a tenant once more together.
+An API key also has the limits that it and the keys before it were made with. All limits that apply are asked, and the
+tightest one answers. A call that one of them refuses is charged to none: a caller that is refused costs others nothing.
+
 While the store is away, the classes of `strict` refuse and all others let through; both are counted.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
@@ -28,6 +32,13 @@ class Counts:
     """Let through because the store was away."""
     unavailable: int = 0
     """Refused because the store was away."""
+
+
+Asked = tuple[str, str, str, Rate]
+"""A limit that applies to a call: rate class, scope, what names it in the store, and the rate.
+
+A plain tuple, since every call makes two of them.
+"""
 
 
 class TenantRates(Protocol):
@@ -72,9 +83,9 @@ class Limit(GuardStep):
 
         def count(call: Call, _: Any) -> None:
             # Inside the deployment nobody vouches for an address, and callers are our own.
-            address = call.client_address
-            if address:
-                self._take(call, rate_class, rate, "address", address)
+            network = call.client_network
+            if network:
+                self._take(call, ((rate_class, "address", f"{rate_class}:address:{network}", rate),))
 
         return count
 
@@ -86,41 +97,69 @@ class Limit(GuardStep):
             own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
             rate = own.get(rate_class) or rates[rate_class]
             if caller.api_key_id:
-                if caller.calls_per_minute and rate_class == DEFAULT:
-                    rate = Rate(caller.calls_per_minute, 60.0)
-                self._take(call, rate_class, rate, "api_key", caller.api_key_id)
+                asked = [(rate_class, "api_key", f"{rate_class}:api_key:{caller.api_key_id}", rate)]
+                for key_id, calls in caller.paces:
+                    asked.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
             else:
-                self._take(call, rate_class, rate, "user", caller.user_id)
+                asked = [(rate_class, "user", f"{rate_class}:user:{caller.user_id}", rate)]
             if caller.tenant_id:
-                self._take(call, TENANT, own.get(TENANT) or rates[TENANT], TENANT, caller.tenant_id)
+                key = f"{TENANT}:{TENANT}:{caller.tenant_id}"
+                asked.append((TENANT, TENANT, key, own.get(TENANT) or rates[TENANT]))
+            self._take(call, asked)
 
         return count
 
-    def _take(self, call: Call, rate_class: str, rate: Rate, scope: str, subject: str) -> None:
-        verdict = self._ask(rate_class, rate, scope, subject)
-        if verdict is None:
-            return
-        # Of several limits, the headers tell the tightest.
-        if call.limit is None or verdict.remaining < call.limit.remaining or not verdict.allowed:
-            call.limit = verdict
-            call.limit_class = rate_class
-        counts = self.counts[rate_class]
-        if not verdict.allowed:
-            counts.refused += 1
-            raise refusal(rate_class, scope, verdict)
-        counts.allowed += 1
+    def _take(self, call: Call, limits: Sequence[Asked]) -> None:
+        """Spend one call of each limit, or of none. Of several limits, the headers tell the tightest."""
+        take = self._limiter.take
+        taken: list[tuple[Asked, Verdict]] = []
+        tightest: Verdict | None = None
+        for limit in limits:
+            try:
+                verdict = take(limit[2], limit[3])
+            except LimitsAway as error:
+                self._let_through(limit[0], error)
+                continue
+            if verdict.retry_after:
+                for spent, given in taken:
+                    self._limiter.give_back(spent[2], given)
+                self._refuse(call, limit, verdict, limits)
+            taken.append((limit, verdict))
+            if tightest is None or verdict.remaining < tightest.remaining:
+                tightest, call.limit_class = verdict, limit[0]
+        call.limit, counted = tightest, ""
+        for limit, _ in taken:
+            if limit[0] != counted:
+                counted = limit[0]
+                self.counts[counted].allowed += 1
 
-    def _ask(self, rate_class: str, rate: Rate, scope: str, subject: str) -> Verdict | None:
-        """The verdict; None when the store is away and the class lets through."""
-        try:
-            return self._limiter.take(f"{rate_class}:{scope}:{subject}", rate)
-        except LimitsAway as error:
-            counts = self.counts[rate_class]
-            if rate_class in self._strict:
-                counts.unavailable += 1
-                raise Unavailable("redis") from error
-            counts.unchecked += 1
-            return None
+    def _refuse(self, call: Call, limit: Asked, verdict: Verdict, limits: Sequence[Asked]) -> NoReturn:
+        """Answer for the limit that makes the caller wait longest, of the one that refuses and those behind it."""
+        for other in limits[limits.index(limit) + 1 :]:
+            try:
+                answer = self._limiter.ask(other[2], other[3])
+            except LimitsAway as error:
+                self._let_through(other[0], error)
+                continue
+            if answer.retry_after > verdict.retry_after:
+                limit, verdict = other, answer
+        rate_class, scope, _, _ = limit
+        call.limit, call.limit_class = verdict, rate_class
+        self.counts[rate_class].refused += 1
+        raise refusal(rate_class, scope, verdict)
+
+    def _let_through(self, rate_class: str, error: LimitsAway) -> None:
+        """While the store is away, pass over a limit, or raise Unavailable where its class is strict."""
+        counts = self.counts[rate_class]
+        if rate_class in self._strict:
+            counts.unavailable += 1
+            raise Unavailable("redis") from error
+        counts.unchecked += 1
+
+
+@lru_cache(maxsize=1000)
+def _per_minute(calls: int) -> Rate:
+    return Rate(calls, 60.0)
 
 
 def refusal(rate_class: str, scope: str, verdict: Verdict) -> RateLimited:

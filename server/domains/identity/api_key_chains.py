@@ -1,0 +1,193 @@
+"""Chains of API keys: keys that were made by keys.
+
+A key that a key makes may do no more than its maker, no longer, and no faster. It has the maker's expiry and pace
+unless it asks for less. Its calls are counted against the limits of every key before it, and it ends when one of those
+is revoked. Whom a chain goes back to is recorded with each key.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from plinth.identity.v1.api_key_pb2 import ApiKey
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import UUID, aggregate_order_by
+
+from server.data.statements import Statement
+from server.domains.identity.ports import Grants
+from server.domains.identity.tables import api_keys
+from server.kernel.access import Permissions
+from server.kernel.call import Call, Principal
+from server.kernel.convert import ConversionPlan
+from server.kernel.problems import Denied, Reason, StateForbids, Unauthenticated
+
+MAKING = "identity.api_keys.create"
+"""The permission to make keys."""
+# Keys between a key and the person whom it goes back to. Each is looked at when its descendants are used.
+MOST_ANCESTORS = 8
+# Moments are kept to the microsecond, and a float of today is good for a quarter of one.
+ROUNDING = 1e-6
+
+_uuid = UUID(as_uuid=False)
+_keys = api_keys.c
+_ancestors = api_keys.alias("ancestors")
+_above = (_ancestors.c.tenant_id == _keys.tenant_id, _ancestors.c.id == any_(_keys.ancestor_ids))
+_tenant = bindparam("tenant", type_=_uuid)
+_id = bindparam("api_key_id", type_=_uuid)
+
+CHAIN_LIVES: ColumnElement[bool] = ~exists(literal_column("1")).where(*_above, _ancestors.c.revoke_time.is_not(None))
+"""Whether no key before this one has been revoked."""
+
+
+def _of_paced_ancestors(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    ordered = aggregate_order_by(cast(column, Text), _ancestors.c.id)
+    found = select(func.array_agg(ordered)).where(*_above, _ancestors.c.calls_per_minute > text("0"))
+    return cast(found.correlate(api_keys).scalar_subquery(), ARRAY(Text)).label(name)
+
+
+PACED_ANCESTORS = (
+    _of_paced_ancestors(_ancestors.c.id, "paced_ids"),
+    _of_paced_ancestors(_ancestors.c.calls_per_minute, "paces"),
+)
+"""Of the keys before this one that have a pace of their own: ids, and calls per minute as text, in the same order."""
+
+# A revocation takes its key FOR UPDATE, which waits for this lock, and then finds the key that is being made.
+_chain = select(func.array_append(_ancestors.c.ancestor_ids, _ancestors.c.id)).where(
+    _ancestors.c.tenant_id == _tenant, _ancestors.c.id == _id
+)
+LOCK_CHAIN = Statement(
+    select(_keys.id, _keys.ancestor_ids, _keys.origin_user_id, _keys.revoke_time)
+    .where(_keys.tenant_id == _tenant, _keys.id == any_(cast(_chain.scalar_subquery(), ARRAY(_uuid))))
+    .order_by(_keys.id)
+    .with_for_update(read=True, key_share=True)
+)
+"""Takes `tenant` and `api_key_id`. The key and those before it."""
+
+
+class Chains:
+    """Records and bounds what keys make."""
+
+    def __init__(self, plan: ConversionPlan, permissions: Permissions, grants: Grants) -> None:
+        """`plan` reads API keys."""
+        self._plan = plan
+        self._permissions = permissions
+        self._grants = grants
+        self._revoke_descendants = Statement(
+            update(api_keys)
+            .where(_keys.tenant_id == _tenant, _keys.ancestor_ids.contains(bindparam("ids", type_=ARRAY(_uuid))))
+            .where(_keys.revoke_time.is_(None))
+            .values(
+                revoke_time=bindparam("moment", type_=_keys.revoke_time.type),
+                version=_keys.version + text("1"),
+                update_time=func.now(),
+            )
+            .returning(*plan.columns)
+        )
+
+    def record(self, call: Call, key: ApiKey) -> None:
+        """Write down who makes a key, and give it what it inherits."""
+        caller = call.caller
+        key.create_user_id = key.origin_user_id = caller.user_id
+        if not caller.api_key_id:
+            return
+        key.create_api_key_id = caller.api_key_id
+        chain = {row["id"]: row for row in call.writes.run(LOCK_CHAIN, **_named(call, caller.api_key_id)).all()}
+        maker = chain.get(caller.api_key_id)
+        if maker is None or any(row["revoke_time"] for row in chain.values()):
+            raise Unauthenticated("The API key has been revoked.", reason=Reason.REASON_API_KEY_ENDED)
+        key.origin_user_id = maker["origin_user_id"]
+        key.ancestor_ids.extend([*maker["ancestor_ids"], caller.api_key_id])
+        if len(key.ancestor_ids) > MOST_ANCESTORS:
+            raise StateForbids(
+                f"A key goes back to a person over {MOST_ANCESTORS} keys at most.",
+                reason=Reason.REASON_LIMIT_REACHED,
+                metadata={"limit": str(MOST_ANCESTORS)},
+            )
+        _inherit(key, call)
+
+    def check_may_grant(self, call: Call, key: ApiKey) -> None:
+        """Refuse a key that works for longer or faster than the key that calls. Raises Denied."""
+        until, pace = _end_of(call), _pace_of(call.caller)
+        own_end = _seconds(key.expire_time) if key.HasField("expire_time") else inf
+        if own_end > until + ROUNDING:
+            latest = datetime.fromtimestamp(until, UTC).isoformat()
+            raise _exceeds("expire_time", f"your key works until {latest}", latest)
+        if pace and not 0 < key.calls_per_minute <= pace:
+            raise _exceeds("calls_per_minute", f"your key makes {pace} calls per minute", str(pace))
+
+    def revoke_descendants(self, call: Call, key: ApiKey) -> None:
+        """End all keys that go back to one that was just revoked, with an event for each."""
+        moment = key.revoke_time.ToDatetime(UTC)
+        result = call.writes.run(self._revoke_descendants, tenant=call.tenant_id, ids=[key.id], moment=moment)
+        for after in self._plan.messages(result):
+            before = ApiKey()
+            before.CopyFrom(after)
+            before.ClearField("revoke_time")
+            call.note_change(before, after)
+            call.emit("api_key.revoked", after.id, after)
+
+    def note_excess(self, call: Call, keys: Iterable[ApiKey]) -> None:
+        """Tell of each key whether the person whom it goes back to could not make it today."""
+        living = [key for key in keys if key.origin_user_id and not key.HasField("revoke_time")]
+        if not living:
+            return
+        held = self._grants.of_users(call, sorted({key.origin_user_id for key in living}))
+        for key in living:
+            # Permissions that are no more count for nothing.
+            needed = {MAKING, *self._permissions.of((), key.permissions)}
+            key.exceeds_origin = not needed <= held.get(key.origin_user_id, frozenset())
+
+
+def ancestor_paces(row: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """What PACED_ANCESTORS found, as Principal has it."""
+    return tuple(zip(row["paced_ids"] or (), map(int, row["paces"] or ()), strict=True))
+
+
+def _inherit(key: ApiKey, call: Call) -> None:
+    until = _end_of(call)
+    if until < inf and not key.HasField("expire_time"):
+        key.expire_time.FromMicroseconds(round(until * 1e6))
+    key.calls_per_minute = key.calls_per_minute or _pace_of(call.caller)
+
+
+def _end_of(call: Call) -> float:
+    """Unix time at which the calling key ends, or the secret of it that was shown; infinite for people."""
+    if not call.caller.api_key_id or call.access is None:
+        return inf
+    return min(call.caller.expires_at, call.access.expires_at)
+
+
+def _pace_of(caller: Principal) -> int:
+    """Calls per minute that a key can make, by its own limit and those of the keys before it; 0 when nothing limits."""
+    return min((calls for _, calls in caller.paces), default=0)
+
+
+def _seconds(moment: Timestamp) -> float:
+    return moment.seconds + moment.nanos / 1e9
+
+
+def _exceeds(field: str, limit: str, most: str) -> Denied:
+    return Denied(
+        f"Nobody grants what they lack themselves: {limit}.",
+        reason=Reason.REASON_GRANT_EXCEEDS_OWN,
+        metadata={"field": field, "most": most},
+    )
+
+
+def _named(call: Call, api_key_id: str) -> dict[str, Any]:
+    return {"tenant": call.tenant_id, "api_key_id": api_key_id}
