@@ -217,9 +217,8 @@ def test_text_from_before_is_composed(stack: Stack) -> None:
 def test_keys_from_before_go_back_to_the_users_who_made_them(stack: Stack) -> None:
     tenant, user = "01890000-0000-7000-8000-000000000000", "01890000-0000-7000-8000-000000000001"
     with scratch_database(stack) as dsn:
-        schema.migrate(dsn)
+        schema.upgrade(dsn, "0011")
         with psycopg.connect(dsn) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0008'")
             connection.execute(
                 "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, 'acme', 'Acme', 1)", (tenant,)
             )

@@ -29,6 +29,7 @@ VALUES: Mapping[str, Any] = {
     "jsonb": "{}",
     "xid8": "7",
     "text[]": ["owner"],
+    "uuid[]": [USER],
     "timestamp with time zone": "2026-11-05T12:00:00Z",
 }
 # Not the queue's tables, which no migration of ours touches, nor Alembic's own.

@@ -108,7 +108,6 @@ Index(
 Index("api_keys_create_time_idx", api_keys.c.tenant_id, api_keys.c.create_time, api_keys.c.id)
 for _maker in ("create_user_id", "create_api_key_id", "origin_user_id"):
     Index(f"api_keys_{_maker}_idx", api_keys.c.tenant_id, api_keys.c[_maker])
-Index("api_keys_ancestor_ids_idx", api_keys.c.ancestor_ids, postgresql_using="gin")
 Index("api_keys_name_idx", api_keys.c.tenant_id, api_keys.c.name, api_keys.c.id)
 
 api_key_usage = global_table(

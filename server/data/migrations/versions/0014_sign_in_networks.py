@@ -17,6 +17,5 @@ def upgrade() -> None:
         sa.Column("last_time", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="sign_in_networks_user_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "network", name="sign_in_networks_pkey"),
-        if_not_exists=True,
     )
-    op.create_index("sign_in_networks_last_time_idx", "sign_in_networks", ["last_time"], if_not_exists=True)
+    op.create_index("sign_in_networks_last_time_idx", "sign_in_networks", ["last_time"])
