@@ -20,7 +20,6 @@ from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.verification import Verifier
 from server.faults import Fault
 from server.gateway.clusters import STREAMS_PER_WORKER
-from server.guard import previous_secret
 from server.kernel.chain import RouteTable
 from server.kernel.logs import configure_logging
 from server.seed import Seeded, is_production, seed_tenant
@@ -169,8 +168,14 @@ def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
     given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url
     if given is None:
         role = settings.role_name(purpose)
+        # A login for each secret: machines that sign with another one go on logging in.
+        logins = {
+            settings.login_name(purpose, secret): settings.role_password(purpose, secret)
+            for secret in settings.secrets.accepted
+        }
+        oldest = (settings.secrets.behind or (settings.secret,))[-1]
         try:
-            schema.ensure_login(settings.owner_dsn, role, settings.role_password(purpose))
+            schema.ensure_logins(settings.owner_dsn, role, logins, settings.role_password(purpose, oldest))
         except errors.InsufficientPrivilege as error:
             raise Fault(
                 f"DATABASE_URL: {error.diag.message_primary}: give its user CREATEROLE, or make two roles yourself and "
@@ -193,7 +198,7 @@ def verify_audit(
     Fault when the database cannot be read.
     """
     preflight.check_login(settings, "dispatch")
-    keys = CheckpointKeys(settings.secret, previous_secret(settings))
+    keys = CheckpointKeys(settings.secrets)
     connections = Connections(
         settings.dispatch_dsn,
         size=1,

@@ -24,7 +24,6 @@ from server.domains.webhooks.gauges import WebhookGauges
 from server.domains.webhooks.removal import Remover
 from server.domains.webhooks.replay import Replayer
 from server.domains.webhooks.reseal import Resealer
-from server.guard import previous_secret
 from server.kernel.jobs import Job, Schedule
 from server.metering import Meter
 from server.settings import Settings
@@ -121,7 +120,7 @@ class Worker:
     def _schedules(self) -> list[Schedule]:
         """What is done again and again."""
         resealer = Resealer(self.dispatch, app.secret_box(self._settings))
-        keys = CheckpointKeys(self._settings.secret, previous_secret(self._settings))
+        keys = CheckpointKeys(self._settings.secrets)
         sealer, check = Sealer(self.dispatch, keys), NightlyCheck(self.dispatch, keys)
         return [*self._maintenance().schedules(), resealer.schedule, sealer.schedule, check.schedule]
 

@@ -29,7 +29,8 @@ STALE = Statement(
         """
 SELECT tenant_id, id, secret, previous_secret
   FROM webhooks
- WHERE (encode(substr(secret, 1, 8), 'hex') <> :key OR encode(substr(previous_secret, 1, 8), 'hex') <> :key)
+ WHERE (encode(substr(secret, 1, 8), 'hex') <> ALL (CAST(:keys AS text[]))
+        OR encode(substr(previous_secret, 1, 8), 'hex') <> ALL (CAST(:keys AS text[])))
    AND (tenant_id, id) > (CAST(:tenant_id AS uuid), CAST(:id AS uuid))
  ORDER BY webhooks.tenant_id, webhooks.id
  LIMIT CAST(:limit AS bigint)
@@ -38,7 +39,7 @@ SELECT tenant_id, id, secret, previous_secret
         tenant_id=UUID(as_uuid=False), id=UUID(as_uuid=False), secret=LargeBinary(), previous_secret=LargeBinary()
     )
 )
-"""Takes `key` in hexadecimal, `tenant_id` and `id` of the row to go on after, and `limit`."""
+"""Takes `keys` that need no resealing in hexadecimal, `tenant_id` and `id` of the row to go on after, and `limit`."""
 # What was rotated meanwhile is left alone: it is under the current key.
 REPLACE = Statement(
     text(
@@ -61,6 +62,7 @@ class Resealer:
         """`dispatch` sees the webhooks of every tenant."""
         self._dispatch = dispatch
         self._box = box
+        self._lasting = [key.hex() for key in box.lasting]
 
     @property
     def schedule(self) -> Schedule:
@@ -72,7 +74,7 @@ class Resealer:
         after, lost = {"tenant_id": NIL, "id": NIL}, 0
         while True:
             with self._dispatch.write(Scope()) as transaction:
-                batch = transaction.run(STALE, key=self._box.key_id.hex(), **after, limit=BATCH).all()
+                batch = transaction.run(STALE, keys=self._lasting, **after, limit=BATCH).all()
                 resealed = [found for row in batch if (found := self._resealed(row))]
                 if resealed:
                     tenants, ids, known, secrets, previous = map(list, zip(*resealed, strict=True))
