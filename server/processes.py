@@ -12,7 +12,7 @@ from typing import Literal
 import grpc
 from psycopg import errors
 
-from server import app, metrics_endpoint, preflight, reflection, serving
+from server import app, canary, metrics_endpoint, preflight, reflection, serving
 from server.data import schema
 from server.data.connections import Connections
 from server.data.transactions import Database
@@ -147,16 +147,26 @@ async def _work(settings: Settings, name: str, ready: Ready) -> None:
 
 
 def migrate(
-    settings: Settings, patience: float = schema.LOCK_PATIENCE, tell: Callable[[str], object] = lambda _: None
+    settings: Settings,
+    patience: float = schema.LOCK_PATIENCE,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    accept_new_secret: bool = False,
 ) -> None:
     """Bring the schema up to date, and make the roles that the server logs in with unless they were set.
 
-    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault.
+    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault, and ForeignSecret
+    unless a new secret is accepted.
     """
     preflight.check_owner(settings)
     dsn = settings.owner_dsn
     with preflight.explained(settings, "owner"), schema.exclusive(dsn, patience, tell):
+        if accept_new_secret:
+            canary.accept(settings, tell)
+        else:
+            canary.check_owner(settings)
         schema.upgrade(dsn)
+        canary.check_owner(settings)
         runtime, dispatch = _login(settings, "runtime"), _login(settings, "dispatch")
         schema.grant(dsn, runtime=runtime, dispatch=dispatch)
     for purpose in ("runtime", "dispatch"):

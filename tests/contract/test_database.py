@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from server import app
 from server.data import schema
+from server.data.canary import secret_canaries
 from server.data.cursors import event_cursors
 from server.data.events import NO_TENANT
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
@@ -40,6 +41,7 @@ UNWALLED = {
     "sessions": "they are of users; looked up by a signed id",
     "ip_blocks": "they hold for the whole deployment",
     event_cursors.name: "how far background readers have come",
+    secret_canaries.name: "which secret the database was filled under",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
 }
 
