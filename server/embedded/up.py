@@ -38,9 +38,8 @@ def up(settings: Settings, *, verbose: bool = False, accept_new_secret: bool = F
     try:
         _make_data_folder(settings.data_dir)
         with _lock(settings) as lock, _port(settings) as (port, reserved):
-            return _run(
-                settings.model_copy(update={"port": port}), console, started, [lock, reserved], accept_new_secret
-            )
+            own = settings.model_copy(update={"port": port})
+            return _run(own, console, started, [lock, reserved], accept_new_secret=accept_new_secret)
     except Fault as fault:
         console.say(f"plinth: {fault}")
         return fault.status
@@ -116,7 +115,7 @@ class _Stack:
         told: Any = self._supervisor.run(
             Task(name="migrate", run=partial(_migrate, self._settings, accept_new_secret=self._accept_new_secret))
         )
-        for line in told["lines"]:
+        for line in told["lines"] if self._accept_new_secret else ():
             self._console.say(f"plinth: {line}")
         if told["foreign"]:
             raise ForeignSecret(told["foreign"])
