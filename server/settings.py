@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     )
     secret_key_next: Annotated[Secret | None, UNLESS_EMPTY] = Field(
         None,
-        description="The secret key after a rotation: what it signs on machines that use it already is valid here.",
+        description="The secret key after a rotation, accepted ahead: valid here, and published, before it signs here.",
     )
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")

@@ -76,7 +76,7 @@ class Scene:
         return str(self.hosts[0].api_keys.CreateApiKey(request, metadata=bearer(token), timeout=TIMEOUT).key)
 
     def add_webhook(self, token: str) -> None:
-        hook = webhook_pb2.Webhook(url="http://127.0.0.1:9/", event_types=["sites.page.created"], enabled=False)
+        hook = webhook_pb2.Webhook(url="http://127.0.0.1:9/", event_types=["page.created"], enabled=False)
         request = webhook_pb2.CreateWebhookRequest(tenant_id=self.tenant, webhook=hook)
         self.hosts[0].webhooks.CreateWebhook(request, metadata=bearer(token), timeout=TIMEOUT)
 
@@ -135,8 +135,7 @@ def test_two_machines_rotate_one_after_the_other_and_nobody_notices(scene: Scene
             ).refresh_token
         signing = {jwt.get_unverified_header(token)["kid"] for token in tokens}
         # Both publish each key that either signs with: clients that ask one of them verify tokens of the other.
-        assert all(signing <= keys for keys in published if state is not AHEAD)
-        assert signing <= set.intersection(*published) or state is AHEAD
+        assert all(signing <= keys for keys in published)
     with scene.hosts[0].working():
         new = SecretBox(Secrets(NEW.encode()))
         wait_for(lambda: scene.sealed_under() in new.lasting, what="the secret of the webhook under the new key")
@@ -194,10 +193,8 @@ def test_a_foreign_secret_is_refused_before_anything_is_served_unless_it_is_acce
     assert two.list(scene.tenant, token).pages
     accepted = host.command("migrate", "--accept-new-secret")
     assert accepted.returncode == 0, accepted.stderr
-    assert accepted.stderr.splitlines() == [
-        "plinth: the new secret is accepted; lost with the one before: 1 sessions, 1 API keys, 1 secrets of webhooks, "
-        "1 records of idempotency keys"
-    ]
+    lost = "1 sessions, 1 API keys, 1 secrets of webhooks, 1 records of idempotency keys"
+    assert accepted.stderr == f"plinth: the new secret is accepted; lost with the one before: {lost}\n"
     assert host.command("migrate").returncode == 0
     # It opens nothing of the login that is in the database, so that none is printed.
     seed = host.command("seed")
