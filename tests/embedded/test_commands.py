@@ -108,6 +108,7 @@ def test_two_databases_of_one_cluster_that_share_their_roles_are_migrated_at_onc
             "DATABASE_URL": cluster.add_database(name),
             "DATABASE_RUNTIME_URL": cluster.url(name, runtime),
             "DATABASE_DISPATCH_URL": cluster.url(name, dispatch),
+            "PLINTH_SECRET_KEY": SECRET,
         }
         for name in names
     ]

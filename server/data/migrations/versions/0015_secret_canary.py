@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 CANARY = """
-CREATE TABLE secret_canaries (
+CREATE TABLE IF NOT EXISTS secret_canaries (
     id boolean NOT NULL DEFAULT true,
     sealed bytea NOT NULL,
     update_time timestamptz NOT NULL DEFAULT now(),
