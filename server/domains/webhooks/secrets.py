@@ -36,7 +36,7 @@ class SecretBox:
     def __init__(self, given: Secrets) -> None:
         """The deployment's secrets."""
         keys = [_Key(secret) for secret in given.accepted]
-        self.lasting = frozenset(key.id for key in keys[:1] + [_Key(secret) for secret in given.ahead])
+        self.lasting = frozenset(_Key(secret).id for secret in given.lasting)
         """What a sealed secret begins with that needs no resealing."""
         self._current = keys[0]
         self._keys = {key.id: key for key in keys}
