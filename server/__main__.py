@@ -35,7 +35,7 @@ def main() -> int:
         sys.stdout.flush()
     except Fault as fault:
         sys.stderr.write(f"plinth: {fault}\n")
-        return 1
+        return fault.status
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has seen enough.
         _drop_output()
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = _add(commands, "up", _up, "bring the whole stack up, with embedded engines where none are set")
     up.add_argument("--verbose", action="store_true", help="show every log line, not only warnings and errors")
+    _accepts_secret(up)
     serve = _add(commands, "serve", _serve, "serve unary RPCs")
     serve.add_argument("--workers", type=int, default=0, help="processes (default: the setting PLINTH_API_WORKERS)")
     realtime = _add(commands, "realtime", _realtime, "serve live streams")
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(commands, "backup", _backup, "dump every row and the encrypted secret key, or verify such a backup")
     )
     add_restore_arguments(_add(commands, "restore", _restore, "restore a backup, then do what `plinth migrate` does"))
+    _accepts_secret(migrate)
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -119,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _accepts_secret(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-new-secret",
+        action="store_true",
+        help="go on though the database was filled under another secret, and say what is lost with that one",
+    )
+
+
 def _add(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: Command, text: str
 ) -> argparse.ArgumentParser:
@@ -130,7 +140,7 @@ def _add(
 def _up(options: argparse.Namespace, settings: Settings) -> int:
     from server.embedded.up import up
 
-    return up(settings, verbose=options.verbose)
+    return up(settings, verbose=options.verbose, accept_new_secret=options.accept_new_secret)
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
@@ -150,9 +160,11 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _prepare(settings: Settings) -> None:
-    """Make the ground that a serving process stands on. Raises Fault when Redis refuses this process."""
+    """Make the ground that a serving process stands on. Raises Fault when Redis or the canary refuses this process."""
     share(settings.metrics_dir)
-    from server import preflight
+    from server import canary, preflight
+
+    canary.check(settings)
 
     open_files.raise_limit()
     # One that is away may come back; one that refuses will go on refusing.
@@ -179,7 +191,10 @@ def _worker(options: argparse.Namespace, settings: Settings) -> int:
 def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     from server import processes
 
-    processes.migrate(settings, options.wait, lambda line: sys.stderr.write(f"plinth: {line}\n"))
+    def tell(line: str) -> None:
+        sys.stderr.write(f"plinth: {line}\n")
+
+    processes.migrate(settings, options.wait, tell, accept_new_secret=options.accept_new_secret)
     if options.new_epoch:
         processes.begin_epoch(settings)
     return 0

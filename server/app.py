@@ -44,7 +44,7 @@ from server.domains.webhooks.event_types import EventTypes
 from server.domains.webhooks.secrets import SecretBox
 from server.domains.webhooks.service import WebhookService
 from server.domains.webhooks.trial import Trials
-from server.guard import Guard, previous_secret
+from server.guard import Guard
 from server.kernel.call import Call
 from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.clock import utc_now
@@ -169,7 +169,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     refusals = RefusalLog(database)
     statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, unique)
     live = _live(settings, database, guard) if streams else None
-    warmer, tokens = Warmer(), PageTokens(derive_key(settings.secret, "page token"))
+    warmer, tokens = Warmer(), PageTokens(*(derive_key(secret, "page token") for secret in settings.secrets.accepted))
     services = _services(
         settings,
         guard,
@@ -303,7 +303,7 @@ def _services(
     lifetimes = Lifetimes(
         timedelta(seconds=settings.refresh_token_lifetime), timedelta(seconds=settings.refresh_token_grace)
     )
-    sessions = Sessions(settings.secret, previous_secret(settings), lifetimes, utc_now)
+    sessions = Sessions(settings.secrets, lifetimes, utc_now)
     permissions = guard.permissions
     return [
         AuthService(
@@ -324,7 +324,7 @@ def _services(
         IpBlockService(),
         CacheService(statistics, guard.generations, warmer.warm),
         HealthService(dependencies, VERSION),
-        AuditService(tokens, Proofs(CheckpointKeys(settings.secret, previous_secret(settings))), downloads),
+        AuditService(tokens, Proofs(CheckpointKeys(settings.secrets)), downloads),
         _webhooks(settings, tokens),
     ]
 
@@ -342,7 +342,7 @@ def _webhooks(settings: Settings, tokens: PageTokens) -> WebhookService:
 
 def secret_box(settings: Settings) -> SecretBox:
     """What seals and opens the secrets of webhooks."""
-    return SecretBox(settings.secret, previous_secret(settings))
+    return SecretBox(settings.secrets)
 
 
 def egress(settings: Settings) -> Egress:

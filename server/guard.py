@@ -55,12 +55,11 @@ class Guard:
         remote = RedisGenerations(redis, Breaker()) if settings.redis_url else None
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.tokens = AccessTokens(
-            settings.secret,
-            previous_secret(settings),
+            settings.secrets,
             issuer=settings.token_issuer,
             lifetime=settings.access_token_lifetime,
         )
-        self.keys = ApiKeys(database, settings.secret, previous_secret(settings))
+        self.keys = ApiKeys(database, settings.secrets)
         self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
         self.limiter = RateLimiter(RedisLimits(redis, Breaker()))
         marks, marks_key = RedisMarks(redis, Breaker()), derive_key(settings.secret, "failed credentials")
@@ -104,7 +103,7 @@ class Guard:
             Cache(self.cache, settings.cache_longest, narrowed),
             Validate(),
             transaction,
-            Idempotency(settings.secret),
+            Idempotency(settings.secrets),
         ]
 
     def readings(self, process: str, *, streams: bool) -> list[Reading]:
@@ -119,11 +118,6 @@ class Guard:
             metering.of_threads(process, "slow", self.slow_threads),
             *([metering.of_cache(process, self.cache)] if self.cache else []),
         ]
-
-
-def previous_secret(settings: Settings) -> bytes | None:
-    """The secret before a rotation, if there was one."""
-    return settings.secret_key_previous.get_secret_value().encode() if settings.secret_key_previous else None
 
 
 def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:

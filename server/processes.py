@@ -12,7 +12,7 @@ from typing import Literal
 import grpc
 from psycopg import errors
 
-from server import app, metrics_endpoint, preflight, reflection, serving
+from server import app, canary, metrics_endpoint, preflight, reflection, serving
 from server.data import schema
 from server.data.connections import Connections
 from server.data.transactions import Database
@@ -20,7 +20,6 @@ from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.verification import Verifier
 from server.faults import Fault
 from server.gateway.clusters import STREAMS_PER_WORKER
-from server.guard import previous_secret
 from server.kernel.chain import RouteTable
 from server.kernel.logs import configure_logging
 from server.seed import Seeded, is_production, seed_tenant
@@ -148,16 +147,26 @@ async def _work(settings: Settings, name: str, ready: Ready) -> None:
 
 
 def migrate(
-    settings: Settings, patience: float = schema.LOCK_PATIENCE, tell: Callable[[str], object] = lambda _: None
+    settings: Settings,
+    patience: float = schema.LOCK_PATIENCE,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    accept_new_secret: bool = False,
 ) -> None:
     """Bring the schema up to date, and make the roles that the server logs in with unless they were set.
 
-    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault.
+    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault, and ForeignSecret
+    unless a new secret is accepted.
     """
     preflight.check_owner(settings)
     dsn = settings.owner_dsn
     with preflight.explained(settings, "owner"), schema.exclusive(dsn, patience, tell):
+        if accept_new_secret:
+            canary.accept(settings, tell)
+        else:
+            canary.check_owner(settings)
         schema.upgrade(dsn)
+        canary.check_owner(settings)
         runtime, dispatch = _login(settings, "runtime"), _login(settings, "dispatch")
         schema.grant(dsn, runtime=runtime, dispatch=dispatch)
     for purpose in ("runtime", "dispatch"):
@@ -175,8 +184,14 @@ def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
     given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url
     if given is None:
         role = settings.role_name(purpose)
+        # A login for each secret: machines that sign with another one go on logging in.
+        logins = {
+            settings.login_name(purpose, secret): settings.role_password(purpose, secret)
+            for secret in settings.secrets.accepted
+        }
+        oldest = (settings.secrets.behind or (settings.secret,))[-1]
         try:
-            schema.ensure_login(settings.owner_dsn, role, settings.role_password(purpose))
+            schema.ensure_logins(settings.owner_dsn, role, logins, settings.role_password(purpose, oldest))
         except errors.InsufficientPrivilege as error:
             raise Fault(
                 f"DATABASE_URL: {error.diag.message_primary}: give its user CREATEROLE, or make two roles yourself and "
@@ -199,7 +214,7 @@ def verify_audit(
     Fault when the database cannot be read.
     """
     preflight.check_login(settings, "dispatch")
-    keys = CheckpointKeys(settings.secret, previous_secret(settings))
+    keys = CheckpointKeys(settings.secrets)
     connections = Connections(
         settings.dispatch_dsn,
         size=1,

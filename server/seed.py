@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plinth.sites.v1.page_pb2 import Page
@@ -91,7 +90,7 @@ def seed_tenant(database: Database, settings: Settings) -> Seeded:
 
 def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings) -> Seeded:
     passwords = Passwords(settings.password_memory)
-    for password in map(_password, _secrets(settings)):
+    for password in map(_password, settings.secrets.accepted):
         if passwords.sign_in(user["password_hash"], password) is not None:
             demo = tenant["id"] if tenant and tenant["id"] in places else ""
             return Seeded(EMAIL, password, demo or next(iter(places), ""))
@@ -100,17 +99,6 @@ def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings)
         "that was shown or chosen before. To be shown it, name the secret of that time in PLINTH_SECRET_KEY_PREVIOUS "
         f"and start again. Otherwise {SIGN_UP}"
     )
-
-
-def _secrets(settings: Settings) -> Iterator[bytes]:
-    """The secrets that the owner's password may follow from, today's first."""
-    yield settings.secret
-    if settings.secret_key_previous is not None:
-        yield settings.secret_key_previous.get_secret_value().encode()
-    kept = settings.data_dir / "secret"
-    if settings.secret_key is not None and kept.exists():
-        # The one of before PLINTH_SECRET_KEY was set.
-        yield kept.read_text().strip().encode()
 
 
 def _password(secret: bytes) -> str:

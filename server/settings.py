@@ -18,6 +18,7 @@ from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.secrets import Secrets
 from server.setting_values import (
     COMMAS,
     JSON_OBJECT,
@@ -178,6 +179,10 @@ class Settings(BaseSettings):
     secret_key_previous: Annotated[Secret | None, UNLESS_EMPTY] = Field(
         None,
         description="The secret key before a rotation: what it signed stays valid until it expires.",
+    )
+    secret_key_next: Annotated[Secret | None, UNLESS_EMPTY] = Field(
+        None,
+        description="The secret key after a rotation, accepted ahead: valid here, and published, before it signs here.",
     )
     backup_passphrase: Annotated[SecretStr | None, UNLESS_EMPTY] = Field(
         None,
@@ -361,6 +366,19 @@ class Settings(BaseSettings):
                 draft.unlink()
         return path.read_text().strip().encode()
 
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secret, and those of a rotation.
+
+        The one of the data folder stays accepted after PLINTH_SECRET_KEY was set, until its file is removed.
+        """
+        kept = self.data_dir / "secret"
+        given = [key.get_secret_value().encode() for key in (self.secret_key_previous,) if key is not None]
+        if self.secret_key is not None and kept.exists():
+            given.append(kept.read_text().strip().encode())
+        ahead = (self.secret_key_next.get_secret_value().encode(),) if self.secret_key_next is not None else ()
+        return Secrets(self.secret, tuple(given), ahead)
+
     @property
     def owner_dsn(self) -> str:
         """PostgreSQL as the owner of the schema."""
@@ -402,21 +420,32 @@ class Settings(BaseSettings):
         return self.socket_dir / f"{name}.sock"
 
     def role_name(self, purpose: str) -> str:
-        """Name of the login that `plinth migrate` makes for a purpose, `runtime` or `dispatch`.
+        """Name of the role that `plinth migrate` makes for a purpose, `runtime` or `dispatch`.
 
         Roles belong to the whole PostgreSQL server, so the name carries the database's.
         """
         return f"{urlsplit(self.owner_dsn).path.lstrip('/') or 'plinth'}_{purpose}"
 
-    def role_password(self, purpose: str) -> str:
+    def login_name(self, purpose: str, secret: bytes | None = None) -> str:
+        """Name of the member of that role as which the machines log in that sign with a secret; by default this one.
+
+        Each secret has a login of its own: machines of different states of a rotation lock nobody out.
+        """
+        return f"{self.role_name(purpose)}_{_keyed(secret or self.secret, f'database login {purpose}', 4)}"
+
+    def role_password(self, purpose: str, secret: bytes | None = None) -> str:
         """Password of that login, derived from the secret so that every machine of a deployment knows it."""
-        return hashlib.blake2b(f"database role {purpose}".encode(), key=self.secret[:64], digest_size=24).hexdigest()
+        return _keyed(secret or self.secret, f"database role {purpose}", 24)
 
     def _as_role(self, purpose: str) -> str:
         url = urlsplit(self.owner_dsn)
         place = url.netloc.rpartition("@")[2]
-        netloc = f"{quote(self.role_name(purpose), safe='')}:{self.role_password(purpose)}@{place}"
+        netloc = f"{quote(self.login_name(purpose), safe='')}:{self.role_password(purpose)}@{place}"
         return urlunsplit(url._replace(netloc=netloc))
+
+
+def _keyed(secret: bytes, purpose: str, size: int) -> str:
+    return hashlib.blake2b(purpose.encode(), key=secret[:64], digest_size=size).hexdigest()
 
 
 def variables(name: str, field: FieldInfo) -> tuple[str, ...]:

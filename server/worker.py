@@ -24,7 +24,6 @@ from server.domains.webhooks.gauges import WebhookGauges
 from server.domains.webhooks.removal import Remover
 from server.domains.webhooks.replay import Replayer
 from server.domains.webhooks.reseal import Resealer
-from server.guard import previous_secret
 from server.kernel.jobs import Job, Schedule
 from server.metering import Meter
 from server.settings import Settings
@@ -59,6 +58,7 @@ class Worker:
         self.database = Database(app.connect(own, name))
         self.dispatch = Database(_dispatch(own, name))
         self._meter = Meter(metering.of_process(name), metering.of_connections(name, "fast", self.database.connections))
+        self._resealer = Resealer(self.dispatch, app.secret_box(settings))
         schedules = self._schedules()
         self._jobs_worker = JobWorker(
             settings.runtime_dsn,
@@ -98,6 +98,7 @@ class Worker:
             Rescue(self.database, stalled_after(settings.drain_timeout), self._house_threads),
             Gauges(self.database, self._jobs_worker.queues, settings.job_patience, self._house_threads),
             *self._webhooks(),
+            self._resealer.at_start(self._house_threads),
         ]
 
     def _webhooks(self) -> list[BackgroundService]:
@@ -120,10 +121,9 @@ class Worker:
 
     def _schedules(self) -> list[Schedule]:
         """What is done again and again."""
-        resealer = Resealer(self.dispatch, app.secret_box(self._settings))
-        keys = CheckpointKeys(self._settings.secret, previous_secret(self._settings))
+        keys = CheckpointKeys(self._settings.secrets)
         sealer, check = Sealer(self.dispatch, keys), NightlyCheck(self.dispatch, keys)
-        return [*self._maintenance().schedules(), resealer.schedule, sealer.schedule, check.schedule]
+        return [*self._maintenance().schedules(), self._resealer.schedule, sealer.schedule, check.schedule]
 
     def _maintenance(self) -> Maintenance:
         settings = self._settings

@@ -14,7 +14,7 @@ from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest, write_part
 from server.backup.outcomes import Damaged
-from server.backup.sealed_secret import Secrets, unseal
+from server.backup.sealed_secret import SecretKeys, unseal
 from server.embedded.alone import with_postgres
 from server.embedded.database import create_database
 from server.faults import Fault
@@ -83,7 +83,7 @@ def _outcome(work: Callable[[], list[str]]) -> dict[str, object]:
         return {"lines": [], "damaged": str(fault)}
 
 
-def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: Secrets | None, wish: Wish) -> list[str]:
+def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: SecretKeys | None, wish: Wish) -> list[str]:
     """Load rows and put the secret in its place; what a person has to be told."""
     # The whole application, which is needed at the end only and takes seconds to import.
     from server import processes  # noqa: PLC0415
@@ -150,13 +150,13 @@ def _make_private(connection: rows.Connection, signature: str) -> None:
     connection.execute(f"REVOKE ALL ON FUNCTION {known[0]} FROM PUBLIC")
 
 
-def _secrets(folder: Path, manifest: Manifest, passphrase: str | None) -> Secrets | None:
+def _secrets(folder: Path, manifest: Manifest, passphrase: str | None) -> SecretKeys | None:
     if manifest.secret != files.ENCRYPTED or passphrase is None:
         return None
     return unseal(folder / files.SECRET, passphrase, manifest.id)
 
 
-def _require_place(settings: Settings, secrets: Secrets, wish: Wish) -> None:
+def _require_place(settings: Settings, secrets: SecretKeys, wish: Wish) -> None:
     """Refuse before anything is changed where the backup's secret would not be the one in force. Raises Fault."""
     if wish.secret_to is not None:
         if wish.secret_to.exists():
@@ -175,7 +175,7 @@ def _require_place(settings: Settings, secrets: Secrets, wish: Wish) -> None:
         raise Fault(f"{path} holds another secret than the backup. `plinth restore --replace` replaces it")
 
 
-def _place(settings: Settings, secrets: Secrets, wish: Wish) -> str:
+def _place(settings: Settings, secrets: SecretKeys, wish: Wish) -> str:
     """Put the secret where the deployment looks for it; what a person has to do."""
     if wish.secret_to is not None:
         write_part(wish.secret_to, secrets.variables)
@@ -186,8 +186,8 @@ def _place(settings: Settings, secrets: Secrets, wish: Wish) -> str:
         told = f"secret restored to {settings.data_dir / 'secret'}"
     if settings.secret_key is None:
         _replace(settings.data_dir / "secret", secrets.secret)
-    if secrets.previous and wish.secret_to is None:
-        told += "; a rotation was under way, and `--secret-to FILE` writes the previous secret as well"
+    if (secrets.previous or secrets.next) and wish.secret_to is None:
+        told += "; a rotation was under way, and `--secret-to FILE` writes its other secret as well"
     return told
 
 

@@ -25,26 +25,29 @@ class WrongPassphrase(Fault):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Secrets:
-    """What keys are derived from; `previous` is empty outside of a rotation."""
+class SecretKeys:
+    """What keys are derived from; `previous` and `next` are empty outside of a rotation."""
 
     secret: str
     previous: str = ""
+    next: str = ""
 
     @classmethod
-    def of(cls, settings: Settings) -> "Secrets":
+    def of(cls, settings: Settings) -> "SecretKeys":
         """Give those in force."""
-        previous = settings.secret_key_previous
-        return cls(secret=settings.secret.decode(), previous=previous.get_secret_value() if previous else "")
+        others = {"previous": settings.secret_key_previous, "next": settings.secret_key_next}
+        known = {name: key.get_secret_value() for name, key in others.items() if key is not None}
+        return cls(secret=settings.secret.decode(), **known)
 
     @property
     def variables(self) -> str:
         """The settings they are, as a file of variables has them."""
         lines = f"PLINTH_SECRET_KEY={self.secret}\n"
-        return lines + (f"PLINTH_SECRET_KEY_PREVIOUS={self.previous}\n" if self.previous else "")
+        lines += f"PLINTH_SECRET_KEY_PREVIOUS={self.previous}\n" if self.previous else ""
+        return lines + (f"PLINTH_SECRET_KEY_NEXT={self.next}\n" if self.next else "")
 
 
-def seal(secrets: Secrets, passphrase: str, backup_id: str) -> str:
+def seal(secrets: SecretKeys, passphrase: str, backup_id: str) -> str:
     """Encrypt, for this backup only; the text of the part."""
     salt, nonce = os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)
     sealed = AESGCM(_key(passphrase, salt)).encrypt(nonce, json.dumps(asdict(secrets)).encode(), backup_id.encode())
@@ -53,7 +56,7 @@ def seal(secrets: Secrets, passphrase: str, backup_id: str) -> str:
     return json.dumps(how | {name: b64encode(value).decode() for name, value in fields.items()}, indent=2) + "\n"
 
 
-def unseal(path: Path, passphrase: str, backup_id: str) -> Secrets:
+def unseal(path: Path, passphrase: str, backup_id: str) -> SecretKeys:
     """Decrypt. Raises WrongPassphrase, and Damaged for what is no such part."""
     try:
         part = json.loads(path.read_text())
@@ -61,7 +64,7 @@ def unseal(path: Path, passphrase: str, backup_id: str) -> Secrets:
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} is no encrypted secret") from error
     try:
-        return Secrets(**json.loads(AESGCM(_key(passphrase, salt)).decrypt(nonce, sealed, backup_id.encode())))
+        return SecretKeys(**json.loads(AESGCM(_key(passphrase, salt)).decrypt(nonce, sealed, backup_id.encode())))
     except (InvalidTag, ValueError) as error:
         raise WrongPassphrase(f"{path} does not open with this passphrase") from error
 

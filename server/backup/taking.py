@@ -15,7 +15,7 @@ from server import preflight
 from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest, measure, write_part
-from server.backup.sealed_secret import Secrets, seal
+from server.backup.sealed_secret import SecretKeys, seal
 from server.faults import Fault
 from server.settings import Settings
 
@@ -68,7 +68,7 @@ def _write(settings: Settings, draft: Path, passphrase: str | None) -> Manifest:
         private = rows.private_functions(connection)
     write_part(draft / files.CHECKPOINTS, "".join(f"{line}\n" for line in checkpoints))
     if passphrase is not None:
-        write_part(draft / files.SECRET, seal(Secrets.of(settings), passphrase, backup_id))
+        write_part(draft / files.SECRET, seal(SecretKeys.of(settings), passphrase, backup_id))
     taken = Manifest(
         format=files.FORMAT,
         id=backup_id,

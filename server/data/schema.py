@@ -1,7 +1,9 @@
 """The schema as the database has it: migrations, roles, and the checks that refuse a start without walls."""
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from random import uniform
 from time import sleep
@@ -29,7 +31,7 @@ CONNECT_TIMEOUT = 5
 GRANT_LOCK_TIMEOUT = "10s"
 # No lock of one database holds off what the migrations of others do to roles, which belong to the whole cluster, nor
 # the worker that makes next month's partitions. The second of two gets one of these errors, and succeeds if it retries.
-RACES = ("tuple concurrently", "cache lookup failed", "pg_authid_rolname_index")
+RACES = ("tuple concurrently", "cache lookup failed", "pg_authid_rolname_index", "pg_auth_members_")
 ATTEMPTS = 6
 # What the background work of every tenant reads, and what it writes.
 DISPATCH_READS = ("tenants",)
@@ -178,17 +180,64 @@ def _until_alone(change: Callable[[], None]) -> None:
     return None
 
 
-def ensure_login(owner_dsn: str, role: str, password: str) -> None:
-    """Make a login role, or set its password anew. Only a SCRAM verifier is sent, never the password."""
+def ensure_logins(owner_dsn: str, role: str, logins: Mapping[str, str], former: str) -> None:
+    """Make a role, and these logins (with their passwords) members of it; drop other logins of it that nobody uses.
+
+    Machines of versions before logins had names of their own log in as the role itself; where it can, it gets the
+    password `former`. Only SCRAM verifiers are sent, never a password.
+    """
     with _connect(owner_dsn) as connection:
-        _until_alone(lambda: _ensure_login(connection, role, password))
+        _until_alone(lambda: _ensure_role(connection, role, former))
+        for login, password in logins.items():
+            _until_alone(partial(_ensure_login, connection, role, login, password))
+        for login in _unused(connection, role, logins):
+            _until_alone(partial(_run, connection, "DROP ROLE IF EXISTS {}", login))
 
 
-def _ensure_login(connection: Connection, role: str, password: str) -> None:
+def _ensure_role(connection: Connection, role: str, former: str) -> None:
+    known = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    if known is None:
+        _run(connection, "CREATE ROLE {} NOLOGIN NOINHERIT", role)
+    elif known[0]:
+        _set_password(connection, role, former)
+
+
+def _ensure_login(connection: Connection, role: str, login: str, password: str) -> None:
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)).fetchone():
+        _run(connection, "CREATE ROLE {} LOGIN INHERIT", login)
+    _set_password(connection, login, password)
+    member = connection.execute(
+        """SELECT EXISTS (SELECT 1 FROM pg_auth_members m
+                           WHERE m.roleid = to_regrole(%s)::oid AND m.member = to_regrole(%s)::oid)""",
+        (_quoted(role), _quoted(login)),
+    )
+    if not _is_true(member):
+        _run(connection, "GRANT {} TO {}", role, login)
+
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-    statement = "ALTER ROLE {} PASSWORD {}" if known else "CREATE ROLE {} LOGIN NOINHERIT PASSWORD {}"
-    connection.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+    connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def _unused(connection: Connection, role: str, logins: Iterable[str]) -> list[str]:
+    """Logins of other secrets, as which nobody is logged in: their rotation has ended."""
+    rows = connection.execute(
+        r"""SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
+             WHERE m.roleid = to_regrole(%s)::oid AND r.rolname ~ ('^' || %s || '_[0-9a-f]{8}$')
+               AND r.rolname <> ALL (%s) AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = r.rolname)""",
+        (_quoted(role), re.escape(role), list(logins)),
+    )
+    return [str(row[0]) for row in rows]
+
+
+def _quoted(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'
+
+
+def _run(connection: Connection, statement: LiteralString, *roles: str) -> None:
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, roles)))
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:

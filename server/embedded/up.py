@@ -24,26 +24,28 @@ from server.embedded.faults import Fault, StopAsked
 from server.embedded.logs import Console, LogFolder
 from server.embedded.privileges import Identity, engine_identity, own
 from server.embedded.supervisor import Supervisor
+from server.faults import ForeignSecret
 from server.settings import Settings
 
 
-def up(settings: Settings, *, verbose: bool = False) -> int:
+def up(settings: Settings, *, verbose: bool = False, accept_new_secret: bool = False) -> int:
     """Bring everything up, serve until Ctrl-C or SIGTERM, take everything down; an exit code.
 
-    What is wrong is said in words on the terminal, and makes it 1.
+    What is wrong is said in words on the terminal, and makes it 1, or the status of the Fault.
     """
     console = Console(sys.stdout, verbose=verbose or settings.log_level == "DEBUG")
     started = time.monotonic()
     try:
         make_data_folder(settings.data_dir)
         with lock_folder(settings) as lock, _port(settings) as (port, reserved):
-            return _run(settings.model_copy(update={"port": port}), console, started, [lock, reserved])
+            own = settings.model_copy(update={"port": port})
+            return _run(own, console, started, [lock, reserved], accept_new_secret=accept_new_secret)
     except Fault as fault:
         console.say(f"plinth: {fault}")
-        return 1
+        return fault.status
 
 
-def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
+def _run(settings: Settings, console: Console, started: float, held: list[int], *, accept_new_secret: bool) -> int:
     logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
     open_files.raise_limit()
     _warn_of_few_open_files(settings, console)
@@ -54,7 +56,7 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
     with Supervisor(console, logs=logs, registry=run_folder(settings) / "processes.json") as supervisor:
         for descriptor in held:
             supervisor.hold(descriptor)
-        stack = _Stack(settings, supervisor, identity)
+        stack = _Stack(settings, supervisor, identity, console, accept_new_secret=accept_new_secret)
         try:
             seeded = stack.start()
             _announce(settings, console, seeded, time.monotonic() - started)
@@ -64,7 +66,7 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
             console.say("plinth: stopping")
         except Fault as fault:
             console.say(f"plinth: {fault}")
-            return 1
+            return fault.status
         finally:
             _serving(settings).unlink(missing_ok=True)
             stack.stop()
@@ -74,7 +76,17 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
 class _Stack:
     """The order in which things start and stop."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, identity: Identity | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        identity: Identity | None,
+        console: Console,
+        *,
+        accept_new_secret: bool,
+    ) -> None:
+        self._console = console
+        self._accept_new_secret = accept_new_secret
         self._settings = settings
         self._supervisor = supervisor
         self._identity = identity
@@ -90,13 +102,23 @@ class _Stack:
             postgres.adopt(settings)
             supervisor.start(postgres.program(settings, self._identity))
         supervisor.await_ready(*self._engines)
-        supervisor.run(Task(name="migrate", run=partial(_migrate, settings)))
+        self._migrate()
         roles = _roles(settings)
         supervisor.start(*roles, Task(name="seed", run=partial(_seed, settings)))
         seeded: Any = supervisor.finish("seed")
         supervisor.await_ready(*(role.name for role in roles))
         self._start_gateway()
         return dict(seeded)
+
+    def _migrate(self) -> None:
+        """Raises ForeignSecret, which a child can only return: what it raises becomes any Fault."""
+        told: Any = self._supervisor.run(
+            Task(name="migrate", run=partial(_migrate, self._settings, accept_new_secret=self._accept_new_secret))
+        )
+        for line in told["lines"] if self._accept_new_secret else ():
+            self._console.say(f"plinth: {line}")
+        if told["foreign"]:
+            raise ForeignSecret(told["foreign"])
 
     def stop(self) -> None:
         """Close the door, let the roles finish what they do, then end the gateway and the engines."""
@@ -142,7 +164,8 @@ def _render(settings: Settings) -> str:
     return str(render.write(settings))
 
 
-def _migrate(settings: Settings) -> None:
+def _migrate(settings: Settings, *, accept_new_secret: bool) -> dict[str, object]:
+    """Lines to tell, and why the secret is refused, if it is."""
     from server import preflight, processes  # noqa: PLC0415
 
     preflight.check_redis(settings, must_answer=True)
@@ -150,7 +173,17 @@ def _migrate(settings: Settings) -> None:
         from server.embedded.database import create_database  # noqa: PLC0415
 
         create_database(settings)
-    processes.migrate(settings, tell=lambda line: sys.stderr.write(f"{line}\n"))
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        lines.append(line)
+
+    try:
+        processes.migrate(settings, tell=tell, accept_new_secret=accept_new_secret)
+    except ForeignSecret as fault:
+        return {"lines": lines, "foreign": str(fault)}
+    return {"lines": lines, "foreign": ""}
 
 
 def _seed(settings: Settings) -> dict[str, str]:

@@ -105,6 +105,8 @@ class IdempotencyKey:
     """A keyed hash of tenant, caller, method and key."""
     request_hash: bytes
     """A keyed hash of the request as it came."""
+    secret: int = 0
+    """Which of the deployment's secrets keyed both; 0 is the one that signs."""
     is_claimed: bool = False
     """Whether it was claimed along with the work, by an attempt that failed if this one sees it."""
 

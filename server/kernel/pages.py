@@ -95,13 +95,14 @@ class PageTokens:
     16 characters, and 4 for every 3 bytes of UTF-8. JSON, which escapes, takes up to 12 bytes for a code point of 4.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, key: bytes, *accepted: bytes) -> None:
+        """`key` signs; tokens that any of `accepted` signed are read as well."""
+        self._keys = (key, *accepted)
 
     def write(self, question: str, values: list[Any]) -> str:
         """The token that goes on after a row with these order values."""
         payload = SEPARATOR.join(map(_told, values)).encode()
-        return base64.urlsafe_b64encode(self._signature(question, payload) + payload).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(_signature(self._keys[0], question, payload) + payload).rstrip(b"=").decode()
 
     def read(self, question: str, token: str) -> dict[str, Any]:
         """The parameters of `after_cursor`. Raises Malformed for a token that answers another question."""
@@ -110,13 +111,14 @@ class PageTokens:
         except (binascii.Error, ValueError) as error:
             raise _wrong_token() from error
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
-        if signature != self._signature(question, payload):
+        if all(signature != _signature(key, question, payload) for key in self._keys):
             raise _wrong_token()
         parts = payload.decode().split(SEPARATOR)
         return {f"after_{place}": _READERS[part[0]](part[1:]) for place, part in enumerate(parts)}
 
-    def _signature(self, question: str, payload: bytes) -> bytes:
-        return sign(self._key, question.encode() + FORMAT + payload)[:SIGNATURE_BYTES]
+
+def _signature(key: bytes, question: str, payload: bytes) -> bytes:
+    return sign(key, question.encode() + FORMAT + payload)[:SIGNATURE_BYTES]
 
 
 def _told(value: Any) -> str:

@@ -14,6 +14,7 @@ from server.kernel.call import Principal
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, fingerprint
 from server.kernel.problems import Dead, Reason, Unauthenticated
+from server.secrets import Secrets
 
 ALGORITHM = "EdDSA"
 LEEWAY = 5
@@ -53,11 +54,10 @@ def _thumbprint(x: str) -> str:
 class AccessTokens:
     """Issues and verifies access tokens."""
 
-    def __init__(
-        self, secret: bytes, previous: bytes | None, *, issuer: str, lifetime: int, clock: Clock = utc_now
-    ) -> None:
-        """`previous` is the secret before a rotation; `lifetime` is seconds."""
-        self.keys = [SigningKey.of(secret)] + ([SigningKey.of(previous)] if previous else [])
+    def __init__(self, secrets: Secrets, *, issuer: str, lifetime: int, clock: Clock = utc_now) -> None:
+        """`lifetime` is seconds."""
+        # Published as well while they are accepted ahead: clients that cache the keys know one before it signs.
+        self.keys = [SigningKey.of(secret) for secret in secrets.accepted]
         self.lifetime = lifetime
         self._issuer = issuer
         self._clock = clock

@@ -81,6 +81,6 @@ def sealer(stack: Stack) -> Iterator[Sealer]:
     )
     connections.open()
     try:
-        yield Sealer(Database(connections), CheckpointKeys(stack.settings.secret, None))
+        yield Sealer(Database(connections), CheckpointKeys(stack.settings.secrets))
     finally:
         connections.close()

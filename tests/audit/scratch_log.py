@@ -22,6 +22,7 @@ from server.domains.audit.tables import audit_checkpoints, audit_leaves, audit_n
 from server.domains.audit.verification import Verifier
 from server.kernel.audit import USER, Actor, entry_row
 from server.kernel.ids import new_id
+from server.secrets import Secrets
 from tests.contract.scratch import scratch_database
 from tests.stack import Stack, wait_for
 
@@ -40,7 +41,7 @@ class ScratchLog:
     def __init__(self, dsn: str, database: Database) -> None:
         self.dsn = dsn
         self.database = database
-        self.keys = CheckpointKeys(SECRET, None)
+        self.keys = CheckpointKeys(Secrets(SECRET))
         self.sealer = Sealer(database, self.keys)
         self._sealed = 0
 

@@ -191,7 +191,7 @@ def test_the_tree_can_be_built_from_a_complete_export(sealed: Tenant, stack: Sta
         tree.append(hash_of(line))
     checkpoint = parse(header["checkpoint"])
     assert (checkpoint.tree_size, checkpoint.root_hash) == (tree.size, tree.root)
-    assert CheckpointKeys(stack.settings.secret, None).standing(header["checkpoint"]) is Standing.SIGNED
+    assert CheckpointKeys(stack.settings.secrets).standing(header["checkpoint"]) is Standing.SIGNED
     plant(stack, late)
     header, lines = bundle(sealed)
     unsealed = [line for line in lines if "leaf_index" not in line]

@@ -22,6 +22,7 @@ from server.domains.audit import bundle
 from server.domains.audit.checkpoints import CheckpointKeys, TreeHead
 from server.domains.audit.leaves import entries
 from server.kernel.ids import new_id
+from server.secrets import Secrets
 from tests.audit.scratch_log import ScratchLog, scratch_log
 from tests.stack import PATIENCE, Stack
 
@@ -202,7 +203,7 @@ def test_nothing_is_verified_without_a_checkpoint_that_the_key_has_signed(log: S
     log.sealed(tenant_id, 2)
     log.sealed(other, 2)
     lines, foreign = exported(log, tenant_id), exported(log, other)
-    stranger = CheckpointKeys(b"somebody else's secret, not this log's", None)
+    stranger = CheckpointKeys(Secrets(b"somebody else's secret, not this log's"))
     with pytest.raises(CannotVerify, match="none of the given keys"):
         Verification([Key.parse(stranger.current.verifier_key)], print).run(lines)
     own = json.loads(lines[0])

@@ -35,7 +35,7 @@ def seal(stack: Stack) -> Iterator[Seal]:
     """Seals as the worker of the stack does every few seconds, at once."""
     connections = Connections(stack.settings.dispatch_dsn, size=1, wait=20, statement_timeout=30, name="audit test")
     connections.open()
-    yield Sealer(Database(connections), CheckpointKeys(stack.settings.secret, None)).seal
+    yield Sealer(Database(connections), CheckpointKeys(stack.settings.secrets)).seal
     connections.close()
 
 

@@ -17,6 +17,7 @@ from server.domains.audit.sealing import FAULTS, LOCK_CURSOR, READER, UNSEALED, 
 from server.kernel.ids import new_id
 from server.kernel.merkle import Frontier
 from server.kernel.metrics import EVENT_LAG
+from server.secrets import Secrets
 from tests.audit.scratch_log import SECRET, ScratchLog, scratch_log
 from tests.stack import Stack, wait_for
 
@@ -202,13 +203,13 @@ def test_after_a_rotation_the_new_key_signs_what_is_there(log: ScratchLog) -> No
     tenant_id, new = new_id(), b"the secret after the rotation of it, and no other one"
     log.sealed(tenant_id, 3)
     old_note = log.note(tenant_id)
-    keys = CheckpointKeys(new, SECRET)
+    keys = CheckpointKeys(Secrets(new, behind=(SECRET,)))
     assert keys.standing(old_note) is Standing.SIGNED
     assert not keys.is_current(old_note)
     Sealer(log.database, keys).seal()
     note = log.note(tenant_id)
     assert note.startswith(old_note)
-    for one in (CheckpointKeys(new, None), CheckpointKeys(SECRET, None)):
+    for one in (CheckpointKeys(Secrets(new)), CheckpointKeys(Secrets(SECRET))):
         assert one.standing(note) is Standing.SIGNED
         assert log.faults(tenant_id, keys=one) == []
     assert sizes(log, tenant_id) == [3]
@@ -219,7 +220,7 @@ def test_after_a_rotation_the_new_key_signs_what_is_there(log: ScratchLog) -> No
 def test_what_no_key_here_has_signed_is_told_once_and_goes_on(log: ScratchLog) -> None:
     tenant_id, before = new_id(), faults()
     log.sealed(tenant_id, 2)
-    stranger = CheckpointKeys(b"a secret that was lost along with its deployment", None)
+    stranger = CheckpointKeys(Secrets(b"a secret that was lost along with its deployment"))
     log.sql(
         "UPDATE audit_checkpoints SET note = %s WHERE tenant_id = %s",
         stranger.sign(parse(log.note(tenant_id))),
@@ -235,7 +236,7 @@ def test_what_no_key_here_has_signed_is_told_once_and_goes_on(log: ScratchLog) -
 
 
 def test_what_is_no_checkpoint_is_refused() -> None:
-    keys = CheckpointKeys(SECRET, None)
+    keys = CheckpointKeys(Secrets(SECRET))
     head = TreeHead(new_id(), 7, bytes(32))
     note = keys.sign(head)
     assert parse(note) == head

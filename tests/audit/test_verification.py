@@ -16,6 +16,7 @@ from server.domains.audit.verification import NightlyCheck, Verifier
 from server.kernel.audit import leaf_hash
 from server.kernel.ids import new_id
 from server.kernel.merkle import Frontier
+from server.secrets import Secrets
 from tests.audit.scratch_log import ScratchLog, scratch_log
 from tests.stack import Stack
 
@@ -213,7 +214,7 @@ def test_a_forged_checkpoint_is_named(log: ScratchLog) -> None:
     for _ in range(6):
         log.sealed(tenant_id)
     root = bytes(32)
-    stranger = CheckpointKeys(b"another secret than that of the log", None)
+    stranger = CheckpointKeys(Secrets(b"another secret than that of the log"))
     forgeries = {
         1: stranger.sign(TreeHead(tenant_id, 1, root)),
         2: log.keys.sign(TreeHead(new_id(), 2, root)),
@@ -239,7 +240,7 @@ def test_checkpoints_of_long_ago_may_be_signed_by_a_key_that_is_not_known_any_mo
     tenant_id = new_id()
     log.sealed(tenant_id)
     log.sealed(tenant_id)
-    stranger = CheckpointKeys(b"the secret before the last two rotations", None)
+    stranger = CheckpointKeys(Secrets(b"the secret before the last two rotations"))
     old = log.sql("SELECT note FROM audit_checkpoints WHERE tenant_id = %s ORDER BY tree_size", tenant_id)[0]["note"]
     note = stranger.sign(parse(old))
     log.sql("UPDATE audit_checkpoints SET note = %s WHERE tenant_id = %s AND tree_size = 1", note, tenant_id)

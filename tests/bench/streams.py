@@ -151,7 +151,7 @@ class Audience:
     def _tokens(self, tenant: Tenant, count: int) -> list[str]:
         """Access tokens of so many new sessions of the tenant's owner."""
         settings = self._stack.settings
-        tokens = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=TOKEN_LIFETIME)
+        tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=TOKEN_LIFETIME)
         owner = tokens.verify(tenant.access_token)
         sessions = [new_id() for _ in range(count)]
         with database(self._stack) as connection:

@@ -99,7 +99,7 @@ def tokens_of(stack: Stack, age: timedelta = timedelta()) -> AccessTokens:
     """What the stack itself signs with, so long ago."""
     settings = stack.settings
     issuer, lifetime = settings.token_issuer, settings.access_token_lifetime
-    return AccessTokens(settings.secret, None, issuer=issuer, lifetime=lifetime, clock=lambda: utc_now() - age)
+    return AccessTokens(settings.secrets, issuer=issuer, lifetime=lifetime, clock=lambda: utc_now() - age)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from server import app
 from server.data import schema
+from server.data.canary import secret_canaries
 from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
@@ -43,6 +44,7 @@ UNWALLED = {
     "ip_blocks": "they hold for the whole deployment",
     event_cursors.name: "how far background readers have come",
     log_epochs.name: "which clusters the database has been in",
+    secret_canaries.name: "which secret the database was filled under",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
 }
 

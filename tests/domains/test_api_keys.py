@@ -18,6 +18,7 @@ from server.data.transactions import Database
 from server.domains.identity.api_keys import FORMAT, ApiKeys, new_key, shown
 from server.kernel.clock import utc_now
 from server.kernel.problems import Unauthenticated
+from server.secrets import Secrets
 from tests.clients import (
     Rest,
     Tenant,
@@ -647,7 +648,7 @@ def runtime(stack: Stack) -> Iterator[Database]:
 
 
 def test_what_looks_like_a_key_is_one(stack: Stack, runtime: Database) -> None:
-    keys = ApiKeys(runtime, stack.settings.secret, None)
+    keys = ApiKeys(runtime, stack.settings.secrets)
     looks = {"sn_live_x": True, "sn_test_": True, "sn_other_x": False, "eyJhbGciOi.e30.x": False, "": False}
     assert {text: keys.is_key(text) for text in looks} == looks
 
@@ -655,7 +656,7 @@ def test_what_looks_like_a_key_is_one(stack: Stack, runtime: Database) -> None:
 def test_a_key_stands_for_its_tenant_and_itself(tenant: Tenant, runtime: Database) -> None:
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     key = make(tenant, callsPerMinute=7, expireTime=expires.isoformat())
-    keys = ApiKeys(runtime, tenant.stack.settings.secret, None)
+    keys = ApiKeys(runtime, tenant.stack.settings.secrets)
     caller = keys.verify(key["key"])
     assert (caller.tenant_id, caller.api_key_id, caller.id) == (tenant.id, key["id"], key["id"])
     assert (caller.user_id, caller.session_id, caller.roles, caller.is_platform) == ("", "", (), False)
@@ -668,7 +669,7 @@ def test_a_key_stands_for_its_tenant_and_itself(tenant: Tenant, runtime: Databas
 def test_a_key_expires_though_it_is_remembered(tenant: Tenant, runtime: Database) -> None:
     now = [utc_now()]
     key = make(tenant, expireTime=(now[0] + timedelta(hours=1)).isoformat())
-    keys = ApiKeys(runtime, tenant.stack.settings.secret, None, lambda: now[0])
+    keys = ApiKeys(runtime, tenant.stack.settings.secrets, lambda: now[0])
     assert keys.verify(key["key"]).api_key_id == key["id"]
     now[0] += timedelta(hours=1)
     with pytest.raises(Unauthenticated) as refusal:
@@ -680,11 +681,11 @@ def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime
     key = make(tenant)
     rotated = rotate(tenant, key, "3600s")
     old, new = tenant.stack.settings.secret, b"another secret of the deployment"
-    changed = ApiKeys(runtime, new, old)
+    changed = ApiKeys(runtime, Secrets(new, behind=(old,)))
     for secret in (key["key"], rotated["key"]):
         assert changed.verify(secret).api_key_id == key["id"]
-    assert changed.hash(key["key"]) == ApiKeys(runtime, new, None).hash(key["key"])
-    without_old = ApiKeys(runtime, new, None)
+    assert changed.hash(key["key"]) == ApiKeys(runtime, Secrets(new)).hash(key["key"])
+    without_old = ApiKeys(runtime, Secrets(new))
     # Its hash was renewed when it was used; what only works for an overlap is not worth it.
     assert without_old.verify(rotated["key"]).api_key_id == key["id"]
     with pytest.raises(Unauthenticated):
@@ -692,7 +693,7 @@ def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime
 
 
 def test_a_wrong_secret_is_looked_up_once(stack: Stack, runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = ApiKeys(runtime, stack.settings.secret, None)
+    keys = ApiKeys(runtime, stack.settings.secrets)
     looked: list[str] = []
     rows_of = keys._rows  # noqa: SLF001 - what asks the database
 
@@ -714,7 +715,7 @@ def test_no_more_keys_are_remembered_than_have_room(
 ) -> None:
     monkeypatch.setattr("server.domains.identity.api_keys.REMEMBERED", 2)
     made = [make(tenant) for _ in range(3)]
-    keys = ApiKeys(runtime, tenant.stack.settings.secret, None)
+    keys = ApiKeys(runtime, tenant.stack.settings.secrets)
     for key in made * 2:
         assert keys.verify(key["key"]).api_key_id == key["id"]
         assert len(vars(keys)["_known"]) <= 2

@@ -400,9 +400,7 @@ def test_forged_access_tokens_are_refused(stack: Stack, first_tenant: Tenant) ->
 def _issue(stack: Stack, tenant: Tenant, age: timedelta, issuer: str = "plinth") -> str:
     """A token that the deployment itself issued this long ago."""
     claims = jwt.decode(tenant.access_token, options={"verify_signature": False})
-    tokens = AccessTokens(
-        stack.settings.secret, None, issuer=issuer, lifetime=900, clock=lambda: datetime.now(UTC) - age
-    )
+    tokens = AccessTokens(stack.settings.secrets, issuer=issuer, lifetime=900, clock=lambda: datetime.now(UTC) - age)
     return tokens.issue(Principal(claims["sub"], claims["sid"], tenant.id, ("owner",), is_platform=False, expires_at=0))
 
 

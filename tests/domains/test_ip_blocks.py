@@ -21,6 +21,7 @@ from server.domains.operations.ip_blocks import StoredBlocks
 from server.kernel.clock import utc_now
 from server.kernel.generations import Generations
 from server.kernel.tokens import AccessTokens
+from server.secrets import Secrets
 from tests.clients import Rest, Tenant, database, new_tenant, problem, reason, refused, rows, sign_up, stubs
 from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin
@@ -415,8 +416,8 @@ def dead_credential(tenant: Tenant, kind: str) -> tuple[str, str]:
     secret = b"of another time" if kind == "token of another secret" else settings.secret
     issuer = "another.example" if kind == "token of another issuer" else settings.token_issuer
     age = timedelta(hours=1 if kind == "expired token" else 0)
-    ours = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
-    token = AccessTokens(secret, None, issuer=issuer, lifetime=900, clock=lambda: utc_now() - age).issue(ours)
+    ours = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
+    token = AccessTokens(Secrets(secret), issuer=issuer, lifetime=900, clock=lambda: utc_now() - age).issue(ours)
     return "authorization", f"Bearer {token}"
 
 
@@ -448,9 +449,9 @@ def test_one_dead_refresh_token_or_password_blocks_nobody(proxied: Stack) -> Non
 def test_tokens_that_our_own_key_signed_are_no_guesses_however_many(proxied: Stack) -> None:
     address, tenant = ipv4(), new_tenant(proxied)
     settings = tenant.stack.settings
-    ours = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
+    ours = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
     for lifetime in range(900, 908):
-        token = AccessTokens(settings.secret, None, issuer="another.example", lifetime=lifetime).issue(ours)
+        token = AccessTokens(settings.secrets, issuer="another.example", lifetime=lifetime).issue(ours)
         answer = Rest(proxied, token).get("auth/me", headers={"x-forwarded-for": address})
         assert reason(answer) == (401, "CREDENTIALS_INVALID")
     assert not is_blocked(proxied, address)

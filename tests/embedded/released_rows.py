@@ -16,6 +16,8 @@ DECOMPOSED, COMPOSED = "Cafe\u0301", "Caf\u00e9"
 COMPOSES = {("pages", "title"), ("tenants", "name"), ("api_keys", "name")}
 # The id of whatever others may refer to, which is unique within a tenant only, or of the first tenant only.
 USER = "30000000-0000-4000-8000-000000000003"
+# Tables of one row.
+SINGLE = {"secret_canaries"}
 REFERRED = {"webhooks", "api_keys", "webhook_deliveries"}
 # By the type that PostgreSQL names.
 VALUES: Mapping[str, Any] = {
@@ -73,7 +75,7 @@ def fill(connection: Connection, *, is_damaged: bool) -> None:
             connection.execute("SELECT plinth_make_partition(%s, '2026-11-01')", (parent,))
     for table in in_order(connection):
         columns: list[tuple[str, str]] = connection.execute(COLUMNS, (table,)).fetchall()
-        for number, tenant_id in enumerate(TENANTS):
+        for number, tenant_id in enumerate(TENANTS[:1] if table in SINGLE else TENANTS):
             for row in _rows(table, columns, tenant_id, number, without_roles=is_damaged and number == 1):
                 _insert(connection, table, row)
     if not is_damaged:
@@ -121,6 +123,7 @@ def _value(table: str, name: str, kind: str, tenant_id: str, number: int) -> Any
         ("users", "id"): (USER, _numbered(1))[number],
         ("ip_blocks", "network"): f"192.0.2.{number}/32",
         ("log_epochs", "epoch"): number + 1,
+        ("secret_canaries", "id"): True,
     }
     of_any_table = {"tenant_id": tenant_id, "sequence": LATEST - number, "delete_time": None}
     of_type = {"text": f"{name} {number}", "bytea": f"{name} {number}".encode()}

@@ -108,6 +108,7 @@ def test_two_databases_of_one_cluster_that_share_their_roles_are_migrated_at_onc
             "DATABASE_URL": cluster.add_database(name),
             "DATABASE_RUNTIME_URL": cluster.url(name, runtime),
             "DATABASE_DISPATCH_URL": cluster.url(name, dispatch),
+            "PLINTH_SECRET_KEY": SECRET,
         }
         for name in names
     ]
@@ -184,10 +185,11 @@ def test_a_login_that_fails_is_named_with_the_setting_it_comes_from(cluster: Clu
     name = unique("fresh")
     settings = {"DATABASE_URL": cluster.add_database(name), "PLINTH_SECRET_KEY": SECRET}
     unmade = refusal("seed", folder=nowhere, **settings)
-    assert unmade.startswith(f'plinth: DATABASE_URL: password authentication failed for user "{name}_runtime"')
+    assert unmade.startswith(f'plinth: DATABASE_URL: password authentication failed for user "{name}_runtime_')
     run_at_once([started("migrate", folder=nowhere, **settings)])
     other = refusal("audit", "verify", folder=nowhere, **settings | {"PLINTH_SECRET_KEY": f"another one: {SECRET}"})
-    assert f'"{name}_dispatch", whose password follows from PLINTH_SECRET_KEY: run `plinth migrate`' in other
+    assert f'"{name}_dispatch_' in other
+    assert '", whose password follows from PLINTH_SECRET_KEY: run `plinth migrate`' in other
     wrong = {"DATABASE_RUNTIME_URL": cluster.url(name, f"{name}_runtime", "wrongword")}
     given = refusal("serve", "--workers", "2", folder=nowhere, **settings, **wrong)
     assert given == f'plinth: DATABASE_RUNTIME_URL: password authentication failed for user "{name}_runtime"'

@@ -184,7 +184,7 @@ def access_token(tenant: Tenant, number: int) -> str:
 def issuing(tenant: Tenant) -> tuple[AccessTokens, Principal]:
     """What issues the tokens of a stack, and whom the owner's token stands for."""
     settings = tenant.stack.settings
-    tokens = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=3600)
+    tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=3600)
     return tokens, tokens.verify(tenant.access_token)
 
 

@@ -151,14 +151,15 @@ def test_roles_are_derived_from_the_owner_s_url(url: str) -> None:
     owner = conninfo_to_dict(url)
     for purpose, dsn in (("runtime", settings.runtime_dsn), ("dispatch", settings.dispatch_dsn)):
         found = conninfo_to_dict(dsn)
-        assert found == owner | {"user": f"app_{purpose}", "password": settings.role_password(purpose)}
+        assert found == owner | {"user": settings.login_name(purpose), "password": settings.role_password(purpose)}
         assert settings.role_name(purpose) == f"app_{purpose}"
+        assert re.fullmatch(f"app_{purpose}_[0-9a-f]{{8}}", settings.login_name(purpose))
     assert "p%40ss" not in settings.runtime_dsn
 
 
 def test_a_database_with_signs_in_its_name_gives_a_role_that_can_log_in() -> None:
     settings = made(secret_key=SECRET, database_url="postgresql://owner@db/my%20app")
-    assert conninfo_to_dict(settings.runtime_dsn)["user"] == settings.role_name("runtime")
+    assert conninfo_to_dict(settings.runtime_dsn)["user"] == settings.login_name("runtime")
     assert conninfo_to_dict(settings.runtime_dsn)["dbname"] == "my app"
 
 

@@ -10,6 +10,7 @@ from server.kernel import tokens as module
 from server.kernel.call import Principal
 from server.kernel.problems import Unauthenticated
 from server.kernel.tokens import LEEWAY, AccessTokens, SigningKey
+from server.secrets import Secrets
 
 SECRET, PREVIOUS, OTHER = b"s" * 32, b"p" * 32, b"o" * 32
 LIFETIME = 900
@@ -31,7 +32,7 @@ def clock() -> Clock:
 
 
 def tokens(clock: Clock, secret: bytes = SECRET, previous: bytes | None = None, issuer: str = "plinth") -> AccessTokens:
-    return AccessTokens(secret, previous, issuer=issuer, lifetime=LIFETIME, clock=clock)
+    return AccessTokens(Secrets(secret, (previous,) if previous else ()), issuer=issuer, lifetime=LIFETIME, clock=clock)
 
 
 def principal(**facts: Any) -> Principal:

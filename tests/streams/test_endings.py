@@ -42,7 +42,7 @@ def tenant(brisk: Stack, owner: Tenant) -> Tenant:
 def short_lived(tenant: Tenant) -> str:
     """An access token of the same session that expires in some seconds: it has to be good when the stream opens."""
     settings = tenant.stack.settings
-    tokens = AccessTokens(settings.secret, None, issuer=settings.token_issuer, lifetime=5)
+    tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=5)
     return tokens.issue(tokens.verify(tenant.access_token))
 
 

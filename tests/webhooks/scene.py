@@ -17,6 +17,7 @@ from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.secrets import SecretBox
 from server.kernel.egress import Egress
 from server.kernel.ids import new_id
+from server.secrets import Secrets
 from tests.contract.scratch import scratch_database, scratch_role
 from tests.stack import PATIENCE, Stack
 
@@ -47,7 +48,7 @@ class Scene:
         # Asked again and again by whoever waits for something, so it is kept.
         self._connection = psycopg.connect(administrator, row_factory=dict_row, autocommit=True)
         self.clock = MovedClock()
-        self.box = SecretBox(SECRET, None)
+        self.box = SecretBox(Secrets(SECRET))
         self.egress = Egress(allow_http=True, allowed_networks=["127.0.0.1/32"])
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from server.domains.webhooks import reseal
 from server.domains.webhooks.reseal import REPLACE, Resealer
 from server.domains.webhooks.secrets import SecretBox, UnknownKey, new_secret
 from server.kernel.ids import new_id
+from server.secrets import Secrets
 from tests.kernel.database import connections, scratch
 from tests.stack import Stack
 
@@ -26,7 +27,7 @@ TABLE = """CREATE TABLE webhooks (
 
 
 def test_what_is_sealed_opens_for_its_webhook_only() -> None:
-    box, secret = SecretBox(ONE, None), new_secret()
+    box, secret = SecretBox(Secrets(ONE)), new_secret()
     sealed = box.seal(secret, WEBHOOK)
     assert secret not in sealed
     assert box.open(sealed, WEBHOOK) == secret
@@ -39,27 +40,27 @@ def test_what_is_sealed_opens_for_its_webhook_only() -> None:
 
 def test_after_a_rotation_old_secrets_open_and_are_resealed_once() -> None:
     secret = new_secret()
-    sealed = SecretBox(ONE, None).seal(secret, WEBHOOK)
-    rotated = SecretBox(TWO, ONE)
+    sealed = SecretBox(Secrets(ONE)).seal(secret, WEBHOOK)
+    rotated = SecretBox(Secrets(TWO, behind=(ONE,)))
     assert rotated.open(sealed, WEBHOOK) == secret
     again = rotated.reseal(sealed, WEBHOOK)
     assert again is not None
     assert again != sealed
     assert rotated.reseal(again, WEBHOOK) is None
-    assert SecretBox(TWO, None).open(again, WEBHOOK) == secret
+    assert SecretBox(Secrets(TWO)).open(again, WEBHOOK) == secret
 
 
 def test_what_was_sealed_two_rotations_ago_is_not_taken_for_something_else() -> None:
-    sealed = SecretBox(ONE, None).seal(new_secret(), WEBHOOK)
+    sealed = SecretBox(Secrets(ONE)).seal(new_secret(), WEBHOOK)
     with pytest.raises(UnknownKey):
-        SecretBox(THREE, TWO).open(sealed, WEBHOOK)
+        SecretBox(Secrets(THREE, behind=(TWO,))).open(sealed, WEBHOOK)
     with pytest.raises(UnknownKey):
-        SecretBox(THREE, TWO).reseal(sealed, WEBHOOK)
+        SecretBox(Secrets(THREE, behind=(TWO,))).reseal(sealed, WEBHOOK)
 
 
 @pytest.mark.parametrize(("ends", "count"), [(timedelta(seconds=1), 2), (timedelta(0), 1), (None, 1)])
 def test_messages_are_signed_with_both_secrets_while_the_overlap_lasts(ends: timedelta | None, count: int) -> None:
-    box, secrets = SecretBox(ONE, None), [new_secret(), new_secret()]
+    box, secrets = SecretBox(Secrets(ONE)), [new_secret(), new_secret()]
     row = {
         "secret": box.seal(secrets[0], WEBHOOK),
         "previous_secret": box.seal(secrets[1], WEBHOOK),
@@ -117,45 +118,45 @@ def safe(place: tuple[str, Database]) -> Safe:
 def test_three_rotations_in_a_row_lose_nothing(safe: Safe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reseal, "BATCH", 2)
     for number in range(5):
-        safe.add(SecretBox(ONE, None), overlaps=number % 2 == 0)
+        safe.add(SecretBox(Secrets(ONE)), overlaps=number % 2 == 0)
     for secret, previous in ((TWO, ONE), (THREE, TWO), (FOUR, THREE)):
-        Resealer(safe.database, SecretBox(secret, previous)).run()
+        Resealer(safe.database, SecretBox(Secrets(secret, behind=(previous,)))).run()
         # Whoever holds the new secret alone opens all of them.
-        assert safe.opened(SecretBox(secret, None)) == safe.secrets
-        safe.add(SecretBox(secret, None), overlaps=True)
+        assert safe.opened(SecretBox(Secrets(secret))) == safe.secrets
+        safe.add(SecretBox(Secrets(secret)), overlaps=True)
     assert len(safe.secrets) == 8
 
 
 def test_a_previous_secret_is_resealed_whatever_the_current_one_is_under(safe: Safe) -> None:
     """As when a webhook's secret is rotated after the deployment's."""
-    safe.add(SecretBox(TWO, ONE), overlaps=True, before=SecretBox(ONE, None))
-    Resealer(safe.database, SecretBox(TWO, ONE)).run()
-    assert safe.opened(SecretBox(TWO, None)) == safe.secrets
+    safe.add(SecretBox(Secrets(TWO, behind=(ONE,))), overlaps=True, before=SecretBox(Secrets(ONE)))
+    Resealer(safe.database, SecretBox(Secrets(TWO, behind=(ONE,)))).run()
+    assert safe.opened(SecretBox(Secrets(TWO))) == safe.secrets
 
 
 def test_what_is_under_the_current_key_is_left_alone(safe: Safe) -> None:
-    safe.add(SecretBox(TWO, ONE), overlaps=True)
+    safe.add(SecretBox(Secrets(TWO, behind=(ONE,))), overlaps=True)
     before = safe.rows()
-    Resealer(safe.database, SecretBox(TWO, ONE)).run()
+    Resealer(safe.database, SecretBox(Secrets(TWO, behind=(ONE,)))).run()
     assert safe.rows() == before
 
 
 def test_what_does_not_open_stays_and_is_told(safe: Safe, caplog: pytest.LogCaptureFixture) -> None:
-    lost = safe.add(SecretBox(ONE, None), overlaps=False)
-    found = safe.add(SecretBox(TWO, None), overlaps=True)
+    lost = safe.add(SecretBox(Secrets(ONE)), overlaps=False)
+    found = safe.add(SecretBox(Secrets(TWO)), overlaps=True)
     before = safe.rows()
     with caplog.at_level(logging.ERROR, "plinth.webhooks"):
-        Resealer(safe.database, SecretBox(THREE, TWO)).run()
+        Resealer(safe.database, SecretBox(Secrets(THREE, behind=(TWO,)))).run()
     after = safe.rows()
     assert after[lost] == before[lost]
-    assert SecretBox(THREE, None).open(after[found][0], found) == safe.secrets[found][0]
+    assert SecretBox(Secrets(THREE)).open(after[found][0], found) == safe.secrets[found][0]
     assert [record.getMessage()[:20] for record in caplog.records if record.name == "plinth.webhooks"] == [
         "1 secrets of webhook"
     ]
 
 
 def test_a_secret_that_was_rotated_meanwhile_is_not_overwritten(safe: Safe) -> None:
-    webhook = safe.add(SecretBox(ONE, None), overlaps=False)
+    webhook = safe.add(SecretBox(Secrets(ONE)), overlaps=False)
     with psycopg.connect(safe.dsn) as connection:
         tenant = str(connection.execute("SELECT tenant_id FROM webhooks").fetchone()[0])  # type: ignore[index]
     before = safe.rows()

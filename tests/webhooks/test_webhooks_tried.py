@@ -20,6 +20,7 @@ from server.domains.webhooks.attempts import (
 from server.domains.webhooks.outcomes import SCHEDULE
 from server.domains.webhooks.secrets import SecretBox, new_secret
 from server.kernel.egress import NOT_ALLOWED
+from server.secrets import Secrets
 from tests.clients import Tenant, new_tenant, reason, rows
 from tests.domains.events import events_of
 from tests.stack import PATIENCE, Stack
@@ -146,7 +147,7 @@ def test_a_receiver_that_takes_its_time_holds_up_nobody(stack: Stack, tenant: Te
 def test_whose_secret_is_lost_is_seen_and_can_be_rotated(stack: Stack, tenant: Tenant, receiver: Receiver) -> None:
     """Sealed under a secret of the deployment that nobody has any more."""
     webhook = make(tenant, url=receiver.url("/lost"), eventTypes=TYPE, signatureScheme="SIGNATURE_SCHEME_ED25519")
-    sealed = SecretBox(b"lost" * 10, None).seal(new_secret(), webhook["id"])
+    sealed = SecretBox(Secrets(b"lost" * 10)).seal(new_secret(), webhook["id"])
     assert rows(stack, "UPDATE webhooks SET secret = %s WHERE id = %s RETURNING id", sealed, webhook["id"])
     assert tenant.rest.get(path(tenant, webhook)).json()["secret"] == ""
     assert reason(tenant.rest.post(path(tenant, webhook, "test"), {})) == (409, "STATE_FORBIDS")

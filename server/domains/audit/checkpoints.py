@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.kernel.keys import derive_key
 from server.kernel.merkle import HASH_BYTES
+from server.secrets import Secrets
 
 KEY_NAME = "plinth.dev/audit"
 ED25519 = b"\x01"
@@ -108,9 +109,8 @@ class CheckpointKey:
 class CheckpointKeys:
     """Signs checkpoints, and tells whether one was signed here."""
 
-    def __init__(self, secret: bytes, previous: bytes | None) -> None:
-        """`previous` is the secret before a rotation."""
-        self.all = [CheckpointKey.of(part) for part in (secret, previous) if part]
+    def __init__(self, secrets: Secrets) -> None:
+        self.all = [CheckpointKey.of(secret) for secret in secrets.accepted]
         self._by_id = {key.id: key for key in self.all}
 
     @property

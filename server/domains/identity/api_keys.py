@@ -31,6 +31,7 @@ from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violat
 from server.kernel.resource import Resource
 from server.kernel.service import Service
 from server.kernel.steps.validate import broken_rules
+from server.secrets import Secrets
 
 LIVE, TEST = "sn_live_", "sn_test_"
 SECRET_BYTES = 32
@@ -114,10 +115,11 @@ def shown(key: str) -> str:
 class ApiKeys:
     """Finds out whom a key stands for."""
 
-    def __init__(self, database: Database, secret: bytes, previous: bytes | None, clock: Clock = utc_now) -> None:
-        """`previous` is the secret before a rotation: keys that were made with it stay valid."""
+    def __init__(self, database: Database, secrets: Secrets, clock: Clock = utc_now) -> None:
+        """Keys that were made with any of the secrets are valid."""
         self._database = database
-        self._peppers = [derive_key(given, "api key pepper") for given in (secret, previous) if given]
+        self._peppers = [derive_key(given, "api key pepper") for given in secrets.accepted]
+        self._lasting = [derive_key(given, "api key pepper") for given in secrets.lasting]
         self._clock = clock
         self._known: dict[bytes, Principal] = {}
         self._refused: dict[bytes, float] = {}
@@ -167,9 +169,9 @@ class ApiKeys:
 
     def _rehashed(self, row: Row, stored: bytes, secret: str) -> bytes:
         """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
-        hashed = self.hash(secret)
-        if stored == hashed or stored != row["secret_hash"]:
+        if stored != row["secret_hash"] or any(matches(pepper, secret.encode(), stored) for pepper in self._lasting):
             return stored
+        hashed = self.hash(secret)
         with self._database.write(Scope(platform=True)) as transaction:
             transaction.run(REHASH, tenant=row["tenant_id"], api_key_id=row["id"], stored=stored, hash=hashed)
         return hashed

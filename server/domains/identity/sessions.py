@@ -25,6 +25,7 @@ from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.keys import derive_key, matches, sign
 from server.kernel.problems import Reason, Unauthenticated
+from server.secrets import Secrets
 
 PREFIX = "prt_"
 ID_BYTES = 16
@@ -63,9 +64,9 @@ class Lifetimes:
 class Sessions:
     """Starts, rotates and ends sessions."""
 
-    def __init__(self, secret: bytes, previous: bytes | None, lifetimes: Lifetimes, clock: Clock) -> None:
+    def __init__(self, secrets: Secrets, lifetimes: Lifetimes, clock: Clock) -> None:
         purpose = "refresh token"
-        self._keys = [derive_key(key, purpose) for key in (secret, previous) if key]
+        self._keys = [derive_key(key, purpose) for key in secrets.accepted]
         self._lifetimes = lifetimes
         self._clock = clock
 

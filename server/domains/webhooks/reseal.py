@@ -1,11 +1,14 @@
 """Resealing: after PLINTH_SECRET_KEY was rotated, secrets of webhooks are brought under the new one.
 
-A worker does so within minutes of its start. Until then the secret before it has to stay in PLINTH_SECRET_KEY_PREVIOUS;
-afterwards it can be rotated again.
+A worker does so when it starts, and then every ten minutes, since machines that still sign with the secret before go on
+sealing with it. Until `plinth_webhook_stale_secrets` is 0 on all machines of the new secret, the one before has to stay
+in PLINTH_SECRET_KEY_PREVIOUS.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import text
@@ -14,6 +17,7 @@ from sqlalchemy.types import LargeBinary
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
+from server.domains.webhooks.metrics import STALE_SECRETS
 from server.domains.webhooks.secrets import SecretBox, UnknownKey
 from server.kernel.jobs import MAINTENANCE_QUEUE, NEVER_AGAIN, Job, Schedule
 
@@ -29,7 +33,8 @@ STALE = Statement(
         """
 SELECT tenant_id, id, secret, previous_secret
   FROM webhooks
- WHERE (encode(substr(secret, 1, 8), 'hex') <> :key OR encode(substr(previous_secret, 1, 8), 'hex') <> :key)
+ WHERE (encode(substr(secret, 1, 8), 'hex') <> ALL (CAST(:keys AS text[]))
+        OR encode(substr(previous_secret, 1, 8), 'hex') <> ALL (CAST(:keys AS text[])))
    AND (tenant_id, id) > (CAST(:tenant_id AS uuid), CAST(:id AS uuid))
  ORDER BY webhooks.tenant_id, webhooks.id
  LIMIT CAST(:limit AS bigint)
@@ -38,7 +43,7 @@ SELECT tenant_id, id, secret, previous_secret
         tenant_id=UUID(as_uuid=False), id=UUID(as_uuid=False), secret=LargeBinary(), previous_secret=LargeBinary()
     )
 )
-"""Takes `key` in hexadecimal, `tenant_id` and `id` of the row to go on after, and `limit`."""
+"""Takes `keys` that need no resealing in hexadecimal, `tenant_id` and `id` of the row to go on after, and `limit`."""
 # What was rotated meanwhile is left alone: it is under the current key.
 REPLACE = Statement(
     text(
@@ -61,28 +66,37 @@ class Resealer:
         """`dispatch` sees the webhooks of every tenant."""
         self._dispatch = dispatch
         self._box = box
+        self._lasting = [key.hex() for key in box.lasting]
 
     @property
     def schedule(self) -> Schedule:
         """When workers do it."""
         return Schedule(EVERY_TEN_MINUTES, Job(RESEAL, self.run, MAINTENANCE_QUEUE, NEVER_AGAIN))
 
+    def at_start(self, threads: Executor) -> "FirstReseal":
+        """The same as soon as a worker runs."""
+        return FirstReseal(self.run, threads)
+
     def run(self) -> None:
         """Reseal what is not under the current key, batch by batch. What does not open stays as it is, and is told."""
-        after, lost = {"tenant_id": NIL, "id": NIL}, 0
+        after, lost, done = {"tenant_id": NIL, "id": NIL}, 0, 0
         while True:
             with self._dispatch.write(Scope()) as transaction:
-                batch = transaction.run(STALE, key=self._box.key_id.hex(), **after, limit=BATCH).all()
+                batch = transaction.run(STALE, keys=self._lasting, **after, limit=BATCH).all()
                 resealed = [found for row in batch if (found := self._resealed(row))]
                 if resealed:
                     tenants, ids, known, secrets, previous = map(list, zip(*resealed, strict=True))
                     transaction.run(REPLACE, tenants=tenants, ids=ids, known=known, secrets=secrets, previous=previous)
+            done += len(resealed)
             lost += len(batch) - len(resealed)
             if len(batch) < BATCH:
                 break
             after = {name: batch[-1][name] for name in after}
+        STALE_SECRETS.set(lost)
+        if done:
+            log.info("%d secrets of webhooks were brought under PLINTH_SECRET_KEY; %d are left", done, lost)
         if lost:
-            log.error("%d secrets of webhooks open under neither PLINTH_SECRET_KEY nor the one before it", lost)
+            log.error("%d secrets of webhooks open under none of PLINTH_SECRET_KEY, _PREVIOUS and _NEXT", lost)
 
     def _resealed(self, row: Row) -> Sequence[str] | None:
         """What REPLACE takes of one webhook; None when a secret of it does not open."""
@@ -96,3 +110,19 @@ class Resealer:
         if sealed is None:
             return ""
         return (self._box.reseal(sealed, webhook_id) or sealed).hex()
+
+
+class FirstReseal:
+    """A background service that does it once; what fails is tried again."""
+
+    def __init__(self, run: Callable[[], None], threads: Executor) -> None:
+        self._run = run
+        self._threads = threads
+        self._is_done = False
+
+    async def run(self) -> None:
+        """Do it, and wait until cancelled."""
+        if not self._is_done:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._run)
+            self._is_done = True
+        await asyncio.Event().wait()

@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from server.kernel.keys import derive_key
+from server.secrets import Secrets
 
 SECRET_BYTES = 32
 KEY_ID_BYTES = 8
@@ -32,11 +33,11 @@ def new_secret() -> bytes:
 class SecretBox:
     """Seals and opens secrets of webhooks."""
 
-    def __init__(self, secret: bytes, previous: bytes | None) -> None:
-        """The deployment's secret, and the one before its last rotation."""
-        keys = [_Key(given) for given in (secret, previous) if given]
-        self.key_id = keys[0].id
-        """What every sealed secret begins with that needs no resealing."""
+    def __init__(self, given: Secrets) -> None:
+        """The deployment's secrets."""
+        keys = [_Key(secret) for secret in given.accepted]
+        self.lasting = frozenset(_Key(secret).id for secret in given.lasting)
+        """What a sealed secret begins with that needs no resealing."""
         self._current = keys[0]
         self._keys = {key.id: key for key in keys}
 
@@ -63,8 +64,8 @@ class SecretBox:
         return found
 
     def reseal(self, sealed: bytes, webhook_id: str) -> bytes | None:
-        """The same under the current key; None when it is already. Raises what `open` raises."""
-        if sealed[:KEY_ID_BYTES] == self.key_id:
+        """The same under the current key; None when it is there, or under one ahead. Raises what `open` raises."""
+        if sealed[:KEY_ID_BYTES] in self.lasting:
             return None
         return self.seal(self.open(sealed, webhook_id), webhook_id)
 

@@ -27,6 +27,7 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, sign
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Conflict, Malformed, Problem, Reason, RuleViolated
+from server.secrets import Secrets
 
 HEADERS = ("idempotency-key", "request_id", "request-id")
 LONGEST_KEY = 255
@@ -58,11 +59,8 @@ class Idempotency:
 
     name = "idempotency"
 
-    def __init__(self, secret: bytes, clock: Clock = utc_now) -> None:
-        self._names = derive_key(secret, "idempotency name")
-        # Keyed as well: a request may hold a password, which could be guessed from a plain hash.
-        self._requests = derive_key(secret, "idempotency request")
-        self._cipher = AESGCM(derive_key(secret, "idempotency answer"))
+    def __init__(self, secrets: Secrets, clock: Clock = utc_now) -> None:
+        self._keys = [_Keys(secret) for secret in secrets.accepted]
         self._clock = clock
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
@@ -86,11 +84,12 @@ class Idempotency:
             if not key.is_claimed:
                 # Once: whatever makes this attempt fail, the next one looks first.
                 key.is_claimed = True
-                call.writes.queue(CLAIM, lock=_lock_of(key.name), id=key.name, now=self._clock())
+                for form in self._forms(call, request, key):
+                    call.writes.queue(CLAIM, lock=_lock_of(form.name), id=form.name, now=self._clock())
                 if waits:
                     call.writes.settle()
-            elif known := self._find(call, key.name):
-                return self._replay(call, known, key, answer_class)
+            elif found := self._first(call, request, key):
+                return self._replay(call, *found, answer_class)
             try:
                 answer = proceed(call, request)
             except Problem:
@@ -106,11 +105,35 @@ class Idempotency:
 
     def _key(self, call: Call, request: Any) -> IdempotencyKey | None:
         key = idempotency_key(call)
-        if not key:
-            return None
+        return self._form(call, request, key, 0) if key else None
+
+    def _form(self, call: Call, request: Any, key: str, secret: int) -> IdempotencyKey:
+        """What one of the secrets makes of a key."""
         parts = (call.tenant_id or "", call.actor_id or "", call.method.path, key)
-        name = sign(self._names, "\0".join(parts).encode())
-        return IdempotencyKey(name, sign(self._requests, name + request.SerializeToString(deterministic=True)))
+        keys = self._keys[secret]
+        name = sign(keys.names, "\0".join(parts).encode())
+        return IdempotencyKey(
+            name, sign(keys.requests, name + request.SerializeToString(deterministic=True)), secret=secret
+        )
+
+    def _forms(self, call: Call, request: Any, key: IdempotencyKey) -> list[IdempotencyKey]:
+        """The key under every secret, in an order that all machines share whichever secret signs there.
+
+        During a rotation the first call may have come to a machine that signs with another secret. All machines take
+        the lock that is first in this order before any other.
+        """
+        if len(self._keys) == 1:
+            return [key]
+        text = idempotency_key(call)
+        others = [self._form(call, request, text, secret) for secret in range(1, len(self._keys))]
+        return sorted([key, *others], key=lambda form: form.name)
+
+    def _first(self, call: Call, request: Any, key: IdempotencyKey) -> tuple[Row, IdempotencyKey] | None:
+        """The answer of the first call, and the key as that call's machine made it."""
+        for form in self._forms(call, request, key):
+            if known := self._find(call, form.name):
+                return known, form
+        return None
 
     def _find(self, call: Call, name: bytes) -> Row | None:
         """The answer of the first call. Raises Conflict while that one runs."""
@@ -131,7 +154,7 @@ class Idempotency:
                 reason=Reason.REASON_IDEMPOTENCY_KEY_REUSED,
             )
         sealed = known["answer"]
-        body = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], key.name)
+        body = self._keys[key.secret].cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], key.name)
         call.emits = ""
         call.is_replay = True
         call.http_status = known["http_status"]
@@ -144,9 +167,19 @@ class Idempotency:
             id=key.name,
             request_hash=key.request_hash,
             http_status=call.http_status,
-            answer=nonce + self._cipher.encrypt(nonce, serialise(answer), key.name),
+            answer=nonce + self._keys[key.secret].cipher.encrypt(nonce, serialise(answer), key.name),
             expire_time=self._clock() + LIFETIME,
         )
+
+
+class _Keys:
+    """What one secret of the deployment gives for idempotency keys."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.names = derive_key(secret, "idempotency name")
+        # Keyed as well: a request may hold a password, which could be guessed from a plain hash.
+        self.requests = derive_key(secret, "idempotency request")
+        self.cipher = AESGCM(derive_key(secret, "idempotency answer"))
 
 
 def _lock_of(name: bytes) -> int:
