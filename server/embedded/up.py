@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,12 @@ def up(settings: Settings, *, verbose: bool = False) -> int:
 
 
 def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
-    logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
+    logs = LogFolder(
+        settings.data_dir / "logs",
+        max_bytes=settings.log_max_bytes,
+        backups=settings.log_backups,
+        tell=console.say,
+    )
     open_files.raise_limit()
     _warn_of_few_open_files(settings, console)
     programs = inventory.take(settings)
@@ -66,7 +71,8 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
             console.say(f"plinth: {fault}")
             return 1
         finally:
-            _serving(settings).unlink(missing_ok=True)
+            with suppress(OSError):
+                _serving(settings).unlink(missing_ok=True)
             stack.stop()
     return 0
 

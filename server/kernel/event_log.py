@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from psycopg_pool import AsyncConnectionPool
-
 from server.data.events import READ_ALL, READ_END, READ_TENANT, Event, Position, event_of, read_parameters
+from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool
 
 # Of several hosts, each has some realtime processes: they share what PostgreSQL has.
 CONNECTIONS = 4
@@ -16,13 +15,17 @@ class EventLog:
     """Reads by position. Raises psycopg.Error and PoolTimeout."""
 
     def __init__(self, dispatch_dsn: str) -> None:
-        self._pool = AsyncConnectionPool(
+        self._pool = WatchedPool(
             dispatch_dsn,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT,
             open=False,
-            kwargs={"autocommit": True, "application_name": "plinth realtime"},
+            kwargs={
+                "autocommit": True,
+                "application_name": "plinth realtime",
+                "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT * 1000)}",
+            },
         )
 
     async def open(self) -> None:
