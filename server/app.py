@@ -150,15 +150,18 @@ def policies() -> dict[str, MethodPolicy]:
 
 def build(settings: Settings, name: str, *, streams: bool) -> Application:
     """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones."""
-    database = Database(connect(settings, name), access.GONE)
-    slow = connect(settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0)
+    doubt = Doubt()
+    database = Database(connect(settings, name, doubt=doubt), access.GONE)
+    slow = connect(
+        settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0, doubt=doubt
+    )
     slow_database = Database(slow, access.GONE)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
     # Told apart from the processes of other hosts, and from the one that ran here before.
     unique = f"{gethostname()}:{os.getpid()}:{name}"
     guard = Guard(settings, unique, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
-    probe = Probe(settings.runtime_dsn, settings.database_connect_timeout)
+    probe = Probe(settings.runtime_dsn, settings.database_connect_timeout, doubt=doubt)
     dependencies = Dependencies(
         [
             Dependency("database", probe.ask, vital=True),

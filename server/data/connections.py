@@ -32,6 +32,10 @@ WRITES = READS | select.POLLOUT
 SILENCE_MARGIN = 2.0
 # Seconds for telling PostgreSQL that nobody wants an answer any more.
 CANCEL_WITHIN = 1.0
+# After so many seconds without an answer to the probe, nobody begins to wait for PostgreSQL, and who has waited for
+# PATIENCE seconds waits no longer.
+CONFIRMED = 2.0
+PATIENCE = 4.0
 # Seconds between looks whether anybody still waits for an answer.
 LOOK = 0.1
 # Seconds for which a connection that was used counts as alive.
@@ -112,16 +116,31 @@ Wanted = Callable[[], bool]
 """Whether anybody still waits for the answer."""
 
 
+class Silent(psycopg.OperationalError):
+    """No answer came in time."""
+
+
 class Doubt:
     """What one connection that fell silent says about the others to the same peer."""
 
-    __slots__ = ("noticed", "waited")
+    __slots__ = ("noticed", "silent_since", "waited")
 
     def __init__(self) -> None:
         self.noticed = -inf
         """monotonic() at which a connection had been silent for too long."""
         self.waited = inf
         """Seconds for which an answer was awaited on it."""
+        self.silent_since = inf
+        """monotonic() since when nobody answers the probe; infinite while somebody does."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody has answered the probe for some time: then callers are refused instead of made to wait."""
+        return monotonic() >= self.silent_since + CONFIRMED
+
+    def probed(self, *, answered: bool) -> None:
+        """What came of the probe's last question: an answer, or silence."""
+        self.silent_since = inf if answered else min(self.silent_since, monotonic())
 
     def note(self, waited: float) -> None:
         """A connection was silent for so many seconds, in which a server that lives always answers."""
@@ -299,10 +318,12 @@ class PipelineConnection(psycopg.Connection[Any]):
         waited, doubt = now - self._used, self.doubt
         if now >= deadline and doubt is not None:
             doubt.note(waited)
-        is_gone = doubt is not None and doubt.noticed > self._used and waited >= doubt.waited
+        is_gone = doubt is not None and (
+            (doubt.noticed > self._used and waited >= doubt.waited) or (waited >= PATIENCE and doubt.is_silent)
+        )
         if now >= min(deadline, self._cut_at) or is_gone:
             self.close()
-            raise psycopg.OperationalError("PostgreSQL did not answer in time")
+            raise Silent("PostgreSQL did not answer in time")
 
     def _cancel_what_nobody_wants(self) -> None:
         """PostgreSQL answers with QueryCanceled, once. Who does not even answer that is waited for no longer."""
@@ -420,6 +441,8 @@ class Connections:
 
     def acquire(self) -> PipelineConnection:
         """A connection that was alive a moment ago. Raises DatabaseUnavailable when none is to be had in time."""
+        if self._doubt.is_silent:
+            raise DatabaseUnavailable
         for _ in range(2 * self._size + 1):
             connection = self._take()
             if not connection.is_stale and not connection.is_doubtful:

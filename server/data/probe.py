@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from server.data.connections import PipelineConnection, Result
+from server.data.connections import Doubt, PipelineConnection, Result, Silent
 from server.data.liveness import keep_alive
 from server.data.statements import Statement
 from server.faults import Ailing
@@ -34,8 +34,14 @@ WRITES = (
 class Probe:
     """One process's probe. One thread asks at a time."""
 
-    def __init__(self, dsn: str, timeout: float, *, writes_every: float = WRITES_EVERY) -> None:
-        """No answer is waited for longer than `timeout` seconds; writing is tried every `writes_every`."""
+    def __init__(
+        self, dsn: str, timeout: float, *, writes_every: float = WRITES_EVERY, doubt: Doubt | None = None
+    ) -> None:
+        """No answer is waited for longer than `timeout` seconds; writing is tried every `writes_every`.
+
+        Pools that share the `doubt` learn whether anybody answers.
+        """
+        self._doubt = doubt or Doubt()
         self._dsn = dsn
         self._timeout = timeout
         self._writes_every = writes_every
@@ -46,7 +52,13 @@ class Probe:
 
     def ask(self) -> None:
         """Raise psycopg.OperationalError when PostgreSQL does not answer in time."""
-        self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
+        try:
+            self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
+        except psycopg.Error as error:
+            # Who refuses answers.
+            self._doubt.probed(answered=not isinstance(error, Silent | psycopg.errors.ConnectionTimeout))
+            raise
+        self._doubt.probed(answered=True)
 
     def ask_to_write(self) -> None:
         """Raise Ailing, or psycopg.Error when PostgreSQL does not answer, as of the last time it was tried."""

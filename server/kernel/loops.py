@@ -50,6 +50,8 @@ class Loop:
         """Begin."""
         # Here, so that a thread that never got to run is late as well.
         self._pulse = pulses.begin(self.name, self._interval + GRACE)
+        # So that the first failure is an increase.
+        FAILURES.labels(self.name)
         self._thread.start()
 
     def wake(self) -> None:

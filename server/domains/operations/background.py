@@ -13,7 +13,7 @@ from server.faults import Ailing
 from server.kernel.metrics import LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME
 
 # Seconds between two looks at what the processes have told: a look reads some small files.
-INTERVAL = 2.0
+INTERVAL = 1.0
 # Health names no more than so many.
 MOST_NAMED = 5
 
