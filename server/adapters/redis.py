@@ -66,7 +66,6 @@ async def hints(dsn: str, timeout: float) -> AsyncIterator[None]:
     client = redis.asyncio.Redis.from_url(
         dsn,
         socket_connect_timeout=timeout,
-        socket_keepalive=True,
         retry=Retry(ExponentialWithJitterBackoff(cap=SILENCE, base=0.05), 1),
     )
     async with client, client.pubsub() as subscription:

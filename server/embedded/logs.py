@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 LONGEST_LINE = 64 * 1024
+# Seconds without a lost line after which logs count as written again: a disk is full for long lines first.
+CALM = 2.0
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 # How the line of a call begins, of which there may be thousands in a second: told without parsing it.
 CALL = re.compile(r'\{"time":"[^"]*","level":"INFO",')
@@ -105,6 +108,7 @@ class LogFolder:
         self._files: dict[str, LogFile] = {}
         self._tell = tell
         self._lost = 0
+        self._lost_at = 0.0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, name: str, lines: str) -> None:
@@ -115,9 +119,11 @@ class LogFolder:
             if not self._lost:
                 self._tell(f"plinth: {self._folder} cannot be written: {error.strerror}; lines are lost until it can")
             self._lost += lines.count("\n") + 1
+            self._lost_at = time.monotonic()
         else:
-            if self._lost:
-                self._tell(f"plinth: {self._folder} can be written again; {self._lost} lines were lost")
+            if not self._lost or time.monotonic() - self._lost_at < CALM:
+                return
+            self._tell(f"plinth: {self._folder} can be written again; {self._lost} lines were lost")
             self._lost = 0
 
     def path(self, name: str) -> Path:

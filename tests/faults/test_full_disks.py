@@ -1,5 +1,6 @@
 """Disks that are full: what is convenience is lost and said so, what is work goes on or is refused with words."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tests.telemetry.scrapes import scrape
 
 pytestmark = pytest.mark.heavy
 
+SIZES = {"run": "8m", "logs": "1m"}
+DATABASE_SIZE = "200m"
 ROLES = ("api-0", "realtime-0", "worker-0", "postgres", "redis", "envoy")
 
 
@@ -42,10 +45,16 @@ class Scene:
 def scene() -> Iterator[Scene]:
     with ExitStack() as opened:
         data = make_folder() / "data"
-        sizes = {"run": "8m", "logs": "1m", "postgres": "200m"}
-        disks = {name: opened.enter_context(small_disk(data / name, size)) for name, size in sizes.items()}
+        disks = {name: opened.enter_context(small_disk(data / name, size)) for name, size in SIZES.items()}
         stack = Stack(data, api_workers=1, metrics_port=free_port(), database_connect_timeout=1)
         opened.callback(stack.remove)
+        stack.start()
+        stack.stop()
+        # The database is made in a folder of its own, and then put in its place.
+        postgres, spare = data / "postgres", data / "spare"
+        postgres.rename(spare)
+        disks["postgres"] = opened.enter_context(small_disk(postgres, DATABASE_SIZE))
+        subprocess.run(["cp", "-a", f"{spare}/.", str(postgres)], check=True)
         stack.start()
         yield Scene(stack, new_tenant(stack), disks)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import httpx
@@ -87,14 +87,20 @@ class Work:
     seen: set[str] = field(default_factory=set)
     endings: list[Any] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _left: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> "Work":
+    def __enter__(self) -> Self:
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._watch)]
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop_writing()
+        self._left.set()
+
+    def stop_writing(self) -> None:
+        """Write no more, and wait for the last answer."""
         self._stopped.set()
         self._threads[0].join()
 
@@ -114,7 +120,7 @@ class Work:
     def _watch(self) -> None:
         """Resume after the last event whenever the stream ends."""
         last = self.start
-        while not self._stopped.is_set():
+        while not self._left.is_set():
             request = page_pb2.WatchPagesRequest(tenant_id=self.tenant.id, last_event_id=last)
             try:
                 for message in self.tenant.stubs.pages.WatchPages(request):
@@ -169,16 +175,17 @@ def test_everything_goes_on_after_connections_died_without_a_word(scene: Scene) 
             note("calls again")
             stack.wait_for(lambda: scene.health()[""] == "STATUS_SERVING")
             note("health again")
-        created = set(scene.one(PAGES, tenant.id))
-        assert set(work.acknowledged) <= created
-        stack.wait_for(lambda: work.seen >= created)
-        note("streams again")
-        stack.wait_for(lambda: set(receiver_pages(receiver)) == created)
-        note("webhooks again")
-        stack.wait_for(lambda: sealed(work) >= scene.one(ENTRIES, tenant.id)[0] - 1)
-        note("seals again")
-        stack.wait_for(lambda: scene.one(DUE) == [0])
-        note("jobs again")
+            work.stop_writing()
+            created = set(scene.one(PAGES, tenant.id))
+            assert set(work.acknowledged) <= created
+            stack.wait_for(lambda: work.seen >= created)
+            note("streams again")
+            stack.wait_for(lambda: set(receiver_pages(receiver)) == created)
+            note("webhooks again")
+            stack.wait_for(lambda: sealed(work) >= scene.one(ENTRIES, tenant.id)[0] - 1)
+            note("seals again")
+            stack.wait_for(lambda: scene.one(DUE) == [0])
+            note("jobs again")
     print(times)  # noqa: T201
 
 

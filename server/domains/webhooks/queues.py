@@ -30,7 +30,7 @@ PLANNING = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=of
 
 Pool = WatchedPool
 # Background services ask PostgreSQL something twice a second: one that has had no answer for so long is late.
-LATE = 8.0
+LATE = 6.0
 
 CLAIM = """
 WITH RECURSIVE hooks AS (
