@@ -59,22 +59,29 @@ class Breakers:
         return iter(self._all)
 
 
+# How Redis says that it refuses, in whichever words the client leaves of it.
+MEANINGS = {
+    "OOM": "is out of memory",
+    "maxmemory": "is out of memory",
+    "read only": "is read-only",
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "has too few replicas to be written to",
+}
+KINDS: dict[type[redis.RedisError], str] = {
+    redis.ReadOnlyError: "is read-only",
+    redis.OutOfMemoryError: "is out of memory",
+    redis.BusyLoadingError: "is loading its data",
+}
+
+
 def words(error: redis.RedisError) -> str:
     """What is wrong with Redis, in general words: `is read-only`."""
+    if type(error) in KINDS:
+        return KINDS[type(error)]
     text = str(error)
     for mark, meaning in MEANINGS.items():
         if mark in text:
             return meaning
-    return f"does not answer ({type(error).__name__})"
-
-
-# How Redis says that it refuses to write.
-MEANINGS = {
-    "OOM": "is out of memory",
-    "read only": "is read-only",
-    "READONLY": "is read-only",
-    "MISCONF": "cannot write to its disk",
-    "NOREPLICAS": "has too few replicas to be written to",
-    "LOADING": "is loading its data",
-    "MASTERDOWN": "has lost its primary",
-}
+    # One that answers with an error of another kind refuses.
+    what = "refuses" if isinstance(error, redis.ResponseError) else "does not answer"
+    return f"{what} ({type(error).__name__})"

@@ -7,6 +7,7 @@ stays. Both together take PostgreSQL some 2 ms.
 """
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -55,6 +56,7 @@ class Probe:
         try:
             self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
         except psycopg.Error as error:
+            self._wrote = -inf
             # Who refuses answers.
             self._doubt.probed(answered=not isinstance(error, Silent | psycopg.errors.ConnectionTimeout))
             raise
@@ -64,7 +66,8 @@ class Probe:
         """Raise Ailing, or psycopg.Error when PostgreSQL does not answer, as of the last time it was tried."""
         if monotonic() - self._wrote >= self._writes_every:
             self._problem = self._try_to_write()
-            self._wrote = monotonic()
+            # That nobody answers is asked anew each time: it costs nothing, and the end of it is told at once.
+            self._wrote = monotonic() if self._is_known else -inf
         if self._problem is not None:
             raise self._problem
 
@@ -77,6 +80,11 @@ class Probe:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether PostgreSQL answered when writing was tried last."""
+        return not isinstance(self._problem, psycopg.OperationalError) or self._problem.sqlstate is not None
 
     def _try_to_write(self) -> Exception | None:
         try:

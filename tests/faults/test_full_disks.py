@@ -38,7 +38,7 @@ class Scene:
     def check(self, name: str) -> str:
         """What is wrong with a dependency; empty when nothing is."""
         found = Rest(self.stack).get("health").json()
-        return {check["name"]: check.get("message", "") for check in found["checks"]}[name]
+        return {check["name"]: str(check.get("message", "")) for check in found["checks"]}[name]
 
 
 @pytest.fixture(scope="module")
