@@ -17,6 +17,7 @@ from server.adapters.statistics import RedisStatistics
 from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.data.connections import Connections, Doubt
+from server.data.liveness import IN_TRANSACTION, LONG_IN_TRANSACTION
 from server.data.probe import Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
@@ -153,7 +154,11 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     doubt = Doubt()
     database = Database(connect(settings, name, doubt=doubt), access.GONE)
     slow = connect(
-        settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0, doubt=doubt
+        settings.model_copy(update={"database_pool_size": settings.slow_threads}),
+        f"{name} slow",
+        idle=0,
+        doubt=doubt,
+        in_transaction=LONG_IN_TRANSACTION,
     )
     slow_database = Database(slow, access.GONE)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
@@ -248,7 +253,9 @@ def compose(
     return {route.method.path: route for route in routes}
 
 
-def connect(settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None = None) -> Connections:
+def connect(
+    settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
+) -> Connections:
     """Connections of one process, at least `idle` of them ready."""
     return Connections(
         settings.runtime_dsn,
@@ -258,6 +265,7 @@ def connect(settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None
         statement_timeout=settings.statement_timeout,
         name=f"plinth {name}",
         doubt=doubt,
+        in_transaction=in_transaction,
     )
 
 

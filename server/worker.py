@@ -57,7 +57,7 @@ class Worker:
         own = settings.model_copy(update={"database_pool_size": JOB_THREADS, "statement_timeout": STATEMENT_TIMEOUT})
         # What one pool finds out about a peer that has fallen silent, the others need not wait for.
         doubt = Doubt()
-        self.database = Database(app.connect(own, name, doubt=doubt))
+        self.database = Database(app.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
         # What is done every few seconds is quick, and must not wait for as long as a job's statement may take.
         house = settings.model_copy(update={"database_pool_size": HOUSE_THREADS})
         self.house = Database(app.connect(house, f"{name} house", idle=0, doubt=doubt))

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from server.data.liveness import keep_alive
+from server.data.liveness import IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
 
@@ -377,10 +377,12 @@ class Connections:
         name: str,
         idle: int = 2,
         doubt: Doubt | None = None,
+        in_transaction: float = IN_TRANSACTION,
     ) -> None:
         """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead.
 
-        Pools that share a `doubt` learn from each other that the peer has fallen silent.
+        Pools that share a `doubt` learn from each other that the peer has fallen silent. A transaction may wait for
+        `in_transaction` seconds for its next statement.
         """
         self._doubt = doubt or Doubt()
         self.statement_timeout = statement_timeout
@@ -400,7 +402,7 @@ class Connections:
                 "autocommit": True,
                 "application_name": name,
                 "connect_timeout": max(2, int(wait)),
-                "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
+                "options": session(statement_timeout, in_transaction),
                 **keep_alive(dsn),
             },
             min_size=min(idle, size),

@@ -31,12 +31,29 @@ KEEP_ALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+# Seconds that a transaction may wait for its client; and where handlers wait for others in the middle of one, such as for
+# the receiver of a webhook that is tried.
+IN_TRANSACTION = 15.0
+LONG_IN_TRANSACTION = 25.0
 # Seconds that a statement of a background reader may run, and for which its answer is awaited.
 STATEMENT_TIMEOUT = 10.0
 SILENCE = 12.0
 CONNECT_TIMEOUT = 5.0
 # psycopg_pool tries in vain for this long; afterwards the next user has it try again, without a growing pause.
 RECONNECT_TIMEOUT = 1.0
+
+
+def session(statement_timeout: float, in_transaction: float = IN_TRANSACTION) -> str:
+    """Options of a session: how many seconds a statement may run, and a transaction may wait for its client.
+
+    A transaction whose client has died without a word would else stay open for hours, and readers of the event log come
+    no further than the oldest one that is open. PostgreSQL's own keep-alive ends it too where packets are dropped.
+    """
+    return (
+        f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC "
+        f"-c idle_in_transaction_session_timeout={int(in_transaction * 1000)} "
+        "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
+    )
 
 
 def service_of(name: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.data.events import READ_ALL, READ_END, READ_TENANT, Event, Position, event_of, read_parameters
-from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool
+from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
 
 # Of several hosts, each has some realtime processes: they share what PostgreSQL has.
 CONNECTIONS = 4
@@ -24,7 +24,7 @@ class EventLog:
             kwargs={
                 "autocommit": True,
                 "application_name": "plinth realtime",
-                "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT * 1000)}",
+                "options": session(STATEMENT_TIMEOUT),
             },
         )
 

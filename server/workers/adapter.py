@@ -11,7 +11,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job as QueuedJob
 from psycopg_pool import AsyncConnectionPool
 
-from server.data.liveness import CONNECT_TIMEOUT, WatchedPool, service_of
+from server.data.liveness import CONNECT_TIMEOUT, WatchedPool, service_of, session
 from server.kernel.clock import Clock
 from server.kernel.jobs import Retry
 
@@ -41,7 +41,7 @@ class InsistentConnector(PsycopgConnector):
             pulse=(service_of(name), LATE),
             kwargs={
                 "application_name": name,
-                "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
+                "options": session(statement_timeout),
             },
         )
 

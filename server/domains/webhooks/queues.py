@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg.rows import dict_row, namedtuple_row
 
-from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, service_of
+from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, service_of, session
 
 # Webhooks with queues that one look goes over.
 WINDOW = 500
@@ -217,7 +217,7 @@ def open_pool(dsn: str, name: str, *, size: int, options: str = "", late: float 
         kwargs={
             "autocommit": True,
             "application_name": name,
-            "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT * 1000)} -c TimeZone=UTC {PLANNING} {options}",
+            "options": f"{session(STATEMENT_TIMEOUT)} {PLANNING} {options}",
         },
     )
 
