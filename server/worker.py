@@ -13,6 +13,7 @@ from server import app, metering
 from server.adapters import redis
 from server.adapters.webhook_sender import WebhookSenders
 from server.data.connections import Connections, Doubt
+from server.data.liveness import LONG_IN_TRANSACTION
 from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
 from server.data.tables import metadata
 from server.data.transactions import Database

@@ -31,8 +31,8 @@ KEEP_ALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# Seconds that a transaction may wait for its client; and where handlers wait for others in the middle of one, such as for
-# the receiver of a webhook that is tried.
+# Seconds that a transaction may wait for its client; and where handlers wait for others in the middle of one, such as
+# for the receiver of a webhook that is tried.
 IN_TRANSACTION = 15.0
 LONG_IN_TRANSACTION = 25.0
 # Seconds that a statement of a background reader may run, and for which its answer is awaited.
