@@ -8,15 +8,17 @@ from datetime import timedelta
 from importlib.metadata import version
 from importlib.resources import files
 from socket import gethostname
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from server import access, metering
+from server import access, metering, metrics_files
 from server.adapters import redis as redis_adapter
-from server.adapters.breaker import Breaker
+from server.adapters.redis_probe import RedisProbe
 from server.adapters.statistics import RedisStatistics
 from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
-from server.data.connections import Connections, Probe
+from server.data.connections import Connections, Doubt
+from server.data.liveness import IN_TRANSACTION, LONG_IN_TRANSACTION
+from server.data.probe import Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
@@ -29,6 +31,7 @@ from server.domains.identity.auth import AuthService
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.sessions import Lifetimes, Sessions
 from server.domains.identity.sign_in_guard import SignInGuard
+from server.domains.operations.background import Background, of_host
 from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService
@@ -134,7 +137,7 @@ class Application:
             database.connections.close()
         if self.tracing is not None:
             self.tracing.close()
-        call_log.flush()
+        call_log.close()
 
 
 def descriptors() -> bytes:
@@ -149,25 +152,34 @@ def policies() -> dict[str, MethodPolicy]:
 
 def build(settings: Settings, name: str, *, streams: bool) -> Application:
     """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones."""
-    database = Database(connect(settings, name), access.GONE)
-    slow = connect(settings.model_copy(update={"database_pool_size": settings.slow_threads}), f"{name} slow", idle=0)
+    doubt = Doubt()
+    database = Database(connect(settings, name, doubt=doubt), access.GONE)
+    slow = connect(
+        settings.model_copy(update={"database_pool_size": settings.slow_threads}),
+        f"{name} slow",
+        idle=0,
+        doubt=doubt,
+        in_transaction=LONG_IN_TRANSACTION,
+    )
     slow_database = Database(slow, access.GONE)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
     # Told apart from the processes of other hosts, and from the one that ran here before.
     unique = f"{gethostname()}:{os.getpid()}:{name}"
     guard = Guard(settings, unique, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
-    probe = Probe(settings.runtime_dsn, settings.database_connect_timeout)
+    probe = Probe(settings.runtime_dsn, settings.database_connect_timeout, doubt=doubt)
     dependencies = Dependencies(
         [
             Dependency("database", probe.ask, vital=True),
-            Dependency("redis", lambda: _ask_redis(redis), vital=False),
+            Dependency("database writes", probe.ask_to_write, vital=False),
+            Dependency("redis", RedisProbe(redis, guard.breakers, _refused_without_redis(settings)).ask, vital=False),
             Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
+            Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
         ]
     )
     usage = UsageCounter(database)
     refusals = RefusalLog(database)
-    statistics = CacheStatistics(RedisStatistics(redis, Breaker()), guard.cache, unique)
+    statistics = CacheStatistics(RedisStatistics(redis, guard.breakers.make("statistics")), guard.cache, unique)
     live = _live(settings, database, guard) if streams else None
     warmer, tokens = Warmer(), PageTokens(*(derive_key(secret, "page token") for secret in settings.secrets.accepted))
     services = _services(
@@ -193,6 +205,8 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         metering.of_process(name),
         metering.of_calls(telemetry.tallies),
         metering.of_dependencies(name, dependencies),
+        metering.of_pulses(name),
+        metering.of_breakers(name, guard.breakers),
         metering.of_connections(name, "fast", database.connections),
         metering.of_connections(name, "slow", slow),
         *guard.readings(name, streams=streams),
@@ -240,7 +254,9 @@ def compose(
     return {route.method.path: route for route in routes}
 
 
-def connect(settings: Settings, name: str, *, idle: int = 2) -> Connections:
+def connect(
+    settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
+) -> Connections:
     """Connections of one process, at least `idle` of them ready."""
     return Connections(
         settings.runtime_dsn,
@@ -249,6 +265,8 @@ def connect(settings: Settings, name: str, *, idle: int = 2) -> Connections:
         wait=settings.database_connect_timeout,
         statement_timeout=settings.statement_timeout,
         name=f"plinth {name}",
+        doubt=doubt,
+        in_transaction=in_transaction,
     )
 
 
@@ -268,8 +286,12 @@ def tracing_of(settings: Settings, role: str, instance: str) -> "Tracing | None"
     )
 
 
-def _ask_redis(client: Any) -> None:
-    client.ping()
+def _refused_without_redis(settings: Settings) -> str:
+    """Which calls are refused while Redis does not count them, in words; empty when none is."""
+    strict = settings.rate_limits_strict if settings.rate_limits_enabled else ()
+    methods = [method for method in policies().values() if method.rate_class in strict]
+    names = sorted({f"{method.descriptor.containing_service.name}.{method.descriptor.name}" for method in methods})
+    return f"refused meanwhile: {', '.join(names)}" if names else ""
 
 
 def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
@@ -286,6 +308,7 @@ def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
         alive,
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
+        stall=settings.stream_stall,
     )
 
 

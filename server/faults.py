@@ -13,3 +13,7 @@ class ForeignSecret(Fault):
 
     # EX_CONFIG of sysexits.h: starting again does not help, so that a service manager may stop trying.
     status = 78
+
+
+class Ailing(Exception):
+    """Something answers, but does not do what it should. The text says why, for everybody who may see the health."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from server import access, metering
 from server.adapters.answers import RedisAnswers
-from server.adapters.breaker import Breaker
+from server.adapters.breaker import Breakers
 from server.adapters.generations import RedisGenerations
 from server.adapters.guesses import RedisMarks
 from server.adapters.limits import RedisLimits
@@ -48,11 +48,12 @@ class Guard:
     ) -> None:
         """`redis` is a client; `name` is the process's."""
         self._settings = settings
+        self.breakers = Breakers()
         rates = {**default_rates(settings.environment), **settings.rate_limits}
         self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
         self.permissions = Permissions(BUILT_IN_ROLES, _catalogue(policies.values()))
         # Processes that share the embedded Redis share a host, and with it the file of generations.
-        remote = RedisGenerations(redis, Breaker()) if settings.redis_url else None
+        remote = RedisGenerations(redis, self.breakers.make("generations")) if settings.redis_url else None
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.tokens = AccessTokens(
             settings.secrets,
@@ -61,10 +62,13 @@ class Guard:
         )
         self.keys = ApiKeys(database, settings.secrets)
         self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
-        self.limiter = RateLimiter(RedisLimits(redis, Breaker()))
-        marks, marks_key = RedisMarks(redis, Breaker()), derive_key(settings.secret, "failed credentials")
+        self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
+        marks, marks_key = (
+            RedisMarks(redis, self.breakers.make("guesses")),
+            derive_key(settings.secret, "failed credentials"),
+        )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
-        self.cache = _cache(settings, name, redis, self.generations)
+        self.cache = _cache(settings, name, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
         self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
@@ -125,7 +129,7 @@ def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:
     return [policy.permission for policy in policies if policy.access is Access.PERMISSION]
 
 
-def _cache(settings: Settings, name: str, redis: Any, generations: Generations) -> AnswerCache | None:
+def _cache(settings: Settings, name: str, answers: RedisAnswers, generations: Generations) -> AnswerCache | None:
     if not settings.cache_enabled:
         return None
-    return AnswerCache(generations, RedisAnswers(redis, Breaker()), settings.cache_bytes, name)
+    return AnswerCache(generations, answers, settings.cache_bytes, name)

@@ -4,18 +4,21 @@ Nothing here runs in a call. A process that is killed loses what it counted with
 """
 
 import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
+from time import time
 
 import psutil
 from prometheus_client import Counter, Histogram
 
+from server import pulses
+from server.adapters.breaker import Breaker
 from server.data.connections import Connections
 from server.domains.operations.dependencies import Dependencies
 from server.kernel import metrics
 from server.kernel.cache import AnswerCache
+from server.kernel.loops import Loop
 from server.kernel.metrics import CallTally, QueryTally, Tally
 from server.kernel.pools import CallThreads
 from server.kernel.steps.limit import Limit
@@ -34,18 +37,15 @@ class Meter:
     def __init__(self, *readings: Reading) -> None:
         self._readings = readings
         self._failed: set[Reading] = set()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+        self._loop = Loop("meter", self.read, INTERVAL, at_once=True, at_end=True)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._loop.start()
 
     def close(self) -> None:
         """Take the last readings, and end."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(LAST_READING)
+        self._loop.stop(LAST_READING)
 
     def read(self) -> None:
         """Take every reading once."""
@@ -57,12 +57,6 @@ class Meter:
                 if reading not in self._failed:
                     log.exception("a reading fails")
                 self._failed.add(reading)
-
-    def _run(self) -> None:
-        self.read()
-        while not self._stopped.wait(INTERVAL):
-            self.read()
-        self.read()
 
 
 # How metrics follow numbers. What never happened has no series: a histogram is some fifteen of them for each RPC.
@@ -228,6 +222,37 @@ def of_dependencies(process: str, dependencies: Dependencies) -> Reading:
         for finding in dependencies.findings:
             metrics.DEPENDENCY_UP.labels(process, finding.name).set(finding.is_there)
             metrics.DEPENDENCY_SECONDS.labels(process, finding.name).set(finding.latency.total_seconds())
+
+    return read
+
+
+def of_pulses(process: str) -> Reading:
+    """When each background thread and reader last went round. What was asked to end tells so."""
+    told: set[str] = set()
+
+    def read() -> None:
+        now, known = time(), list(pulses.known())
+        for pulse in known:
+            metrics.LOOP_LIMIT.labels(process, pulse.name).set(pulse.limit)
+            # One that has died has had its last round before all time.
+            metrics.LOOP_SUCCESS.labels(process, pulse.name).set(max(1.0, now - pulse.silence))
+        names = {pulse.name for pulse in known}
+        for name in told - names:
+            metrics.LOOP_SUCCESS.labels(process, name).set(0)
+        told.clear()
+        told.update(names)
+
+    return read
+
+
+def of_breakers(process: str, breakers: Iterable[Breaker]) -> Reading:
+    """What Redis refused."""
+    each = [(breaker, Follower(metrics.REDIS_FAILURES.labels(breaker.name).inc)) for breaker in breakers]
+
+    def read() -> None:
+        for breaker, failures in each:
+            failures.follow(breaker.failures)
+            metrics.REDIS_FAILING.labels(process, breaker.name).set(breaker.error is not None)
 
     return read
 

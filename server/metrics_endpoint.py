@@ -6,9 +6,10 @@ does; when it ends, however it ends, another one gets the lock and takes over.
 
 import logging
 import os
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
@@ -17,11 +18,21 @@ from prometheus_client.registry import Collector
 
 from server import metrics_files
 from server.adapters.gateway_statistics import GatewayStatistics
+from server.kernel.loops import Loop
+from server.kernel.metrics import EVENT_LAG_NAME, LOOP_SUCCESS_NAME
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
 
 log = logging.getLogger("plinth.metrics")
 # How often the others look whether it is their turn.
 TURN = 2.0
+# What goes round for each reader of a log, as server/pulses.py calls it.
+READERS = {"live": "live events", "webhooks": "dispatch", "audit": "jobs"}
+# Seconds between two rounds of a reader that need no mention.
+USUAL_ROUND = 8.0
 
 
 class HostMetrics(Collector):
@@ -35,7 +46,34 @@ class HostMetrics(Collector):
         """Every metric. Nobody joins or leaves meanwhile."""
         with metrics_files.exclusive(self._folder):
             metrics_files.sweep(self._folder)
-            return list(self._files.collect())  # type: ignore[no-untyped-call]
+            return with_silence(list(self._files.collect()), time())  # type: ignore[no-untyped-call]
+
+
+def with_silence(found: list[Metric], now: float) -> list[Metric]:
+    """Add to the lag of each reader how long it has been silent: who waits in vain tells of no lag.
+
+    Of several processes that read the same, the one that was heard of last counts. `now` is a Unix time.
+    """
+    by_name = {metric.name: metric for metric in found}
+    rounds: dict[str, float] = {}
+    for sample in by_name[LOOP_SUCCESS_NAME].samples if LOOP_SUCCESS_NAME in by_name else ():
+        loop = sample.labels["loop"]
+        rounds[loop] = max(rounds.get(loop, 0.0), sample.value)
+    lag = by_name.get(EVENT_LAG_NAME)
+    if lag is not None:
+        lag.samples = [
+            sample._replace(
+                value=sample.value + _silence(rounds.get(READERS.get(sample.labels["reader"], ""), 0.0), now)
+            )
+            for sample in lag.samples
+        ]
+    return found
+
+
+def _silence(last_round: float, now: float) -> float:
+    """Seconds that a reader has been silent beyond the time a round may take; 0 where nothing is known of it."""
+    silence = now - last_round
+    return silence if last_round and silence > USUAL_ROUND else 0.0
 
 
 def begin(settings: Settings, name: str, *, first: bool = False) -> "Endpoint":
@@ -62,60 +100,57 @@ class Endpoint:
             # Nobody shares anything: this process tells of itself.
             self._registry.register(REGISTRY)
         self._registry.register(GatewayStatistics(settings.socket("envoy-admin")))
-        self._pause = 0.0 if first else TURN
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics endpoint", daemon=True)
+        self._lock: int | None = None
+        self._server: tuple[WSGIServer, Thread] | None = None
+        self._told = False
+        self._loop = Loop("metrics endpoint", self._take_turn, TURN, at_once=first, at_end=True)
 
     def start(self) -> None:
         """Wait for the turn, and answer from then on; nothing if the setting says so."""
         if self._port:
-            self._thread.start()
+            self._loop.start()
 
     def close(self) -> None:
         """Leave it to the others. Nobody waits until that is done: a process that ends leaves it anyway."""
-        self._stopped.set()
+        self._loop.stop(0.0)
 
-    def _run(self) -> None:
-        if self._stopped.wait(self._pause):
+    def _take_turn(self) -> None:
+        """Take the turn when it is free, and see to it that somebody answers while it is this process'."""
+        if self._loop.is_stopped:
+            self._leave()
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = self._await_turn()
-        if lock is not None:
+        if self._lock is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = metrics_files.try_lock(self._folder / "endpoint.lock")
+        if self._server is not None and not self._server[1].is_alive():
+            self._end_server()
+        if self._lock is not None and self._server is None:
             self._answer()
-            os.close(lock)
-
-    def _await_turn(self) -> int | None:
-        """The lock, when it is had; None when the process ends before."""
-        for _ in self._turns():
-            lock = metrics_files.try_lock(self._folder / "endpoint.lock")
-            if lock is not None:
-                return lock
-        return None
 
     def _answer(self) -> None:
-        """Answer until the process ends. A port that is taken, by another stack, is tried again."""
-        told = False
-        for _ in self._turns():
-            try:
-                server, _thread = start_http_server(self._port, self._host, self._registry)
-            except OSError as error:
-                if not told:
-                    log.warning(
-                        "no metrics at %s:%d: %s; set PLINTH_METRICS_PORT to another port, or to 0 for none",
-                        self._host,
-                        self._port,
-                        error.strerror or error,
-                    )
-                told = True
-                continue
+        """Begin to answer. A port that is taken, by another stack, is tried again at the next turn."""
+        try:
+            self._server = start_http_server(self._port, self._host, self._registry)
+        except OSError as error:
+            if not self._told:
+                log.warning(
+                    "no metrics at %s:%d: %s; set PLINTH_METRICS_PORT to another port, or to 0 for none",
+                    self._host,
+                    self._port,
+                    error.strerror or error,
+                )
+            self._told = True
+        else:
             log.info("metrics at http://%s:%d/metrics", self._host, self._port)
-            self._stopped.wait()
-            server.shutdown()
-            server.server_close()
-            return
 
-    def _turns(self) -> Iterator[None]:
-        """Now, and again and again until the process ends."""
-        yield
-        while not self._stopped.wait(TURN):
-            yield
+    def _leave(self) -> None:
+        self._end_server()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _end_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            if server[1].is_alive():
+                server[0].shutdown()
+            server[0].server_close()

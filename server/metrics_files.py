@@ -9,9 +9,10 @@ process ids do not, since they are given out again.
 """
 
 import fcntl
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def share(folder: Path) -> None:
     # Late, since it looks at the variable when it is imported.
     from prometheus_client import values  # noqa: PLC0415
 
+    from server.metrics_values import ReservedValues  # noqa: PLC0415
+
+    values.MmapedDict = ReservedValues  # type: ignore[attr-defined]
     values.ValueClass = values.MultiProcessValue(lambda: _name)  # type: ignore[no-untyped-call]
 
 
@@ -74,6 +78,21 @@ def sweep(folder: Path) -> None:
     for path in [*folder.glob(LIVE_GAUGES.format("*")), *folder.glob(f"*{STARTING}*")]:
         if not _is_held(folder / f"{path.stem.rpartition('_')[2]}.lock"):
             path.unlink(missing_ok=True)
+
+
+def live_gauges(folder: Path, names: Collection[str]) -> list[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each of these gauges of every process that lives; they are of mode livemostrecent."""
+    from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `share`
+
+    found = []
+    with exclusive(folder):
+        sweep(folder)
+        for path in folder.glob("gauge_livemostrecent_*.db"):
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+                metric, _, labels, _ = json.loads(key)
+                if metric in names:
+                    found.append((metric, labels, value))
+    return found
 
 
 @contextmanager

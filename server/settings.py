@@ -293,6 +293,11 @@ class Settings(BaseSettings):
     stream_keepalive: float = Field(
         15.0, gt=0, description="Seconds between the comments that keep an idle stream open."
     )
+    stream_stall: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds without an answer about new events after which live streams are ended with UNAVAILABLE.",
+    )
     stream_queue: int = Field(500, ge=10, description="Events that may wait for a slow subscriber before it is cut.")
 
     @model_validator(mode="after")

@@ -12,7 +12,9 @@ from functools import partial
 from server import app, metering
 from server.adapters import redis
 from server.adapters.webhook_sender import WebhookSenders
-from server.data.connections import Connections
+from server.data.connections import Connections, Doubt
+from server.data.liveness import LONG_IN_TRANSACTION
+from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
 from server.data.tables import metadata
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
@@ -52,12 +54,21 @@ class Worker:
         self._threads = ThreadPoolExecutor(JOB_THREADS, thread_name_prefix="job")
         # Jobs that take long hold up neither the rescue of others nor what is told of the queues.
         self._house_threads = ThreadPoolExecutor(HOUSE_THREADS, thread_name_prefix="housekeeping")
-        own = settings.model_copy(
-            update={"database_pool_size": JOB_THREADS + HOUSE_THREADS, "statement_timeout": STATEMENT_TIMEOUT}
+        own = settings.model_copy(update={"database_pool_size": JOB_THREADS, "statement_timeout": STATEMENT_TIMEOUT})
+        # What one pool finds out about a peer that has fallen silent, the others need not wait for.
+        doubt = Doubt()
+        self.database = Database(app.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
+        # What is done every few seconds is quick, and must not wait for as long as a job's statement may take.
+        house = settings.model_copy(update={"database_pool_size": HOUSE_THREADS})
+        self.house = Database(app.connect(house, f"{name} house", idle=0, doubt=doubt))
+        self.dispatch = Database(_dispatch(own, f"{name} dispatch", doubt))
+        # Seals are made every few seconds; the rest of what is done with this role may take its time.
+        self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
+        self._meter = Meter(
+            metering.of_process(name),
+            metering.of_pulses(name),
+            metering.of_connections(name, "fast", self.database.connections),
         )
-        self.database = Database(app.connect(own, name))
-        self.dispatch = Database(_dispatch(own, name))
-        self._meter = Meter(metering.of_process(name), metering.of_connections(name, "fast", self.database.connections))
         self._resealer = Resealer(self.dispatch, app.secret_box(settings))
         schedules = self._schedules()
         self._jobs_worker = JobWorker(
@@ -67,7 +78,7 @@ class Worker:
             slots=settings.job_slots,
             threads=self._threads,
             patience=settings.drain_timeout,
-            statement_timeout=settings.statement_timeout,
+            statement_timeout=min(settings.statement_timeout, STATEMENT_TIMEOUT_OF_READERS),
             name=name,
         )
         self._running = self._services()
@@ -75,7 +86,9 @@ class Worker:
     def open(self) -> None:
         """Connect."""
         self.database.connections.open()
+        self.house.connections.open()
         self.dispatch.connections.open()
+        self.sealing.connections.open()
         self._meter.start()
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -87,7 +100,9 @@ class Worker:
         for threads in (self._threads, self._house_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._meter.close()
+        self.sealing.connections.close()
         self.dispatch.connections.close()
+        self.house.connections.close()
         self.database.connections.close()
 
     def _services(self) -> list[BackgroundService]:
@@ -95,8 +110,8 @@ class Worker:
         settings = self._settings
         return [
             self._jobs_worker,
-            Rescue(self.database, stalled_after(settings.drain_timeout), self._house_threads),
-            Gauges(self.database, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            Rescue(self.house, stalled_after(settings.drain_timeout), self._house_threads),
+            Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
             *self._webhooks(),
             self._resealer.at_start(self._house_threads),
         ]
@@ -122,7 +137,7 @@ class Worker:
     def _schedules(self) -> list[Schedule]:
         """What is done again and again."""
         keys = CheckpointKeys(self._settings.secrets)
-        sealer, check = Sealer(self.dispatch, keys), NightlyCheck(self.dispatch, keys)
+        sealer, check = Sealer(self.sealing, keys), NightlyCheck(self.dispatch, keys)
         return [*self._maintenance().schedules(), self._resealer.schedule, sealer.schedule, check.schedule]
 
     def _maintenance(self) -> Maintenance:
@@ -136,7 +151,7 @@ class Worker:
         return Maintenance(self.database, self.dispatch, metadata.sorted_tables, retention)
 
 
-def _dispatch(settings: Settings, name: str) -> Connections:
+def _dispatch(settings: Settings, name: str, doubt: Doubt) -> Connections:
     """Connections as the role that does the background work of every tenant, for what runs in threads."""
     return Connections(
         settings.dispatch_dsn,
@@ -144,5 +159,6 @@ def _dispatch(settings: Settings, name: str) -> Connections:
         idle=0,
         wait=settings.database_connect_timeout,
         statement_timeout=settings.statement_timeout,
-        name=f"plinth {name} dispatch",
+        name=f"plinth {name}",
+        doubt=doubt,
     )

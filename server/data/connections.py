@@ -8,9 +8,12 @@ that does.
 
 import logging
 import select
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -19,6 +22,7 @@ from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from server.data.epochs import KEEP_EPOCH
+from server.data.liveness import IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
 
@@ -27,6 +31,12 @@ READS = select.POLLIN | select.POLLPRI
 WRITES = READS | select.POLLOUT
 # A statement is cancelled by PostgreSQL itself after the statement timeout; this is how much later we stop listening.
 SILENCE_MARGIN = 2.0
+# Seconds for telling PostgreSQL that nobody wants an answer any more.
+CANCEL_WITHIN = 1.0
+# After so many seconds without an answer to the probe, nobody begins to wait for PostgreSQL, and who has waited for
+# PATIENCE seconds waits no longer.
+CONFIRMED = 2.0
+PATIENCE = 4.0
 # Seconds between looks whether anybody still waits for an answer.
 LOOK = 0.1
 # Seconds for which a connection that was used counts as alive.
@@ -39,11 +49,6 @@ CLOSES = psycopg.capabilities.has_send_close_prepared()
 OUTAGE_PAUSE = 0.5
 # An outage is logged once, and again when there was none for so many seconds.
 NEXT_WORD = 5.0
-
-
-async def keep_epoch(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Ask which cluster a new connection of an asynchronous pool leads to (epochs.py); its `configure`."""
-    await connection.execute(KEEP_EPOCH, prepare=False)
 
 
 class DatabaseUnavailable(Exception):
@@ -112,14 +117,49 @@ Wanted = Callable[[], bool]
 """Whether anybody still waits for the answer."""
 
 
+class Silent(psycopg.OperationalError):
+    """No answer came in time."""
+
+
+class Doubt:
+    """What one connection that fell silent says about the others to the same peer."""
+
+    __slots__ = ("noticed", "silent_since", "waited")
+
+    def __init__(self) -> None:
+        self.noticed = -inf
+        """monotonic() at which a connection had been silent for too long."""
+        self.waited = inf
+        """Seconds for which an answer was awaited on it."""
+        self.silent_since = inf
+        """monotonic() since when nobody answers the probe; infinite while somebody does."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody has answered the probe for some time: then callers are refused instead of made to wait."""
+        return monotonic() >= self.silent_since + CONFIRMED
+
+    def probed(self, *, answered: bool) -> None:
+        """What came of the probe's last question: an answer, or silence."""
+        self.silent_since = inf if answered else min(self.silent_since, monotonic())
+
+    def note(self, waited: float) -> None:
+        """A connection was silent for so many seconds, in which a server that lives always answers."""
+        self.noticed, self.waited = monotonic(), waited
+
+
 class PipelineConnection(psycopg.Connection[Any]):
     """A connection that stays in pipeline mode: statements are sent together and answered together."""
+
+    doubt: Doubt | None = None
 
     _poll: "select.poll | None" = None
     _kept: "OrderedDict[bytes, None]"
     _expected: list[tuple[Statement | None, bool]]
     _used = 0.0
     _wanted: Wanted | None = None
+    # monotonic() after which nobody waits for the answer to a cancelled statement.
+    _cut_at = inf
 
     def start(self) -> None:
         """Ask which cluster this is (epochs.py), and enter pipeline mode for the life of the connection."""
@@ -130,6 +170,12 @@ class PipelineConnection(psycopg.Connection[Any]):
         # By name; the one that was used last is the last one.
         self._kept = OrderedDict()
         self._expected = []
+        self._used = monotonic()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether another connection fell silent after this one was heard of last."""
+        return self.doubt is not None and self._used < self.doubt.noticed
 
     @property
     def is_stale(self) -> bool:
@@ -185,12 +231,13 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.pipeline_sync()
         expected, self._expected = self._expected, []
         self._used = monotonic()
-        self._wanted = wanted
+        self._wanted, self._cut_at = wanted, inf
         deadline = self._used + timeout
         self._flush(deadline)
         results: list[Result] = []
         failure: psycopg.Error | None = None
         answers = self._answers(deadline)
+        self._used = monotonic()
         if closing:
             self._note_closed(closing, answers[len(expected) :])
             del answers[len(expected) :]
@@ -261,19 +308,42 @@ class PipelineConnection(psycopg.Connection[Any]):
             poll.modify(self.pgconn.socket, events)
         try:
             while not poll.poll(LOOK * 1000):
-                if monotonic() >= deadline:
-                    self.close()
-                    raise psycopg.OperationalError("PostgreSQL did not answer in time")
+                self._give_up_what_is_late(deadline)
                 self._cancel_what_nobody_wants()
         finally:
             if events != READS and not self.closed:
                 poll.modify(self.pgconn.socket, READS)
 
+    def _give_up_what_is_late(self, deadline: float) -> None:
+        """Close the connection, and raise, when nobody waits any longer or the peer is known to have gone."""
+        now = monotonic()
+        waited, doubt = now - self._used, self.doubt
+        if now >= deadline and doubt is not None:
+            doubt.note(waited)
+        is_gone = doubt is not None and (
+            (doubt.noticed > self._used and waited >= doubt.waited) or (waited >= PATIENCE and doubt.is_silent)
+        )
+        if now >= min(deadline, self._cut_at) or is_gone:
+            self.close()
+            raise Silent("PostgreSQL did not answer in time")
+
     def _cancel_what_nobody_wants(self) -> None:
-        """PostgreSQL answers with QueryCanceled, once."""
-        if self._wanted is not None and not self._wanted():
-            self._wanted = None
-            self.pgconn.get_cancel().cancel()
+        """PostgreSQL answers with QueryCanceled, once. Who does not even answer that is waited for no longer."""
+        if self._wanted is None or self._wanted():
+            return
+        self._wanted = None
+        if psycopg.capabilities.has_cancel_safe():
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=CANCEL_WITHIN)
+        else:
+            # Before version 17, libpq waits without a limit; this thread does not.
+            threading.Thread(target=_cancel, args=(self.pgconn.get_cancel(),), daemon=True).start()
+        self._cut_at = monotonic() + SILENCE_MARGIN
+
+
+def _cancel(request: pq.abc.PGcancel) -> None:
+    with suppress(psycopg.Error):
+        request.cancel()
 
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
@@ -299,8 +369,24 @@ class Connections:
     observer: Observer | None = None
     """Who is told of round trips."""
 
-    def __init__(self, dsn: str, *, size: int, wait: float, statement_timeout: float, name: str, idle: int = 2) -> None:
-        """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead."""
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        size: int,
+        wait: float,
+        statement_timeout: float,
+        name: str,
+        idle: int = 2,
+        doubt: Doubt | None = None,
+        in_transaction: float = IN_TRANSACTION,
+    ) -> None:
+        """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead.
+
+        Pools that share a `doubt` learn from each other that the peer has fallen silent. A transaction may wait for
+        `in_transaction` seconds for its next statement.
+        """
+        self._doubt = doubt or Doubt()
         self.statement_timeout = statement_timeout
         self.silence = statement_timeout + SILENCE_MARGIN
         self._wait = wait
@@ -318,17 +404,22 @@ class Connections:
                 "autocommit": True,
                 "application_name": name,
                 "connect_timeout": max(2, int(wait)),
-                "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
+                "options": session(statement_timeout, in_transaction),
+                **keep_alive(dsn),
             },
             min_size=min(idle, size),
             max_size=size,
             timeout=wait,
             # A lost connection is given up soon, so that the next caller tries at once instead of after a backoff.
             reconnect_timeout=1.0,
-            configure=PipelineConnection.start,
+            configure=self._begin,
             open=False,
             name=name,
         )
+
+    def _begin(self, connection: PipelineConnection) -> None:
+        connection.start()
+        connection.doubt = self._doubt
 
     def observe(self, observer: Observer) -> None:
         """Tell this one as well of every round trip."""
@@ -354,9 +445,11 @@ class Connections:
 
     def acquire(self) -> PipelineConnection:
         """A connection that was alive a moment ago. Raises DatabaseUnavailable when none is to be had in time."""
+        if self._doubt.is_silent:
+            raise DatabaseUnavailable
         for _ in range(2 * self._size + 1):
             connection = self._take()
-            if not connection.is_stale:
+            if not connection.is_stale and not connection.is_doubtful:
                 return connection
             self.discard(connection)
         raise DatabaseUnavailable
@@ -412,45 +505,3 @@ class Connections:
 
     def _is_refusing(self) -> bool:
         return monotonic() < self._refuse_until and not self._pool.get_stats()["pool_available"]
-
-
-class Probe:
-    """Asks PostgreSQL whether it is there, over one connection that it keeps, and never waits longer than it may."""
-
-    def __init__(self, dsn: str, timeout: float) -> None:
-        self._dsn = dsn
-        self._timeout = timeout
-        self._connection: PipelineConnection | None = None
-
-    def ask(self) -> None:
-        """Raise psycopg.OperationalError when PostgreSQL does not answer in time."""
-        self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
-
-    def run(self, statement: Statement, **parameters: Any) -> Result:
-        """Ask something. Raises what PostgreSQL answers, or psycopg.OperationalError when it does not in time."""
-        return self._exchange(lambda connection: connection.send(statement, parameters))
-
-    def _exchange(self, send: Callable[[PipelineConnection], None]) -> Result:
-        connection = self._connection or self._connect()
-        self._connection = None
-        try:
-            send(connection)
-            answer = connection.receive(self._timeout)[-1]
-        except psycopg.Error:
-            connection.close()
-            raise
-        self._connection = connection
-        return answer
-
-    def close(self) -> None:
-        """Let go of the connection. Nobody may be asking."""
-        if self._connection is not None:
-            self._connection.close()
-
-    def _connect(self) -> PipelineConnection:
-        seconds = max(2, int(self._timeout))
-        connection = PipelineConnection.connect(
-            self._dsn, autocommit=True, connect_timeout=seconds, application_name="plinth health"
-        )
-        connection.start()
-        return connection

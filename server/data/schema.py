@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData
 
 from server.data.epochs import BEGIN_EPOCH
+from server.data.liveness import keep_alive
 from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
 from server.faults import Fault
@@ -300,7 +301,9 @@ def _has_policy(connection: Connection, table: str, role: str, verb: str) -> boo
 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:
     """Refuse a runtime role that row-level security does not bind, and tables that lack it. Raises UnsafeDatabase."""
-    with psycopg.connect(runtime_dsn, autocommit=True) as connection:
+    with psycopg.connect(
+        runtime_dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, **keep_alive(runtime_dsn)
+    ) as connection:
         faults = [*_role_faults(connection), *_table_faults(connection, described)]
     if faults:
         raise UnsafeDatabase("tenants would not be kept apart:\n" + "\n".join(f"  - {fault}" for fault in faults))

@@ -4,12 +4,16 @@ import json
 import logging
 import os
 import re
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
 LONGEST_LINE = 64 * 1024
+# Seconds without a lost line after which logs count as written again: a disk is full for long lines first.
+CALM = 2.0
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 # How the line of a call begins, of which there may be thousands in a second: told without parsing it.
 CALL = re.compile(r'\{"time":"[^"]*","level":"INFO",')
@@ -82,19 +86,45 @@ class Console:
         return f"\x1b[{COLOURS[self._seen.index(name) % len(COLOURS)]}m{text}\x1b[0m"
 
 
-class LogFolder:
-    """One rotated file per child."""
+class LogFile(RotatingFileHandler):
+    """A rotated file that raises OSError when it cannot be written; the library would print each failure."""
 
-    def __init__(self, folder: Path, *, max_bytes: int, backups: int) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Called while the failure is handled."""
+        del record
+        raise  # noqa: PLE0704 - what is being handled
+
+
+class LogFolder:
+    """One rotated file per child. What cannot be written is lost and told of: the children go on."""
+
+    def __init__(
+        self, folder: Path, *, max_bytes: int, backups: int, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """`tell` is given a line when logs begin to be lost, and when they are written again."""
         self._folder = folder
         self._max_bytes = max_bytes
         self._backups = backups
-        self._files: dict[str, RotatingFileHandler] = {}
+        self._files: dict[str, LogFile] = {}
+        self._tell = tell
+        self._lost = 0
+        self._lost_at = 0.0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, name: str, lines: str) -> None:
         """Append one or more lines to the child's file, starting a new file when this one is full."""
-        self._file(name).emit(logging.makeLogRecord({"msg": lines}))
+        try:
+            self._file(name).emit(logging.makeLogRecord({"msg": lines}))
+        except OSError as error:
+            if not self._lost:
+                self._tell(f"plinth: {self._folder} cannot be written: {error.strerror}; lines are lost until it can")
+            self._lost += lines.count("\n") + 1
+            self._lost_at = time.monotonic()
+        else:
+            if not self._lost or time.monotonic() - self._lost_at < CALM:
+                return
+            self._tell(f"plinth: {self._folder} can be written again; {self._lost} lines were lost")
+            self._lost = 0
 
     def path(self, name: str) -> Path:
         """Tell where the lines of a child are."""
@@ -103,12 +133,14 @@ class LogFolder:
     def close(self) -> None:
         """Close the files. A forked child does it too: a rotated file that it held would keep its space on the disk."""
         for file in self._files.values():
-            file.close()
+            # What waits for a full disk is lost.
+            with suppress(OSError):
+                file.close()
         self._files.clear()
 
     def _file(self, name: str) -> RotatingFileHandler:
         if name not in self._files:
-            self._files[name] = RotatingFileHandler(
+            self._files[name] = LogFile(
                 self.path(name), maxBytes=self._max_bytes, backupCount=self._backups, encoding="utf-8"
             )
         return self._files[name]

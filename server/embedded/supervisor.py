@@ -30,6 +30,8 @@ LONGEST_PAUSE = 5.0
 # How long a process may take to be gone after SIGKILL.
 KILLED_WITHIN = 5.0
 READ_SIZE = 64 * 1024
+# Seconds until the registry is written again after that failed.
+REGISTER_AGAIN = 2.0
 # Signals closer together than this are one wish: `timeout` and some shells send each twice.
 ONE_WISH = 0.5
 
@@ -49,6 +51,8 @@ class Supervisor:
         self._asked = 0
         self._asked_at = 0.0
         self._stopping = False
+        # When what the registry holds is written again, after it could not be.
+        self._register_at: float | None = None
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
@@ -196,9 +200,13 @@ class Supervisor:
         now = time.monotonic()
         for child in list(self._children.values()):
             self._due(child, now)
+        if self._register_at is not None and now >= self._register_at:
+            self._register()
 
     def _pause(self) -> float | None:
         moments = [moment for child in self._children.values() for moment in self._moments(child)]
+        if self._register_at is not None:
+            moments.append(self._register_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _moments(self, child: Child) -> Iterable[float]:
@@ -345,12 +353,22 @@ class Supervisor:
             self._buried(child, 0)
 
     def _register(self) -> None:
+        """Tell others who runs. It is a convenience: where it cannot be written, that is said once and tried again."""
         if self._registry is None:
             return
         pids = {"supervisor": os.getpid()} | {child.spec.name: child.pid for child in self._alive()}
         draft = self._registry.with_suffix(".draft")
-        draft.write_text(f"{json.dumps(pids, indent=2)}\n")
-        draft.replace(self._registry)
+        try:
+            draft.write_text(f"{json.dumps(pids, indent=2)}\n")
+            draft.replace(self._registry)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            if self._register_at is None:
+                self._console.say(f"plinth: {self._registry} cannot be written: {error.strerror}; it is tried again")
+            self._register_at = time.monotonic() + REGISTER_AGAIN
+        else:
+            self._register_at = None
 
 
 def supervise(specs: Iterable[Spec], console: Console) -> int:

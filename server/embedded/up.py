@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,12 @@ def up(settings: Settings, *, verbose: bool = False, accept_new_secret: bool = F
 
 
 def _run(settings: Settings, console: Console, started: float, held: list[int], *, accept_new_secret: bool) -> int:
-    logs = LogFolder(settings.data_dir / "logs", max_bytes=settings.log_max_bytes, backups=settings.log_backups)
+    logs = LogFolder(
+        settings.data_dir / "logs",
+        max_bytes=settings.log_max_bytes,
+        backups=settings.log_backups,
+        tell=console.say,
+    )
     open_files.raise_limit()
     _warn_of_few_open_files(settings, console)
     programs = inventory.take(settings)
@@ -68,7 +73,8 @@ def _run(settings: Settings, console: Console, started: float, held: list[int], 
             console.say(f"plinth: {fault}")
             return fault.status
         finally:
-            _serving(settings).unlink(missing_ok=True)
+            with suppress(OSError):
+                _serving(settings).unlink(missing_ok=True)
             stack.stop()
     return 0
 

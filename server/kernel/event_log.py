@@ -3,9 +3,6 @@
 from time import monotonic
 from typing import Any, NamedTuple
 
-from psycopg_pool import AsyncConnectionPool
-
-from server.data.connections import keep_epoch
 from server.data.events import (
     READ_ALL,
     READ_END,
@@ -18,6 +15,7 @@ from server.data.events import (
     event_of,
     read_parameters,
 )
+from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
 
 # Of several hosts, each has some realtime processes: they share what PostgreSQL has.
 CONNECTIONS = 4
@@ -40,14 +38,17 @@ class EventLog:
     """Reads by position. Raises psycopg.Error and PoolTimeout."""
 
     def __init__(self, dispatch_dsn: str) -> None:
-        self._pool = AsyncConnectionPool(
+        self._pool = WatchedPool(
             dispatch_dsn,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT,
-            configure=keep_epoch,
             open=False,
-            kwargs={"autocommit": True, "application_name": "plinth realtime"},
+            kwargs={
+                "autocommit": True,
+                "application_name": "plinth realtime",
+                "options": session(STATEMENT_TIMEOUT),
+            },
         )
         self._horizon = 0
         self._looked = 0.0
@@ -86,7 +87,7 @@ class EventLog:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(READ_KNOWN, read_parameters(position, 1))
             row = await cursor.fetchone()
-        return row == (True,)
+        return row is not None and row[0] is True
 
     async def lag(self, position: Position) -> float:
         """How old the first event after a position is, in seconds, though it may not be read yet; 0 without one."""

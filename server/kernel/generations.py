@@ -11,7 +11,7 @@ stamp) and compares. Tags that share a slot drop each other's entries, which cos
 - Slot 0 is in every stamp: a new value there drops everything.
 """
 
-import contextlib
+import logging
 import mmap
 import os
 import random
@@ -24,6 +24,10 @@ from time import monotonic_ns
 from typing import Protocol
 from zlib import crc32
 
+from server import pulses
+from server.reserved_files import open_reserved
+
+log = logging.getLogger("plinth.generations")
 SLOTS = 1 << 16
 EVERYTHING = 0
 LONGEST_REMEMBERED = 150
@@ -35,6 +39,8 @@ LONGEST_WRITE_NS = 30 * 10**9
 MARK = 1
 RETRY = 0.2
 LONGEST_RETRY = 5.0
+# Seconds without an attempt to send after which the thread that sends counts as late.
+LATE = 15.0
 
 Stamp = tuple[int, ...]
 
@@ -85,7 +91,7 @@ class Generations:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Map the file, which is made when it is not there."""
+        """Map the file, which is made when it is not there. Raises Fault where the disk has no room for it."""
         self._values, self._compared = _map(self._path)
 
     def slots(self, tags: Iterable[str]) -> tuple[int, ...]:
@@ -187,25 +193,41 @@ class Generations:
             threading.Thread(target=self._send_until_done, name="generations", daemon=True).start()
 
     def _send_until_done(self) -> None:
-        pause, rest = threading.Event(), RETRY
+        pause, rest, told = threading.Event(), RETRY, ""
+        pulse = pulses.begin("generations", LATE)
         while True:
-            with self._lock:
-                values = {slot: new_value() for slot in self._unsent}
-                if not values:
-                    return
-            self.changing(values)
-            with contextlib.suppress(GenerationsAway):
-                if self._remote is not None:
-                    self._remote.write(values)
-                for slot, value in values.items():
-                    self._values[slot] = value
-                with self._lock:
-                    self._unsent.difference_update(values)
-                    if not self._unsent:
-                        return
-                continue
-            rest = min(LONGEST_RETRY, rest * 2)
-            pause.wait(rest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            try:
+                is_done = self._send_unsent()
+            except GenerationsAway:
+                is_done = None
+            except Exception as error:
+                # Were this to end here, nobody would send them any more.
+                is_done = None
+                if type(error).__name__ != told:
+                    log.exception("generations cannot be sent, and are tried again")
+                told = type(error).__name__
+            pulse.beat()
+            if is_done:
+                pulses.end(pulse)
+                return
+            if is_done is None:
+                rest = min(LONGEST_RETRY, rest * 2)
+                pause.wait(rest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _send_unsent(self) -> bool:
+        """Send what could not be sent; whether nothing came up meanwhile, and this thread is to end."""
+        with self._lock:
+            values = {slot: new_value() for slot in self._unsent}
+            if not values:
+                return True
+        self.changing(values)
+        if self._remote is not None:
+            self._remote.write(values)
+        for slot, value in values.items():
+            self._values[slot] = value
+        with self._lock:
+            self._unsent.difference_update(values)
+            return not self._unsent
 
 
 def _is_changing(value: int) -> bool:
@@ -217,11 +239,8 @@ def _is_changing(value: int) -> bool:
 def _map(path: Path) -> "tuple[memoryview[int], memoryview[int]]":
     """The values and the times of the last comparison (monotonic nanoseconds), 8 bytes per slot."""
     size = 2 * SLOTS * struct.calcsize("Q")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_reserved(path, size)
     try:
-        if os.fstat(descriptor).st_size != size:
-            os.ftruncate(descriptor, size)
         view = memoryview(mmap.mmap(descriptor, size)).cast("Q")
     finally:
         os.close(descriptor)

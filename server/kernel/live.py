@@ -20,6 +20,7 @@ import psycopg
 from prometheus_client import Histogram
 from psycopg_pool import PoolTimeout
 
+from server import pulses
 from server.data.events import Position
 from server.kernel import problems
 from server.kernel.call import Call
@@ -52,6 +53,10 @@ RECENT = 4000
 RECENT_BYTES = 8 * 1024 * 1024
 REACH = 10_000
 READER = "live"
+PULSE = "live events"
+STALL = 10.0
+# Seconds between two looks whether the log answers.
+WATCH = 1.0
 
 LAG = Histogram(
     "plinth_stream_lag_seconds",
@@ -76,8 +81,14 @@ Alive = Callable[[Call], None]
 class LiveEvents:
     """Follows the log of all tenants for the subscribers of one process."""
 
-    def __init__(self, dispatch_dsn: str, hints: Hints, alive: Alive, *, queue: int, keep_alive: float) -> None:
-        """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds."""
+    def __init__(
+        self, dispatch_dsn: str, hints: Hints, alive: Alive, *, queue: int, keep_alive: float, stall: float = STALL
+    ) -> None:
+        """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
+
+        When the log has not answered for `stall` seconds, streams are ended: a sign of life would be a lie.
+        """
+        self._stall = stall
         self._log = EventLog(dispatch_dsn)
         self._hints = hints
         self._alive = alive
@@ -102,12 +113,14 @@ class LiveEvents:
     async def open(self) -> None:
         """Begin to follow the log, from its end."""
         await self._log.open()
-        work = (self._read_forever(), self._listen_forever(), self._look_round_forever())
+        self._pulse = pulses.begin(PULSE, self._stall)
+        work = (self._read_forever(), self._listen_forever(), self._look_round_forever(), self._watch_forever())
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
         """End every stream, saying so, and stop."""
         self._closing = True
+        pulses.end(self._pulse)
         self._subscriptions.end(lambda: Unavailable("server"))
         for task in self._tasks:
             task.cancel()
@@ -162,7 +175,7 @@ class LiveEvents:
             with suppress(TimeoutError):
                 async with asyncio.timeout(READY_WITHIN):
                     await self._ready.wait()
-        if self._closing or not self._ready.is_set():
+        if self._closing or not self._ready.is_set() or self._pulse.is_late:
             raise Unavailable("server" if self._closing else "database")
 
     async def _missed(
@@ -258,8 +271,10 @@ class LiveEvents:
                 self._give(LiveEvent(event))
             if len(events) < self._batch:
                 self._at_end = time()
+                self._pulse.beat()
                 await self._measure()
                 return
+            self._pulse.beat()
             EVENT_LAG.labels(READER).set(time() - events[-1].create_time.timestamp())
             await self._let_them_catch_up()
 
@@ -283,6 +298,13 @@ class LiveEvents:
             await asyncio.sleep(PAUSE)
             before, behind = behind, self._subscriptions.behind()
 
+    async def _watch_forever(self) -> None:
+        """End every stream while the log does not answer: who resumes elsewhere, or later, misses nothing."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if self._pulse.is_late:
+                self._subscriptions.end(lambda: Unavailable("database"))
+
     # Looking after those who listen --------------------------------------------------------------------------------
 
     async def _look_round_forever(self) -> None:
@@ -302,14 +324,14 @@ class LiveEvents:
             return
         for subscription in chosen:
             subscription.nudge()
-        calls = [subscription.call for subscription in chosen]
-        refusals = await asyncio.get_running_loop().run_in_executor(self._looking, self._refusals, calls)
+        refusals = await asyncio.get_running_loop().run_in_executor(self._looking, self._refusals, chosen)
         for subscription, refusal in zip(chosen, refusals, strict=True):
             if refusal is not None and subscription in self._subscriptions:
                 subscription.end(refusal)
 
-    def _refusals(self, calls: Sequence[Call]) -> list[Problem | None]:
-        return [self._refusal(call) for call in calls]
+    def _refusals(self, chosen: Sequence[Subscription]) -> list[Problem | None]:
+        # Those that have ended meanwhile are asked about no more: each question may take as long as an outage.
+        return [self._refusal(one.call) if one in self._subscriptions else None for one in chosen]
 
     def _refusal(self, call: Call) -> Problem | None:
         """Why the caller may not go on, if so."""

@@ -9,14 +9,19 @@ import atexit
 import json
 import logging
 import sys
-import threading
 import time
 from collections import deque
 from contextlib import suppress
 
+from prometheus_client import Counter
+
+from server.kernel.loops import Loop
+
 BATCH_SECONDS = 0.1
 MOST_LINES = 50_000
 _second = (0, "")
+
+LOST = Counter("plinth_call_lines_lost", "Lines of calls that could not be written to standard error.")
 
 
 class JsonLines(logging.Formatter):
@@ -52,7 +57,7 @@ class CallLog:
     def __init__(self) -> None:
         # When nobody reads standard error, the oldest lines go, not the memory.
         self._lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
-        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
 
     def write(self, fields: str) -> None:
         """Add a line whose further fields are JSON already."""
@@ -60,25 +65,30 @@ class CallLog:
 
     def start(self) -> None:
         """Write what is collected, from now on and once more at the end of the process."""
-        atexit.register(self.flush)
-        self._thread = threading.Thread(target=self._run, name="call log", daemon=True)
-        self._thread.start()
+        atexit.register(self.close)
+        self._loop = Loop("call log", self.flush, BATCH_SECONDS)
+        self._loop.start()
+
+    def close(self) -> None:
+        """Write what is left, if that can be done."""
+        with suppress(OSError, ValueError):
+            self.flush()
 
     def flush(self) -> None:
-        """Write what is there."""
+        """Write what is there. Raises OSError, after which it is lost: memory must not fill up in its place."""
         lines: list[str] = []
         with suppress(IndexError):
             while True:
                 moment, fields = self._lines.popleft()
                 lines.append(f'{{"time":"{timestamp(moment)}","level":"INFO","logger":"plinth.calls",{fields}}}\n')
-        if lines:
+        if not lines:
+            return
+        try:
             sys.stderr.write("".join(lines))
             sys.stderr.flush()
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(BATCH_SECONDS):
-            self.flush()
+        except OSError:
+            LOST.inc(len(lines))
+            raise
 
 
 call_log = CallLog()

@@ -54,8 +54,9 @@ LIMITS = Counter(
 )
 SHED = Counter("plinth_shed", "Calls refused because too many waited.")
 
+EVENT_LAG_NAME = "plinth_event_lag_seconds"
 EVENT_LAG = Gauge(
-    "plinth_event_lag_seconds",
+    EVENT_LAG_NAME,
     "How long the oldest entry of a log has been there that a reader has not come to.",
     ["reader"],
     multiprocess_mode="livemostrecent",
@@ -70,6 +71,18 @@ CONNECTIONS_USED = _gauge("plinth_connections_used", "Connections to PostgreSQL 
 CONNECTIONS_WAITING = _gauge("plinth_connections_waiting", "Callers that wait for a connection.", "pool")
 DEPENDENCY_UP = _gauge("plinth_dependency_up", "Whether it answered when it was asked last.", "dependency")
 DEPENDENCY_SECONDS = _gauge("plinth_dependency_seconds", "How long its last answer took.", "dependency")
+LOOP_SUCCESS_NAME = "plinth_loop_success_time_seconds"
+LOOP_SUCCESS = _gauge(
+    LOOP_SUCCESS_NAME,
+    "Unix time of the last round of a background thread or reader; 0 once it was asked to end.",
+    "loop",
+)
+LOOP_LIMIT_NAME = "plinth_loop_limit_seconds"
+LOOP_LIMIT = _gauge(LOOP_LIMIT_NAME, "Seconds after its last round from which it counts as late.", "loop")
+REDIS_FAILURES = Counter(
+    "plinth_redis_failures", "Times that Redis did not do what it was asked, by what for.", ["part"]
+)
+REDIS_FAILING = _gauge("plinth_redis_failing", "Whether Redis refused, or did not answer, when asked last.", "part")
 PROCESS_START = _gauge("plinth_process_start_time_seconds", "Unix time at which the process started.")
 PROCESS_MEMORY = _gauge("plinth_process_resident_bytes", "Resident memory.")
 PROCESS_CPU = Counter("plinth_process_cpu_seconds", "CPU time of user and system.", ["process"])

@@ -335,6 +335,8 @@ _KNOWN: tuple[tuple[type[BaseException], Callable[[], Problem]], ...] = (
     (psycopg.errors.SerializationFailure, Conflict),
     (psycopg.errors.DeadlockDetected, Conflict),
     (psycopg.errors.LockNotAvailable, Conflict),
+    # A primary that has become read-only: another one may take its place.
+    (psycopg.errors.ReadOnlySqlTransaction, lambda: Unavailable("database")),
     (psycopg.OperationalError, lambda: Unavailable("database")),
     (redis.exceptions.RedisError, lambda: Unavailable("redis")),
 )

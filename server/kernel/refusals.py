@@ -17,6 +17,7 @@ from server.data.audit import APPEND
 from server.data.connections import DatabaseUnavailable
 from server.data.transactions import Database, Scope
 from server.kernel.audit import leaf_hash
+from server.kernel.loops import Loop
 
 log = logging.getLogger("plinth.audit")
 INTERVAL = 0.2
@@ -43,18 +44,16 @@ class RefusalLog:
         self._database = database
         self._lock = threading.Lock()
         self._waiting: dict[tuple[Any, ...], _Waiting] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="refusals", daemon=True)
+        self._pause = INTERVAL
+        self._loop = Loop("refusals", self._try_to_flush, INTERVAL, at_end=True)
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self._loop.start()
 
     def close(self) -> None:
         """Write what is left, and stop."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(LONGEST_PAUSE)
+        self._loop.stop(LONGEST_PAUSE)
 
     def note(self, row: dict[str, Any], address: str) -> None:
         """One more refusal, from this caller (see addresses.py). Never waits and never fails."""
@@ -97,17 +96,13 @@ class RefusalLog:
                 else:
                     self._waiting[key] = entry
 
-    def _run(self) -> None:
-        pause = INTERVAL
-        while not self._stopped.wait(pause):
-            pause = self._try_to_flush(pause)
-        self._try_to_flush(pause)
-
-    def _try_to_flush(self, pause: float) -> float:
+    def _try_to_flush(self) -> float:
         """Write; how long to wait before the next time."""
         try:
             self.flush()
         except (psycopg.Error, DatabaseUnavailable) as error:
             log.warning("%d refusals wait for the database: %s", len(self._waiting), type(error).__name__)
-            return min(pause * 2, LONGEST_PAUSE)
-        return INTERVAL
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        else:
+            self._pause = INTERVAL
+        return self._pause

@@ -9,12 +9,17 @@ import psycopg
 from procrastinate import BaseRetryStrategy, PsycopgConnector, RetryDecision
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job as QueuedJob
+from psycopg_pool import AsyncConnectionPool
 
+from server.data.liveness import CONNECT_TIMEOUT, WatchedPool, service_of, session
 from server.kernel.clock import Clock
 from server.kernel.jobs import Retry
 
 CONNECTIONS = 4
-CONNECT_TIMEOUT = 5.0
+# procrastinate shows its heartbeat every 10 s, and looks for jobs every 4 to 6 s.
+LATE = 12.0
+# Seconds after which a connection that waits for notifications is asked whether it lives.
+LISTENED = 10.0
 # Seconds between the attempts to tell the database something, such as how a job ended.
 INSISTENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
 
@@ -32,12 +37,24 @@ class InsistentConnector(PsycopgConnector):
             min_size=1,
             max_size=CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
+            pool_factory=_pool,
+            pulse=(service_of(name), LATE),
             kwargs={
                 "application_name": name,
-                "connect_timeout": int(CONNECT_TIMEOUT),
-                "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC",
+                "options": session(statement_timeout),
             },
         )
+
+    async def open_async(self, pool: AsyncConnectionPool | None = None) -> None:
+        """Connect. Raises psycopg_pool.PoolTimeout when PostgreSQL does not answer soon: then it is tried anew."""
+        own = pool or await self._create_pool(self._pool_args)
+        self._async_pool = own
+        self._pool_externally_set = pool is not None
+        await own.open(wait=True, timeout=CONNECT_TIMEOUT)
+
+    async def _loop_notify(self, *, on_notification: Any, connection: Any, timeout: float = LISTENED) -> None:
+        """Pass notifications on, until the connection is lost or does not answer any more."""
+        await super()._loop_notify(on_notification=on_notification, connection=connection, timeout=timeout)
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         """Run a statement whose answer does not matter. Told twice, none of procrastinate's does harm."""
@@ -51,6 +68,10 @@ class InsistentConnector(PsycopgConnector):
             else:
                 return
         await super().execute_query_async(query, **arguments)
+
+
+def _pool(conninfo: str, **options: Any) -> WatchedPool:
+    return WatchedPool(conninfo, **options)
 
 
 class KnownTasks(dict[str, Any]):

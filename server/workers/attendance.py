@@ -15,7 +15,7 @@ from sqlalchemy import Integer, Text, bindparam, text
 
 from server.data.connections import Result
 from server.data.statements import Statement
-from server.domains.operations.dependencies import Ailing
+from server.faults import Ailing
 from server.workers.rescue import SILENCE
 
 # Health is asked for every second in every process; the queues are looked at every so many seconds.

@@ -50,7 +50,7 @@ class Gauges:
 
     async def run(self) -> None:
         """Set them until cancelled."""
-        await repeat(self.set, INTERVAL, self._threads)
+        await repeat("gauges of jobs", self.set, INTERVAL, self._threads)
 
     def set(self) -> None:
         """Set them once."""

@@ -67,7 +67,7 @@ class Rescue:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        await repeat(self.put_back, INTERVAL, self._threads)
+        await repeat("rescue of jobs", self.put_back, INTERVAL, self._threads)
 
     def put_back(self) -> None:
         """Put back what lost workers were doing. What has cost too many workers fails for good."""

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Protocol
 
+from server import pulses
+
+LATE = 5.0
 log = logging.getLogger("plinth.worker")
 FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 15.0
+LONGEST_PAUSE = 5.0
 # A service that ran for so long before it failed has been well.
 STEADY = 60.0
 
@@ -25,6 +28,7 @@ async def run_until(stopped: asyncio.Event, services: Iterable[BackgroundService
     """Keep services running until the event, then cancel all of them and wait, but no longer than so many seconds."""
     tasks = [asyncio.create_task(supervise(service), name=type(service).__name__) for service in services]
     await stopped.wait()
+    pulses.end_all()
     for task in tasks:
         task.cancel()
     if tasks:
@@ -55,9 +59,14 @@ async def supervise(
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
 
-async def repeat(action: Callable[[], None], interval: float, threads: Executor) -> None:
-    """Do something that blocks, in a thread, every so many seconds until cancelled. Raises what it raises."""
+async def repeat(name: str, action: Callable[[], None], interval: float, threads: Executor) -> None:
+    """Do something that blocks, in a thread, every so many seconds until cancelled. Raises what it raises.
+
+    `name` is what health calls it when it has not been done for too long.
+    """
     loop = asyncio.get_running_loop()
+    pulse = pulses.begin(name, 2 * interval + LATE)
     while True:
         await loop.run_in_executor(threads, action)
+        pulse.beat()
         await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

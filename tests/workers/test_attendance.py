@@ -10,7 +10,7 @@ import pytest
 from plinth.operations.v1.health_pb2 import GetHealthRequest, Health
 from prometheus_client import REGISTRY
 
-from server.data.connections import Probe
+from server.data.probe import Probe
 from server.data.statements import Statement
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService

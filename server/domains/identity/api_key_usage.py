@@ -5,7 +5,6 @@ counts are kept, up to a bound, and written afterwards.
 """
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from server.data.transactions import Database, Scope
 from server.domains.identity.tables import api_key_usage, api_keys
 from server.kernel.call import Principal
 from server.kernel.clock import Clock, utc_now
+from server.kernel.loops import Loop
 
 log = logging.getLogger("plinth.api_key_usage")
 FLUSH_SECONDS = 3.0
@@ -108,8 +108,7 @@ class UsageCounter:
         # Appending and taking from the other end is atomic.
         self._notes: deque[_Note] = deque(maxlen=MOST_NOTES)
         self._counts: dict[_Place, _Count] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="api key usage", daemon=True)
+        self._loop = Loop("api key usage", self.flush, FLUSH_SECONDS, at_end=True)
 
     def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
         """One call has ended. Never waits and never fails."""
@@ -117,12 +116,11 @@ class UsageCounter:
 
     def start(self) -> None:
         """Write what is noted, from now on."""
-        self._thread.start()
+        self._loop.start()
 
     def close(self) -> None:
         """Write what is left, and end."""
-        self._stopped.set()
-        self._thread.join(LAST_FLUSH)
+        self._loop.stop(LAST_FLUSH)
 
     def flush(self) -> None:
         """Write what was noted. What cannot be written now is kept."""
@@ -138,11 +136,6 @@ class UsageCounter:
             # It would be refused again.
             log.warning("some usage of API keys is lost: %s", type(error).__name__)
         self._counts.clear()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(FLUSH_SECONDS):
-            self.flush()
-        self.flush()
 
     def _count(self) -> None:
         """Turn notes into counts."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Collection
 from time import time
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from plinth.operations.v1.cache_pb2 import CacheStats
 from server.kernel.cache import AnswerCache, Counts, StoreAway
 from server.kernel.call import Call
 from server.kernel.generations import Generations
+from server.kernel.loops import Loop
 from server.kernel.service import Service
 
 INTERVAL = 5.0
@@ -43,19 +43,17 @@ class CacheStatistics:
         self._store = store
         self._cache = cache
         self._name = name
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="cache statistics", daemon=True)
+        self._loop = Loop("cache statistics", self._publish, INTERVAL, at_once=True)
 
     def start(self) -> None:
         """Begin to publish, unless this process caches nothing."""
         if self._own():
-            self._thread.start()
+            self._loop.start()
 
     def close(self) -> None:
         """Publish no more; what an ended process has done is not counted."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(INTERVAL)
+        self._loop.stop(INTERVAL)
+        if self._own():
             with contextlib.suppress(StoreAway):
                 self._store.forget([self._name])
 
@@ -86,11 +84,9 @@ class CacheStatistics:
             return []
         return [counts for name, counts in told.items() if name not in silent]
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            with contextlib.suppress(StoreAway):
-                self._store.publish(self._name, json.dumps(*self._own()))
-            self._stopped.wait(INTERVAL)
+    def _publish(self) -> None:
+        with contextlib.suppress(StoreAway):
+            self._store.publish(self._name, json.dumps(*self._own()))
 
 
 def _numbers(counts: Counts) -> list[int]:

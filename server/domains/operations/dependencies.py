@@ -1,18 +1,18 @@
 """What the platform depends on, asked every second by each process, so that health answers without asking."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import perf_counter
+from time import monotonic, perf_counter
 
+from server.faults import Ailing
 from server.kernel.clock import Clock, utc_now
+from server.kernel.loops import Loop
 
 INTERVAL = 1.0
-
-
-class Ailing(Exception):
-    """It answers, but does not do what it should. The text is for everybody who may see the health."""
+# Seconds after which findings are old.
+LATEST = 12.0
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,21 @@ class Dependencies:
         self._dependencies = dependencies
         self._clock = clock
         self._findings: tuple[Finding, ...] = ()
+        self._looked_at = monotonic()
         self._listeners: list[Callable[[bool], None]] = []
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dependencies", daemon=True)
+        self._loop = Loop("dependencies", self.look, INTERVAL)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """The newest findings."""
-        return self._findings
+        """The newest findings; when they are old, what asks has stopped, and that is a finding as well."""
+        age = monotonic() - self._looked_at
+        if age <= LATEST or not self._findings:
+            return self._findings
+        message = f"nothing has been asked for {age:.0f} s: the thread that asks has stopped, or waits in vain"
+        late = Finding(
+            BACKGROUND, vital=False, is_there=False, latency=timedelta(), check_time=self._clock(), message=message
+        )
+        return (*(finding for finding in self._findings if finding.name != BACKGROUND), late)
 
     def listen(self, listener: Callable[[bool], None]) -> None:
         """Be told, after every round, whether everything vital is there."""
@@ -60,17 +67,23 @@ class Dependencies:
     def start(self) -> None:
         """Ask once now, then every second."""
         self.look()
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Ask no more; what is being asked is waited for."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * INTERVAL)
+        self._loop.stop(2 * INTERVAL)
 
     def look(self) -> None:
         """Ask everything once."""
-        self._findings = tuple(self._ask(dependency) for dependency in self._dependencies)
+        found = {finding.name: finding for finding in self._findings}
+        is_first = not found
+        for dependency in self._dependencies:
+            found[dependency.name] = self._ask(dependency)
+            if not is_first:
+                # At once: the next one may take its time to say that it is away.
+                self._findings = tuple(found.values())
+        self._findings = tuple(found.values())
+        self._looked_at = monotonic()
         works = all(finding.is_there or not finding.vital for finding in self._findings)
         for listener in self._listeners:
             listener(works)
@@ -85,7 +98,3 @@ class Dependencies:
             message = f"does not answer ({type(error).__name__})"
         latency = timedelta(seconds=perf_counter() - start)
         return Finding(dependency.name, dependency.vital, not message, latency, self._clock(), message)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL):
-            self.look()

@@ -9,7 +9,7 @@ from psycopg_pool import PoolTimeout
 
 from server.domains.webhooks.dispatch import CURSOR
 from server.domains.webhooks.metrics import OLDEST_SECONDS, PENDING
-from server.domains.webhooks.queues import open_pool
+from server.domains.webhooks.queues import LATE, open_pool
 from server.kernel.clock import Clock, utc_now
 from server.kernel.metrics import EVENT_LAG
 
@@ -61,7 +61,7 @@ class WebhookGauges:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        async with open_pool(self._dsn, f"plinth {self._name} webhook gauges", size=1) as pool:
+        async with open_pool(self._dsn, f"plinth {self._name} webhook gauges", size=1, late=INTERVAL + LATE) as pool:
             while True:
                 now = self._clock()
                 try:

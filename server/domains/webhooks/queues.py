@@ -13,9 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from psycopg.rows import dict_row, namedtuple_row
-from psycopg_pool import AsyncConnectionPool
 
-from server.data.connections import keep_epoch
+from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, service_of, session
 
 # Webhooks with queues that one look goes over.
 WINDOW = 500
@@ -29,7 +28,9 @@ FIRST_PLACE = ("00000000-0000-0000-0000-000000000000",) * 2
 PLANS_KEPT = 120.0
 PLANNING = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
-Pool = AsyncConnectionPool[Any]
+Pool = WatchedPool
+# Background services ask PostgreSQL something twice a second: one that has had no answer for so long is late.
+LATE = 6.0
 
 CLAIM = """
 WITH RECURSIVE hooks AS (
@@ -200,21 +201,23 @@ class Claim:
     """Whether it went over the last webhook with queues."""
 
 
-def open_pool(dsn: str, name: str, *, size: int, options: str = "") -> Pool:
-    """Connections of one background service; `name` shows in pg_stat_activity."""
-    return AsyncConnectionPool(
+def open_pool(dsn: str, name: str, *, size: int, options: str = "", late: float = LATE) -> Pool:
+    """Connections of one background service; `name` shows in pg_stat_activity.
+
+    Without an answer for `late` seconds, health names the service.
+    """
+    return WatchedPool(
         dsn,
+        pulse=(service_of(name), late),
         min_size=1,
         max_size=size,
         timeout=5,
         max_lifetime=PLANS_KEPT,
-        configure=keep_epoch,
         open=False,
         kwargs={
             "autocommit": True,
             "application_name": name,
-            "connect_timeout": 5,
-            "options": f"-c statement_timeout=15000 -c TimeZone=UTC {PLANNING} {options}",
+            "options": f"{session(STATEMENT_TIMEOUT)} {PLANNING} {options}",
         },
     )
 

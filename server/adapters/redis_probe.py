@@ -1,0 +1,36 @@
+"""The probe of Redis: it writes, as limits and caches do, and asks the breakers what they met."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+
+from server.adapters.breaker import Breaker, words
+from server.faults import Ailing
+
+KEY = "plinth:probe"
+# Milliseconds for which the key stays.
+KEPT = 60_000
+
+
+class RedisProbe:
+    """Asks the Redis of one process."""
+
+    def __init__(self, client: Any, breakers: Iterable[Breaker], refused: str) -> None:
+        """`refused` says which calls are refused meanwhile; it may be empty."""
+        self._client = client
+        self._breakers = breakers
+        self._refused = refused
+
+    def ask(self) -> None:
+        """Raise Ailing."""
+        try:
+            self._client.set(KEY, b"1", px=KEPT)
+        except redis.RedisError as error:
+            raise self._ailment(words(error)) from error
+        for breaker in self._breakers:
+            if breaker.error is not None:
+                raise self._ailment(f"{words(breaker.error)} when asked for {breaker.name}")
+
+    def _ailment(self, text: str) -> Ailing:
+        return Ailing(f"{text}; {self._refused}" if self._refused else text)
