@@ -18,6 +18,7 @@ from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.data.connections import Connections, Doubt
 from server.data.liveness import IN_TRANSACTION, LONG_IN_TRANSACTION
+from server.data.open_transactions import OpenTransactions
 from server.data.probe import Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
@@ -173,6 +174,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
             Dependency("database", probe.ask, vital=True),
             Dependency("database writes", probe.ask_to_write, vital=False),
             Dependency("redis", RedisProbe(redis, guard.breakers, _refused_without_redis(settings)).ask, vital=False),
+            Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
             Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
             Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
         ]

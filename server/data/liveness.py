@@ -136,3 +136,4 @@ class WatchedPool(AsyncConnectionPool[Any]):
     async def _watch(self, connection: Any) -> None:
         connection.pulse = self._pulse
         await connection.execute(KEEP_EPOCH, prepare=False)
+        await connection.commit()

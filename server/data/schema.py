@@ -191,6 +191,7 @@ def ensure_logins(owner_dsn: str, role: str, logins: Mapping[str, str], former: 
         _until_alone(lambda: _ensure_role(connection, role, former))
         for login, password in logins.items():
             _until_alone(partial(_ensure_login, connection, role, login, password))
+            _until_alone(partial(_let_see_sessions, connection, login))
         for login in _unused(connection, role, logins):
             _until_alone(partial(_run, connection, "DROP ROLE IF EXISTS {}", login))
 
@@ -214,6 +215,17 @@ def _ensure_login(connection: Connection, role: str, login: str, password: str) 
     )
     if not _is_true(member):
         _run(connection, "GRANT {} TO {}", role, login)
+
+
+def _let_see_sessions(connection: Connection, login: str) -> None:
+    """Let a login see what other sessions do, where the owner may: health names transactions that are open for long."""
+    row = connection.execute(
+        """SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE WITH ADMIN OPTION')
+              AND NOT pg_has_role(%s, 'pg_read_all_stats', 'USAGE')""",
+        (login,),
+    )
+    if _is_true(row):
+        _run(connection, "GRANT pg_read_all_stats TO {}", login)
 
 
 def _set_password(connection: Connection, role: str, password: str) -> None:

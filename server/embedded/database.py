@@ -17,5 +17,7 @@ def create_database(settings: Settings) -> None:
     ) as database:
         if not database.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).rowcount:
             database.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(owner))
+        # So that health can name the statement of a transaction that holds readers back.
+        database.execute(sql.SQL("GRANT pg_read_all_stats TO {} WITH ADMIN OPTION").format(owner))
         if not database.execute("SELECT FROM pg_database WHERE datname = %s", (OWNER,)).rowcount:
             database.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owner, owner))
