@@ -5,22 +5,26 @@ database and the oldest one of others are told by a metric; one of this database
 makes health DEGRADED, and is named there: session, age, program and statement, without the values in it.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 from prometheus_client import Gauge
-from sqlalchemy import Boolean, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, Integer, Text, text
 
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.faults import Ailing
 
+log = logging.getLogger("plinth.transactions")
 # Seconds between two looks, which take PostgreSQL half a millisecond.
 INTERVAL = 5.0
 # Seconds that a transaction of this database may be open.
 PATIENCE = 10.0
+# Seconds after which a session of ours is ended that waits for its client in the middle of a pipeline.
+LOST_CLIENT = 15
 LONGEST_STATEMENT = 120
 OWN, OTHER = "own", "other"
 
@@ -43,6 +47,17 @@ OLDEST = Statement(
         """
     ).columns(name=Text(), program=Text(), statement=Text(), number=Text(), seconds=Integer(), is_own=Boolean())
 )
+
+# A client that has fallen silent between two messages of one pipeline leaves a session that is neither idle, so that
+# idle_in_transaction_session_timeout does not count, nor in a statement. It would keep its locks for as long as TCP
+# takes its peer for alive. PostgreSQL 17 has transaction_timeout for that. A role may end its own sessions.
+END_LOST = f"""
+SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
+ WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
+   AND application_name LIKE 'plinth ' || '%' AND state = 'active' AND wait_event_type = 'Client'
+   AND xact_start < now() - interval '{LOST_CLIENT} s'
+"""  # noqa: S608 - a constant
+_END_LOST = Statement(text(END_LOST).columns(ended=BigInteger()))
 
 SECONDS = Gauge(
     "plinth_oldest_transaction_seconds",
@@ -90,6 +105,9 @@ class OpenTransactions:
             raise Ailing(f"streams, webhooks and seals wait for a transaction that is open: {self._oldest}")
 
     def _look(self) -> None:
+        ended = self._run(_END_LOST).value()
+        if ended:
+            log.warning("%d sessions were ended whose clients have fallen silent in the middle of a transaction", ended)
         rows = {row["is_own"]: row for row in self._run(OLDEST).all()}
         self._looked = monotonic()
         self._seen = {key: self._seen.get(key, self._looked) for key in map(_key, rows.values())}
