@@ -23,8 +23,8 @@ log = logging.getLogger("plinth.transactions")
 INTERVAL = 5.0
 # Seconds that a transaction of this database may be open.
 PATIENCE = 10.0
-# Seconds after which a session of ours is ended that waits for its client in the middle of a pipeline.
-LOST_CLIENT = 15
+# Seconds after which a session of ours is ended that waits for its client in the middle of a pipeline, and between two.
+LOST_CLIENT, IDLE_CLIENT = 15, 30
 LONGEST_STATEMENT = 120
 OWN, OTHER = "own", "other"
 
@@ -50,13 +50,14 @@ OLDEST = Statement(
 
 # A client that has fallen silent between two messages of one pipeline leaves a session that is neither idle, so that
 # idle_in_transaction_session_timeout does not count, nor in a statement. It would keep its locks for as long as TCP
-# takes its peer for alive. PostgreSQL 17 has transaction_timeout for that. A role may end its own sessions.
+# takes its peer for alive. PostgreSQL 17 has transaction_timeout for that. A role may end its own sessions. One that is
+# idle ends by itself before; a drill has seen one that did not.
 END_LOST = f"""
 SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
  WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
-   AND application_name LIKE 'plinth ' || '%' AND state = 'active' AND wait_event_type = 'Client'
-   AND xact_start < now() - interval '{LOST_CLIENT} s'
-"""  # noqa: S608 - a constant
+   AND application_name LIKE 'plinth ' || '%' AND wait_event_type = 'Client' AND xact_start IS NOT NULL
+   AND state_change < now() - CASE state WHEN 'active' THEN interval '{LOST_CLIENT} s' ELSE interval '{IDLE_CLIENT} s' END
+"""  # noqa: S608 - constants
 _END_LOST = Statement(text(END_LOST).columns(ended=BigInteger()))
 
 SECONDS = Gauge(
