@@ -27,7 +27,7 @@ from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
 from server.domains.identity.passwords import Passwords
-from server.domains.identity.sessions import Lifetimes, Sessions
+from server.domains.identity.sessions import Sessions
 from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService
@@ -299,10 +299,8 @@ def _services(
     tokens: PageTokens,
     downloads: Downloads,
 ) -> list[Service]:
-    lifetimes = Lifetimes(
-        timedelta(seconds=settings.refresh_token_lifetime), timedelta(seconds=settings.refresh_token_grace)
-    )
-    sessions = Sessions(settings.secret, previous_secret(settings), lifetimes, utc_now)
+    unused = timedelta(seconds=settings.refresh_token_lifetime)
+    sessions = Sessions(settings.secret, previous_secret(settings), unused, utc_now)
     permissions = guard.permissions
     return [
         AuthService(

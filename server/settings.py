@@ -176,9 +176,6 @@ class Settings(BaseSettings):
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
     refresh_token_lifetime: int = Field(30 * 86400, ge=60, description="Lifetime of a refresh token that is not used.")
-    refresh_token_grace: int = Field(
-        10, ge=0, le=60, description="How long a refresh token that was just replaced still answers."
-    )
     password_memory: int = Field(
         LEAST_PASSWORD_MEMORY,
         ge=8,
