@@ -1,7 +1,7 @@
 """The composition root: the only place that constructs things. Everything else takes what it needs as arguments."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,6 +59,7 @@ from server.kernel.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
+from server.kernel.stream_places import StreamPlaces
 from server.kernel.warm import Warmer
 from server.metering import Meter
 from server.settings import Settings
@@ -272,7 +273,15 @@ def _ask_redis(client: Any) -> None:
 
 
 def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
+    standing = access.Standing(database)
+
+    def review(calls: Sequence[Call]) -> None:
+        for call in standing.fallen(calls):
+            guard.authorize.forget(call)
+
     def alive(call: Call) -> None:
+        if call.client_address:
+            guard.blocks.check(call.client_address)
         if call.access is not None:
             guard.authorize.glance(call)
             return
@@ -283,6 +292,8 @@ def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
         settings.dispatch_dsn,
         lambda: redis_adapter.hints(settings.redis_dsn, settings.redis_timeout),
         alive,
+        review,
+        StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
     )

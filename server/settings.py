@@ -275,6 +275,16 @@ class Settings(BaseSettings):
         15.0, gt=0, description="Seconds between the comments that keep an idle stream open."
     )
     stream_queue: int = Field(500, ge=10, description="Events that may wait for a slow subscriber before it is cut.")
+    streams_per_caller: int = Field(
+        100,
+        ge=1,
+        description="Live streams that a user or an API key may have open at once, in each realtime process.",
+    )
+    streams_per_tenant: int = Field(
+        2000,
+        ge=1,
+        description="Live streams that may be open in a tenant at once, in each realtime process.",
+    )
 
     @model_validator(mode="after")
     def _cross_check(self) -> Self:

@@ -1,5 +1,6 @@
 """What signing in leaves in the audit log: the session that it began, and failures where the user belongs."""
 
+from functools import partial
 from typing import Any
 
 import jwt
@@ -99,7 +100,7 @@ def test_failed_sign_ins_are_seen_by_the_owners_of_every_tenant_of_the_user(stac
         )
     fail(stack, account)
     for tenant in (first, second):
-        wait_for(lambda tenant=tenant: failures(tenant), what="the entry")
+        wait_for(partial(failures, tenant), what="the entry")
         (entry,) = failures(tenant)
         assert (entry["resourceType"], entry["resourceId"]) == ("plinth.dev/User", account.id)
         assert (entry["action"], entry["reason"], entry["security"]) == ("session.started", "CREDENTIALS_INVALID", True)
