@@ -242,7 +242,7 @@ def test_a_key_loses_a_stream_with(
 
 
 def test_a_key_that_expires_loses_its_streams(tenant: Tenant) -> None:
-    key = new_key(tenant, expireTime=(datetime.now(UTC) + timedelta(seconds=8)).isoformat())
+    key = new_key(tenant, expireTime=(datetime.now(UTC) + timedelta(seconds=20)).isoformat())
     with everywhere(tenant, key["key"]) as ends:
         for end in ends.values():
             assert end()[0] == 16
