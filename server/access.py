@@ -3,14 +3,19 @@
 It joins what two domains own, so it stands beside app.py, which hands it to the data layer and the kernel.
 """
 
-from collections.abc import Collection, Mapping
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
+from typing import Any
 
+import psycopg
 from plinth.tenancy.v1.tenant_pb2 import Tenant
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    Integer,
     LargeBinary,
     Text,
     and_,
@@ -30,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
+from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.domains.identity.api_key_chains import CHAIN_LIVES
@@ -38,6 +44,8 @@ from server.domains.tenancy.tables import memberships, roles, tenants
 from server.kernel.access import Permissions
 from server.kernel.call import Access, Call, Principal
 from server.kernel.problems import Reason, Unauthenticated
+
+log = logging.getLogger("plinth.access")
 
 _uuid = UUID(as_uuid=False)
 _session = bindparam("session", type_=_uuid)
@@ -50,6 +58,9 @@ def _word(word: str) -> ColumnElement[str]:
     return literal_column(f"'{word}'", Text())
 
 
+_tenant_lives = and_(
+    tenants.c.delete_time.is_(None), tenants.c.status == literal_column(str(int(Tenant.STATUS_ACTIVE)))
+)
 # One look at the tenant's row answers both questions.
 _tenant_state = (
     select(
@@ -57,8 +68,7 @@ _tenant_state = (
     )
     .where(
         tenants.c.id == cast(_tenant, _uuid),
-        tenants.c.delete_time.is_(None),
-        tenants.c.status == literal_column(str(int(Tenant.STATUS_ACTIVE))),
+        _tenant_lives,
     )
     .scalar_subquery()
 )
@@ -113,31 +123,34 @@ _secret_counts = or_(
     api_keys.c.secret_hash == _shown,
     and_(api_keys.c.previous_hash == _shown, api_keys.c.previous_expire_time > func.now()),
 )
+_key_lives = and_(
+    api_keys.c.revoke_time.is_(None),
+    CHAIN_LIVES,
+    or_(api_keys.c.expire_time.is_(None), api_keys.c.expire_time > func.now()),
+)
 KEY_ACCESS = Statement(
     select(
         tenants.c.access_version,
         api_keys.c.permissions,
         _secret_counts.label("counts"),
+        _tenant_lives.label("lives"),
         case((api_keys.c.secret_hash != _shown, api_keys.c.previous_expire_time)).label("until"),
     )
     .select_from(api_keys.join(tenants, tenants.c.id == api_keys.c.tenant_id))
     .where(
         api_keys.c.tenant_id == cast(_tenant, _uuid),
         api_keys.c.id == bindparam("api_key_id", type_=_uuid),
-        api_keys.c.revoke_time.is_(None),
-        CHAIN_LIVES,
+        _key_lives,
     )
 )
-"""Takes `tenant`, `api_key_id` and `key_hash`."""
+"""Takes `tenant`, `api_key_id` and `key_hash`. No row for a key that has ended."""
 
 
 KEY_GRANTS = Statement(
     select(api_keys.c.name, api_keys.c.permissions).where(
         api_keys.c.tenant_id == cast(_tenant, _uuid),
         api_keys.c.id == bindparam("api_key_id", type_=_uuid),
-        api_keys.c.revoke_time.is_(None),
-        CHAIN_LIVES,
-        or_(api_keys.c.expire_time.is_(None), api_keys.c.expire_time > func.now()),
+        _key_lives,
     )
 )
 """Takes `tenant` and `api_key_id`."""
@@ -180,6 +193,76 @@ class KeyGrants:
         return call.reads.run(KEY_GRANTS, tenant=call.tenant_id, api_key_id=api_key_id).first()
 
 
+FALLEN = Statement(
+    text(
+        f"""
+        SELECT asked.place
+          FROM json_to_recordset(CAST(:asked AS json)) AS asked (
+                   place integer, session_id uuid, tenant_id uuid, version bigint,
+                   user_id uuid, roles text, api_key_id uuid, permission text)
+         WHERE (session_id IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM sessions s WHERE s.id = asked.session_id AND s.end_time IS NULL))
+            OR (tenant_id IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM tenants t
+                    WHERE t.id = asked.tenant_id AND t.delete_time IS NULL AND t.status = {int(Tenant.STATUS_ACTIVE)}
+                      AND coalesce(t.access_version = asked.version, true)))
+            OR (roles IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM memberships m
+                    WHERE m.tenant_id = asked.tenant_id AND m.user_id = asked.user_id
+                      AND array_to_string(m.roles, ',') = asked.roles))
+            OR (api_key_id IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM api_keys k
+                    WHERE k.tenant_id = asked.tenant_id AND k.id = asked.api_key_id AND k.revoke_time IS NULL
+                      AND coalesce(k.expire_time > now(), true) AND asked.permission = ANY (k.permissions)))
+        """  # noqa: S608 - a number of ours
+    )
+    .bindparams(bindparam("asked", type_=Text()))
+    .columns(place=Integer())
+)
+"""Takes `asked`, a JSON array. The places of those whose session, tenant, version, membership or key is another now."""
+
+
+class Standing:
+    """Whether what running streams were allowed by still stands, asked for many at once.
+
+    The generations tell what calls have changed; this also finds what was changed in the database itself, such as a
+    tenant that was suspended.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def fallen(self, calls: Sequence[Call]) -> list[Call]:
+        """Those that have to be decided anew; none while the database is away, when there are no events either."""
+        asked = [_asked(place, call) for place, call in enumerate(calls) if call.access is not None]
+        if not asked:
+            return []
+        try:
+            with self._database.read(Scope(platform=True)) as transaction:
+                rows = transaction.run(FALLEN, asked=json.dumps(asked)).all()
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            log.warning("streams cannot be reviewed: %s", type(error).__name__)
+            return []
+        return [calls[row["place"]] for row in rows]
+
+
+def _asked(place: int, call: Call) -> dict[str, Any]:
+    """What a stream was allowed by, as FALLEN takes it; None for what it does not depend on."""
+    caller, found = call.caller, call.access
+    version = found.version if found else None
+    is_member = bool(caller.user_id) and version is not None
+    return {
+        "place": place,
+        "session_id": caller.session_id or None,
+        "tenant_id": call.tenant_id or None,
+        "version": version,
+        "user_id": caller.user_id or None,
+        "roles": ",".join(found.roles) if found and is_member else None,
+        "api_key_id": caller.api_key_id or None,
+        "permission": call.method.permission,
+    }
+
+
 class StoredAccess:
     """Loads access (see AccessSource)."""
 
@@ -204,11 +287,13 @@ class StoredAccess:
         held = self._permissions.of(row["roles"], row["custom"] or ())
         return Access(tenant_id, held, tuple(row["roles"]), row["access_version"])
 
-    def _of_key(self, principal: Principal, tenant_id: str) -> Access:
+    def _of_key(self, principal: Principal, tenant_id: str) -> Access | None:
         with self._database.read(Scope(tenant_id)) as transaction:
             row = transaction.run(
                 KEY_ACCESS, tenant=tenant_id, api_key_id=principal.api_key_id, key_hash=principal.key_hash
             ).first()
+        if row is not None and not row["lives"]:
+            return None
         if row is None or not row["counts"]:
             raise Unauthenticated(
                 "The API key has been revoked or replaced, or has expired.", reason=Reason.REASON_API_KEY_ENDED

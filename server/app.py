@@ -1,7 +1,7 @@
 """The composition root: the only place that constructs things. Everything else takes what it needs as arguments."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,7 @@ from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeyService
 from server.domains.identity.auth import AuthService
 from server.domains.identity.passwords import Passwords
-from server.domains.identity.sessions import Lifetimes, Sessions
+from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import SignInGuard
 from server.domains.operations.background import Background, of_host
 from server.domains.operations.cache import CacheService, CacheStatistics
@@ -64,6 +64,7 @@ from server.kernel.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
+from server.kernel.stream_places import StreamPlaces
 from server.kernel.warm import Warmer
 from server.metering import Meter
 from server.settings import Settings
@@ -297,7 +298,15 @@ def _refused_without_redis(settings: Settings) -> str:
 
 
 def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
+    standing = access.Standing(database)
+
+    def review(calls: Sequence[Call]) -> None:
+        for call in standing.fallen(calls):
+            guard.authorize.forget(call)
+
     def alive(call: Call) -> None:
+        if call.client_address:
+            guard.blocks.check(call.client_address)
         if call.access is not None:
             guard.authorize.glance(call)
             return
@@ -308,6 +317,8 @@ def _live(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
         settings.dispatch_dsn,
         lambda: redis_adapter.hints(settings.redis_dsn, settings.redis_timeout),
         alive,
+        review,
+        StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
         stall=settings.stream_stall,
@@ -325,10 +336,7 @@ def _services(
     tokens: PageTokens,
     downloads: Downloads,
 ) -> list[Service]:
-    lifetimes = Lifetimes(
-        timedelta(seconds=settings.refresh_token_lifetime), timedelta(seconds=settings.refresh_token_grace)
-    )
-    sessions = Sessions(settings.secrets, lifetimes, utc_now)
+    sessions = Sessions(settings.secrets, timedelta(seconds=settings.refresh_token_lifetime), utc_now)
     permissions = guard.permissions
     return [
         AuthService(

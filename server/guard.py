@@ -75,6 +75,7 @@ class Guard:
         tenant_rates = TenantRates(database, self.generations)
         self.limit = Limit(self.limiter, self.rates, tenant_rates, settings.rate_limits_strict)
         self._stored_blocks = StoredBlocks(database, self.generations)
+        self.blocks = AddressBlocks(self._stored_blocks.load, self.generations)
 
     def steps(
         self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str], trace: Step | None = None
@@ -95,7 +96,7 @@ class Guard:
             self.shed,
             audit,
             Address(
-                AddressBlocks(self._stored_blocks.load, self.generations),
+                self.blocks,
                 self.guesses,
                 self._stored_blocks.block,
             ),

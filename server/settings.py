@@ -192,9 +192,6 @@ class Settings(BaseSettings):
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
     refresh_token_lifetime: int = Field(30 * 86400, ge=60, description="Lifetime of a refresh token that is not used.")
-    refresh_token_grace: int = Field(
-        10, ge=0, le=60, description="How long a refresh token that was just replaced still answers."
-    )
     password_memory: int = Field(
         LEAST_PASSWORD_MEMORY,
         ge=8,
@@ -299,6 +296,16 @@ class Settings(BaseSettings):
         description="Seconds without an answer about new events after which live streams are ended with UNAVAILABLE.",
     )
     stream_queue: int = Field(500, ge=10, description="Events that may wait for a slow subscriber before it is cut.")
+    streams_per_caller: int = Field(
+        100,
+        ge=1,
+        description="Live streams that a user or an API key may have open at once, in each realtime process.",
+    )
+    streams_per_tenant: int = Field(
+        2000,
+        ge=1,
+        description="Live streams that may be open in a tenant at once, in each realtime process.",
+    )
 
     @model_validator(mode="after")
     def _cross_check(self) -> Self:

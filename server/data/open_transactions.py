@@ -56,7 +56,7 @@ END_LOST = f"""
 SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
  WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
    AND application_name LIKE 'plinth ' || '%' AND wait_event_type = 'Client' AND xact_start IS NOT NULL
-   AND state_change < now() - CASE state WHEN 'active' THEN interval '{LOST_CLIENT} s' ELSE interval '{IDLE_CLIENT} s' END
+   AND state_change < now() - make_interval(secs => CASE state WHEN 'active' THEN {LOST_CLIENT} ELSE {IDLE_CLIENT} END)
 """  # noqa: S608 - constants
 _END_LOST = Statement(text(END_LOST).columns(ended=BigInteger()))
 

@@ -131,6 +131,12 @@ class Call:
     key: IdempotencyKey | None = None
     """The key of a call that has one, from when it was looked at."""
     refusal: Exception | None = None
+    action = ""
+    """What the audit entry names in place of the declared event: what turned out to happen."""
+    target_id = ""
+    """The user whose account a refused call aimed at."""
+    target_tenants: tuple[str, ...] = ()
+    """The tenants of that user, whose audit logs tell of the refusal."""
     collisions = 0
     """How many attempts at this call met a value that was taken (see Collision)."""
     _request_id = ""
@@ -263,6 +269,7 @@ class Call:
         self.stale_tags.clear()
         self.event_payload = None
         self.refusal = None
+        self.action = ""
         self.changes_nothing = False
         self.emits = self.method.emits
         self.http_status = self.method.success_status
@@ -288,6 +295,10 @@ class Call:
     def note_actor(self, user_id: str, session_id: str | None = None) -> None:
         """Tell the audit entry who turned out to call, where no credentials told: somebody who logs in."""
         self._actor = Actor(USER, user_id, session_id)
+
+    def note_target(self, user_id: str, tenant_ids: Iterable[str]) -> None:
+        """Tell whose account was aimed at by a call that is about to be refused, and where that user belongs."""
+        self.target_id, self.target_tenants = user_id, tuple(tenant_ids)
 
     def enqueue(self, queue: str, task: str, **arguments: Any) -> None:
         """Have a job done once this call's transaction is committed. `arguments` become JSON, and hold no secret."""

@@ -28,6 +28,7 @@ from server.kernel.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
 from server.kernel.metrics import EVENT_LAG
 from server.kernel.problems import Malformed, Problem, Reason, Unauthenticated, Unavailable
 from server.kernel.recent import RecentEvents
+from server.kernel.stream_places import StreamPlaces
 from server.kernel.subscriptions import SLOTS, LiveEvent, Subscription, Subscriptions, take_message
 
 log = logging.getLogger("plinth.live")
@@ -76,13 +77,27 @@ class UnknownEvent(Problem):
 Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
 """Raises a problem when the caller of a stream may not go on. Blocks; run in a thread."""
+Review = Callable[[Sequence[Call]], None]
+"""Asks the database whether what these streams were allowed by still stands; what does not, Alive then decides anew.
+
+Raises nothing. Blocks; run in a thread.
+"""
 
 
 class LiveEvents:
     """Follows the log of all tenants for the subscribers of one process."""
 
     def __init__(
-        self, dispatch_dsn: str, hints: Hints, alive: Alive, *, queue: int, keep_alive: float, stall: float = STALL
+        self,
+        dispatch_dsn: str,
+        hints: Hints,
+        alive: Alive,
+        review: Review,
+        places: StreamPlaces,
+        *,
+        queue: int,
+        keep_alive: float,
+        stall: float = STALL,
     ) -> None:
         """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
 
@@ -92,6 +107,7 @@ class LiveEvents:
         self._log = EventLog(dispatch_dsn)
         self._hints = hints
         self._alive = alive
+        self._review = review
         self._queue = queue
         self._keep_alive = keep_alive
         # Whoever takes what comes in time never has a full queue.
@@ -100,7 +116,7 @@ class LiveEvents:
         self._position = Position(0, 0)
         self._recent = RecentEvents(self._position, most=0, most_bytes=0)
         self._ready = asyncio.Event()
-        self._subscriptions = Subscriptions()
+        self._subscriptions = Subscriptions(places)
         # One connection stays the reader's.
         self._resuming = asyncio.Semaphore(CONNECTIONS - 1)
         # A thread of its own: when everybody comes at once, nobody who is there waits for their turn.
@@ -132,8 +148,8 @@ class LiveEvents:
         """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
 
         First comes the position it starts from, then events as they come, one or several together, and an empty list
-        when it is time for a sign of life. Raises Malformed for an event id that is none, UnknownEvent, TooSlow,
-        Unavailable, and what refuses the caller once its credentials or its access count no more.
+        when it is time for a sign of life. Raises Malformed for an event id that is none, UnknownEvent, NoPlace,
+        TooSlow, Unavailable, and what refuses the caller once its credentials or its access count no more.
         """
         after = _parse(last_event_id)
         await self._wait_until_ready()
@@ -331,6 +347,8 @@ class LiveEvents:
 
     def _refusals(self, chosen: Sequence[Subscription]) -> list[Problem | None]:
         # Those that have ended meanwhile are asked about no more: each question may take as long as an outage.
+        here = [one for one in chosen if one in self._subscriptions]
+        self._review([one.call for one in here])
         return [self._refusal(one.call) if one in self._subscriptions else None for one in chosen]
 
     def _refusal(self, call: Call) -> Problem | None:

@@ -7,6 +7,7 @@ fifth of a second; an outage of the database is waited for.
 
 import logging
 import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from server.data.audit import APPEND
 from server.data.connections import DatabaseUnavailable
 from server.data.transactions import Database, Scope
 from server.kernel.audit import leaf_hash
+from server.kernel.gathering import Gathering
 from server.kernel.loops import Loop
 
 log = logging.getLogger("plinth.audit")
@@ -43,7 +45,9 @@ class RefusalLog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._waiting: dict[tuple[Any, ...], _Waiting] = {}
+        self._waiting: dict[Hashable, _Waiting] = {}
+        self._gathering = Gathering()
+        self._is_ending = False
         self._pause = INTERVAL
         self._loop = Loop("refusals", self._try_to_flush, INTERVAL, at_end=True)
 
@@ -53,6 +57,7 @@ class RefusalLog:
 
     def close(self) -> None:
         """Write what is left, and stop."""
+        self._is_ending = True
         self._loop.stop(LONGEST_PAUSE)
 
     def note(self, row: dict[str, Any], address: str) -> None:
@@ -60,17 +65,28 @@ class RefusalLog:
         NOTED.labels(row["reason"]).inc()
         key = (row["tenant_id"], row["actor_id"], row["method"], row["reason"], row["resource_id"], address)
         with self._lock:
-            known = self._waiting.get(key)
-            if known is not None:
-                known.count += 1
-            elif len(self._waiting) < MOST_WAITING:
-                self._waiting[key] = _Waiting(row)
-            else:
+            self._add(key, row, 1)
+
+    def gather(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> None:
+        """One more that is counted with those of the same key for a minute (see Gathering). Never waits or fails."""
+        with self._lock:
+            if not self._gathering.note(key, make):
                 DROPPED.inc()
+
+    def _add(self, key: Hashable, row: dict[str, Any], count: int) -> None:
+        known = self._waiting.get(key)
+        if known is not None:
+            known.count += count
+        elif len(self._waiting) < MOST_WAITING:
+            self._waiting[key] = _Waiting(row, count)
+        else:
+            DROPPED.inc(count)
 
     def flush(self) -> None:
         """Write what waits. Raises psycopg's exceptions and DatabaseUnavailable, and then keeps it."""
         with self._lock:
+            for key, row, count in self._gathering.take(everything=self._is_ending):
+                self._add(("gathered", key), row, count)
             waiting, self._waiting = self._waiting, {}
         entries = list(waiting.items())
         for start in range(0, len(entries), BATCH):
@@ -86,7 +102,7 @@ class RefusalLog:
                 row = entry.row | {"count": entry.count}
                 transaction.queue(APPEND, **row | {"hash": leaf_hash(row)})
 
-    def _put_back(self, entries: dict[tuple[Any, ...], _Waiting]) -> None:
+    def _put_back(self, entries: dict[Hashable, _Waiting]) -> None:
         with self._lock:
             newer, self._waiting = self._waiting, entries
             for key, entry in newer.items():

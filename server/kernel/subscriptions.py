@@ -17,6 +17,7 @@ from server.data.events import Event, Position
 from server.kernel.call import Call
 from server.kernel.metrics import method_label
 from server.kernel.problems import Problem, Reason
+from server.kernel.stream_places import StreamPlaces
 
 # What one message to a subscriber may join, in bytes of payload; a single event may be larger.
 MESSAGE_BYTES = 32 * 1024
@@ -144,7 +145,8 @@ class Subscription:
 class Subscriptions:
     """All subscriptions of a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: StreamPlaces) -> None:
+        self._places = places
         self._groups: dict[str, dict[str, set[Subscription]]] = {}
         self._slots: tuple[set[Subscription], ...] = tuple(set() for _ in range(SLOTS))
         self._numbers = count()
@@ -157,8 +159,9 @@ class Subscriptions:
             yield from slot
 
     def add(self, subscription: Subscription) -> None:
-        """Give it what comes from now on."""
+        """Give it what comes from now on. Raises NoPlace when too many are open."""
         call = subscription.call
+        self._places.take(call)
         groups = self._groups.setdefault(str(call.tenant_id), {})
         groups.setdefault(subscription.prefix, set()).add(subscription)
         subscription.slot = next(self._numbers) % SLOTS
@@ -171,6 +174,7 @@ class Subscriptions:
             return
         self._slots[subscription.slot].remove(subscription)
         call = subscription.call
+        self._places.give_back(call)
         groups = self._groups[str(call.tenant_id)]
         groups[subscription.prefix].remove(subscription)
         if not groups[subscription.prefix]:

@@ -292,7 +292,14 @@ class Measurement:
 @contextmanager
 def started(scale: Scale) -> Iterator[Stack]:
     """A stack with one realtime process."""
-    stack = Stack(api_workers=1, realtime_workers=1, log_level="WARNING", **dict(scale.settings))
+    stack = Stack(
+        api_workers=1,
+        realtime_workers=1,
+        log_level="WARNING",
+        streams_per_caller=scale.subscribers,
+        streams_per_tenant=scale.subscribers,
+        **dict(scale.settings),
+    )
     try:
         yield stack.start()
     finally:

@@ -288,12 +288,59 @@ def test_a_token_two_generations_back_ends_the_session(stack: Stack, account: Ac
     assert "session.refresh_token_reused" in [event.type for event in events_about(stack, account.id)]
 
 
-def test_the_token_before_ends_the_session_once_the_grace_is_over(stack: Stack, account: Account) -> None:
+def test_an_answer_that_was_lost_is_asked_for_again_however_late(stack: Stack, account: Account) -> None:
+    first = log_in(stack, account)
+    lost = Session.of(refresh(stack, first.refresh_token))
+    for span in ("1 minute", "29 days"):
+        _move_session(stack, lost, rotate_time=span)
+        again = Session.of(refresh(stack, first.refresh_token))
+        assert again.refresh_token == lost.refresh_token
+        assert alive(stack, again.access_token)
+    # Every answer can be lost, the next one as well.
+    third = Session.of(refresh(stack, again.refresh_token))
+    _move_session(stack, third, rotate_time="1 minute")
+    assert Session.of(refresh(stack, again.refresh_token)).refresh_token == third.refresh_token
+
+
+def test_a_token_is_dead_once_its_successor_was_used(stack: Stack, account: Account) -> None:
     first = log_in(stack, account)
     second = Session.of(refresh(stack, first.refresh_token))
-    _move_session(stack, second, rotate_time="1 minute")
+    Session.of(refresh(stack, second.refresh_token))
     assert reason(refresh(stack, first.refresh_token)) == (401, "REFRESH_TOKEN_REUSED")
     assert not alive(stack, second.access_token)
+
+
+def test_two_tabs_that_refresh_at_once_go_on_both(stack: Stack, account: Account) -> None:
+    shared = log_in(stack, account)
+    tabs = [Session.of(refresh(stack, shared.refresh_token)) for _ in range(2)]
+    for _ in range(3):
+        tabs = [Session.of(refresh(stack, tab.refresh_token)) for tab in tabs]
+        assert all(alive(stack, tab.access_token) for tab in tabs)
+
+
+def test_answers_of_switches_can_be_lost(stack: Stack) -> None:
+    first = new_tenant(stack)
+    second = new_tenant(stack, first.owner)
+    for tenant in (first, second, first):
+        # Nobody keeps the refresh token of the answer.
+        switch_tenant(stack, second.session, tenant.id)
+    renewed = Session.of(refresh(stack, second.session.refresh_token))
+    assert renewed.tenant_id == first.id
+    assert alive(stack, renewed.access_token)
+
+
+def test_a_token_that_the_database_has_forgotten_goes_on(stack: Stack, account: Account) -> None:
+    """As after a restore: the session is as it was some refreshes ago."""
+    session = log_in(stack, account)
+    older = session
+    for _ in range(3):
+        session = Session.of(refresh(stack, session.refresh_token))
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
+    with database(stack) as connection:
+        connection.execute("UPDATE sessions SET counter = 0 WHERE id = %s", (claims["sid"],))
+    renewed = Session.of(refresh(stack, session.refresh_token))
+    assert alive(stack, renewed.access_token)
+    assert reason(refresh(stack, older.refresh_token)) == (401, "REFRESH_TOKEN_REUSED")
 
 
 def _move_session(stack: Stack, session: Session, **moments: str) -> None:

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from server.data.events import Event, Position
 from server.kernel.call import Access, Call, Principal
+from server.kernel.stream_places import StreamPlaces
 from server.kernel.subscriptions import LiveEvent, Subscription, Subscriptions
 from tests.kernel.calls import STREAM, AsyncContext
 
@@ -35,6 +36,11 @@ def call(tenant_id: str = ACME, session_id: str = "") -> Call:
     made.tenant_id = tenant_id
     made.access = Access(tenant_id, frozenset({STREAM.permission}), (), 1)
     return made
+
+
+def nobody() -> Subscriptions:
+    """Subscriptions without any yet."""
+    return Subscriptions(StreamPlaces(per_caller=100, per_tenant=100))
 
 
 def subscribe(

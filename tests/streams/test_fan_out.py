@@ -13,8 +13,8 @@ from server.data.events import Event, Position
 from server.kernel.problems import Unavailable
 from server.kernel.recent import RecentEvents
 from server.kernel.sse import KEEP_ALIVE, framing, server_sent
-from server.kernel.subscriptions import MESSAGE_BYTES, SLOTS, LiveEvent, Subscription, Subscriptions, TooSlow
-from tests.streams.feeds import ACME, BEGINNING, OTHER, call, event, growth, numbers, subscribe
+from server.kernel.subscriptions import MESSAGE_BYTES, SLOTS, LiveEvent, Subscription, TooSlow
+from tests.streams.feeds import ACME, BEGINNING, OTHER, call, event, growth, nobody, numbers, subscribe
 
 METHOD = "plinth.sites.v1.PageService/StreamPages"
 
@@ -75,7 +75,7 @@ def test_frames_that_wait_together_are_sent_together_and_silence_is_a_comment() 
 
 def test_a_message_takes_what_fits_and_at_least_one() -> None:
     async def scenario() -> list[list[int]]:
-        waiting = subscribe(Subscriptions())
+        waiting = subscribe(nobody())
         for number, size in enumerate([10, 10, MESSAGE_BYTES, 2 * MESSAGE_BYTES, 10]):
             waiting.offer(event(number, size=size))
         return [await taken(waiting) for _ in range(4)]
@@ -88,7 +88,7 @@ def test_a_message_takes_what_fits_and_at_least_one() -> None:
 
 def test_only_what_was_asked_for_is_queued() -> None:
     async def scenario() -> tuple[list[int], list[int]]:
-        subscriptions = Subscriptions()
+        subscriptions = nobody()
         pages, everything = subscribe(subscriptions, size=2), subscribe(subscriptions, "", size=100)
         for number in range(50):
             subscriptions.give(event(number, "user.updated"))
@@ -102,7 +102,7 @@ def test_only_what_was_asked_for_is_queued() -> None:
 
 def test_who_followed_a_process_that_was_ahead_gets_nothing_twice() -> None:
     async def scenario() -> list[int]:
-        subscriptions = Subscriptions()
+        subscriptions = nobody()
         ahead = subscribe(subscriptions, after=Position(3, 1))
         for number in range(1, 6):
             subscriptions.give(event(number))
@@ -115,7 +115,7 @@ def test_a_slow_reader_among_many_is_cut_and_holds_nobody_up() -> None:
     cut, handed = growth("plinth_stream_cut_total", reason="SUBSCRIBER_TOO_SLOW"), growth("plinth_stream_events_total")
 
     async def scenario() -> list[list[int]]:
-        subscriptions = Subscriptions()
+        subscriptions = nobody()
         slow, *others = [subscribe(subscriptions, size=3) for _ in range(20)]
         seen: list[list[int]] = [[] for _ in others]
         for number in range(1, 11):
@@ -132,7 +132,7 @@ def test_a_slow_reader_among_many_is_cut_and_holds_nobody_up() -> None:
 
 def test_what_ends_a_subscription_comes_first_and_nothing_comes_after_it() -> None:
     async def scenario() -> None:
-        subscriptions = Subscriptions()
+        subscriptions = nobody()
         ended = subscribe(subscriptions)
         subscriptions.give(event(1))
         subscriptions.end(lambda: Unavailable("server"))
@@ -147,7 +147,7 @@ def test_what_ends_a_subscription_comes_first_and_nothing_comes_after_it() -> No
 
 def test_open_streams_are_counted_and_spread_over_the_rounds() -> None:
     is_open = growth("plinth_streams_open", method=METHOD)
-    subscriptions = Subscriptions()
+    subscriptions = nobody()
     made = [subscribe(subscriptions) for _ in range(3 * SLOTS)]
     assert is_open() == 3 * SLOTS
     assert [len(subscriptions.slot(number)) for number in range(SLOTS)] == [3] * SLOTS
@@ -159,7 +159,7 @@ def test_open_streams_are_counted_and_spread_over_the_rounds() -> None:
 
 def test_a_sign_of_life_is_due_only_where_nothing_else_is_sent() -> None:
     async def scenario() -> list[list[int]]:
-        subscriptions = Subscriptions()
+        subscriptions = nobody()
         waiting = subscribe(subscriptions)
         waiting.nudge()
         subscriptions.give(event(1))

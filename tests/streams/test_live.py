@@ -13,6 +13,7 @@ from server.kernel.call import Call
 from server.kernel.event_log import EventLog
 from server.kernel.live import LiveEvents
 from server.kernel.problems import Denied, Problem, Unauthenticated
+from server.kernel.stream_places import StreamPlaces
 from server.kernel.subscriptions import LiveEvent, TooSlow
 from tests.clients import Tenant, database
 from tests.stack import Stack
@@ -48,7 +49,10 @@ def goes_on(_: Call) -> None:
 async def live_events(
     stack: Stack, alive: Callable[[Call], None] = goes_on, *, queue: int = 500, keep_alive: float = 30.0
 ) -> AsyncIterator[LiveEvents]:
-    live = LiveEvents(stack.settings.dispatch_dsn, silence, alive, queue=queue, keep_alive=keep_alive)
+    places = StreamPlaces(per_caller=100, per_tenant=100)
+    live = LiveEvents(
+        stack.settings.dispatch_dsn, silence, alive, lambda _: None, places, queue=queue, keep_alive=keep_alive
+    )
     await live.open()
     try:
         with patch.object(live_module, "READY_WITHIN", sse.PATIENCE):

@@ -52,7 +52,7 @@ def whole(delivery: Delivery) -> None:
 def test_two_processes_share_many_subscribers_and_what_one_leaves_the_other_takes(
     own_stack: Callable[..., Stack],
 ) -> None:
-    stack = own_stack(api_workers=1, realtime_workers=2, log_level="ERROR")
+    stack = own_stack(api_workers=1, realtime_workers=2, log_level="ERROR", streams_per_caller=MANY)
     with Subscribers() as subscribers:
         audience = Audience(stack, subscribers, SCALE)
         stack.wait_for(lambda: both_are_well(stack))

@@ -10,20 +10,8 @@ from tests.telemetry.scrapes import labels_in, names_in
 from tests.telemetry.shown import alerts, dashboard, defined, expressions, metrics
 
 # What has a few values, however many call and whoever they are.
-LABELS = {
-    "method",
-    "code",
-    "database",
-    "pool",
-    "process",
-    "outcome",
-    "rate_class",
-    "dependency",
-    "reason",
-    "reader",
-    "queue",
-}
-LABELS |= {"status", "task", "table", "loop", "part", "database"}
+LABELS = {"method", "code", "pool", "process", "outcome", "rate_class", "dependency", "reason", "reader", "queue"}
+LABELS |= {"status", "task", "table", "loop", "part", "database", "scope"}
 # What the endpoint adds; test_scrape.py holds that it is there.
 ADDED = re.compile(r"envoy_.*|plinth_gateway_up")
 ROWS = {"traffic", "errors", "latency", "query time", "pools", "cache", "limits", "events", "webhooks", "streams"}

@@ -19,7 +19,16 @@ from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
 from server.domains.identity.tables import users
 from server.kernel.call import Call, Principal
 from server.kernel.ids import new_id
-from server.kernel.problems import Denied, Reason, RuleViolated, Unauthenticated, Violation, not_found, taken
+from server.kernel.problems import (
+    Denied,
+    RateLimited,
+    Reason,
+    RuleViolated,
+    Unauthenticated,
+    Violation,
+    not_found,
+    taken,
+)
 from server.kernel.service import EventFacts, Service
 from server.kernel.steps.validate import broken_rules
 from server.kernel.tokens import AccessTokens
@@ -63,7 +72,9 @@ class AuthService(Service):
         "user.signed_up": EventFacts(User),
         "user.sign_up_repeated": EventFacts(User, "Somebody signed up with an address that has an account already."),
         "session.ended": EventFacts(User),
-        "session.refresh_token_reused": EventFacts(User, "A refresh token was used twice; its session has been ended."),
+        "session.refresh_token_reused": EventFacts(
+            User, "A refresh token was used again after its successor; its session has ended."
+        ),
     }
 
     def __init__(
@@ -109,11 +120,16 @@ class AuthService(Service):
         """Trade an address and a password for tokens."""
         email = _known_form(request.email)
         row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
-        attempt = self._guard.admit(call, email, row)
+        try:
+            attempt = self._guard.admit(call, email, row)
+        except RateLimited:
+            # The tenants of the account's owner get to see that as well.
+            self._wrong_credentials(call, row)
+            raise
         hashed = self._passwords.sign_in(row["password_hash"] if row else None, request.password)
         if hashed is None or row is None:
             self._guard.failed(attempt, request.password)
-            raise Unauthenticated("Invalid credentials.")
+            raise self._wrong_credentials(call, row)
         call.writes.bind(Scope(user_id=row["id"]))
         self._guard.succeeded(call, attempt, row["id"])
         place = self._chosen(call, row, request.tenant)
@@ -123,7 +139,7 @@ class AuthService(Service):
         session = self._session(row, session_id, place)
         session.refresh_token = refresh
         session.refresh_expire_time.FromDatetime(expires)
-        _leave_event(call, session)
+        _leave_event(call, session, session_id)
         return session
 
     def refresh_token(self, request: auth_pb2.RefreshTokenRequest, call: Call) -> Session:
@@ -133,12 +149,12 @@ class AuthService(Service):
         if self._sessions.is_reuse(held, counter):
             self._sessions.end(call, session_id, "refresh token reused")
             return self._refuse_reuse(call, held)
-        return self._renewed(call, held, counter, held["current_tenant_id"])
+        return self._renewed(call, held, held["current_tenant_id"], counter)
 
     def switch_tenant(self, request: auth_pb2.SwitchTenantRequest, call: Call) -> Session:
         """Trade the session's tenant for another one that the caller is a member of."""
         held = self._sessions.lock(call.writes, call.caller.session_id)
-        session = self._renewed(call, held, held["counter"], request.tenant_id)
+        session = self._renewed(call, held, request.tenant_id)
         if session.tenant_id != request.tenant_id:
             raise not_found(TENANT, request.tenant_id)
         return session
@@ -203,19 +219,38 @@ class AuthService(Service):
         call.emits = ""
         call.emit("user.sign_up_repeated", "", User(email=user.email))
 
-    def _renewed(self, call: Call, held: Row, counter: int, tenant_id: str | None) -> Session:
-        """New tokens for a session, with the roles as they are now; without a tenant when the user is not in it."""
+    def _renewed(self, call: Call, held: Row, tenant_id: str | None, counter: int | None = None) -> Session:
+        """New tokens for a session, with the roles as they are now; without a tenant when the user is not in it.
+
+        `counter` is that of the refresh token that was used, if one was: only then it gets a successor.
+        """
         call.writes.bind(Scope(user_id=held["user_id"]))
         row = call.writes.run(BY_ID, user_id=held["user_id"]).first()
         if row is None:
             raise Unauthenticated("The user is gone.", reason=Reason.REASON_SESSION_ENDED)
         place = self._memberships.of_user_in(call.writes, row["id"], tenant_id) if tenant_id else None
-        token, expires = self._sessions.rotate(call.writes, held, counter, place["tenant_id"] if place else None)
+        reached = place["tenant_id"] if place else None
+        if counter is None:
+            token, expires = self._sessions.move(call.writes, held, reached)
+        else:
+            token, expires = self._sessions.rotate(call.writes, held, counter, reached)
         session = self._session(row, held["id"], place)
         session.refresh_token = token
         session.refresh_expire_time.FromDatetime(expires)
-        _leave_event(call, session)
+        _leave_event(call, session, held["id"])
         return session
+
+    def _wrong_credentials(self, call: Call, row: Row | None) -> Unauthenticated:
+        """The problem of a sign-in that fails, which the tenants of the account's owner get to see.
+
+        For an address that nobody has, the same is asked, so that the time it takes tells nothing.
+        """
+        user_id = row["id"] if row else new_id()
+        call.writes.bind(Scope(user_id=user_id))
+        places = self._memberships.of_user(call.writes, user_id)
+        if row is not None:
+            call.note_target(user_id, [place["tenant_id"] for place in places])
+        return Unauthenticated("Invalid credentials.")
 
     def _chosen(self, call: Call, row: Row, subdomain: str) -> Row | None:
         """The place to sign in to: in the tenant named, else in the last one, else the first place, else none."""
@@ -223,7 +258,7 @@ class AuthService(Service):
         if subdomain:
             named = find.of_user_at(call.writes, row["id"], subdomain)
             if named is None:
-                raise Unauthenticated("Invalid credentials.")
+                raise self._wrong_credentials(call, row)
             return named
         last = row["last_tenant_id"]
         place = find.of_user_in(call.writes, row["id"], last) if last else None
@@ -249,6 +284,14 @@ class AuthService(Service):
         )
 
     def _refuse_reuse(self, call: Call, held: Row) -> Session:
+        """Leave the event and the entry where the session was, while its user still belongs there."""
+        user_id, tenant_id = held["user_id"], held["current_tenant_id"]
+        call.writes.bind(Scope(user_id=user_id))
+        place = self._memberships.of_user_in(call.writes, user_id, tenant_id) if tenant_id else None
+        call.tenant_id = place["tenant_id"] if place else None
+        call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=user_id))
+        call.note_actor(user_id, held["id"])
+        call.action = "session.refresh_token_reused"
         call.emit("session.refresh_token_reused", held["user_id"], User(id=held["user_id"]))
         call.refuse_after_commit(
             Unauthenticated(
@@ -259,10 +302,10 @@ class AuthService(Service):
         return Session()
 
 
-def _leave_event(call: Call, session: Session) -> None:
+def _leave_event(call: Call, session: Session, session_id: str) -> None:
     """The event tells whose session it is and where; tokens are redacted from it."""
     call.event_payload = session
-    call.note_actor(session.user.id)
+    call.note_actor(session.user.id, session_id)
     call.tenant_id = session.tenant_id or None
     call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
 

@@ -4,17 +4,20 @@ A refresh token names its session and a counter, signed with a key of the deploy
 row is written per token. The counter of the session says which token is the last one:
 
 - the last one: rotate, the counter grows by one;
-- the one before, within the grace: parallel calls of one client; all get the same successor;
-- any other one: it was copied. The session ends.
+- the one before: its successor was not used yet. The answer was lost, or several calls of one client ran in parallel:
+  all get the same successor, however late they come;
+- an older one: somebody has used the successor already, so one of the two was copied. The session ends.
+
+A token ahead of the counter was issued as well, before the database was put back to an earlier moment: it counts as the
+last one. Switching the tenant uses no refresh token, so it does not move the counter: its answers can be lost as well.
 """
 
 import base64
 import binascii
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from server.data.statements import Row, Statement, uuid_text
 from server.data.transactions import WriteTransaction
@@ -36,16 +39,17 @@ _id = bindparam("session_id", type_=sessions.c.id.type)
 _STARTED = ("id", "user_id", "current_tenant_id", "rotate_time", "expire_time", "ip", "user_agent")
 START = Statement(insert(sessions).values({n: bindparam(n, type_=sessions.c[n].type) for n in _STARTED}))
 LOCK = Statement(select(sessions).where(sessions.c.id == _id).with_for_update())
-ROTATE = Statement(
+_renewal = (
     update(sessions)
     .where(sessions.c.id == _id)
     .values(
-        counter=sessions.c.counter + text("1"),
         rotate_time=bindparam("now", type_=sessions.c.rotate_time.type),
         expire_time=bindparam("until", type_=sessions.c.expire_time.type),
         current_tenant_id=bindparam("tenant", type_=sessions.c.current_tenant_id.type),
     )
 )
+ROTATE = Statement(_renewal.values(counter=bindparam("counter", type_=sessions.c.counter.type)))
+MOVE = Statement(_renewal)
 END = Statement(
     update(sessions)
     .where(sessions.c.id == _id, sessions.c.end_time.is_(None))
@@ -53,27 +57,20 @@ END = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long a refresh token lives unused, and how long the one before still answers."""
-
-    unused: timedelta
-    grace: timedelta
-
-
 class Sessions:
     """Starts, rotates and ends sessions."""
 
-    def __init__(self, secrets: Secrets, lifetimes: Lifetimes, clock: Clock) -> None:
+    def __init__(self, secrets: Secrets, unused: timedelta, clock: Clock) -> None:
+        """`unused` is how long a refresh token lives that is not used."""
         purpose = "refresh token"
         self._keys = [derive_key(key, purpose) for key in secrets.accepted]
-        self._lifetimes = lifetimes
+        self._unused = unused
         self._clock = clock
 
     def start(self, call: Call, user_id: str, tenant_id: str | None) -> tuple[str, str, datetime]:
         """A new session: its id, its first refresh token, and when that expires."""
         session_id, now = new_id(), self._clock()
-        expires = now + self._lifetimes.unused
+        expires = now + self._unused
         call.writes.queue(
             START,
             id=session_id,
@@ -105,21 +102,27 @@ class Sessions:
         return uuid_text(body[:ID_BYTES]), int.from_bytes(body[ID_BYTES:], "big")
 
     def is_reuse(self, session: Row, counter: int) -> bool:
-        """Whether a token was used that had been replaced too long ago, or by more than one."""
-        behind = session["counter"] - counter
-        in_grace = self._clock() - session["rotate_time"] <= self._lifetimes.grace
-        return not (behind == 0 or (behind == 1 and in_grace))
+        """Whether a token was used whose successor has been used already."""
+        return bool(session["counter"] - counter > 1)
 
     def rotate(
         self, transaction: WriteTransaction, session: Row, counter: int, tenant_id: str | None
     ) -> tuple[str, datetime]:
-        """The successor of a token, and when it expires. A token that was just replaced gets the same successor."""
+        """The successor of a token, and when it expires. A token that was replaced already gets the same successor."""
+        if counter < session["counter"]:
+            return self._token(session["id"], session["counter"]), session["expire_time"]
         now = self._clock()
-        expires = now + self._lifetimes.unused
-        if counter == session["counter"]:
-            transaction.run(ROTATE, session_id=session["id"], now=now, until=expires, tenant=tenant_id)
-            return self._token(session["id"], counter + 1), expires
-        return self._token(session["id"], session["counter"]), session["expire_time"]
+        expires = now + self._unused
+        parameters = {"session_id": session["id"], "now": now, "until": expires, "tenant": tenant_id}
+        transaction.run(ROTATE, counter=counter + 1, **parameters)
+        return self._token(session["id"], counter + 1), expires
+
+    def move(self, transaction: WriteTransaction, session: Row, tenant_id: str | None) -> tuple[str, datetime]:
+        """Take the session to another tenant: its last refresh token, which stays the last one, and when it expires."""
+        now = self._clock()
+        expires = now + self._unused
+        transaction.run(MOVE, session_id=session["id"], now=now, until=expires, tenant=tenant_id)
+        return self._token(session["id"], session["counter"]), expires
 
     def end(self, call: Call, session_id: str, reason: str) -> None:
         """End a session; its tokens are dead from the commit on."""

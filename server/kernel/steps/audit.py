@@ -4,7 +4,8 @@ The step stands outside of address and authenticate, so that nothing is refused 
 written by the transaction step (`append`), with the change or not at all.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -32,6 +33,7 @@ REFUSED = (
 NO_DECISION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """How a mutation ends that nobody has decided about."""
 LONGEST_USER_AGENT = 500
+USER_TYPE = "plinth.dev/User"
 
 
 class Refusals(Protocol):
@@ -39,6 +41,12 @@ class Refusals(Protocol):
 
     def note(self, row: dict[str, Any], address: str) -> None:
         """One more, as entry_row made it, from this address. Never waits and never fails."""
+
+    def gather(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> None:
+        """One more of those that share `key`, of which few are written however many there are. Never waits or fails.
+
+        `make` gives the row; it is called for the first of those that are counted together.
+        """
 
 
 class Audit:
@@ -91,6 +99,14 @@ class Audit:
         entry["resource_id"] = _asked_for(request_of(call, request))
         entry["security"] = refused or call.method.is_security
         self._refusals.note(entry_row(**entry), call.client_network)
+        self._tell_tenants(call, entry)
+
+    def _tell_tenants(self, call: Call, entry: dict[str, Any]) -> None:
+        """The refusal of a call that aimed at somebody's account, in the log of each tenant where they belong."""
+        for tenant_id in call.target_tenants:
+            about = entry | {"tenant_id": tenant_id, "resource_type": USER_TYPE, "resource_id": call.target_id}
+            key = (tenant_id, call.target_id, entry["method"], entry["reason"])
+            self._refusals.gather(key, partial(_row_of, about))
 
 
 def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: str | None) -> None:
@@ -104,6 +120,7 @@ def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: st
     )
     resource_type, resource_id, changes = _changes(call)
     entry |= {
+        "action": call.action or call.method.emits,
         "resource_type": resource_type,
         "resource_id": resource_id,
         "changes": changes.plain,
@@ -134,6 +151,11 @@ def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> dict[str, 
             "user_agent": str(call.metadata.get("user-agent", ""))[:LONGEST_USER_AGENT],
         },
     }
+
+
+def _row_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The row of an entry that is one of several of a call."""
+    return entry_row(**entry | {"entry_id": new_id()})
 
 
 def _changes(call: Call) -> tuple[str, str, Changes]:

@@ -49,9 +49,13 @@ class Authorize(Before):
 
     def recheck(self, call: Call) -> None:
         """Whether a call that has been running for a while may go on. Raises what refuses it."""
+        self.forget(call)
+        self.glance(call)
+
+    def forget(self, call: Call) -> None:
+        """Look up anew, the next time, what the caller of a running call may do."""
         if call.tenant_id is not None:
             self._memory.forget(call.caller, call.tenant_id)
-        self.glance(call)
 
     def glance(self, call: Call) -> None:
         """The same, but nobody is asked where nothing has changed, as the generations tell."""
@@ -70,8 +74,7 @@ class Authorize(Before):
             raise denied(call.method.permission)
 
     def _start_again(self, call: Call) -> None:
-        if call.tenant_id is not None:
-            self._memory.forget(call.caller, call.tenant_id)
+        self.forget(call)
         call.forget_effects()
 
     def _decision(self, method: MethodPolicy) -> Guard | None:
