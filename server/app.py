@@ -63,6 +63,7 @@ from server.kernel.warm import Warmer
 from server.metering import Meter
 from server.settings import Settings
 from server.workers.attendance import Attendance
+from server.workers.clock_watch import ClockWatch
 
 if TYPE_CHECKING:
     from server.adapters.tracing import Tracing
@@ -162,6 +163,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
             Dependency("database", probe.ask, vital=True),
             Dependency("redis", lambda: _ask_redis(redis), vital=False),
             Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
+            Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
         ]
     )
     usage = UsageCounter(database)

@@ -28,6 +28,7 @@ from server.guard import previous_secret
 from server.kernel.jobs import Job, Schedule
 from server.metering import Meter
 from server.settings import Settings
+from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
 from server.workers.job_worker import JobWorker
 from server.workers.maintenance import Maintenance, Retention
@@ -70,6 +71,7 @@ class Worker:
             statement_timeout=settings.statement_timeout,
             name=name,
         )
+        self._clock = ClockKeeper(self.database, name, self._house_threads)
         self._running = self._services()
 
     def open(self) -> None:
@@ -80,7 +82,9 @@ class Worker:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Work until the event; jobs that run then have the drain timeout left."""
-        await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
+        # What is stored is judged by PostgreSQL's time, so that has to be known first.
+        if await self._clock.begin(stopped):
+            await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -97,6 +101,7 @@ class Worker:
             self._jobs_worker,
             Rescue(self.database, stalled_after(settings.drain_timeout), self._house_threads),
             Gauges(self.database, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            self._clock,
             *self._webhooks(),
         ]
 

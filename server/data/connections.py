@@ -19,6 +19,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from server.data.clock import TELL_TIME, shared
 from server.data.epochs import KEEP_EPOCH
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
@@ -43,9 +44,16 @@ NEXT_WORD = 5.0
 
 
 async def keep_epoch(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Ask which cluster a new connection of an asynchronous pool leads to (epochs.py); its `configure`."""
+    """Ask which cluster a new connection of an asynchronous pool leads to (epochs.py), and what time it is there.
+
+    It is the pool's `configure`.
+    """
     with suppress(errors.UndefinedFunction):
         await connection.execute(KEEP_EPOCH, prepare=False)
+    sent = shared.begin()
+    cursor = await connection.execute(TELL_TIME, prepare=False)
+    for (moment,) in await cursor.fetchall():
+        shared.learn(sent, moment)
 
 
 class DatabaseUnavailable(Exception):
@@ -124,10 +132,13 @@ class PipelineConnection(psycopg.Connection[Any]):
     _wanted: Wanted | None = None
 
     def start(self) -> None:
-        """Ask which cluster this is (epochs.py), and enter pipeline mode for the life of the connection."""
+        """Ask which cluster this is (epochs.py) and what time it is there, and enter pipeline mode for good."""
         # A schema that is older than epochs is refused elsewhere, in words.
         with suppress(errors.UndefinedFunction):
             self.execute(KEEP_EPOCH, prepare=False)
+        sent = shared.begin()
+        for (moment,) in self.execute(TELL_TIME, prepare=False):
+            shared.learn(sent, moment)
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)

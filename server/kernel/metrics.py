@@ -70,6 +70,7 @@ CONNECTIONS_USED = _gauge("plinth_connections_used", "Connections to PostgreSQL 
 CONNECTIONS_WAITING = _gauge("plinth_connections_waiting", "Callers that wait for a connection.", "pool")
 DEPENDENCY_UP = _gauge("plinth_dependency_up", "Whether it answered when it was asked last.", "dependency")
 DEPENDENCY_SECONDS = _gauge("plinth_dependency_seconds", "How long its last answer took.", "dependency")
+CLOCK_SKEW = _gauge("plinth_clock_skew_seconds", "By how much the host's clock is ahead of PostgreSQL's.")
 PROCESS_START = _gauge("plinth_process_start_time_seconds", "Unix time at which the process started.")
 PROCESS_MEMORY = _gauge("plinth_process_resident_bytes", "Resident memory.")
 PROCESS_CPU = Counter("plinth_process_cpu_seconds", "CPU time of user and system.", ["process"])
