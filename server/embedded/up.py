@@ -40,7 +40,7 @@ def up(settings: Settings, *, verbose: bool = False) -> int:
             return _run(settings.model_copy(update={"port": port}), console, started, [lock, reserved])
     except Fault as fault:
         console.say(f"plinth: {fault}")
-        return 1
+        return fault.status
 
 
 def _run(settings: Settings, console: Console, started: float, held: list[int]) -> int:
@@ -64,7 +64,7 @@ def _run(settings: Settings, console: Console, started: float, held: list[int]) 
             console.say("plinth: stopping")
         except Fault as fault:
             console.say(f"plinth: {fault}")
-            return 1
+            return fault.status
         finally:
             _serving(settings).unlink(missing_ok=True)
             stack.stop()
