@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again test-heavy bench check format lint types layers lint-proto breaking generate fresh lock clean
+.PHONY: help up test test-again test-heavy soak bench check format lint types layers lint-proto breaking generate fresh lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-again: $(GENERATED) ## Run `make test` n times (n=20), up to the first fail
 
 test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a browser of their own, or work through much
 	@$(BIN)/pytest -m heavy
+
+soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and core files; tell of crashes
+	@$(BIN)/python -m tests.soak $(if $(filter command line,$(origin n)),--calls $(n))
 
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench
