@@ -1,6 +1,7 @@
 """Other hosts of a deployment: processes beside a running stack, with folders and a clock of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,11 @@ class Host(Stack):
     def at(self, tenant: Tenant) -> Tenant:
         """A tenant whose stubs call this host."""
         return replace(tenant, stack=self)
+
+    def remove(self) -> None:
+        """Remove its folder, and its sockets."""
+        super().remove()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def has_said(self, words: str) -> bool:
         """Whether these words are in its log."""

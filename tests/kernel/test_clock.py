@@ -1,5 +1,6 @@
 """PostgreSQL's clock as a process measures it."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,7 +88,8 @@ def test_a_connection_measures(stack: Stack, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shared, "_host", lambda: EPOCH)
     shared.forget()
     try:
-        PipelineConnection.connect(stack.settings.runtime_dsn, autocommit=True).start()
+        with closing(PipelineConnection.connect(stack.settings.runtime_dsn, autocommit=True)) as connection:
+            connection.start()
         (row,) = rows(stack, "SELECT clock_timestamp() AS now")
         assert abs(utc_now() - row["now"]) < timedelta(seconds=30)
     finally:
