@@ -15,7 +15,8 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again test-heavy drill bench check format lint types layers lint-proto breaking generate fresh lock clean
+.PHONY: help up test test-again test-heavy drill soak bench check format lint types layers lint-proto breaking generate fresh \
+  lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +41,9 @@ test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a
 
 drill: $(GENERATED) ## Run the drills: faults of engines, disks, networks and clocks under write load (also in test-heavy)
 	@$(BIN)/pytest tests/drill
+
+soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and core files; tell of crashes
+	@$(BIN)/python -m tests.soak $(if $(filter command line,$(origin n)),--calls $(n))
 
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench

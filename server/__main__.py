@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import faulthandler
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from server import open_files
 from server.backup.arguments import add_backup_arguments, add_restore_arguments
-from server.faults import Fault
+from server.faults import MENDABLE, NOT_LOOKED, REFUSED, Fault
 from server.metrics_files import share
 from server.settings import Settings, describe
 from server.settings_loading import SettingsRefused, current, load
@@ -21,6 +22,11 @@ Command = Callable[[argparse.Namespace, Settings], int]
 # Exit statuses as shells give them to a command that a signal ended.
 PIPE_CLOSED = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
+STATUSES = (
+    "Exit statuses: 0 done; 1 something has to be mended, or `audit verify` found something; 2 the arguments or the "
+    "settings are refused; 3 PostgreSQL cannot be reached; 4 Redis cannot be reached; 5 `audit verify` could not look; "
+    "130 interrupted. Faults are one line on standard error each."
+)
 # Seconds that `plinth migrate` waits for another one, unless told otherwise.
 MIGRATE_WAIT = 300.0
 
@@ -30,6 +36,9 @@ def main() -> int:
     if sys.stdout is None:
         # Closed by the caller: the next file that is opened would become standard output.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    if sys.stderr is not None:
+        # Code in C that ends the process says where Python was.
+        faulthandler.enable()
     try:
         status = _run()
         sys.stdout.flush()
@@ -62,7 +71,7 @@ def _run() -> int:
         settings = load(with_certificates=options.command in {_up, _gateway})
     except SettingsRefused as refused:
         sys.stderr.writelines(f"plinth: {fault}\n" for fault in refused.faults)
-        return 2
+        return REFUSED
     command: Command = options.command
     return command(options, settings)
 
@@ -73,7 +82,9 @@ def _drop_output() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plinth", description="One multi-tenant gRPC service platform.")
+    parser = argparse.ArgumentParser(
+        prog="plinth", description="One multi-tenant gRPC service platform.", epilog=STATUSES
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = _add(commands, "up", _up, "bring the whole stack up, with embedded engines where none are set")
     up.add_argument("--verbose", action="store_true", help="show every log line, not only warnings and errors")
@@ -132,7 +143,7 @@ def _accepts_secret(parser: argparse.ArgumentParser) -> None:
 def _add(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: Command, text: str
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
+    parser = commands.add_parser(name, help=text, description=text, epilog=STATUSES)
     parser.set_defaults(command=run)
     return parser
 
@@ -259,9 +270,14 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
             parse(note)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"plinth: {error}\n")
-        return 2
-    is_right = processes.verify_audit(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
-    return 0 if is_right else 1
+        return REFUSED
+    try:
+        is_right = processes.verify_audit(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
+    except Fault as fault:
+        # Nobody may take a failed look for a broken seal.
+        status = NOT_LOOKED if fault.status == MENDABLE else fault.status
+        raise Fault(str(fault), status) from fault
+    return 0 if is_right else MENDABLE
 
 
 def _settings(options: argparse.Namespace, settings: Settings) -> int:

@@ -69,6 +69,7 @@ from server.kernel.warm import Warmer
 from server.metering import Meter
 from server.settings import Settings
 from server.workers.attendance import Attendance
+from server.workers.clock_watch import ClockWatch
 
 if TYPE_CHECKING:
     from server.adapters.tracing import Tracing
@@ -178,6 +179,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
             Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
             Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
             Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
+            Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
         ]
     )
     usage = UsageCounter(database)

@@ -14,9 +14,10 @@ import redis
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
+from server import faults
 from server.data.connections import DatabaseUnavailable
 from server.data.schema import NewerSchema
-from server.faults import Fault
+from server.faults import NO_POSTGRESQL, NO_REDIS, Fault
 from server.settings import Settings
 
 Login = Literal["owner", "runtime", "dispatch", "backup"]
@@ -25,6 +26,10 @@ CONNECT_TIMEOUT = 5
 OLDEST = 15
 ENCODING = "in a password, write `@`, `:`, `/`, `?`, `#` and `%` percent-encoded: `%40` for `@`"
 FATAL = re.compile(r"FATAL:\s+([^\n]+)")
+# What a server says that takes nobody just now: it starts, stops, recovers, or is full.
+NOT_NOW = re.compile(
+    r"the database system is|terminating connection|too many (?:clients|connections)|slots are reserved"
+)
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
 # The end of what libpq says about an address it cannot reach.
 UNREACHED = re.compile(r"failed: ([^\n:]+)(?:\n|$)")
@@ -37,6 +42,8 @@ MENDABLE = (
     errors.UndefinedColumn,
     errors.ReadOnlySqlTransaction,
 )
+# What it answers when it ends, or is about to.
+AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -77,7 +84,7 @@ def check_redis(settings: Settings, *, must_answer: bool) -> None:
         raise Fault(f"REDIS_URL: {place} refuses: {_refusal_of_redis(error)}") from error
     except redis.RedisError as error:
         if must_answer:
-            raise Fault(f"REDIS_URL: {place} cannot be reached: {_reason_of_redis(error)}") from error
+            raise Fault(f"REDIS_URL: {place} cannot be reached: {_reason_of_redis(error)}", NO_REDIS) from error
 
 
 @contextmanager
@@ -89,14 +96,16 @@ def explained(settings: Settings, login: Login) -> Iterator[None]:
     except NewerSchema as fault:
         raise Fault(f"{setting_of(settings, login)}: {fault}") from fault
     except DatabaseUnavailable as error:
-        raise Fault(_unavailable(settings, login, "no connection came in time")) from error
+        raise Fault(_unavailable(settings, login, "no connection came in time"), NO_POSTGRESQL) from error
     except Exception as error:
         # SQLAlchemy wraps what Alembic met.
         cause = getattr(error, "orig", error)
         if isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None:
-            raise Fault(_unreachable(settings, login, str(cause))) from error
+            raise _unreachable(settings, login, str(cause)) from error
         if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn):
             raise Fault(f"{setting_of(settings, login)}: {_said(cause)}: run `plinth migrate`") from error
+        if isinstance(cause, AWAY):
+            raise Fault(_unavailable(settings, login, _said(cause)), NO_POSTGRESQL) from error
         if isinstance(cause, MENDABLE):
             raise Fault(f"{setting_of(settings, login)}: {_said(cause)}") from error
         raise
@@ -164,16 +173,19 @@ def _said(error: psycopg.Error) -> str:
     )
 
 
-def _unreachable(settings: Settings, login: Login, text: str) -> str:
+def _unreachable(settings: Settings, login: Login, text: str) -> Fault:
     """What a failed attempt to connect means. `text` is libpq's, with a line per address that was tried."""
     name = setting_of(settings, login)
     refused = FATAL.findall(text)
     if refused:
-        return f"{name}: {_one_line(refused[-1])}{_hint(settings, login, refused[-1])}"
+        status = NO_POSTGRESQL if NOT_NOW.search(refused[-1]) else faults.MENDABLE
+        return Fault(f"{name}: {_one_line(refused[-1])}{_hint(settings, login, refused[-1])}", status)
     if "timeout" in text:
-        return _unavailable(settings, login, f"no answer within {CONNECT_TIMEOUT} s")
-    reasons = UNREACHED.findall(text)
-    return _unavailable(settings, login, _one_line(reasons[-1] if reasons else text.rpartition(": ")[2]))
+        reason = f"no answer within {CONNECT_TIMEOUT} s"
+    else:
+        reasons = UNREACHED.findall(text)
+        reason = _one_line(reasons[-1] if reasons else text.rpartition(": ")[2])
+    return Fault(_unavailable(settings, login, reason), NO_POSTGRESQL)
 
 
 def _unavailable(settings: Settings, login: Login, reason: str) -> str:

@@ -39,9 +39,15 @@ Ready = Callable[[], None]
 LAST_MOMENT = 0.5
 
 
+def _begin(settings: Settings) -> None:
+    """What every process does first. Logs go to standard error, so that SIGHUP has nothing to open anew here."""
+    configure_logging(settings.log_level)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def run_api(settings: Settings, index: int, ready: Ready) -> None:
     """Serve unary RPCs until SIGTERM or SIGINT, then let running calls finish."""
-    configure_logging(settings.log_level)
+    _begin(settings)
     stopped = serving.Stop()
     name = f"api-{index}"
     endpoint = metrics_endpoint.begin(settings, name)
@@ -68,7 +74,7 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
 
 def run_realtime(settings: Settings, index: int, ready: Ready) -> None:
     """Serve the live streams until SIGTERM, then end them, each with a last word."""
-    configure_logging(settings.log_level)
+    _begin(settings)
     asyncio.run(_serve_streams(settings, f"realtime-{index}", ready))
 
 
@@ -113,7 +119,7 @@ def _collect_seldom() -> None:
 
 def run_worker(settings: Settings, index: int, ready: Ready) -> None:
     """Do what has to be done in the background until SIGTERM, then let running jobs finish."""
-    configure_logging(settings.log_level)
+    _begin(settings)
     asyncio.run(_work(settings, f"worker-{index}", ready))
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():

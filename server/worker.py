@@ -29,6 +29,7 @@ from server.domains.webhooks.reseal import Resealer
 from server.kernel.jobs import Job, Schedule
 from server.metering import Meter
 from server.settings import Settings
+from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
 from server.workers.job_worker import JobWorker
 from server.workers.maintenance import Maintenance, Retention
@@ -81,6 +82,7 @@ class Worker:
             statement_timeout=min(settings.statement_timeout, STATEMENT_TIMEOUT_OF_READERS),
             name=name,
         )
+        self._clock = ClockKeeper(self.database, name, self._house_threads)
         self._running = self._services()
 
     def open(self) -> None:
@@ -93,7 +95,9 @@ class Worker:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Work until the event; jobs that run then have the drain timeout left."""
-        await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
+        # What is stored is judged by PostgreSQL's time, so that has to be known first.
+        if await self._clock.begin(stopped):
+            await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -112,6 +116,7 @@ class Worker:
             self._jobs_worker,
             Rescue(self.house, stalled_after(settings.drain_timeout), self._house_threads),
             Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            self._clock,
             *self._webhooks(),
             self._resealer.at_start(self._house_threads),
         ]

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from server.data.clock import TELL_TIME, shared
 from server.data.epochs import KEEP_EPOCH
 from server.data.liveness import IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
@@ -162,8 +163,11 @@ class PipelineConnection(psycopg.Connection[Any]):
     _cut_at = inf
 
     def start(self) -> None:
-        """Ask which cluster this is (epochs.py), and enter pipeline mode for the life of the connection."""
+        """Ask which cluster this is (epochs.py) and what time it is there, and enter pipeline mode for good."""
         self.execute(KEEP_EPOCH, prepare=False)
+        sent = shared.begin()
+        for (moment,) in self.execute(TELL_TIME, prepare=False):
+            shared.learn(sent, moment)
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)

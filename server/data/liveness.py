@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from server import pulses
+from server.data.clock import TELL_TIME, shared
 from server.data.epochs import KEEP_EPOCH
 from server.pulses import Pulse
 
@@ -110,7 +111,7 @@ class WatchedConnection(psycopg.AsyncConnection[Any]):
 class WatchedPool(AsyncConnectionPool[Any]):
     """A pool of them. With a `pulse`, it tells others when PostgreSQL last answered.
 
-    Each new connection asks first which cluster it leads to (epochs.py).
+    Each new connection asks first which cluster it leads to (epochs.py), and what time it is there.
     """
 
     def __init__(self, dsn: str = "", *, pulse: tuple[str, float] | None = None, **options: Any) -> None:
@@ -136,4 +137,8 @@ class WatchedPool(AsyncConnectionPool[Any]):
     async def _watch(self, connection: Any) -> None:
         connection.pulse = self._pulse
         await connection.execute(KEEP_EPOCH, prepare=False)
+        sent = shared.begin()
+        cursor = await connection.execute(TELL_TIME, prepare=False)
+        for (moment,) in await cursor.fetchall():
+            shared.learn(sent, moment)
         await connection.commit()

@@ -5,6 +5,7 @@ imported their modules already, and what it imported is shared with it, copy on 
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import re
@@ -27,6 +28,10 @@ LAUNCH = Path(launch.__file__)
 # The signals the supervisor handles; no child inherits how.
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 M_ARENA_MAX = -8
+# How large a file of crashes may be when a process begins; then it is put aside. A crash takes some 10 KB.
+MOST_CRASHES = 1024 * 1024
+# Ends that are faults of code in C, of which Python itself could say nothing.
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 # What a forked child reports: that it is ready, or what it returned; then, if it ended with a Fault, the Fault's text.
 READY = b"ready"
 FAULT = b"\0"
@@ -105,6 +110,11 @@ class Child:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
+    def crashed(self) -> bool:
+        """Whether its last process died of a fault of code in C."""
+        return self.exit_code is not None and -self.exit_code in CRASHES
+
+    @property
     def alive(self) -> bool:
         """Whether a process stands for it."""
         return self.pid != 0
@@ -142,9 +152,10 @@ def execute(program: Program, output: int | None) -> int:
     )
 
 
-def fork(spec: Role | Task, output: int | None, report: int, forget: Callable[[], None]) -> int:
+def fork(spec: Role | Task, output: int | None, report: int, forget: Callable[[], None], crashes: Path | None) -> int:
     """Fork a Python child that runs the spec's function and nothing else; its process id.
 
+    `crashes` is where it tells what it was at when code in C ends it; None for standard error.
     `forget` closes what the child must not hold of its parent. Signals wait until the child has its own handlers, or
     one meant for the child would be told to the parent through the wake-up pipe they still share.
     """
@@ -154,21 +165,25 @@ def fork(spec: Role | Task, output: int | None, report: int, forget: Callable[[]
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = os.fork()
     if pid == 0:
-        _be_child(spec, parent, output, report, forget)
+        _be_child(spec, parent, output, report, forget, crashes=crashes)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
     return pid
 
 
-def _be_child(spec: Role | Task, parent: int, output: int | None, report: int, forget: Callable[[], None]) -> NoReturn:
+def _be_child(
+    spec: Role | Task, parent: int, output: int | None, report: int, forget: Callable[[], None], *, crashes: Path | None
+) -> NoReturn:
     code = 1
     try:
         _settle(spec.name, parent, output, forget)
+        _report_crashes(crashes)
         _perform(spec, report)
         code = 0
     except SystemExit as ending:
         code = _exit_code(ending)
     except Fault as fault:
         _send(report, FAULT + str(fault).encode())
+        code = fault.status
     except BaseException:  # noqa: BLE001 - whatever it is, it must not return into the supervisor's code
         traceback.print_exc()
     finally:
@@ -191,6 +206,20 @@ def _settle(name: str, parent: int, output: int | None, forget: Callable[[], Non
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
     _redirect(output)
     forget()
+
+
+def _report_crashes(path: Path | None) -> None:
+    """Have Python write where every thread was when a signal such as SIGSEGV ends the process.
+
+    Into a file of its own: a pipe ends with who reads it, and Python has to open it before it is needed.
+    """
+    if path is None:
+        faulthandler.enable()
+        return
+    if path.exists() and path.stat().st_size > MOST_CRASHES:
+        path.replace(path.with_suffix(".1"))
+    # The handler keeps it open.
+    faulthandler.enable(path.open("ab"))
 
 
 def _redirect(output: int | None) -> None:

@@ -86,6 +86,25 @@ class Console:
         return f"\x1b[{COLOURS[self._seen.index(name) % len(COLOURS)]}m{text}\x1b[0m"
 
 
+class Terminal:
+    """The terminal that a command was started at, if it was at one."""
+
+    def __init__(self) -> None:
+        self._descriptor = next((one for one in (0, 1, 2) if _is_controlling(one)), None)
+
+    def is_gone(self) -> bool:
+        """Whether there was one, and its window or connection was closed since."""
+        return self._descriptor is not None and not _is_controlling(self._descriptor)
+
+
+def _is_controlling(descriptor: int) -> bool:
+    try:
+        os.tcgetpgrp(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 class LogFile(RotatingFileHandler):
     """A rotated file that raises OSError when it cannot be written; the library would print each failure."""
 
@@ -129,6 +148,10 @@ class LogFolder:
     def path(self, name: str) -> Path:
         """Tell where the lines of a child are."""
         return self._folder / f"{name}.log"
+
+    def crashes(self, name: str) -> Path:
+        """Tell where a child writes what it was at when it crashed."""
+        return self._folder / f"{name}.crash.log"
 
     def close(self) -> None:
         """Close the files. A forked child does it too: a rotated file that it held would keep its space on the disk."""

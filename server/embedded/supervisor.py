@@ -19,9 +19,10 @@ from typing import Self
 from server.embedded import children, launch
 from server.embedded.children import READY, Child, Program, Role, Spec, Task
 from server.embedded.faults import Fault, StopAsked
-from server.embedded.logs import Console, Lines, LogFolder
+from server.embedded.logs import Console, Lines, LogFolder, Terminal
+from server.faults import MENDABLE
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A child that dies this often within this many seconds is given up.
 DEATHS = 5
 DEATHS_WITHIN = 60.0
@@ -53,6 +54,7 @@ class Supervisor:
         self._stopping = False
         # When what the registry holds is written again, after it could not be.
         self._register_at: float | None = None
+        self._terminal = Terminal()
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
@@ -115,7 +117,7 @@ class Supervisor:
     def _await_end(self, child: Child) -> None:
         self.until(lambda: not child.alive)
         if child.fault:
-            raise Fault(child.fault)
+            raise Fault(child.fault, child.exit_code or MENDABLE)
         if child.exit_code != 0:
             raise Fault(self._obituary(child, f"failed ({_death(child.exit_code)})"))
 
@@ -165,11 +167,14 @@ class Supervisor:
         if launch.ON_LINUX and sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
             raise RuntimeError("a process with threads cannot be forked safely: find who started one")
         reader, writer = os.pipe()
-        pid = children.fork(spec, output, writer, self._forget)
+        pid = children.fork(spec, output, writer, self._forget, self._crashes(spec.name))
         os.close(writer)
         os.set_blocking(reader, False)
         self._watch(reader, child, lambda: self._reported(child, reader))
         return pid
+
+    def _crashes(self, name: str) -> Path | None:
+        return self._logs.crashes(name) if self._logs else None
 
     def _forget(self) -> None:
         """In a forked child: let go of everything that is the supervisor's."""
@@ -233,6 +238,8 @@ class Supervisor:
         heard = _read(wake) or b""
         if any(number in STOP_SIGNALS for number in heard):
             self._ask()
+        if signal.SIGHUP in heard:
+            self._hang_up()
         # All are buried before the first is mourned, which may end it all.
         dead = [child for child in self._alive() if self._buried(child)]
         for child in dead:
@@ -245,6 +252,15 @@ class Supervisor:
             self._asked += 1
             self._asked_at = now
 
+    def _hang_up(self) -> None:
+        """Open the logs anew, which somebody has moved away; or end, when it was the terminal that went away."""
+        if self._terminal.is_gone():
+            self._ask()
+            return
+        if self._logs:
+            self._logs.close()
+        self._console.say("plinth: logs are opened anew")
+
     def _buried(self, child: Child, options: int = os.WNOHANG) -> bool:
         pid, status = os.waitpid(child.pid, options)
         if not pid:
@@ -254,8 +270,16 @@ class Supervisor:
             os.killpg(pid, signal.SIGKILL)
         child.pid, child.exit_code, child.escalate_at = 0, os.waitstatus_to_exitcode(status), None
         self._drain(child)
+        if child.crashed:
+            self._tell_of_crash(child, pid)
         self._register()
         return True
+
+    def _tell_of_crash(self, child: Child, pid: int) -> None:
+        """Also of one that crashes while it is being stopped, which nobody mourns."""
+        path = self._crashes(child.spec.name)
+        place = f"; what it was at: {path}" if path and path.exists() else ""
+        self._tell(child, f"process {pid} crashed ({_death(child.exit_code)}){place}")
 
     def _drain(self, child: Child) -> None:
         """Read the last words and the report of a child that ended."""
@@ -272,7 +296,7 @@ class Supervisor:
         how = child.fault or _death(child.exit_code)
         if not child.proven:
             if child.fault:
-                raise Fault(child.fault)
+                raise Fault(child.fault, child.exit_code or MENDABLE)
             raise Fault(self._obituary(child, f"did not start ({how})"))
         if len(child.deaths) >= DEATHS:
             raise Fault(
@@ -372,14 +396,14 @@ class Supervisor:
 
 
 def supervise(specs: Iterable[Spec], console: Console) -> int:
-    """Run these children until SIGTERM or Ctrl-C, restarting what dies, and give an exit code: `plinth serve`."""
+    """Run these children until SIGTERM or Ctrl-C, restarting what dies, and give an exit code: `plinth serve`.
+
+    Raises Fault when one cannot be kept alive.
+    """
     with Supervisor(console) as supervisor:
         try:
             supervisor.start(*specs)
             supervisor.serve()
-        except Fault as fault:
-            console.say(f"plinth: {fault}")
-            return 1
         finally:
             supervisor.stop()
     return 0

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from time import time
 from typing import Protocol
 
 from server.kernel.call import Access, Principal
+from server.kernel.clock import unix_now
 from server.kernel.generations import Generations, Stamp
 
 # Some 20 MB at the most.
@@ -86,7 +86,7 @@ class AccessMemory:
         if (
             known is not None
             and self._generations.is_current(known.slots, known.stamp)
-            and known.access.expires_at > time()
+            and known.access.expires_at > unix_now()
         ):
             return known.access
         return self._load(principal, tenant_id)

@@ -11,9 +11,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic, time
+from time import monotonic
 from typing import Protocol
 
+from server.kernel.clock import unix_now
 from server.kernel.generations import Generations, Stamp
 
 # How long another process may compute before somebody else does.
@@ -255,7 +256,7 @@ _HEAD = struct.Struct("<dH")
 
 def _pack(entry: Entry, stamp: bytes, seconds: float) -> bytes:
     etag = entry.etag.encode()
-    return stamp + _HEAD.pack(time() + seconds, len(etag)) + etag + entry.body
+    return stamp + _HEAD.pack(unix_now() + seconds, len(etag)) + etag + entry.body
 
 
 def _unpack(value: bytes, slots: tuple[int, ...], stamp: Stamp) -> Entry:
@@ -263,5 +264,5 @@ def _unpack(value: bytes, slots: tuple[int, ...], stamp: Stamp) -> Entry:
     until, length = _HEAD.unpack_from(value, start)
     start += _HEAD.size
     return Entry(
-        value[start + length :], value[start : start + length].decode(), slots, stamp, monotonic() + until - time()
+        value[start + length :], value[start : start + length].decode(), slots, stamp, monotonic() + until - unix_now()
     )

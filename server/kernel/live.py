@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
 from math import inf
-from time import time
 
 import grpc
 import psycopg
@@ -24,6 +23,7 @@ from server import pulses
 from server.data.events import Position
 from server.kernel import problems
 from server.kernel.call import Call
+from server.kernel.clock import unix_now
 from server.kernel.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
 from server.kernel.metrics import EVENT_LAG
 from server.kernel.problems import Malformed, Problem, Reason, Unauthenticated, Unavailable
@@ -122,7 +122,7 @@ class LiveEvents:
         # A thread of its own: when everybody comes at once, nobody who is there waits for their turn.
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="recheck")
         self._closing = False
-        self._at_end = time()
+        self._at_end = unix_now()
         self._measured = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -233,7 +233,7 @@ class LiveEvents:
                 # Whatever it is, nobody else would read on.
                 known = isinstance(error, psycopg.Error | PoolTimeout)
                 log.warning("the event log cannot be read: %s", type(error).__name__, exc_info=None if known else error)
-                EVENT_LAG.labels(READER).set(time() - self._at_end)
+                EVENT_LAG.labels(READER).set(unix_now() - self._at_end)
                 await asyncio.sleep(RECONNECT)
 
     async def _read_on(self) -> None:
@@ -286,12 +286,12 @@ class LiveEvents:
             for event in events:
                 self._give(LiveEvent(event))
             if len(events) < self._batch:
-                self._at_end = time()
+                self._at_end = unix_now()
                 self._pulse.beat()
                 await self._measure()
                 return
             self._pulse.beat()
-            EVENT_LAG.labels(READER).set(time() - events[-1].create_time.timestamp())
+            EVENT_LAG.labels(READER).set(unix_now() - events[-1].create_time.timestamp())
             await self._let_them_catch_up()
 
     async def _measure(self) -> None:
@@ -304,7 +304,7 @@ class LiveEvents:
         self._position = event.position
         self._recent.add(event)
         self._subscriptions.give(event)
-        LAG.observe(time() - event.event.create_time.timestamp())
+        LAG.observe(unix_now() - event.event.create_time.timestamp())
 
     async def _let_them_catch_up(self) -> None:
         before, behind = inf, self._subscriptions.behind()
@@ -353,7 +353,7 @@ class LiveEvents:
 
     def _refusal(self, call: Call) -> Problem | None:
         """Why the caller may not go on, if so."""
-        if call.caller.expires_at < time():
+        if call.caller.expires_at < unix_now():
             return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
         try:
             self._alive(call)

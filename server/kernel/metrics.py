@@ -83,6 +83,7 @@ REDIS_FAILURES = Counter(
     "plinth_redis_failures", "Times that Redis did not do what it was asked, by what for.", ["part"]
 )
 REDIS_FAILING = _gauge("plinth_redis_failing", "Whether Redis refused, or did not answer, when asked last.", "part")
+CLOCK_SKEW = _gauge("plinth_clock_skew_seconds", "By how much the host's clock is ahead of PostgreSQL's.")
 PROCESS_START = _gauge("plinth_process_start_time_seconds", "Unix time at which the process started.")
 PROCESS_MEMORY = _gauge("plinth_process_resident_bytes", "Resident memory.")
 PROCESS_CPU = Counter("plinth_process_cpu_seconds", "CPU time of user and system.", ["process"])

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from time import time
 from typing import Any
 
 import jwt
@@ -11,13 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from jwt.utils import base64url_encode
 
 from server.kernel.call import Principal
-from server.kernel.clock import Clock, utc_now
+from server.kernel.clock import Clock, unix_now, utc_now
 from server.kernel.keys import derive_key, fingerprint
 from server.kernel.problems import Dead, Reason, Unauthenticated
 from server.secrets import Secrets
 
 ALGORITHM = "EdDSA"
+# Seconds by which PostgreSQL's time may differ between two processes that have just measured it, and more.
 LEEWAY = 5
+# Seconds that a token may be from the future: as many as the clock may be set back, as when another server takes over.
+SET_BACK = 60
 # Verifying costs some 80 us, remembering 1 us. 10,000 principals take some 6 MB.
 REMEMBERED = 10_000
 # What PyJWT finds only behind a signature that is right.
@@ -62,7 +64,7 @@ class AccessTokens:
         self._issuer = issuer
         self._clock = clock
         # Asked for every call: a datetime costs ten times as much.
-        self._seconds = time if clock is utc_now else lambda: clock().timestamp()
+        self._seconds = unix_now if clock is utc_now else lambda: clock().timestamp()
         self._public = {key.key_id: key.public for key in self.keys}
         self._known: dict[bytes, Principal] = {}
 
@@ -108,24 +110,31 @@ class AccessTokens:
                 issuer=self._issuer,
                 options={"require": ["exp", "iat", "sub", "sid"], "verify_exp": False, "verify_iat": False},
             )
-            return _principal(claims)
+            return _principal(claims, until=self._latest(float(claims["iat"])))
         except OF_ANOTHER_ISSUER as error:
             # Its signature is ours, which nobody guesses: the deployment has changed since.
             raise Dead("The access token is not valid.") from error
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated("The access token is not valid.") from error
 
+    def _latest(self, issued: float) -> float:
+        """When a token ends at the latest, whatever it says itself. Raises ValueError for one from the future."""
+        now = self._seconds()
+        if issued > now + SET_BACK:
+            raise ValueError("the token was issued in the future")
+        return now + self.lifetime
+
 
 def _expired() -> Unauthenticated:
     return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
 
 
-def _principal(claims: dict[str, Any]) -> Principal:
+def _principal(claims: dict[str, Any], *, until: float) -> Principal:
     return Principal(
         user_id=str(claims["sub"]),
         session_id=str(claims["sid"]),
         tenant_id=claims.get("tid"),
         roles=tuple(claims.get("roles", ())),
         is_platform=bool(claims.get("plt", False)),
-        expires_at=float(claims["exp"]),
+        expires_at=min(float(claims["exp"]), until),
     )

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from time import time
 from typing import Any
 
 import psutil
@@ -21,7 +20,7 @@ from server.domains.audit.entries import ENTRIES
 from server.domains.audit.export import OF_TENANT, UNTIL, Selection, chunks_of, csv_lines
 from server.domains.audit.leaves import Run
 from server.kernel.call import Access, Call, Principal
-from server.kernel.clock import utc_now
+from server.kernel.clock import unix_now, utc_now
 from server.kernel.problems import Conflict, Denied, Unauthenticated
 from server.kernel.steps.authorize import Authorize
 from tests.audit.planting import entry
@@ -74,7 +73,7 @@ class Answering:
             raise outcome
 
 
-def downloads(database: Any, recheck: Callable[[Call], None], clock: Callable[[], float] = time) -> Downloads:
+def downloads(database: Any, recheck: Callable[[Call], None], clock: Callable[[], float] = unix_now) -> Downloads:
     return Downloads(database, recheck, clock)
 
 

@@ -101,12 +101,37 @@ def test_each_rule_of_passwords_is_named(stack: Stack, password: str, rules: set
 
 @pytest.mark.parametrize(
     "email",
-    ["", "nobody", "@example.com", "a@", "a b@example.com", "a@b@c.example", f"{'a' * 250}@example.com", "a@-b.com"],
+    [
+        "",
+        "nobody",
+        "@example.com",
+        "a@",
+        "a b@example.com",
+        "a@b@c.example",
+        f"{'a' * 250}@example.com",
+        "a@-b.com",
+        "a@bü cher.example",
+        "a@xn--a.example",
+    ],
 )
 def test_an_address_that_is_none_is_refused(stack: Stack, email: str) -> None:
     response = Rest(stack).post("auth/signup", {"email": email, "password": new_password()})
     assert reason(response) == (422, "RULE_VIOLATED")
     assert set(problem(response).violations) == {"email"}
+
+
+def test_an_address_of_a_domain_in_any_script_is_one_in_each_of_its_forms(stack: Stack) -> None:
+    name, password = unique("idn"), new_password()
+    shown, typed = f"{name}@bücher.example", f"{name}@xn--bcher-kva.example"
+    made = Rest(stack).post("auth/signup", {"email": shown, "password": password})
+    assert made.status_code == 201, made.text
+    assert made.json()["user"]["email"] == shown
+    decomposed = f"{name}@bu\N{COMBINING DIAERESIS}cher.example"
+    for form in (shown, typed, shown.upper(), f"{name}@BÜCHER.Example", decomposed, f"{name}@bücher。example"):
+        login = Rest(stack).post("auth/login", {"email": form, "password": password})
+        assert login.status_code == 200, (form, login.text)
+    Rest(stack).post("auth/signup", {"email": typed, "password": new_password()})
+    assert len(rows(stack, "SELECT FROM users WHERE email LIKE %s", f"{name}@%")) == 1
 
 
 def test_a_known_address_answers_like_a_new_one(stack: Stack, account: Account) -> None:

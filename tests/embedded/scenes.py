@@ -3,6 +3,7 @@
 Run as `python -m tests.embedded.scenes SCENE FOLDER`.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -75,7 +76,13 @@ def parent(ready: Ready) -> None:
     steady(ready)
 
 
-ROLES = {role.__name__: role for role in (steady, brittle, unready, stuck, stubborn, chatty, parent)}
+def crashing(ready: Ready) -> None:
+    """Become ready, then be ended by a fault in C."""
+    ready()
+    faulthandler._sigsegv()  # type: ignore[attr-defined]  # noqa: SLF001 - what it is there for
+
+
+ROLES = {role.__name__: role for role in (steady, brittle, unready, stuck, stubborn, chatty, parent, crashing)}
 
 
 def run(scene: str, folder: Path) -> int:

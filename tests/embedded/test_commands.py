@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from server.data.schema import MIGRATION_LOCK
+from server.faults import MENDABLE, NO_POSTGRESQL, NO_REDIS, NOT_LOOKED
 from tests.clients import unique
 from tests.embedded.engines import OWNER, PASSWORD, Cluster, password_redis, postgresql
 from tests.stack import LITTLE, free_of_settings, make_folder
@@ -47,10 +48,15 @@ def outcome(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 
 
 def refusal(*arguments: str, folder: Path, **settings: str) -> str:
-    """The only line that a command says, which fails."""
-    status, output, errors = outcome(started(*arguments, folder=folder, **settings))
+    """The only line that a command says, which fails for what a person has to mend."""
+    return refusal_with(MENDABLE, *arguments, folder=folder, **settings)
+
+
+def refusal_with(status: int, *arguments: str, folder: Path, **settings: str) -> str:
+    """The only line that a command says, which fails with this status."""
+    ended, output, errors = outcome(started(*arguments, folder=folder, **settings))
     lines = (output + errors).splitlines()
-    assert status == 1, lines
+    assert ended == status, lines
     assert len(lines) == 1, lines
     assert TRACEBACK not in lines[0]
     return lines[0]
@@ -148,7 +154,7 @@ COMMANDS = (("migrate",), ("seed",), ("audit", "verify"), ("serve",), ("realtime
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_without_a_stack_a_command_says_how_to_start_it(command: tuple[str, ...], nowhere: Path) -> None:
-    line = refusal(*command, folder=nowhere)
+    line = refusal_with(NO_POSTGRESQL, *command, folder=nowhere)
     assert line.startswith(f"plinth: the embedded PostgreSQL of {nowhere} does not run")
     assert "`make up`" in line
 
@@ -156,7 +162,7 @@ def test_without_a_stack_a_command_says_how_to_start_it(command: tuple[str, ...]
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_database_that_cannot_be_reached_is_named_with_its_setting(command: tuple[str, ...], nowhere: Path) -> None:
     url = f"postgresql://{OWNER}:{PASSWORD}@127.0.0.1:1/plinth"
-    line = refusal(*command, folder=nowhere, DATABASE_URL=url)
+    line = refusal_with(NO_POSTGRESQL, *command, folder=nowhere, DATABASE_URL=url)
     assert line == "plinth: DATABASE_URL: 127.0.0.1:1 cannot be reached: Connection refused"
 
 
@@ -175,7 +181,8 @@ def test_what_postgresql_refuses_is_one_line_with_the_setting(cluster: Cluster, 
         f"postgresql://{OWNER}:{PASSWORD}@no-such-host.invalid/x": "no-such-host.invalid:5432 cannot be reached: ",
     }
     for url, text in cases.items():
-        line = refusal("migrate", folder=nowhere, DATABASE_URL=url, PLINTH_SECRET_KEY=SECRET)
+        status = NO_POSTGRESQL if "cannot be reached" in text else MENDABLE
+        line = refusal_with(status, "migrate", folder=nowhere, DATABASE_URL=url, PLINTH_SECRET_KEY=SECRET)
         assert line.startswith(f"plinth: DATABASE_URL: {text}"), line
         assert PASSWORD not in line
         assert "wrongword" not in line
@@ -187,7 +194,8 @@ def test_a_login_that_fails_is_named_with_the_setting_it_comes_from(cluster: Clu
     unmade = refusal("seed", folder=nowhere, **settings)
     assert unmade.startswith(f'plinth: DATABASE_URL: password authentication failed for user "{name}_runtime_')
     run_at_once([started("migrate", folder=nowhere, **settings)])
-    other = refusal("audit", "verify", folder=nowhere, **settings | {"PLINTH_SECRET_KEY": f"another one: {SECRET}"})
+    foreign = settings | {"PLINTH_SECRET_KEY": f"another one: {SECRET}"}
+    other = refusal_with(NOT_LOOKED, "audit", "verify", folder=nowhere, **foreign)
     assert f'"{name}_dispatch_' in other
     assert '", whose password follows from PLINTH_SECRET_KEY: run `plinth migrate`' in other
     wrong = {"DATABASE_RUNTIME_URL": cluster.url(name, f"{name}_runtime", "wrongword")}
@@ -227,12 +235,20 @@ def test_what_redis_refuses_is_one_line_with_the_setting(cluster: Cluster, tmp_p
             "redis://:wrongword@127.0.0.1:1/0": "127.0.0.1:1 cannot be reached: Connection refused",
         }
         for url, text in cases.items():
-            line = refusal("up", folder=nowhere, REDIS_URL=url, PLINTH_PORT="0", **database)
+            status = NO_REDIS if "cannot be reached" in text else MENDABLE
+            line = refusal_with(status, "up", folder=nowhere, REDIS_URL=url, PLINTH_PORT="0", **database)
             assert line.startswith(f"plinth: REDIS_URL: {text}"), line
             assert "wrong" not in line.removeprefix(f"plinth: REDIS_URL: {text}")
         wrong = {"REDIS_URL": f"redis://:wrongword@{place}/0"}
         for command in ("serve", "realtime", "worker"):
             assert "REDIS_URL" in refusal(command, folder=nowhere, **wrong, **database)
+
+
+def test_help_tells_the_statuses(nowhere: Path) -> None:
+    for command in ([], ["audit", "verify"], ["migrate"]):
+        status, output, _ = outcome(started(*command, "--help", folder=nowhere))
+        assert status == 0
+        assert "3 PostgreSQL cannot be reached" in " ".join(output.split())
 
 
 def test_up_names_a_database_that_refuses_it(cluster: Cluster, nowhere: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def play(tmp_path: Path) -> Iterator[Callable[[str], Scene]]:
 Play = Callable[[str], Scene]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_signal_ends_all_children_and_is_a_good_end(play: Play, number: signal.Signals) -> None:
     scene = play("steady")
     scene.wait_until_serving()
@@ -69,6 +70,45 @@ def test_a_stop_signal_ends_all_children_and_is_a_good_end(play: Play, number: s
     assert set(pids) == {"supervisor", "steady"}
     assert scene.end(number) == 0
     assert not any(map(runs, pids.values()))
+
+
+def said(scene: Scene, times: int) -> bool:
+    return scene.output.count("logs are opened anew") == times
+
+
+def test_a_hangup_ends_nothing(play: Play) -> None:
+    scene = play("steady")
+    scene.wait_until_serving()
+    pids = scene.pids()
+    for times in (1, 2):
+        scene.process.send_signal(signal.SIGHUP)
+        wait_for(partial(said, scene, times))
+    assert scene.pids() == pids
+    assert scene.end() == 0
+
+
+def test_a_moved_log_is_written_no_more_after_a_hangup(play: Play) -> None:
+    scene = play("chatty")
+    scene.wait_until_serving()
+    wait_for(lambda: "it broke" in scene.output)
+    log = scene.folder / "logs" / "chatty.log"
+    moved = log.rename(log.with_suffix(".moved"))
+    scene.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "logs are opened anew" in scene.output)
+    before = moved.read_bytes()
+    os.kill(scene.pids()["chatty"], signal.SIGKILL)
+    wait_for(lambda: log.exists() and "it broke" in log.read_text())
+    assert moved.read_bytes() == before
+    assert scene.end() == 0
+
+
+def test_a_crash_in_c_is_told_of_with_where_it_was(play: Play) -> None:
+    scene = play("crashing")
+    place = scene.folder / "logs" / "crashing.crash.log"
+    wait_for(lambda: f"crashed (SIGSEGV); what it was at: {place}" in scene.output)
+    assert "Fatal Python error: Segmentation fault" in place.read_text()
+    assert "in crashing" in place.read_text()
+    scene.end()
 
 
 def test_a_child_that_dies_comes_back(play: Play) -> None:

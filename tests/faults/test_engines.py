@@ -48,7 +48,7 @@ def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Ten
     assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "1")
     assert (why.code, why.reason, why.metadata) == (14, "DEPENDENCY_UNAVAILABLE", {"dependency": "database"})
     assert why.retry_after
-    others = dict.fromkeys(("redis", "jobs"), "STATUS_SERVING") | {"database writes": "STATUS_NOT_SERVING"}
+    others = dict.fromkeys(("redis", "jobs", "clock"), "STATUS_SERVING") | {"database writes": "STATUS_NOT_SERVING"}
     # Readers wait in vain as well; when that is told depends on how long the outage lasted.
     told.pop("background")
     assert told == {"database": "STATUS_NOT_SERVING", **others, "": "STATUS_NOT_SERVING"}

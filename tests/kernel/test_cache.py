@@ -169,7 +169,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of the cache, told by both of its clocks."""
     clock = Clock(1000.0)
     monkeypatch.setattr(cache_module, "monotonic", clock)
-    monkeypatch.setattr(cache_module, "time", clock)
+    monkeypatch.setattr(cache_module, "unix_now", clock)
     return clock
 
 

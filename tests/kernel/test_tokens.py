@@ -9,7 +9,7 @@ import pytest
 from server.kernel import tokens as module
 from server.kernel.call import Principal
 from server.kernel.problems import Unauthenticated
-from server.kernel.tokens import LEEWAY, AccessTokens, SigningKey
+from server.kernel.tokens import LEEWAY, SET_BACK, AccessTokens, SigningKey
 from server.secrets import Secrets
 
 SECRET, PREVIOUS, OTHER = b"s" * 32, b"p" * 32, b"o" * 32
@@ -84,6 +84,25 @@ def test_another_issuer_is_refused(clock: Clock) -> None:
 def claims(clock: Clock, **changes: Any) -> dict[str, Any]:
     known = {"iss": "plinth", "sub": "u", "sid": "s", "iat": clock.now, "exp": clock.now + timedelta(60), "roles": []}
     return {name: value for name, value in (known | changes).items() if value is not None}
+
+
+def signed(**facts: Any) -> str:
+    key = SigningKey.of(SECRET)
+    return jwt.encode(facts, key.private, algorithm="EdDSA", headers={"kid": key.key_id})
+
+
+def test_a_token_from_the_future_is_refused_beyond_what_a_clock_may_be_set_back(clock: Clock) -> None:
+    late = signed(**claims(clock, iat=clock.now + timedelta(seconds=SET_BACK + 1)))
+    assert reason(tokens(clock), late) == "CREDENTIALS_INVALID"
+    early = signed(**claims(clock, iat=clock.now + timedelta(seconds=SET_BACK - 1)))
+    assert tokens(clock).verify(early).user_id == "u"
+
+
+def test_no_token_is_good_for_longer_than_tokens_are(clock: Clock) -> None:
+    issuer, token = tokens(clock), signed(**claims(clock, exp=clock.now + timedelta(days=365)))
+    assert issuer.verify(token).expires_at == (clock.now + timedelta(seconds=LIFETIME)).timestamp()
+    clock.now += timedelta(seconds=LIFETIME + LEEWAY + 1)
+    assert reason(issuer, token) == "TOKEN_EXPIRED"
 
 
 @pytest.mark.parametrize("missing", ["exp", "iat", "sub", "sid", "iss"])

@@ -7,7 +7,6 @@ has left: a slow reader holds neither a thread nor a connection, and no more tha
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from time import time
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -17,6 +16,7 @@ from server.data.statements import Statement
 from server.data.transactions import Database, ScopeEnded
 from server.domains.audit.leaves import Run
 from server.kernel.call import Call
+from server.kernel.clock import unix_now
 from server.kernel.problems import Conflict, Reason, Unauthenticated
 
 # How many threads make pieces at once. Authentication and rechecks of live streams need threads of the process as well.
@@ -42,7 +42,7 @@ class Download:
 class Downloads:
     """Sends files."""
 
-    def __init__(self, database: Database, recheck: Recheck, clock: Callable[[], float] = time) -> None:
+    def __init__(self, database: Database, recheck: Recheck, clock: Callable[[], float] = unix_now) -> None:
         self._database = database
         self._recheck = recheck
         self._clock = clock

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Callable, Collection
-from time import time
 from typing import Any, Protocol
 
 from plinth.operations.v1 import cache_pb2
@@ -11,6 +10,7 @@ from plinth.operations.v1.cache_pb2 import CacheStats
 
 from server.kernel.cache import AnswerCache, Counts, StoreAway
 from server.kernel.call import Call
+from server.kernel.clock import unix_now
 from server.kernel.generations import Generations
 from server.kernel.loops import Loop
 from server.kernel.service import Service
@@ -69,13 +69,13 @@ class CacheStatistics:
             return []
         methods = {path.removeprefix("/"): _numbers(counts) for path, counts in cache.counts.items()}
         totals = {"entries": cache.entries, "bytes": cache.bytes, "evictions": cache.evictions}
-        return [{"time": time(), "methods": methods, **totals}]
+        return [{"time": unix_now(), "methods": methods, **totals}]
 
     def _others(self) -> list[dict[str, Any]]:
         """What the others said last; while the store is away, nothing is known of them."""
         try:
             told = {name: json.loads(text) for name, text in self._store.read().items() if name != self._name}
-            latest = time() - LATEST
+            latest = unix_now() - LATEST
             silent = [name for name, counts in told.items() if counts["time"] < latest]
             if silent:
                 # They publish again should they be alive.

@@ -1,0 +1,116 @@
+"""Keeps PostgreSQL's clock measured in this process (server/data/clock.py), and tells when the host's is far from it.
+
+Nothing that is stored is judged by the host's clock, so a wrong one harms no data. It still is in the lines of logs,
+in what clients see of certificates, and in signatures that others check: somebody should set it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from math import inf
+from time import monotonic
+from typing import Any
+
+import psycopg
+
+from server.data.clock import MOMENT, SharedClock, shared
+from server.data.connections import DatabaseUnavailable, Result
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.faults import Ailing
+from server.kernel.metrics import CLOCK_SKEW
+from server.workers.attendance import Run
+from server.workers.supervision import repeat
+
+log = logging.getLogger("plinth.clock")
+INTERVAL = 5.0
+# Seconds that a host's clock may be off before it is told of.
+MOST_SKEW = 5.0
+# Seconds between two lines that tell the same.
+NEXT_WORD = 600.0
+# Seconds between two attempts to measure for the first time.
+PAUSE = 1.0
+
+
+class ClockWatch:
+    """Measures from time to time, from the side of one process."""
+
+    def __init__(
+        self,
+        run: Run,
+        process: str,
+        *,
+        clock: SharedClock = shared,
+        interval: float = INTERVAL,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        """`process` names it in metrics."""
+        self._run = run
+        self._clock = clock
+        self._interval = interval
+        self._seconds = seconds
+        self._gauge = CLOCK_SKEW.labels(process)
+        self._looked = self._said = -inf
+
+    def ask(self) -> None:
+        """Measure if it is time, and raise Ailing while the host's clock is far off.
+
+        That the database is away is for its own check to say.
+        """
+        if self._seconds() - self._looked >= self._interval:
+            with suppress(psycopg.OperationalError):
+                self.look()
+            self._looked = self._seconds()
+        skew = self._clock.skew
+        if abs(skew) > MOST_SKEW:
+            raise Ailing(_words(skew))
+
+    def look(self) -> None:
+        """Measure. Raises what running a statement raises."""
+        sent = self._clock.begin()
+        self._clock.learn(sent, self._run(MOMENT).value())
+        skew = self._clock.skew
+        self._gauge.set(skew)
+        if abs(skew) > MOST_SKEW and self._seconds() - self._said >= NEXT_WORD:
+            log.warning("%s: set it, as with NTP; until then PostgreSQL's time is used", _words(skew))
+            self._said = self._seconds()
+
+
+class ClockKeeper:
+    """A background service that measures in a worker, which nobody asks for its health."""
+
+    def __init__(self, database: Database, process: str, threads: Executor) -> None:
+        self._database = database
+        self._threads = threads
+        self._watch = ClockWatch(self._ask, process)
+
+    async def begin(self, stopped: asyncio.Event) -> bool:
+        """Measure for the first time, as soon as the database is there; whether it was before the event."""
+        loop, said = asyncio.get_running_loop(), False
+        while not stopped.is_set():
+            try:
+                await loop.run_in_executor(self._threads, self._watch.look)
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                if not said:
+                    log.warning("PostgreSQL does not tell the time yet: %s", type(error).__name__)
+                    said = True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PAUSE):
+                        await stopped.wait()
+            else:
+                return True
+        return False
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        await repeat("clock", self._watch.look, INTERVAL, self._threads)
+
+    def _ask(self, statement: Statement, **parameters: Any) -> Result:
+        with self._database.read(Scope()) as transaction:
+            return transaction.run(statement, **parameters)
+
+
+def _words(skew: float) -> str:
+    return f"the host's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} PostgreSQL's"
