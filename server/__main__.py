@@ -27,6 +27,7 @@ STATUSES = (
     "settings are refused; 3 PostgreSQL cannot be reached; 4 Redis cannot be reached; 5 `audit verify` could not look; "
     "130 interrupted. Faults are one line on standard error each."
 )
+STANDARD_ERROR = 2
 # Seconds that `plinth migrate` waits for another one, unless told otherwise.
 MIGRATE_WAIT = 300.0
 
@@ -38,7 +39,7 @@ def main() -> int:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     if sys.stderr is not None:
         # Code in C that ends the process says where Python was.
-        faulthandler.enable()
+        faulthandler.enable(STANDARD_ERROR)
     try:
         status = _run()
         sys.stdout.flush()

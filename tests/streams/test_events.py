@@ -157,8 +157,8 @@ def test_with_a_false_token_the_answer_is_an_ordinary_401(tenant: Tenant, way: s
 
 def test_with_an_expired_token_the_answer_is_an_ordinary_401(tenant: Tenant) -> None:
     settings = tenant.stack.settings
-    tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=-60)
-    expired = tokens.issue(tokens.verify(tenant.access_token))
+    caller = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=900).verify(tenant.access_token)
+    expired = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=-60).issue(caller)
     status, why = refusal(tenant, None, access_token=expired)
     assert (status, why.code, why.reason) == (401, 16, "TOKEN_EXPIRED")
 
