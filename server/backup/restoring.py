@@ -102,7 +102,11 @@ def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: SecretK
                 raise Damaged(f"{folder}: {'; '.join(wrong)}")
     lines = [f"{sum(manifest.tables.values())} rows of {len(manifest.tables)} tables as of {manifest.create_time}"]
     lines.append(_place(settings, secrets, wish) if secrets else "secret left out: the deployment keeps its own")
-    processes.migrate(settings)
+    if secrets is not None and settings.secret != secrets.secret.encode():
+        # Under the secret in force the database would be refused, until the backup's is put there.
+        return [*lines, "files: none", "`plinth migrate` brings the schema up to date, and makes its logins"]
+    # A secret that is left out by choice is lost with what depends on it.
+    processes.migrate(settings, tell=lines.append, accept_new_secret=secrets is None)
     return [*lines, "files: none", "the schema is up to date, and its logins are made: `plinth up` goes on from here"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from plinth.identity.v1 import api_key_pb2, auth_pb2
 from plinth.operations.v1 import health_pb2, ip_block_pb2
 from plinth.sites.v1 import page_pb2
+from plinth.webhooks.v1 import webhook_pb2
 
 from server.kernel.clock import utc_now
 from tests.clients import Tenant, new_tenant, rows, rpc_problem, stubs, unique
@@ -175,8 +176,8 @@ def test_a_clock_that_is_off_is_told_of(host: Host, ahead: int) -> None:
 
 def is_blocked(stack: Stack, address: str) -> bool:
     """Whether calls from an address are refused there."""
-    auth = stubs(stack, x_forwarded_for=address).auth
-    return code_of(lambda: auth.ListJsonWebKeys(auth_pb2.ListJsonWebKeysRequest())) == "ADDRESS_BLOCKED"
+    webhooks = stubs(stack, x_forwarded_for=address).webhooks
+    return code_of(lambda: webhooks.ListEventTypes(webhook_pb2.ListEventTypesRequest())) == "ADDRESS_BLOCKED"
 
 
 def block_until(admin: Any, address: str, seconds: float) -> None:

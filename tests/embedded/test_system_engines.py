@@ -76,6 +76,7 @@ def stack(programs: dict[str, Path]) -> Iterator[Stack]:
 
 def owner(stack: Stack) -> Rest:
     answer = Rest(stack).post("auth/login", {"email": stack.email, "password": stack.password})
+    assert answer.status_code == 200, answer.text
     return Rest(stack, answer.json()["accessToken"])
 
 

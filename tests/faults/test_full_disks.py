@@ -78,6 +78,8 @@ def test_a_full_run_folder_ends_no_process_and_a_dead_worker_comes_back(scene: S
         scene.tenant.rest.get(path)
     old = stack.kill("api-0")
     stack.wait_for(lambda: not runs(old))
+    # What it had there is gone.
+    scene.disks["run"].fill()
     stack.wait_for(scene.creates_a_page)
     # Who runs is told in a file that could not be written.
     assert stack.pid("api-0") == old

@@ -119,6 +119,9 @@ def asked(connection: "psycopg.Connection[Any]") -> OpenTransactions:
         def all(self) -> list[dict[str, Any]]:
             return self._rows
 
+        def value(self) -> Any:
+            return next(iter(self._rows[0].values()))
+
     def run(statement: Any) -> Any:
         cursor = connection.execute(statement.sql)
         names = [column.name for column in cursor.description or ()]

@@ -110,7 +110,8 @@ def cancel(tenant: Tenant, slug: str) -> None:
 def quiet(tenant: Tenant) -> None:
     """Wait until nothing of those who left is running any more."""
     busy = (
-        "SELECT count(*) AS count FROM pg_stat_activity WHERE usename LIKE 'plinth_runtime%' AND xact_start IS NOT NULL"
+        "SELECT count(*) AS count FROM pg_stat_activity"
+        " WHERE starts_with(usename, 'plinth_runtime') AND xact_start IS NOT NULL"
     )
     tenant.stack.wait_for(lambda: not rows(tenant.stack, busy)[0]["count"])
 
