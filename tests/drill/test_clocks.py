@@ -176,7 +176,7 @@ def test_a_clock_that_is_off_is_told_of(host: Host, ahead: int) -> None:
 
 def is_blocked(stack: Stack, address: str) -> bool:
     """Whether calls from an address are refused there."""
-    webhooks = stubs(stack, x_forwarded_for=address).webhooks
+    webhooks = stubs(stack, x_envoy_external_address=address).webhooks
     return code_of(lambda: webhooks.ListEventTypes(webhook_pb2.ListEventTypesRequest())) == "ADDRESS_BLOCKED"
 
 
