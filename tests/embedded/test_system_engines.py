@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import httpx
 import psutil
 import pytest
 
@@ -75,9 +76,15 @@ def stack(programs: dict[str, Path]) -> Iterator[Stack]:
 
 
 def owner(stack: Stack) -> Rest:
-    answer = Rest(stack).post("auth/login", {"email": stack.email, "password": stack.password})
-    assert answer.status_code == 200, answer.text
-    return Rest(stack, answer.json()["accessToken"])
+    answers: list[httpx.Response] = []
+
+    def signs_in() -> bool:
+        """Right after a start, a busy machine may answer that the database is away: a client tries again."""
+        answers.append(Rest(stack).post("auth/login", {"email": stack.email, "password": stack.password}))
+        return answers[-1].status_code == 200
+
+    stack.wait_for(signs_in)
+    return Rest(stack, answers[-1].json()["accessToken"])
 
 
 def pages(stack: Stack) -> str:
