@@ -32,13 +32,14 @@ from server.settings import Settings
 from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
 from server.workers.job_worker import JobWorker
+from server.workers.lost_sessions import LostSessions
 from server.workers.maintenance import Maintenance, Retention
 from server.workers.rescue import Rescue, stalled_after
 from server.workers.supervision import BackgroundService, run_until
 
 # Jobs that are plain functions run in so many threads, and have so many connections.
 JOB_THREADS = 4
-HOUSE_THREADS = 2
+HOUSE_THREADS = 3
 # Seconds for one SQL statement: less than a job may take, but more than somebody who waits for an answer would.
 STATEMENT_TIMEOUT = 120.0
 # What is left after the jobs have been put back, for whatever else ends.
@@ -116,6 +117,7 @@ class Worker:
             self._jobs_worker,
             Rescue(self.house, stalled_after(settings.drain_timeout), self._house_threads),
             Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            LostSessions((self.house, self.sealing), self._house_threads),
             self._clock,
             *self._webhooks(),
             self._resealer.at_start(self._house_threads),

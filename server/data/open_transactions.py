@@ -5,26 +5,22 @@ database and the oldest one of others are told by a metric; one of this database
 makes health DEGRADED, and is named there: session, age, program and statement, without the values in it.
 """
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 from prometheus_client import Gauge
-from sqlalchemy import BigInteger, Boolean, Integer, Text, text
+from sqlalchemy import Boolean, Integer, Text, text
 
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.faults import Ailing
 
-log = logging.getLogger("plinth.transactions")
 # Seconds between two looks, which take PostgreSQL half a millisecond.
 INTERVAL = 5.0
 # Seconds that a transaction of this database may be open.
 PATIENCE = 10.0
-# Seconds after which a session of ours is ended that waits for its client in the middle of a pipeline, and between two.
-LOST_CLIENT, IDLE_CLIENT = 15, 30
 LONGEST_STATEMENT = 120
 OWN, OTHER = "own", "other"
 
@@ -48,25 +44,17 @@ OLDEST = Statement(
     ).columns(name=Text(), program=Text(), statement=Text(), number=Text(), seconds=Integer(), is_own=Boolean())
 )
 
-# A client that has fallen silent between two messages of one pipeline leaves a session that is neither idle, so that
-# idle_in_transaction_session_timeout does not count, nor in a statement. It would keep its locks for as long as TCP
-# takes its peer for alive. PostgreSQL 17 has transaction_timeout for that. A role may end its own sessions. One that is
-# idle ends by itself before; a drill has seen one that did not.
-END_LOST = f"""
-SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
- WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
-   AND application_name LIKE 'plinth ' || '%' AND wait_event_type = 'Client' AND xact_start IS NOT NULL
-   AND state_change < now() - make_interval(secs => CASE state WHEN 'active' THEN {LOST_CLIENT} ELSE {IDLE_CLIENT} END)
-"""  # noqa: S608 - constants
-_END_LOST = Statement(text(END_LOST).columns(ended=BigInteger()))
-
 SECONDS = Gauge(
     "plinth_oldest_transaction_seconds",
     "How long the oldest transaction that has written is open, in the own database and in others of the cluster.",
     ["database"],
     multiprocess_mode="livemostrecent",
 )
-_VALUES = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+# Where a value ends is known to PostgreSQL's lexer only: quotes are escaped in several ways, there are dollar quotes
+# and comments, and PostgreSQL itself cuts long statements in the middle of a text. So nothing behind the first is
+# shown.
+_BEGINS_VALUE = re.compile(r"'|\$(?!\d)|--|/\*")
+_NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +66,7 @@ class OpenTransaction:
     seconds: float
     program: str
     statement: str
-    """The last one, with `?` in place of values; empty where it is hidden."""
+    """The last one, up to its first text, with `?` in place of numbers; empty where it is hidden."""
 
     def __str__(self) -> str:
         program = f" ({self.program})" if self.program else ""
@@ -106,9 +94,6 @@ class OpenTransactions:
             raise Ailing(f"streams, webhooks and seals wait for a transaction that is open: {self._oldest}")
 
     def _look(self) -> None:
-        ended = self._run(_END_LOST).value()
-        if ended:
-            log.warning("%d sessions were ended whose clients have fallen silent in the middle of a transaction", ended)
         rows = {row["is_own"]: row for row in self._run(OLDEST).all()}
         self._looked = monotonic()
         self._seen = {key: self._seen.get(key, self._looked) for key in map(_key, rows.values())}
@@ -127,11 +112,13 @@ class OpenTransactions:
 
 
 def without_values(statement: str) -> str:
-    """A statement in a line, with `?` in place of texts and numbers; empty for one that is hidden."""
+    """A statement in a line up to its first text or comment, with `?` in place of numbers; empty for a hidden one."""
     if statement == "<insufficient privilege>":
         return ""
-    line = " ".join(_VALUES.sub("?", statement).split())
-    return line if len(line) <= LONGEST_STATEMENT else f"{line[:LONGEST_STATEMENT]}..."
+    shown, *rest = _BEGINS_VALUE.split(statement, maxsplit=1)
+    line = " ".join(_NUMBER.sub("?", shown).split())
+    is_whole = not rest and len(line) <= LONGEST_STATEMENT
+    return line if is_whole else f"{line[:LONGEST_STATEMENT]}..."
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from datetime import datetime
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from server.data.open_transactions import END_LOST
 from server.domains.webhooks.dispatch import CURSOR
 from server.domains.webhooks.metrics import OLDEST_SECONDS, PENDING
 from server.domains.webhooks.queues import LATE, open_pool
@@ -15,7 +14,7 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.metrics import EVENT_LAG
 
 log = logging.getLogger("plinth.webhooks")
-INTERVAL = 5.0
+INTERVAL = 10.0
 MOST_COUNTED = 100_000
 # Webhooks with queues that are looked at for what is due.
 WINDOW = 2000
@@ -67,8 +66,6 @@ class WebhookGauges:
                 now = self._clock()
                 try:
                     async with pool.connection() as connection:
-                        # The only service of the dispatch role that asks now and then, and waits for no lock.
-                        await connection.execute(END_LOST)
                         bounds = {"most": MOST_COUNTED, "window": WINDOW}
                         cursor = await connection.execute(LOOK, bounds | {"now": now, "cursor": CURSOR})
                         row = await cursor.fetchone()
