@@ -171,17 +171,8 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     guard = Guard(settings, unique, redis, database, policies())
     announcer = redis_adapter.EventAnnouncer(redis)
     probe = Probe(settings.runtime_dsn, settings.database_connect_timeout, doubt=doubt)
-    dependencies = Dependencies(
-        [
-            Dependency("database", probe.ask, vital=True),
-            Dependency("database writes", probe.ask_to_write, vital=False),
-            Dependency("redis", RedisProbe(redis, guard.breakers, _refused_without_redis(settings)).ask, vital=False),
-            Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
-            Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
-            Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
-            Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
-        ]
-    )
+    redis_probe = RedisProbe(redis, guard.breakers, _refused_without_redis(settings))
+    dependencies = _dependencies(settings, name, probe, redis_probe)
     usage = UsageCounter(database)
     refusals = RefusalLog(database)
     statistics = CacheStatistics(RedisStatistics(redis, guard.breakers.make("statistics")), guard.cache, unique)
@@ -230,6 +221,21 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         live,
         tracing,
         routes,
+    )
+
+
+def _dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe) -> Dependencies:
+    """What a process depends on, for its health."""
+    return Dependencies(
+        [
+            Dependency("database", probe.ask, vital=True),
+            Dependency("database writes", probe.ask_to_write, vital=False),
+            Dependency("redis", redis.ask, vital=False),
+            Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
+            Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
+            Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
+            Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
+        ]
     )
 
 

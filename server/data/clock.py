@@ -18,8 +18,7 @@ from server.data.statements import Statement
 
 # One that goes on while the machine sleeps, where there is one.
 BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-TELL_TIME = "SELECT clock_timestamp()"
-MOMENT = Statement(text(TELL_TIME).columns(clock_timestamp=DateTime(timezone=True)))
+MOMENT = Statement(text("SELECT clock_timestamp()").columns(clock_timestamp=DateTime(timezone=True)))
 """Answers what time it is by PostgreSQL's clock."""
 
 

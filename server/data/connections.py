@@ -21,8 +21,8 @@ import psycopg
 from psycopg import errors, pq
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from server.data.clock import TELL_TIME, shared
-from server.data.epochs import KEEP_EPOCH
+from server.data.clock import shared
+from server.data.greeting import GREET
 from server.data.liveness import IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
@@ -38,6 +38,8 @@ CANCEL_WITHIN = 1.0
 # PATIENCE seconds waits no longer.
 CONFIRMED = 2.0
 PATIENCE = 4.0
+# Seconds for which a new connection waits for its first answer.
+GREETED_WITHIN = 5.0
 # Seconds between looks whether anybody still waits for an answer.
 LOOK = 0.1
 # Seconds for which a connection that was used counts as alive.
@@ -145,7 +147,7 @@ class Doubt:
         self.silent_since = inf if answered else min(self.silent_since, monotonic())
 
     def note(self, waited: float) -> None:
-        """A connection was silent for so many seconds, in which a server that lives always answers."""
+        """A connection was silent for longer than a live server ever takes to answer."""
         self.noticed, self.waited = monotonic(), waited
 
 
@@ -163,18 +165,17 @@ class PipelineConnection(psycopg.Connection[Any]):
     _cut_at = inf
 
     def start(self) -> None:
-        """Ask which cluster this is (epochs.py) and what time it is there, and enter pipeline mode for good."""
-        self.execute(KEEP_EPOCH, prepare=False)
-        sent = shared.begin()
-        for (moment,) in self.execute(TELL_TIME, prepare=False):
-            shared.learn(sent, moment)
+        """Enter pipeline mode for good, and greet (greeting.py). Raises psycopg.Error, and Silent."""
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)
         # By name; the one that was used last is the last one.
         self._kept = OrderedDict()
         self._expected = []
-        self._used = monotonic()
+        sent = shared.begin()
+        self.send(GREET, {})
+        # In bounds, as everything in pipeline mode: the peer may fall silent right after the login.
+        shared.learn(sent, self.receive(GREETED_WITHIN)[-1].one()["moment"])
 
     @property
     def is_doubtful(self) -> bool:
@@ -422,8 +423,8 @@ class Connections:
         )
 
     def _begin(self, connection: PipelineConnection) -> None:
-        connection.start()
         connection.doubt = self._doubt
+        connection.start()
 
     def observe(self, observer: Observer) -> None:
         """Tell this one as well of every round trip."""

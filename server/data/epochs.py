@@ -22,7 +22,5 @@ log_epochs = global_table(
     time_column("begin_time", server_default=text("now()")),
 )
 
-KEEP_EPOCH = "SELECT plinth_keep_epoch()"
-"""Begins a new epoch if the cluster is another one; answers whether it did."""
 BEGIN_EPOCH = "SELECT plinth_begin_epoch()"
 """Begins a new epoch, as the owner: for a copy of a disk that was put back, which nothing in the database tells of."""

@@ -20,8 +20,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from server import pulses
-from server.data.clock import TELL_TIME, shared
-from server.data.epochs import KEEP_EPOCH
+from server.data.clock import shared
+from server.data.greeting import GREETING
 from server.pulses import Pulse
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def keep_alive(dsn: str) -> dict[str, Any]:
 class WatchedConnection(psycopg.AsyncConnection[Any]):
     """A connection on which no answer is awaited for longer than SILENCE seconds.
 
-    A connection that was silent for that long is cut off; whoever waits gets psycopg.OperationalError.
+    A connection that was silent for that long is cut off; the caller that waits gets psycopg.OperationalError.
     """
 
     pulse: Pulse | None = None
@@ -111,7 +111,7 @@ class WatchedConnection(psycopg.AsyncConnection[Any]):
 class WatchedPool(AsyncConnectionPool[Any]):
     """A pool of them. With a `pulse`, it tells others when PostgreSQL last answered.
 
-    Each new connection asks first which cluster it leads to (epochs.py), and what time it is there.
+    Each new connection greets first (greeting.py).
     """
 
     def __init__(self, dsn: str = "", *, pulse: tuple[str, float] | None = None, **options: Any) -> None:
@@ -136,9 +136,8 @@ class WatchedPool(AsyncConnectionPool[Any]):
 
     async def _watch(self, connection: Any) -> None:
         connection.pulse = self._pulse
-        await connection.execute(KEEP_EPOCH, prepare=False)
         sent = shared.begin()
-        cursor = await connection.execute(TELL_TIME, prepare=False)
-        for (moment,) in await cursor.fetchall():
+        cursor = await connection.execute(GREETING, prepare=False)
+        for _, moment in await cursor.fetchall():
             shared.learn(sent, moment)
         await connection.commit()
