@@ -37,7 +37,7 @@ LOSSES = (
 def check(settings: Settings) -> None:
     """Look as the role that serves, or as the owner where that has no login yet. Raises ForeignSecret.
 
-    A database that does not answer may come back, and one that refuses is told of by whoever needs it.
+    A database that does not answer may come back. One that refuses is reported by the pool that needs it.
     """
     for dsn in (settings.runtime_dsn, settings.owner_dsn):
         with suppress(psycopg.Error):
@@ -53,7 +53,7 @@ def check_owner(settings: Settings) -> None:
 
 
 def settle(connection: Connection, settings: Settings) -> None:
-    """Write the canary if there is none, and anew if it is under a secret behind. Raises ForeignSecret."""
+    """Write the canary if there is no row, and rewrite one that a previous secret sealed. Raises ForeignSecret."""
     if not _is_there(connection):
         return
     row = connection.execute("SELECT sealed FROM secret_canaries").fetchone()

@@ -8,7 +8,7 @@ import redis
 
 # After a failure, callers are told at once for this long.
 REST = 1.0
-# A failure after which nobody asked again tells nothing after so many seconds.
+# Seconds after which a failure tells nothing any more, if nobody asked again.
 NEWS = 10.0
 
 

@@ -14,7 +14,7 @@ CHANNEL = "plinth:events"
 # Hints within this are one hint: readers read everything that is new, and a hint costs 150 us.
 COALESCE = 0.02
 SILENCE = 1.0
-# After so many seconds without a hint, Redis is asked whether it is there; after as many more, it counts as gone.
+# Seconds without a hint after which Redis is asked whether it is there. After twice as many, it counts as gone.
 QUIET = 5.0
 
 

@@ -44,7 +44,7 @@ def dump(programs: Path, dsn: str, snapshot: str, target: Path) -> None:
 
 
 def load(programs: Path, dsn: str, source: Path) -> None:
-    """Load a dump in one transaction, without logins' rights: as whoever `dsn` logs in. Raises Fault."""
+    """Load a dump in one transaction, without logins' rights: as the role of `dsn`. Raises Fault."""
     listed = _run(programs / "pg_restore", None, ["--list", str(source)])
     with TemporaryDirectory(prefix="plinth-restore-") as scratch:
         wanted = Path(scratch) / "list"

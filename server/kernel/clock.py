@@ -1,4 +1,4 @@
-"""Time: UTC and injectable. Whoever needs the time takes a Clock.
+"""Time: UTC and injectable. Code that needs the time takes a Clock.
 
 It is PostgreSQL's time (server/data/clock.py), so that every host judges a stored moment alike.
 """
