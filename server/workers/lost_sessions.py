@@ -30,7 +30,8 @@ END = Statement(
         SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
          WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
            AND starts_with(application_name, 'plinth ') AND wait_event_type = 'Client' AND xact_start IS NOT NULL
-           AND state_change < now() - make_interval(secs => CASE state WHEN 'active' THEN {IN_PIPELINE} ELSE {BETWEEN} END)
+           AND state_change
+               < now() - make_interval(secs => CASE state WHEN 'active' THEN {IN_PIPELINE} ELSE {BETWEEN} END)
         """  # noqa: S608 - constants
     ).columns(ended=BigInteger())
 )
