@@ -42,12 +42,16 @@ PATIENCE = 4.0
 GREETED_WITHIN = 5.0
 # Seconds between looks whether anybody still waits for an answer.
 LOOK = 0.1
-# Seconds for which a connection that was used counts as alive.
+# Seconds for which a connection that was used counts as alive, unless another one is found dead meanwhile.
 FRESH = 1.0
 # Statements that a connection keeps prepared. Each takes PostgreSQL some 30 KB for as long as the connection lives.
 MOST_PREPARED = 256
 # Closing is a message of its own in libpq 17 and later; before, it takes a statement.
 CLOSES = psycopg.capabilities.has_send_close_prepared()
+# The pool tries to connect for this long before it gives up, and tries again when it is asked the next time. Seconds.
+RECONNECTS_FOR = 0.2
+# So callers who wait ask it this often. Seconds.
+ASK_EVERY = 0.25
 # After nobody could connect in time, callers are refused at once for this long instead of waiting in a row.
 OUTAGE_PAUSE = 0.5
 # An outage is logged once, and again when there was none for so many seconds.
@@ -124,12 +128,23 @@ class Silent(psycopg.OperationalError):
     """No answer came in time."""
 
 
-class Doubt:
-    """What one connection that fell silent says about the others to the same peer."""
+class Lost(psycopg.OperationalError):
+    """The connection ended while an answer was awaited."""
 
-    __slots__ = ("noticed", "silent_since", "waited")
+    def __init__(self, *, is_untouched: bool) -> None:
+        """`is_untouched` says that PostgreSQL had ended it before it looked at the first statement sent."""
+        self.is_untouched = is_untouched
+        super().__init__("the connection is lost")
+
+
+class Doubt:
+    """What one connection that was lost or fell silent says about the others to the same peer."""
+
+    __slots__ = ("lost", "noticed", "silent_since", "waited")
 
     def __init__(self) -> None:
+        self.lost = -inf
+        """monotonic() at which a connection was found dead."""
         self.noticed = -inf
         """monotonic() at which a connection had been silent for too long."""
         self.waited = inf
@@ -188,7 +203,7 @@ class PipelineConnection(psycopg.Connection[Any]):
 
         Asked only after some idling: asking lets go of the interpreter lock, which costs more than the answer is worth.
         """
-        if monotonic() - self._used < FRESH:
+        if monotonic() - self._used < FRESH and (self.doubt is None or self._used > self.doubt.lost):
             return self.closed
         return self.closed or self._poll is None or bool(self._poll.poll(0))
 
@@ -229,19 +244,16 @@ class PipelineConnection(psycopg.Connection[Any]):
     def receive(self, timeout: float, wanted: Wanted | None = None) -> list[Result]:
         """Wait for the answers to everything sent, in order. What nobody wants any more is cancelled.
 
-        Raises what PostgreSQL answered first, as psycopg's exception of that SQLSTATE, or psycopg.OperationalError when
-        the connection is lost or silent for longer than `timeout` seconds (the connection is then closed).
+        Raises what PostgreSQL answered first, as psycopg's exception of that SQLSTATE, Lost, or Silent after `timeout`
+        seconds without an answer (the connection is then closed).
         """
         closing = self._send_closing() if len(self._kept) > MOST_PREPARED else ()
-        self.pgconn.pipeline_sync()
         expected, self._expected = self._expected, []
         self._used = monotonic()
         self._wanted, self._cut_at = wanted, inf
-        deadline = self._used + timeout
-        self._flush(deadline)
         results: list[Result] = []
         failure: psycopg.Error | None = None
-        answers = self._answers(deadline)
+        answers = self._exchange(self._used + timeout)
         self._used = monotonic()
         if closing:
             self._note_closed(closing, answers[len(expected) :])
@@ -281,15 +293,37 @@ class PipelineConnection(psycopg.Connection[Any]):
             if result.status not in _UNANSWERED:
                 self._kept.pop(name, None)
 
+    def _exchange(self, deadline: float) -> list[pq.abc.PGresult]:
+        """Send what was queued; one result per command."""
+        answers: list[pq.abc.PGresult] = []
+        try:
+            self.pgconn.pipeline_sync()
+            self._flush(deadline)
+            self._collect(answers, deadline)
+        except Silent:
+            raise
+        except psycopg.OperationalError as error:
+            raise self._lost(answers) from error
+        return answers
+
+    def _lost(self, answers: Sequence[pq.abc.PGresult]) -> Lost:
+        """What the loss amounts to. PostgreSQL's last word, if it said one, tells whether it read anything before."""
+        self.close()
+        if self.doubt is not None:
+            self.doubt.lost = monotonic()
+        severity = answers[0].error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) if answers else None
+        lost = Lost(is_untouched=severity == b"FATAL")
+        log.warning("a connection to PostgreSQL is lost, %s", "unused" if lost.is_untouched else "in use")
+        return lost
+
     def _flush(self, deadline: float) -> None:
         while self.pgconn.flush():
             self._wait(WRITES, deadline)
             self.pgconn.consume_input()
 
-    def _answers(self, deadline: float) -> list[pq.abc.PGresult]:
-        """One result per command, up to the sync; libpq ends the results of each command with None."""
+    def _collect(self, answers: list[pq.abc.PGresult], deadline: float) -> None:
+        """Add one result per command, up to the sync; libpq ends the results of each command with None."""
         pgconn = self.pgconn
-        answers: list[pq.abc.PGresult] = []
         while True:
             while pgconn.is_busy():
                 self._wait(READS, deadline)
@@ -297,10 +331,9 @@ class PipelineConnection(psycopg.Connection[Any]):
             result = pgconn.get_result()
             if result is None:
                 if pgconn.status != pq.ConnStatus.OK:
-                    log.error("a connection to PostgreSQL is lost: %s", pgconn.get_error_message().strip())
-                    raise psycopg.OperationalError("the connection is lost")
+                    raise psycopg.OperationalError(pgconn.get_error_message().strip())
             elif result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return answers
+                return
             else:
                 answers.append(result)
 
@@ -415,8 +448,7 @@ class Connections:
             min_size=min(idle, size),
             max_size=size,
             timeout=wait,
-            # A lost connection is given up soon, so that the next caller tries at once instead of after a backoff.
-            reconnect_timeout=1.0,
+            reconnect_timeout=RECONNECTS_FOR,
             configure=self._begin,
             open=False,
             name=name,
@@ -494,10 +526,7 @@ class Connections:
             raise DatabaseUnavailable
         self._waiting.append(None)
         try:
-            connection = self._free.pop() if self._free else self._pool.getconn()
-        except IndexError:
-            # Somebody else was quicker.
-            return self._get()
+            connection = self._await()
         except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
             if monotonic() - self._refuse_until > NEXT_WORD:
                 log.error("%s has no connection to PostgreSQL: %s", self._pool.name, error)  # noqa: TRY400 - no stack
@@ -507,6 +536,24 @@ class Connections:
             self._waiting.pop()
         self._refuse_until = 0.0
         return connection
+
+    def _await(self) -> PipelineConnection:
+        """One that is given back, or that the pool makes. Raises psycopg_pool's exceptions.
+
+        A pool that gave up connecting lets those who wait go on waiting, and tries again only for the next who asks: a
+        PostgreSQL that is back after a second would be away for everybody who came before.
+        """
+        deadline = monotonic() + self._wait
+        while True:
+            # Who waits has said so: what is given back after this look goes to the pool.
+            with suppress(IndexError):
+                return self._free.pop()
+            left = deadline - monotonic()
+            try:
+                return self._pool.getconn(min(left, ASK_EVERY))
+            except PoolTimeout:
+                if left <= ASK_EVERY:
+                    raise
 
     def _is_refusing(self) -> bool:
         return monotonic() < self._refuse_until and not self._pool.get_stats()["pool_available"]

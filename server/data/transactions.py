@@ -13,7 +13,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import ColumnElement, Text, bindparam, func, literal_column, select, true
 
-from server.data.connections import Connections, PipelineConnection, Result
+from server.data.connections import Connections, Lost, PipelineConnection, Result
 from server.data.observer import Observer, RoundTrip
 from server.data.statements import Statement
 from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
@@ -112,6 +112,7 @@ SCOPE_ENDED = "PL001"
 KEY_TAKEN = "PL002"
 # Before the binding stands BEGIN.
 PLACE_AFTER_BEGIN = 1
+BEGIN = b"BEGIN"
 COMMIT = b"COMMIT"
 ROLLBACK = b"ROLLBACK"
 
@@ -145,14 +146,12 @@ class Transaction:
             self._connection = self._connections.acquire()
         return self._connection
 
-    def _bind(self, connection: PipelineConnection, plain: Statement, hasty: Statement) -> None:
-        """Send the binding; statements after it end when the caller's deadline passes."""
+    def _binding_of(self, plain: Statement, hasty: Statement) -> tuple[Statement, dict[str, Any]]:
+        """The binding, and what it takes; statements after it end when the caller's deadline passes."""
         left = self._patience.time_left if self._patience else None
         if left is None or left >= self._connections.statement_timeout:
-            connection.send(plain, self._parameters)
-        else:
-            milliseconds = max(1, int(left * 1000))
-            connection.send(hasty, self._parameters | {"timeout": str(milliseconds)})
+            return plain, self._parameters
+        return hasty, self._parameters | {"timeout": str(max(1, int(left * 1000)))}
 
     def _is_wanted(self) -> bool:
         return self._patience is None or self._patience.is_active
@@ -215,9 +214,16 @@ class ReadTransaction(Transaction):
     """
 
     def run(self, statement: Statement, **parameters: Any) -> Result:
-        """Run a query in its own read-only transaction."""
+        """Run a query in its own read-only transaction; on a second connection when the first turns out to be lost."""
+        try:
+            return self._ask(statement, parameters)
+        except Lost:
+            self._give_back()
+        return self._ask(statement, parameters)
+
+    def _ask(self, statement: Statement, parameters: dict[str, Any]) -> Result:
         connection = self._open()
-        self._bind(connection, self._binding.read, self._binding.hasty_read)
+        connection.send(*self._binding_of(self._binding.read, self._binding.hasty_read))
         connection.send(statement, parameters)
         return self._receive(connection, 0)
 
@@ -228,7 +234,11 @@ class ReadTransaction(Transaction):
 
 
 class WriteTransaction(Transaction):
-    """Writes, committed once at the end or not at all. The first statement carries BEGIN, the last one COMMIT."""
+    """Writes, committed once at the end or not at all. The first statement carries BEGIN, the last one COMMIT.
+
+    A connection that PostgreSQL ended while it idled is found out by the first statements. They are sent once more on
+    another one, since nothing of them can have been committed: COMMIT was not among them, or never looked at.
+    """
 
     def __init__(
         self, connections: Connections, scope: Scope, binding: Binding, patience: Patience | None = None
@@ -236,29 +246,32 @@ class WriteTransaction(Transaction):
         super().__init__(connections, scope, binding, patience)
         self._open_in_database = False
         self._bound: int | None = None
+        # What was sent before the first answer.
+        self._opening: list[tuple[Statement, dict[str, Any]]] | None = []
 
     def run(self, statement: Statement, **parameters: Any) -> Result:
         """Run a statement inside the transaction."""
-        connection = self._begin()
-        connection.send(statement, parameters)
-        return self._answer(connection)
+        self._begin()
+        self._send(statement, parameters)
+        return self._answers()[-1]
 
     def run_both(self, first: Statement, second: Statement, **parameters: Any) -> tuple[Result, Result]:
         """Run two statements in one round trip. The second sees what was committed until the first had ended."""
-        connection = self._begin()
-        connection.send(first, parameters)
-        connection.send(second, parameters)
-        results = self._receive_all(connection, self._take_bound())
+        self._begin()
+        self._send(first, parameters)
+        self._send(second, parameters)
+        results = self._answers()
         return results[-2], results[-1]
 
     def queue(self, statement: Statement, **parameters: Any) -> None:
         """Send a statement along with whatever comes next; its failure is raised there."""
-        self._begin().send(statement, parameters)
+        self._begin()
+        self._send(statement, parameters)
 
     def settle(self) -> None:
         """Wait for what was queued, if nothing was waited for yet. Raises what `run` raises."""
         if self._bound is not None:
-            self._answer(self._open())
+            self._answers()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -272,21 +285,42 @@ class WriteTransaction(Transaction):
         finally:
             self._give_back()
 
-    def _begin(self) -> PipelineConnection:
-        connection = self._open()
+    def _begin(self) -> None:
         if not self._open_in_database:
-            connection.send_plain(b"BEGIN")
-            self._bind(connection, self._binding.write, self._binding.hasty_write)
-            self._bound = PLACE_AFTER_BEGIN
+            self._open().send_plain(BEGIN)
             self._open_in_database = True
-        return connection
+            self._bound = PLACE_AFTER_BEGIN
+            self._send(*self._binding_of(self._binding.write, self._binding.hasty_write))
 
-    def _answer(self, connection: PipelineConnection) -> Result:
-        return self._receive(connection, self._take_bound())
+    def _send(self, statement: Statement, parameters: dict[str, Any]) -> None:
+        if self._opening is not None:
+            self._opening.append((statement, parameters))
+        self._open().send(statement, parameters)
 
-    def _take_bound(self) -> int | None:
+    def _answers(self, plain: bytes = b"") -> list[Result]:
+        """The answers to what was sent; `plain` is the plain statement at its end, where there is one."""
         bound, self._bound = self._bound, None
-        return bound
+        try:
+            results = self._receive_all(self._open(), bound, plain)
+        except Lost as lost:
+            if self._opening is None or (plain and not lost.is_untouched):
+                raise
+            self._open_anew(plain)
+            results = self._receive_all(self._open(), bound, plain)
+        self._opening = None
+        return results
+
+    def _open_anew(self, plain: bytes) -> None:
+        """Send on another connection what was sent on the one that is lost."""
+        self._give_back()
+        self._open_in_database = False
+        connection = self._open()
+        self._open_in_database = True
+        connection.send_plain(BEGIN)
+        for statement, parameters in self._opening or ():
+            connection.send(statement, parameters)
+        if plain:
+            connection.send_plain(plain)
 
     def bind(self, scope: Scope) -> None:
         """Let the rest of the transaction see other rows, such as those of the tenant it is about to create.
@@ -304,9 +338,10 @@ class WriteTransaction(Transaction):
                 # PostgreSQL would answer COMMIT with a ROLLBACK that looks like success.
                 raise psycopg.errors.InFailedSqlTransaction("a statement failed, so nothing can be committed")
             connection.send_plain(COMMIT)
-            self._receive(connection, self._take_bound(), COMMIT)
+            self._answers(COMMIT)
         except (psycopg.Error, ScopeEnded, KeyTaken):
-            self._roll_back()
+            if self._open_in_database:
+                self._roll_back()
             raise
 
     def _roll_back(self) -> None:

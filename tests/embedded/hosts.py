@@ -16,7 +16,7 @@ from plinth.sites.v1 import page_pb2, page_pb2_grpc
 from plinth.webhooks.v1 import webhook_pb2_grpc
 
 from server.settings import Settings
-from tests.stack import LITTLE, RECEIVERS, UNLIMITED, free_of_settings, wait_for
+from tests.stack import LITTLE, RECEIVERS, UNLIMITED, free_of_settings
 
 PATIENCE = 120
 TIMEOUT = 30.0
@@ -150,19 +150,3 @@ def cut_connections(administrator: str, database: str) -> None:
     with psycopg.connect(administrator, autocommit=True) as connection:
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
         connection.execute(query, (database,))
-
-
-def answers(host: Host, tenant: str, credential: str) -> bool:
-    """Whether it answers at all; right after its connections were cut it may not."""
-    try:
-        host.list(tenant, credential)
-    except grpc.RpcError as error:
-        if cast("Any", error).code() != grpc.StatusCode.UNAVAILABLE:
-            raise
-        return False
-    return True
-
-
-def await_answers(host: Host, tenant: str, credential: str) -> None:
-    """Wait until it has logged in anew."""
-    wait_for(lambda: answers(host, tenant, credential), what="an answer after the connections were cut")

@@ -254,15 +254,61 @@ def test_a_backend_terminated_while_it_idled_is_noticed_before_it_is_used(
     assert backend(database) != before
 
 
-def test_a_backend_terminated_right_after_its_use_costs_one_call_at_most(database: Database, dsn: str) -> None:
-    """Nobody looks at a connection that was used a moment ago; its next caller is told to try again."""
-    before = backend(database)
-    terminate(dsn, before)
-    try:
-        backend(database)
-    except psycopg.OperationalError as error:
-        assert problems.of(error).reason_name == "DEPENDENCY_UNAVAILABLE"  # noqa: PT017 - it may also go well
-    assert backend(database) != before
+@pytest.mark.parametrize("awaits", [True, False])
+def test_a_backend_terminated_right_after_its_use_costs_no_call(
+    database: Database, dsn: str, note: int, *, awaits: bool
+) -> None:
+    """Nobody looks at a connection that was used a moment ago; what was sent on it in vain is sent on another one."""
+    terminate(dsn, backend(database))
+    assert not is_stored(database, note)
+    victim = backend(database)
+    terminate(dsn, victim)
+    with database.write(Scope(tenant_id=OURS)) as transaction:
+        transaction.queue(ADD, id=note, body="x")
+        # The scope of the first statement is sent again as well, and so is this one.
+        transaction.bind(Scope(tenant_id=THEIRS))
+        if awaits:
+            assert transaction.run(TENANT).value() == THEIRS
+            assert transaction.run(WHO).value() != victim
+    assert is_stored(database, note)
+
+
+def test_one_that_is_found_dead_has_the_others_looked_at(dsn: str) -> None:
+    with connections(dsn, size=3) as pool:
+        held = [pool.acquire() for _ in range(3)]
+        dead = [connection.pgconn.backend_pid for connection in held]
+        for connection in held:
+            pool.release(connection)
+        for each in dead:
+            terminate(dsn, each)
+        # One is used in vain; the second try would be in vain as well if it met another of them.
+        assert backend(Database(pool)) not in dead
+
+
+def test_what_may_have_been_committed_is_not_sent_again(database: Database, dsn: str, note: int) -> None:
+    """The backend ends while it works on what came with COMMIT: whether that took place, nobody can tell."""
+    victim = backend(database)
+    ending = threading.Timer(0.5, terminate, (dsn, victim))
+    ending.start()
+    with pytest.raises(psycopg.OperationalError) as caught, database.write(Scope()) as transaction:
+        transaction.queue(ADD, id=note, body="x")
+        transaction.queue(SLEEP)
+    ending.join()
+    assert problems.of(caught.value).reason_name == "DEPENDENCY_UNAVAILABLE"
+    assert not is_stored(database, note)
+
+
+def test_a_caller_who_waits_gets_the_first_connection_there_is(dsn: str) -> None:
+    """PostgreSQL refuses for longer than the pool tries on its own, but not for as long as a caller waits."""
+    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    with psycopg.connect(dsn, dbname="postgres", autocommit=True) as owner:
+        allow = f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS '
+        owner.execute((allow + "false").encode())
+        again = threading.Timer(2 * module.RECONNECTS_FOR + 1, owner.execute, ((allow + "true").encode(),))
+        with connections(dsn, size=1, wait=20) as pool:
+            again.start()
+            pool.release(pool.acquire())
+        again.join()
 
 
 def test_a_backend_terminated_within_a_transaction_is_unavailable_and_then_replaced(
