@@ -23,7 +23,6 @@ from server.data.probe import Probe
 from server.data.tables import metadata
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
-from server.domains.audit.downloads import Downloads
 from server.domains.audit.proofs import Proofs
 from server.domains.audit.service import AuditService
 from server.domains.identity.api_key_usage import UsageCounter
@@ -52,6 +51,7 @@ from server.guard import Guard
 from server.kernel.call import Call
 from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.clock import utc_now
+from server.kernel.downloads import Downloads
 from server.kernel.egress import Egress
 from server.kernel.keys import derive_key
 from server.kernel.live import LiveEvents

@@ -21,9 +21,10 @@ from server.kernel.chain import Step
 from server.kernel.generations import Generations
 from server.kernel.guesses import Guesses
 from server.kernel.keys import derive_key
-from server.kernel.limits import Rate, RateLimiter, default_rates
+from server.kernel.limits import RateLimiter, default_rates
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.pools import CallThreads, queue_bounds
+from server.kernel.rates import Rate
 from server.kernel.steps.address import Address
 from server.kernel.steps.authenticate import Authenticate
 from server.kernel.steps.authorize import Authorize

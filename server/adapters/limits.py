@@ -4,7 +4,8 @@ import hashlib
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.limits import Grant, LimitsAway, Rate
+from server.kernel.limits import Grant, LimitsAway
+from server.kernel.rates import Rate
 
 PREFIX = "plinth:limit:"
 MICROSECONDS = 1e6

@@ -9,29 +9,19 @@ value: salt and value can be erased later, and the hash still holds.
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
 from typing import Any
 
 from server.data.events import NO_TENANT
+from server.kernel.actors import Actor
 
 VERSION = 1
 LEAF_PREFIX = b"\x00"
 SALT_BYTES = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-NOBODY, USER, API_KEY, PLATFORM = range(4)
 OK = "OK"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who did it."""
-
-    kind: int = NOBODY
-    id: str | None = None
-    session_id: str | None = None
 
 
 def entry_row(

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from server.data.jobs import DEFER
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
-from server.kernel.audit import API_KEY, USER, Actor
 from server.kernel.ids import next_id
-from server.kernel.limits import Verdict
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
+from server.kernel.rates import Verdict
 
 ConflictProblem = Callable[[Any], Problem]
 """Makes a problem of PostgreSQL's unique violation."""

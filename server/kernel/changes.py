@@ -17,8 +17,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel.convert import STRUCT, TIMESTAMP, plain_struct
 from server.kernel.redact import redacted
+from server.kernel.structs import STRUCT, TIMESTAMP, plain_struct
 
 # They change with every write and say nothing.
 SELF_EVIDENT = ("etag", "update_time")

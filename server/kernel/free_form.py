@@ -19,8 +19,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel.convert import LIST_VALUE, STRUCT, json_text
 from server.kernel.problems import Violation
+from server.kernel.structs import LIST_VALUE, STRUCT, json_text
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from server.kernel.addresses import IPV6_STEPS, Network, networks_of
 from server.kernel.keys import sign
-from server.kernel.limits import LimitsAway, Rate, RateLimiter
+from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.rates import Rate
 
 MARK_BYTES = 2
 # Marks of one network: more than any network has failures before it is blocked.

@@ -19,55 +19,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-# Seconds for which leased calls may be spent; shorter for short periods, so that capacity loses at most 1 %.
-LEASE = 0.5
-SHARE_OF_PERIOD = 0.01
+from server.kernel.rates import Rate, Verdict
+
 # A lease that was spent in this part of its time is followed by one of twice its size. Callers do not come evenly, and
 # what is leased and not spent in time is lost to them: with larger leases they lose a tenth of their calls or more.
 QUICKLY = 1 / 8
 LARGEST_LEASE = 1024
 # Seconds that a caller is told to wait beyond what it takes: the store counts microseconds, and clocks drift.
 MARGIN = 0.001
-# Calls that a key gains while a lease lasts. With fewer, an unspent one is worth nothing when it is given back, and
-# asking for each is cheap, since they are few.
-FEWEST_GAINED = 8
 # Keys remembered per worker, some 500 bytes each.
 REMEMBERED = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many calls in so many seconds."""
-
-    calls: int
-    period: float
-
-    @property
-    def interval(self) -> float:
-        """Seconds in which one call is gained."""
-        return self.period / self.calls
-
-    @property
-    def lease_time(self) -> float:
-        """Seconds for which leased calls may be spent; 0 where calls are too few to be leased."""
-        seconds = min(LEASE, self.period * SHARE_OF_PERIOD)
-        return seconds if seconds >= FEWEST_GAINED * self.interval else 0.0
-
-    @property
-    def capacity(self) -> float:
-        """Calls that the store may hand out at once."""
-        return self.calls - self.lease_time / self.interval
-
-    @classmethod
-    def parse(cls, text: str) -> "Rate":
-        """A rate as settings write it: `1000/60`. Raises ValueError."""
-        calls, _, period = text.partition("/")
-        rate = cls(int(calls), float(period))
-        if rate.calls < 1 or not 0 < rate.period <= 86400:  # noqa: PLR2004 - a day
-            raise ValueError("a rate is calls/seconds, such as 1000/60: at least one call, at most a day")
-        return rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +61,6 @@ class LimitStore(Protocol):
 
 class LimitsAway(Exception):
     """The store does not answer."""
-
-
-class Verdict(NamedTuple):
-    """Whether a call is let through, and what its caller is told."""
-
-    rate: Rate
-    remaining: int
-    reset_at: float
-    """monotonic() at which all calls are there again."""
-    retry_after: float = 0.0
-    """Seconds until a call is let through again; 0 when this one is."""
-    since: int = 0
-    """When the call was charged, by the store's own clock; for who gives it back."""
-
-    @property
-    def allowed(self) -> bool:
-        """Whether the call is let through."""
-        return not self.retry_after
-
-    @property
-    def reset_after(self) -> float:
-        """Seconds until all calls are there again."""
-        return max(0.0, self.reset_at - monotonic())
 
 
 @dataclass(slots=True)

@@ -7,11 +7,12 @@ from server.data.audit import APPEND as APPEND_ENTRY
 from server.data.events import APPEND as APPEND_EVENT
 from server.data.events import NO_TENANT
 from server.data.statements import Statement
-from server.kernel.audit import OK, PLATFORM, Actor, entry_row
+from server.kernel.actors import PLATFORM, Actor
+from server.kernel.audit import OK, entry_row
 from server.kernel.changes import changes_of
 from server.kernel.ids import new_id
 from server.kernel.redact import redacted
-from server.kernel.steps.audit import resource_type_of
+from server.kernel.resource_types import resource_type_of
 
 PLATFORM_ACTOR = Actor(PLATFORM)
 

@@ -148,6 +148,13 @@ class RuleViolated(Problem):
     reason = Reason.REASON_RULE_VIOLATED
 
 
+def broken_rules(violations: list[Violation]) -> RuleViolated:
+    """The problem of rules that are broken."""
+    first = violations[0]
+    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
+    return RuleViolated(f"{first.field}: {first.description}{more}.", violations=violations)
+
+
 class Unauthenticated(Problem):
     """Valid credentials are needed."""
 

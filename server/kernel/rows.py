@@ -33,12 +33,11 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.convert import VERSION, ConversionPlan
 from server.kernel.etags import lists, version_of
 from server.kernel.ids import new_id
-from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, not_found, taken
+from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, broken_rules, not_found, taken
 from server.kernel.read_only import ReadOnlyFields
 from server.kernel.reads import ReadRows
 from server.kernel.resource import Hooks, Resource
 from server.kernel.sizes import RESOURCE_BYTES
-from server.kernel.steps.validate import broken_rules
 
 # As json.dumps writes it: behind an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

@@ -13,7 +13,8 @@ from server.data.connections import Connections
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.sealing import Sealer
-from server.kernel.audit import OK, Actor, entry_row
+from server.kernel.actors import Actor
+from server.kernel.audit import OK, entry_row
 from server.kernel.clock import utc_now
 from server.kernel.ids import new_id
 from tests.clients import database, rows

@@ -15,12 +15,12 @@ from sqlalchemy.dialects import postgresql
 
 from server.data.audit import WRITTEN, audit_entries
 from server.data.transactions import Database, Scope, ScopeEnded
-from server.domains.audit.downloads import DECISIONS, MAKERS, RECHECK, Download, Downloads
 from server.domains.audit.entries import ENTRIES
 from server.domains.audit.export import OF_TENANT, UNTIL, Selection, chunks_of, csv_lines
 from server.domains.audit.leaves import Run
 from server.kernel.call import Access, Call, Principal
 from server.kernel.clock import unix_now, utc_now
+from server.kernel.downloads import DECISIONS, MAKERS, RECHECK, Download, Downloads
 from server.kernel.problems import Conflict, Denied, Unauthenticated
 from server.kernel.steps.authorize import Authorize
 from tests.audit.planting import entry

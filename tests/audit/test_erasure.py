@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from server.kernel.audit import USER as A_USER
-from server.kernel.audit import Actor, leaf_hash
+from server.kernel.actors import USER as A_USER
+from server.kernel.actors import Actor
+from server.kernel.audit import leaf_hash
 from tests.audit.planting import entry, plant, stored
 from tests.clients import Account, Rest, Tenant, another_tenant, log_in, new_tenant, reason, rows, sign_up, unique
 from tests.stack import Stack

@@ -7,8 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from server import app
-from server.kernel.limits import DEFAULT_RATES, Rate, RateLimiter
+from server.kernel.limits import DEFAULT_RATES, RateLimiter
 from server.kernel.policy import MethodPolicy, PolicyError, read_policies
+from server.kernel.rates import Rate
 from server.kernel.steps.limit import Limit
 from server.settings import Settings
 from tests.contract.contract import PAGES, planted

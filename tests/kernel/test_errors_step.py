@@ -12,8 +12,8 @@ from google.rpc import status_pb2
 from plinth.sites.v1.page_pb2 import PageEvent
 
 from server.kernel.call import LIMIT, Call
-from server.kernel.limits import Rate, Verdict
 from server.kernel.problems import NotFound, Problem, RateLimited, Unauthenticated, Unavailable
+from server.kernel.rates import Rate, Verdict
 from server.kernel.steps.errors import NO_MESSAGE, STATUS_DETAILS, Errors
 from tests.clients import Problem as Known
 from tests.kernel.calls import EXPORT, GET, STREAM, WATCH, Aborted, AsyncContext, Context, call

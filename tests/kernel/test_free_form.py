@@ -15,8 +15,8 @@ from plinth.policy.v1 import policy_pb2
 
 from server import app
 from server.kernel import free_form
-from server.kernel.convert import json_text
 from server.kernel.free_form import MAX_BYTES, MAX_DEPTH, Bounds
+from server.kernel.structs import json_text
 
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
 ONE = FieldDescriptorProto.LABEL_OPTIONAL

@@ -8,8 +8,8 @@ from plinth.sites.v1.page_pb2 import CreatePageRequest, ListPagesRequest, ListPa
 
 from server.kernel.call import HTTP_STATUS, LIMIT, Call
 from server.kernel.chain import Answer
-from server.kernel.limits import Rate, Verdict
 from server.kernel.policy import MethodPolicy
+from server.kernel.rates import Rate, Verdict
 from server.kernel.steps.respond import Respond
 from tests.kernel.calls import CREATE, GET, POLICIES, Context, call
 

@@ -7,7 +7,8 @@ from math import ceil, floor
 import pytest
 
 from server.kernel import limits
-from server.kernel.limits import Grant, Rate
+from server.kernel.limits import Grant
+from server.kernel.rates import Rate
 
 MICROSECONDS = 1_000_000
 # The store's clock is another one than the workers'.

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from math import ceil
 
-from server.kernel.limits import Rate, RateLimiter
+from server.kernel.limits import RateLimiter
+from server.kernel.rates import Rate
 
 KEY = "default:user:ada"
 

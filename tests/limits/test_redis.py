@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.kernel.limits import Rate, RateLimiter
+from server.kernel.limits import RateLimiter
+from server.kernel.rates import Rate
 from tests.limits.engine import Engine, limits
 from tests.limits.hammer import Worker
 from tests.limits.model import ModelStore, excess

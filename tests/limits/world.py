@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from server.kernel.limits import Grant, LimitsAway, Rate, RateLimiter
+from server.kernel.limits import Grant, LimitsAway, RateLimiter
+from server.kernel.rates import Rate
 from tests.limits.model import Clock, ModelStore, Passed
 
 WORKERS = 4

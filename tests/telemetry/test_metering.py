@@ -18,10 +18,11 @@ from server import metering
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.kernel.call import Call, Principal
-from server.kernel.limits import Grant, LimitsAway, Rate, RateLimiter
+from server.kernel.limits import Grant, LimitsAway, RateLimiter
 from server.kernel.metrics import CALLS, CallTally, Tally
 from server.kernel.pools import CallThreads
 from server.kernel.problems import Denied, RateLimited, Unavailable
+from server.kernel.rates import Rate
 from server.kernel.steps.limit import Limit
 from server.kernel.steps.telemetry import Telemetry
 from server.metering import Meter

@@ -9,7 +9,8 @@ import pytest
 from plinth.webhooks.v1.webhook_pb2 import Webhook
 
 from server.adapters.webhook_sender import WebhookSenders
-from server.kernel.audit import PLATFORM, leaf_hash
+from server.kernel.actors import PLATFORM
+from server.kernel.audit import leaf_hash
 from server.kernel.egress import NOT_ALLOWED
 from server.kernel.ids import new_id
 from tests.webhooks.progress import CANCELLED, FAILED, PENDING, SUCCEEDED, queues_of, run, settled, statuses

@@ -10,9 +10,11 @@ from sqlalchemy import and_, literal_column
 from server.data.audit import audit_entries
 from server.data.connections import Result
 from server.data.statements import Row
-from server.kernel.audit import OK, USER
-from server.kernel.convert import ConversionPlan, Raw, fill_struct
+from server.kernel.actors import USER
+from server.kernel.audit import OK
+from server.kernel.convert import ConversionPlan, Raw
 from server.kernel.resource import Resource
+from server.kernel.structs import fill_struct
 
 ENTRIES = Resource(
     AuditEntry,

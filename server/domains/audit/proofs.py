@@ -26,8 +26,7 @@ from server.kernel.merkle import (
     prove_inclusion,
     root_by_inclusion,
 )
-from server.kernel.problems import Internal, StateForbids, Violation, not_found
-from server.kernel.steps.validate import broken_rules
+from server.kernel.problems import Internal, StateForbids, Violation, broken_rules, not_found
 
 log = logging.getLogger("plinth.audit")
 Made = TypeVar("Made")

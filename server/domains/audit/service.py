@@ -9,7 +9,6 @@ from plinth.audit.v1.audit_pb2 import AuditEntry, Erasure, ListAuditEntriesRespo
 
 from server.data.statements import Row
 from server.domains.audit import bundle
-from server.domains.audit.downloads import Download, Downloads
 from server.domains.audit.entries import ALL_ENTRIES, ENTRIES, SECURITY_EVENTS, USER_ACTIVITIES, EntryPlan
 from server.domains.audit.erasure import erase
 from server.domains.audit.export import (
@@ -28,12 +27,12 @@ from server.domains.audit.leaves import Run
 from server.domains.audit.proofs import Proofs
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
+from server.kernel.downloads import Download, Downloads
 from server.kernel.lists import Lister
 from server.kernel.pages import PageTokens
-from server.kernel.problems import Violation
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.reads import ReadRows
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 
 LINES = {CSV: csv_lines, JSONL: json_lines}
 

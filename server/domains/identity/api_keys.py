@@ -27,10 +27,9 @@ from server.kernel.access import Permissions
 from server.kernel.call import Call, Principal
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, fingerprint, matches, sign
-from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, not_found
+from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, broken_rules, not_found
 from server.kernel.resource import Resource
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 from server.secrets import Secrets
 
 LIVE, TEST = "sn_live_", "sn_test_"

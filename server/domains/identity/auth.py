@@ -26,11 +26,11 @@ from server.kernel.problems import (
     RuleViolated,
     Unauthenticated,
     Violation,
+    broken_rules,
     not_found,
     taken,
 )
 from server.kernel.service import EventFacts, Service
-from server.kernel.steps.validate import broken_rules
 from server.kernel.tokens import AccessTokens
 
 USER = "plinth.dev/User"

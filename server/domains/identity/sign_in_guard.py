@@ -19,8 +19,8 @@ from server.data.statements import Row, Statement
 from server.domains.identity.tables import sign_in_networks, users
 from server.kernel.call import Call
 from server.kernel.guesses import Guesses
-from server.kernel.limits import LimitsAway, Rate, RateLimiter, Verdict
-from server.kernel.steps.limit import refusal
+from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.rates import Rate, Verdict, refusal
 
 RATE_CLASS, SCOPE = "auth_failure", "account"
 # An address is blocked before it has used up an account by itself.

@@ -22,10 +22,9 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.generations import Generations
 from server.kernel.ids import new_id
 from server.kernel.platform_changes import record
-from server.kernel.problems import Violation
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.resource import Resource
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 
 log = logging.getLogger("plinth.blocks")
 # A wider network is a slip: it would refuse a good part of the world.

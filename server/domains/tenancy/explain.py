@@ -12,8 +12,7 @@ from server.domains.tenancy.ports import KeyGrants
 from server.domains.tenancy.tables import memberships, roles
 from server.kernel.access import Permissions
 from server.kernel.call import Call
-from server.kernel.problems import Violation, not_found
-from server.kernel.steps.validate import broken_rules
+from server.kernel.problems import Violation, broken_rules, not_found
 
 API_KEY_TYPE = "plinth.dev/ApiKey"
 USER_TYPE = "plinth.dev/User"

@@ -18,10 +18,9 @@ from server.data.transactions import Database, Scope
 from server.domains.tenancy.tables import tenants
 from server.kernel.call import Call
 from server.kernel.generations import Generations, Stamp
-from server.kernel.limits import Rate
-from server.kernel.problems import Violation, not_found
+from server.kernel.problems import Violation, broken_rules, not_found
+from server.kernel.rates import Rate
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 
 TENANT_TYPE = "plinth.dev/Tenant"
 # Tenants whose rates are remembered per process, some 300 bytes each where nothing differs.

@@ -15,10 +15,9 @@ from server.domains.tenancy.tables import memberships, roles
 from server.kernel.access import Permissions
 from server.kernel.call import Call
 from server.kernel.pages import OrderTerm
-from server.kernel.problems import StateForbids, Violation, taken
+from server.kernel.problems import StateForbids, Violation, broken_rules, taken
 from server.kernel.resource import Resource
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 
 # Names that mean the same in every tenant; `super_admin` is how platform administrators are shown.
 RESERVED = frozenset({*BUILT_IN_ROLES, "super_admin"})

@@ -15,10 +15,9 @@ from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.domains.tenancy.tables import brandings, domains, memberships, roles, tenants
 from server.kernel.call import Call
 from server.kernel.ids import new_id
-from server.kernel.problems import Violation
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.resource import Resource
 from server.kernel.service import Service
-from server.kernel.steps.validate import broken_rules
 
 OWNER = "owner"
 # Labels that would pass for the platform itself.

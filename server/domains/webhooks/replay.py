@@ -22,8 +22,7 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import VARIANTS, new_id
 from server.kernel.jobs import Job
-from server.kernel.problems import StateForbids, Violation, not_found
-from server.kernel.steps.validate import broken_rules
+from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
 
 log = logging.getLogger("plinth.webhooks")
 QUEUE, REPLAY = "webhooks", "webhooks.replay_events"

@@ -25,11 +25,10 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.egress import Egress
 from server.kernel.lists import Lister
 from server.kernel.pages import PageTokens
-from server.kernel.problems import Reason, StateForbids, Violation
+from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
 from server.kernel.reads import ReadRows
 from server.kernel.resource import Resource
 from server.kernel.service import EventFacts, Service
-from server.kernel.steps.validate import broken_rules
 
 MOST_WEBHOOKS = 50
 DEFAULT_OVERLAP = timedelta(hours=24)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import grpc
-from google.api import resource_pb2
 from google.protobuf.message import Message
 
 from server.data.audit import APPEND
@@ -22,6 +21,7 @@ from server.kernel.changes import NOTHING, Changes, changes_of_all
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.policy import MethodPolicy
+from server.kernel.resource_types import resource_type_of
 from server.kernel.steps.parse import request_of
 
 REFUSED = (
@@ -181,12 +181,6 @@ def _joined(call: Call, found: list[Changes]) -> Changes:
         for side in (0, 1)
     )
     return Changes(plain.replace("{}", ""), personal.replace("{}", ""))
-
-
-def resource_type_of(message: Any) -> str:
-    """`plinth.dev/Page`; empty for what is no resource."""
-    named = message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
-    return str(named)
 
 
 def _is_stranger(call: Call, problem: problems.Problem) -> bool:

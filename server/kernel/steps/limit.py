@@ -10,14 +10,14 @@ While the store is away, the classes of `strict` refuse and all others let throu
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 from typing import Any, NoReturn, Protocol
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
-from server.kernel.limits import LimitsAway, Rate, RateLimiter, Verdict
+from server.kernel.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy, PolicyError
-from server.kernel.problems import RateLimited, Unavailable
+from server.kernel.problems import Unavailable
+from server.kernel.rates import Rate, Verdict, refusal
 
 DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
 
@@ -160,18 +160,3 @@ class Limit(GuardStep):
 @lru_cache(maxsize=1000)
 def _per_minute(calls: int) -> Rate:
     return Rate(calls, 60.0)
-
-
-def refusal(rate_class: str, scope: str, verdict: Verdict) -> RateLimited:
-    """The problem of a limit that is used up."""
-    rate = verdict.rate
-    return RateLimited(
-        f"More than {rate.calls} calls in {ceil(rate.period)} s: try again in {ceil(verdict.retry_after)} s.",
-        metadata={
-            "rate_class": rate_class,
-            "limit": str(rate.calls),
-            "period_seconds": str(ceil(rate.period)),
-            "scope": scope,
-        },
-        retry_after=verdict.retry_after,
-    )

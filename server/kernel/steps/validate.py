@@ -10,7 +10,7 @@ from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.masks import body_mask, check_mask
 from server.kernel.policy import MethodPolicy
-from server.kernel.problems import RuleViolated, Violation
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.text import normaliser
 
 _validator = protovalidate.Validator()
@@ -60,13 +60,6 @@ def check(message: Message) -> None:
     violations += free_form.violations(message)
     if violations:
         raise broken_rules(violations)
-
-
-def broken_rules(violations: list[Violation]) -> RuleViolated:
-    """The problem of rules that are broken."""
-    first = violations[0]
-    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
-    return RuleViolated(f"{first.field}: {first.description}{more}.", violations=violations)
 
 
 def _violation(proto: Any) -> Violation:

@@ -14,7 +14,6 @@ from google.api.httpbody_pb2 import HttpBody
 from server.data.connections import Result
 from server.data.statements import Statement
 from server.data.transactions import Database, ScopeEnded
-from server.domains.audit.leaves import Run
 from server.kernel.call import Call
 from server.kernel.clock import unix_now
 from server.kernel.problems import Conflict, Reason, Unauthenticated
@@ -25,6 +24,8 @@ MAKERS = 2
 RECHECK = 15.0
 DECISIONS = 3
 
+Run = Callable[..., Result]
+"""Runs a statement."""
 Recheck = Callable[[Call], None]
 """Raises a problem when the caller may not go on, and renews the call's access. Blocks."""
 
