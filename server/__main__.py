@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from server import open_files
 from server.backup.arguments import add_backup_arguments, add_restore_arguments
 from server.faults import MENDABLE, NOT_LOOKED, REFUSED, Fault
-from server.metrics_files import share
+from server.metrics.files import share
+from server.run import open_files
 from server.settings import Settings, describe
 from server.settings_loading import SettingsRefused, current, load
 
@@ -159,10 +159,10 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from functools import partial
 
     _prepare(settings)
-    from server import processes
     from server.embedded.children import Role
     from server.embedded.logs import Console
     from server.embedded.supervisor import supervise
+    from server.run import processes
 
     count = options.workers or settings.api_workers
     return supervise(
@@ -174,7 +174,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 def _prepare(settings: Settings) -> None:
     """Make the ground that a serving process stands on. Raises Fault when Redis or the canary refuses this process."""
     share(settings.metrics_dir)
-    from server import canary, preflight
+    from server.run import canary, preflight
 
     canary.check(settings)
 
@@ -186,7 +186,7 @@ def _prepare(settings: Settings) -> None:
 
 def _realtime(options: argparse.Namespace, settings: Settings) -> int:
     _prepare(settings)
-    from server import processes
+    from server.run import processes
 
     processes.run_realtime(settings, options.index, lambda: None)
     return 0
@@ -194,14 +194,14 @@ def _realtime(options: argparse.Namespace, settings: Settings) -> int:
 
 def _worker(options: argparse.Namespace, settings: Settings) -> int:
     _prepare(settings)
-    from server import processes
+    from server.run import processes
 
     processes.run_worker(settings, options.index, lambda: None)
     return 0
 
 
 def _migrate(options: argparse.Namespace, settings: Settings) -> int:
-    from server import processes
+    from server.run import processes
 
     def tell(line: str) -> None:
         sys.stderr.write(f"plinth: {line}\n")
@@ -225,7 +225,7 @@ def _restore(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> int:
-    from server import processes
+    from server.run import processes
 
     seeded = processes.seed(settings)
     if seeded.advice:
@@ -261,8 +261,8 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
-    from server import processes
     from server.domains.audit.checkpoints import parse
+    from server.run import processes
 
     try:
         tenants = [str(UUID(tenant)) for tenant in options.tenant]

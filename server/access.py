@@ -41,8 +41,8 @@ from server.data.transactions import Database, Scope
 from server.domains.identity.api_key_chains import CHAIN_LIVES
 from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
-from server.kernel.access import Permissions
 from server.kernel.call import Access, Call, Principal
+from server.kernel.guard.access import Permissions
 from server.kernel.problems import Reason, Unauthenticated
 
 log = logging.getLogger("plinth.access")

@@ -10,7 +10,7 @@ from importlib.resources import files
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-from server import access, metering, metrics_files
+from server import access
 from server.adapters import redis as redis_adapter
 from server.adapters.redis_probe import RedisProbe
 from server.adapters.statistics import RedisStatistics
@@ -51,22 +51,24 @@ from server.guard import Guard
 from server.kernel.call import Call
 from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.clock import utc_now
-from server.kernel.downloads import Downloads
 from server.kernel.egress import Egress
 from server.kernel.keys import derive_key
-from server.kernel.live import LiveEvents
-from server.kernel.logs import call_log
-from server.kernel.pages import PageTokens
+from server.kernel.live.downloads import Downloads
+from server.kernel.live.reader import LiveEvents
+from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.policy import MethodPolicy, methods_by_permission, read_policies
-from server.kernel.refusals import RefusalLog
-from server.kernel.service import Service, narrowed_services
-from server.kernel.standard import ServiceHandlers
+from server.kernel.queries.pages import PageTokens
+from server.kernel.record.logs import call_log
+from server.kernel.record.refusals import RefusalLog
+from server.kernel.resources.service import Service, narrowed_services
+from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
-from server.kernel.stream_places import StreamPlaces
 from server.kernel.warm import Warmer
-from server.metering import Meter
+from server.metrics import files as metrics_files
+from server.metrics import metering
+from server.metrics.metering import Meter
 from server.settings import Settings
 from server.workers.attendance import Attendance
 from server.workers.clock_watch import ClockWatch

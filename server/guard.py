@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from server import access, metering
+from server import access
 from server.adapters.answers import RedisAnswers
 from server.adapters.breaker import Breakers
 from server.adapters.generations import RedisGenerations
@@ -14,16 +14,17 @@ from server.domains.identity.api_keys import ApiKeys
 from server.domains.operations.ip_blocks import StoredBlocks
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.domains.tenancy.rate_limits import TenantRates
-from server.kernel.access import AccessMemory, Permissions
-from server.kernel.blocks import AddressBlocks
-from server.kernel.cache import AnswerCache
+from server.kernel.caching.cache import AnswerCache
+from server.kernel.caching.generations import Generations
 from server.kernel.chain import Step
-from server.kernel.generations import Generations
-from server.kernel.guesses import Guesses
+from server.kernel.guard.access import AccessMemory, Permissions
+from server.kernel.guard.blocks import AddressBlocks
+from server.kernel.guard.guesses import Guesses
+from server.kernel.guard.limits import RateLimiter, default_rates
+from server.kernel.guard.pools import CallThreads, queue_bounds
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.keys import derive_key
-from server.kernel.limits import RateLimiter, default_rates
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.pools import CallThreads, queue_bounds
 from server.kernel.rates import Rate
 from server.kernel.steps.address import Address
 from server.kernel.steps.authenticate import Authenticate
@@ -36,8 +37,8 @@ from server.kernel.steps.parse import Parse
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
 from server.kernel.steps.validate import Validate
-from server.kernel.tokens import AccessTokens
-from server.metering import Reading
+from server.metrics import metering
+from server.metrics.metering import Reading
 from server.settings import Settings
 
 

@@ -1,8 +1,8 @@
 """The table that `plinth policy` prints: a row per RPC with its decision, what guards it, and its chain."""
 
 from server import app
-from server.kernel.access import access_tag
 from server.kernel.chain import Route
+from server.kernel.guard.access import access_tag
 from server.kernel.policy import MethodPolicy
 from server.settings import Settings
 

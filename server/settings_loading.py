@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from server.kernel.limits import DEFAULT_RATES, default_rates
+from server.kernel.guard.limits import DEFAULT_RATES, default_rates
 from server.setting_values import decode, nearest, split, suggestion
 from server.settings import ENV_FILE, PREFIX, Contradictions, Settings, shown, variables
 

@@ -1,9 +1,9 @@
-"""Cached answers in Redis (see server/kernel/cache.py)."""
+"""Cached answers in Redis (see server/kernel/caching/cache.py)."""
 
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.cache import StoreAway
+from server.kernel.caching.cache import StoreAway
 
 PREFIX = "plinth:answer:"
 # A value of another stamp is one that something was written after.

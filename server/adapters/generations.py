@@ -1,10 +1,10 @@
-"""Generations in Redis, for deployments of several hosts (see server/kernel/generations.py)."""
+"""Generations in Redis, for deployments of several hosts (see server/kernel/caching/generations.py)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.generations import GenerationsAway, new_value
+from server.kernel.caching.generations import GenerationsAway, new_value
 
 PREFIX = "plinth:generation:"
 

@@ -1,10 +1,10 @@
-"""What failed to authenticate, remembered in Redis for all workers (see server/kernel/guesses.py)."""
+"""What failed to authenticate, remembered in Redis for all workers (see server/kernel/guard/guesses.py)."""
 
 import hashlib
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.limits import LimitsAway
+from server.kernel.guard.limits import LimitsAway
 
 PREFIX = "plinth:guesses:"
 ADD = """

@@ -1,10 +1,10 @@
-"""Rate limits in Redis: one atomic script per lease (see server/kernel/limits.py)."""
+"""Rate limits in Redis: one atomic script per lease (see server/kernel/guard/limits.py)."""
 
 import hashlib
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.limits import Grant, LimitsAway
+from server.kernel.guard.limits import Grant, LimitsAway
 from server.kernel.rates import Rate
 
 PREFIX = "plinth:limit:"

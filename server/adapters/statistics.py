@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from server.adapters.breaker import Breaker
-from server.kernel.cache import StoreAway
+from server.kernel.caching.cache import StoreAway
 
 KEY = "plinth:cache:statistics"
 

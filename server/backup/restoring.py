@@ -9,7 +9,6 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-from server import preflight
 from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest, write_part
@@ -18,6 +17,7 @@ from server.backup.sealed_secret import SecretKeys, unseal
 from server.embedded.alone import with_postgres
 from server.embedded.database import create_database
 from server.faults import Fault
+from server.run import preflight
 from server.settings import Settings
 
 Tell = Callable[[str], object]
@@ -86,7 +86,7 @@ def _outcome(work: Callable[[], list[str]]) -> dict[str, object]:
 def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: SecretKeys | None, wish: Wish) -> list[str]:
     """Load rows and put the secret in its place; what a person has to be told."""
     # The whole application, which is needed at the end only and takes seconds to import.
-    from server import processes  # noqa: PLC0415
+    from server.run import processes  # noqa: PLC0415
 
     if settings.database_url is None:
         create_database(settings)

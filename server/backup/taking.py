@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 
-from server import preflight
 from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest, measure, write_part
 from server.backup.sealed_secret import SecretKeys, seal
 from server.faults import Fault
+from server.run import preflight
 from server.settings import Settings
 
 Tell = Callable[[str], object]

@@ -13,13 +13,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from server import preflight
 from server.backup import manifest as files
 from server.backup import rows, tools
 from server.backup.manifest import Manifest
 from server.backup.sealed_secret import unseal
 from server.embedded.alone import with_postgres
 from server.embedded.database import create_database
+from server.run import preflight
 from server.settings import Settings
 
 CONNECT_TIMEOUT = 5

@@ -1,7 +1,7 @@
 """The audit log as it is stored: one row per mutation and per refusal, written in the transaction of the change.
 
 A row is never changed but for `personal`, which an erasure clears: what was in it is bound to the row's hash by salted
-commitments only (server/kernel/audit.py). The runtime role may insert and read, and update that one column.
+commitments only (server/kernel/record/audit.py). The runtime role may insert and read, and update that one column.
 """
 
 from sqlalchemy import (

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server import metrics_files, open_files
 from server.embedded import envoy, inventory, postgres, redis
 from server.embedded.banner import banner
 from server.embedded.children import Role, Task
@@ -25,6 +24,8 @@ from server.embedded.logs import Console, LogFolder
 from server.embedded.privileges import Identity, engine_identity, own
 from server.embedded.supervisor import Supervisor
 from server.faults import ForeignSecret
+from server.metrics import files as metrics_files
+from server.run import open_files
 from server.settings import Settings
 
 
@@ -172,7 +173,7 @@ def _render(settings: Settings) -> str:
 
 def _migrate(settings: Settings, *, accept_new_secret: bool) -> dict[str, object]:
     """Lines to tell, and why the secret is refused, if it is."""
-    from server import preflight, processes  # noqa: PLC0415
+    from server.run import preflight, processes  # noqa: PLC0415
 
     preflight.check_redis(settings, must_answer=True)
     if settings.database_url is None:
@@ -193,14 +194,14 @@ def _migrate(settings: Settings, *, accept_new_secret: bool) -> dict[str, object
 
 
 def _seed(settings: Settings) -> dict[str, str]:
-    from server import processes  # noqa: PLC0415
+    from server.run import processes  # noqa: PLC0415
 
     login = processes.first_login(settings)
     return asdict(login) if login else {}
 
 
 def _roles(settings: Settings) -> list[Role]:
-    from server import processes  # noqa: PLC0415
+    from server.run import processes  # noqa: PLC0415
 
     # A little more than the roles give themselves.
     # The gateway has been drained by then, so nobody has to notice: SIGINT instead of SIGTERM.
@@ -226,7 +227,7 @@ def _preload(settings: Settings) -> None:
     A collection writes to every object it looks at, and would copy the pages that the forked roles share.
     """
     metrics_files.share(settings.metrics_dir)
-    import server.processes  # noqa: F401, PLC0415
+    import server.run.processes  # noqa: F401, PLC0415
 
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
 """What keeps Envoy itself alive: bounds on connections and memory, and an admin interface nobody else reaches."""
 
 from server.gateway.pieces import Config, extension, pipe
-from server.open_files import connections_within
+from server.run.open_files import connections_within
 from server.settings import Settings
 
 # As far as the limit of open files allows; above it Envoy would let connections hang.

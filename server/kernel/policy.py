@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel import free_form
+from server.kernel.messages import free_form
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"

@@ -20,7 +20,7 @@ from server.data.connections import DatabaseUnavailable, Result
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.faults import Ailing
-from server.kernel.metrics import CLOCK_SKEW
+from server.kernel.record.metrics import CLOCK_SKEW
 from server.workers.attendance import Run
 from server.workers.supervision import repeat
 

@@ -14,9 +14,9 @@ from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.sealing import Sealer
 from server.kernel.actors import Actor
-from server.kernel.audit import OK, entry_row
 from server.kernel.clock import utc_now
 from server.kernel.ids import new_id
+from server.kernel.record.audit import OK, entry_row
 from tests.clients import database, rows
 from tests.stack import Stack
 

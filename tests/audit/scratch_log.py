@@ -21,8 +21,8 @@ from server.domains.audit.sealing import Sealer
 from server.domains.audit.tables import audit_checkpoints, audit_leaves, audit_nodes
 from server.domains.audit.verification import Verifier
 from server.kernel.actors import USER, Actor
-from server.kernel.audit import entry_row
 from server.kernel.ids import new_id
+from server.kernel.record.audit import entry_row
 from server.secrets import Secrets
 from tests.contract.scratch import scratch_database
 from tests.stack import Stack, wait_for

@@ -16,8 +16,8 @@ from plinth.audit.v1 import audit_pb2
 from plinth.audit.v1.audit_pb2 import AuditEntry, ExportFormat
 
 from server.domains.audit.checkpoints import CheckpointKeys, Standing, parse
-from server.kernel.audit import commitment, leaf_hash
-from server.kernel.merkle import Frontier, root_by_inclusion
+from server.domains.audit.merkle import Frontier, root_by_inclusion
+from server.kernel.record.audit import commitment, leaf_hash
 from tests.audit.planting import entry, plant, plant_many, sealer
 from tests.clients import Rest, Tenant, another_tenant, new_tenant, problem, reason, refused, unique
 from tests.domains.platform import new_platform_admin

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.kernel.merkle import (
+from server.domains.audit.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
     TILE_WIDTH,

@@ -19,9 +19,9 @@ from server.__main__ import main
 from server.data.connections import Connections
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.merkle import is_consistent
 from server.domains.audit.sealing import Sealer
 from server.kernel.ids import new_id
-from server.kernel.merkle import is_consistent
 from tests.audit.planting import entry, plant
 from tests.clients import Rest, Tenant, another_tenant, new_tenant, problem, reason, refused, rows, stubs, unique
 from tests.stack import Stack, wait_for

@@ -13,10 +13,10 @@ from server.data.events import NO_TENANT
 from server.data.transactions import Scope
 from server.domains.audit import sealing
 from server.domains.audit.checkpoints import CheckpointKeys, MalformedNote, Standing, TreeHead, parse
+from server.domains.audit.merkle import Frontier
 from server.domains.audit.sealing import FAULTS, LOCK_CURSOR, READER, UNSEALED, Sealer
 from server.kernel.ids import new_id
-from server.kernel.merkle import Frontier
-from server.kernel.metrics import EVENT_LAG
+from server.kernel.record.metrics import EVENT_LAG
 from server.secrets import Secrets
 from tests.audit.scratch_log import SECRET, ScratchLog, scratch_log
 from tests.stack import Stack, wait_for

@@ -12,7 +12,7 @@ from plinth.audit.v1.audit_pb2 import AuditEntry
 from server import app
 from server.domains.audit.entries import facts_of
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
-from server.kernel.access import Permissions
+from server.kernel.guard.access import Permissions
 from server.kernel.policy import Access
 from tests.clients import (
     Rest,

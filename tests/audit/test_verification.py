@@ -11,11 +11,11 @@ from server.data.audit import audit_entries
 from server.domains.audit import tree_check, verification
 from server.domains.audit.checkpoints import CheckpointKeys, TreeHead, parse
 from server.domains.audit.entry_checks import Retention
+from server.domains.audit.merkle import Frontier
 from server.domains.audit.sealing import FAULTS
 from server.domains.audit.verification import NightlyCheck, Verifier
-from server.kernel.audit import leaf_hash
 from server.kernel.ids import new_id
-from server.kernel.merkle import Frontier
+from server.kernel.record.audit import leaf_hash
 from server.secrets import Secrets
 from tests.audit.scratch_log import ScratchLog, scratch_log
 from tests.stack import Stack

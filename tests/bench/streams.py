@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.ids import new_id
-from server.kernel.tokens import AccessTokens
 from tests.bench.clocks import cpu_seconds
 from tests.bench.subscribers import Story, Subscribers, Target
 from tests.clients import Tenant, another_tenant, database, new_tenant, rows

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server import app
-from server.kernel.free_form import Bounds, bounds_of
+from server.kernel.messages.free_form import Bounds, bounds_of
 from server.kernel.policy import MethodPolicy
 from tests.contract.checks import reachable
 

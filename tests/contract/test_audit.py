@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
 from server import app
-from server.kernel.audit import leaf_hash
 from server.kernel.clock import utc_now
 from server.kernel.policy import Access, MethodPolicy, is_read_only
+from server.kernel.record.audit import leaf_hash
 from tests.audit.planting import stored_by_request
 from tests.clients import Rest, new_member, new_tenant, rows, unique
 from tests.contract import checks, doors, wall

@@ -10,8 +10,8 @@ import pytest
 
 from server import app
 from server.kernel.clock import utc_now
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.tokens import AccessTokens
 from tests.clients import Problem, Rest, log_in, new_member, sign_up
 from tests.contract import doors, wall
 from tests.contract.wall import House

@@ -24,7 +24,7 @@ from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
-from server.kernel.resource import Resource
+from server.kernel.resources.resource import Resource
 from tests.clients import Tenant, database
 from tests.contract import wall
 from tests.contract.scratch import administrator, run, scratch_database, scratch_role

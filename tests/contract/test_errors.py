@@ -13,8 +13,8 @@ from plinth.sites.v1.page_pb2 import GetPageRequest, ListPagesRequest
 import server
 from server import app
 from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
-from server.kernel.access import Permissions
 from server.kernel.call import HTTP_STATUS, LIMIT
+from server.kernel.guard.access import Permissions
 from server.kernel.policy import PERMISSION, Access, MethodPolicy
 from tests.clients import STATUS_DETAILS, Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack

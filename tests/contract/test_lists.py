@@ -14,9 +14,9 @@ from server import app
 from server.domains.audit.entries import ENTRIES
 from server.domains.webhooks.service import DELIVERIES
 from server.kernel.ids import new_id
-from server.kernel.pages import PageTokens
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.resource import Resource
+from server.kernel.queries.pages import PageTokens
+from server.kernel.resources.resource import Resource
 from tests.clients import Problem
 from tests.contract import doors, wall
 from tests.domains.platform import new_platform_admin

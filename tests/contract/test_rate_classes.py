@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from server import app
-from server.kernel.limits import DEFAULT_RATES, RateLimiter
+from server.kernel.guard.limits import DEFAULT_RATES, RateLimiter
 from server.kernel.policy import MethodPolicy, PolicyError, read_policies
 from server.kernel.rates import Rate
 from server.kernel.steps.limit import Limit

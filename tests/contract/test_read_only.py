@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.policy.v1 import policy_pb2
 
 from server import app
-from server.kernel.json_names import camel
 from server.kernel.policy import Access, Kind, MethodPolicy
-from server.kernel.read_only import ReadOnlyFields
+from server.kernel.resources.read_only import ReadOnlyFields
+from server.kernel.steps.json_names import camel
 from tests.audit.planting import stored_by_request
 from tests.clients import Problem, Rest, unique
 from tests.contract import doors, wall

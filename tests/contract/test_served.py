@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from server import app
 from server.kernel.chain import Route
-from server.kernel.pages import PageTokens
 from server.kernel.policy import Access, Binding, MethodPolicy
-from server.kernel.standard import MissingHandler, ServiceHandlers
+from server.kernel.queries.pages import PageTokens
+from server.kernel.resources.standard import MissingHandler, ServiceHandlers
 from server.kernel.steps.parse import is_early
 from server.settings import Settings
 from tests.clients import Rest

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server import app
 from server.data.tables import metadata
 from server.kernel.policy import EMPTY, Access, Binding, Kind, MethodPolicy, read_policies
-from server.kernel.service import python_name
+from server.kernel.resources.service import python_name
 from tests.clients import Rest, another_tenant, rows
 from tests.contract import doors, wall
 from tests.contract.contract import PAGES, in_message, planted

@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.kernel.text import LONGEST_RUN, MOST_SHRINKING, Form, normal_form, normaliser
+from server.kernel.messages.text import LONGEST_RUN, MOST_SHRINKING, Form, normal_form, normaliser
 from tests.contract.contract import real
 
 COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"

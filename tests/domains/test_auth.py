@@ -15,7 +15,7 @@ from plinth.identity.v1.auth_pb2 import GetCurrentUserRequest
 
 from server.domains.identity.passwords import Passwords
 from server.kernel.call import Principal
-from server.kernel.tokens import AccessTokens
+from server.kernel.guard.tokens import AccessTokens
 from tests.clients import (
     Account,
     Rest,

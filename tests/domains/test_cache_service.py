@@ -16,8 +16,8 @@ from plinth.operations.v1.cache_pb2 import (
 from plinth.sites.v1.page_pb2 import GetPageRequest
 
 from server.domains.operations.cache import LATEST, CacheService, CacheStatistics
-from server.kernel.cache import AnswerCache, StoreAway
-from server.kernel.generations import Generations
+from server.kernel.caching.cache import AnswerCache, StoreAway
+from server.kernel.caching.generations import Generations
 from tests.clients import Rest, Tenant, new_tenant, problem, reason, rows, stubs
 from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin

@@ -18,9 +18,9 @@ from plinth.operations.v1.ip_block_pb2 import CreateIpBlockRequest, DeleteIpBloc
 
 from server.domains.identity.api_keys import new_key
 from server.domains.operations.ip_blocks import StoredBlocks
+from server.kernel.caching.generations import Generations
 from server.kernel.clock import utc_now
-from server.kernel.generations import Generations
-from server.kernel.tokens import AccessTokens
+from server.kernel.guard.tokens import AccessTokens
 from server.secrets import Secrets
 from tests.clients import Rest, Tenant, database, new_tenant, problem, reason, refused, rows, sign_up, stubs
 from tests.domains.events import events_about

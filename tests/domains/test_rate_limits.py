@@ -11,8 +11,8 @@ from server.data.connections import DatabaseUnavailable
 from server.data.transactions import Database, Patience, ReadTransaction, Scope
 from server.domains.tenancy import rate_limits
 from server.domains.tenancy.rate_limits import TenantRates
-from server.kernel.generations import Generations
-from server.kernel.limits import DEFAULT_RATES
+from server.kernel.caching.generations import Generations
+from server.kernel.guard.limits import DEFAULT_RATES
 from server.kernel.rates import Rate
 from tests.clients import Rest, Session, Tenant, another_tenant, new_tenant, problem, reason, refused, rows, stubs
 from tests.domains.events import events_of

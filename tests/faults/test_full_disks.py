@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.faults import Fault
-from server.kernel.generations import Generations
+from server.kernel.caching.generations import Generations
 from tests.clients import Rest, Tenant, new_tenant, reason, unique
 from tests.faults.disk import Disk, small_disk
 from tests.faults.outages import replaced, well

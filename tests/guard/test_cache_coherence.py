@@ -16,7 +16,7 @@ from plinth.sites.v1 import page_pb2
 from plinth.tenancy.v1 import role_pb2, tenant_pb2
 
 from server.app import policies
-from server.kernel.generations import WINDOW
+from server.kernel.caching.generations import WINDOW
 from tests.clients import (
     Account,
     Session,

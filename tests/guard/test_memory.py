@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.kernel.call import Principal
-from server.kernel.tokens import AccessTokens
+from server.kernel.guard.tokens import AccessTokens
 from tests.clients import Tenant, new_tenant
 from tests.domains.platform import new_platform_admin
 from tests.guard.flood import Request, flood

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 from pydantic import SecretStr
 
-from server import serving
 from server.app import Application
 from server.kernel.chain import RouteTable
+from server.run import serving
 from server.settings import Settings
 from tests.clients import Tenant
 from tests.stack import Stack, free_of_settings
@@ -95,7 +95,7 @@ def given_settings() -> Settings:
 
 
 def serve(application: Application, name: str) -> grpc.Server:
-    """Be an api worker, as server/processes.py has it, which the gateway does not know."""
+    """Be an api worker, as server/run/processes.py has it, which the gateway does not know."""
     application.open()
     server = grpc.server(application.guard.threads, options=serving.grpc_options(application.settings))
     for service, handlers in RouteTable(application.routes).by_service().items():

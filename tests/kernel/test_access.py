@@ -6,9 +6,9 @@ from time import time
 
 import pytest
 
-from server.kernel.access import AccessMemory, Permissions, access_tag, session_tag
+from server.kernel.caching.generations import Generations, slot_of
 from server.kernel.call import Access, Principal
-from server.kernel.generations import Generations, slot_of
+from server.kernel.guard.access import AccessMemory, Permissions, access_tag, session_tag
 
 CATALOGUE = ("sites.pages.read", "sites.pages.update", "tenancy.roles.read", "sites.pages.read")
 TENANT, OTHER = "tenant-1", "tenant-2"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.kernel.addresses import IPV6_STEPS, caller_of, networks_of
-from server.kernel.guesses import REMEMBERED, Guesses
-from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.guard.guesses import REMEMBERED, Guesses
+from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.model import ModelStore, hand_turned_clock
 

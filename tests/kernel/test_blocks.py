@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.data.connections import DatabaseUnavailable
-from server.kernel import blocks as blocks_module
 from server.kernel.addresses import Network
-from server.kernel.blocks import LONGEST_KNOWN, SHORTLY_KNOWN, TAG, AddressBlocks, Blocked
-from server.kernel.generations import Generations, slot_of
+from server.kernel.caching.generations import Generations, slot_of
+from server.kernel.guard import blocks as blocks_module
+from server.kernel.guard.blocks import BLOCKS_TAG, LONGEST_KNOWN, SHORTLY_KNOWN, AddressBlocks, Blocked
 from server.kernel.problems import Denied, Reason
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -174,10 +174,10 @@ def test_a_block_holds_from_the_next_call_on_in_every_process(tmp_path: Path, cl
     processes = [AddressBlocks(stored.load, generations, clock.utc) for generations in (one, other)]
     assert not any(refuses(blocks, "203.0.113.7") for blocks in processes)
     stored.blocks = [forever("203.0.113.7/32")]
-    one.invalidate([TAG])
+    one.invalidate([BLOCKS_TAG])
     assert all(refuses(blocks, "203.0.113.7") for blocks in processes)
     stored.blocks = []
-    other.invalidate([TAG])
+    other.invalidate([BLOCKS_TAG])
     assert not any(refuses(blocks, "203.0.113.7") for blocks in processes)
 
 
@@ -187,10 +187,10 @@ def test_a_call_that_meets_the_commit_of_a_block_does_not_hide_it_from_the_next(
     stored = Stored()
     blocks = AddressBlocks(stored.load, generations, clock.utc)
     assert not refuses(blocks, "203.0.113.7")
-    generations.changing([slot_of(TAG)])
+    generations.changing([slot_of(BLOCKS_TAG)])
     assert not refuses(blocks, "203.0.113.7")
     stored.blocks = [forever("203.0.113.7/32")]
-    generations.changed([slot_of(TAG)])
+    generations.changed([slot_of(BLOCKS_TAG)])
     assert refuses(blocks, "203.0.113.7")
 
 
@@ -202,10 +202,10 @@ def test_a_block_that_is_committed_while_blocks_are_loaded_holds_for_the_next_ca
 
     def commit() -> None:
         stored.blocks = [forever("203.0.113.7/32")]
-        generations.changed([slot_of(TAG)])
+        generations.changed([slot_of(BLOCKS_TAG)])
 
     stored.meanwhile = commit
-    generations.changing([slot_of(TAG)])
+    generations.changing([slot_of(BLOCKS_TAG)])
     assert not refuses(blocks, "203.0.113.7")
     assert refuses(blocks, "203.0.113.7")
 
@@ -232,7 +232,7 @@ def test_while_the_database_is_away_what_is_known_holds(
     blocks = AddressBlocks(stored.load, generations, clock.utc)
     assert refuses(blocks, "203.0.113.7")
     stored.failure, stored.blocks = failure, [forever("203.0.113.8/32")]
-    generations.invalidate([TAG])
+    generations.invalidate([BLOCKS_TAG])
     for _ in range(100):
         assert refuses(blocks, "203.0.113.7")
     assert stored.loads == 2

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from server.adapters.answers import RedisAnswers
 from server.adapters.breaker import Breaker
-from server.kernel import cache as cache_module
-from server.kernel.cache import OVERHEAD, AnswerCache, AnswerStore, Computed, Counts, Entry, Read, StoreAway
-from server.kernel.generations import Generations, Stamp, slot_of
+from server.kernel.caching import cache as cache_module
+from server.kernel.caching.cache import OVERHEAD, AnswerCache, AnswerStore, Computed, Counts, Entry, Read, StoreAway
+from server.kernel.caching.generations import Generations, Stamp, slot_of
 from tests.clients import unique
 from tests.stack import Stack, wait_for
 

@@ -7,9 +7,9 @@ from google.protobuf.struct_pb2 import Struct
 from plinth.audit.v1.audit_pb2 import AuditEntry
 from plinth.sites.v1.page_pb2 import Page
 
-from server.kernel.changes import LONGEST_CHANGES, LONGEST_VALUE, changes_of, changes_of_all
-from server.kernel.sizes import ANSWER_BYTES
-from server.kernel.structs import fill_struct
+from server.kernel.messages.changes import LONGEST_CHANGES, LONGEST_VALUE, changes_of, changes_of_all
+from server.kernel.messages.sizes import ANSWER_BYTES
+from server.kernel.messages.structs import fill_struct
 
 
 def pages(count: int, size: int) -> list[tuple[Page, Page]]:

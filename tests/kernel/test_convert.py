@@ -14,8 +14,8 @@ from sqlalchemy import bindparam, delete, insert, literal_column
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.sites.tables import pages
-from server.kernel.convert import ConversionPlan
 from server.kernel.ids import new_id
+from server.kernel.resources.convert import ConversionPlan
 from tests.clients import Tenant, new_tenant, problem, refused
 from tests.contract.scratch import administrator
 from tests.kernel.database import connections

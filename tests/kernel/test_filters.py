@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from plinth.sites.v1.page_pb2 import Page
 
 from server.domains.sites.tables import pages
-from server.kernel.filter_sql import FilterPlan
-from server.kernel.filters import DEEPEST, MOST_TERMS, Comparison, Filter, Node, comparisons, parse
 from server.kernel.problems import Malformed
+from server.kernel.queries.filter_sql import FilterPlan
+from server.kernel.queries.filters import DEEPEST, MOST_TERMS, Comparison, Filter, Node, comparisons, parse_filter
 from tests.clients import Tenant, new_tenant
 from tests.stack import Stack
 
@@ -37,7 +37,7 @@ def outcome(work: Callable[[], Found]) -> Found | Malformed:
 
 @given(st.lists(PIECES, max_size=30).map("".join) | st.lists(PIECES, max_size=30).map(" ".join) | st.text(max_size=60))
 def test_any_text_is_a_filter_or_malformed(text: str) -> None:
-    parsed = outcome(lambda: parse(text))
+    parsed = outcome(lambda: parse_filter(text))
     if isinstance(parsed, Malformed):
         assert parsed.reason_name == "FILTER_INVALID"
         assert 1 <= int(parsed.metadata["position"]) <= len(text) + 1
@@ -48,7 +48,7 @@ def test_any_text_is_a_filter_or_malformed(text: str) -> None:
 
 @given(st.lists(PIECES, max_size=12).map(" ".join))
 def test_any_filter_is_bound_or_malformed(text: str) -> None:
-    bound = outcome(lambda: PLAN.bind(parse(text)))
+    bound = outcome(lambda: PLAN.bind(parse_filter(text)))
     if isinstance(bound, Malformed):
         assert bound.reason_name == "FILTER_INVALID"
     else:
@@ -57,7 +57,7 @@ def test_any_filter_is_bound_or_malformed(text: str) -> None:
 
 def shape(text: str) -> str:
     """The tree with its fields alone, fully parenthesised."""
-    return _show(parse(text).shape)
+    return _show(parse_filter(text).shape)
 
 
 def _show(node: Node | None) -> str:
@@ -108,7 +108,7 @@ def test_or_binds_tighter_than_and(text: str, tree: str) -> None:
     ],
 )
 def test_values_are_read(text: str, value: str, quoted: bool) -> None:  # noqa: FBT001 - a fact of the table
-    (found,) = parse(text).values
+    (found,) = parse_filter(text).values
     assert (found.text, found.quoted) == (value, quoted)
 
 
@@ -129,18 +129,18 @@ def test_values_are_read(text: str, value: str, quoted: bool) -> None:  # noqa: 
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, position: int) -> None:
     with pytest.raises(Malformed) as caught:
-        parse(text)
+        parse_filter(text)
     assert caught.value.http_status == 400
     assert abs(int(caught.value.metadata["position"]) - position) <= 1
 
 
 def test_length_and_depth_are_bounded() -> None:
-    assert len(parse(" AND ".join(["a=1"] * MOST_TERMS)).values) == MOST_TERMS
+    assert len(parse_filter(" AND ".join(["a=1"] * MOST_TERMS)).values) == MOST_TERMS
     with pytest.raises(Malformed, match="more than 50"):
-        parse(" AND ".join(["a=1"] * (MOST_TERMS + 1)))
+        parse_filter(" AND ".join(["a=1"] * (MOST_TERMS + 1)))
     assert shape("(" * (DEEPEST - 1) + "a=1" + ")" * (DEEPEST - 1)) == "a"
     with pytest.raises(Malformed, match="more than 20"):
-        parse("(" * DEEPEST + "a=1" + ")" * DEEPEST)
+        parse_filter("(" * DEEPEST + "a=1" + ")" * DEEPEST)
 
 
 @pytest.mark.parametrize(
@@ -161,20 +161,22 @@ def test_length_and_depth_are_bounded() -> None:
 )
 def test_fields_and_values_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(Malformed) as caught:
-        PLAN.bind(parse(text))
+        PLAN.bind(parse_filter(text))
     assert caught.value.reason_name == "FILTER_INVALID"
     assert caught.value.metadata["field"]
 
 
 def test_filters_that_differ_in_values_alone_share_their_sql() -> None:
-    first, second = (PLAN.bind(parse(f'title = "{value}" AND status = DRAFT')) for value in ("a", "b"))
+    first, second = (PLAN.bind(parse_filter(f'title = "{value}" AND status = DRAFT')) for value in ("a", "b"))
     assert first.key == second.key
     assert first.parameters != second.parameters
-    assert PLAN.bind(parse('title = "a*" AND status = DRAFT')).key != first.key
+    assert PLAN.bind(parse_filter('title = "a*" AND status = DRAFT')).key != first.key
 
 
 def test_names_in_camel_case_are_taken() -> None:
-    assert PLAN.bind(parse("createTime > 2026-01-01")).parameters == {"filter_0": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert PLAN.bind(parse_filter("createTime > 2026-01-01")).parameters == {
+        "filter_0": datetime(2026, 1, 1, tzinfo=UTC)
+    }
 
 
 # Brute force ---------------------------------------------------------------------------------------------------------
@@ -292,5 +294,5 @@ filters = st.recursive(
 def test_sql_finds_what_the_filter_means(tenant: Tenant, stored: list[Row], text: str) -> None:
     answer = tenant.rest.get(f"{tenant.path}/pages", {"filter": text, "pageSize": 50})
     assert answer.status_code == 200, (text, answer.text)
-    expected = {row["slug"] for row in stored if matches(row, parse(text))}
+    expected = {row["slug"] for row in stored if matches(row, parse_filter(text))}
     assert {row["slug"] for row in answer.json()["pages"]} == expected, text

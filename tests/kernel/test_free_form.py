@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from plinth.policy.v1 import policy_pb2
 
 from server import app
-from server.kernel import free_form
-from server.kernel.free_form import MAX_BYTES, MAX_DEPTH, Bounds
-from server.kernel.structs import json_text
+from server.kernel.messages import free_form
+from server.kernel.messages.free_form import MAX_BYTES, MAX_DEPTH, Bounds
+from server.kernel.messages.structs import json_text
 
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
 ONE = FieldDescriptorProto.LABEL_OPTIONAL

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from server.kernel.gathering import Gathering
+from server.kernel.record.gathering import Gathering
 
 PAUSE = 60.0
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from server.adapters.breaker import Breaker
 from server.adapters.generations import PREFIX, RedisGenerations
-from server.kernel import generations
-from server.kernel.generations import (
+from server.kernel.caching import generations
+from server.kernel.caching.generations import (
     EVERYTHING,
     LONGEST_WRITE_NS,
     SLOTS,

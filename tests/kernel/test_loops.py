@@ -15,9 +15,9 @@ from server import pulses
 from server.domains.operations.background import Background, of_host
 from server.domains.operations.dependencies import Dependencies, Dependency
 from server.faults import Ailing
-from server.kernel import logs
-from server.kernel.logs import CallLog
 from server.kernel.loops import Loop
+from server.kernel.record import logs
+from server.kernel.record.logs import CallLog
 from tests.clients import unique
 from tests.stack import PATIENCE, wait_for
 

@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 from plinth.sites.v1 import page_pb2
 from plinth.sites.v1.page_pb2 import Page
 
-from server.kernel.masks import apply_mask, body_mask, check_mask, copy_field, set_fields
+from server.kernel.messages.masks import apply_mask, body_mask, check_mask, copy_field, set_fields
 from server.kernel.problems import Malformed, RuleViolated
 from tests.kernel.messages import secretive
 

@@ -15,7 +15,8 @@ from server.data.connections import Connections
 from server.data.statements import Statement
 from server.data.tables import time_column, uuid_column
 from server.data.transactions import Database, Scope
-from server.kernel.pages import (
+from server.kernel.problems import Malformed
+from server.kernel.queries.pages import (
     DEFAULT_SIZE,
     LARGEST_SIZE,
     Order,
@@ -26,7 +27,6 @@ from server.kernel.pages import (
     page_size,
     parse_order,
 )
-from server.kernel.problems import Malformed
 from tests.kernel.database import connections, scratch
 from tests.stack import Stack
 

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
+from server.kernel.guard.pools import CallThreads, queue_bounds
 from server.kernel.policy import Criticality
-from server.kernel.pools import CallThreads, queue_bounds
 from tests.stack import PATIENCE, wait_for
 
 METHOD = "/plinth.sites.v1.PageService/GetPage"

@@ -6,7 +6,7 @@ import pytest
 from plinth.identity.v1.auth_pb2 import LogInRequest, Session, User
 from plinth.sites.v1.page_pb2 import Page
 
-from server.kernel.redact import redacted
+from server.kernel.messages.redact import redacted
 from tests.kernel.messages import secretive
 
 SECRET = "tok3n-that-must-not-survive"

@@ -4,9 +4,9 @@ import pytest
 
 from server.domains.webhooks.secrets import SecretBox
 from server.kernel.call import Principal
-from server.kernel.pages import PageTokens
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.problems import Malformed, Unauthenticated
-from server.kernel.tokens import AccessTokens
+from server.kernel.queries.pages import PageTokens
 from server.secrets import Secrets
 
 OLD, NEW, WEBHOOK = b"o" * 32, b"n" * 32, "5d9a6c0e-0000-0000-0000-000000000000"

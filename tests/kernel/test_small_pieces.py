@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from server.data.events import Position
 from server.kernel import ids
 from server.kernel.clock import unix_now
-from server.kernel.etags import etag_of, lists
 from server.kernel.ids import new_id
 from server.kernel.keys import derive_key, fingerprint, matches, sign
+from server.kernel.messages.etags import etag_of, lists
 
 ID = "01900000-0000-7000-8000-0123456789ab"
 

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import Page, PageEvent
 
 from server.kernel.call import Call, Principal
-from server.kernel.logs import JsonLines, call_log
 from server.kernel.problems import Denied
+from server.kernel.record.logs import JsonLines, call_log
 from server.kernel.steps.telemetry import LONGEST_PATH, Telemetry
 from tests.kernel.calls import GET, WATCH, Context, call
 

@@ -6,10 +6,10 @@ from typing import Any
 import jwt
 import pytest
 
-from server.kernel import tokens as module
 from server.kernel.call import Principal
+from server.kernel.guard import tokens as module
+from server.kernel.guard.tokens import LEEWAY, SET_BACK, AccessTokens, SigningKey
 from server.kernel.problems import Unauthenticated
-from server.kernel.tokens import LEEWAY, SET_BACK, AccessTokens, SigningKey
 from server.secrets import Secrets
 
 SECRET, PREVIOUS, OTHER = b"s" * 32, b"p" * 32, b"o" * 32

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.engine import limits
 from tests.limits.model import Passed

@@ -6,8 +6,8 @@ from math import ceil, floor
 
 import pytest
 
-from server.kernel import limits
-from server.kernel.limits import Grant
+from server.kernel.guard import limits
+from server.kernel.guard.limits import Grant
 from server.kernel.rates import Rate
 
 MICROSECONDS = 1_000_000

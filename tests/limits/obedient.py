@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from math import ceil
 
-from server.kernel.limits import RateLimiter
+from server.kernel.guard.limits import RateLimiter
 from server.kernel.rates import Rate
 
 KEY = "default:user:ada"

@@ -12,8 +12,8 @@ import redis
 
 from server.adapters.breaker import REST, Breaker
 from server.adapters.limits import RedisLimits
-from server.kernel import limits
-from server.kernel.limits import DEFAULT_RATES, MARGIN, Grant, LimitsAway, RateLimiter
+from server.kernel.guard import limits
+from server.kernel.guard.limits import DEFAULT_RATES, MARGIN, Grant, LimitsAway, RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.model import Clock, hand_turned_clock
 

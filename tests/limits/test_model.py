@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from server.kernel.limits import Grant, RateLimiter
+from server.kernel.guard.limits import Grant, RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.model import EPOCH, MICROSECONDS, Clock, ModelStore, excess, hand_turned_clock
 from tests.limits.obedient import KEY, ObedientClient

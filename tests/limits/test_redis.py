@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.kernel.limits import RateLimiter
+from server.kernel.guard.limits import RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.engine import Engine, limits
 from tests.limits.hammer import Worker

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from server.kernel.limits import Grant, LimitsAway, RateLimiter
+from server.kernel.guard.limits import Grant, LimitsAway, RateLimiter
 from server.kernel.rates import Rate
 from tests.limits.model import Clock, ModelStore, Passed
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from server.kernel.limits import DEFAULT_RATES
+from server.kernel.guard.limits import DEFAULT_RATES
 from tests.certificates import make_certificate
 from tests.settings.commands import SECRET, plinth, refusals
 

@@ -18,9 +18,9 @@ from plinth.sites.v1.page_pb2 import BatchGetPagesRequest, CreatePageRequest, Li
 
 from server import app
 from server.gateway.filters import MAX_RESPONSE_BYTES
-from server.kernel import rows as kernel_rows
-from server.kernel.free_form import MAX_BYTES
-from server.kernel.sizes import ANSWER_BYTES, RESOURCE_BYTES, fitting
+from server.kernel.messages.free_form import MAX_BYTES
+from server.kernel.messages.sizes import ANSWER_BYTES, RESOURCE_BYTES, fitting
+from server.kernel.resources import rows as kernel_rows
 from tests.clients import Tenant, another_tenant, database, new_tenant, problem, refused
 from tests.kernel.calls import Aborted, Context
 from tests.stack import Stack

@@ -14,8 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from server import app, guard
 from server.data.connections import PipelineConnection
 from server.data.statements import Statement
+from server.kernel.caching.generations import Generations
 from server.kernel.chain import Route
-from server.kernel.generations import Generations
 from tests.clients import Tenant
 from tests.kernel.calls import Context
 from tests.stack import Stack

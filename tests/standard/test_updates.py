@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.api import http_pb2
 
-from server.kernel.masks import body_mask
+from server.kernel.messages.masks import body_mask
 from server.kernel.problems import Malformed
 from tests.clients import problem
 from tests.standard.doors import Door, GrpcDoor, Resource, RestDoor, refusal

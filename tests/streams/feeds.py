@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 
 from server.data.events import Event, Position
 from server.kernel.call import Access, Call, Principal
-from server.kernel.stream_places import StreamPlaces
-from server.kernel.subscriptions import LiveEvent, Subscription, Subscriptions
+from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.live.subscriptions import LiveEvent, Subscription, Subscriptions
 from tests.kernel.calls import STREAM, AsyncContext
 
 ACME = "018f0000-0000-7000-8000-00000000000a"

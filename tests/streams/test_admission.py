@@ -10,10 +10,10 @@ import pytest
 from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import PageEvent
 
-from server.kernel.access import AccessMemory, access_tag, session_tag
+from server.kernel.caching.generations import Generations
 from server.kernel.call import Access, Call, Principal
 from server.kernel.chain import Answer, Before, Guard, GuardStep, Step, Stream, Unary, compose_stream
-from server.kernel.generations import Generations
+from server.kernel.guard.access import AccessMemory, access_tag, session_tag
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Denied, NotFound
 from server.kernel.steps.authorize import Authorize

@@ -10,8 +10,8 @@ import pytest
 from google.protobuf import struct_pb2
 from plinth.sites.v1 import page_pb2
 
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.ids import new_id
-from server.kernel.tokens import AccessTokens
 from tests.clients import Tenant, new_tenant, rpc_problem
 from tests.faults.outages import away, replaced, well
 from tests.stack import Stack

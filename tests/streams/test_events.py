@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import json_format
 from plinth.sites.v1 import page_pb2
 
-from server.kernel.tokens import AccessTokens
+from server.kernel.guard.tokens import AccessTokens
 from tests.clients import Problem, Tenant, new_tenant, problem
 from tests.stack import Stack
 from tests.streams import sse, writers

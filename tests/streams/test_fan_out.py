@@ -10,10 +10,10 @@ from google.api.httpbody_pb2 import HttpBody
 from plinth.sites.v1.page_pb2 import Page
 
 from server.data.events import Event, Position
+from server.kernel.live.recent import RecentEvents
+from server.kernel.live.sse import KEEP_ALIVE, framing, server_sent
+from server.kernel.live.subscriptions import MESSAGE_BYTES, SLOTS, LiveEvent, Subscription, TooSlow
 from server.kernel.problems import Unavailable
-from server.kernel.recent import RecentEvents
-from server.kernel.sse import KEEP_ALIVE, framing, server_sent
-from server.kernel.subscriptions import MESSAGE_BYTES, SLOTS, LiveEvent, Subscription, TooSlow
 from tests.streams.feeds import ACME, BEGINNING, OTHER, call, event, growth, nobody, numbers, subscribe
 
 METHOD = "plinth.sites.v1.PageService/StreamPages"

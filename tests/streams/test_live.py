@@ -8,13 +8,13 @@ from unittest.mock import patch
 import pytest
 
 from server.data.events import Position
-from server.kernel import live as live_module
 from server.kernel.call import Call
-from server.kernel.event_log import EventLog
-from server.kernel.live import LiveEvents
+from server.kernel.live import reader as live_module
+from server.kernel.live.event_log import EventLog
+from server.kernel.live.reader import LiveEvents
+from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.live.subscriptions import LiveEvent, TooSlow
 from server.kernel.problems import Denied, Problem, Unauthenticated
-from server.kernel.stream_places import StreamPlaces
-from server.kernel.subscriptions import LiveEvent, TooSlow
 from tests.clients import Tenant, database
 from tests.stack import Stack
 from tests.streams import sse

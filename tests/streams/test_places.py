@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 from plinth.sites.v1 import page_pb2
 
 from server.kernel.ids import new_id
-from server.kernel.stream_places import NoPlace, StreamPlaces
+from server.kernel.live.stream_places import NoPlace, StreamPlaces
 from tests.clients import (
     Rest,
     Tenant,

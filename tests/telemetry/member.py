@@ -6,7 +6,7 @@ It counts 1 when it has begun, says what it is called, and lives until its input
 import sys
 from pathlib import Path
 
-from server import metrics_files
+from server.metrics import files as metrics_files
 from server.settings import Settings
 
 
@@ -17,7 +17,7 @@ def main(folder: str, port: str, name: str) -> None:
     # As in a deployment: what measures is imported afterwards.
     from prometheus_client import Counter, Gauge  # noqa: PLC0415
 
-    from server import metrics_endpoint  # noqa: PLC0415
+    from server.metrics import endpoint as metrics_endpoint  # noqa: PLC0415
 
     starts = Counter("plinth_test_starts", "Starts.", ["name"])
     alive = Gauge("plinth_test_alive", "Whether it lives.", ["process"], multiprocess_mode="livemostrecent")

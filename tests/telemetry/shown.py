@@ -9,8 +9,8 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-import server.processes
-import server.worker  # noqa: F401 - with server.processes, everything that defines metrics
+import server.run.processes
+import server.run.worker  # noqa: F401 - with server.run.processes, everything that defines metrics
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 

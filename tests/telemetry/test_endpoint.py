@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from prometheus_client import start_http_server
 
-from server import metrics_files
 from server.adapters import gateway_statistics
 from server.adapters.gateway_statistics import GatewayStatistics
-from server.kernel.metrics import SHED
-from server.metrics_endpoint import Endpoint
+from server.kernel.record.metrics import SHED
+from server.metrics import files as metrics_files
+from server.metrics.endpoint import Endpoint
 from server.settings import Settings
 from tests.stack import PATIENCE, free_port, make_folder, wait_for
 from tests.telemetry.scrapes import answers, parsed, scrape
@@ -132,8 +132,8 @@ def test_a_port_that_is_taken_is_one_line_and_is_had_when_it_is_free(
         tries.append(port)
         return start_http_server(port, *options)
 
-    monkeypatch.setattr("server.metrics_endpoint.start_http_server", listen)
-    monkeypatch.setattr("server.metrics_endpoint.TURN", 0.02)
+    monkeypatch.setattr("server.metrics.endpoint.start_http_server", listen)
+    monkeypatch.setattr("server.metrics.endpoint.TURN", 0.02)
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", settings.metrics_port)):
         endpoint = Endpoint(settings, "other stack", first=True)

@@ -14,18 +14,18 @@ from plinth.sites.v1.page_pb2 import Page, PageEvent
 from prometheus_client import REGISTRY, Histogram
 from sqlalchemy import Integer, cast, literal, select
 
-from server import metering
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.kernel.call import Call, Principal
-from server.kernel.limits import Grant, LimitsAway, RateLimiter
-from server.kernel.metrics import CALLS, CallTally, Tally
-from server.kernel.pools import CallThreads
+from server.kernel.guard.limits import Grant, LimitsAway, RateLimiter
+from server.kernel.guard.pools import CallThreads
 from server.kernel.problems import Denied, RateLimited, Unavailable
 from server.kernel.rates import Rate
+from server.kernel.record.metrics import CALLS, CallTally, Tally
 from server.kernel.steps.limit import Limit
 from server.kernel.steps.telemetry import Telemetry
-from server.metering import Meter
+from server.metrics import metering
+from server.metrics.metering import Meter
 from tests.kernel.calls import GET, SIGN_UP, WATCH, Context, call
 from tests.kernel.database import connections
 from tests.stack import PATIENCE, Stack, wait_for

@@ -10,9 +10,9 @@ from plinth.webhooks.v1.webhook_pb2 import Webhook
 
 from server.adapters.webhook_sender import WebhookSenders
 from server.kernel.actors import PLATFORM
-from server.kernel.audit import leaf_hash
 from server.kernel.egress import NOT_ALLOWED
 from server.kernel.ids import new_id
+from server.kernel.record.audit import leaf_hash
 from tests.webhooks.progress import CANCELLED, FAILED, PENDING, SUCCEEDED, queues_of, run, settled, statuses
 from tests.webhooks.receiver import FAIL, Receiver, Reply
 from tests.webhooks.scene import SENDING, Scene

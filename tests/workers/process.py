@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from server.kernel.jobs import Job
-from server.kernel.logs import configure_logging
+from server.kernel.record.logs import configure_logging
 from server.workers.rescue import Rescue, stalled_after
 from server.workers.supervision import run_until
 from tests.workers.machinery import PATIENCE, job_worker, own_database

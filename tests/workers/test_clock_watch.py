@@ -9,7 +9,7 @@ import pytest
 
 from server.data.clock import SharedClock
 from server.faults import Ailing
-from server.kernel.metrics import CLOCK_SKEW
+from server.kernel.record.metrics import CLOCK_SKEW
 from server.workers.clock_watch import INTERVAL, MOST_SKEW, NEXT_WORD, ClockWatch
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

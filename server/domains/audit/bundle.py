@@ -20,7 +20,7 @@ from server.domains.audit.checkpoints import origin
 from server.domains.audit.export import OF_TENANT, UNTIL, Lines, every_row, oldest_first
 from server.domains.audit.leaves import RETAINED_FROM, SLACK, Run, newest_checkpoint, places, sealed, time_of
 from server.domains.audit.tables import audit_leaves
-from server.kernel.audit import EPOCH, canonical
+from server.kernel.record import EPOCH, canonical
 
 FORMAT = 1
 BATCH = 200

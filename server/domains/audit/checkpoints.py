@@ -14,8 +14,8 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from server.domains.audit.merkle import HASH_BYTES
 from server.kernel.keys import derive_key
-from server.kernel.merkle import HASH_BYTES
 from server.secrets import Secrets
 
 KEY_NAME = "plinth.dev/audit"

@@ -11,10 +11,9 @@ from server.data.audit import audit_entries
 from server.data.connections import Result
 from server.data.statements import Row
 from server.kernel.actors import USER
-from server.kernel.audit import OK
-from server.kernel.convert import ConversionPlan, Raw
-from server.kernel.resource import Resource
-from server.kernel.structs import fill_struct
+from server.kernel.messages import fill_struct
+from server.kernel.record import OK
+from server.kernel.resources import ConversionPlan, Raw, Resource
 
 ENTRIES = Resource(
     AuditEntry,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from server.data.statements import Row
 from server.domains.audit.leaves import SLACK, time_of
-from server.kernel.audit import commitment, leaf_hash
+from server.kernel.record import commitment, leaf_hash
 
 
 def faults_of_entry(leaf: Row, entry: Row) -> Iterator[str]:

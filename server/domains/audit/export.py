@@ -20,11 +20,9 @@ from server.data.shapes import SHAPES
 from server.data.statements import Row, Statement
 from server.domains.audit.entries import CHANGES, compact, shown
 from server.domains.audit.leaves import ENTRY_COLUMNS, Run
-from server.kernel import filters
 from server.kernel.call import Call
-from server.kernel.filter_sql import BoundFilter, FilterPlan
-from server.kernel.pages import OrderTerm, after_cursor, order_columns
-from server.kernel.resource import Resource
+from server.kernel.queries import BoundFilter, FilterPlan, OrderTerm, after_cursor, order_columns, parse_filter
+from server.kernel.resources import Resource
 
 BATCH = 500
 """Entries that are read at once."""
@@ -78,7 +76,7 @@ class Selection:
 
     def rows(self, text: str, **parameters: Any) -> Callable[[Run], Iterator[Row]]:
         """What reads the rows, oldest first. Raises Malformed for a filter that is none."""
-        bound = self._filters.bind(filters.parse(text))
+        bound = self._filters.bind(parse_filter(text))
         statement = SHAPES.statement((self, bound.key), lambda: self._select(bound))
         return lambda run: every_row(run, statement, **parameters, **bound.parameters)
 

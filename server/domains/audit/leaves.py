@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.audit import audit_entries
 from server.data.connections import Result
 from server.data.statements import Row, Statement
+from server.domains.audit.merkle import Tile
 from server.domains.audit.tables import audit_checkpoints, audit_leaves
-from server.kernel.audit import EPOCH
-from server.kernel.merkle import Tile
+from server.kernel.record import EPOCH
 
 Run = Callable[..., Result]
 SLACK = timedelta(days=1)

@@ -15,9 +15,7 @@ from server.data.statements import Row
 from server.domains.audit import leaves
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.leaves import Run
-from server.kernel.audit import canonical
-from server.kernel.call import Call
-from server.kernel.merkle import (
+from server.domains.audit.merkle import (
     MissingHash,
     Tile,
     Tiles,
@@ -26,7 +24,9 @@ from server.kernel.merkle import (
     prove_inclusion,
     root_by_inclusion,
 )
+from server.kernel.call import Call
 from server.kernel.problems import Internal, StateForbids, Violation, broken_rules, not_found
+from server.kernel.record import canonical
 
 log = logging.getLogger("plinth.audit")
 Made = TypeVar("Made")

@@ -20,11 +20,10 @@ from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.audit import trees
 from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.leaves import ENTRY_COLUMNS, PLACE_COLUMNS, Run
-from server.kernel.audit import leaf_hash
+from server.domains.audit.merkle import HASH_BYTES
 from server.kernel.clock import Clock, utc_now
 from server.kernel.jobs import NEVER_AGAIN, Job, Schedule
-from server.kernel.merkle import HASH_BYTES
-from server.kernel.metrics import EVENT_LAG
+from server.kernel.record import EVENT_LAG, leaf_hash
 
 log = logging.getLogger("plinth.audit")
 READER = "audit"

@@ -27,12 +27,10 @@ from server.domains.audit.leaves import Run
 from server.domains.audit.proofs import Proofs
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.downloads import Download, Downloads
-from server.kernel.lists import Lister
-from server.kernel.pages import PageTokens
+from server.kernel.live import Download, Downloads
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.reads import ReadRows
-from server.kernel.service import Service
+from server.kernel.queries import PageTokens
+from server.kernel.resources import Lister, ReadRows, Service
 
 LINES = {CSV: csv_lines, JSONL: json_lines}
 

@@ -16,10 +16,10 @@ from server.domains.audit import leaves
 from server.domains.audit.checkpoints import CheckpointKeys, MalformedNote, Standing, TreeHead, parse
 from server.domains.audit.entry_checks import Retention, faults_of_entry
 from server.domains.audit.leaves import Run
+from server.domains.audit.merkle import TILE_WIDTH, Frontier, Node
 from server.domains.audit.tables import audit_checkpoints
 from server.domains.audit.trees import HEADS, LOWEST_ID
-from server.kernel.audit import EPOCH
-from server.kernel.merkle import TILE_WIDTH, Frontier, Node
+from server.kernel.record import EPOCH
 
 BATCH = 2000
 SAVED = "the saved checkpoint"

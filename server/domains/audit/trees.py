@@ -13,7 +13,7 @@ from server.data.statements import Row, Statement
 from server.data.transactions import WriteTransaction
 from server.domains.audit.checkpoints import CheckpointKeys, MalformedNote, Standing, TreeHead, parse
 from server.domains.audit.leaves import Run, tiles
-from server.kernel.merkle import Frontier, MissingHash, Node, Tile, frontier_tiles
+from server.domains.audit.merkle import Frontier, MissingHash, Node, Tile, frontier_tiles
 
 LOWEST_ID = str(UUID(int=0))
 HIGHEST = 2**128 - 1

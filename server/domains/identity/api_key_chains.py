@@ -31,10 +31,10 @@ from sqlalchemy.dialects.postgresql import UUID, aggregate_order_by
 from server.data.statements import Statement
 from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_keys
-from server.kernel.access import Permissions
 from server.kernel.call import Call, Principal
-from server.kernel.convert import ConversionPlan
+from server.kernel.guard import Permissions
 from server.kernel.problems import Denied, Reason, StateForbids, Unauthenticated
+from server.kernel.resources import ConversionPlan
 
 MAKING = "identity.api_keys.create"
 """The permission to make keys."""

@@ -23,13 +23,12 @@ from server.data.transactions import Database, Scope
 from server.domains.identity.api_key_chains import PACED_ANCESTORS, Chains, ancestor_paces
 from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_key_usage, api_keys
-from server.kernel.access import Permissions
 from server.kernel.call import Call, Principal
 from server.kernel.clock import Clock, utc_now
+from server.kernel.guard import Permissions
 from server.kernel.keys import derive_key, fingerprint, matches, sign
 from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, broken_rules, not_found
-from server.kernel.resource import Resource
-from server.kernel.service import Service
+from server.kernel.resources import Resource, Service
 from server.secrets import Secrets
 
 LIVE, TEST = "sn_live_", "sn_test_"

@@ -18,6 +18,7 @@ from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
 from server.domains.identity.tables import users
 from server.kernel.call import Call, Principal
+from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
 from server.kernel.problems import (
     Denied,
@@ -30,8 +31,7 @@ from server.kernel.problems import (
     not_found,
     taken,
 )
-from server.kernel.service import EventFacts, Service
-from server.kernel.tokens import AccessTokens
+from server.kernel.resources import EventFacts, Service
 
 USER = "plinth.dev/User"
 TENANT = "plinth.dev/Tenant"

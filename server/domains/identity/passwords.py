@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from server.kernel.text import normal_form
+from server.kernel.messages import normal_form
 
 _SIGNS_AROUND = "!@#$%^&*()-_=+[]{};:'\",.<>/?\\|`~ "
 

@@ -22,9 +22,9 @@ from sqlalchemy import bindparam, func, insert, select, update
 from server.data.statements import Row, Statement, uuid_text
 from server.data.transactions import WriteTransaction
 from server.domains.identity.tables import sessions
-from server.kernel.access import session_tag
 from server.kernel.call import Call
 from server.kernel.clock import Clock
+from server.kernel.guard import session_tag
 from server.kernel.ids import new_id
 from server.kernel.keys import derive_key, matches, sign
 from server.kernel.problems import Reason, Unauthenticated

@@ -18,8 +18,7 @@ from sqlalchemy.dialects.postgresql import UUID, insert
 from server.data.statements import Row, Statement
 from server.domains.identity.tables import sign_in_networks, users
 from server.kernel.call import Call
-from server.kernel.guesses import Guesses
-from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.guard import Guesses, LimitsAway, RateLimiter
 from server.kernel.rates import Rate, Verdict, refusal
 
 RATE_CLASS, SCOPE = "auth_failure", "account"

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, time
 
-from server import metrics_files, pulses
+from server import pulses
 from server.faults import Ailing
-from server.kernel.metrics import LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME
+from server.kernel.record import LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME
+from server.metrics import files as metrics_files
 
 # Seconds between two looks at what the processes have told: a look reads some small files.
 INTERVAL = 1.0

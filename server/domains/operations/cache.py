@@ -8,12 +8,11 @@ from typing import Any, Protocol
 from plinth.operations.v1 import cache_pb2
 from plinth.operations.v1.cache_pb2 import CacheStats
 
-from server.kernel.cache import AnswerCache, Counts, StoreAway
+from server.kernel.caching import AnswerCache, Counts, Generations, StoreAway
 from server.kernel.call import Call
 from server.kernel.clock import unix_now
-from server.kernel.generations import Generations
 from server.kernel.loops import Loop
-from server.kernel.service import Service
+from server.kernel.resources import Service
 
 INTERVAL = 5.0
 # Seconds after which a process that has said nothing counts as gone.

@@ -7,7 +7,7 @@ from plinth.operations.v1.health_pb2 import Health
 from server.domains.operations.dependencies import Dependencies, Finding
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.service import Service
+from server.kernel.resources import Service
 
 UNAVAILABLE = 503
 

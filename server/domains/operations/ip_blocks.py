@@ -16,15 +16,14 @@ from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.operations.tables import ip_blocks
 from server.kernel.addresses import IPV6_CALLER, Network
-from server.kernel.blocks import TAG, Blocked
+from server.kernel.caching import Generations
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.generations import Generations
+from server.kernel.guard import BLOCKS_TAG, Blocked
 from server.kernel.ids import new_id
-from server.kernel.platform_changes import record
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.resource import Resource
-from server.kernel.service import Service
+from server.kernel.record import record_platform_change
+from server.kernel.resources import Resource, Service
 
 log = logging.getLogger("plinth.blocks")
 # A wider network is a slip: it would refuse a good part of the world.
@@ -130,7 +129,7 @@ class StoredBlocks:
             # The call that went wrong is answered with its own problem.
             log.warning("the address %s cannot be blocked: %s", written, type(error).__name__)
             return
-        self._generations.invalidate([TAG])
+        self._generations.invalidate([BLOCKS_TAG])
         log.warning("the address %s is blocked: %s", network, AUTOMATIC_REASON)
 
     def _store(self, network: str) -> None:
@@ -149,7 +148,9 @@ class StoredBlocks:
                 expire_time=now + AUTOMATIC_BLOCK,
             )
             if blocked.count:
-                record(transaction, "ip_block.created", cause=CAUSE, before=None, after=block, now=now, security=True)
+                record_platform_change(
+                    transaction, "ip_block.created", cause=CAUSE, before=None, after=block, now=now, security=True
+                )
 
 
 def parse_network(written: str) -> Network | None:

@@ -15,11 +15,9 @@ from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.live import LiveEvents
+from server.kernel.live import LiveEvents, events_of, framing, server_sent
 from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
-from server.kernel.resource import Resource
-from server.kernel.service import Service
-from server.kernel.sse import events_of, framing, server_sent
+from server.kernel.resources import Resource, Service
 
 EVENTS = "page."
 COPY = "-copy"

@@ -6,8 +6,7 @@ from plinth.tenancy.v1.branding_pb2 import Branding
 
 from server.domains.tenancy.tables import brandings
 from server.kernel.call import Call
-from server.kernel.resource import Resource
-from server.kernel.service import Service
+from server.kernel.resources import Resource, Service
 
 DEFAULTS = {
     "primary_color": "#1f4e79",

@@ -10,8 +10,8 @@ from server.data.statements import Statement
 from server.domains.tenancy.built_in_roles import granting_pattern
 from server.domains.tenancy.ports import KeyGrants
 from server.domains.tenancy.tables import memberships, roles
-from server.kernel.access import Permissions
 from server.kernel.call import Call
+from server.kernel.guard import Permissions
 from server.kernel.problems import Violation, broken_rules, not_found
 
 API_KEY_TYPE = "plinth.dev/ApiKey"

@@ -13,11 +13,10 @@ from server.domains.tenancy.explain import USER_TYPE
 from server.domains.tenancy.roles import show_built_in
 from server.domains.tenancy.tables import memberships, roles
 from server.domains.tenancy.tenants import OWNER
-from server.kernel.access import Permissions
 from server.kernel.call import Call
-from server.kernel.convert import ConversionPlan
+from server.kernel.guard import Permissions
 from server.kernel.problems import Reason, StateForbids, not_found
-from server.kernel.service import EventFacts, Service
+from server.kernel.resources import ConversionPlan, EventFacts, Service
 
 ROLE_TYPE = "plinth.dev/Role"
 # A member's roles are answered at once, and stand in each of their access tokens.

@@ -16,11 +16,11 @@ from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.tenancy.tables import tenants
+from server.kernel.caching import Generations, Stamp
 from server.kernel.call import Call
-from server.kernel.generations import Generations, Stamp
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.rates import Rate
-from server.kernel.service import Service
+from server.kernel.resources import Service
 
 TENANT_TYPE = "plinth.dev/Tenant"
 # Tenants whose rates are remembered per process, some 300 bytes each where nothing differs.

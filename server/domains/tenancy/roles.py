@@ -12,12 +12,11 @@ from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.domains.tenancy.explain import Explainer, unknown_permission
 from server.domains.tenancy.ports import KeyGrants
 from server.domains.tenancy.tables import memberships, roles
-from server.kernel.access import Permissions
 from server.kernel.call import Call
-from server.kernel.pages import OrderTerm
+from server.kernel.guard import Permissions
 from server.kernel.problems import StateForbids, Violation, broken_rules, taken
-from server.kernel.resource import Resource
-from server.kernel.service import Service
+from server.kernel.queries import OrderTerm
+from server.kernel.resources import Resource, Service
 
 # Names that mean the same in every tenant; `super_admin` is how platform administrators are shown.
 RESERVED = frozenset({*BUILT_IN_ROLES, "super_admin"})

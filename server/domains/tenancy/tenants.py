@@ -16,8 +16,7 @@ from server.domains.tenancy.tables import brandings, domains, memberships, roles
 from server.kernel.call import Call
 from server.kernel.ids import new_id
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.resource import Resource
-from server.kernel.service import Service
+from server.kernel.resources import Resource, Service
 
 OWNER = "owner"
 # Labels that would pass for the platform itself.

@@ -11,7 +11,7 @@ from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
-from server.kernel.service import Service
+from server.kernel.resources import Service
 
 EVERY = "*"
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)

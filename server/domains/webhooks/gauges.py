@@ -11,7 +11,7 @@ from server.domains.webhooks.dispatch import CURSOR
 from server.domains.webhooks.metrics import OLDEST_SECONDS, PENDING
 from server.domains.webhooks.queues import LATE, open_pool
 from server.kernel.clock import Clock, utc_now
-from server.kernel.metrics import EVENT_LAG
+from server.kernel.record import EVENT_LAG
 
 log = logging.getLogger("plinth.webhooks")
 INTERVAL = 10.0

@@ -8,8 +8,8 @@ from plinth.webhooks.v1.webhook_pb2 import Webhook
 
 from server.data.statements import Statement
 from server.domains.webhooks.messages import moment
-from server.kernel.etags import etag_of
-from server.kernel.platform_changes import record
+from server.kernel.messages import etag_of
+from server.kernel.record import record_platform_change
 
 CAUSE = "webhooks.delivery"
 PLAIN = ("id", "url", "description", "event_types", "enabled", "signature_scheme", "disable_reason")
@@ -33,7 +33,7 @@ def record_of(
 ) -> list[tuple[Statement, dict[str, Any]]]:
     """Statements, with their parameters, that tell how the row of a webhook was changed."""
     statements = _Statements()
-    record(
+    record_platform_change(
         statements,
         event_type,
         cause=CAUSE,

@@ -23,12 +23,9 @@ from server.domains.webhooks.trial import Trials
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.egress import Egress
-from server.kernel.lists import Lister
-from server.kernel.pages import PageTokens
 from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
-from server.kernel.reads import ReadRows
-from server.kernel.resource import Resource
-from server.kernel.service import EventFacts, Service
+from server.kernel.queries import PageTokens
+from server.kernel.resources import EventFacts, Lister, ReadRows, Resource, Service
 
 MOST_WEBHOOKS = 50
 DEFAULT_OVERLAP = timedelta(hours=24)

@@ -8,10 +8,10 @@ an address with somebody who guesses does not take the deployment for dead.
 from collections.abc import Callable
 from typing import Any
 
-from server.kernel.blocks import AddressBlocks
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Unary
-from server.kernel.guesses import Guesses
+from server.kernel.guard.blocks import AddressBlocks
+from server.kernel.guard.guesses import Guesses
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
 from server.kernel.steps.authenticate import KEY_HEADER

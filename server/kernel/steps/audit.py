@@ -14,14 +14,14 @@ from google.protobuf.message import Message
 from server.data.audit import APPEND
 from server.data.transactions import WriteTransaction
 from server.kernel import problems
-from server.kernel.audit import OK, entry_row
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
-from server.kernel.changes import NOTHING, Changes, changes_of_all
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
+from server.kernel.messages.changes import NOTHING, Changes, changes_of_all
+from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.policy import MethodPolicy
-from server.kernel.resource_types import resource_type_of
+from server.kernel.record.audit import OK, entry_row
 from server.kernel.steps.parse import request_of
 
 REFUSED = (

@@ -4,10 +4,10 @@ from typing import Any, Protocol
 
 from server.kernel.call import Call, Principal
 from server.kernel.chain import Guard, GuardStep
+from server.kernel.guard.tokens import AccessTokens
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Reason, Unauthenticated
 from server.kernel.steps.parse import is_early
-from server.kernel.tokens import AccessTokens
 
 SCHEME = "bearer"
 KEY_HEADER = "x-api-key"

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from server.data.transactions import ScopeEnded
-from server.kernel.access import AccessMemory
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Guard, Unary
+from server.kernel.guard.access import AccessMemory
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
 

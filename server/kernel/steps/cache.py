@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 
-from server.kernel.access import access_tag
-from server.kernel.cache import AnswerCache, Computed, Entry, Read
+from server.kernel.caching.cache import AnswerCache, Computed, Entry, Read
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary, serialise
+from server.kernel.guard.access import access_tag
 from server.kernel.policy import MethodPolicy
 
 ETAG_BYTES = 8

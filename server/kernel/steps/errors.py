@@ -12,9 +12,9 @@ from google.rpc import status_pb2
 from server.kernel import problems
 from server.kernel.call import HTTP_STATUS, JSON_KEYS, REQUEST_ID, Call
 from server.kernel.chain import Answer, Stream, Unary
-from server.kernel.json_names import JsonNames
+from server.kernel.live.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
 from server.kernel.policy import HTTP_BODY, MethodPolicy
-from server.kernel.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
+from server.kernel.steps.json_names import JsonNames
 
 STATUS_DETAILS = "grpc-status-details-bin"
 RESUMES = "last_event_id"

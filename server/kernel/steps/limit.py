@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
-from server.kernel.limits import LimitsAway, RateLimiter
+from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy, PolicyError
 from server.kernel.problems import Unavailable
 from server.kernel.rates import Rate, Verdict, refusal

@@ -10,7 +10,7 @@ from typing import Any
 
 from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Stream, Unary
-from server.kernel.etags import lists
+from server.kernel.messages.etags import lists
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 
 OK = 200

@@ -9,8 +9,8 @@ from typing import Any
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
+from server.kernel.guard.pools import CallThreads
 from server.kernel.policy import Criticality, MethodPolicy
-from server.kernel.pools import CallThreads
 from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded
 
 RETRY_AFTER = 1.0

@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from server.kernel import problems
 from server.kernel.call import ORIGINAL_PATH, Call, Principal
 from server.kernel.chain import Answer, Stream, Unary
-from server.kernel.logs import call_log
-from server.kernel.metrics import STREAMS, CallTally, method_label
 from server.kernel.policy import MethodPolicy
+from server.kernel.record.logs import call_log
+from server.kernel.record.metrics import STREAMS, CallTally, method_label
 
 log = logging.getLogger("plinth.calls")
 failures = logging.getLogger("plinth.failures")

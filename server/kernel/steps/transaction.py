@@ -11,15 +11,15 @@ from psycopg.errors import UniqueViolation
 from server.data.events import APPEND, NO_TENANT
 from server.data.statements import Statement
 from server.data.transactions import Database, KeyTaken, WriteTransaction
-from server.kernel.access import access_tag
+from server.kernel.caching.generations import Generations, slot_of
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.clock import Clock, utc_now
-from server.kernel.generations import Generations, slot_of
+from server.kernel.guard.access import access_tag
 from server.kernel.ids import new_id
+from server.kernel.messages.redact import redacted
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Collision
-from server.kernel.redact import redacted
 from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
 

@@ -5,13 +5,13 @@ from typing import Any
 import protovalidate
 from google.protobuf.message import Message
 
-from server.kernel import free_form
 from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep
-from server.kernel.masks import body_mask, check_mask
+from server.kernel.messages import free_form
+from server.kernel.messages.masks import body_mask, check_mask
+from server.kernel.messages.text import normaliser
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.text import normaliser
 
 _validator = protovalidate.Validator()
 

@@ -1,0 +1,268 @@
+"""The cache of answers: serialised bytes in the memory of each process, in front of a store that processes share.
+
+An entry stands under the tags of its policy, its tenant's access, and what it depends on is told by a stamp (see
+generations.py): it is served only while nothing has changed under them. On a miss, one call computes and the others
+wait for it, in the process and, through the store, among processes.
+"""
+
+import hashlib
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+from server.kernel.caching.generations import Generations, Stamp
+from server.kernel.clock import unix_now
+
+# How long another process may compute before somebody else does.
+COMPUTING = 5.0
+# How often who waits for another process looks; the pauses grow to the longer one.
+FIRST_LOOK = 0.002
+LAST_LOOK = 0.05
+# What an entry takes beside key and body: the dictionary's place, the entry, its stamp.
+OVERHEAD = 500
+
+
+Computed = tuple[bytes, str]
+"""Body and ETag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An answer."""
+
+    body: bytes
+    etag: str
+    slots: tuple[int, ...]
+    stamp: Stamp
+    until: float
+    """monotonic() after which it is served no more."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to the reads of one method."""
+
+    memory_hits: int = 0
+    store_hits: int = 0
+    misses: int = 0
+    coalesced: int = 0
+
+
+class StoreAway(Exception):
+    """The shared store does not answer."""
+
+
+class AnswerStore(Protocol):
+    """Where processes share answers. Every method raises StoreAway."""
+
+    def take(self, key: str, stamp: bytes, claim: str, seconds: float) -> bytes | bool:
+        """The value under a key, if it carries this stamp.
+
+        Else True when the caller is to compute it, claimed for so many seconds, or False when somebody else is at it.
+        """
+
+    def put(self, key: str, value: bytes, claim: str, seconds: float) -> None:
+        """Store a value for so many seconds, and give up the claim."""
+
+    def release(self, key: str, claim: str) -> None:
+        """Give up the claim without a value."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One computation that others wait for."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read that is not in memory."""
+
+    key: bytes
+    slots: tuple[int, ...]
+    """Those of the tags under which its answer stands."""
+    seconds: float
+    """How long its answer may be served."""
+    counts: Counts
+    work: Callable[[], Computed]
+
+
+class AnswerCache:
+    """The answers that one process knows, at most so many bytes of them."""
+
+    def __init__(self, generations: Generations, store: AnswerStore | None, most_bytes: int, name: str) -> None:
+        """`name` tells this process's claims from those of others."""
+        self.generations = generations
+        self._store = store
+        self._most_bytes = most_bytes
+        self._name = name
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._flights: dict[bytes, _Flight] = {}
+        self._lock = threading.Lock()
+        self.bytes = 0
+        self.evictions = 0
+        self.counts: dict[str, Counts] = {}
+
+    @property
+    def entries(self) -> int:
+        """How many answers are in memory."""
+        return len(self._entries)
+
+    def counts_of(self, method: str) -> Counts:
+        """The counts of a method, from now on in the statistics."""
+        return self.counts.setdefault(method, Counts())
+
+    def find(self, key: bytes) -> Entry | None:
+        """The answer in memory, if it still holds."""
+        entry = self._entries.get(key)
+        if entry is None or entry.until < monotonic() or not self.generations.is_current(entry.slots, entry.stamp):
+            return None
+        try:
+            # What is asked for stays longest.
+            self._entries.move_to_end(key)
+        except KeyError:
+            # Another thread has just made room.
+            return entry
+        return entry
+
+    def compute(self, read: Read) -> Entry | Computed:
+        """The answer of whoever computes it first: this call, another thread, or another process.
+
+        What `work` raises is raised to this caller alone; the others compute for themselves.
+        """
+        stamp = self.generations.stamp(read.slots)
+        if stamp is None:
+            read.counts.misses += 1
+            return read.work()
+        with self._lock:
+            flight = self._flights.get(read.key)
+            # Somebody may have finished since this call looked.
+            known = self.find(read.key) if flight is None else None
+            if flight is None and known is None:
+                mine = self._flights[read.key] = _Flight()
+        if known is not None:
+            read.counts.coalesced += 1
+            return known
+        if flight is not None:
+            return self._wait(flight, read)
+        try:
+            mine.entry = self._fetch_or_work(read, stamp)
+            self._remember(read.key, mine.entry)
+        finally:
+            with self._lock:
+                del self._flights[read.key]
+            mine.done.set()
+        return mine.entry
+
+    def _wait(self, flight: _Flight, read: Read) -> Entry | Computed:
+        """Take what another thread computes, unless something was written meanwhile: its answer may be the old one."""
+        flight.done.wait(COMPUTING)
+        entry = flight.entry
+        if entry is not None and self.generations.is_current(read.slots, entry.stamp):
+            read.counts.coalesced += 1
+            return entry
+        read.counts.misses += 1
+        return read.work()
+
+    def _fetch_or_work(self, read: Read, stamp: Stamp) -> Entry:
+        name, packed = _name(read.key), _pack_stamp(stamp)
+        claimed = self._claim(name, packed)
+        if isinstance(claimed, bytes):
+            read.counts.store_hits += 1
+            return _unpack(claimed, read.slots, stamp)
+        read.counts.misses += 1
+        try:
+            body, etag = read.work()
+        except BaseException:
+            if claimed:
+                self._release(name)
+            raise
+        entry = Entry(body, etag, read.slots, stamp, monotonic() + read.seconds)
+        if claimed:
+            self._share(name, entry, packed, read.seconds)
+        return entry
+
+    def _claim(self, name: str, stamp: bytes) -> bytes | bool:
+        """The shared value; True when it is this process's turn to compute it; False to compute it unclaimed."""
+        if self._store is None:
+            return False
+        give_up, pause, rest = monotonic() + COMPUTING, FIRST_LOOK, threading.Event()
+        while True:
+            try:
+                found = self._store.take(name, stamp, self._name, COMPUTING)
+            except StoreAway:
+                return False
+            if found is not False:
+                return found
+            if monotonic() > give_up:
+                return False
+            rest.wait(pause)
+            pause = min(LAST_LOOK, pause * 2)
+
+    def _share(self, name: str, entry: Entry, packed: bytes, seconds: float) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.put(name, _pack(entry, packed, seconds), self._name, seconds)
+        except StoreAway:
+            return
+
+    def _release(self, name: str) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.release(name, self._name)
+        except StoreAway:
+            return
+
+    def _remember(self, key: bytes, entry: Entry) -> None:
+        size = _size(key, entry)
+        if size > self._most_bytes // 8:
+            return
+        with self._lock:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self.bytes -= _size(key, old)
+            self._entries[key] = entry
+            self.bytes += size
+            while self.bytes > self._most_bytes:
+                dropped, gone = self._entries.popitem(last=False)
+                self.bytes -= _size(dropped, gone)
+                self.evictions += 1
+
+
+def _size(key: bytes, entry: Entry) -> int:
+    return len(key) + len(entry.body) + OVERHEAD
+
+
+def _name(key: bytes) -> str:
+    """A short name that tells nothing of what was asked."""
+    return hashlib.blake2b(key, digest_size=20).hexdigest()
+
+
+def _pack_stamp(stamp: Stamp) -> bytes:
+    return struct.pack(f"<B{len(stamp)}Q", len(stamp), *stamp)
+
+
+# After the stamp: how long the answer is good for from the moment it was computed (Unix time, seconds), and its ETag.
+_HEAD = struct.Struct("<dH")
+
+
+def _pack(entry: Entry, stamp: bytes, seconds: float) -> bytes:
+    etag = entry.etag.encode()
+    return stamp + _HEAD.pack(unix_now() + seconds, len(etag)) + etag + entry.body
+
+
+def _unpack(value: bytes, slots: tuple[int, ...], stamp: Stamp) -> Entry:
+    start = 1 + 8 * value[0]
+    until, length = _HEAD.unpack_from(value, start)
+    start += _HEAD.size
+    return Entry(
+        value[start + length :], value[start : start + length].decode(), slots, stamp, monotonic() + until - unix_now()
+    )

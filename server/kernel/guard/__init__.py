@@ -1,0 +1,18 @@
+"""What guards calls: credentials, access, limits, caches, threads, egress."""
+
+from server.kernel.guard.access import Permissions, session_tag
+from server.kernel.guard.blocks import BLOCKS_TAG, Blocked
+from server.kernel.guard.guesses import Guesses
+from server.kernel.guard.limits import LimitsAway, RateLimiter
+from server.kernel.guard.tokens import AccessTokens
+
+__all__ = [
+    "BLOCKS_TAG",
+    "AccessTokens",
+    "Blocked",
+    "Guesses",
+    "LimitsAway",
+    "Permissions",
+    "RateLimiter",
+    "session_tag",
+]

@@ -1,0 +1,7 @@
+"""Live events: the reader of the event log, subscriptions, streams, downloads."""
+
+from server.kernel.live.downloads import Download, Downloads
+from server.kernel.live.reader import LiveEvents
+from server.kernel.live.sse import events_of, framing, server_sent
+
+__all__ = ["Download", "Downloads", "LiveEvents", "events_of", "framing", "server_sent"]

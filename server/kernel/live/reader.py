@@ -1,0 +1,375 @@
+"""Live streams: the event log, followed by one reader per process and fanned out to its subscribers.
+
+A subscriber that resumes gets what it missed from memory, where the last events are kept, or else from the log, up to
+where the reader stands; and then what the reader hands out. Events are told apart by their position, so nothing is lost
+and nothing comes twice.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import cycle
+from math import inf
+
+import grpc
+import psycopg
+from prometheus_client import Histogram
+from psycopg_pool import PoolTimeout
+
+from server import pulses
+from server.data.events import Position
+from server.kernel import problems
+from server.kernel.call import Call
+from server.kernel.clock import unix_now
+from server.kernel.live.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
+from server.kernel.live.recent import RecentEvents
+from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.live.subscriptions import SLOTS, LiveEvent, Subscription, Subscriptions, take_message
+from server.kernel.problems import Malformed, Problem, Reason, Unauthenticated, Unavailable
+from server.kernel.record.metrics import EVENT_LAG
+
+log = logging.getLogger("plinth.live")
+
+BATCH = 250
+# How often the reader looks by itself; hints make it look at once, and then again soon, since what an older transaction
+# holds back shows a moment later.
+POLL = 0.5
+SOON = 0.01
+RECONNECT = 0.5
+MEASURE = 1.0
+# How long who subscribes waits for a reader that has just begun.
+READY_WITHIN = 3.0
+# When more comes at once than a batch, the reader waits until few have anything waiting, or nobody takes anything any
+# more: subscribers are cut for what they leave lying, not for what this process had no time to send.
+FEW = 0.1
+PAUSE = 0.05
+PAUSES = 5
+# The last events, for those who resume. A process that starts reads back this many transactions of the log: its
+# subscribers were with another one a moment ago.
+RECENT = 4000
+# Of payload; what is made of it for the wire takes about twice as much again.
+RECENT_BYTES = 8 * 1024 * 1024
+REACH = 10_000
+READER = "live"
+PULSE = "live events"
+STALL = 10.0
+# Seconds between two looks whether the log answers.
+WATCH = 1.0
+
+LAG = Histogram(
+    "plinth_stream_lag_seconds",
+    "How old events were when they were handed out: the transaction that wrote them, commit and fan-out.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
+)
+
+
+class UnknownEvent(Problem):
+    """The log does not know this event: the database was put back to an earlier moment. Begin without an event id."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    http_status = 400
+    reason = Reason.REASON_EVENT_UNKNOWN
+
+
+Hints = Callable[[], AsyncIterator[None]]
+Alive = Callable[[Call], None]
+"""Raises a problem when the caller of a stream may not go on. Blocks; run in a thread."""
+Review = Callable[[Sequence[Call]], None]
+"""Asks the database whether what these streams were allowed by still stands; what does not, Alive then decides anew.
+
+Raises nothing. Blocks; run in a thread.
+"""
+
+
+class LiveEvents:
+    """Follows the log of all tenants for the subscribers of one process."""
+
+    def __init__(
+        self,
+        dispatch_dsn: str,
+        hints: Hints,
+        alive: Alive,
+        review: Review,
+        places: StreamPlaces,
+        *,
+        queue: int,
+        keep_alive: float,
+        stall: float = STALL,
+    ) -> None:
+        """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
+
+        When the log has not answered for `stall` seconds, streams are ended: a sign of life would be a lie.
+        """
+        self._stall = stall
+        self._log = EventLog(dispatch_dsn)
+        self._hints = hints
+        self._alive = alive
+        self._review = review
+        self._queue = queue
+        self._keep_alive = keep_alive
+        # Whoever takes what comes in time never has a full queue.
+        self._batch = min(BATCH, queue // 2)
+        self._news = asyncio.Event()
+        self._position = Position(0, 0)
+        self._recent = RecentEvents(self._position, most=0, most_bytes=0)
+        self._ready = asyncio.Event()
+        self._subscriptions = Subscriptions(places)
+        # One connection stays the reader's.
+        self._resuming = asyncio.Semaphore(CONNECTIONS - 1)
+        # A thread of its own: when everybody comes at once, nobody who is there waits for their turn.
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="recheck")
+        self._closing = False
+        self._at_end = unix_now()
+        self._measured = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Begin to follow the log, from its end."""
+        await self._log.open()
+        self._pulse = pulses.begin(PULSE, self._stall)
+        work = (self._read_forever(), self._listen_forever(), self._look_round_forever(), self._watch_forever())
+        self._tasks = [asyncio.create_task(each) for each in work]
+
+    async def close(self) -> None:
+        """End every stream, saying so, and stop."""
+        self._closing = True
+        pulses.end(self._pulse)
+        self._subscriptions.end(lambda: Unavailable("server"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._looking.shutdown(wait=False)
+        await self._log.close()
+
+    async def follow(self, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[list[LiveEvent] | Position]:
+        """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
+
+        First comes the position it starts from, then events as they come, one or several together, and an empty list
+        when it is time for a sign of life. Raises Malformed for an event id that is none, UnknownEvent, NoPlace,
+        TooSlow, Unavailable, and what refuses the caller once its credentials or its access count no more.
+        """
+        after = _parse(last_event_id)
+        await self._wait_until_ready()
+        if call.access is None:
+            # Nobody has asked yet whether session and tenant are there.
+            await asyncio.to_thread(self._alive, call)
+        if after is not None and after not in self._recent:
+            await self._refuse_unknown(after)
+        # From here to the registration nothing is awaited: no event can come in between.
+        start = self._position
+        subscription = Subscription(call, prefix, start, after, self._queue)
+        missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
+        self._subscriptions.add(subscription)
+        try:
+            yield after or start
+            async for events in missed:
+                yield events
+            # What was missed is not kept for as long as the stream lives.
+            del missed
+            events = []
+            while True:
+                yield await subscription.next()
+        finally:
+            self._subscriptions.remove(subscription)
+
+    async def _refuse_unknown(self, after: Position) -> None:
+        """Another process may be ahead of this one, but not of the log."""
+        try:
+            async with self._resuming:
+                is_known = await self._log.knows(after)
+                end = await self._log.end() if after > self._position else None
+        except (psycopg.Error, PoolTimeout) as error:
+            raise Unavailable("database") from error
+        if not is_known or (end is not None and after > end.position):
+            raise UnknownEvent
+
+    async def _wait_until_ready(self) -> None:
+        if not self._ready.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READY_WITHIN):
+                    await self._ready.wait()
+        if self._closing or not self._ready.is_set() or self._pulse.is_late:
+            raise Unavailable("server" if self._closing else "database")
+
+    async def _missed(
+        self, subscription: Subscription, after: Position, remembered: list[LiveEvent] | None
+    ) -> AsyncIterator[list[LiveEvent]]:
+        """What happened between an event and where the subscription starts, in messages; from the log in batches."""
+        batches = self._logged(subscription, after) if remembered is None else _at_once(remembered)
+        async for events in batches:
+            waiting = deque(event for event in events if event.event.type.startswith(subscription.prefix))
+            while waiting:
+                yield take_message(waiting)
+
+    async def _logged(self, subscription: Subscription, after: Position) -> AsyncIterator[list[LiveEvent]]:
+        tenant_id, until = str(subscription.call.tenant_id), subscription.start
+        events = None
+        while events is None or (len(events) == BATCH and after < until):
+            async with self._resuming:
+                events = await self._log.of_tenant_after(tenant_id, after, BATCH, until)
+            yield [LiveEvent(event) for event in events if event.position <= until]
+            after = events[-1].position if events else until
+
+    # The reader ----------------------------------------------------------------------------------------------------
+
+    async def _listen_forever(self) -> None:
+        """Turn hints into a look at the log; without Redis the reader still looks by itself."""
+        while True:
+            try:
+                async for _ in self._hints():
+                    self._news.set()
+            except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
+                log.warning("no hints of new events: %s", error)
+            await asyncio.sleep(RECONNECT)
+
+    async def _read_forever(self) -> None:
+        while True:
+            try:
+                await self._read_on()
+            except Exception as error:
+                # Whatever it is, nobody else would read on.
+                known = isinstance(error, psycopg.Error | PoolTimeout)
+                log.warning("the event log cannot be read: %s", type(error).__name__, exc_info=None if known else error)
+                EVENT_LAG.labels(READER).set(unix_now() - self._at_end)
+                await asyncio.sleep(RECONNECT)
+
+    async def _read_on(self) -> None:
+        if not self._ready.is_set():
+            await self._begin()
+        else:
+            await self._find_place_again()
+        pause = POLL
+        while True:
+            await self._hand_out()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+            pause = SOON if self._news.is_set() else min(POLL, pause * 2)
+            self._news.clear()
+
+    async def _begin(self) -> None:
+        """Stand at the end of the log, and know the last events, unless they are too many to be read quickly."""
+        end = (await self._log.end()).position
+        position = Position(max(0, end.transaction_id - REACH), LAST_SEQUENCE)
+        self._recent = RecentEvents(position, most=RECENT, most_bytes=RECENT_BYTES)
+        for _ in range(RECENT // BATCH):
+            events = await self._log.after(position, BATCH)
+            for event in events:
+                position = event.position
+                self._recent.add(LiveEvent(event))
+            if len(events) < BATCH:
+                break
+        else:
+            position = end
+            self._recent = RecentEvents(end, most=RECENT, most_bytes=RECENT_BYTES)
+        self._position = max(position, end)
+        self._ready.set()
+
+    async def _find_place_again(self) -> None:
+        """After a fault: what answers now may be a copy of the database that knows less than was handed out."""
+        end = await self._log.end()
+        if self._position > end.position or not await self._log.knows(self._position):
+            log.error("the event log lacks what was handed out: the database was put back to an earlier moment")
+            self._subscriptions.end(UnknownEvent)
+            await self._begin()
+        elif self._position.transaction_id < end.base:
+            # What is remembered of an earlier epoch need not be in the log any more.
+            self._recent = RecentEvents(self._position, most=RECENT, most_bytes=RECENT_BYTES)
+
+    async def _hand_out(self) -> None:
+        """Read everything that is new and give it to whom it concerns."""
+        while True:
+            events = await self._log.after(self._position, self._batch)
+            for event in events:
+                self._give(LiveEvent(event))
+            if len(events) < self._batch:
+                self._at_end = unix_now()
+                self._pulse.beat()
+                await self._measure()
+                return
+            self._pulse.beat()
+            EVENT_LAG.labels(READER).set(unix_now() - events[-1].create_time.timestamp())
+            await self._let_them_catch_up()
+
+    async def _measure(self) -> None:
+        """Tell how old the first event is that may not be read yet, about once a second."""
+        if self._at_end - self._measured >= MEASURE:
+            EVENT_LAG.labels(READER).set(await self._log.lag(self._position))
+            self._measured = self._at_end
+
+    def _give(self, event: LiveEvent) -> None:
+        self._position = event.position
+        self._recent.add(event)
+        self._subscriptions.give(event)
+        LAG.observe(unix_now() - event.event.create_time.timestamp())
+
+    async def _let_them_catch_up(self) -> None:
+        before, behind = inf, self._subscriptions.behind()
+        for _ in range(PAUSES):
+            if not FEW < behind < before:
+                return
+            await asyncio.sleep(PAUSE)
+            before, behind = behind, self._subscriptions.behind()
+
+    async def _watch_forever(self) -> None:
+        """End every stream while the log does not answer: who resumes elsewhere, or later, misses nothing."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if self._pulse.is_late:
+                self._subscriptions.end(lambda: Unavailable("database"))
+
+    # Looking after those who listen --------------------------------------------------------------------------------
+
+    async def _look_round_forever(self) -> None:
+        """Look at every subscriber once in `keep_alive`: give it a sign of life, and see whether it may go on."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        for slot in cycle(range(SLOTS)):
+            due = max(due + self._keep_alive / SLOTS, loop.time())
+            await asyncio.sleep(due - loop.time())
+            try:
+                await self._look_at(self._subscriptions.slot(slot))
+            except Exception:
+                log.exception("subscribers cannot be looked at")
+
+    async def _look_at(self, chosen: Sequence[Subscription]) -> None:
+        if not chosen:
+            return
+        for subscription in chosen:
+            subscription.nudge()
+        refusals = await asyncio.get_running_loop().run_in_executor(self._looking, self._refusals, chosen)
+        for subscription, refusal in zip(chosen, refusals, strict=True):
+            if refusal is not None and subscription in self._subscriptions:
+                subscription.end(refusal)
+
+    def _refusals(self, chosen: Sequence[Subscription]) -> list[Problem | None]:
+        # Those that have ended meanwhile are asked about no more: each question may take as long as an outage.
+        here = [one for one in chosen if one in self._subscriptions]
+        self._review([one.call for one in here])
+        return [self._refusal(one.call) if one in self._subscriptions else None for one in chosen]
+
+    def _refusal(self, call: Call) -> Problem | None:
+        """Why the caller may not go on, if so."""
+        if call.caller.expires_at < unix_now():
+            return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
+        try:
+            self._alive(call)
+        except Exception as error:  # noqa: BLE001 - whoever cannot be looked at does not go on
+            return problems.of(error)
+        return None
+
+
+async def _at_once(events: list[LiveEvent]) -> AsyncIterator[list[LiveEvent]]:
+    yield events
+
+
+def _parse(event_id: str) -> Position | None:
+    if not event_id:
+        return None
+    try:
+        return Position.parse(event_id)
+    except ValueError as error:
+        raise Malformed(f"last_event_id: {error}.") from error

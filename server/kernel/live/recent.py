@@ -1,0 +1,57 @@
+"""The last events of the log, kept in memory: who was away for a moment resumes without asking the database."""
+
+from collections import deque
+
+from server.data.events import Position
+from server.kernel.live.subscriptions import LiveEvent
+
+
+class RecentEvents:
+    """The end of the log, without a gap, of all tenants."""
+
+    def __init__(self, since: Position, *, most: int, most_bytes: int) -> None:
+        """It begins empty, behind `since`; `most_bytes` are of payload."""
+        self._since = since
+        self._most = most
+        self._room = most_bytes
+        self._events: deque[LiveEvent] = deque()
+        self._by_tenant: dict[str, deque[LiveEvent]] = {}
+        self._positions = {since}
+
+    def __contains__(self, position: Position) -> bool:
+        """Whether it is the position of an event that is kept, or of the last one that is not."""
+        return position in self._positions
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, event: LiveEvent) -> None:
+        """Keep the next event of the log, and drop the oldest ones when that makes it too much."""
+        self._events.append(event)
+        self._positions.add(event.position)
+        self._by_tenant.setdefault(event.event.tenant_id, deque()).append(event)
+        self._room -= len(event.event.payload)
+        while len(self._events) > self._most or self._room < 0:
+            self._drop()
+
+    def after(self, tenant_id: str, position: Position) -> list[LiveEvent] | None:
+        """The events of a tenant after a position, or None when they reach further back than what is kept."""
+        if position < self._since:
+            return None
+        found: list[LiveEvent] = []
+        for event in reversed(self._by_tenant.get(tenant_id, ())):
+            if event.position <= position:
+                break
+            found.append(event)
+        found.reverse()
+        return found
+
+    def _drop(self) -> None:
+        oldest = self._events.popleft()
+        self._positions.discard(self._since)
+        self._since = oldest.position
+        self._room += len(oldest.event.payload)
+        own = self._by_tenant[oldest.event.tenant_id]
+        own.popleft()
+        if not own:
+            del self._by_tenant[oldest.event.tenant_id]

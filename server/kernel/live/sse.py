@@ -1,0 +1,97 @@
+"""Server-sent events, as the HTML standard writes them on the wire, made of the event log."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from server.data.events import Event, Position
+from server.kernel.call import Call
+from server.kernel.live.reader import LiveEvents
+from server.kernel.live.subscriptions import LiveEvent
+
+LAST_EVENT_ID = "last-event-id"
+RETRY_MILLISECONDS = 1000
+EVENT_STREAM = "text/event-stream"
+
+
+def frame(event: str, data: str, event_id: str = "") -> bytes:
+    """One event. `data` may hold line breaks; `event` and `event_id` may not."""
+    lines = [f"id: {event_id}"] if event_id else []
+    lines.append(f"event: {event}")
+    lines.extend(f"data: {line}" for line in data.splitlines() or [""])
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def opening(event_id: str, retry_milliseconds: int) -> bytes:
+    """The first frame: how soon to reconnect, and from where should nothing have come by then."""
+    return retry(retry_milliseconds) + frame("open", "{}", event_id)
+
+
+def retry(milliseconds: int) -> bytes:
+    """How soon to reconnect."""
+    return f"retry: {milliseconds}\n".encode()
+
+
+async def events_of(
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], Message]
+) -> AsyncIterator[Message]:
+    """The events alone, for typed streams, as `make` makes them. Initial metadata tells that one is subscribed.
+
+    A message is made once and sent to everyone, so `make` is one function for all streams.
+    """
+    context: Any = call.context
+    async for item in _follow(live, call, prefix, last_event_id):
+        if isinstance(item, Position):
+            await context.send_initial_metadata(())
+            continue
+        for event in item:
+            yield event.form(make)
+
+
+async def server_sent(
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], HttpBody]
+) -> AsyncIterator[HttpBody]:
+    """The same as frames, which `framing` makes. The header Last-Event-ID wins."""
+    after = call.metadata.get(LAST_EVENT_ID) or last_event_id
+    async for item in _follow(live, call, prefix, str(after)):
+        if isinstance(item, Position):
+            yield _body(opening(str(item), RETRY_MILLISECONDS))
+        else:
+            yield _joined([event.form(make) for event in item])
+
+
+def _follow(
+    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str
+) -> AsyncIterator[list[LiveEvent] | Position]:
+    if live is None:
+        raise LookupError("streams are served by the realtime role")
+    return live.follow(call, prefix, last_event_id)
+
+
+def _joined(bodies: list[HttpBody]) -> HttpBody:
+    """One message with all the frames; without any, a comment."""
+    if not bodies:
+        return KEEP_ALIVE
+    # The same object goes to everyone who is not behind.
+    return bodies[0] if len(bodies) == 1 else _body(b"".join(body.data for body in bodies))
+
+
+def framing(message_class: type[Message]) -> Callable[[Event], HttpBody]:
+    """What makes the frame of an event, whose data is the resource as REST shows it."""
+
+    def make(event: Event) -> HttpBody:
+        message = message_class.FromString(event.payload)
+        data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+        return _body(frame(event.type, data, str(event.position)))
+
+    return make
+
+
+def _body(data: bytes) -> HttpBody:
+    return HttpBody(content_type=EVENT_STREAM, data=data)
+
+
+KEEP_ALIVE = _body(b": keep-alive\n\n")

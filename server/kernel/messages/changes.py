@@ -1,0 +1,162 @@
+"""What a mutation changed, as an audit entry tells it: field by field, before and after, without what is secret.
+
+What is marked `debug_redact` is left out; what is marked `personal` (plinth/policy/v1/policy.proto), or has such a
+field below it, is told apart, since an erasure has to reach it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from plinth.policy.v1 import policy_pb2
+
+from server.kernel.messages.redact import redacted
+from server.kernel.messages.structs import STRUCT, TIMESTAMP, plain_struct
+
+# They change with every write and say nothing.
+SELF_EVIDENT = ("etag", "update_time")
+LONGEST_VALUE = 4096
+"""Characters of JSON; a longer value is told by its length and its SHA-256."""
+LONGEST_CHANGES = 256 * 1024
+"""Characters of JSON that one entry tells; of more, every value is told by its length and its SHA-256."""
+# Made once: json.dumps makes one for every call that is not all defaults.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+class Changes(NamedTuple):
+    """JSON objects: field, as REST names it, to `before` and `after`. Empty text where nothing changed."""
+
+    plain: str
+    personal: str
+
+
+NOTHING = Changes("", "")
+
+
+class _Field(NamedTuple):
+    number: int
+    json_name: str
+    is_personal: bool
+    kind: str
+    """`enum`, `struct`, `time`, `message`, `bytes` or empty; with `*` in front when repeated."""
+    enum: Any
+
+
+def changes_of(before: Message | None, after: Message | None, longest: int = LONGEST_VALUE) -> Changes:
+    """What differs between two messages of one type; None is what is not there yet, or any more.
+
+    A value with more than `longest` characters of JSON is told by its length and its SHA-256.
+    """
+    message = after if after is not None else before
+    if message is None:
+        return NOTHING
+    old, new = _fields_of(before), _fields_of(after)
+    plain: list[str] = []
+    personal: list[str] = []
+    for field in _plan(message.DESCRIPTOR):
+        was, now = old.get(field.number), new.get(field.number)
+        if was == now:
+            continue
+        sides = ((side, value) for side, value in (("after", now), ("before", was)) if value is not None)
+        change = ",".join([f'"{side}":{_shown(field, value, longest)}' for side, value in sides])
+        (personal if field.is_personal else plain).append(f'"{field.json_name}":{{{change}}}')
+    return Changes(_object(plain), _object(personal))
+
+
+def _object(members: list[str]) -> str:
+    return f"{{{','.join(members)}}}" if members else ""
+
+
+def _fields_of(message: Message | None) -> dict[int, Any]:
+    if message is None:
+        return {}
+    return {field.number: value for field, value in redacted(message).ListFields()}
+
+
+@lru_cache(maxsize=1024)
+def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
+    """The fields by name, so that equal changes are equal texts."""
+    fields: Any = descriptor.fields
+    told = (
+        _Field(field.number, field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
+        for field in fields
+        if field.name not in SELF_EVIDENT
+    )
+    return tuple(sorted(told, key=attrgetter("json_name")))
+
+
+def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
+    """Whether a field is personal, or one below it."""
+    if field.GetOptions().Extensions[policy_pb2.personal]:
+        return True
+    below = field.message_type
+    if below is None or below.full_name in above:
+        return False
+    return any(_is_personal(part, (*above, below.full_name)) for part in below.fields)
+
+
+def _kind(field: Any) -> str:
+    repeated = "*" if field.is_repeated else ""
+    if field.message_type is not None:
+        return repeated + {STRUCT: "struct", TIMESTAMP: "time"}.get(field.message_type.full_name, "message")
+    if field.enum_type is not None:
+        return f"{repeated}enum"
+    return f"{repeated}bytes" if field.type == FieldDescriptor.TYPE_BYTES else repeated
+
+
+def changes_of_all(pairs: Sequence[tuple[Message | None, Message | None]]) -> list[Changes]:
+    """The changes of one call, as much of them as one entry tells."""
+    found = [changes_of(*pair) for pair in pairs]
+    if sum(len(plain) + len(personal) for plain, personal in found) <= LONGEST_CHANGES:
+        return found
+    return [changes_of(*pair, longest=0) for pair in pairs]
+
+
+def _shown(field: _Field, value: Any, longest: int) -> str:
+    """A field's value as JSON text, or what tells of one that is too long."""
+    plain = value if type(value) is str else _plain(field, value)
+    text = encode_basestring(plain) if type(plain) is str else _encode(plain)
+    if len(text) <= longest:
+        return text
+    return f'{{"length":{len(text)},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
+def _plain(field: _Field, value: Any) -> Any:
+    """A field's value as JSON has it."""
+    if field.kind == "*message":
+        return _many(value)
+    convert = _CONVERTERS.get(field.kind.removeprefix("*"))
+    if convert is None:
+        return list(value) if field.kind else value
+    return [convert(field, part) for part in value] if field.kind.startswith("*") else convert(field, value)
+
+
+def _enum_name(field: _Field, number: int) -> Any:
+    known = field.enum.values_by_number.get(number)
+    return known.name if known else number
+
+
+_CONVERTERS: dict[str, Callable[[_Field, Any], Any]] = {
+    "enum": _enum_name,
+    "time": lambda _, value: value.ToJsonString(),
+    "struct": lambda _, value: plain_struct(value),
+    "message": lambda _, value: json_format.MessageToDict(value),
+    "bytes": lambda _, value: value.hex(),
+}
+
+
+def _many(value: Any) -> Any:
+    """A list of messages, or a map."""
+    if hasattr(value, "items"):
+        return {
+            str(key): json_format.MessageToDict(part) if isinstance(part, Message) else part
+            for key, part in value.items()
+        }
+    return [json_format.MessageToDict(part) for part in value]

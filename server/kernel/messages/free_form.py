@@ -1,0 +1,220 @@
+"""Free-form fields: JSON whose shape the caller chooses, bounded so that every reader can show what was stored.
+
+A bound holds for a field as a whole, also where it is a list or a map, and is the rule of the message that declares the
+field (`free_form` in plinth/policy/v1/policy.proto). Bytes are those of JSON in UTF-8 without white space, as it is
+stored. Levels are those of JSON: an object of texts has one level.
+
+Depth: protobuf parsers (C++, Java, Python) and Envoy's transcoder read 100 nested messages. A level of JSON takes up to
+three, and the deepest wrapper, a list of audit entries with `before` and `after`, takes another nine. Measured with
+objects in objects: lists of audit entries fail from 31 levels on, lists of pages from 33.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
+from plinth.policy.v1 import policy_pb2
+
+from server.kernel.messages.structs import LIST_VALUE, STRUCT, json_text
+from server.kernel.problems import Violation
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 16
+"""What holds without the option."""
+MOST_BYTES = 256 * 1024
+MOST_DEPTH = 24
+"""What an option may ask for. 24 levels take 72 messages, which leaves 28 for what an answer wraps around them."""
+VALUE = Value.DESCRIPTOR.full_name
+KINDS = frozenset((STRUCT, VALUE, LIST_VALUE))
+
+# A number of one digit with its comma has 2 bytes of JSON, and 11 in protobuf; everything else has fewer for each.
+WIRE_BYTES_PER_JSON_BYTE = 6
+# A control character has 1 byte in protobuf and is 6 bytes of JSON.
+JSON_BYTES_PER_WIRE_BYTE = 6
+# The least that a level takes in protobuf: that of a list in a list.
+WIRE_BYTES_PER_LEVEL = 4
+# What begins an object or a list in a Value. The bytes occur in text as well: a count of them is never too low.
+STRUCT_TAG, LIST_TAG = (
+    bytes([Value.DESCRIPTOR.fields_by_name[name].number << 3 | 2]) for name in ("struct_value", "list_value")
+)
+_CONTAINERS = frozenset(("struct_value", "list_value"))
+
+
+class Bounds(NamedTuple):
+    """How much a free-form field may hold."""
+
+    max_bytes: int
+    max_depth: int
+
+
+DEFAULT = Bounds(MAX_BYTES, MAX_DEPTH)
+
+
+class _Field(NamedTuple):
+    """A field that is free-form, or a message (or several) with such fields below it."""
+
+    name: str
+    bounds: Bounds | None
+    """None for a message with such fields below it."""
+    is_repeated: bool
+    is_map: bool
+
+
+# At start-up ---------------------------------------------------------------------------------------------------------
+
+
+def bounds_of(field: FieldDescriptor) -> Bounds | None:
+    """The bounds of a free-form field; None for a field that is not free-form."""
+    kind = _map_value(field).message_type
+    if kind is None or kind.full_name not in KINDS:
+        return None
+    option = _option_of(field)
+    return Bounds(option.max_bytes or MAX_BYTES, option.max_depth or MAX_DEPTH)
+
+
+def faults(message: Descriptor, seen: set[str] | None = None) -> Iterator[str]:
+    """Options that contradict the field they stand on, or what can be shown, in a message and below it."""
+    seen = set() if seen is None else seen
+    if message.full_name in seen or message.full_name in KINDS:
+        return
+    seen.add(message.full_name)
+    for field in message.fields:
+        yield from _field_faults(f"{message.full_name}.{field.name}", field)
+        if field.message_type is not None:
+            yield from faults(field.message_type, seen)
+
+
+def _field_faults(name: str, field: FieldDescriptor) -> Iterator[str]:
+    extension: Any = policy_pb2.free_form
+    if not field.GetOptions().HasExtension(extension):
+        return
+    bounds, option = bounds_of(field), _option_of(field)
+    if bounds is None:
+        yield f"{name} has bounds of free-form fields, but is not free-form"
+    elif option.max_bytes < 0 or option.max_depth < 0 or not (option.max_bytes or option.max_depth):
+        yield f"{name} bounds nothing: max_bytes or max_depth is a number above 0"
+    elif bounds.max_bytes > MOST_BYTES or bounds.max_depth > MOST_DEPTH:
+        yield f"{name} may hold more than can be shown: at most {MOST_BYTES} bytes and {MOST_DEPTH} levels"
+
+
+def _option_of(field: FieldDescriptor) -> Any:
+    extension: Any = policy_pb2.free_form
+    return field.GetOptions().Extensions[extension]
+
+
+def _map_value(field: FieldDescriptor) -> FieldDescriptor:
+    """The value of a map's entries; any other field itself."""
+    entry = field.message_type
+    return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else field
+
+
+@lru_cache(maxsize=4096)
+def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
+    """The fields of a message to look at. What is output only is not taken from a caller."""
+    fields: Iterable[Any] = descriptor.fields
+    planned = ((field, bounds_of(field)) for field in fields if not _is_output_only(field))
+    return tuple(
+        _Field(field.name, bounds, field.is_repeated, _map_value(field) is not field)
+        for field, bounds in planned
+        if bounds is not None or _leads_to_free_form(_map_value(field).message_type)
+    )
+
+
+def _leads_to_free_form(message: Descriptor | None) -> bool:
+    """Whether a message, or one below it, has a free-form field that a caller can set."""
+    seen: set[str] = set()
+    waiting = [message]
+    while waiting:
+        current = waiting.pop()
+        if current is None or current.full_name in seen:
+            continue
+        seen.add(current.full_name)
+        fields: list[Any] = [field for field in current.fields if not _is_output_only(field)]
+        if any(bounds_of(field) is not None for field in fields):
+            return True
+        waiting += [_map_value(field).message_type for field in fields]
+    return False
+
+
+def _is_output_only(field: FieldDescriptor) -> bool:
+    behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return field_behavior_pb2.OUTPUT_ONLY in behaviors
+
+
+# Per call ------------------------------------------------------------------------------------------------------------
+
+
+def violations(message: Message, path: str = "") -> list[Violation]:
+    """What the free-form fields of a message, and of those below it, break of their bounds."""
+    found: list[Violation] = []
+    for field in _plan(message.DESCRIPTOR):
+        if not (field.is_repeated or message.HasField(field.name)):
+            continue
+        value = getattr(message, field.name)
+        here = f"{path}.{field.name}" if path else field.name
+        if field.bounds is None:
+            for place, part in _parts(field, value):
+                found += violations(part, f"{here}{place}")
+        else:
+            parts = [part for _, part in _parts(field, value)]
+            broken = _broken(parts, field.bounds)
+            if broken is not None:
+                found.append(Violation(here, *broken))
+    return found
+
+
+def _parts(field: _Field, value: Any) -> Iterable[tuple[str, Any]]:
+    """The messages of a field, each with its place in it: a key, a number, or nothing."""
+    if field.is_map:
+        return [(f"[{key}]", part) for key, part in value.items()]
+    return [(f"[{place}]", part) for place, part in enumerate(value)] if field.is_repeated else [("", value)]
+
+
+def _broken(parts: list[Any], bounds: Bounds) -> tuple[str, str] | None:
+    """What is wrong with a field's values, and the rule's id. The cheapest look comes first."""
+    wires = [part.SerializeToString() for part in parts]
+    size = sum(map(len, wires))
+    if size > bounds.max_bytes * WIRE_BYTES_PER_JSON_BYTE:
+        return _too_large(bounds)
+    has_many = (wire.count(STRUCT_TAG) + wire.count(LIST_TAG) >= bounds.max_depth for wire in wires)
+    if any(many and _is_deeper(part, bounds.max_depth) for part, many in zip(parts, has_many, strict=True)):
+        return f"nests deeper than {bounds.max_depth} levels", "free_form.max_depth"
+    # An empty object has no byte in protobuf and two in JSON.
+    is_near = (size + len(parts)) * JSON_BYTES_PER_WIRE_BYTE > bounds.max_bytes
+    if is_near and sum(len(json_text(part).encode()) for part in parts) > bounds.max_bytes:
+        return _too_large(bounds)
+    return None
+
+
+def _too_large(bounds: Bounds) -> tuple[str, str]:
+    return f"is larger than {bounds.max_bytes} bytes of JSON", "free_form.max_bytes"
+
+
+def _is_deeper(part: Any, levels: int) -> bool:
+    """Whether a Struct, a ListValue or a Value nests deeper than so many levels, of which there is at least one."""
+    if part.ByteSize() < levels * WIRE_BYTES_PER_LEVEL:
+        return False
+    kind = part.DESCRIPTOR.full_name
+    if kind == VALUE:
+        return _are_deeper((part,), levels)
+    return _are_deeper(part.fields.values() if kind == STRUCT else part.values, levels - 1)
+
+
+def _are_deeper(values: Iterable[Any], levels: int) -> bool:
+    """Whether one of these Values nests deeper. What is too short to do so is not looked into."""
+    for value in values:
+        kind = value.WhichOneof("kind")
+        if kind not in _CONTAINERS:
+            continue
+        if not levels:
+            return True
+        inner = getattr(value, kind)
+        if inner.ByteSize() >= levels * WIRE_BYTES_PER_LEVEL:
+            below = inner.values if kind == "list_value" else inner.fields.values()
+            if _are_deeper(below, levels - 1):
+                return True
+    return False

@@ -1,0 +1,7 @@
+"""Queries: filters, orders and page tokens, as lists take them."""
+
+from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
+from server.kernel.queries.filters import parse_filter
+from server.kernel.queries.pages import OrderTerm, PageTokens, after_cursor, order_columns
+
+__all__ = ["BoundFilter", "FilterPlan", "OrderTerm", "PageTokens", "after_cursor", "order_columns", "parse_filter"]

@@ -1,0 +1,215 @@
+"""What a filter means in SQL, for the fields that a resource declares filterable."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from sqlalchemy import ColumnElement, Table, and_, bindparam, false, func, literal_column, not_, or_
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import BigInteger, SmallInteger, TypeEngine
+
+from server.kernel.problems import Malformed, Reason
+from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
+
+SQL_OPERATORS = {"=": "=", "!=": "IS DISTINCT FROM", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+ORDERED = ("<", "<=", ">", ">=")
+TIMESTAMP = "google.protobuf.Timestamp"
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
+LARGEST_OFFSET = timedelta(hours=15, minutes=59)
+"""PostgreSQL takes no time with a larger one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFilter:
+    """A filter with its fields found and its values read. Two with the same `key` have the same SQL."""
+
+    shape: Node | None
+    forms: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the SQL depends on."""
+        return (self.shape, self.forms)
+
+
+class FilterPlan:
+    """What can be filtered in one resource."""
+
+    def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
+        self._columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in names}
+        self._fields = {name: fields[name] for name in names}
+        # Not every id is a UUID: a request's is what the caller chose.
+        self._ids = frozenset(name for name in names if isinstance(table.c[name].type, postgresql.UUID))
+        self._names = {fields[name].json_name: name for name in names} | {name: name for name in names}
+
+    def bind(self, parsed: Filter) -> BoundFilter:
+        """Find the fields and read the values. Raises Malformed for a field or value that cannot be."""
+        forms, parameters = [], {}
+        for comparison in comparisons(parsed.shape):
+            value = parsed.values[comparison.place]
+            field = self._field(comparison)
+            form = _form(comparison, field, value, is_id=field.name in self._ids)
+            forms.append(form)
+            if form != "is_set":
+                kind = self._columns[field.name].type
+                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form, kind)
+        return BoundFilter(parsed.shape, tuple(forms), parameters)
+
+    def condition(self, bound: BoundFilter) -> ColumnElement[bool] | None:
+        """The SQL of a filter; its values are parameters. None when it is empty."""
+        return None if bound.shape is None else self._node(bound.shape, bound.forms)
+
+    def _node(self, node: Node, forms: tuple[str, ...]) -> ColumnElement[bool]:
+        if isinstance(node, Group):
+            parts = [self._node(part, forms) for part in node.parts]
+            if node.operator == "not":
+                # What is null does not match, so NOT finds it.
+                return not_(func.coalesce(parts[0], false()))
+            return and_(*parts) if node.operator == "and" else or_(*parts)
+        return self._comparison(node, forms[node.place])
+
+    def _comparison(self, comparison: Comparison, form: str) -> ColumnElement[bool]:
+        column = self._columns[self._names[comparison.field]]
+        if form == "is_set":
+            # Text without presence is set when it is not empty (AIP-160).
+            field = self._fields[self._names[comparison.field]]
+            is_text = _is_text(field, is_id=field.name in self._ids)
+            return column != literal_column("''") if is_text else column.is_not(None)
+        parameter: ColumnElement[Any] = bindparam(f"filter_{comparison.place}", type_=column.type)
+        if form == "contains":
+            return column.ilike(parameter)
+        if form == "like":
+            match = column.like(parameter)
+            return match if comparison.operator == "=" else not_(func.coalesce(match, false()))
+        return column.bool_op(SQL_OPERATORS[comparison.operator])(parameter)
+
+    def _field(self, comparison: Comparison) -> FieldDescriptor:
+        name = self._names.get(comparison.field)
+        if name is None:
+            allowed = ", ".join(self._fields)
+            raise _refused(comparison, f"`{comparison.field}` cannot be filtered; these can: {allowed}")
+        return self._fields[name]
+
+
+def _refused(comparison: Comparison, message: str) -> Malformed:
+    return Malformed(f"filter: {message}.", reason=Reason.REASON_FILTER_INVALID, metadata={"field": comparison.field})
+
+
+def _is_text(field: FieldDescriptor, *, is_id: bool) -> bool:
+    return field.type == FieldDescriptor.TYPE_STRING and not is_id
+
+
+def _form(comparison: Comparison, field: FieldDescriptor, value: Value, *, is_id: bool) -> str:
+    """Which SQL a comparison takes."""
+    is_text = _is_text(field, is_id=is_id)
+    if comparison.operator == ":":
+        if value.text == "*" and not value.quoted:
+            return "is_set"
+        if not is_text:
+            raise _refused(comparison, f"`:` asks `{field.name}` for `*` (is set) only")
+        return "contains"
+    unordered = is_id or field.enum_type is not None or field.type == FieldDescriptor.TYPE_BOOL
+    if comparison.operator in ORDERED and unordered:
+        raise _refused(comparison, f"`{field.name}` has no order: use = or !=")
+    if is_text and comparison.operator not in ORDERED and value.quoted and _has_wildcard(value.text):
+        return "like"
+    return "plain"
+
+
+def _has_wildcard(text: str) -> bool:
+    return text.startswith("*") or text.endswith("*")
+
+
+def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: TypeEngine[Any]) -> Any:
+    """The parameter of a comparison with a column of this type. Raises Malformed for what it cannot hold."""
+    try:
+        if form == "contains":
+            return f"%{_escape(value.text)}%"
+        if form == "like":
+            return _like_pattern(value.text)
+        return _scalar(field, value.text, kind)
+    except ValueError as error:
+        raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: {error}") from error
+
+
+def _scalar(field: FieldDescriptor, text: str, kind: TypeEngine[Any]) -> Any:
+    if field.enum_type is not None:
+        return _enum_number(field.enum_type, text)
+    if field.message_type is not None and field.message_type.full_name == TIMESTAMP:
+        return _time(text)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return _boolean(text)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return str(UUID(text)) if isinstance(kind, postgresql.UUID) else _storable(text)
+    return _integer(text, kind)
+
+
+def _integer(text: str, kind: TypeEngine[Any]) -> int:
+    """A whole number that a column of this type can hold."""
+    if not WHOLE_NUMBER.fullmatch(text):
+        raise ValueError("it is a whole number")
+    number, bits = int(text), _bits(kind)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"it has at most {bits} bits")
+    return number
+
+
+def _bits(kind: TypeEngine[Any]) -> int:
+    """The size of an integer column. BigInteger is an Integer as well."""
+    if isinstance(kind, SmallInteger):
+        return 16
+    return 64 if isinstance(kind, BigInteger) else 32
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("text has no NUL")
+    return text
+
+
+def _enum_number(enum: EnumDescriptor, text: str) -> int:
+    """`PUBLISHED` or `STATUS_PUBLISHED`."""
+    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+    found = enum.values_by_name.get(text) or enum.values_by_name.get(f"{prefix}{text}")
+    if found is None:
+        known = ", ".join(value.name.removeprefix(prefix) for value in enum.values[1:])
+        raise ValueError(f"it is one of {known}")
+    return found.number
+
+
+def _time(text: str) -> datetime:
+    """A moment as RFC 3339 writes it; without an offset it is UTC."""
+    moment = datetime.fromisoformat(text)
+    offset = moment.utcoffset()
+    if offset is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # Python's years end at 9999 in UTC; those of PostgreSQL do not.
+        if abs(offset) > LARGEST_OFFSET or offset.seconds % 60 or offset.microseconds:
+            raise ValueError("it is beyond what a timestamp holds") from None
+        return moment
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("it is true or false")
+    return text == "true"
+
+
+def _escape(text: str) -> str:
+    """Text in which LIKE sees no wildcard."""
+    return re.sub(r"([\\%_])", r"\\\1", _storable(text))
+
+
+def _like_pattern(text: str) -> str:
+    start = "%" if text.startswith("*") else ""
+    end = "%" if text.endswith("*") and len(text) > 1 else ""
+    inner = text[len(start) : len(text) - len(end)]
+    return f"{start}{_escape(inner)}{end}"

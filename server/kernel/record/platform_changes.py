@@ -1,0 +1,72 @@
+"""What the platform changes by itself, without a call: its event and its audit entry, as a mutation leaves them."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from server.data.audit import APPEND as APPEND_ENTRY
+from server.data.events import APPEND as APPEND_EVENT
+from server.data.events import NO_TENANT
+from server.data.statements import Statement
+from server.kernel.actors import PLATFORM, Actor
+from server.kernel.ids import new_id
+from server.kernel.messages.changes import changes_of
+from server.kernel.messages.redact import redacted
+from server.kernel.messages.resource_types import resource_type_of
+from server.kernel.record.audit import OK, entry_row
+
+PLATFORM_ACTOR = Actor(PLATFORM)
+
+
+class Writes(Protocol):
+    """A transaction, or what stands for one."""
+
+    def queue(self, statement: Statement, **parameters: Any) -> None:
+        """Have a statement run before the commit."""
+
+
+def record_platform_change(
+    transaction: Writes,
+    event: str,
+    *,
+    cause: str,
+    before: Any | None,
+    after: Any,
+    now: datetime,
+    tenant_id: str | None = None,
+    security: bool = False,
+) -> None:
+    """Write the event, whose payload is `after`, and the entry. `cause` stands where entries name an RPC."""
+    payload = redacted(after)
+    event_id = new_id()
+    # There is no request; whoever looks for one finds the event.
+    request_id = event_id
+    transaction.queue(
+        APPEND_EVENT,
+        tenant_id=tenant_id or NO_TENANT,
+        id=event_id,
+        type=event,
+        resource_id=after.id,
+        message_type=payload.DESCRIPTOR.full_name,
+        payload=payload.SerializeToString(),
+        actor_id=None,
+        request_id=request_id,
+    )
+    changes = changes_of(before, after)
+    row = entry_row(
+        entry_id=new_id(),
+        tenant_id=tenant_id,
+        create_time=now,
+        actor=PLATFORM_ACTOR,
+        method=cause,
+        action=event,
+        resource_type=resource_type_of(after),
+        resource_id=after.id,
+        outcome=OK,
+        reason="",
+        security=security,
+        request_id=request_id,
+        event_id=event_id,
+        changes=changes.plain,
+        personal={"changes": changes.personal},
+    )
+    transaction.queue(APPEND_ENTRY, **row)

@@ -1,0 +1,9 @@
+"""Resources: their rows, standard methods, lists, filters and pages."""
+
+from server.kernel.resources.convert import ConversionPlan, Raw
+from server.kernel.resources.lists import Lister
+from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.resource import Resource
+from server.kernel.resources.service import EventFacts, Service
+
+__all__ = ["ConversionPlan", "EventFacts", "Lister", "Raw", "ReadRows", "Resource", "Service"]

@@ -1,0 +1,144 @@
+"""Rows to messages and back, by plans that are made once per type.
+
+A field and a column of the same name belong together. `etag` comes from the column `version`, where there is one.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from sqlalchemy import Table
+
+from server.data.connections import Result
+from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of, uuid_text
+from server.kernel.messages.etags import etag_of
+from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
+from server.kernel.problems import RuleViolated, Violation
+
+MICROSECONDS = 1_000_000
+ETAG = "etag"
+VERSION = "version"
+
+Raw = list[bytes | None]
+
+
+class ConversionPlan:
+    """How rows of one table become messages of one type, and back."""
+
+    def __init__(self, message_class: type[Message], table: Table, hidden: Collection[str] = ()) -> None:
+        """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise."""
+        fields: Mapping[str, Any] = message_class.DESCRIPTOR.fields_by_name
+        self._class = message_class
+        versions = (table.c[VERSION],) if VERSION in table.c else ()
+        shown = (name for name in fields if name in table.c and name not in hidden)
+        self.columns = (*(table.c[name] for name in shown), *versions)
+        """What a statement selects, in this order, so that `message` can read its rows."""
+        places = {column.name: place for place, column in enumerate(self.columns)}
+        self._scalars: list[tuple[str, int, Callable[[bytes], Any]]] = []
+        self._times: list[tuple[str, int]] = []
+        self._structs: list[tuple[str, int]] = []
+        for name, field in fields.items():
+            if name in places:
+                self._plan(field, places[name], table)
+        self._stores = [(name, _store_of(fields[name])) for name in places if name != VERSION]
+        self._names = frozenset(places)
+        self._computed = tuple(name for name in fields if name not in places)
+        self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
+        self._version = places.get(VERSION, 0)
+        self._has_etag = ETAG in fields and bool(versions)
+
+    def as_stored(self, message: Message, key: dict[str, Any], times: dict[str, datetime], version: int) -> Any:
+        """What reading back a message that is being stored would give: `key` and `times` are what the kernel adds."""
+        stored: Any = self._class()
+        stored.CopyFrom(message)
+        for name in self._computed:
+            stored.ClearField(name)
+        for name, value in key.items():
+            if name in self._names:
+                setattr(stored, name, value)
+        for name in self._ids:
+            setattr(stored, name, getattr(stored, name).lower())
+        for name, _ in self._times:
+            if name in times:
+                getattr(stored, name).FromDatetime(times[name])
+            elif stored.HasField(name):
+                moment = getattr(stored, name)
+                # PostgreSQL keeps microseconds.
+                moment.nanos -= moment.nanos % 1000
+        if self._has_etag:
+            stored.etag = etag_of(stored.id, version)
+        return stored
+
+    def _plan(self, field: FieldDescriptor, place: int, table: Table) -> None:
+        kind = field.message_type.full_name if field.message_type is not None else ""
+        if kind == TIMESTAMP:
+            self._times.append((field.name, place))
+        elif kind == STRUCT:
+            self._structs.append((field.name, place))
+        else:
+            self._scalars.append((field.name, place, decoder_of(table.c[field.name].type)))
+
+    def message(self, raw: Raw) -> Any:
+        """The message that a row holds."""
+        values = {name: decode(value) for name, place, decode in self._scalars if (value := raw[place]) is not None}
+        if self._has_etag:
+            values[ETAG] = etag_of(values["id"], int.from_bytes(raw[self._version] or b"", "big"))
+        message = self._class(**values)
+        for name, place in self._times:
+            if (value := raw[place]) is not None:
+                _set_time(getattr(message, name), value)
+        for name, place in self._structs:
+            if (value := raw[place]) is not None:
+                struct = getattr(message, name)
+                struct.SetInParent()
+                fill_struct(struct, json.loads(value[1:]))
+        return message
+
+    def messages(self, result: Result) -> list[Any]:
+        """The messages that a result's rows hold."""
+        message, raw = self.message, result.raw
+        return [message(raw(row)) for row in range(result.returned)]
+
+    def holds(self, message: Message, values: Mapping[str, Any]) -> bool:
+        """Whether a message, as it was read, has these values already."""
+        return all(store(message) == values[name] for name, store in self._stores if name in values)
+
+    def values(self, message: Message) -> dict[str, Any]:
+        """The parameters that store a message's own fields; unset ones are NULL where they have presence."""
+        return {name: store(message) for name, store in self._stores}
+
+
+def _set_time(timestamp: Any, value: bytes) -> None:
+    """A timestamptz in binary is microseconds since 2000."""
+    seconds, rest = divmod(int.from_bytes(value, "big", signed=True), MICROSECONDS)
+    timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
+    timestamp.nanos = rest * 1000
+
+
+def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
+    """What reads a field of a message as the parameter that stores it."""
+    name = field.name
+    kind = field.message_type.full_name if field.message_type is not None else ""
+    if kind == TIMESTAMP:
+        return lambda message: _time_of(message, name) if message.HasField(name) else None
+    if kind == STRUCT:
+        return lambda message: json_text(getattr(message, name)) if message.HasField(name) else None
+    if field.is_repeated:
+        return lambda message: list(getattr(message, name))
+    if field.has_presence:
+        return lambda message: getattr(message, name) if message.HasField(name) else None
+    return attrgetter(name)
+
+
+def _time_of(message: Any, name: str) -> datetime:
+    """A moment to the microsecond, as PostgreSQL keeps it. Raises RuleViolated for one beyond the year 9999."""
+    try:
+        moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        violation = Violation(name, "is no moment between the years 1 and 9999", "timestamp.range")
+        raise RuleViolated(f"{name}: {violation.description}.", violations=[violation]) from error
+    return moment

@@ -1,0 +1,109 @@
+"""List (AIP-132, 158, 160): one statement per call, whatever the page size, with the caller's rights inside it.
+
+A page ends early where its answer would grow too large (sizes.py); its token goes on after the last row that it gives.
+"""
+
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select, true
+from sqlalchemy.types import BigInteger
+
+from server.data.connections import Result
+from server.data.shapes import SHAPES
+from server.data.statements import Statement
+from server.kernel.call import Call
+from server.kernel.messages.sizes import fitting
+from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
+from server.kernel.queries.filters import parse_filter
+from server.kernel.queries.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
+from server.kernel.resources.reads import ReadRows
+
+
+class Lister:
+    """Answers List for one resource.
+
+    The kernel makes one for the List of a service's own resource. A service with more lists makes one for each, of
+    ReadRows and the PageTokens that the composition root gives it.
+    """
+
+    def __init__(self, rows: ReadRows, tokens: PageTokens) -> None:
+        self._rows = rows
+        self._tokens = tokens
+        resource = rows.resource
+        fields: Any = resource.message.DESCRIPTOR.fields_by_name
+        self._filters = FilterPlan(fields, resource.table, resource.filterable)
+
+    def page(self, call: Call, request: Any) -> tuple[list[Any], str, int | None]:
+        """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
+        resource = self._rows.resource
+        bound = self._filters.bind(parse_filter(request.filter))
+        order = parse_order(request.order_by, resource.sortable, resource.default_order)
+        question = self._question(call, request)
+        cursor = self._tokens.read(question, request.page_token) if request.page_token else {}
+        size = page_size(request.page_size)
+        deleted = getattr(request, "show_deleted", False)
+        statement = self._statement(bound, order, has_cursor=bool(cursor), total=request.include_total, deleted=deleted)
+        scope = self._rows.scope(call, request)
+        result = call.reads.run(statement, **bound.parameters, **cursor, **scope, limit=size + 1, skip=request.skip)
+        return self._read(call, result, order, size, question, total=request.include_total)
+
+    def _read(
+        self, call: Call, result: Result, order: Order, size: int, question: str, *, total: bool
+    ) -> tuple[list[Any], str, int | None]:
+        count = int.from_bytes(result.last_of_first() or b"", "big") if total else None
+        # An empty page with its total is one row, of which everything else is NULL.
+        found = 0 if total and result.raw(0)[0] is None else result.returned
+        # One after the other: what does not fit is not even read.
+        messages = fitting(self._rows.plan.message(result.raw(row)) for row in range(min(size, found)))
+        token = ""
+        if found > len(messages):
+            token = self._tokens.write(question, self._order_values(result, len(messages) - 1, order))
+        self._rows.hooks.present(call, messages)
+        return messages, token, count
+
+    def _order_values(self, result: Result, row: int, order: Order) -> list[Any]:
+        decoded = result.row(row)
+        return [decoded[term.field] for term in order]
+
+    def _question(self, call: Call, request: Any) -> str:
+        """What a page token is bound to."""
+        deleted = getattr(request, "show_deleted", False)
+        within = self._rows.within(request).values()
+        parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted, *within)
+        return "\n".join(map(str, parts))
+
+    def _statement(
+        self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool
+    ) -> Statement:
+        key = (self, bound.key, order, has_cursor, total, deleted)
+        return SHAPES.statement(
+            key, lambda: self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted)
+        )
+
+    def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> Select[Any]:
+        table = self._rows.resource.table
+        matching = self._matching(bound, deleted=deleted)
+        page = select(*self._rows.plan.columns).where(*matching)
+        if has_cursor:
+            page = page.where(after_cursor(table, order))
+        big = BigInteger()
+        page = page.order_by(*order_columns(table, order))
+        page = page.limit(bindparam("limit", type_=big)).offset(bindparam("skip", type_=big))
+        return self._with_total(page, matching) if total else page
+
+    def _with_total(self, page: Select[Any], matching: list[Any]) -> Select[Any]:
+        """The total stands in every row, and in a row of its own where the page is empty."""
+        counted = (
+            select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")
+        )
+        lateral = page.lateral("page")
+        columns = [lateral.c[column.name] for column in self._rows.plan.columns]
+        return select(*columns, counted.c.total).select_from(counted.outerjoin(lateral, true()))
+
+    def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[Any]:
+        resource = self._rows.resource
+        conditions: list[Any] = [self._rows.in_scope()]
+        if resource.soft_deletes and not deleted:
+            conditions.append(resource.table.c.delete_time.is_(None))
+        condition = self._filters.condition(bound)
+        return [*conditions, condition] if condition is not None else conditions

@@ -1,0 +1,136 @@
+"""The rows of one resource as they are read: one, several by id, and what lists need to select them.
+
+Rows that are read only, such as those of a log, need neither the columns nor the fields of a resource that is written.
+"""
+
+from typing import Any, Protocol
+
+from google.api import resource_pb2
+from sqlalchemy import Column, ColumnElement, and_, any_, bindparam, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+
+from server.data.connections import Result
+from server.data.statements import Statement, uuid_text
+from server.kernel.call import Call
+from server.kernel.messages.sizes import fitting
+from server.kernel.problems import not_found
+from server.kernel.resources.convert import ConversionPlan, Raw
+from server.kernel.resources.resource import Hooks, Resource
+
+
+class ReadPlan(Protocol):
+    """How rows become messages, where ConversionPlan does not fit."""
+
+    columns: tuple[Column[Any], ...]
+    """What a statement selects, in this order."""
+
+    def message(self, raw: Raw) -> Any:
+        """The message that a row holds."""
+
+    def messages(self, result: Result) -> list[Any]:
+        """The messages that a result's rows hold."""
+
+
+class ReadRows:
+    """The rows of one resource, for reading."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        resource: Resource,
+        plan: ReadPlan | None = None,
+        *,
+        within: tuple[str, ...] = (),
+        across_tenants: bool = False,
+    ) -> None:
+        """`within` names columns of what the rows belong to beside the tenant, each a field of every request.
+
+        With `across_tenants`, rows of every tenant are read, as far as row-level security lets the caller see them.
+        """
+        self.resource = resource
+        self.hooks = hooks
+        self.plan: ReadPlan = plan or ConversionPlan(resource.message, resource.table, resource.hidden)
+        self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
+        self._within = within
+        self._has_tenant = "tenant_id" in resource.table.c and not across_tenants
+        columns, own, own_id = self.plan.columns, self.in_scope(), self._is_one()
+        names = [column.name for column in columns]
+        self._id_place = 0 if resource.singleton else names.index("id")
+        self._get = Statement(select(*columns).where(own, own_id, *self._is_alive()))
+        self._batch_get = Statement(select(*columns).where(own, _is_one_of(resource.table.c.id), *self._is_alive()))
+
+    def get(self, call: Call, resource_id: str = "", request: Any = None) -> Any:
+        """One that is not deleted. Raises NotFound. Where rows are `within` others, the request names those."""
+        result = call.reads.run(self._get, **self._key_id(resource_id), **self.scope(call, request))
+        if not result.returned:
+            raise not_found(self.type, resource_id)
+        return self._present(call, self.plan.message(result.raw(0)))
+
+    def find(self, call: Call, statement: Statement, **parameters: Any) -> Any | None:
+        """The one that a statement of one's own selects (its columns are `plan.columns`), or None."""
+        result = call.reads.run(statement, **parameters, **self._visible(call))
+        return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
+
+    def batch_get(self, call: Call, ids: list[str]) -> list[Any]:
+        """Those with these ids, in their order: as many from the front as one answer holds, at least one.
+
+        Raises NotFound naming the first that is absent.
+        """
+        # UUIDs compare without regard to case, and PostgreSQL answers in lower case.
+        ids = [resource_id.lower() for resource_id in ids]
+        result = call.reads.run(self._batch_get, ids=ids, **self.scope(call))
+        rows = [result.raw(row) for row in range(result.returned)]
+        found = {uuid_text(row[self._id_place] or b""): row for row in rows}
+        missing = [resource_id for resource_id in ids if resource_id not in found]
+        if missing:
+            raise not_found(self.type, missing[0])
+        messages = fitting(self.plan.message(found[resource_id]) for resource_id in ids)
+        self.hooks.present(call, messages)
+        return messages
+
+    # What statements need ------------------------------------------------------------------------------------------
+
+    def in_tenant(self) -> ColumnElement[bool]:
+        """The condition that a row is of the call's tenant, the parameter `key_tenant_id`."""
+        if not self._has_tenant:
+            return true()
+        return self.resource.table.c.tenant_id == bindparam("key_tenant_id", type_=UUID(as_uuid=False))
+
+    def in_scope(self) -> ColumnElement[bool]:
+        """The condition that a call may see a row: of its tenant, within what it names, and visible to the caller."""
+        columns = [self.resource.table.c[name] for name in self._within]
+        named = [column == bindparam(f"within_{column.name}", type_=column.type) for column in columns]
+        visible = true() if self.resource.visible is None else self.resource.visible
+        return and_(self.in_tenant(), *named, visible)
+
+    def scope(self, call: Call, request: Any = None) -> dict[str, Any]:
+        """The parameters of `in_scope`; rows that are `within` others need the request."""
+        tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
+        return tenant | self.within(request) | self._visible(call)
+
+    def within(self, request: Any) -> dict[str, str]:
+        """What a request names of what the rows belong to."""
+        return {f"within_{name}": getattr(request, name) for name in self._within}
+
+    def _is_one(self) -> ColumnElement[bool]:
+        if self.resource.singleton:
+            return true()
+        is_one: ColumnElement[bool] = self.resource.table.c.id == bindparam("key_id", type_=UUID(as_uuid=False))
+        return is_one
+
+    def _is_alive(self) -> list[ColumnElement[bool]]:
+        return [self.resource.table.c.delete_time.is_(None)] if self.resource.soft_deletes else []
+
+    def _key_id(self, resource_id: str) -> dict[str, str]:
+        return {} if self.resource.singleton else {"key_id": resource_id}
+
+    def _visible(self, call: Call) -> dict[str, Any]:
+        return {} if self.resource.visible is None else self.hooks.visible_parameters(call)
+
+    def _present(self, call: Call, message: Any) -> Any:
+        self.hooks.present(call, [message])
+        return message
+
+
+def _is_one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column == any_(bindparam("ids", type_=ARRAY(UUID(as_uuid=False))))

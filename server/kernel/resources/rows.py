@@ -1,0 +1,276 @@
+"""The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service around.
+
+Statements are compiled when the service is composed. Standard methods are made of these; custom methods use them too.
+What is only read stands in reads.py.
+"""
+
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import psycopg
+from google.api import field_behavior_pb2, resource_pb2
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Insert,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from server.data.statements import Statement
+from server.kernel.call import Call
+from server.kernel.clock import Clock, utc_now
+from server.kernel.ids import new_id
+from server.kernel.messages.etags import lists, version_of
+from server.kernel.messages.sizes import RESOURCE_BYTES
+from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, broken_rules, not_found, taken
+from server.kernel.resources.convert import VERSION, ConversionPlan
+from server.kernel.resources.read_only import ReadOnlyFields
+from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.resource import Hooks, Resource
+
+# As json.dumps writes it: behind an even number of backslashes.
+NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+KEPT_BY_KERNEL = ("id", "tenant_id", VERSION, "create_time", "update_time", "delete_time")
+
+
+class Values(NamedTuple):
+    """What is written: the columns, and whether the hook `before_write` changed one that the message shows."""
+
+    columns: dict[str, Any]
+    are_changed: bool
+
+
+class Storing:
+    """A statement that stores a row, with and without showing it."""
+
+    def __init__(self, statement: Insert | Update, columns: tuple[Column[Any], ...]) -> None:
+        self.silently = Statement(statement)
+        self.and_show = Statement(statement.returning(*columns))
+
+
+class ResourceRows(ReadRows):
+    """The rows of one resource."""
+
+    def __init__(self, hooks: Hooks, resource: Resource, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden)
+        super().__init__(hooks, resource, self.plan)
+        descriptor: Any = resource.message.DESCRIPTOR
+        named = descriptor.GetOptions().Extensions[resource_pb2.resource]
+        self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
+        self.read_only = ReadOnlyFields(descriptor, self._field)
+        self.required = fields_that_are(descriptor.fields, field_behavior_pb2.REQUIRED)
+        self._compile()
+
+    # What handlers use ---------------------------------------------------------------------------------------------
+
+    def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> Any:
+        """One, locked until the call ends, of the ETag that the caller demands. Raises NotFound, EtagMismatch."""
+        statement = self._lock_deleted if deleted else self._lock
+        result = call.writes.run(statement, **self._key_id(resource_id), **self.scope(call))
+        if not result.returned:
+            raise not_found(self.type, resource_id)
+        message = self.plan.message(result.raw(0))
+        check_etag(call, message, etag)
+        return message
+
+    def insert(self, call: Call, message: Any) -> Any:
+        """Store a new one, with hooks; answers it as stored.
+
+        Raises RuleViolated where a field that is output only is set to anything but what it becomes.
+        """
+        sent = self._set_read_only(message)
+        self.hooks.prepare(call, message, None)
+        self._check_required(message)
+        self.hooks.check(call, message, None)
+        message.id = message.id or new_id()
+        values = self._writable(call, message, None)
+        key = {"id": message.id} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
+        stored = self._store(call, self._insert, values, message, None, key=key)
+        if sent is not None:
+            self.refuse_read_only(call, sent, stored, self.read_only.set_in(sent))
+        return stored
+
+    def update(self, call: Call, message: Any, before: Any) -> Any:
+        """Store a change of one that was locked, with hooks; answers it as stored.
+
+        One that changes nothing writes nothing, and leaves neither an event nor an audit entry.
+        """
+        self.hooks.prepare(call, message, before)
+        self._check_required(message)
+        self.hooks.check(call, message, before)
+        values = self._writable(call, message, before)
+        # Messages are compared as well, since the text of free-form JSON may have its keys in another order.
+        if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
+            call.changes_nothing = True
+            return self._present(call, before)
+        return self._store(call, self._update, values, message, before, key=self._key(call, before.id))
+
+    def delete(self, call: Call, before: Any) -> Any:
+        """Delete one that was locked; answers it as it was last."""
+        result = call.writes.run(self._delete, **self._key(call, before.id))
+        message = self.plan.message(result.raw(0))
+        call.note_change(message, None)
+        self.hooks.after_write(call, message, before)
+        return message
+
+    def undelete(self, call: Call, before: Any) -> Any:
+        """Bring one back that was locked as deleted. Raises StateForbids when it is not deleted."""
+        if not before.HasField("delete_time"):
+            raise StateForbids(
+                "It is not deleted.", metadata={"resource_type": self.type, "resource": before.id, "state": "active"}
+            )
+        return self._written(call, self._undelete, self._key(call, before.id), before)
+
+    def refuse_read_only(self, call: Call, sent: Any, known: Any, names: Collection[str]) -> None:
+        """Raise RuleViolated where what was sent changes fields that are output only, of these names."""
+        changed = self.read_only.changed(sent, known, names)
+        if changed:
+            # Readers may be shown more, or less, than what is stored.
+            shown = self.resource.message()
+            shown.CopyFrom(known)
+            changed = self.read_only.changed(sent, self._present(call, shown), changed)
+        if changed:
+            raise broken_rules(self.read_only.violations(changed))
+
+    def taken(self, error: psycopg.errors.UniqueViolation) -> Problem:
+        """The problem of a value that another resource has."""
+        field = self.resource.unique.get(error.diag.constraint_name or "")
+        return taken(self.type, field) if field else taken(self.type, "id")
+
+    # Statements ----------------------------------------------------------------------------------------------------
+
+    def _compile(self) -> None:
+        table, columns = self.resource.table, self.plan.columns
+        self._json_names = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
+        self._writable_names = tuple(c.name for c in columns if c.name not in KEPT_BY_KERNEL)
+        own = select(*columns).where(self.in_scope(), self._is_one())
+        self._lock = Statement(own.where(*self._is_alive()).with_for_update())
+        self._lock_deleted = Statement(own.with_for_update())
+        names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
+        new = {name: bindparam(name, type_=table.c[name].type) for name in names}
+        times = {name: bindparam(name, type_=table.c[name].type) for name in ("create_time", "update_time")}
+        self._insert = Storing(insert(table).values(new | times), columns)
+        changed = {name: bindparam(name, type_=table.c[name].type) for name in (*self._writable_names, "update_time")}
+        self._update = Storing(self._touch().values(changed), columns)
+        self._compile_deletion()
+
+    def _compile_deletion(self) -> None:
+        table, columns = self.resource.table, self.plan.columns
+        if self.resource.soft_deletes:
+            touched = self._touch().values(update_time=func.now())
+            self._delete = Statement(touched.values(delete_time=func.now()).returning(*columns))
+            self._undelete = Statement(touched.values(delete_time=null()).returning(*columns))
+        else:
+            self._delete = Statement(delete(table).where(self._is_key()).returning(*columns))
+
+    def _touch(self) -> Update:
+        table = self.resource.table
+        return update(table).where(self._is_key()).values(version=table.c.version + text("1"))
+
+    def _is_key(self) -> ColumnElement[bool]:
+        """The row of a call: by tenant and id, by tenant (singleton), or by id (tenants themselves)."""
+        return and_(self.in_tenant(), self._is_one())
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _key(self, call: Call, resource_id: str) -> dict[str, Any]:
+        tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
+        return tenant | self._key_id(resource_id)
+
+    def _writable(self, call: Call, message: Any, before: Any | None) -> Values:
+        if message.ByteSize() > RESOURCE_BYTES:
+            fault = f"is larger than {RESOURCE_BYTES} bytes in all"
+            raise broken_rules([Violation(self._field, fault, "resource.max_bytes")])
+        stored = self.plan.values(message)
+        self._refuse_nul(stored)
+        shown = {name: stored[name] for name in self._writable_names}
+        columns = {"id": message.id, **shown}
+        self.hooks.before_write(call, columns, before)
+        return Values(columns, any(columns[name] is not value for name, value in shown.items()))
+
+    def _store(
+        self, call: Call, storing: Storing, values: Values, message: Any, before: Any | None, *, key: dict[str, Any]
+    ) -> Any:
+        """Store a message; answers it as stored.
+
+        The statement is sent along with whatever comes next, mostly COMMIT, which saves a round trip: what it stores is
+        known here. Only where the hook `before_write` changed a column that is shown, it is read back.
+        """
+        now = self._clock()
+        times = {"update_time": now} if before is not None else {"create_time": now, "update_time": now}
+        parameters = values.columns | key | times
+        if values.are_changed:
+            return self._written(call, storing.and_show, parameters, before)
+        call.conflicts.setdefault(self.resource.table.name, self.taken)
+        call.writes.queue(storing.silently, **parameters)
+        version = 1 if before is None else version_of(before.etag) + 1
+        stored = self.plan.as_stored(message, key if before is None else {}, times, version)
+        call.note_change(before, stored)
+        self.hooks.after_write(call, stored, before)
+        return self._present(call, stored)
+
+    def _written(self, call: Call, statement: Statement, values: dict[str, Any], before: Any | None) -> Any:
+        try:
+            result = call.writes.run(statement, **values)
+        except psycopg.errors.UniqueViolation as error:
+            raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
+        message = self.plan.message(result.raw(0))
+        call.note_change(before, message)
+        self.hooks.after_write(call, message, before)
+        return self._present(call, message)
+
+    def _set_read_only(self, message: Any) -> Any | None:
+        """What a message said before its output-only fields were cleared here; None when it sets none."""
+        if not self.read_only.set_in(message):
+            return None
+        sent = self.resource.message()
+        sent.CopyFrom(message)
+        self.read_only.clear(message)
+        return sent
+
+    def _refuse_nul(self, values: dict[str, Any]) -> None:
+        """PostgreSQL stores no NUL, neither in text nor in JSON."""
+        json_names = self._json_names
+        wrong = [
+            name
+            for name, value in values.items()
+            if type(value) is str and (NUL_IN_JSON.search(value) if name in json_names else "\0" in value)
+        ]
+        if wrong:
+            fields = self.resource.message.DESCRIPTOR.fields_by_name
+            paths = [f"{self._field}.{fields[name].name}" for name in wrong]
+            raise broken_rules([Violation(path, "has a NUL", "string.nul") for path in paths])
+
+    def _check_required(self, message: Any) -> None:
+        """AIP-203: a required field can neither be left out nor be cleared."""
+        missing = [field.name for field in self.required if not getattr(message, field.name)]
+        if missing:
+            raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
+
+
+def fields_that_are(fields: Any, behavior: int) -> tuple[Any, ...]:
+    """The fields of this behaviour (AIP-203)."""
+    extension = field_behavior_pb2.field_behavior
+    return tuple(field for field in fields if behavior in field.GetOptions().Extensions[extension])
+
+
+def check_etag(call: Call, message: Any, etag: str) -> None:
+    """Raise EtagMismatch when the caller demands another version, in If-Match or in the request's etag."""
+    for wanted in (call.metadata.get("if-match"), etag):
+        if wanted and not lists(wanted, message.etag):
+            raise EtagMismatch(
+                "It has changed since you read it: read it again.",
+                metadata={"etag": message.etag, "resource": message.id},
+            )

@@ -1,0 +1,55 @@
+"""Services: what a domain writes. Hooks and custom methods are its own; standard methods come from the kernel."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from server.kernel.resources.resource import Hooks, Resource
+from server.kernel.resources.rows import ResourceRows
+
+_BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class EventFacts(NamedTuple):
+    """What the policy of an RPC does not tell of an event."""
+
+    payload: type[Message]
+    description: str = ""
+    """Empty for the event of an RPC, whose comment says it."""
+
+
+class Service(Hooks):
+    """One service of a .proto. Custom methods are Python methods named like the RPC in snake_case: (request, call)."""
+
+    descriptor: ClassVar[ServiceDescriptor]
+    resource: ClassVar[Resource | None] = None
+    rows: ResourceRows
+    """The rows of `resource`; absent where there is none."""
+    events: ClassVar[Mapping[str, EventFacts]] = {}
+    """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
+
+    def __init__(self) -> None:
+        if self.resource is not None:
+            self.rows = ResourceRows(self, self.resource)
+
+
+def python_name(rpc: str) -> str:
+    """`GetPageBySlug` as `get_page_by_slug`."""
+    return _BOUNDARY.sub("_", rpc).lower()
+
+
+def narrowed_services(services: Iterable[Service]) -> frozenset[str]:
+    """Full names of the services whose rows depend on who asks, beyond the tenant."""
+    return frozenset(
+        service.descriptor.full_name
+        for service in services
+        if service.resource is not None and service.resource.visible is not None
+    )
+
+
+def by_name(services: Iterable[Service]) -> dict[str, Service]:
+    """Services by the full name of their descriptor."""
+    return {service.descriptor.full_name: service for service in services}

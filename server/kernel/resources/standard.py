@@ -1,0 +1,182 @@
+"""Standard methods (AIP-131 to 135, 164, 231): from a request's shape to the rows of its resource."""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from google.api import resource_pb2
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message_factory import GetMessageClass
+
+from server.kernel.call import Call
+from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.messages.masks import apply_mask, check_mask, set_fields
+from server.kernel.policy import Kind, MethodPolicy
+from server.kernel.queries.pages import PageTokens
+from server.kernel.resources.lists import Lister
+from server.kernel.resources.rows import ResourceRows
+from server.kernel.resources.service import Service, by_name, python_name
+
+
+class MissingHandler(Exception):
+    """An RPC is declared that nothing serves; the server must not start."""
+
+
+class StandardMethods:
+    """The standard methods of one service's resource."""
+
+    def __init__(self, service: Service, rows: ResourceRows, tokens: PageTokens) -> None:
+        resource = rows.resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource]
+        self._rows = rows
+        self._tokens = tokens
+        self._service = service
+        self._singular = re.sub(r"(?<!^)(?=[A-Z])", "_", resource.type.rpartition("/")[2]).lower()
+        self._plural = re.sub(r"(?<!^)(?=[A-Z])", "_", resource.plural).lower()
+        self._id = "" if rows.resource.singleton else f"{self._singular}_id"
+
+    def handler(self, method: MethodPolicy) -> Unary:
+        """The handler of a standard method. Raises MissingHandler for a custom one."""
+        makers: dict[Kind, Callable[[MethodPolicy], Unary]] = {
+            Kind.GET: self._get,
+            Kind.LIST: self._list,
+            Kind.CREATE: self._create,
+            Kind.UPDATE: self._update,
+            Kind.DELETE: self._delete,
+            Kind.UNDELETE: self._undelete,
+            Kind.BATCH_GET: self._batch_get,
+        }
+        if method.kind not in makers:
+            raise MissingHandler(f"{method.path} is declared, but {type(self._service).__name__} does not serve it")
+        return makers[method.kind](method)
+
+    def _id_of(self, request: Any) -> str:
+        return getattr(request, self._id) if self._id else ""
+
+    def _get(self, _: MethodPolicy) -> Unary:
+        rows, id_of = self._rows, self._id_of
+        return lambda call, request: rows.get(call, id_of(request))
+
+    def _list(self, method: MethodPolicy) -> Unary:
+        lister = Lister(self._rows, self._tokens)
+        response_class = GetMessageClass(method.descriptor.output_type)
+        plural = self._plural
+
+        def handle(call: Call, request: Any) -> Answer:
+            resources, token, total = lister.page(call, request)
+            return response_class(**{plural: resources}, next_page_token=token, total_size=total)
+
+        return handle
+
+    def _create(self, _: MethodPolicy) -> Unary:
+        rows, body = self._rows, self._singular
+
+        def handle(call: Call, request: Any) -> Answer:
+            message = rows.resource.message()
+            message.CopyFrom(getattr(request, body))
+            return rows.insert(call, message)  # type: ignore[no-any-return]
+
+        return handle
+
+    def _update(self, _: MethodPolicy) -> Unary:
+        rows, body = self._rows, self._singular
+        read_only = rows.read_only.names
+        kept = read_only | {"etag"}
+
+        def handle(call: Call, request: Any) -> Answer:
+            source = getattr(request, body)
+            mask = _mask_of(call, request, source, read_only)
+            before = rows.lock(call, self._id_of(request), etag=source.etag)
+            message = rows.resource.message()
+            message.CopyFrom(before)
+            named = {path.partition(".")[0] for path in mask}
+            rows.refuse_read_only(call, source, before, named & read_only)
+            apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
+            return rows.update(call, message, before)  # type: ignore[no-any-return]
+
+        return handle
+
+    def _delete(self, _: MethodPolicy) -> Unary:
+        rows = self._rows
+
+        def handle(call: Call, request: Any) -> Answer:
+            before = rows.lock(call, self._id_of(request), etag=request.etag)
+            call.event_payload = rows.delete(call, before)
+            return Empty()
+
+        return handle
+
+    def _undelete(self, _: MethodPolicy) -> Unary:
+        rows = self._rows
+
+        def handle(call: Call, request: Any) -> Answer:
+            before = rows.lock(call, self._id_of(request), deleted=True)
+            return rows.undelete(call, before)  # type: ignore[no-any-return]
+
+        return handle
+
+    def _batch_get(self, method: MethodPolicy) -> Unary:
+        rows, plural, tokens = self._rows, self._plural, self._tokens
+        response_class = GetMessageClass(method.descriptor.output_type)
+
+        def handle(call: Call, request: Any) -> Answer:
+            ids = list(request.ids)
+            # For everyone who may ask: what is cached is shared.
+            question = "\n".join((call.method.path, call.tenant_id or "", *ids))
+            start = tokens.read(question, request.page_token)["after_0"] if request.page_token else 0
+            found = rows.batch_get(call, ids[start:])
+            end = start + len(found)
+            return response_class(
+                **{plural: found}, next_page_token=tokens.write(question, [end]) if end < len(ids) else ""
+            )
+
+        return handle
+
+
+def _mask_of(call: Call, request: Any, source: Any, read_only: Collection[str]) -> tuple[str, ...]:
+    """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
+
+    `*` means every field, and those that are read only where they are set.
+    """
+    paths = tuple(request.update_mask.paths)
+    if call.is_rest and paths != ("*",):
+        return paths
+    if not paths:
+        return set_fields(source)
+    checked = check_mask(source.DESCRIPTOR, paths)
+    if checked != ("*",):
+        return checked
+    given = set_fields(source)
+    return tuple(name for name in source.DESCRIPTOR.fields_by_name if name not in read_only or name in given)
+
+
+class ServiceHandlers:
+    """Finds the handler of every RPC: the method of that name on its service, else the standard method."""
+
+    def __init__(self, services: Iterable[Service], tokens: PageTokens) -> None:
+        self._services = by_name(services)
+        self._standard = {
+            name: StandardMethods(service, service.rows, tokens)
+            for name, service in self._services.items()
+            if service.resource is not None
+        }
+
+    def unary(self, method: MethodPolicy) -> Unary:
+        """The handler of a unary RPC. Raises MissingHandler."""
+        custom = self._custom(method)
+        if custom is not None:
+            return lambda call, request: custom(request, call)
+        standard = self._standard.get(method.descriptor.containing_service.full_name)
+        if standard is None:
+            raise MissingHandler(f"{method.path} is declared, but nothing serves it")
+        return standard.handler(method)
+
+    def stream(self, method: MethodPolicy) -> Stream:
+        """The handler of a streaming RPC. Raises MissingHandler."""
+        custom = self._custom(method)
+        if custom is None:
+            raise MissingHandler(f"{method.path} is declared, but nothing serves it")
+        return lambda call, request: custom(request, call)
+
+    def _custom(self, method: MethodPolicy) -> Callable[..., Any] | None:
+        name = method.descriptor.containing_service.full_name
+        return getattr(self._services.get(name), python_name(method.name), None)

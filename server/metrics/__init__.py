@@ -1,0 +1,1 @@
+"""Metrics: the meters, the files that processes share, the endpoint."""

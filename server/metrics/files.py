@@ -1,0 +1,137 @@
+"""Where the processes of a host keep their metrics for one another: files that each of them maps, named after it.
+
+prometheus_client writes them, in its multiprocess mode. It would name them after process ids; ours are named after
+processes (`api-0`), so that a restarted one counts on from where it was killed, and nothing piles up however often
+processes die. A process holds the lock of its name for as long as it lives: that tells the dead from the living, which
+process ids do not, since they are given out again.
+
+`share` comes before anything that measures is imported, `join` before anything is measured.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Names of processes that are alike, such as several workers on one host, get a number.
+MOST_ALIKE = 100
+LIVE_GAUGES = "gauge_live*_{}.db"
+# What a process is called until it joins. Others may have been forked from it, and joined instead.
+STARTING = "starting-"
+
+# What this process is called, and the descriptor that holds the lock of the name.
+_name = ""
+_lock: int | None = None
+
+
+def share(folder: Path) -> None:
+    """Let this process, and those that it forks, keep their metrics in a folder. Begin anew if nobody is alive there.
+
+    To be called before the first import of a module that defines metrics.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        if not any(_is_held(path) for path in folder.glob("*.lock")):
+            for path in [*folder.glob("*.db"), *folder.glob("*.lock")]:
+                path.unlink()
+        _take(folder, f"{STARTING}{secrets.token_hex(8)}")
+    os.environ[FOLDER] = str(folder)
+    # Late, since it looks at the variable when it is imported.
+    from prometheus_client import values  # noqa: PLC0415
+
+    from server.metrics.values import ReservedValues  # noqa: PLC0415
+
+    values.MmapedDict = ReservedValues  # type: ignore[attr-defined]
+    values.ValueClass = values.MultiProcessValue(lambda: _name)  # type: ignore[no-untyped-call]
+
+
+def shared() -> Path | None:
+    """The folder, if this process shares its metrics."""
+    folder = os.environ.get(FOLDER)
+    return Path(folder) if folder and _name else None
+
+
+def join(name: str) -> str:
+    """Begin to measure as a process of this name; the name it got, which is another one if that is taken."""
+    folder, before, lock = shared(), _name, _lock
+    if folder is None:
+        return name
+    alike = (f"{name}-{number}" if number else name for number in range(MOST_ALIKE))
+    with exclusive(folder):
+        own = next((one for one in alike if _take(folder, one)), None)
+        if own is None:
+            raise LookupError(f"{MOST_ALIKE} processes are called {name} in {folder}")
+        # What somebody of this name measured last is over; what they counted goes on.
+        for path in [*folder.glob(LIVE_GAUGES.format(own)), *folder.glob(f"*_{before}.db")]:
+            path.unlink(missing_ok=True)
+    if lock is not None:
+        os.close(lock)
+    return own
+
+
+def sweep(folder: Path) -> None:
+    """Forget the gauges of the dead, and who died before joining. To be called while holding the folder."""
+    for path in [*folder.glob(LIVE_GAUGES.format("*")), *folder.glob(f"*{STARTING}*")]:
+        if not _is_held(folder / f"{path.stem.rpartition('_')[2]}.lock"):
+            path.unlink(missing_ok=True)
+
+
+def live_gauges(folder: Path, names: Collection[str]) -> list[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each of these gauges of every process that lives; they are of mode livemostrecent."""
+    from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `share`
+
+    found = []
+    with exclusive(folder):
+        sweep(folder)
+        for path in folder.glob("gauge_livemostrecent_*.db"):
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+                metric, _, labels, _ = json.loads(key)
+                if metric in names:
+                    found.append((metric, labels, value))
+    return found
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder: nobody else adds or removes files meanwhile, except those of its own metrics."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file until it is closed, or until the process ends; None if it is taken."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    descriptor = try_lock(path)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _take(folder: Path, name: str) -> bool:
+    """Be called this, if nobody else is."""
+    global _name, _lock
+    lock = try_lock(folder / f"{name}.lock")
+    if lock is None:
+        return False
+    _name, _lock = name, lock
+    return True

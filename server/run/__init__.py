@@ -1,0 +1,1 @@
+"""What runs: the processes of each role, and what commands do."""

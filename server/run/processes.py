@@ -1,0 +1,264 @@
+"""The processes of a deployment, and the commands that prepare its database."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import grpc
+from psycopg import errors
+
+from server import app
+from server.data import schema
+from server.data.connections import Connections
+from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.verification import Verifier
+from server.faults import Fault
+from server.gateway.clusters import STREAMS_PER_WORKER
+from server.kernel.chain import RouteTable
+from server.kernel.record.logs import configure_logging
+from server.metrics import endpoint as metrics_endpoint
+from server.run import canary, preflight, reflection, serving
+from server.run.seed import Seeded, is_production, seed_tenant
+from server.settings import Settings
+
+log = logging.getLogger("plinth.app")
+# When a process has died, all its subscribers come back at once. Beyond 1,000 that are not begun yet, gRPC would refuse
+# some of them at random.
+STREAM_OPTIONS = (
+    ("grpc.server.max_pending_requests", STREAMS_PER_WORKER),
+    ("grpc.server.max_pending_requests_hard_limit", STREAMS_PER_WORKER),
+)
+# New objects until the youngest generation is looked at, and how many such looks until an older one is.
+COLLECT_AFTER = (10_000, 10, 10)
+Ready = Callable[[], None]
+# Seconds that a thread may take to end when there is nothing left for it to do.
+LAST_MOMENT = 0.5
+
+
+def _begin(settings: Settings) -> None:
+    """What every process does first. Logs go to standard error, so that SIGHUP has nothing to open anew here."""
+    configure_logging(settings.log_level)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def run_api(settings: Settings, index: int, ready: Ready) -> None:
+    """Serve unary RPCs until SIGTERM or SIGINT, then let running calls finish."""
+    _begin(settings)
+    stopped = serving.Stop()
+    name = f"api-{index}"
+    endpoint = metrics_endpoint.begin(settings, name)
+    application = app.build(settings, name, streams=False)
+    with preflight.explained(settings, "runtime"):
+        application.open()
+    server = grpc.server(application.guard.threads, options=serving.grpc_options(settings))
+    for service, handlers in RouteTable(application.routes).by_service().items():
+        server.add_registered_method_handlers(service, handlers)
+    statuses = serving.serve_health(server, application.dependencies, application.services)
+    reflection.serve_reflection(server, app.descriptors(), [service.descriptor.full_name for service in app.SERVICES])
+    serving.listen(server, settings, name)
+    server.start()
+    ready()
+    log.info("%s serves", name)
+    stopped.asked.wait()
+    statuses.enter_graceful_shutdown()
+    # The gateway goes on sending until it has noticed, and gRPC cancels what arrives after stop().
+    stopped.at_once.wait(settings.drain_notice)
+    server.stop(settings.drain_timeout).wait()
+    application.close()
+    endpoint.close()
+
+
+def run_realtime(settings: Settings, index: int, ready: Ready) -> None:
+    """Serve the live streams until SIGTERM, then end them, each with a last word."""
+    _begin(settings)
+    asyncio.run(_serve_streams(settings, f"realtime-{index}", ready))
+
+
+async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    endpoint = metrics_endpoint.begin(settings, name)
+    application = app.build(settings, name, streams=True)
+    with preflight.explained(settings, "runtime"):
+        application.open()
+    if application.live is None:
+        raise LookupError("the realtime role has live events")
+    await application.live.open()
+    options = [*serving.grpc_options(settings), *STREAM_OPTIONS]
+    server = grpc.aio.server(handlers=[RouteTable(application.routes)], options=options)
+    statuses = await serving.serve_async_health(server, application.dependencies, application.services)
+    serving.listen(server, settings, name)
+    await server.start()
+    _collect_seldom()
+    ready()
+    log.info("%s serves", name)
+    await stopped.wait()
+    await statuses.enter_graceful_shutdown()
+    await application.live.close()
+    await server.stop(settings.drain_timeout)
+    application.close()
+    endpoint.close()
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look less often, and never at what lives as long as the process.
+
+    A round of events makes some objects for each of thousands of streams. The collector would look at all that these
+    streams consist of several times a round, which took a third of the time of handing an event over.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+def run_worker(settings: Settings, index: int, ready: Ready) -> None:
+    """Do what has to be done in the background until SIGTERM, then let running jobs finish."""
+    _begin(settings)
+    asyncio.run(_work(settings, f"worker-{index}", ready))
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(LAST_MOMENT)
+            if thread.is_alive():
+                # A thread cannot be ended, and Python would wait for it. What it is doing was put back in its queue.
+                logging.shutdown()
+                os._exit(0)
+
+
+async def _work(settings: Settings, name: str, ready: Ready) -> None:
+    # Only workers need what does jobs and sends webhooks: it would cost every serving process 12 MB.
+    from server.run.worker import Worker  # noqa: PLC0415
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    # Of all processes, these have the most time to answer Prometheus.
+    endpoint = metrics_endpoint.begin(settings, name, first=True)
+    worker = Worker(settings, endpoint.process)
+    worker.open()
+    ready()
+    log.info("%s works", name)
+    await worker.run(stopped)
+    worker.close()
+    endpoint.close()
+
+
+# Commands ----------------------------------------------------------------------------------------------------------
+
+
+def migrate(
+    settings: Settings,
+    patience: float = schema.LOCK_PATIENCE,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    accept_new_secret: bool = False,
+) -> None:
+    """Bring the schema up to date, and make the roles that the server logs in with unless they were set.
+
+    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault, and ForeignSecret
+    unless a new secret is accepted.
+    """
+    preflight.check_owner(settings)
+    dsn = settings.owner_dsn
+    with preflight.explained(settings, "owner"), schema.exclusive(dsn, patience, tell):
+        if accept_new_secret:
+            canary.accept(settings, tell)
+        else:
+            canary.check_owner(settings)
+        schema.upgrade(dsn)
+        canary.check_owner(settings)
+        runtime, dispatch = _login(settings, "runtime"), _login(settings, "dispatch")
+        schema.grant(dsn, runtime=runtime, dispatch=dispatch)
+    for purpose in ("runtime", "dispatch"):
+        preflight.check_login(settings, purpose)
+
+
+def begin_epoch(settings: Settings) -> None:
+    """Let positions of the logs begin above all that were given out. Raises Fault."""
+    with preflight.explained(settings, "owner"):
+        schema.begin_epoch(settings.owner_dsn)
+
+
+def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
+    """The role for a purpose: the one of its URL, or one that is made here. Raises Fault."""
+    given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url
+    if given is None:
+        role = settings.role_name(purpose)
+        # A login for each secret: machines that sign with another one go on logging in.
+        logins = {
+            settings.login_name(purpose, secret): settings.role_password(purpose, secret)
+            for secret in settings.secrets.accepted
+        }
+        oldest = (settings.secrets.behind or (settings.secret,))[-1]
+        try:
+            schema.ensure_logins(settings.owner_dsn, role, logins, settings.role_password(purpose, oldest))
+        except errors.InsufficientPrivilege as error:
+            raise Fault(
+                f"DATABASE_URL: {error.diag.message_primary}: give its user CREATEROLE, or make two roles yourself and "
+                "name them in DATABASE_RUNTIME_URL and DATABASE_DISPATCH_URL"
+            ) from error
+        return role
+    preflight.check_login(settings, purpose)
+    role = schema.role_of(given.get_secret_value())
+    if not role:
+        raise Fault(f"{preflight.setting_of(settings, purpose)}: it names no user")
+    return role
+
+
+def verify_audit(
+    settings: Settings, tenants: Sequence[str], notes: Sequence[str], tell: Callable[[str], object]
+) -> bool:
+    """Verify the audit log of these tenants, or of all, and that it goes on from saved checkpoints.
+
+    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote, and
+    Fault when the database cannot be read.
+    """
+    preflight.check_login(settings, "dispatch")
+    keys = CheckpointKeys(settings.secrets)
+    connections = Connections(
+        settings.dispatch_dsn,
+        size=1,
+        wait=settings.database_connect_timeout,
+        statement_timeout=settings.statement_timeout,
+        name="plinth audit verify",
+    )
+    connections.open()
+    try:
+        verifier = Verifier(Database(connections), keys)
+        with preflight.explained(settings, "dispatch"):
+            for finding in verifier.verify_with(notes, tenants):
+                tell(finding.text)
+        tell(str(verifier.summary))
+    finally:
+        connections.close()
+    return not verifier.summary.faults
+
+
+def first_login(settings: Settings) -> Seeded | None:
+    """Seed, and tell who may log in; None in production, which has neither sample data nor known passwords."""
+    return None if is_production(settings) else seed(settings)
+
+
+def seed(settings: Settings) -> Seeded:
+    """Make the first tenant, with sample data and an owner, unless it is there; the login, which was tried.
+
+    Raises Fault in production, and when the database cannot be used.
+    """
+    if is_production(settings):
+        raise Fault("PLINTH_ENVIRONMENT: production gets no sample data and no login that is printed; sign up instead")
+    preflight.check_login(settings, "runtime")
+    connections = app.connect(settings.model_copy(update={"database_pool_size": 10}), "seed")
+    connections.open()
+    try:
+        with preflight.explained(settings, "runtime"):
+            return seed_tenant(Database(connections), settings)
+    finally:
+        connections.close()

@@ -1,0 +1,172 @@
+"""The worker's composition root: the only place that constructs what a background worker has.
+
+To add something: a background service goes into `_services`, a job into `_jobs`, what is done again and again into
+`_schedules`.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+from server import app
+from server.adapters import redis
+from server.adapters.webhook_sender import WebhookSenders
+from server.data.connections import Connections, Doubt
+from server.data.liveness import LONG_IN_TRANSACTION
+from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
+from server.data.tables import metadata
+from server.data.transactions import Database
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.sealing import Sealer
+from server.domains.audit.verification import NightlyCheck
+from server.domains.webhooks.delivery import DeliveryEngine
+from server.domains.webhooks.dispatch import Dispatcher
+from server.domains.webhooks.gauges import WebhookGauges
+from server.domains.webhooks.removal import Remover
+from server.domains.webhooks.replay import Replayer
+from server.domains.webhooks.reseal import Resealer
+from server.kernel.jobs import Job, Schedule
+from server.metrics import metering
+from server.metrics.metering import Meter
+from server.settings import Settings
+from server.workers.clock_watch import ClockKeeper
+from server.workers.gauges import Gauges
+from server.workers.job_worker import JobWorker
+from server.workers.lost_sessions import LostSessions
+from server.workers.maintenance import Maintenance, Retention
+from server.workers.rescue import Rescue, stalled_after
+from server.workers.supervision import BackgroundService, run_until
+
+# Jobs that are plain functions run in so many threads, and have so many connections.
+JOB_THREADS = 4
+HOUSE_THREADS = 3
+# Seconds for one SQL statement: less than a job may take, but more than somebody who waits for an answer would.
+STATEMENT_TIMEOUT = 120.0
+# What is left after the jobs have been put back, for whatever else ends.
+LAST_SECONDS = 1.0
+
+
+class Worker:
+    """Everything one background worker needs."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """`name` shows in logs, in metrics, and in PostgreSQL."""
+        self._settings = settings
+        self._name = name
+        self._threads = ThreadPoolExecutor(JOB_THREADS, thread_name_prefix="job")
+        # Jobs that take long hold up neither the rescue of others nor what is told of the queues.
+        self._house_threads = ThreadPoolExecutor(HOUSE_THREADS, thread_name_prefix="housekeeping")
+        own = settings.model_copy(update={"database_pool_size": JOB_THREADS, "statement_timeout": STATEMENT_TIMEOUT})
+        # What one pool finds out about a peer that has fallen silent, the others need not wait for.
+        doubt = Doubt()
+        self.database = Database(app.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
+        # What is done every few seconds is quick, and must not wait for as long as a job's statement may take.
+        house = settings.model_copy(update={"database_pool_size": HOUSE_THREADS})
+        self.house = Database(app.connect(house, f"{name} house", idle=0, doubt=doubt))
+        self.dispatch = Database(_dispatch(own, f"{name} dispatch", doubt))
+        # Seals are made every few seconds; the rest of what is done with this role may take its time.
+        self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
+        self._meter = Meter(
+            metering.of_process(name),
+            metering.of_pulses(name),
+            metering.of_connections(name, "fast", self.database.connections),
+        )
+        self._resealer = Resealer(self.dispatch, app.secret_box(settings))
+        schedules = self._schedules()
+        self._jobs_worker = JobWorker(
+            settings.runtime_dsn,
+            [*self._jobs(), *{schedule.job.name: schedule.job for schedule in schedules}.values()],
+            schedules,
+            slots=settings.job_slots,
+            threads=self._threads,
+            patience=settings.drain_timeout,
+            statement_timeout=min(settings.statement_timeout, STATEMENT_TIMEOUT_OF_READERS),
+            name=name,
+        )
+        self._clock = ClockKeeper(self.database, name, self._house_threads)
+        self._running = self._services()
+
+    def open(self) -> None:
+        """Connect."""
+        self.database.connections.open()
+        self.house.connections.open()
+        self.dispatch.connections.open()
+        self.sealing.connections.open()
+        self._meter.start()
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Work until the event; jobs that run then have the drain timeout left."""
+        # What is stored is judged by PostgreSQL's time, so that has to be known first.
+        if await self._clock.begin(stopped):
+            await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for threads in (self._threads, self._house_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self._meter.close()
+        self.sealing.connections.close()
+        self.dispatch.connections.close()
+        self.house.connections.close()
+        self.database.connections.close()
+
+    def _services(self) -> list[BackgroundService]:
+        """What runs all the time."""
+        settings = self._settings
+        return [
+            self._jobs_worker,
+            Rescue(self.house, stalled_after(settings.drain_timeout), self._house_threads),
+            Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
+            LostSessions((self.house, self.sealing), self._house_threads),
+            self._clock,
+            *self._webhooks(),
+            self._resealer.at_start(self._house_threads),
+        ]
+
+    def _webhooks(self) -> list[BackgroundService]:
+        """What has events sent to webhooks."""
+        settings, dsn = self._settings, self._settings.dispatch_dsn
+        engine = DeliveryEngine(
+            dsn,
+            WebhookSenders(app.egress(settings)),
+            app.secret_box(settings),
+            name=self._name,
+            concurrency=settings.webhook_concurrency,
+            patience=settings.drain_timeout / 2,
+        )
+        hints = partial(redis.hints, settings.redis_dsn, settings.redis_timeout)
+        return [Dispatcher(dsn, hints, engine.wake, name=self._name), engine, WebhookGauges(dsn, name=self._name)]
+
+    def _jobs(self) -> list[Job]:
+        """What is done when it is enqueued; the jobs of schedules need not be named here."""
+        return [Replayer(self.database).job, Remover(self.database).job]
+
+    def _schedules(self) -> list[Schedule]:
+        """What is done again and again."""
+        keys = CheckpointKeys(self._settings.secrets)
+        sealer, check = Sealer(self.sealing, keys), NightlyCheck(self.dispatch, keys)
+        return [*self._maintenance().schedules(), self._resealer.schedule, sealer.schedule, check.schedule]
+
+    def _maintenance(self) -> Maintenance:
+        settings = self._settings
+        retention = Retention(
+            deleted=timedelta(days=settings.deleted_retention_days),
+            events=timedelta(days=settings.events_retention_days),
+            audit=timedelta(days=settings.audit_retention_days),
+            webhooks=timedelta(days=settings.webhook_retention_days),
+        )
+        return Maintenance(self.database, self.dispatch, metadata.sorted_tables, retention)
+
+
+def _dispatch(settings: Settings, name: str, doubt: Doubt) -> Connections:
+    """Connections as the role that does the background work of every tenant, for what runs in threads."""
+    return Connections(
+        settings.dispatch_dsn,
+        size=JOB_THREADS,
+        idle=0,
+        wait=settings.database_connect_timeout,
+        statement_timeout=settings.statement_timeout,
+        name=f"plinth {name}",
+        doubt=doubt,
+    )
