@@ -17,7 +17,7 @@ LEAVES = {
 # Tags of what is no RPC's answer, each with where it is kept.
 OF_THE_CODE = {
     "limits:{tenant_id}": "domains/tenancy/rate_limits.py",
-    "ip-blocks": "kernel/blocks.py",
+    "ip-blocks": "kernel/guard/blocks.py",
 }
 
 

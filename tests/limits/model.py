@@ -6,6 +6,7 @@ from math import ceil, floor
 
 import pytest
 
+from server.kernel import rates
 from server.kernel.guard import limits
 from server.kernel.guard.limits import Grant
 from server.kernel.rates import Rate
@@ -39,6 +40,7 @@ def hand_turned_clock() -> Iterator[Clock]:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "monotonic", clock)
+        patch.setattr(rates, "monotonic", clock)
         yield clock
 
 
