@@ -15,8 +15,8 @@ from server.backup.arguments import add_backup_arguments, add_restore_arguments
 from server.faults import MENDABLE, NOT_LOOKED, REFUSED, Fault
 from server.metrics.files import share
 from server.run import open_files
-from server.settings import Settings, describe
-from server.settings_loading import SettingsRefused, current, load
+from server.settings import Settings
+from server.settings_loading import SettingsRefused, current, describe, load
 
 Command = Callable[[argparse.Namespace, Settings], int]
 # Exit statuses as shells give them to a command that a signal ended.
@@ -261,19 +261,17 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
-    from server.domains.audit.checkpoints import parse
-    from server.run import processes
+    from server.run import audit_log
 
     try:
         tenants = [str(UUID(tenant)) for tenant in options.tenant]
         notes = [path.read_text() for path in options.checkpoint_file]
-        for note in notes:
-            parse(note)
+        audit_log.check_notes(notes)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"plinth: {error}\n")
         return REFUSED
     try:
-        is_right = processes.verify_audit(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
+        is_right = audit_log.verify(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
     except Fault as fault:
         # Nobody may take a failed look for a broken seal.
         status = NOT_LOOKED if fault.status == MENDABLE else fault.status

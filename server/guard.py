@@ -1,6 +1,6 @@
 """What guards every call, constructed for one process: credentials, access, limits, cache, threads, and the chain."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from server import access
@@ -10,13 +10,10 @@ from server.adapters.generations import RedisGenerations
 from server.adapters.guesses import RedisMarks
 from server.adapters.limits import RedisLimits
 from server.data.transactions import Database
-from server.domains.identity.api_keys import ApiKeys
-from server.domains.operations.ip_blocks import StoredBlocks
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
-from server.domains.tenancy.rate_limits import TenantRates
 from server.kernel.caching.cache import AnswerCache
 from server.kernel.caching.generations import Generations
 from server.kernel.chain import Step
+from server.kernel.clock import utc_now
 from server.kernel.guard.access import AccessMemory, Permissions
 from server.kernel.guard.blocks import AddressBlocks
 from server.kernel.guard.guesses import Guesses
@@ -24,8 +21,11 @@ from server.kernel.guard.limits import RateLimiter, default_rates
 from server.kernel.guard.pools import CallThreads, queue_bounds
 from server.kernel.guard.tokens import AccessTokens
 from server.kernel.keys import derive_key
+from server.kernel.module import Foundation, Module
 from server.kernel.policy import Access, MethodPolicy
+from server.kernel.ports import join_offers
 from server.kernel.rates import Rate
+from server.kernel.roles import join_roles
 from server.kernel.steps.address import Address
 from server.kernel.steps.authenticate import Authenticate
 from server.kernel.steps.authorize import Authorize
@@ -46,23 +46,32 @@ class Guard:
     """What guards every call of one process."""
 
     def __init__(
-        self, settings: Settings, name: str, redis: Any, database: Database, policies: Mapping[str, MethodPolicy]
+        self,
+        settings: Settings,
+        name: str,
+        redis: Any,
+        database: Database,
+        *,
+        policies: Mapping[str, MethodPolicy],
+        modules: Sequence[Module],
     ) -> None:
-        """`redis` is a client; `name` is the process's."""
+        """`redis` is a client; `name` is the process's; `modules` are the domains."""
         self._settings = settings
         self.breakers = Breakers()
         rates = {**default_rates(settings.environment), **settings.rate_limits}
         self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
-        self.permissions = Permissions(BUILT_IN_ROLES, _catalogue(policies.values()))
+        roles = join_roles(module.roles for module in modules)
+        self.permissions = Permissions(roles, _catalogue(policies.values()))
         # Processes that share the embedded Redis share a host, and with it the file of generations.
         remote = RedisGenerations(redis, self.breakers.make("generations")) if settings.redis_url else None
         self.generations = Generations(settings.socket_dir / "generations", remote)
+        self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
+        self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
         self.tokens = AccessTokens(
             settings.secrets,
             issuer=settings.token_issuer,
             lifetime=settings.access_token_lifetime,
         )
-        self.keys = ApiKeys(database, settings.secrets)
         self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
         marks, marks_key = (
@@ -74,10 +83,8 @@ class Guard:
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
         self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
-        tenant_rates = TenantRates(database, self.generations)
-        self.limit = Limit(self.limiter, self.rates, tenant_rates, settings.rate_limits_strict)
-        self._stored_blocks = StoredBlocks(database, self.generations)
-        self.blocks = AddressBlocks(self._stored_blocks.load, self.generations)
+        self.limit = Limit(self.limiter, self.rates, self.ports.tenant_rates, settings.rate_limits_strict)
+        self.blocks = AddressBlocks(self.ports.blocks.load, self.generations)
 
     def steps(
         self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str], trace: Step | None = None
@@ -97,13 +104,9 @@ class Guard:
             Respond(),
             self.shed,
             audit,
-            Address(
-                self.blocks,
-                self.guesses,
-                self._stored_blocks.block,
-            ),
+            Address(self.blocks, self.guesses, self.ports.blocks.block),
             Parse(early=True),
-            Authenticate(self.tokens, self.keys),
+            Authenticate(self.tokens, self.ports.api_keys),
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
             self.authorize,

@@ -11,7 +11,7 @@ import ssl
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
@@ -52,8 +52,8 @@ class Contradictions(ValueError):
         super().__init__("; ".join(faults))
 
 
-class Settings(BaseSettings):
-    """How this deployment runs. Environment variables are the field names in capitals with the prefix PLINTH_."""
+class DomainSettings(BaseSettings):
+    """Settings of one domain, in its `settings.py`; their names begin with the domain's."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -66,6 +66,13 @@ class Settings(BaseSettings):
         # Some are secrets.
         hide_input_in_errors=True,
     )
+
+
+Own = TypeVar("Own", bound=DomainSettings)
+
+
+class Settings(DomainSettings):
+    """How this deployment runs. Environment variables are the field names in capitals with the prefix PLINTH_."""
 
     # Where things live and listen.
     data_dir: Path = Field(
@@ -236,9 +243,6 @@ class Settings(BaseSettings):
         90, ge=7, description="How long events are kept. They go by whole months, so up to a month longer."
     )
     audit_retention_days: int = Field(730, ge=7, description="How long audit entries are kept, likewise.")
-    webhook_retention_days: int = Field(
-        30, ge=7, description="How long deliveries of webhooks are kept, and likewise their attempts."
-    )
 
     # Logs.
     log_level: Annotated[
@@ -333,6 +337,10 @@ class Settings(BaseSettings):
         if faults:
             raise Contradictions(faults)
         return self
+
+    def own(self, kind: type[Own]) -> Own:
+        """The settings of a domain; a command loads them along with these (settings_loading.py)."""
+        return self if isinstance(self, kind) else kind()
 
     @property
     def listens_on_loopback(self) -> bool:
@@ -466,14 +474,6 @@ def variables(name: str, field: FieldInfo) -> tuple[str, ...]:
     if isinstance(alias, AliasChoices):
         return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
     return (f"{PREFIX}{name.upper()}",)
-
-
-def describe(settings: type[Settings] = Settings) -> list[tuple[str, str, str]]:
-    """Environment variable, default and description of every setting, in the order of the class."""
-    return [
-        (variables(name, field)[0], shown(field.default), field.description or "")
-        for name, field in settings.model_fields.items()
-    ]
 
 
 def shown(value: object) -> str:

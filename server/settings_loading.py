@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,15 +19,32 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from server import domains
 from server.kernel.guard.limits import DEFAULT_RATES, default_rates
 from server.setting_values import decode, nearest, split, suggestion
-from server.settings import ENV_FILE, PREFIX, Contradictions, Settings, shown, variables
+from server.settings import ENV_FILE, PREFIX, Contradictions, DomainSettings, Settings, shown, variables
 
 ENVIRONMENT = "environment"
 HIDDEN = "**********"
 # Characters of a value that a line repeats.
 LONGEST_SHOWN = 200
 USER = re.compile(r"//[^/\s]*@")
+
+
+def _with_domains() -> type[Settings]:
+    """The settings, and beside them those of every domain that has a `settings.py`, which needs nothing else of it."""
+    places = sorted(str(file.parent.name) for file in Path(domains.__path__[0]).glob("*/settings.py"))
+    modules = [import_module(f"{domains.__name__}.{place}.settings") for place in places]
+    kinds = [
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, DomainSettings) and kind.__module__ == module.__name__
+    ]
+    return type("EverySetting", (*kinds, Settings), {"__module__": __name__})
+
+
+EVERY_SETTING = _with_domains()
 
 
 class SettingsRefused(Exception):
@@ -82,7 +100,7 @@ def load(*, with_certificates: bool = False) -> Settings:
 def current(settings: Settings) -> Iterator[Setting]:
     """Every setting in force, with where it comes from, in the order of the class."""
     given = _given(_sources()[0])
-    for name, field in Settings.model_fields.items():
+    for name, field in EVERY_SETTING.model_fields.items():
         found = given.get(name)
         variable = found.variable if found else variables(name, field)[0]
         value = getattr(settings, name)
@@ -90,6 +108,14 @@ def current(settings: Settings) -> Iterator[Setting]:
             value = {**default_rates(settings.environment), **settings.rate_limits}
         text = HIDDEN if isinstance(value, SecretStr) else shown(value)
         yield Setting(variable, text, found.source if found else "default")
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Environment variable, default and description of every setting, in the order of the class."""
+    return [
+        (variables(name, field)[0], shown(field.default), field.description or "")
+        for name, field in EVERY_SETTING.model_fields.items()
+    ]
 
 
 # Where settings are set --------------------------------------------------------------------------------------------
@@ -127,7 +153,7 @@ def _given(sources: Iterable[_Source]) -> dict[str, Given]:
     """What is set, by the names of the settings. The environment goes before the file."""
     found: dict[str, Given] = {}
     for source in sources:
-        for name, field in Settings.model_fields.items():
+        for name, field in EVERY_SETTING.model_fields.items():
             variable = next((each for each in variables(name, field) if each in source.values), None)
             if variable and name not in found:
                 found[name] = Given(variable, source.values[variable], source.name)
@@ -139,7 +165,7 @@ def _given(sources: Iterable[_Source]) -> dict[str, Given]:
 
 def _known() -> dict[str, str]:
     """Every variable, by what is left of its name without the prefix: that all share it makes nothing alike."""
-    names = [each for name, field in Settings.model_fields.items() for each in variables(name, field)]
+    names = [each for name, field in EVERY_SETTING.model_fields.items() for each in variables(name, field)]
     return {name.removeprefix(PREFIX): name for name in reversed(names)}
 
 
@@ -149,7 +175,7 @@ def _is_ours(variable: str) -> bool:
 
 def _unknown_names(sources: Iterable[_Source]) -> Iterator[str]:
     known = _known()
-    accepted = {each for name, field in Settings.model_fields.items() for each in variables(name, field)}
+    accepted = {each for name, field in EVERY_SETTING.model_fields.items() for each in variables(name, field)}
     for source in sources:
         for variable in sorted(source.values):
             if variable.startswith(PREFIX) and variable not in accepted:
@@ -178,17 +204,19 @@ def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
 
 def _settings(given: Mapping[str, Given]) -> Settings:
     values: dict[str, Any] = {}
-    for name, field in Settings.model_fields.items():
+    for name, field in EVERY_SETTING.model_fields.items():
         # A value for each: pydantic would look for those that are missing by itself.
         key = variables(name, field)[0] if field.validation_alias else name
         values[key] = given[name].text if name in given else field.get_default()
-    return Settings(**values, _env_file=None)
+    return EVERY_SETTING(**values, _env_file=None)
 
 
 def _name_of(fault: ErrorDetails) -> str:
     """The setting that a fault is about; empty for what is about several."""
     key = str(fault["loc"][0]) if fault["loc"] else ""
-    return next((name for name, field in Settings.model_fields.items() if key in {name, *variables(name, field)}), "")
+    return next(
+        (name for name, field in EVERY_SETTING.model_fields.items() if key in {name, *variables(name, field)}), ""
+    )
 
 
 def _lines(fault: ErrorDetails, given: Mapping[str, Given]) -> Iterator[str]:
@@ -197,7 +225,7 @@ def _lines(fault: ErrorDetails, given: Mapping[str, Given]) -> Iterator[str]:
         yield from (_with_source(line, given) for line in reason.faults)
         return
     name = _name_of(fault)
-    field = Settings.model_fields[name]
+    field = EVERY_SETTING.model_fields[name]
     allowed = str(reason) if isinstance(reason, ValueError) else _allowed(field)
     value = HIDDEN if _is_secret(field) else _one_line(str(fault["input"]))
     # Of a rate, the class; members of a list speak for themselves.

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from server.settings import describe
+from server.settings_loading import describe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -75,6 +75,9 @@ class Probe:
         """Ask something. Raises what PostgreSQL answers, or psycopg.OperationalError when it does not in time."""
         return self._exchange(lambda connection: connection.send(statement, parameters))
 
+    def start(self) -> None:
+        """Do nothing yet: the first question connects."""
+
     def close(self) -> None:
         """Let go of the connection. Nobody may be asking."""
         connection, self._connection = self._connection, None

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, LiteralString
 import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from server.data.epochs import BEGIN_EPOCH
+from server.data.grants import Grants
 from server.data.liveness import keep_alive
 from server.data.partitions import MONTHS_AHEAD
 from server.data.tables import ROW_SECURITY
@@ -34,28 +35,9 @@ GRANT_LOCK_TIMEOUT = "10s"
 # the worker that makes next month's partitions. The second of two gets one of these errors, and succeeds if it retries.
 RACES = ("tuple concurrently", "cache lookup failed", "pg_authid_rolname_index", "pg_auth_members_")
 ATTEMPTS = 6
-# What the background work of every tenant reads, and what it writes.
-DISPATCH_READS = ("tenants",)
-DISPATCH_WRITES = (
-    "event_cursors",
-    "audit_leaves",
-    "audit_nodes",
-    "audit_checkpoints",
-    "webhooks",
-    "webhook_deliveries",
-    "webhook_queues",
-    "webhook_attempts",
-)
-# What tells a tenant of what the background work did: an event and its audit entry, which nobody changes afterwards.
-DISPATCH_APPENDS = ("events", "audit_entries")
-# What the runtime role may do with the audit log: an entry is written once; only an erasure changes one column.
-AUDIT_GRANTS = (
-    "REVOKE UPDATE, DELETE ON audit_entries, audit_leaves, audit_nodes, audit_checkpoints FROM {}",
-    "REVOKE INSERT ON audit_leaves, audit_nodes, audit_checkpoints FROM {}",
-    "GRANT UPDATE (personal) ON audit_entries TO {}",
-)
-EPOCH_GRANTS = ("REVOKE INSERT, UPDATE, DELETE ON log_epochs FROM {}",)
 PARTITION_FUNCTIONS = "plinth_make_partitions, plinth_drop_partitions, plinth_partitions_ahead"
+# The rows that the dispatch role sees where it only removes what was deleted long ago.
+DELETED = "delete_time IS NOT NULL"
 
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -253,60 +235,68 @@ def _run(connection: Connection, statement: LiteralString, *roles: str) -> None:
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, roles)))
 
 
-def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
-    """Let the runtime role work on all tables, and the dispatch role do the background work of every tenant."""
+def grant(owner_dsn: str, *, runtime: str, dispatch: str, grants: Grants, deletable: Iterable[Table]) -> None:
+    """Let the runtime role work on all tables, and the dispatch role do the background work of every tenant.
+
+    Of the `deletable` tables, whose rows can be brought back, the dispatch role sees and removes those deleted.
+    """
 
     def give() -> None:
         with _connect(owner_dsn, autocommit=False) as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, true)", (GRANT_LOCK_TIMEOUT,))
-            _grant_all(connection, runtime, dispatch)
+            _grant_all(connection, runtime, dispatch, grants, deletable)
 
     _until_alone(give)
 
 
-def _grant_all(connection: Connection, runtime: str, dispatch: str) -> None:
+def _grant_all(connection: Connection, runtime: str, dispatch: str, grants: Grants, deletable: Iterable[Table]) -> None:
     for role in (runtime, dispatch):
         _grant(connection, "GRANT USAGE ON SCHEMA public TO {}", role)
         _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}", role)
     _grant(connection, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}", runtime)
     _grant(connection, "REVOKE ALL ON alembic_version FROM {}", runtime)
     _grant(connection, f"GRANT EXECUTE ON FUNCTION {PARTITION_FUNCTIONS} TO {{}}", runtime)
-    for statement in (*AUDIT_GRANTS, *EPOCH_GRANTS):
+    for statement in grants.runtime_limits:
         _grant(connection, statement, runtime)
-    for table in DISPATCH_READS:
+    for table in grants.dispatch_reads:
         _let_dispatch(connection, table, dispatch, "SELECT")
-    for table in DISPATCH_APPENDS:
+    for table in grants.dispatch_appends:
         _let_dispatch(connection, table, dispatch, "SELECT, INSERT")
-    for table in DISPATCH_WRITES:
+    for table in grants.dispatch_writes:
         _let_dispatch(connection, table, dispatch, "SELECT, INSERT, UPDATE, DELETE")
+    for name in (table.name for table in deletable if table.name not in grants.dispatch_writes):
+        _let_dispatch(connection, name, dispatch, "SELECT, DELETE", DELETED)
 
 
 def _grant(connection: Connection, statement: LiteralString, role: str) -> None:
     connection.execute(sql.SQL(statement).format(sql.Identifier(role)))
 
 
-def _let_dispatch(connection: Connection, table: str, role: str, what: LiteralString) -> None:
-    """Grant it, and open the table's wall, if it has one, as far."""
+def _let_dispatch(
+    connection: Connection, table: str, role: str, what: LiteralString, rows: LiteralString = "true"
+) -> None:
+    """Grant it, and open the table's row-level security, if it has one, as far, for these rows."""
     names = {
         "table": sql.Identifier(table),
         "role": sql.Identifier(role),
         "policy": sql.Identifier(f"{table}_dispatch"),
     }
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
-    verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", "WITH CHECK (true)")
+    verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", f"WITH CHECK ({rows})")
     # Changing a policy locks the table against everybody, which a stack that serves must not meet at every deployment.
-    if _has_policy(connection, table, role, verb):
+    if _has_policy(connection, table, role, verb, rows):
         return
     connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
-    policy = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING (true) {check}")
+    policy = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING ({rows}) {check}")
     connection.execute(policy.format(**names))
 
 
-def _has_policy(connection: Connection, table: str, role: str, verb: str) -> bool:
+def _has_policy(connection: Connection, table: str, role: str, verb: str, rows: str) -> bool:
     found = connection.execute(
         """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND tablename = %s AND policyname = %s
-                             AND roles = ARRAY[%s::name] AND cmd = %s)""",
-        (table, f"{table}_dispatch", role, verb),
+                             AND roles = ARRAY[%s::name] AND cmd = %s AND qual = ANY (%s))""",
+        # PostgreSQL shows an expression in parentheses.
+        (table, f"{table}_dispatch", role, verb, [rows, f"({rows})"]),
     )
     return _is_true(found)
 

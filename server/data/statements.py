@@ -1,7 +1,8 @@
 """Statements: described with SQLAlchemy Core, compiled once, sent by libpq.
 
 Compiling costs some 300 us, running a compiled one some 30 us of client time, so statements are made at import time or
-remembered by their shape (shapes.py).
+remembered by their shape (shapes.py). A statement is compiled when it is first used: a process uses a few of those that
+it imports.
 """
 
 import json
@@ -31,29 +32,48 @@ Row = dict[str, Any]
 
 
 class Statement:
-    """One compiled statement: its SQL, the parameters in order, and how to read its columns.
+    """One statement: its SQL, the parameters in order, and how to read its columns.
 
     The result is asked for in binary format, in which an integer is read ten times as fast as from text.
     """
 
-    __slots__ = ("columns", "constants", "decoders", "formats", "is_kept", "name", "parameters", "sql")
+    __slots__ = ("_clause", "columns", "constants", "decoders", "formats", "is_kept", "name", "parameters", "sql")
+
+    columns: tuple[str, ...]
+    constants: dict[str, Any]
+    decoders: tuple[Decoder, ...]
+    formats: list[int] | None
+    parameters: tuple[str, ...]
+    sql: bytes
 
     def __init__(self, clause: ClauseElement, *, is_kept: bool = True) -> None:
         """`is_kept` says whether connections keep it prepared; one that may never come again is parsed each time."""
+        self._clause = clause
+        self.name = b"s%d" % next(_numbers)
+        self.is_kept = is_kept
+
+    def __getattr__(self, name: str) -> Any:
+        """What compiling gives, when the first of it is asked for; afterwards it stands in its slot."""
+        if name not in _COMPILED:
+            raise AttributeError(name)
+        self.compile()
+        return getattr(self, name)
+
+    def compile(self) -> None:
+        """Compile. Two threads that do so at once find the same."""
+        clause = self._clause
         if isinstance(clause, Insert) and not clause.exported_columns:
             # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
             clause = clause.inline()
         compiled = clause.compile(dialect=_dialect)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a narrowing for the type checker
-        self.name = b"s%d" % next(_numbers)
-        self.is_kept = is_kept
-        self.sql = str(compiled).encode()
-        self.parameters: tuple[str, ...] = tuple(compiled.positiontup or ())
-        self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
-        self.formats = _formats(compiled, self.parameters)
         columns = _result_columns(compiled)
         self.columns = tuple(name for name, _ in columns)
         self.decoders = tuple(decoder_of(kind) for _, kind in columns)
+        self.parameters = tuple(compiled.positiontup or ())
+        self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        self.formats = _formats(compiled, self.parameters)
+        self.sql = str(compiled).encode()
 
     def encode(self, parameters: Mapping[str, Any]) -> list[bytes | None]:
         """The parameters as libpq takes them.
@@ -62,6 +82,9 @@ class Statement:
         """
         given = {**self.constants, **parameters} if self.constants else parameters
         return [_ENCODERS[type(value)](value) for value in map(given.__getitem__, self.parameters)]
+
+
+_COMPILED = frozenset(("columns", "constants", "decoders", "formats", "parameters", "sql"))
 
 
 def _formats(compiled: SQLCompiler, parameters: Sequence[str]) -> list[int] | None:

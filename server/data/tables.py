@@ -4,9 +4,20 @@ A tenant table is described with `tenant_table`; `tenant_id` leads its primary k
 key, so that the table can be sharded by tenant. Migrations write what stands here.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKeyConstraint, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    text,
+)
 from sqlalchemy.dialects.postgresql import UUID
 
 metadata = MetaData(
@@ -57,8 +68,11 @@ def resource_columns(*, soft_delete: bool) -> list[Column[Any]]:
 
 
 def tenant_table(name: str, *parts: Any, soft_delete: bool = False, row_security: str = OWN_TENANT) -> Table:
-    """A resource table of tenants: keyed by (tenant_id, id), walled off by row-level security."""
-    return Table(
+    """A resource table of tenants: keyed by (tenant_id, id), walled off by row-level security.
+
+    With `soft_delete`, deleted rows can be brought back until they are purged, which an index of the deleted serves.
+    """
+    table = Table(
         name,
         metadata,
         uuid_column("tenant_id"),
@@ -69,6 +83,14 @@ def tenant_table(name: str, *parts: Any, soft_delete: bool = False, row_security
         ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
         info={ROW_SECURITY: row_security},
     )
+    if soft_delete:
+        Index(f"{name}_delete_time_idx", table.c.delete_time, postgresql_where=table.c.delete_time.is_not(None))
+    return table
+
+
+def deletable(tables: Iterable[Table]) -> list[Table]:
+    """Those tables of tenants whose rows can be brought back once deleted."""
+    return [table for table in tables if "delete_time" in table.c and "tenant_id" in table.c]
 
 
 def global_table(name: str, *parts: Any, row_security: str | None = None, partition_by: str | None = None) -> Table:

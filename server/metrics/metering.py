@@ -15,8 +15,8 @@ from prometheus_client import Counter, Histogram
 from server import pulses
 from server.adapters.breaker import Breaker
 from server.data.connections import Connections
-from server.domains.operations.dependencies import Dependencies
 from server.kernel.caching.cache import AnswerCache
+from server.kernel.dependencies import Dependencies
 from server.kernel.guard.pools import CallThreads
 from server.kernel.loops import Loop
 from server.kernel.record import metrics

@@ -6,18 +6,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import grpc
 from psycopg import errors
 
-from server import app
+from server import app, modules, parts
 from server.data import schema
-from server.data.connections import Connections
 from server.data.transactions import Database
-from server.domains.audit.checkpoints import CheckpointKeys
-from server.domains.audit.verification import Verifier
 from server.faults import Fault
 from server.gateway.clusters import STREAMS_PER_WORKER
 from server.kernel.chain import RouteTable
@@ -176,7 +173,7 @@ def migrate(
         schema.upgrade(dsn)
         canary.check_owner(settings)
         runtime, dispatch = _login(settings, "runtime"), _login(settings, "dispatch")
-        schema.grant(dsn, runtime=runtime, dispatch=dispatch)
+        modules.grant(dsn, runtime=runtime, dispatch=dispatch)
     for purpose in ("runtime", "dispatch"):
         preflight.check_login(settings, purpose)
 
@@ -213,35 +210,6 @@ def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
     return role
 
 
-def verify_audit(
-    settings: Settings, tenants: Sequence[str], notes: Sequence[str], tell: Callable[[str], object]
-) -> bool:
-    """Verify the audit log of these tenants, or of all, and that it goes on from saved checkpoints.
-
-    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote, and
-    Fault when the database cannot be read.
-    """
-    preflight.check_login(settings, "dispatch")
-    keys = CheckpointKeys(settings.secrets)
-    connections = Connections(
-        settings.dispatch_dsn,
-        size=1,
-        wait=settings.database_connect_timeout,
-        statement_timeout=settings.statement_timeout,
-        name="plinth audit verify",
-    )
-    connections.open()
-    try:
-        verifier = Verifier(Database(connections), keys)
-        with preflight.explained(settings, "dispatch"):
-            for finding in verifier.verify_with(notes, tenants):
-                tell(finding.text)
-        tell(str(verifier.summary))
-    finally:
-        connections.close()
-    return not verifier.summary.faults
-
-
 def first_login(settings: Settings) -> Seeded | None:
     """Seed, and tell who may log in; None in production, which has neither sample data nor known passwords."""
     return None if is_production(settings) else seed(settings)
@@ -255,7 +223,7 @@ def seed(settings: Settings) -> Seeded:
     if is_production(settings):
         raise Fault("PLINTH_ENVIRONMENT: production gets no sample data and no login that is printed; sign up instead")
     preflight.check_login(settings, "runtime")
-    connections = app.connect(settings.model_copy(update={"database_pool_size": 10}), "seed")
+    connections = parts.connect(settings.model_copy(update={"database_pool_size": 10}), "seed")
     connections.open()
     try:
         with preflight.explained(settings, "runtime"):

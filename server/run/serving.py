@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer as AsyncHealthServicer
 
-from server.domains.operations.dependencies import Dependencies
+from server.kernel.dependencies import Dependencies
 from server.settings import Settings
 
 PROCESS = "plinth.process"

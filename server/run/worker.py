@@ -1,15 +1,13 @@
 """The worker's composition root: the only place that constructs what a background worker has.
 
-To add something: a background service goes into `_services`, a job into `_jobs`, what is done again and again into
-`_schedules`.
+What a domain has done in the background, it declares in its module.py.
 """
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 
-from server import app
+from server import parts
 from server.adapters import redis
 from server.adapters.webhook_sender import WebhookSenders
 from server.data.connections import Connections, Doubt
@@ -17,26 +15,20 @@ from server.data.liveness import LONG_IN_TRANSACTION
 from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
 from server.data.tables import metadata
 from server.data.transactions import Database
-from server.domains.audit.checkpoints import CheckpointKeys
-from server.domains.audit.sealing import Sealer
-from server.domains.audit.verification import NightlyCheck
-from server.domains.webhooks.delivery import DeliveryEngine
-from server.domains.webhooks.dispatch import Dispatcher
-from server.domains.webhooks.gauges import WebhookGauges
-from server.domains.webhooks.removal import Remover
-from server.domains.webhooks.replay import Replayer
-from server.domains.webhooks.reseal import Resealer
+from server.kernel.clock import utc_now
 from server.kernel.jobs import Job, Schedule
+from server.kernel.module import Background, BackgroundService, WorkerPlatform
 from server.metrics import metering
 from server.metrics.metering import Meter
+from server.modules import MODULES
 from server.settings import Settings
 from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
 from server.workers.job_worker import JobWorker
 from server.workers.lost_sessions import LostSessions
-from server.workers.maintenance import Maintenance, Retention
+from server.workers.maintenance import Maintenance
 from server.workers.rescue import Rescue, stalled_after
-from server.workers.supervision import BackgroundService, run_until
+from server.workers.supervision import run_until
 
 # Jobs that are plain functions run in so many threads, and have so many connections.
 JOB_THREADS = 4
@@ -60,10 +52,10 @@ class Worker:
         own = settings.model_copy(update={"database_pool_size": JOB_THREADS, "statement_timeout": STATEMENT_TIMEOUT})
         # What one pool finds out about a peer that has fallen silent, the others need not wait for.
         doubt = Doubt()
-        self.database = Database(app.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
+        self.database = Database(parts.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
         # What is done every few seconds is quick, and must not wait for as long as a job's statement may take.
         house = settings.model_copy(update={"database_pool_size": HOUSE_THREADS})
-        self.house = Database(app.connect(house, f"{name} house", idle=0, doubt=doubt))
+        self.house = Database(parts.connect(house, f"{name} house", idle=0, doubt=doubt))
         self.dispatch = Database(_dispatch(own, f"{name} dispatch", doubt))
         # Seals are made every few seconds; the rest of what is done with this role may take its time.
         self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
@@ -72,11 +64,12 @@ class Worker:
             metering.of_pulses(name),
             metering.of_connections(name, "fast", self.database.connections),
         )
-        self._resealer = Resealer(self.dispatch, app.secret_box(settings))
-        schedules = self._schedules()
+        platform = self._platform()
+        self._backgrounds = [module.background(platform) for module in MODULES if module.background]
+        schedules = [*self._maintenance().schedules(), *(each for one in self._backgrounds for each in one.schedules)]
         self._jobs_worker = JobWorker(
             settings.runtime_dsn,
-            [*self._jobs(), *{schedule.job.name: schedule.job for schedule in schedules}.values()],
+            distinct_jobs(self._backgrounds, schedules),
             schedules,
             slots=settings.job_slots,
             threads=self._threads,
@@ -120,43 +113,40 @@ class Worker:
             Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
             LostSessions((self.house, self.sealing), self._house_threads),
             self._clock,
-            *self._webhooks(),
-            self._resealer.at_start(self._house_threads),
+            *(service for background in self._backgrounds for service in background.services),
         ]
 
-    def _webhooks(self) -> list[BackgroundService]:
-        """What has events sent to webhooks."""
-        settings, dsn = self._settings, self._settings.dispatch_dsn
-        engine = DeliveryEngine(
-            dsn,
-            WebhookSenders(app.egress(settings)),
-            app.secret_box(settings),
-            name=self._name,
-            concurrency=settings.webhook_concurrency,
-            patience=settings.drain_timeout / 2,
+    def _platform(self) -> WorkerPlatform:
+        """What the background work of a domain may be given."""
+        settings, egress = self._settings, parts.egress(self._settings)
+        return WorkerPlatform(
+            settings=settings,
+            clock=utc_now,
+            process=self._name,
+            database=self.database,
+            dispatch=self.dispatch,
+            quick_dispatch=self.sealing,
+            house_threads=self._house_threads,
+            egress=egress,
+            senders=WebhookSenders(egress),
+            hints=partial(redis.hints, settings.redis_dsn, settings.redis_timeout),
         )
-        hints = partial(redis.hints, settings.redis_dsn, settings.redis_timeout)
-        return [Dispatcher(dsn, hints, engine.wake, name=self._name), engine, WebhookGauges(dsn, name=self._name)]
-
-    def _jobs(self) -> list[Job]:
-        """What is done when it is enqueued; the jobs of schedules need not be named here."""
-        return [Replayer(self.database).job, Remover(self.database).job]
-
-    def _schedules(self) -> list[Schedule]:
-        """What is done again and again."""
-        keys = CheckpointKeys(self._settings.secrets)
-        sealer, check = Sealer(self.sealing, keys), NightlyCheck(self.dispatch, keys)
-        return [*self._maintenance().schedules(), self._resealer.schedule, sealer.schedule, check.schedule]
 
     def _maintenance(self) -> Maintenance:
-        settings = self._settings
-        retention = Retention(
-            deleted=timedelta(days=settings.deleted_retention_days),
-            events=timedelta(days=settings.events_retention_days),
-            audit=timedelta(days=settings.audit_retention_days),
-            webhooks=timedelta(days=settings.webhook_retention_days),
-        )
-        return Maintenance(self.database, self.dispatch, metadata.sorted_tables, retention)
+        retention = [each for module in MODULES for each in module.retention]
+        return Maintenance(self.database, self.dispatch, self._settings, metadata.sorted_tables, retention)
+
+
+def distinct_jobs(backgrounds: list[Background], schedules: list[Schedule]) -> list[Job]:
+    """Every job, once. Raises LookupError for two jobs of one name."""
+    jobs: dict[str, Job] = {}
+    for job in (
+        *(job for background in backgrounds for job in background.jobs),
+        *(schedule.job for schedule in schedules),
+    ):
+        if jobs.setdefault(job.name, job) != job:
+            raise LookupError(f"the job `{job.name}` is declared twice")
+    return list(jobs.values())
 
 
 def _dispatch(settings: Settings, name: str, doubt: Doubt) -> Connections:

@@ -5,9 +5,9 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Protocol
 
 from server import pulses
+from server.kernel.module import BackgroundService
 
 LATE = 5.0
 log = logging.getLogger("plinth.worker")
@@ -15,13 +15,6 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 # A service that ran for so long before it failed has been well.
 STEADY = 60.0
-
-
-class BackgroundService(Protocol):
-    """Something that a worker does all the time."""
-
-    async def run(self) -> None:
-        """Do it until cancelled. Whatever it raises, it is run again."""
 
 
 async def run_until(stopped: asyncio.Event, services: Iterable[BackgroundService], *, patience: float) -> None:

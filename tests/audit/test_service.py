@@ -9,11 +9,11 @@ import pytest
 from plinth.audit.v1 import audit_pb2
 from plinth.audit.v1.audit_pb2 import AuditEntry
 
-from server import app
+from server import app, modules
 from server.domains.audit.entries import facts_of
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.kernel.guard.access import Permissions
 from server.kernel.policy import Access
+from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import (
     Rest,
     Tenant,
@@ -247,7 +247,7 @@ def test_only_platform_administrators_see_all(history: History) -> None:
 
 def test_only_owners_and_admins_read_the_log() -> None:
     declared = {method.permission for method in app.policies().values() if method.access is Access.PERMISSION}
-    permissions = Permissions(BUILT_IN_ROLES, declared)
+    permissions = Permissions(modules.roles(), declared)
     audit = {permission for permission in declared if permission.startswith("audit.")}
     assert audit == {"audit.entries.read", "audit.entries.export", "audit.personal_data.erase"}
     held = {role: audit & permissions.of((role,), ()) for role in BUILT_IN_ROLES}

@@ -22,8 +22,8 @@ from typing import Any
 import psycopg
 from plinth.sites.v1.page_pb2 import Page
 
-from server import app
 from server.adapters import redis
+from server.domains.webhooks.secrets import SecretBox
 from server.kernel.ids import new_id
 from tests.bench.clocks import clock_of, clock_of_family
 from tests.clients import Tenant, another_tenant, database, new_tenant, rows
@@ -114,7 +114,7 @@ class Bench:
     def __init__(self, stack: Stack, inbox: Inbox) -> None:
         self._stack = stack
         self._inbox = inbox
-        self._box = app.secret_box(stack.settings)
+        self._box = SecretBox(stack.settings.secrets)
         self._first = new_tenant(stack)
 
     def rate(self, what: str, *, messages: int, webhooks: int, hot: float) -> Rate:

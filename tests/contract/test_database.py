@@ -17,7 +17,7 @@ from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, PrimaryKey
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.pool import NullPool
 
-from server import app
+from server import app, modules
 from server.data import schema
 from server.data.canary import secret_canaries
 from server.data.cursors import event_cursors
@@ -295,7 +295,7 @@ def test_the_stack_s_tenant_tables_are_walled_and_forced(stack: Stack) -> None:
 def runtime(migrated: str) -> Iterator[tuple[str, str]]:
     """A runtime role as `plinth migrate` makes it: its name and its way in."""
     with scratch_role(migrated) as (name, dsn), scratch_role(migrated) as (dispatch, _):
-        schema.grant(migrated, runtime=name, dispatch=dispatch)
+        modules.grant(migrated, runtime=name, dispatch=dispatch)
         yield name, dsn
 
 

@@ -11,8 +11,7 @@ from plinth.errors.v1.reason_pb2 import Reason
 from plinth.sites.v1.page_pb2 import GetPageRequest, ListPagesRequest
 
 import server
-from server import app
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server import app, modules
 from server.kernel.call import HTTP_STATUS, LIMIT
 from server.kernel.guard.access import Permissions
 from server.kernel.policy import PERMISSION, Access, MethodPolicy
@@ -75,7 +74,7 @@ def catalogue() -> list[str]:
 @pytest.fixture(scope="module")
 def permissions(catalogue: list[str]) -> Permissions:
     """The catalogue, and what the built-in roles hold of it."""
-    return Permissions(BUILT_IN_ROLES, catalogue)
+    return Permissions(modules.roles(), catalogue)
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +97,8 @@ def test_a_reason_that_is_not_declared_is_found() -> None:
 
 
 def test_every_permission_is_well_formed_and_held(catalogue: list[str]) -> None:
-    assert list(permission_faults(catalogue, BUILT_IN_ROLES)) == []
-    assert list(pattern_faults(catalogue, BUILT_IN_ROLES)) == []
+    assert list(permission_faults(catalogue, modules.roles())) == []
+    assert list(pattern_faults(catalogue, modules.roles())) == []
     assert len(catalogue) > 8
 
 

@@ -9,8 +9,8 @@ from plinth.sites.v1.page_pb2_grpc import PageServiceStub
 from plinth.tenancy.v1.role_pb2 import DeleteRoleRequest, GetRoleRequest, ListRolesRequest, UpdateRoleRequest
 
 from server import app
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.kernel.policy import methods_by_permission
+from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import (
     Rest,
     Tenant,

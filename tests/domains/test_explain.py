@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from plinth.tenancy.v1.role_pb2 import ExplainAccessRequest, Grant
 
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
+from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import (
     Account,
     Rest,

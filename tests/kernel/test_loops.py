@@ -12,12 +12,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from server import pulses
-from server.domains.operations.background import Background, of_host
-from server.domains.operations.dependencies import Dependencies, Dependency
 from server.faults import Ailing
+from server.kernel.dependencies import Dependencies, Dependency
 from server.kernel.loops import Loop
 from server.kernel.record import logs
 from server.kernel.record.logs import CallLog
+from server.metrics.background import Background, of_host
 from tests.clients import unique
 from tests.stack import PATIENCE, wait_for
 
@@ -100,7 +100,7 @@ def test_many_that_are_late_are_told_in_few_words() -> None:
 def test_findings_grow_old_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     dependencies = Dependencies([Dependency("database", lambda: None, vital=True)], lambda: datetime.now(UTC))
     dependencies.look()
-    monkeypatch.setattr("server.domains.operations.dependencies.LATEST", -1.0)
+    monkeypatch.setattr("server.kernel.dependencies.LATEST", -1.0)
     found = {finding.name: finding for finding in dependencies.findings}
     assert found["database"].is_there
     assert "has stopped" in found["background"].message

@@ -1,5 +1,7 @@
 """Every type goes to PostgreSQL and comes back as it was."""
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -175,9 +177,32 @@ def test_constants_stand_in_the_statement(database: Database) -> None:
         assert transaction.run(statement, c="given").one() == {"a": "x", "b": 7, "c": "given"}
 
 
-def test_a_column_without_a_decoder_is_refused_when_the_statement_is_made() -> None:
+def test_a_column_without_a_decoder_is_refused_when_the_statement_is_compiled() -> None:
+    statement = Statement(select(type_coerce(literal(1), Float()).label("x")))
     with pytest.raises(TypeError, match="cast it"):
-        Statement(select(type_coerce(literal(1), Float()).label("x")))
+        statement.compile()
+
+
+COMPILE_ALL = """
+import gc, pkgutil
+from importlib import import_module
+import server
+for module in pkgutil.walk_packages(server.__path__, "server."):
+    if "migrations" not in module.name and not module.name.endswith("__main__"):
+        import_module(module.name)
+from server.data.statements import Statement
+made = [each for each in gc.get_objects() if isinstance(each, Statement)]
+for each in made:
+    each.compile()
+print(len(made))
+"""
+
+
+def test_every_statement_of_the_server_compiles() -> None:
+    """Each is compiled when it is first used, which would be too late to find out. In a process without others."""
+    done = subprocess.run([sys.executable, "-c", COMPILE_ALL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
 
 
 def test_every_statement_has_a_name_of_its_own() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import describe
+from server.settings_loading import describe
 from tests.settings.commands import SECRET, plinth
 
 

@@ -31,9 +31,9 @@ def application(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with patch.object(guard, "Generations", lambda *_: own()):
         application = app.build(stack.settings, "test", streams=False)
     application.guard.generations.open()
-    application.databases[0].connections.open()
+    application.databases.start()
     yield application
-    application.databases[0].connections.close()
+    application.databases.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from plinth.sites.v1 import page_pb2
 from pydantic import ValidationError
 
-from server import app
+from server import parts
 from server.adapters.tracing import EXPORT_TIMEOUT, Sender
 from server.gateway.render import render, write
 from server.settings import Settings
@@ -99,7 +99,7 @@ def test_a_call_is_one_trace_from_the_gateway_to_sql(traced: Traced) -> None:
         "plinth.request_id": response.headers["x-request-id"],
         "plinth.tenant_id": traced.tenant.id,
     }
-    assert served.resource["service.version"] == app.VERSION
+    assert served.resource["service.version"] == parts.VERSION
     assert served.resource["service.instance.id"].endswith(":api-0")
 
     sql = statements(spans)

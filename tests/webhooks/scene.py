@@ -10,6 +10,7 @@ import psycopg
 from plinth.sites.v1.page_pb2 import Page
 from psycopg.rows import dict_row
 
+from server import modules
 from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.domains.webhooks.delivery import DeliveryEngine
@@ -200,6 +201,6 @@ def scene(stack: Stack) -> Iterator[Scene]:
     with scratch_database(stack) as administrator:
         schema.migrate(administrator)
         with scratch_role(administrator) as (runtime, _), scratch_role(administrator) as (dispatch, dsn):
-            schema.grant(administrator, runtime=runtime, dispatch=dispatch)
+            modules.grant(administrator, runtime=runtime, dispatch=dispatch)
             with closing(Scene(administrator, dsn)) as place:
                 yield place

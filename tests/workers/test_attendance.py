@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from server.data.probe import Probe
 from server.data.statements import Statement
-from server.domains.operations.dependencies import Dependencies, Dependency
 from server.domains.operations.health import HealthService
+from server.kernel.dependencies import Dependencies, Dependency
 from server.workers.attendance import DUE, Attendance
 from server.workers.gauges import COUNTS, Gauges
 from server.workers.maintenance import OLD_JOBS

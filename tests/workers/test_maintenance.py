@@ -3,35 +3,53 @@
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy import Text, bindparam, text
 
-import server.app  # noqa: F401 - describes every table
 from server.data import partitions
-from server.data.connections import DatabaseUnavailable
+from server.data.connections import DatabaseUnavailable, Result
 from server.data.statements import Statement
 from server.data.tables import metadata
 from server.data.transactions import Database, Patience, Scope, WriteTransaction
+from server.domains.tenancy.purging import Purging, Unfinished
+from server.kernel.module import Expire
+from server.modules import MODULES
+from server.settings import Settings
 from server.workers import maintenance as module
-from server.workers.maintenance import Maintenance, Retention, Unfinished
+from server.workers.maintenance import Maintenance
 from tests.clients import Tenant, database, new_tenant, rows, sign_up
 from tests.stack import Stack
 from tests.workers.machinery import own_database
 from tests.workers.world import queued
 
-RETENTION = Retention(
-    deleted=timedelta(days=30), events=timedelta(days=90), audit=timedelta(days=730), webhooks=timedelta(days=30)
-)
+RETENTION = [each for declared in MODULES for each in declared.retention]
+
+
+def maintenance_on(
+    database: Database, dispatch: Database, settings: Settings, queue: str = "maintenance"
+) -> Maintenance:
+    return Maintenance(database, dispatch, settings, metadata.sorted_tables, RETENTION, queue=queue)
 
 
 @pytest.fixture
 def maintenance(stack: Stack, queue: str) -> Iterator[Maintenance]:
-    """The jobs of maintenance, to be called one by one; what they enqueue themselves nobody does."""
+    """The jobs of maintenance, to be called one by one."""
     with own_database(stack.settings.runtime_dsn) as database, own_database(stack.settings.dispatch_dsn) as dispatch:
-        yield Maintenance(database, dispatch, metadata.sorted_tables, RETENTION, queue=queue)
+        yield maintenance_on(database, dispatch, stack.settings, queue)
+
+
+@pytest.fixture
+def runtime(stack: Stack) -> Iterator[Database]:
+    with own_database(stack.settings.runtime_dsn) as database:
+        yield database
+
+
+def purging(stack: Stack, database: Database) -> Purging:
+    return Purging(database, timedelta(days=stack.settings.deleted_retention_days))
 
 
 def deleted_page(stack: Stack, tenant: Tenant, title: str, days: int) -> str:
@@ -56,18 +74,17 @@ def test_deleted_pages_are_purged_after_the_retention_time(stack: Stack, mainten
     kept = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "kept"}).json()["id"]
     recent = deleted_page(stack, tenant, "recent", days=29)
     deleted_page(stack, tenant, "old", days=31)
-    # Other tests have made more tenants than are looked at in one job.
-    maintenance.purge_deleted_rows(str(UUID(int=UUID(tenant.id).int - 1)))
+    maintenance.purge_deleted_rows()
     assert left(stack, "pages", tenant.id) == {kept, recent}
 
 
-def test_a_deleted_tenant_is_purged_with_everything_under_it(stack: Stack, maintenance: Maintenance) -> None:
+def test_a_deleted_tenant_is_purged_with_everything_under_it(stack: Stack, runtime: Database) -> None:
     gone, other = new_tenant(stack), new_tenant(stack)
     for tenant in (gone, other):
         tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "page"})
     assert gone.rest.delete(f"tenants/{gone.id}").status_code == 204
     rows(stack, "UPDATE tenants SET delete_time = now() - interval '31 days' WHERE id = %s RETURNING id", gone.id)
-    maintenance.purge_tenants()
+    purging(stack, runtime).run()
     assert not left(stack, "pages", gone.id)
     assert not left(stack, "brandings", gone.id)
     assert not rows(stack, "SELECT id FROM tenants WHERE id = %s", gone.id)
@@ -83,7 +100,7 @@ def test_expired_sessions_are_removed(stack: Stack, maintenance: Maintenance) ->
         "UPDATE sessions SET expire_time = now() - interval '1 minute' WHERE id = %s RETURNING id",
         before[0]["id"],
     )
-    maintenance.purge_sessions()
+    maintenance.purge("sessions")
     after = rows(stack, "SELECT id FROM sessions WHERE user_id = %s", user)
     assert {row["id"] for row in before} - {row["id"] for row in after} == {before[0]["id"]}
 
@@ -98,7 +115,7 @@ def test_networks_are_forgotten_where_nobody_has_signed_in_from_for_long(
             " SELECT %s, '10.0.0.' || n, now() - n * interval '1 day' FROM unnest('{89,91,400}'::int[]) n",
             (user,),
         )
-    maintenance.purge_sessions()
+    maintenance.purge("sign_in_networks")
     kept = rows(stack, "SELECT network FROM sign_in_networks WHERE user_id = %s", user)
     assert [row["network"] for row in kept] == ["10.0.0.89"]
 
@@ -118,7 +135,7 @@ def test_blocks_are_purged_a_month_after_they_ended(stack: Stack, maintenance: M
                 f"INSERT INTO ip_blocks (id, network, expire_time) VALUES (%s, %s, {moment})".encode(),
                 (uuid4(), network),
             )
-    maintenance.purge_blocks()
+    maintenance.purge("ip_blocks")
     found = rows(stack, "DELETE FROM ip_blocks WHERE starts_with(network, %s) RETURNING network", prefix)
     assert {row["network"] for row in found} == set(expiry) - {f"{prefix}:1::/64"}
 
@@ -132,7 +149,7 @@ def test_idempotency_records_are_purged_when_they_expire(stack: Stack, maintenan
                 "VALUES (%s, '', 200, '', now() + %s::interval)",
                 (record, distance),
             )
-    maintenance.purge_records()
+    maintenance.purge("idempotency_records")
     found = rows(stack, "SELECT id FROM idempotency_records WHERE id = ANY (%s)", [expired, fresh])
     assert {bytes(row["id"]) for row in found} == {fresh}
 
@@ -153,7 +170,7 @@ def test_counts_of_calls_with_an_api_key_are_kept_for_a_quarter(stack: Stack, ma
                 "VALUES (%s, %s, %s, 'GetPage', 1, 0)",
                 (tenant.id, key, day),
             )
-    maintenance.purge_usage()
+    maintenance.purge("api_key_usage")
     found = rows(stack, "SELECT day FROM api_key_usage WHERE api_key_id = %s", key)
     assert {row["day"] for row in found} == set(days[:2])
 
@@ -170,7 +187,7 @@ def test_batches_go_on_until_nothing_is_left(
                 "VALUES (%s, '', 200, '', now() - interval '1 second')",
                 (prefix + bytes([number]),),
             )
-    maintenance.purge_records()
+    maintenance.purge("idempotency_records")
     assert not rows(stack, "SELECT id FROM idempotency_records WHERE substr(id, 1, 8) = %s", prefix)
 
 
@@ -180,35 +197,48 @@ class PartlyAway(Database):
     lacks = ""
 
     def write(self, scope: Scope, patience: Patience | None = None) -> WriteTransaction:
-        if scope.tenant_id == self.lacks:
-            raise DatabaseUnavailable
-        return super().write(scope, patience)
+        transaction = super().write(scope, patience)
+        run = transaction.run
+
+        def refuse(statement: Statement, **parameters: Any) -> Result:
+            if parameters.get("tenant") == self.lacks:
+                raise DatabaseUnavailable
+            return run(statement, **parameters)
+
+        transaction.run = refuse  # type: ignore[method-assign]
+        return transaction
 
 
-def test_all_tenants_have_their_turn_though_one_fails(
-    stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_tenants_have_their_turn_though_one_fails(stack: Stack, runtime: Database) -> None:
     broken, other = new_tenant(stack), new_tenant(stack)
-    for tenant in (broken, other):
-        deleted_page(stack, tenant, "old", days=31)
-    monkeypatch.setattr(module, "TENANTS_AT_ONCE", 2)
-    with own_database(stack.settings.runtime_dsn) as own:
-        database_ = PartlyAway(own.connections)
-        database_.lacks = broken.id
-        maintenance = Maintenance(database_, own, metadata.sorted_tables, RETENTION, queue=queue)
-        first = before(broken.id)
-        with pytest.raises(Unfinished, match=broken.id):
-            maintenance.purge_deleted_rows(after=first)
-        # Others make tenants as well, between the two.
-        while left(stack, "pages", other.id):
-            maintenance.purge_deleted_rows(after=queued(stack, queue)[-1]["args"]["after"])
-    assert left(stack, "pages", broken.id)
-    assert queued(stack, queue)[0]["task_name"] == module.PURGE_DELETED
+    for tenant, days in ((broken, 32), (other, 31)):
+        assert tenant.rest.delete(f"tenants/{tenant.id}").status_code == 204
+        rows(
+            stack,
+            "UPDATE tenants SET delete_time = now() - make_interval(days => %s) WHERE id = %s RETURNING id",
+            days,
+            tenant.id,
+        )
+    partly = PartlyAway(runtime.connections)
+    partly.lacks = broken.id
+    with pytest.raises(Unfinished, match=broken.id):
+        purging(stack, partly).run()
+    left = {str(row["id"]) for row in rows(stack, "SELECT id FROM tenants WHERE id IN (%s, %s)", broken.id, other.id)}
+    assert left == {broken.id}
+    purging(stack, runtime).run()
 
 
-def before(tenant_id: str) -> str:
-    """The id right before that one."""
-    return str(UUID(int=UUID(tenant_id).int - 1))
+def test_the_role_that_purges_sees_nothing_but_what_is_deleted(stack: Stack) -> None:
+    """It removes rows of all tenants, and could not read a page that is alive."""
+    tenant = new_tenant(stack)
+    page = tenant.rest.post(f"tenants/{tenant.id}/pages", {"title": "alive"}).json()["id"]
+    gone = deleted_page(stack, tenant, "gone", days=1)
+    with psycopg.connect(stack.settings.dispatch_dsn) as connection:
+        seen = connection.execute("SELECT id::text FROM pages WHERE tenant_id = %s", (tenant.id,)).fetchall()
+        assert seen == [(gone,)]
+        assert connection.execute("DELETE FROM pages WHERE id = %s", (page,)).rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("UPDATE pages SET title = 'x' WHERE id = %s", (gone,))
 
 
 def test_old_deliveries_of_webhooks_are_purged_in_every_tenant(stack: Stack, maintenance: Maintenance) -> None:
@@ -226,7 +256,7 @@ def test_old_deliveries_of_webhooks_are_purged_in_every_tenant(stack: Stack, mai
                 "now() - make_interval(days => %s))",
                 (tenant.id, delivery, hook, uuid4(), days),
             )
-    maintenance.purge_deliveries()
+    maintenance.purge("webhook_deliveries")
     assert left(stack, "webhook_deliveries", tenant.id) == {str(young)}
 
 
@@ -282,7 +312,7 @@ def test_partitions_are_made_ahead_and_dropped_when_their_time_is_over(migrated:
                 connection.execute("SELECT plinth_make_partition(%s, to_date(%s, 'YYYY_MM'))", (table, name))
             connection.execute(f"DROP TABLE {table}_{month(3)}".encode())
     with own_database(migrated) as own:
-        maintenance = Maintenance(own, own, metadata.sorted_tables, RETENTION)
+        maintenance = maintenance_on(own, own, Settings(_env_file=None))
         maintenance.make_partitions()
         maintenance.drop_partitions()
         found = {table: partitions_of(own, table) for table in partitions.PARTITIONED}
@@ -295,5 +325,8 @@ def test_partitions_are_made_ahead_and_dropped_when_their_time_is_over(migrated:
 
 def test_every_topic_has_a_schedule(maintenance: Maintenance) -> None:
     plans = maintenance.schedules()
-    assert len({plan.job.name for plan in plans}) == len(plans) == 10
-    assert len({plan.cron for plan in plans}) == len(plans)
+    names = {plan.job.name.removeprefix("maintenance.") for plan in plans}
+    expiring = {f"purge_{each.table.name}" for each in RETENTION if isinstance(each, Expire)}
+    own = {"purge_deleted_rows", "purge_idempotency_records", "purge_jobs", "make_partitions", "drop_partitions"}
+    assert names == expiring | own
+    assert len(names) == len(plans) == len({plan.cron for plan in plans})

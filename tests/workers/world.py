@@ -8,7 +8,8 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from server.workers.supervision import BackgroundService, run_until
+from server.kernel.module import BackgroundService
+from server.workers.supervision import run_until
 from tests.clients import database, rows
 from tests.stack import PATIENCE as LONG
 from tests.stack import Stack

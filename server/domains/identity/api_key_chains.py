@@ -29,10 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID, aggregate_order_by
 
 from server.data.statements import Statement
-from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_keys
 from server.kernel.call import Call, Principal
 from server.kernel.guard import Permissions
+from server.kernel.ports import UserGrants
 from server.kernel.problems import Denied, Reason, StateForbids, Unauthenticated
 from server.kernel.resources import ConversionPlan
 
@@ -82,7 +82,7 @@ LOCK_CHAIN = Statement(
 class Chains:
     """Records and bounds what keys make."""
 
-    def __init__(self, plan: ConversionPlan, permissions: Permissions, grants: Grants) -> None:
+    def __init__(self, plan: ConversionPlan, permissions: Permissions, grants: UserGrants) -> None:
         """`plan` reads API keys."""
         self._plan = plan
         self._permissions = permissions

@@ -7,6 +7,7 @@ would add nothing, since nobody guesses 256 bits, and would take its time with e
 
 import re
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import inf
 from time import monotonic
@@ -21,16 +22,17 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, cast, f
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.domains.identity.api_key_chains import PACED_ANCESTORS, Chains, ancestor_paces
-from server.domains.identity.ports import Grants
 from server.domains.identity.tables import api_key_usage, api_keys
 from server.kernel.call import Call, Principal
 from server.kernel.clock import Clock, utc_now
 from server.kernel.guard import Permissions
 from server.kernel.keys import derive_key, fingerprint, matches, sign
+from server.kernel.ports import UserGrants
 from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, broken_rules, not_found
 from server.kernel.resources import Resource, Service
 from server.secrets import Secrets
 
+PEPPER = "api key pepper"
 LIVE, TEST = "sn_live_", "sn_test_"
 SECRET_BYTES = 32
 # Of the random part, what is shown: enough to tell keys apart, and 208 bits remain unknown.
@@ -110,14 +112,21 @@ def shown(key: str) -> str:
     return key[: len(LIVE) + SHOWN]
 
 
+def key_hash(secrets: Secrets) -> Callable[[str], bytes]:
+    """What is stored of a new key."""
+    pepper = derive_key(secrets.accepted[0], PEPPER)
+    return lambda key: sign(pepper, key.encode())
+
+
 class ApiKeys:
     """Finds out whom a key stands for."""
 
     def __init__(self, database: Database, secrets: Secrets, clock: Clock = utc_now) -> None:
         """Keys that were made with any of the secrets are valid."""
         self._database = database
-        self._peppers = [derive_key(given, "api key pepper") for given in secrets.accepted]
-        self._lasting = [derive_key(given, "api key pepper") for given in secrets.lasting]
+        self._peppers = [derive_key(given, PEPPER) for given in secrets.accepted]
+        self._lasting = [derive_key(given, PEPPER) for given in secrets.lasting]
+        self._hash = key_hash(secrets)
         self._clock = clock
         self._known: dict[bytes, Principal] = {}
         self._refused: dict[bytes, float] = {}
@@ -125,10 +134,6 @@ class ApiKeys:
     def is_key(self, secret: str) -> bool:
         """Whether a credential looks like an API key."""
         return secret.startswith((LIVE, TEST))
-
-    def hash(self, key: str) -> bytes:
-        """What is stored of a new key."""
-        return sign(self._peppers[0], key.encode())
 
     def verify(self, secret: str) -> Principal:
         """Whom a key stands for. Raises Unauthenticated when there is no such key, or when it has expired.
@@ -169,7 +174,7 @@ class ApiKeys:
         """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
         if stored != row["secret_hash"] or any(matches(pepper, secret.encode(), stored) for pepper in self._lasting):
             return stored
-        hashed = self.hash(secret)
+        hashed = self._hash(secret)
         with self._database.write(Scope(platform=True)) as transaction:
             transaction.run(REHASH, tenant=row["tenant_id"], api_key_id=row["id"], stored=stored, hash=hashed)
         return hashed
@@ -226,9 +231,11 @@ class ApiKeyService(Service):
         hidden=("secret_hash",),
     )
 
-    def __init__(self, keys: ApiKeys, permissions: Permissions, grants: Grants, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, hashed: Callable[[str], bytes], permissions: Permissions, grants: UserGrants, clock: Clock = utc_now
+    ) -> None:
         super().__init__()
-        self._keys = keys
+        self._hash = hashed
         self._chains = Chains(self.rows.plan, permissions, grants)
         self._permissions = permissions
         self._clock = clock
@@ -270,7 +277,7 @@ class ApiKeyService(Service):
         del call
         if before is None:
             key = values["prefix"]
-            values |= {"prefix": shown(key), "secret_hash": self._keys.hash(key)}
+            values |= {"prefix": shown(key), "secret_hash": self._hash(key)}
 
     def present(self, call: Call, resources: list[ApiKey]) -> None:
         """A secret that was replaced is shown while it works."""
@@ -314,7 +321,7 @@ class ApiKeyService(Service):
             tenant=call.tenant_id,
             api_key_id=before.id,
             prefix=shown(secret),
-            hash=self._keys.hash(secret),
+            hash=self._hash(secret),
             until=self._clock() + overlap if overlap else None,
         )
         key: ApiKey = self.rows.plan.message(result.raw(0))

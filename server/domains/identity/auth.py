@@ -13,13 +13,13 @@ from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
 from server.domains.identity.passwords import Passwords, is_common
-from server.domains.identity.ports import Memberships
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
 from server.domains.identity.tables import users
 from server.kernel.call import Call, Principal
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
+from server.kernel.ports import Memberships
 from server.kernel.problems import (
     Denied,
     RateLimited,

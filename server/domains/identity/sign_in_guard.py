@@ -10,6 +10,7 @@ Accounts are named by address, whether or not there is one, so that nobody learn
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal_column, or_, select
@@ -26,10 +27,11 @@ RATE_CLASS, SCOPE = "auth_failure", "account"
 CALLS, PERIOD = 2, 4
 """How many times the failures of an address an account has, in how many times its period."""
 MOST_NETWORKS = 50
-KNOWN_FOR: ColumnElement[Any] = literal_column("interval '90 days'")
+KNOWN_FOR = timedelta(days=90)
+_known_for: ColumnElement[Any] = literal_column(f"interval '{KNOWN_FOR.days} days'")
 
 _networks = sign_in_networks.c
-IS_FORGOTTEN: ColumnElement[bool] = _networks.last_time < func.now() - KNOWN_FOR
+IS_FORGOTTEN: ColumnElement[bool] = _networks.last_time < func.now() - _known_for
 """Whether it is too long ago that a user signed in from a network."""
 _user = bindparam("user_id", type_=UUID(as_uuid=False))
 _network = bindparam("network", type_=_networks.network.type)

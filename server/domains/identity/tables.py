@@ -123,3 +123,4 @@ api_key_usage = global_table(
     ForeignKeyConstraint(["tenant_id", "api_key_id"], ["api_keys.tenant_id", "api_keys.id"], ondelete="CASCADE"),
     row_security=KEY_WALL,
 )
+Index("api_key_usage_day_idx", api_key_usage.c.day)

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from plinth.operations.v1 import cache_pb2
 from plinth.operations.v1.cache_pb2 import CacheStats
@@ -12,6 +12,7 @@ from server.kernel.caching import AnswerCache, Counts, Generations, StoreAway
 from server.kernel.call import Call
 from server.kernel.clock import unix_now
 from server.kernel.loops import Loop
+from server.kernel.ports import StatisticsStore
 from server.kernel.resources import Service
 
 INTERVAL = 5.0
@@ -19,19 +20,6 @@ INTERVAL = 5.0
 LATEST = 60.0
 EVERYTHING = "*"
 WHAT_HAPPENED = ("memory_hits", "redis_hits", "misses", "coalesced")
-
-
-class StatisticsStore(Protocol):
-    """Where processes tell each other about their caches. Every method raises StoreAway."""
-
-    def publish(self, name: str, text: str) -> None:
-        """Say what a process has to tell now."""
-
-    def read(self) -> dict[str, str]:
-        """What every process said last, by its name."""
-
-    def forget(self, names: Collection[str]) -> None:
-        """Drop what these processes said."""
 
 
 class CacheStatistics:
@@ -102,6 +90,7 @@ class CacheService(Service):
     ) -> None:
         """`warm` reads what everyone in a tenant shares, through the cache, and gives the names of the methods."""
         super().__init__()
+        self.parts = (statistics,)
         self._statistics = statistics
         self._generations = generations
         self._warm = warm

@@ -4,9 +4,9 @@ import psutil
 from plinth.operations.v1 import health_pb2
 from plinth.operations.v1.health_pb2 import Health
 
-from server.domains.operations.dependencies import Dependencies, Finding
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
+from server.kernel.dependencies import Dependencies, Finding
 from server.kernel.resources import Service
 
 UNAVAILABLE = 503

@@ -7,12 +7,12 @@ from sqlalchemy import Text, any_, bindparam, false, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
-from server.domains.tenancy.built_in_roles import granting_pattern
-from server.domains.tenancy.ports import KeyGrants
 from server.domains.tenancy.tables import memberships, roles
 from server.kernel.call import Call
 from server.kernel.guard import Permissions
+from server.kernel.ports import KeyGrants
 from server.kernel.problems import Violation, broken_rules, not_found
+from server.kernel.roles import granting_pattern
 
 API_KEY_TYPE = "plinth.dev/ApiKey"
 USER_TYPE = "plinth.dev/User"
@@ -88,7 +88,7 @@ class Explainer:
     def _grants(self, permission: str, held: Iterable[str], custom: list[str]) -> Iterator[Grant]:
         for role in held:
             if permission in self._permissions.built_in.get(role, ()):
-                rule = granting_pattern(role, permission)
+                rule = granting_pattern(self._permissions.patterns[role], permission)
                 yield Grant(source=Grant.SOURCE_BUILT_IN_ROLE, name=role, rule=rule)
             elif role in custom:
                 yield Grant(source=Grant.SOURCE_CUSTOM_ROLE, name=role, rule=permission)

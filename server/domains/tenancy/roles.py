@@ -8,15 +8,15 @@ from plinth.tenancy.v1.role_pb2 import Explanation, ListPermissionsResponse, Per
 from sqlalchemy import Text, any_, bindparam, func, update
 
 from server.data.statements import Statement
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.domains.tenancy.explain import Explainer, unknown_permission
-from server.domains.tenancy.ports import KeyGrants
 from server.domains.tenancy.tables import memberships, roles
 from server.kernel.call import Call
 from server.kernel.guard import Permissions
+from server.kernel.ports import KeyGrants
 from server.kernel.problems import StateForbids, Violation, broken_rules, taken
 from server.kernel.queries import OrderTerm
 from server.kernel.resources import Resource, Service
+from server.kernel.roles import BUILT_IN_ROLES
 
 # Names that mean the same in every tenant; `super_admin` is how platform administrators are shown.
 RESERVED = frozenset({*BUILT_IN_ROLES, "super_admin"})

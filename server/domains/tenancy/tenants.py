@@ -11,12 +11,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from server.data.statements import Statement
 from server.data.transactions import WriteTransaction
 from server.domains.tenancy.branding import DEFAULTS
-from server.domains.tenancy.built_in_roles import BUILT_IN_ROLES
 from server.domains.tenancy.tables import brandings, domains, memberships, roles, tenants
 from server.kernel.call import Call
 from server.kernel.ids import new_id
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Resource, Service
+from server.kernel.roles import BUILT_IN_ROLES
 
 OWNER = "owner"
 # Labels that would pass for the platform itself.

@@ -10,8 +10,8 @@ from sqlalchemy import bindparam, insert, select
 
 from server.data.statements import Row, Statement
 from server.domains.webhooks.messages import moment
-from server.domains.webhooks.ports import Answer
 from server.domains.webhooks.tables import webhook_attempts
+from server.kernel.ports import Answer
 
 # SCHEDULE has nine retries. An attempt has some 130 KB at most, and all that are shown have to fit into one answer.
 MOST_ATTEMPTS = 20

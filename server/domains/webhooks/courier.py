@@ -14,12 +14,12 @@ from server.domains.webhooks import metrics
 from server.domains.webhooks.attempts import Sent, attempt_row
 from server.domains.webhooks.messages import message_of
 from server.domains.webhooks.outcomes import Chance, outcome
-from server.domains.webhooks.ports import Sender
 from server.domains.webhooks.queues import Pending, Visit
 from server.domains.webhooks.results import Delivered
 from server.domains.webhooks.secrets import SecretBox
 from server.domains.webhooks.signatures import headers
 from server.kernel.clock import Clock
+from server.kernel.ports import Sender
 
 
 class Unsendable(Exception):

@@ -21,12 +21,12 @@ from server.domains.webhooks.courier import Courier
 from server.domains.webhooks.health import Happening
 from server.domains.webhooks.outcomes import Chance
 from server.domains.webhooks.pauses import Pauses
-from server.domains.webhooks.ports import Senders
 from server.domains.webhooks.queues import Pool, Queues, Visit, open_pool
 from server.domains.webhooks.results import LEASE, Delivered, Result, Results, Unwritten
 from server.domains.webhooks.secrets import SecretBox, UnknownKey
 from server.domains.webhooks.slots import Slots
 from server.kernel.clock import Clock, utc_now
+from server.kernel.ports import Senders
 
 log = logging.getLogger("plinth.webhooks")
 CONNECTIONS = 4

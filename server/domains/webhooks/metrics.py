@@ -2,8 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from server.domains.webhooks.ports import Answer, is_success
+from server.domains.webhooks.answers import is_success
 from server.kernel.egress import NOT_ALLOWED, TIMEOUT
+from server.kernel.ports import Answer
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0)
 

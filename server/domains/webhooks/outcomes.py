@@ -8,8 +8,9 @@ from email.utils import parsedate_to_datetime
 
 from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 
+from server.domains.webhooks.answers import fault_of, is_success
 from server.domains.webhooks.health import Happening
-from server.domains.webhooks.ports import Answer, fault_of, is_success
+from server.kernel.ports import Answer
 
 # After the first failure, the second one and so on: about three days in all, as Standard Webhooks recommends.
 SCHEDULE = (

@@ -9,15 +9,16 @@ from sqlalchemy import bindparam, func, insert, null, select, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
+from server.domains.webhooks.answers import fault_of, is_success
 from server.domains.webhooks.attempts import ADD, Sent, attempt_of, attempt_row
 from server.domains.webhooks.messages import message_of, moment
-from server.domains.webhooks.ports import Answer, Senders, fault_of, is_success
 from server.domains.webhooks.secrets import SecretBox, UnknownKey
 from server.domains.webhooks.signatures import headers
 from server.domains.webhooks.tables import webhook_deliveries, webhooks
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
+from server.kernel.ports import Answer, Senders
 from server.kernel.problems import StateForbids, not_found
 
 TESTED = "webhook.tested"

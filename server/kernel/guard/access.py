@@ -26,7 +26,8 @@ class Permissions:
     def __init__(self, roles: Mapping[str, Iterable[str]], catalogue: Iterable[str]) -> None:
         """A pattern with a leading `-` takes permissions away from what stands before it."""
         self.catalogue = tuple(sorted(set(catalogue)))
-        self.built_in = {role: _expand(patterns, self.catalogue) for role, patterns in roles.items()}
+        self.patterns = {role: tuple(patterns) for role, patterns in roles.items()}
+        self.built_in = {role: _expand(patterns, self.catalogue) for role, patterns in self.patterns.items()}
         self._every = frozenset(self.catalogue)
         # One set for all who hold the same, since each live stream keeps its own caller's.
         self._union = lru_cache(maxsize=SETS)(self._union_of)

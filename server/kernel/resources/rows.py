@@ -1,7 +1,7 @@
 """The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service around.
 
-Statements are compiled when the service is composed. Standard methods are made of these; custom methods use them too.
-What is only read stands in reads.py.
+Statements are described when the service is composed, and compiled when they are first used. Standard methods are made
+of these; custom methods use them too. What is only read stands in reads.py.
 """
 
 import re

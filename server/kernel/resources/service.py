@@ -1,12 +1,13 @@
 """Services: what a domain writes. Hooks and custom methods are its own; standard methods come from the kernel."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from server.kernel.ports import Part
 from server.kernel.resources.resource import Hooks, Resource
 from server.kernel.resources.rows import ResourceRows
 
@@ -30,6 +31,8 @@ class Service(Hooks):
     """The rows of `resource`; absent where there is none."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
     """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
+    parts: Sequence[Part] = ()
+    """What goes on beside its calls, from the start of the process to its end."""
 
     def __init__(self) -> None:
         if self.resource is not None:

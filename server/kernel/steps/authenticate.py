@@ -1,26 +1,17 @@
 """authenticate: who calls. Not in the chain of public RPCs."""
 
-from typing import Any, Protocol
+from typing import Any
 
-from server.kernel.call import Call, Principal
+from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.guard.tokens import AccessTokens
 from server.kernel.policy import Access, MethodPolicy
+from server.kernel.ports import ApiKeys
 from server.kernel.problems import Reason, Unauthenticated
 from server.kernel.steps.parse import is_early
 
 SCHEME = "bearer"
 KEY_HEADER = "x-api-key"
-
-
-class ApiKeys(Protocol):
-    """The API keys there are."""
-
-    def is_key(self, secret: str) -> bool:
-        """Whether a credential looks like an API key, and not like an access token."""
-
-    def verify(self, secret: str) -> Principal:
-        """Whom an API key stands for. Raises Unauthenticated. Whether it still counts is told with its access."""
 
 
 class Authenticate(GuardStep):

@@ -10,12 +10,13 @@ While the store is away, the classes of `strict` refuse and all others let throu
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep
 from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy, PolicyError
+from server.kernel.ports import TenantRates
 from server.kernel.problems import Unavailable
 from server.kernel.rates import Rate, Verdict, refusal
 
@@ -39,13 +40,6 @@ Asked = tuple[str, str, str, Rate]
 
 A plain tuple, since every call makes two of them.
 """
-
-
-class TenantRates(Protocol):
-    """What differs in a tenant."""
-
-    def of(self, tenant_id: str) -> Mapping[str, Rate]:
-        """The tenant's own rates by class."""
 
 
 class Limit(GuardStep):

@@ -7,14 +7,15 @@ import re
 from collections.abc import AsyncIterator
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import Message
 
 from server.kernel import problems
-from server.kernel.call import ORIGINAL_PATH, Call, Principal
+from server.kernel.call import ORIGINAL_PATH, Call
 from server.kernel.chain import Answer, Stream, Unary
 from server.kernel.policy import MethodPolicy
+from server.kernel.ports import CallCounter
 from server.kernel.record.logs import call_log
 from server.kernel.record.metrics import STREAMS, CallTally, method_label
 
@@ -27,19 +28,12 @@ LONGEST_PATH = 1000
 PLAIN = re.compile(r"[\w\-./:~]*", re.ASCII)
 
 
-class Usage(Protocol):
-    """Counts the calls of API keys."""
-
-    def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
-        """One call has ended. Never waits and never fails."""
-
-
 class Telemetry:
     """Logs and counts calls. What nobody foresaw is logged whole, with its stack; callers see only the request id."""
 
     name = "telemetry"
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: CallCounter) -> None:
         self._usage = usage
         self.tallies: dict[str, CallTally] = {}
         """The unary calls that ended, by path."""

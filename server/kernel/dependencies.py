@@ -69,7 +69,7 @@ class Dependencies:
         self.look()
         self._loop.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ask no more; what is being asked is waited for."""
         self._loop.stop(2 * INTERVAL)
 

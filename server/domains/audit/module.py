@@ -1,0 +1,43 @@
+"""Audit: the log of who did what, sealed so that a change of it shows."""
+
+from datetime import timedelta
+
+from server.data.audit import audit_entries
+from server.data.grants import Grants
+from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.proofs import Proofs
+from server.domains.audit.service import AuditService
+from server.kernel.module import Background, DropPartitions, Module, Platform, Serve, WorkerPlatform
+
+
+def _service(platform: Platform) -> AuditService:
+    proofs = Proofs(CheckpointKeys(platform.settings.secrets))
+    return AuditService(platform.page_tokens, proofs, platform.downloads, platform.clock)
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    from server.domains.audit.sealing import Sealer  # noqa: PLC0415 - in workers only
+    from server.domains.audit.verification import NightlyCheck  # noqa: PLC0415
+
+    keys = CheckpointKeys(platform.settings.secrets)
+    sealer, check = Sealer(platform.quick_dispatch, keys), NightlyCheck(platform.dispatch, keys)
+    return Background(schedules=(sealer.schedule, check.schedule))
+
+
+MODULE = Module(
+    "audit",
+    services=(Serve(AuditService, _service),),
+    grants=Grants(
+        dispatch_writes=("audit_leaves", "audit_nodes", "audit_checkpoints"),
+        # An entry is written once; only an erasure changes one column.
+        runtime_limits=(
+            "REVOKE UPDATE, DELETE ON audit_entries, audit_leaves, audit_nodes, audit_checkpoints FROM {}",
+            "REVOKE INSERT ON audit_leaves, audit_nodes, audit_checkpoints FROM {}",
+            "GRANT UPDATE (personal) ON audit_entries TO {}",
+        ),
+    ),
+    retention=(
+        DropPartitions(table=audit_entries, after=lambda settings: timedelta(days=settings.audit_retention_days)),
+    ),
+    background=_background,
+)

@@ -1,0 +1,53 @@
+"""Tenancy: tenants, their members and roles, their look and their limits."""
+
+from datetime import timedelta
+
+from server.domains.tenancy.branding import BrandingService
+from server.domains.tenancy.member_roles import MembershipService
+from server.domains.tenancy.memberships import Memberships
+from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
+from server.domains.tenancy.roles import RoleService
+from server.domains.tenancy.tenants import TenantService
+from server.kernel.module import Background, Foundation, Module, Serve, WorkerPlatform
+from server.kernel.policy import methods_by_permission
+from server.kernel.ports import Offers
+
+
+def _offers(foundation: Foundation) -> Offers:
+    return Offers(
+        tenant_rates=TenantRates(foundation.database, foundation.generations),
+        memberships=Memberships(),
+    )
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    from server.domains.tenancy.purging import Purging  # noqa: PLC0415 - in workers only
+
+    kept = timedelta(days=platform.settings.deleted_retention_days)
+    return Background(schedules=(Purging(platform.database, kept, platform.clock).schedule,))
+
+
+MODULE = Module(
+    "tenancy",
+    services=(
+        Serve(TenantService, lambda platform: TenantService(platform.settings.sites_domain)),
+        Serve(
+            RoleService,
+            lambda platform: RoleService(
+                platform.permissions, methods_by_permission(platform.policies.values()), platform.key_grants
+            ),
+        ),
+        Serve(MembershipService, lambda platform: MembershipService(platform.permissions)),
+        Serve(RateLimitsService, lambda platform: RateLimitsService(platform.rates)),
+        BrandingService,
+    ),
+    roles={
+        "admin": ("-tenancy.tenants.delete",),
+        "editor": ("tenancy.tenants.read", "tenancy.branding.*"),
+        "member": ("tenancy.*.read",),
+        "viewer": ("tenancy.*.read",),
+        "employee": ("tenancy.*.read",),
+    },
+    offers=_offers,
+    background=_background,
+)

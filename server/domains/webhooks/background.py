@@ -1,0 +1,32 @@
+"""What webhooks have done in the background: events become deliveries, and deliveries are sent."""
+
+from server.domains.webhooks.delivery import DeliveryEngine
+from server.domains.webhooks.dispatch import Dispatcher
+from server.domains.webhooks.gauges import WebhookGauges
+from server.domains.webhooks.removal import Remover
+from server.domains.webhooks.replay import Replayer
+from server.domains.webhooks.reseal import Resealer
+from server.domains.webhooks.secrets import SecretBox
+from server.kernel.module import Background, WorkerPlatform
+
+
+def background(platform: WorkerPlatform) -> Background:
+    """All of it."""
+    settings, name = platform.settings, platform.process
+    dsn, box = settings.dispatch_dsn, SecretBox(settings.secrets)
+    engine = DeliveryEngine(
+        dsn,
+        platform.senders,
+        box,
+        name=name,
+        concurrency=settings.webhook_concurrency,
+        patience=settings.drain_timeout / 2,
+        clock=platform.clock,
+    )
+    dispatcher = Dispatcher(dsn, platform.hints, engine.wake, name=name, clock=platform.clock)
+    resealer = Resealer(platform.dispatch, box)
+    return Background(
+        jobs=(Replayer(platform.database).job, Remover(platform.database).job),
+        schedules=(resealer.schedule,),
+        services=(dispatcher, engine, WebhookGauges(dsn, name=name), resealer.at_start(platform.house_threads)),
+    )

@@ -1,0 +1,160 @@
+"""The parts of a process, made from the settings: connections, what it depends on, live events, traces."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from server import access
+from server.adapters import redis as redis_adapter
+from server.adapters.redis_probe import RedisProbe
+from server.data.connections import Connections, Doubt
+from server.data.liveness import IN_TRANSACTION, LONG_IN_TRANSACTION
+from server.data.open_transactions import OpenTransactions
+from server.data.probe import Probe
+from server.data.transactions import Database
+from server.guard import Guard
+from server.kernel.call import Call
+from server.kernel.dependencies import Dependencies, Dependency
+from server.kernel.egress import Egress
+from server.kernel.live import LiveEvents
+from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.policy import MethodPolicy
+from server.metrics import files as metrics_files
+from server.metrics.background import Background, of_host
+from server.settings import Settings
+from server.workers.attendance import Attendance
+from server.workers.clock_watch import ClockWatch
+
+if TYPE_CHECKING:
+    from server.adapters.tracing import Tracing
+
+VERSION = version("plinth-server")
+
+
+def connect(
+    settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
+) -> Connections:
+    """Connections of one process, at least `idle` of them ready."""
+    return Connections(
+        settings.runtime_dsn,
+        size=settings.database_pool_size,
+        idle=idle,
+        wait=settings.database_connect_timeout,
+        statement_timeout=settings.statement_timeout,
+        name=f"plinth {name}",
+        doubt=doubt,
+        in_transaction=in_transaction,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """The runtime role's connections of one serving process."""
+
+    fast: Database
+    slow: Database
+    """For RPCs that wait on others or compute for long."""
+    doubt: Doubt
+    """What one of them finds out about a peer that has fallen silent."""
+
+    @property
+    def both(self) -> tuple[Connections, Connections]:
+        """The two pools."""
+        return self.fast.connections, self.slow.connections
+
+    def start(self) -> None:
+        """Connect, in the background."""
+        for connections in self.both:
+            connections.open()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connections in self.both:
+            connections.close()
+
+
+def databases(settings: Settings, name: str) -> Databases:
+    """Those of a process of this name."""
+    doubt = Doubt()
+    slow = connect(
+        settings.model_copy(update={"database_pool_size": settings.slow_threads}),
+        f"{name} slow",
+        idle=0,
+        doubt=doubt,
+        in_transaction=LONG_IN_TRANSACTION,
+    )
+    return Databases(Database(connect(settings, name, doubt=doubt), access.GONE), Database(slow, access.GONE), doubt)
+
+
+def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe) -> Dependencies:
+    """What a process depends on, for its health."""
+    return Dependencies(
+        [
+            Dependency("database", probe.ask, vital=True),
+            Dependency("database writes", probe.ask_to_write, vital=False),
+            Dependency("redis", redis.ask, vital=False),
+            Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
+            Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
+            Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
+            Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
+        ]
+    )
+
+
+def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) -> str:
+    """Which calls are refused while Redis does not count them, in words; empty when none is."""
+    strict = settings.rate_limits_strict if settings.rate_limits_enabled else ()
+    methods = [method for method in policies if method.rate_class in strict]
+    names = sorted({f"{method.descriptor.containing_service.name}.{method.descriptor.name}" for method in methods})
+    return f"refused meanwhile: {', '.join(names)}" if names else ""
+
+
+def live_events(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
+    """The events that the realtime role hands on to those who may see them."""
+    standing = access.Standing(database)
+
+    def review(calls: Sequence[Call]) -> None:
+        for call in standing.fallen(calls):
+            guard.authorize.forget(call)
+
+    def alive(call: Call) -> None:
+        if call.client_address:
+            guard.blocks.check(call.client_address)
+        if call.access is not None:
+            guard.authorize.glance(call)
+            return
+        with database.read(call.scope) as transaction:
+            transaction.run(access.NOTHING)
+
+    return LiveEvents(
+        settings.dispatch_dsn,
+        lambda: redis_adapter.hints(settings.redis_dsn, settings.redis_timeout),
+        alive,
+        review,
+        StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
+        queue=settings.stream_queue,
+        keep_alive=settings.stream_keepalive,
+        stall=settings.stream_stall,
+    )
+
+
+def egress(settings: Settings) -> Egress:
+    """Where calls may go whose URL a tenant chose."""
+    return Egress(allow_http=settings.webhook_allow_http, allowed_networks=settings.webhook_allowed_networks)
+
+
+def tracing_of(settings: Settings, role: str, instance: str) -> "Tracing | None":
+    """Where the spans of one process go, if anywhere; otherwise not even the library is imported."""
+    if settings.otlp_endpoint is None:
+        return None
+    from server.adapters.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing(
+        settings.otlp_endpoint,
+        settings.trace_sample_rate,
+        service=f"plinth-{role}",
+        version=VERSION,
+        instance=instance,
+        certificates=settings.trusted_certificates,
+    )
