@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.api import annotations_pb2
+from google.api import annotations_pb2, resource_pb2
+from google.api.resource_pb2 import ResourceDescriptor
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
@@ -19,6 +20,7 @@ from server.kernel.messages import free_form
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
 """The domain whose every change is a security event."""
+LISTS = ("List", "BatchGet")
 HTTP_BODY = "google.api.HttpBody"
 PERMISSION = re.compile(r"^[a-z_]+\.[a-z_]+\.[a-z_]+$")
 EVENT = re.compile(r"^[a-z_]+\.[a-z_]+$")
@@ -180,17 +182,32 @@ def is_read_only(method: MethodDescriptor) -> bool:
 def kind_of(method: MethodDescriptor) -> Kind:
     """Which standard method an RPC is. `GetPageBySlug` and others with a tail of their own are custom."""
     resource = method.containing_service.name.removesuffix("Service")
-    plural = resource if resource.endswith("s") else f"{resource}s"
     names = {
         f"Get{resource}": Kind.GET,
-        f"List{plural}": Kind.LIST,
         f"Create{resource}": Kind.CREATE,
         f"Update{resource}": Kind.UPDATE,
         f"Delete{resource}": Kind.DELETE,
         f"Undelete{resource}": Kind.UNDELETE,
-        f"BatchGet{plural}": Kind.BATCH_GET,
     }
+    plural = _plural_of(method.containing_service, resource)
+    if plural:
+        names |= {f"List{plural}": Kind.LIST, f"BatchGet{plural}": Kind.BATCH_GET}
     return names.get(method.name, Kind.CUSTOM)
+
+
+def _plural_of(service: ServiceDescriptor, name: str) -> str:
+    """`Stories` of the resource `Story`; empty where a service has no resource of its own name."""
+    resource = _resource_of(service, name)
+    return resource.plural[:1].upper() + resource.plural[1:] if resource is not None else ""
+
+
+def _resource_of(service: ServiceDescriptor, name: str) -> ResourceDescriptor | None:
+    """What the message of this name, beside a service, says of itself as a resource."""
+    message = service.file.message_types_by_name.get(name)
+    if message is None:
+        return None
+    resource: ResourceDescriptor = message.GetOptions().Extensions[resource_pb2.resource]
+    return resource if resource.type else None
 
 
 def _read(method: MethodDescriptor) -> MethodPolicy:
@@ -211,7 +228,8 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         emits=option.emits,
         cache_seconds=option.cache.ttl.ToTimedelta().total_seconds(),
         cache_tags=tuple(option.cache.tags),
-        per_caller=option.cache.per_caller or access is Access.SIGNED_IN or kind_of(method) is Kind.LIST,
+        # A page token holds for the caller who was given it.
+        per_caller=option.cache.per_caller or access is Access.SIGNED_IN or "page_token" in fields,
         invalidates=tuple(option.invalidates),
         changes_access=option.changes_access,
         is_security=option.security or option.changes_access or _domain_of(method) == IDENTITY,
@@ -308,6 +326,10 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     known = method.input_type.fields_by_name
+    service = method.containing_service
+    resource = _resource_of(service, service.name.removesuffix("Service"))
+    if resource is not None and not resource.plural and method.name.startswith(LISTS):
+        yield f"{resource.type} says no plural in its google.api.resource, so that no list of it is known"
     if kind_of(method) in (Kind.LIST, Kind.BATCH_GET):
         paged = "page_token" in known and "next_page_token" in method.output_type.fields_by_name
         yield from () if paged else ("has no page_token, or its answer no next_page_token",)

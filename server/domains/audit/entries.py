@@ -79,7 +79,9 @@ class EntryPlan:
     """Rows to messages; `changes` and what is personal are JSON in columns of text."""
 
     def __init__(self) -> None:
-        self._plan = ConversionPlan(AuditEntry, audit_entries, hidden=(CHANGES,))
+        self._plan = ConversionPlan(
+            AuditEntry, audit_entries, hidden=(CHANGES,), computed=("ip", "user_agent", "erased")
+        )
         self._place = len(self._plan.columns)
         columns = audit_entries.c
         self.columns = (*self._plan.columns, columns.changes, columns.personal, columns.commitments)

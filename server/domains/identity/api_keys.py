@@ -229,6 +229,7 @@ class ApiKeyService(Service):
         sortable=("create_time", "name"),
         unique={"api_keys_prefix_key": "prefix"},
         hidden=("secret_hash",),
+        computed=("key", "exceeds_origin"),
     )
 
     def __init__(

@@ -36,6 +36,7 @@ DELIVERIES = Resource(
         *("id", "event_id", "event_type", "subject", "status", "kind", "attempts", "last_status_code", "create_time"),
     ),
     sortable=("create_time",),
+    computed=("attempt_log",),
     # Those of a deleted webhook are gone with it, though a job has still to remove them.
     visible=exists()
     .where(webhooks.c.tenant_id == webhook_deliveries.c.tenant_id, webhooks.c.id == webhook_deliveries.c.webhook_id)

@@ -4,7 +4,7 @@ A field and a column of the same name belong together. `etag` comes from the col
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -26,12 +26,24 @@ VERSION = "version"
 Raw = list[bytes | None]
 
 
+class PlanFault(Exception):
+    """A message and its table do not fit; the server must not start. Lists every fault."""
+
+
 class ConversionPlan:
     """How rows of one table become messages of one type, and back."""
 
-    def __init__(self, message_class: type[Message], table: Table, hidden: Collection[str] = ()) -> None:
-        """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise."""
+    def __init__(
+        self, message_class: type[Message], table: Table, hidden: Collection[str] = (), computed: Collection[str] = ()
+    ) -> None:
+        """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise.
+
+        `computed` names the fields without a column. Raises PlanFault for any other field that would not be stored.
+        """
         fields: Mapping[str, Any] = message_class.DESCRIPTOR.fields_by_name
+        faults = list(_plan_faults(fields.values(), table, hidden, computed))
+        if faults:
+            raise PlanFault("\n".join(faults))
         self._class = message_class
         versions = (table.c[VERSION],) if VERSION in table.c else ()
         shown = (name for name in fields if name in table.c and name not in hidden)
@@ -110,6 +122,34 @@ class ConversionPlan:
     def values(self, message: Message) -> dict[str, Any]:
         """The parameters that store a message's own fields; unset ones are NULL where they have presence."""
         return {name: store(message) for name, store in self._stores}
+
+
+def _plan_faults(
+    fields: Iterable[FieldDescriptor], table: Table, hidden: Collection[str], computed: Collection[str]
+) -> Iterator[str]:
+    """What of a message would be accepted, and then neither stored nor read."""
+    known = set()
+    for field in fields:
+        known.add(field.name)
+        has_column = field.name in table.c and field.name not in hidden
+        name = field.full_name
+        if has_column and field.name in computed:
+            yield f"{name} is declared as computed, but `{table.name}` has a column of that name: one has to go"
+        elif has_column and not _is_convertible(field):
+            yield f"{name} is of a type that no column holds: name it in computed=..."
+        elif not has_column and not (
+            field.name in computed or field.name in hidden or (field.name == ETAG and VERSION in table.c)
+        ):
+            yield f"{name} has no column in `{table.name}`: add one, or name the field in Resource(computed=...)"
+    for name in sorted(set(computed) - known):
+        yield f"`{name}` is declared as computed for `{table.name}`, whose message has no such field"
+
+
+def _is_convertible(field: FieldDescriptor) -> bool:
+    """Whether there is a way from a column to the field and back."""
+    if field.message_type is not None:
+        return not field.is_repeated and field.message_type.full_name in (TIMESTAMP, STRUCT)
+    return not field.is_repeated or field.type == FieldDescriptor.TYPE_STRING
 
 
 def _set_time(timestamp: Any, value: bytes) -> None:

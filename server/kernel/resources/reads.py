@@ -49,7 +49,9 @@ class ReadRows:
         """
         self.resource = resource
         self.hooks = hooks
-        self.plan: ReadPlan = plan or ConversionPlan(resource.message, resource.table, resource.hidden)
+        self.plan: ReadPlan = plan or ConversionPlan(
+            resource.message, resource.table, resource.hidden, resource.computed
+        )
         self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
         self._within = within
         self._has_tenant = "tenant_id" in resource.table.c and not across_tenants

@@ -32,6 +32,8 @@ class Resource:
     """Name of a unique index to the field that it keeps unique."""
     hidden: tuple[str, ...] = ()
     """Columns that the message does not show, written once with a new row: `before_write` gives their values."""
+    computed: tuple[str, ...] = ()
+    """Fields without a column: the hook `present`, or a custom method, fills them. Every other field has a column."""
     singleton: bool = False
     """Whether a tenant has exactly one, so that no id is named."""
     visible: ColumnElement[bool] | None = None

@@ -64,7 +64,7 @@ class ResourceRows(ReadRows):
 
     def __init__(self, hooks: Hooks, resource: Resource, clock: Clock = utc_now) -> None:
         self._clock = clock
-        self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden)
+        self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden, resource.computed)
         super().__init__(hooks, resource, self.plan)
         descriptor: Any = resource.message.DESCRIPTOR
         named = descriptor.GetOptions().Extensions[resource_pb2.resource]

@@ -39,6 +39,35 @@ class Service(Hooks):
             self.rows = ResourceRows(self, self.resource)
 
 
+class ServiceFault(Exception):
+    """A service and its .proto do not fit; the server must not start. Lists every fault."""
+
+
+_DECLARED = frozenset(("descriptor", "resource", "rows", "events", "parts"))
+_HOOKS = frozenset(name for name, value in vars(Hooks).items() if callable(value) and not name.startswith("_"))
+
+
+def check_methods(service: type[Service]) -> None:
+    """Raise ServiceFault where a public method is neither a hook nor an RPC, which nobody would call, or is both."""
+    rpcs = {python_name(method.name): method.full_name for method in service.descriptor.methods}
+    own = service.__mro__[: service.__mro__.index(Service)]
+    public = {name for each in own for name in vars(each) if not name.startswith("_")} - _DECLARED
+    faults = [
+        *(
+            f"{service.__name__}.{name} is neither a hook nor an RPC of {service.descriptor.full_name}: "
+            f"name it as one of them, or begin its name with `_`"
+            for name in sorted(public - _HOOKS - rpcs.keys())
+        ),
+        *(
+            f"{rpcs[name]} would be served by the hook `{name}`: name the RPC otherwise"
+            for name in rpcs
+            if name in _HOOKS
+        ),
+    ]
+    if faults:
+        raise ServiceFault("\n".join(faults))
+
+
 def python_name(rpc: str) -> str:
     """`GetPageBySlug` as `get_page_by_slug`."""
     return _BOUNDARY.sub("_", rpc).lower()

@@ -15,7 +15,7 @@ from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.rows import ResourceRows
-from server.kernel.resources.service import Service, by_name, python_name
+from server.kernel.resources.service import Service, by_name, check_methods, python_name
 
 
 class MissingHandler(Exception):
@@ -154,6 +154,8 @@ class ServiceHandlers:
 
     def __init__(self, services: Iterable[Service], tokens: PageTokens) -> None:
         self._services = by_name(services)
+        for service in self._services.values():
+            check_methods(type(service))
         self._standard = {
             name: StandardMethods(service, service.rows, tokens)
             for name, service in self._services.items()
