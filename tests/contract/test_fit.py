@@ -77,7 +77,7 @@ def handlers(service: type[Service]) -> ServiceHandlers:
 class Misspelt(PageService):
     """Overrides what the kernel does not call."""
 
-    def creat_page(self, request: object, call: Call) -> None:
+    def creat_page(self, call: Call, request: object) -> None:
         """Nobody calls it."""
 
 

@@ -246,7 +246,7 @@ def stats(statistics: CacheStatistics, generations: Generations) -> CacheStats:
     """What the service makes of it."""
     service = CacheService(statistics, generations, lambda _call, _tenant: [])
     call: Any = None
-    return service.get_cache_stats(GetCacheStatsRequest(), call)
+    return service.get_cache_stats(call, GetCacheStatsRequest())
 
 
 def misses(statistics: CacheStatistics) -> list[int]:
@@ -318,5 +318,5 @@ def test_warming_names_what_was_read(told: Told, generations: Generations) -> No
 
     service = CacheService(CacheStatistics(told, None, "one"), generations, warm)
     call: Any = None
-    assert service.warm_cache(WarmCacheRequest(tenant_id=ABSENT), call) == WarmCacheResponse(methods=["a.B/C"])
+    assert service.warm_cache(call, WarmCacheRequest(tenant_id=ABSENT)) == WarmCacheResponse(methods=["a.B/C"])
     assert asked == [ABSENT]

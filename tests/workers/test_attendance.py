@@ -88,7 +88,7 @@ def test_health_is_degraded_while_a_queue_is_unattended_and_says_which(scene: Sc
 
     def health() -> Health:
         dependencies.look()
-        return service.get_health(GetHealthRequest(), calls.call(calls.HEALTH))
+        return service.get_health(calls.call(calls.HEALTH), GetHealthRequest())
 
     scene.time = 10_000.0
     scene.heartbeat("1 second")

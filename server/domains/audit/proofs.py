@@ -39,11 +39,11 @@ class Proofs:
     def __init__(self, keys: CheckpointKeys) -> None:
         self._keys = keys
 
-    def get_checkpoint(self, request: audit_pb2.GetCheckpointRequest, call: Call) -> audit_pb2.Checkpoint:
+    def get_checkpoint(self, call: Call, request: audit_pb2.GetCheckpointRequest) -> audit_pb2.Checkpoint:
         """The newest checkpoint, or the one of a size."""
         return _message(_checkpoint(call.reads.run, _tenant_of(call), request.tree_size))
 
-    def get_inclusion_proof(self, request: audit_pb2.GetInclusionProofRequest, call: Call) -> audit_pb2.InclusionProof:
+    def get_inclusion_proof(self, call: Call, request: audit_pb2.GetInclusionProofRequest) -> audit_pb2.InclusionProof:
         """That an entry is in the log. Its canonical form is left out when the entry itself is over its retention."""
         run, tenant_id, entry_id = call.reads.run, _tenant_of(call), request.entry_id.lower()
         leaf = leaves.places(run, tenant_id, [entry_id]).get(entry_id)
@@ -69,7 +69,7 @@ class Proofs:
         )
 
     def get_consistency_proof(
-        self, request: audit_pb2.GetConsistencyProofRequest, call: Call
+        self, call: Call, request: audit_pb2.GetConsistencyProofRequest
     ) -> audit_pb2.ConsistencyProof:
         """That the log of one checkpoint begins with that of another."""
         run, tenant_id = call.reads.run, _tenant_of(call)
@@ -84,7 +84,7 @@ class Proofs:
         return audit_pb2.ConsistencyProof(first=_message(first), second=_message(second), hashes=map(_base64, hashes))
 
     def list_checkpoint_keys(
-        self, request: audit_pb2.ListCheckpointKeysRequest, call: Call
+        self, call: Call, request: audit_pb2.ListCheckpointKeysRequest
     ) -> audit_pb2.ListCheckpointKeysResponse:
         """The keys that verify checkpoints."""
         del request, call

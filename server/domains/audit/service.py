@@ -60,37 +60,37 @@ class AuditService(Service):
     # Lists ---------------------------------------------------------------------------------------------------------
 
     def list_audit_entries(
-        self, request: audit_pb2.ListAuditEntriesRequest, call: Call
+        self, call: Call, request: audit_pb2.ListAuditEntriesRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
         """The entries of a tenant."""
-        return _page(self._own, request, call)
+        return _page(self._own, call, request)
 
     def list_all_audit_entries(
-        self, request: audit_pb2.ListAllAuditEntriesRequest, call: Call
+        self, call: Call, request: audit_pb2.ListAllAuditEntriesRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
         """The entries of all tenants, and those of none."""
-        return _page(self._all, request, call)
+        return _page(self._all, call, request)
 
     def list_security_events(
-        self, request: audit_pb2.ListSecurityEventsRequest, call: Call
+        self, call: Call, request: audit_pb2.ListSecurityEventsRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
         """Refusals, and changes of credentials, roles and access."""
-        return _page(self._security, request, call)
+        return _page(self._security, call, request)
 
     def list_user_activities(
-        self, request: audit_pb2.ListUserActivitiesRequest, call: Call
+        self, call: Call, request: audit_pb2.ListUserActivitiesRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
         """What people changed."""
-        return _page(self._activities, request, call)
+        return _page(self._activities, call, request)
 
-    def get_audit_entry(self, request: audit_pb2.GetAuditEntryRequest, call: Call) -> AuditEntry:
+    def get_audit_entry(self, call: Call, request: audit_pb2.GetAuditEntryRequest) -> AuditEntry:
         """One entry."""
         entry: AuditEntry = self._entries.get(call, request.entry_id)
         return entry
 
     # Exports -------------------------------------------------------------------------------------------------------
 
-    def export_audit_entries(self, request: audit_pb2.ExportAuditEntriesRequest, call: Call) -> AsyncIterator[HttpBody]:
+    def export_audit_entries(self, call: Call, request: audit_pb2.ExportAuditEntriesRequest) -> AsyncIterator[HttpBody]:
         """The entries of a tenant as a file."""
         form, tenant_id, until = format_of(call, request.format), str(call.tenant_id), self._clock()
         rows = self._exported.rows(request.filter, tenant=tenant_id, until=until)
@@ -104,7 +104,7 @@ class AuditService(Service):
         return self._downloads.send(call, _download(name, form, lambda run: bundle.complete(run, tenant_id, until)))
 
     def export_all_audit_entries(
-        self, request: audit_pb2.ExportAllAuditEntriesRequest, call: Call
+        self, call: Call, request: audit_pb2.ExportAllAuditEntriesRequest
     ) -> AsyncIterator[HttpBody]:
         """The entries of all tenants, and those of none, as a file."""
         rows = self._all_exported.rows(request.filter, until=self._clock())
@@ -112,14 +112,14 @@ class AuditService(Service):
 
     # Erasure -------------------------------------------------------------------------------------------------------
 
-    def erase_personal_data(self, request: audit_pb2.ErasePersonalDataRequest, call: Call) -> Erasure:
+    def erase_personal_data(self, call: Call, request: audit_pb2.ErasePersonalDataRequest) -> Erasure:
         """Erase a person."""
         # UUIDs compare without regard to case; in `resource_id` they stand in the canonical form.
         person_id = request.person_id.lower()
         return Erasure(id=person_id, erased_entries=erase(call, person_id))
 
 
-def _page(lister: Lister, request: Any, call: Call) -> ListAuditEntriesResponse:
+def _page(lister: Lister, call: Call, request: Any) -> ListAuditEntriesResponse:
     entries, token, total = lister.page(call, request)
     return ListAuditEntriesResponse(audit_entries=entries, next_page_token=token, total_size=total)
 

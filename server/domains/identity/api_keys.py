@@ -289,7 +289,7 @@ class ApiKeyService(Service):
                 key.ClearField("previous_prefix")
                 key.ClearField("previous_expire_time")
 
-    def create_api_key(self, request: api_key_pb2.CreateApiKeyRequest, call: Call) -> ApiKey:
+    def create_api_key(self, call: Call, request: api_key_pb2.CreateApiKeyRequest) -> ApiKey:
         """Create a key; this answer shows it, and no other one will."""
         asked = ApiKey()
         asked.CopyFrom(request.api_key)
@@ -297,7 +297,7 @@ class ApiKeyService(Service):
         created.key = asked.key
         return created
 
-    def revoke_api_key(self, request: api_key_pb2.RevokeApiKeyRequest, call: Call) -> Empty:
+    def revoke_api_key(self, call: Call, request: api_key_pb2.RevokeApiKeyRequest) -> Empty:
         """Revoke a key for good, and with it all keys that go back to it."""
         before: ApiKey = self.rows.lock(call, request.api_key_id, etag=request.etag)
         self._refuse_revoked(before)
@@ -308,7 +308,7 @@ class ApiKeyService(Service):
         self._chains.revoke_descendants(call, call.event_payload)
         return Empty()
 
-    def rotate_api_key(self, request: api_key_pb2.RotateApiKeyRequest, call: Call) -> ApiKey:
+    def rotate_api_key(self, call: Call, request: api_key_pb2.RotateApiKeyRequest) -> ApiKey:
         """Replace the secret of a key; this answer shows the new one, and no other one will."""
         before: ApiKey = self.rows.lock(call, request.api_key_id)
         self._refuse_revoked(before)
@@ -330,7 +330,7 @@ class ApiKeyService(Service):
         key.key = secret
         return key
 
-    def get_api_key_usage(self, request: api_key_pb2.GetApiKeyUsageRequest, call: Call) -> ApiKeyUsage:
+    def get_api_key_usage(self, call: Call, request: api_key_pb2.GetApiKeyUsageRequest) -> ApiKeyUsage:
         """Count the calls made with a key."""
         first = self._clock() - timedelta(days=(request.days or DEFAULT_DAYS) - 1)
         asked = {"tenant": call.tenant_id, "api_key_id": request.api_key_id, "since": first.date().isoformat()}

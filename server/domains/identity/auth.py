@@ -96,7 +96,7 @@ class AuthService(Service):
         self._guard = guard
         self._default_tenant = default_tenant
 
-    def sign_up(self, request: auth_pb2.SignUpRequest, call: Call) -> SignUpResponse:
+    def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
         """Create a user. A known address gets the same answer, so that nobody can probe for addresses."""
         email = _normal_address(request.email)
         if is_common(request.password):
@@ -116,7 +116,7 @@ class AuthService(Service):
         self._welcome(call, user, added, tenant)
         return SignUpResponse(user=user)
 
-    def log_in(self, request: auth_pb2.LogInRequest, call: Call) -> Session:
+    def log_in(self, call: Call, request: auth_pb2.LogInRequest) -> Session:
         """Trade an address and a password for tokens."""
         email = _known_form(request.email)
         row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
@@ -142,7 +142,7 @@ class AuthService(Service):
         _leave_event(call, session, session_id)
         return session
 
-    def refresh_token(self, request: auth_pb2.RefreshTokenRequest, call: Call) -> Session:
+    def refresh_token(self, call: Call, request: auth_pb2.RefreshTokenRequest) -> Session:
         """Trade a refresh token for new tokens; one that was copied ends its session."""
         session_id, counter = self._sessions.read(request.refresh_token)
         held = self._sessions.lock(call.writes, session_id)
@@ -151,7 +151,7 @@ class AuthService(Service):
             return self._refuse_reuse(call, held)
         return self._renewed(call, held, held["current_tenant_id"], counter)
 
-    def switch_tenant(self, request: auth_pb2.SwitchTenantRequest, call: Call) -> Session:
+    def switch_tenant(self, call: Call, request: auth_pb2.SwitchTenantRequest) -> Session:
         """Trade the session's tenant for another one that the caller is a member of."""
         held = self._sessions.lock(call.writes, call.caller.session_id)
         session = self._renewed(call, held, request.tenant_id)
@@ -159,7 +159,7 @@ class AuthService(Service):
             raise not_found(TENANT, request.tenant_id)
         return session
 
-    def log_out(self, request: auth_pb2.LogOutRequest, call: Call) -> Empty:
+    def log_out(self, call: Call, request: auth_pb2.LogOutRequest) -> Empty:
         """End the caller's session."""
         del request
         self._sessions.end(call, call.caller.session_id, "logged out")
@@ -168,7 +168,7 @@ class AuthService(Service):
         call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=call.caller.user_id))
         return Empty()
 
-    def get_current_user(self, request: auth_pb2.GetCurrentUserRequest, call: Call) -> CurrentUser:
+    def get_current_user(self, call: Call, request: auth_pb2.GetCurrentUserRequest) -> CurrentUser:
         """Who the caller is."""
         del request
         caller = call.caller
@@ -184,7 +184,7 @@ class AuthService(Service):
             memberships=[_membership(place) for place in places],
         )
 
-    def list_json_web_keys(self, request: auth_pb2.ListJsonWebKeysRequest, call: Call) -> ListJsonWebKeysResponse:
+    def list_json_web_keys(self, call: Call, request: auth_pb2.ListJsonWebKeysRequest) -> ListJsonWebKeysResponse:
         """The public keys that verify access tokens."""
         del request
         call.headers.append(("cache-control", "public, max-age=300"))

@@ -95,7 +95,7 @@ class CacheService(Service):
         self._generations = generations
         self._warm = warm
 
-    def get_cache_stats(self, request: cache_pb2.GetCacheStatsRequest, call: Call) -> CacheStats:
+    def get_cache_stats(self, call: Call, request: cache_pb2.GetCacheStatsRequest) -> CacheStats:
         """The counts of all workers; zeros when nothing is cached."""
         del request, call
         workers = self._statistics.gather()
@@ -115,7 +115,7 @@ class CacheService(Service):
         )
 
     def invalidate_cache(
-        self, request: cache_pb2.InvalidateCacheRequest, call: Call
+        self, call: Call, request: cache_pb2.InvalidateCacheRequest
     ) -> cache_pb2.InvalidateCacheResponse:
         """Drop what stands under tags, or everything."""
         del call
@@ -124,7 +124,7 @@ class CacheService(Service):
         self._generations.invalidate(tags)
         return cache_pb2.InvalidateCacheResponse(tags=tags)
 
-    def warm_cache(self, request: cache_pb2.WarmCacheRequest, call: Call) -> cache_pb2.WarmCacheResponse:
+    def warm_cache(self, call: Call, request: cache_pb2.WarmCacheRequest) -> cache_pb2.WarmCacheResponse:
         """Read what everyone in a tenant shares."""
         return cache_pb2.WarmCacheResponse(methods=self._warm(call, request.tenant_id))
 

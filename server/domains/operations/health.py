@@ -24,7 +24,7 @@ class HealthService(Service):
         self._clock = clock
         self._started = clock()
 
-    def get_health(self, request: health_pb2.GetHealthRequest, call: Call) -> Health:
+    def get_health(self, call: Call, request: health_pb2.GetHealthRequest) -> Health:
         """The state of this worker, from the newest findings."""
         del request
         findings = self._dependencies.findings

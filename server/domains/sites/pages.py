@@ -53,14 +53,14 @@ class PageService(Service):
             if resource.title and not resource.slug:
                 resource.slug = self._slug_from_title(call, resource.title)
 
-    def get_page_by_slug(self, request: page_pb2.GetPageBySlugRequest, call: Call) -> Page:
+    def get_page_by_slug(self, call: Call, request: page_pb2.GetPageBySlugRequest) -> Page:
         """Get a page by its slug."""
         page: Page | None = self.rows.find(call, self._by_slug, tenant=request.tenant_id, slug_asked=request.slug)
         if page is None:
             raise not_found(self.rows.type, request.slug)
         return page
 
-    def duplicate_page(self, request: page_pb2.DuplicatePageRequest, call: Call) -> Page:
+    def duplicate_page(self, call: Call, request: page_pb2.DuplicatePageRequest) -> Page:
         """Copy a page as a new draft."""
         original: Page = self.rows.lock(call, request.page_id)
         copy = Page(
@@ -72,7 +72,7 @@ class PageService(Service):
             copy.settings.CopyFrom(original.settings)
         return cast("Page", self.rows.insert(call, copy))
 
-    def publish_page(self, request: page_pb2.PublishPageRequest, call: Call) -> Page:
+    def publish_page(self, call: Call, request: page_pb2.PublishPageRequest) -> Page:
         """Put a page on the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         page = Page()
@@ -81,7 +81,7 @@ class PageService(Service):
         page.publish_time.FromDatetime(self._clock())
         return cast("Page", self.rows.update(call, page, before))
 
-    def unpublish_page(self, request: page_pb2.UnpublishPageRequest, call: Call) -> Page:
+    def unpublish_page(self, call: Call, request: page_pb2.UnpublishPageRequest) -> Page:
         """Take a page off the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         if before.status != Page.STATUS_PUBLISHED:
@@ -94,11 +94,11 @@ class PageService(Service):
         page.status = Page.STATUS_DRAFT
         return cast("Page", self.rows.update(call, page, before))
 
-    def watch_pages(self, request: page_pb2.WatchPagesRequest, call: Call) -> AsyncIterator[Message]:
+    def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
         """What happens to the pages of a tenant, as messages."""
         return events_of(self._live, call, EVENTS, request.last_event_id, as_message)
 
-    def stream_pages(self, request: page_pb2.StreamPagesRequest, call: Call) -> AsyncIterator[HttpBody]:
+    def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
         """The same as server-sent events."""
         return server_sent(self._live, call, EVENTS, request.last_event_id, as_frame)
 

@@ -30,7 +30,7 @@ class BrandingService(Service):
             if not getattr(resource, name):
                 setattr(resource, name, default)
 
-    def delete_branding(self, request: branding_pb2.DeleteBrandingRequest, call: Call) -> Empty:
+    def delete_branding(self, call: Call, request: branding_pb2.DeleteBrandingRequest) -> Empty:
         """Reset everything to the defaults."""
         before = self.rows.lock(call, etag=request.etag)
         call.event_payload = self.rows.update(call, Branding(id=before.id), before)

@@ -69,7 +69,7 @@ class MembershipService(Service):
         super().__init__()
         self._permissions = permissions
 
-    def list_member_roles(self, request: role_pb2.ListMemberRolesRequest, call: Call) -> ListMemberRolesResponse:
+    def list_member_roles(self, call: Call, request: role_pb2.ListMemberRolesRequest) -> ListMemberRolesResponse:
         """The roles of a member, by name."""
         result = call.reads.run(ROLES_OF, within=call.tenant_id, member=request.user_id)
         if not result.returned:
@@ -80,7 +80,7 @@ class MembershipService(Service):
         show_built_in(self._permissions, found)
         return ListMemberRolesResponse(roles=found)
 
-    def assign_role(self, request: role_pb2.AssignRoleRequest, call: Call) -> Membership:
+    def assign_role(self, call: Call, request: role_pb2.AssignRoleRequest) -> Membership:
         """Give a member a role."""
         name = self._grantable(call, ROLE_NAMED, request.role)
         held = _lock_roles(call, request.user_id)
@@ -96,7 +96,7 @@ class MembershipService(Service):
             )
         return _set_roles(call, request.user_id, held, [*held, name])
 
-    def remove_role(self, request: role_pb2.RemoveRoleRequest, call: Call) -> Empty:
+    def remove_role(self, call: Call, request: role_pb2.RemoveRoleRequest) -> Empty:
         """Take a role from a member."""
         name = self._grantable(call, ROLE_WITH_ID, request.role_id)
         if name == OWNER:

@@ -101,14 +101,14 @@ class RateLimitsService(Service):
         super().__init__()
         self._rates = rates
 
-    def get_rate_limits(self, request: rate_limits_pb2.GetRateLimitsRequest, call: Call) -> RateLimits:
+    def get_rate_limits(self, call: Call, request: rate_limits_pb2.GetRateLimitsRequest) -> RateLimits:
         """What holds for a tenant."""
         row = call.reads.run(STORED, tenant=request.tenant_id).first()
         if row is None:
             raise not_found(TENANT_TYPE, request.tenant_id)
         return self._limits(request.tenant_id, row["rate_limits"])
 
-    def replace_rate_limits(self, request: rate_limits_pb2.ReplaceRateLimitsRequest, call: Call) -> RateLimits:
+    def replace_rate_limits(self, call: Call, request: rate_limits_pb2.ReplaceRateLimitsRequest) -> RateLimits:
         """Replace what differs in a tenant."""
         self._check(request.overrides)
         # Its event and its tag are the tenant's, though platform administrators are bound to none.

@@ -70,7 +70,7 @@ class RoleService(Service):
         del call
         show_built_in(self._permissions, resources)
 
-    def delete_role(self, request: role_pb2.DeleteRoleRequest, call: Call) -> Empty:
+    def delete_role(self, call: Call, request: role_pb2.DeleteRoleRequest) -> Empty:
         """Delete a role and take it from everyone who has it."""
         before: Role = self.rows.lock(call, request.role_id, etag=request.etag)
         self._refuse_built_in(before)
@@ -79,12 +79,12 @@ class RoleService(Service):
         call.event_payload = self.rows.delete(call, before)
         return Empty()
 
-    def list_permissions(self, request: role_pb2.ListPermissionsRequest, call: Call) -> ListPermissionsResponse:
+    def list_permissions(self, call: Call, request: role_pb2.ListPermissionsRequest) -> ListPermissionsResponse:
         """Every permission there is, with the RPCs that ask for it."""
         del request, call
         return self._catalogue
 
-    def explain_access(self, request: role_pb2.ExplainAccessRequest, call: Call) -> Explanation:
+    def explain_access(self, call: Call, request: role_pb2.ExplainAccessRequest) -> Explanation:
         """Whether somebody may do something, and why."""
         return self._explainer.explain(call, request)
 

@@ -94,7 +94,7 @@ class TenantService(Service):
                 after=self._hostname(resource.subdomain),
             )
 
-    def delete_tenant(self, request: tenant_pb2.DeleteTenantRequest, call: Call) -> Empty:
+    def delete_tenant(self, call: Call, request: tenant_pb2.DeleteTenantRequest) -> Empty:
         """Delete a tenant and free its domains."""
         before = self.rows.lock(call, request.tenant_id, etag=request.etag)
         call.event_payload = self.rows.delete(call, before)

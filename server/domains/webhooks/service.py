@@ -181,7 +181,7 @@ class WebhookService(Service):
 
     # Custom methods ------------------------------------------------------------------------------------------------
 
-    def create_webhook(self, request: webhook_pb2.CreateWebhookRequest, call: Call) -> Webhook:
+    def create_webhook(self, call: Call, request: webhook_pb2.CreateWebhookRequest) -> Webhook:
         """Create a webhook; this answer shows its secret, and no other one will."""
         asked = Webhook()
         asked.CopyFrom(request.webhook)
@@ -189,7 +189,7 @@ class WebhookService(Service):
         self._show_secrets(call, [created])
         return created
 
-    def delete_webhook(self, request: webhook_pb2.DeleteWebhookRequest, call: Call) -> Empty:
+    def delete_webhook(self, call: Call, request: webhook_pb2.DeleteWebhookRequest) -> Empty:
         """Delete a webhook. Nobody sees it any more; a job removes it, for there may be millions of deliveries."""
         before: Webhook = self.rows.lock(call, request.webhook_id, etag=request.etag)
         call.writes.queue(HIDE, tenant=call.tenant_id, webhook=before.id)
@@ -198,7 +198,7 @@ class WebhookService(Service):
         call.event_payload = before
         return Empty()
 
-    def test_webhook(self, request: webhook_pb2.TestWebhookRequest, call: Call) -> WebhookDelivery:
+    def test_webhook(self, call: Call, request: webhook_pb2.TestWebhookRequest) -> WebhookDelivery:
         """Send a message that says nothing, and wait for what comes of it."""
         delivery = self._trials.run(call, request.webhook_id)
         told = WebhookDelivery()
@@ -207,7 +207,7 @@ class WebhookService(Service):
         call.event_payload = told
         return delivery
 
-    def rotate_webhook_secret(self, request: webhook_pb2.RotateWebhookSecretRequest, call: Call) -> Webhook:
+    def rotate_webhook_secret(self, call: Call, request: webhook_pb2.RotateWebhookSecretRequest) -> Webhook:
         """Replace the secret; this answer shows the new one, and no other one will."""
         before: Webhook = self.rows.lock(call, request.webhook_id)
         overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else DEFAULT_OVERLAP
@@ -224,14 +224,14 @@ class WebhookService(Service):
         return webhook
 
     def replay_webhook_events(
-        self, request: webhook_pb2.ReplayWebhookEventsRequest, call: Call
+        self, call: Call, request: webhook_pb2.ReplayWebhookEventsRequest
     ) -> webhook_pb2.ReplayWebhookEventsResponse:
         """Have events sent again, or count them."""
         webhook: Webhook = self.rows.get(call, request.webhook_id)
         return self._replays.ask(call, request, webhook)
 
     def list_webhook_deliveries(
-        self, request: webhook_pb2.ListWebhookDeliveriesRequest, call: Call
+        self, call: Call, request: webhook_pb2.ListWebhookDeliveriesRequest
     ) -> webhook_pb2.ListWebhookDeliveriesResponse:
         """The deliveries of a webhook."""
         found, token, total = self._lister.page(call, request)
@@ -242,7 +242,7 @@ class WebhookService(Service):
             webhook_deliveries=found, next_page_token=token, total_size=total
         )
 
-    def get_webhook_delivery(self, request: webhook_pb2.GetWebhookDeliveryRequest, call: Call) -> WebhookDelivery:
+    def get_webhook_delivery(self, call: Call, request: webhook_pb2.GetWebhookDeliveryRequest) -> WebhookDelivery:
         """A delivery with its attempts."""
         delivery: WebhookDelivery = self._deliveries.get(call, request.delivery_id, request)
         attempts = call.reads.run(OF_DELIVERY, tenant=call.tenant_id, delivery=delivery.id).all()
@@ -250,7 +250,7 @@ class WebhookService(Service):
         return delivery
 
     def list_event_types(
-        self, request: webhook_pb2.ListEventTypesRequest, call: Call
+        self, call: Call, request: webhook_pb2.ListEventTypesRequest
     ) -> webhook_pb2.ListEventTypesResponse:
         """The catalogue of event types."""
         del request, call

@@ -23,7 +23,7 @@ class EventFacts(NamedTuple):
 
 
 class Service(Hooks):
-    """One service of a .proto. Custom methods are Python methods named like the RPC in snake_case: (request, call)."""
+    """One service of a .proto. Custom methods are Python methods named like the RPC in snake_case: (call, request)."""
 
     descriptor: ClassVar[ServiceDescriptor]
     resource: ClassVar[Resource | None] = None

@@ -166,7 +166,7 @@ class ServiceHandlers:
         """The handler of a unary RPC. Raises MissingHandler."""
         custom = self._custom(method)
         if custom is not None:
-            return lambda call, request: custom(request, call)
+            return custom
         standard = self._standard.get(method.descriptor.containing_service.full_name)
         if standard is None:
             raise MissingHandler(f"{method.path} is declared, but nothing serves it")
@@ -177,7 +177,7 @@ class ServiceHandlers:
         custom = self._custom(method)
         if custom is None:
             raise MissingHandler(f"{method.path} is declared, but nothing serves it")
-        return lambda call, request: custom(request, call)
+        return custom
 
     def _custom(self, method: MethodPolicy) -> Callable[..., Any] | None:
         name = method.descriptor.containing_service.full_name
