@@ -29,7 +29,7 @@ from server.kernel.ports import Part
 from server.kernel.queries import PageTokens
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
-from server.kernel.resources import Service
+from server.kernel.resources import AnyService
 from server.kernel.resources.service import narrowed_services
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
@@ -195,7 +195,7 @@ def _meter(
 
 def compose(
     methods: Iterable[MethodPolicy],
-    services: list[Service],
+    services: list[AnyService],
     steps: list[Step],
     tokens: PageTokens,
     *,

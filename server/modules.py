@@ -17,7 +17,7 @@ from server.domains.tenancy.module import MODULE as TENANCY
 from server.domains.webhooks.module import MODULE as WEBHOOKS
 from server.kernel.module import Module, ModuleFault
 from server.kernel.policy import options_of
-from server.kernel.resources import Service
+from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBHOOKS)
@@ -25,7 +25,7 @@ MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBH
 T = TypeVar("T")
 
 
-def services(modules: Iterable[Module] = MODULES) -> tuple[type[Service], ...]:
+def services(modules: Iterable[Module] = MODULES) -> tuple[type[AnyService], ...]:
     """The services of all domains."""
     return tuple(service for module in modules for service in module.service_classes)
 
@@ -88,7 +88,7 @@ def _names_any(pattern: str, domain: str, permissions: Iterable[str]) -> bool:
     return bare.startswith(f"{domain}.") and any(fnmatchcase(permission, bare) for permission in permissions)
 
 
-def _permissions(service: type[Service]) -> Iterator[str]:
+def _permissions(service: type[AnyService]) -> Iterator[str]:
     for method in service.descriptor.methods:
         policy = options_of(method)
         if policy is not None and policy.permission:

@@ -25,7 +25,7 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.ports import KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
 from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate
-from server.kernel.resources import Service
+from server.kernel.resources import AnyService
 from server.kernel.roles import Patterns
 from server.settings import DomainSettings, Settings
 
@@ -49,7 +49,7 @@ class Platform(Foundation):
     """The name of this process, unlike that of any other of the deployment."""
     version: str
     """Of Plinth."""
-    services: tuple[type[Service], ...]
+    services: tuple[type[AnyService], ...]
     """Those of every domain."""
     policies: Mapping[str, MethodPolicy]
     """By path."""
@@ -121,8 +121,8 @@ class Background:
 class Serve:
     """A service that takes something of the platform."""
 
-    service: type[Service]
-    make: Callable[[Platform], Service]
+    service: type[AnyService]
+    make: Callable[[Platform], AnyService]
 
 
 Kept = timedelta | Callable[[Settings], timedelta]
@@ -160,7 +160,7 @@ class Module:
 
     name: str
     """That of its package, `plinth.<name>.v1`."""
-    services: tuple[type[Service] | Serve, ...] = ()
+    services: tuple[type[AnyService] | Serve, ...] = ()
     """A class is made without arguments."""
     roles: Mapping[str, Patterns] = field(default_factory=dict)
     """What built-in roles hold of it beside the owner and the administrators."""
@@ -173,11 +173,11 @@ class Module:
     """Called in workers only. It imports what it needs itself: serving processes do without."""
 
     @property
-    def service_classes(self) -> tuple[type[Service], ...]:
+    def service_classes(self) -> tuple[type[AnyService], ...]:
         """Its services."""
         return tuple(each.service if isinstance(each, Serve) else each for each in self.services)
 
-    def serve(self, platform: Platform) -> list[Service]:
+    def serve(self, platform: Platform) -> list[AnyService]:
         """Its services for one process."""
         return [each.make(platform) if isinstance(each, Serve) else each() for each in self.services]
 

@@ -16,7 +16,7 @@ from server.kernel.call import Call
 from server.kernel.policy import Kind, PolicyError, read_policies
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.convert import ConversionPlan, PlanFault
-from server.kernel.resources.service import Service, ServiceFault
+from server.kernel.resources.service import AnyService, Service, ServiceFault
 from server.kernel.resources.standard import ServiceHandlers
 from tests.contract.contract import PAGES, message_of, method_of, planted, real
 
@@ -70,7 +70,7 @@ def test_every_fault_of_a_message_is_named() -> None:
     assert len(str(refused.value).splitlines()) == len(AuditEntry.DESCRIPTOR.fields) - 1
 
 
-def handlers(service: type[Service]) -> ServiceHandlers:
+def handlers(service: type[AnyService]) -> ServiceHandlers:
     return ServiceHandlers([service()], PageTokens(b"0" * 32))
 
 

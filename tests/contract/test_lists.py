@@ -24,7 +24,11 @@ from tests.stack import Stack
 
 LISTS = [method for method in app.policies().values() if "page_token" in method.descriptor.input_type.fields_by_name]
 FILTERED = [method for method in app.policies().values() if "filter" in method.descriptor.input_type.fields_by_name]
-RESOURCES = [*(service.resource for service in app.SERVICES if service.resource), ENTRIES, DELIVERIES]
+RESOURCES: list[Resource[Any]] = [
+    *(service.resource for service in app.SERVICES if service.resource),
+    ENTRIES,
+    DELIVERIES,
+]
 SORTED = [resource for resource in RESOURCES if resource.sortable]
 TOKENS = PageTokens(b"k" * 32)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)

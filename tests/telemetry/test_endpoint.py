@@ -105,9 +105,7 @@ def test_another_process_answers_when_the_one_that_did_is_killed(
 
 
 def test_a_host_begins_anew_when_nobody_is_left(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from server.metrics import files; files.share(Path(sys.argv[1]))"
-    )
+    code = "import sys; from pathlib import Path; from server.metrics import files; files.share(Path(sys.argv[1]))"
     for name in ("counter_api-0.db", "api-0.lock"):
         (tmp_path / name).touch()
     lock = metrics_files.try_lock(tmp_path / "worker.lock")

@@ -68,7 +68,7 @@ def format_of(call: Call, asked: int) -> Format:
 class Selection:
     """Which entries are exported: those of one tenant, or of all, that a filter finds."""
 
-    def __init__(self, resource: Resource, *scope: ColumnElement[bool]) -> None:
+    def __init__(self, resource: Resource[AuditEntry], *scope: ColumnElement[bool]) -> None:
         """`scope` are conditions whose parameters `rows` is given."""
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)

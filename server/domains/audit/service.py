@@ -119,7 +119,7 @@ class AuditService(Service):
         return Erasure(id=person_id, erased_entries=erase(call, person_id))
 
 
-def _page(lister: Lister, call: Call, request: Any) -> ListAuditEntriesResponse:
+def _page(lister: Lister[AuditEntry], call: Call, request: Any) -> ListAuditEntriesResponse:
     entries, token, total = lister.page(call, request)
     return ListAuditEntriesResponse(audit_entries=entries, next_page_token=token, total_size=total)
 

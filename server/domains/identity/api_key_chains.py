@@ -82,7 +82,7 @@ LOCK_CHAIN = Statement(
 class Chains:
     """Records and bounds what keys make."""
 
-    def __init__(self, plan: ConversionPlan, permissions: Permissions, grants: UserGrants) -> None:
+    def __init__(self, plan: ConversionPlan[ApiKey], permissions: Permissions, grants: UserGrants) -> None:
         """`plan` reads API keys."""
         self._plan = plan
         self._permissions = permissions

@@ -206,7 +206,7 @@ def _principal(row: Row, stored: bytes) -> Principal:
     )
 
 
-class ApiKeyService(Service):
+class ApiKeyService(Service[ApiKey]):
     """API keys of a tenant."""
 
     descriptor = api_key_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]

@@ -61,7 +61,7 @@ BLOCK = Statement(
 )
 
 
-class IpBlockService(Service):
+class IpBlockService(Service[IpBlock]):
     """Blocked addresses."""
 
     descriptor = ip_block_pb2.DESCRIPTOR.services_by_name["IpBlockService"]

@@ -1,7 +1,7 @@
 """Pages of a tenant's site."""
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
@@ -24,7 +24,7 @@ COPY = "-copy"
 SLUG_KEY = "pages_slug_key"
 
 
-class PageService(Service):
+class PageService(Service[Page]):
     """Pages of a tenant's site."""
 
     descriptor = page_pb2.DESCRIPTOR.services_by_name["PageService"]
@@ -70,7 +70,7 @@ class PageService(Service):
         )
         if original.HasField("settings"):
             copy.settings.CopyFrom(original.settings)
-        return cast("Page", self.rows.insert(call, copy))
+        return self.rows.insert(call, copy)
 
     def publish_page(self, call: Call, request: page_pb2.PublishPageRequest) -> Page:
         """Put a page on the site."""
@@ -79,7 +79,7 @@ class PageService(Service):
         page.CopyFrom(before)
         page.status = Page.STATUS_PUBLISHED
         page.publish_time.FromDatetime(self._clock())
-        return cast("Page", self.rows.update(call, page, before))
+        return self.rows.update(call, page, before)
 
     def unpublish_page(self, call: Call, request: page_pb2.UnpublishPageRequest) -> Page:
         """Take a page off the site."""
@@ -92,7 +92,7 @@ class PageService(Service):
         page = Page()
         page.CopyFrom(before)
         page.status = Page.STATUS_DRAFT
-        return cast("Page", self.rows.update(call, page, before))
+        return self.rows.update(call, page, before)
 
     def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
         """What happens to the pages of a tenant, as messages."""

@@ -17,7 +17,7 @@ DEFAULTS = {
 }
 
 
-class BrandingService(Service):
+class BrandingService(Service[Branding]):
     """Branding."""
 
     descriptor = branding_pb2.DESCRIPTOR.services_by_name["BrandingService"]

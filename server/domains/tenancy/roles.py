@@ -30,7 +30,7 @@ TAKE_FROM_ALL = Statement(
 )
 
 
-class RoleService(Service):
+class RoleService(Service[Role]):
     """Roles of a tenant."""
 
     descriptor = role_pb2.DESCRIPTOR.services_by_name["RoleService"]

@@ -53,7 +53,7 @@ FREE_DOMAINS = Statement(
 )
 
 
-class TenantService(Service):
+class TenantService(Service[Tenant]):
     """Tenants."""
 
     descriptor = tenant_pb2.DESCRIPTOR.services_by_name["TenantService"]

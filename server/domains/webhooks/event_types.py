@@ -11,7 +11,7 @@ from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
-from server.kernel.resources import Service
+from server.kernel.resources import AnyService
 
 EVERY = "*"
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
@@ -30,7 +30,7 @@ def matches(patterns: Iterable[str], event_type: str) -> bool:
 class EventTypes:
     """The catalogue of event types."""
 
-    def __init__(self, services: Iterable[type[Service]], descriptor_set: bytes) -> None:
+    def __init__(self, services: Iterable[type[AnyService]], descriptor_set: bytes) -> None:
         """`descriptor_set` holds the comments of the contract, which descriptors at run time lack."""
         self._services = tuple(services)
         self._descriptor_set = descriptor_set
@@ -82,20 +82,20 @@ class EventTypes:
         return {event: " ".join(filter(None, sentences)) for event, sentences in found.items()}
 
 
-def _emitting(service: type[Service]) -> Iterator[tuple[str, MethodDescriptor]]:
+def _emitting(service: type[AnyService]) -> Iterator[tuple[str, MethodDescriptor]]:
     for method in service.descriptor.methods:
         policy = options_of(method)
         if policy is not None and policy.emits:
             yield policy.emits, method
 
 
-def _payload_of(service: type[Service], method: MethodDescriptor) -> str:
+def _payload_of(service: type[AnyService], method: MethodDescriptor) -> str:
     """What an RPC answers, or the resource as it was for one that answers nothing."""
     if method.output_type.full_name != EMPTY:
         return str(method.output_type.full_name)
     if service.resource is None:
         raise LookupError(f"{method.full_name} answers nothing: {service.__name__}.events has to say what it tells")
-    return service.resource.message.DESCRIPTOR.full_name
+    return str(service.resource.message.DESCRIPTOR.full_name)
 
 
 def _comments(descriptor_set: bytes) -> dict[str, str]:

@@ -71,7 +71,7 @@ GO_ON = Statement(
 )
 
 
-class WebhookService(Service):
+class WebhookService(Service[Webhook]):
     """Webhooks of a tenant."""
 
     descriptor = webhook_pb2.DESCRIPTOR.services_by_name["WebhookService"]

@@ -4,6 +4,6 @@ from server.kernel.resources.convert import ConversionPlan, Raw
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Resource
-from server.kernel.resources.service import EventFacts, Service
+from server.kernel.resources.service import AnyService, EventFacts, Service
 
-__all__ = ["ConversionPlan", "EventFacts", "Lister", "Raw", "ReadRows", "Resource", "Service"]
+__all__ = ["AnyService", "ConversionPlan", "EventFacts", "Lister", "Raw", "ReadRows", "Resource", "Service"]

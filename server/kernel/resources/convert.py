@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of, uuid_text
 from server.kernel.messages.etags import etag_of
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
 from server.kernel.problems import RuleViolated, Violation
+from server.kernel.resources.resource import M
 
 MICROSECONDS = 1_000_000
 ETAG = "etag"
@@ -30,11 +31,11 @@ class PlanFault(Exception):
     """A message and its table do not fit; the server must not start. Lists every fault."""
 
 
-class ConversionPlan:
+class ConversionPlan(Generic[M]):
     """How rows of one table become messages of one type, and back."""
 
     def __init__(
-        self, message_class: type[Message], table: Table, hidden: Collection[str] = (), computed: Collection[str] = ()
+        self, message_class: type[M], table: Table, hidden: Collection[str] = (), computed: Collection[str] = ()
     ) -> None:
         """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise.
 
@@ -63,7 +64,7 @@ class ConversionPlan:
         self._version = places.get(VERSION, 0)
         self._has_etag = ETAG in fields and bool(versions)
 
-    def as_stored(self, message: Message, key: dict[str, Any], times: dict[str, datetime], version: int) -> Any:
+    def as_stored(self, message: Message, key: dict[str, Any], times: dict[str, datetime], version: int) -> M:
         """What reading back a message that is being stored would give: `key` and `times` are what the kernel adds."""
         stored: Any = self._class()
         stored.CopyFrom(message)
@@ -83,7 +84,8 @@ class ConversionPlan:
                 moment.nanos -= moment.nanos % 1000
         if self._has_etag:
             stored.etag = etag_of(stored.id, version)
-        return stored
+        kept: M = stored
+        return kept
 
     def _plan(self, field: FieldDescriptor, place: int, table: Table) -> None:
         kind = field.message_type.full_name if field.message_type is not None else ""
@@ -94,7 +96,7 @@ class ConversionPlan:
         else:
             self._scalars.append((field.name, place, decoder_of(table.c[field.name].type)))
 
-    def message(self, raw: Raw) -> Any:
+    def message(self, raw: Raw) -> M:
         """The message that a row holds."""
         values = {name: decode(value) for name, place, decode in self._scalars if (value := raw[place]) is not None}
         if self._has_etag:
@@ -110,7 +112,7 @@ class ConversionPlan:
                 fill_struct(struct, json.loads(value[1:]))
         return message
 
-    def messages(self, result: Result) -> list[Any]:
+    def messages(self, result: Result) -> list[M]:
         """The messages that a result's rows hold."""
         message, raw = self.message, result.raw
         return [message(raw(row)) for row in range(result.returned)]

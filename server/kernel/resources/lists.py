@@ -3,7 +3,7 @@
 A page ends early where its answer would grow too large (sizes.py); its token goes on after the last row that it gives.
 """
 
-from typing import Any
+from typing import Any, Generic
 
 from sqlalchemy import Select, bindparam, func, select, true
 from sqlalchemy.types import BigInteger
@@ -17,23 +17,24 @@ from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter
 from server.kernel.queries.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
 from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.resource import M
 
 
-class Lister:
+class Lister(Generic[M]):
     """Answers List for one resource.
 
     The kernel makes one for the List of a service's own resource. A service with more lists makes one for each, of
     ReadRows and the PageTokens that the composition root gives it.
     """
 
-    def __init__(self, rows: ReadRows, tokens: PageTokens) -> None:
+    def __init__(self, rows: ReadRows[M], tokens: PageTokens) -> None:
         self._rows = rows
         self._tokens = tokens
         resource = rows.resource
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
 
-    def page(self, call: Call, request: Any) -> tuple[list[Any], str, int | None]:
+    def page(self, call: Call, request: Any) -> tuple[list[M], str, int | None]:
         """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
         resource = self._rows.resource
         bound = self._filters.bind(parse_filter(request.filter))
@@ -49,7 +50,7 @@ class Lister:
 
     def _read(
         self, call: Call, result: Result, order: Order, size: int, question: str, *, total: bool
-    ) -> tuple[list[Any], str, int | None]:
+    ) -> tuple[list[M], str, int | None]:
         count = int.from_bytes(result.last_of_first() or b"", "big") if total else None
         # An empty page with its total is one row, of which everything else is NULL.
         found = 0 if total and result.raw(0)[0] is None else result.returned

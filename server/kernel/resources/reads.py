@@ -3,11 +3,14 @@
 Rows that are read only, such as those of a log, need neither the columns nor the fields of a resource that is written.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol
 
 from google.api import resource_pb2
+from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement, and_, any_, bindparam, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from typing_extensions import TypeVar
 
 from server.data.connections import Result
 from server.data.statements import Statement, uuid_text
@@ -15,30 +18,32 @@ from server.kernel.call import Call
 from server.kernel.messages.sizes import fitting
 from server.kernel.problems import not_found
 from server.kernel.resources.convert import ConversionPlan, Raw
-from server.kernel.resources.resource import Hooks, Resource
+from server.kernel.resources.resource import Hooks, M, Resource
+
+M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 
-class ReadPlan(Protocol):
+class ReadPlan(Protocol[M_co]):
     """How rows become messages, where ConversionPlan does not fit."""
 
     columns: tuple[Column[Any], ...]
     """What a statement selects, in this order."""
 
-    def message(self, raw: Raw) -> Any:
+    def message(self, raw: Raw) -> M_co:
         """The message that a row holds."""
 
-    def messages(self, result: Result) -> list[Any]:
+    def messages(self, result: Result) -> Sequence[M_co]:
         """The messages that a result's rows hold."""
 
 
-class ReadRows:
+class ReadRows(Generic[M]):
     """The rows of one resource, for reading."""
 
     def __init__(
         self,
-        hooks: Hooks,
-        resource: Resource,
-        plan: ReadPlan | None = None,
+        hooks: Hooks[Any],
+        resource: Resource[M],
+        plan: ReadPlan[M] | None = None,
         *,
         within: tuple[str, ...] = (),
         across_tenants: bool = False,
@@ -49,7 +54,7 @@ class ReadRows:
         """
         self.resource = resource
         self.hooks = hooks
-        self.plan: ReadPlan = plan or ConversionPlan(
+        self.plan: ReadPlan[M] = plan or ConversionPlan(
             resource.message, resource.table, resource.hidden, resource.computed
         )
         self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
@@ -61,19 +66,19 @@ class ReadRows:
         self._get = Statement(select(*columns).where(own, own_id, *self._is_alive()))
         self._batch_get = Statement(select(*columns).where(own, _is_one_of(resource.table.c.id), *self._is_alive()))
 
-    def get(self, call: Call, resource_id: str = "", request: Any = None) -> Any:
+    def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
         """One that is not deleted. Raises NotFound. Where rows are `within` others, the request names those."""
         result = call.reads.run(self._get, **self._key_id(resource_id), **self.scope(call, request))
         if not result.returned:
             raise not_found(self.type, resource_id)
         return self._present(call, self.plan.message(result.raw(0)))
 
-    def find(self, call: Call, statement: Statement, **parameters: Any) -> Any | None:
+    def find(self, call: Call, statement: Statement, **parameters: Any) -> M | None:
         """The one that a statement of one's own selects (its columns are `plan.columns`), or None."""
         result = call.reads.run(statement, **parameters, **self._visible(call))
         return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
 
-    def batch_get(self, call: Call, ids: list[str]) -> list[Any]:
+    def batch_get(self, call: Call, ids: list[str]) -> list[M]:
         """Those with these ids, in their order: as many from the front as one answer holds, at least one.
 
         Raises NotFound naming the first that is absent.
@@ -105,12 +110,12 @@ class ReadRows:
         visible = true() if self.resource.visible is None else self.resource.visible
         return and_(self.in_tenant(), *named, visible)
 
-    def scope(self, call: Call, request: Any = None) -> dict[str, Any]:
+    def scope(self, call: Call, request: Message | None = None) -> dict[str, Any]:
         """The parameters of `in_scope`; rows that are `within` others need the request."""
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self.within(request) | self._visible(call)
 
-    def within(self, request: Any) -> dict[str, str]:
+    def within(self, request: Message | None) -> dict[str, str]:
         """What a request names of what the rows belong to."""
         return {f"within_{name}": getattr(request, name) for name in self._within}
 
@@ -129,7 +134,7 @@ class ReadRows:
     def _visible(self, call: Call) -> dict[str, Any]:
         return {} if self.resource.visible is None else self.hooks.visible_parameters(call)
 
-    def _present(self, call: Call, message: Any) -> Any:
+    def _present(self, call: Call, message: M) -> M:
         self.hooks.present(call, [message])
         return message
 

@@ -6,22 +6,26 @@ fights them, its service writes a custom method; there is no seventh hook.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
 from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Table
+from typing_extensions import TypeVar
 
 from server.kernel.call import Call
 from server.kernel.queries.pages import Order, OrderTerm
+
+M = TypeVar("M", bound=Message, default=Message)
+"""The message of a resource. A service without a resource need not name one."""
 
 NEWEST_FIRST: Order = (OrderTerm("create_time", descending=True),)
 
 
 @dataclass(frozen=True)
-class Resource:
+class Resource(Generic[M]):
     """What the standard methods need to know of a resource beside its .proto."""
 
-    message: type[Message]
+    message: type[M]
     table: Table
     filterable: tuple[str, ...] = ()
     """Fields that a filter may name. Each is indexed, or the rows of one tenant are few."""
@@ -45,13 +49,13 @@ class Resource:
         return "delete_time" in self.table.c
 
 
-class Hooks:
+class Hooks(Generic[M]):
     """What a service may do around the standard methods. Every hook does nothing by default."""
 
-    def prepare(self, call: Call, resource: Any, before: Any | None) -> None:
+    def prepare(self, call: Call, resource: M, before: M | None) -> None:
         """Derive fields of what is about to be stored. `before` is what is stored now; None for a new one."""
 
-    def check(self, call: Call, resource: Any, before: Any | None) -> None:
+    def check(self, call: Call, resource: M, before: M | None) -> None:
         """Refuse what breaks a rule across fields or rows, by raising a problem."""
 
     def visible_parameters(self, call: Call) -> dict[str, Any]:
@@ -62,8 +66,8 @@ class Hooks:
     def before_write(self, call: Call, values: dict[str, Any], before: Any | None) -> None:
         """Change what is written, for columns that the message does not show. A new one has its `id` among them."""
 
-    def after_write(self, call: Call, resource: Any, before: Any | None) -> None:
+    def after_write(self, call: Call, resource: M, before: M | None) -> None:
         """Write what belongs to the change, in the same transaction. `before` is None for a new resource."""
 
-    def present(self, call: Call, resources: list[Any]) -> None:
+    def present(self, call: Call, resources: list[M]) -> None:
         """Fill in fields that are computed for the reader; one statement for all of them."""

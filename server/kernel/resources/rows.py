@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf.message import Message
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -37,7 +38,7 @@ from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violatio
 from server.kernel.resources.convert import VERSION, ConversionPlan
 from server.kernel.resources.read_only import ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
-from server.kernel.resources.resource import Hooks, Resource
+from server.kernel.resources.resource import Hooks, M, Resource
 
 # As json.dumps writes it: behind an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -59,12 +60,14 @@ class Storing:
         self.and_show = Statement(statement.returning(*columns))
 
 
-class ResourceRows(ReadRows):
+class ResourceRows(ReadRows[M]):
     """The rows of one resource."""
 
-    def __init__(self, hooks: Hooks, resource: Resource, clock: Clock = utc_now) -> None:
+    def __init__(self, hooks: Hooks[M], resource: Resource[M], clock: Clock = utc_now) -> None:
         self._clock = clock
-        self.plan: ConversionPlan = ConversionPlan(resource.message, resource.table, resource.hidden, resource.computed)
+        self.plan: ConversionPlan[M] = ConversionPlan(
+            resource.message, resource.table, resource.hidden, resource.computed
+        )
         super().__init__(hooks, resource, self.plan)
         descriptor: Any = resource.message.DESCRIPTOR
         named = descriptor.GetOptions().Extensions[resource_pb2.resource]
@@ -75,7 +78,7 @@ class ResourceRows(ReadRows):
 
     # What handlers use ---------------------------------------------------------------------------------------------
 
-    def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> Any:
+    def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> M:
         """One, locked until the call ends, of the ETag that the caller demands. Raises NotFound, EtagMismatch."""
         statement = self._lock_deleted if deleted else self._lock
         result = call.writes.run(statement, **self._key_id(resource_id), **self.scope(call))
@@ -85,7 +88,7 @@ class ResourceRows(ReadRows):
         check_etag(call, message, etag)
         return message
 
-    def insert(self, call: Call, message: Any) -> Any:
+    def insert(self, call: Call, message: M) -> M:
         """Store a new one, with hooks; answers it as stored.
 
         Raises RuleViolated where a field that is output only is set to anything but what it becomes.
@@ -94,15 +97,15 @@ class ResourceRows(ReadRows):
         self.hooks.prepare(call, message, None)
         self._check_required(message)
         self.hooks.check(call, message, None)
-        message.id = message.id or new_id()
+        new = _give_id(message)
         values = self._writable(call, message, None)
-        key = {"id": message.id} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
+        key = {"id": new} | ({"tenant_id": call.tenant_id} if self._has_tenant else {})
         stored = self._store(call, self._insert, values, message, None, key=key)
         if sent is not None:
             self.refuse_read_only(call, sent, stored, self.read_only.set_in(sent))
         return stored
 
-    def update(self, call: Call, message: Any, before: Any) -> Any:
+    def update(self, call: Call, message: M, before: M) -> M:
         """Store a change of one that was locked, with hooks; answers it as stored.
 
         One that changes nothing writes nothing, and leaves neither an event nor an audit entry.
@@ -115,25 +118,26 @@ class ResourceRows(ReadRows):
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
             call.changes_nothing = True
             return self._present(call, before)
-        return self._store(call, self._update, values, message, before, key=self._key(call, before.id))
+        return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
 
-    def delete(self, call: Call, before: Any) -> Any:
+    def delete(self, call: Call, before: M) -> M:
         """Delete one that was locked; answers it as it was last."""
-        result = call.writes.run(self._delete, **self._key(call, before.id))
+        result = call.writes.run(self._delete, **self._key(call, id_of(before)))
         message = self.plan.message(result.raw(0))
         call.note_change(message, None)
         self.hooks.after_write(call, message, before)
         return message
 
-    def undelete(self, call: Call, before: Any) -> Any:
+    def undelete(self, call: Call, before: M) -> M:
         """Bring one back that was locked as deleted. Raises StateForbids when it is not deleted."""
         if not before.HasField("delete_time"):
             raise StateForbids(
-                "It is not deleted.", metadata={"resource_type": self.type, "resource": before.id, "state": "active"}
+                "It is not deleted.",
+                metadata={"resource_type": self.type, "resource": id_of(before), "state": "active"},
             )
-        return self._written(call, self._undelete, self._key(call, before.id), before)
+        return self._written(call, self._undelete, self._key(call, id_of(before)), before)
 
-    def refuse_read_only(self, call: Call, sent: Any, known: Any, names: Collection[str]) -> None:
+    def refuse_read_only(self, call: Call, sent: M, known: M, names: Collection[str]) -> None:
         """Raise RuleViolated where what was sent changes fields that are output only, of these names."""
         changed = self.read_only.changed(sent, known, names)
         if changed:
@@ -189,20 +193,20 @@ class ResourceRows(ReadRows):
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self._key_id(resource_id)
 
-    def _writable(self, call: Call, message: Any, before: Any | None) -> Values:
+    def _writable(self, call: Call, message: M, before: M | None) -> Values:
         if message.ByteSize() > RESOURCE_BYTES:
             fault = f"is larger than {RESOURCE_BYTES} bytes in all"
             raise broken_rules([Violation(self._field, fault, "resource.max_bytes")])
         stored = self.plan.values(message)
         self._refuse_nul(stored)
         shown = {name: stored[name] for name in self._writable_names}
-        columns = {"id": message.id, **shown}
+        columns = {"id": id_of(message), **shown}
         self.hooks.before_write(call, columns, before)
         return Values(columns, any(columns[name] is not value for name, value in shown.items()))
 
     def _store(
-        self, call: Call, storing: Storing, values: Values, message: Any, before: Any | None, *, key: dict[str, Any]
-    ) -> Any:
+        self, call: Call, storing: Storing, values: Values, message: M, before: M | None, *, key: dict[str, Any]
+    ) -> M:
         """Store a message; answers it as stored.
 
         The statement is sent along with whatever comes next, mostly COMMIT, which saves a round trip: what it stores is
@@ -215,13 +219,13 @@ class ResourceRows(ReadRows):
             return self._written(call, storing.and_show, parameters, before)
         call.conflicts.setdefault(self.resource.table.name, self.taken)
         call.writes.queue(storing.silently, **parameters)
-        version = 1 if before is None else version_of(before.etag) + 1
+        version = 1 if before is None else version_of(etag_in(before)) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
         call.note_change(before, stored)
         self.hooks.after_write(call, stored, before)
         return self._present(call, stored)
 
-    def _written(self, call: Call, statement: Statement, values: dict[str, Any], before: Any | None) -> Any:
+    def _written(self, call: Call, statement: Statement, values: dict[str, Any], before: M | None) -> M:
         try:
             result = call.writes.run(statement, **values)
         except psycopg.errors.UniqueViolation as error:
@@ -231,7 +235,7 @@ class ResourceRows(ReadRows):
         self.hooks.after_write(call, message, before)
         return self._present(call, message)
 
-    def _set_read_only(self, message: Any) -> Any | None:
+    def _set_read_only(self, message: M) -> M | None:
         """What a message said before its output-only fields were cleared here; None when it sets none."""
         if not self.read_only.set_in(message):
             return None
@@ -253,11 +257,30 @@ class ResourceRows(ReadRows):
             paths = [f"{self._field}.{fields[name].name}" for name in wrong]
             raise broken_rules([Violation(path, "has a NUL", "string.nul") for path in paths])
 
-    def _check_required(self, message: Any) -> None:
+    def _check_required(self, message: M) -> None:
         """AIP-203: a required field can neither be left out nor be cleared."""
         missing = [field.name for field in self.required if not getattr(message, field.name)]
         if missing:
             raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
+
+
+def id_of(message: Message) -> str:
+    """The id of a resource. A singleton has one too."""
+    named: Any = message
+    return str(named.id)
+
+
+def etag_in(message: Message) -> str:
+    """The ETag that a resource shows."""
+    shown: Any = message
+    return str(shown.etag)
+
+
+def _give_id(message: Message) -> str:
+    """The id of a new resource, which it is given unless it has one."""
+    named: Any = message
+    named.id = named.id or new_id()
+    return str(named.id)
 
 
 def fields_that_are(fields: Any, behavior: int) -> tuple[Any, ...]:

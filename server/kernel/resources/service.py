@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from server.kernel.ports import Part
-from server.kernel.resources.resource import Hooks, Resource
+from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
 
 _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
@@ -22,12 +22,12 @@ class EventFacts(NamedTuple):
     """Empty for the event of an RPC, whose comment says it."""
 
 
-class Service(Hooks):
+class Service(Hooks[M], Generic[M]):
     """One service of a .proto. Custom methods are Python methods named like the RPC in snake_case: (call, request)."""
 
     descriptor: ClassVar[ServiceDescriptor]
-    resource: ClassVar[Resource | None] = None
-    rows: ResourceRows
+    resource: Resource[M] | None = None
+    rows: ResourceRows[M]
     """The rows of `resource`; absent where there is none."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
     """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
@@ -39,6 +39,10 @@ class Service(Hooks):
             self.rows = ResourceRows(self, self.resource)
 
 
+AnyService = Service[Any]
+"""A service, whatever its resource is."""
+
+
 class ServiceFault(Exception):
     """A service and its .proto do not fit; the server must not start. Lists every fault."""
 
@@ -47,7 +51,7 @@ _DECLARED = frozenset(("descriptor", "resource", "rows", "events", "parts"))
 _HOOKS = frozenset(name for name, value in vars(Hooks).items() if callable(value) and not name.startswith("_"))
 
 
-def check_methods(service: type[Service]) -> None:
+def check_methods(service: type[AnyService]) -> None:
     """Raise ServiceFault where a public method is neither a hook nor an RPC, which nobody would call, or is both."""
     rpcs = {python_name(method.name): method.full_name for method in service.descriptor.methods}
     own = service.__mro__[: service.__mro__.index(Service)]
@@ -73,7 +77,7 @@ def python_name(rpc: str) -> str:
     return _BOUNDARY.sub("_", rpc).lower()
 
 
-def narrowed_services(services: Iterable[Service]) -> frozenset[str]:
+def narrowed_services(services: Iterable[AnyService]) -> frozenset[str]:
     """Full names of the services whose rows depend on who asks, beyond the tenant."""
     return frozenset(
         service.descriptor.full_name
@@ -82,6 +86,6 @@ def narrowed_services(services: Iterable[Service]) -> frozenset[str]:
     )
 
 
-def by_name(services: Iterable[Service]) -> dict[str, Service]:
+def by_name(services: Iterable[AnyService]) -> dict[str, AnyService]:
     """Services by the full name of their descriptor."""
     return {service.descriptor.full_name: service for service in services}

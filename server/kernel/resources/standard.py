@@ -6,6 +6,7 @@ from typing import Any
 
 from google.api import resource_pb2
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
@@ -15,7 +16,7 @@ from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.rows import ResourceRows
-from server.kernel.resources.service import Service, by_name, check_methods, python_name
+from server.kernel.resources.service import AnyService, by_name, check_methods, python_name
 
 
 class MissingHandler(Exception):
@@ -25,7 +26,7 @@ class MissingHandler(Exception):
 class StandardMethods:
     """The standard methods of one service's resource."""
 
-    def __init__(self, service: Service, rows: ResourceRows, tokens: PageTokens) -> None:
+    def __init__(self, service: AnyService, rows: ResourceRows[Message], tokens: PageTokens) -> None:
         resource = rows.resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource]
         self._rows = rows
         self._tokens = tokens
@@ -73,7 +74,7 @@ class StandardMethods:
         def handle(call: Call, request: Any) -> Answer:
             message = rows.resource.message()
             message.CopyFrom(getattr(request, body))
-            return rows.insert(call, message)  # type: ignore[no-any-return]
+            return rows.insert(call, message)
 
         return handle
 
@@ -91,7 +92,7 @@ class StandardMethods:
             named = {path.partition(".")[0] for path in mask}
             rows.refuse_read_only(call, source, before, named & read_only)
             apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
-            return rows.update(call, message, before)  # type: ignore[no-any-return]
+            return rows.update(call, message, before)
 
         return handle
 
@@ -110,7 +111,7 @@ class StandardMethods:
 
         def handle(call: Call, request: Any) -> Answer:
             before = rows.lock(call, self._id_of(request), deleted=True)
-            return rows.undelete(call, before)  # type: ignore[no-any-return]
+            return rows.undelete(call, before)
 
         return handle
 
@@ -152,7 +153,7 @@ def _mask_of(call: Call, request: Any, source: Any, read_only: Collection[str]) 
 class ServiceHandlers:
     """Finds the handler of every RPC: the method of that name on its service, else the standard method."""
 
-    def __init__(self, services: Iterable[Service], tokens: PageTokens) -> None:
+    def __init__(self, services: Iterable[AnyService], tokens: PageTokens) -> None:
         self._services = by_name(services)
         for service in self._services.values():
             check_methods(type(service))
