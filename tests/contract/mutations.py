@@ -1,6 +1,6 @@
 """Every mutating RPC, done once in a house where it can be done; and right before, once so that it fails at the end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,38 +15,15 @@ from server import app
 from server.kernel.chain import Route
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.steps import audit
-from tests.clients import Tenant, new_address, new_password, unique
-from tests.contract import doors
+from tests.clients import Tenant, unique
+from tests.contract import doors, wall
+from tests.contract.instances import mutations
 from tests.contract.wall import House
 from tests.kernel.calls import Aborted, Context
 from tests.stack import Stack
 
-BY_NAME = {method.name: method for method in app.policies().values() if not method.read_only}
-# In an order in which each can be done. Who adds an RPC says where.
-ORDER = (
-    *("CreatePage", "UpdatePage", "PublishPage", "UnpublishPage", "DuplicatePage", "DeletePage", "UndeletePage"),
-    *("CreateApiKey", "RotateApiKey", "RevokeApiKey", "UpdateBranding", "DeleteBranding"),
-    *("CreateRole", "UpdateRole", "AssignRole", "RemoveRole", "DeleteRole"),
-    *("CreateWebhook", "UpdateWebhook", "RotateWebhookSecret", "TestWebhook", "ReplayWebhookEvents", "DeleteWebhook"),
-    *("ReplaceRateLimits", "WarmCache", "InvalidateCache", "CreateIpBlock", "DeleteIpBlock"),
-    *("SignUp", "LogIn", "RefreshToken", "SwitchTenant", "CreateTenant", "LogOut"),
-    *("UpdateTenant", "ErasePersonalData", "DeleteTenant"),
-)
-# What a request holds beyond what is in the house, or instead of it.
-Fields = Callable[["Sweep"], dict[str, Any]]
-FIELDS: Mapping[str, Fields] = {
-    "UpdateRole": lambda _: {"updateMask": "description"},
-    "ReplaceRateLimits": lambda _: {"overrides": [{"rateClass": "default", "calls": 1000000, "periodSeconds": 60}]},
-    "InvalidateCache": lambda _: {"tags": ["nothing-is-kept-under-it"]},
-    "CreateIpBlock": lambda _: {"ipBlock": {"network": "203.0.113.0/24"}},
-    "DeleteIpBlock": lambda sweep: {"ipBlockId": sweep.answers["CreateIpBlock"].id},
-    "SignUp": lambda _: {"email": new_address(), "password": new_password(), "firstName": "Ada"},
-    "LogIn": lambda sweep: {"email": sweep.tenant.owner.email, "password": sweep.tenant.owner.password},
-    "RefreshToken": lambda sweep: {"refreshToken": sweep.answers["LogIn"].refresh_token},
-    "CreateTenant": lambda _: {"tenant": {"subdomain": unique("t"), "name": "Planted"}},
-}
-# Whose session does what whoever is signed in may do.
-SESSIONS = {"SwitchTenant": "RefreshToken", "CreateTenant": "SwitchTenant", "LogOut": "SwitchTenant"}
+MUTATIONS = mutations()
+METHODS = {path: method for path, method in app.policies().items() if not method.read_only}
 
 
 class Planted(Exception):
@@ -73,6 +50,7 @@ class Sweep:
     done: list[Made] = field(default_factory=list)
     failed: list[Made] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
+    """By the paths of the RPCs."""
 
     @property
     def tenant(self) -> Tenant:
@@ -85,16 +63,16 @@ class Sweep:
             return ""
         if method.access is Access.PLATFORM:
             return self.platform
-        if method.name in SESSIONS:
-            return str(self.answers[SESSIONS[method.name]].access_token)
+        session = MUTATIONS[method.path].session
+        if session:
+            return str(self.answers[session].access_token)
         return self.tenant.access_token
 
     def request(self, method: MethodPolicy) -> Message:
         """A request that can be fulfilled."""
-        named = {name: value for name, value in self.house.named.items() if name not in ("etag", "slug")}
-        request = self.house.request(method, named)
-        fields = FIELDS[method.name](self) if method.name in FIELDS else {}
-        return json_format.ParseDict(fields, request)
+        named = {name: value for name, value in self.house.named(method).items() if name not in ("etag", "slug")}
+        fields = MUTATIONS[method.path].fields
+        return json_format.ParseDict(fields(self) if fields else {}, self.house.request(method, named))
 
 
 def idempotency_key(request_id: str) -> str:
@@ -106,16 +84,16 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
     """Do it, as the owner of a house and with the token of a platform administrator."""
     sweep = Sweep(house, platform)
     with doors.channel(stack) as channel, failing(stack) as fail:
-        for name in ORDER:
-            method = BY_NAME[name]
-            request, token, request_id = sweep.request(method), sweep.token(method), unique(name)
+        for path in MUTATIONS:
+            method = METHODS[path]
+            request, token, request_id = sweep.request(method), sweep.token(method), unique(method.name)
             first = Made(method, f"{request_id}-first", token, request)
             fail(first)
             sweep.failed.append(first)
             outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id))
-            assert outcome.problem is None, (name, outcome.problem)
+            assert outcome.problem is None, f"{path} failed: {outcome.problem}; mend its entry: {wall.remedy(method)}"
             answer = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
-            sweep.answers[name] = answer
+            sweep.answers[path] = answer
             sweep.done.append(Made(method, request_id, token, request, answer))
     return sweep
 

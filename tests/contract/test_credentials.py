@@ -65,7 +65,7 @@ def refused(channel: grpc.Channel, house: House) -> Callable[[MethodPolicy, str]
 
 
 def refusal(channel: grpc.Channel, house: House, method: MethodPolicy, secret: str) -> Problem:
-    problem = doors.Grpc(channel, secret).call(method, house.request(method, house.named)).problem
+    problem = doors.Grpc(channel, secret).call(method, house.request(method)).problem
     assert problem is not None
     return problem
 

@@ -382,7 +382,7 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
             connection.execute(
                 "INSERT INTO api_key_usage (tenant_id, api_key_id, day, method, calls, failures)"
                 " VALUES (%s, %s, '2000-01-01', 'x', 1, 0)",
-                (house.tenant.id, house.named["api_key_id"]),
+                (house.tenant.id, house.of("identity.v1.ApiKey")["api_key_id"]),
             )
     return houses[0].tenant, houses[1].tenant
 

@@ -64,7 +64,7 @@ class Place:
     def request(self, method: MethodPolicy) -> Any:
         """One that can be fulfilled; what is new has a name that nobody else has."""
         # The ETag changes with every write.
-        request: Any = self.house.request(method, {**self.house.named, "etag": ""})
+        request: Any = self.house.request(method, self.house.named(method) | {"etag": ""})
         for name, field in (("page", "slug"), ("tenant", "subdomain")):
             if name in request.DESCRIPTOR.fields_by_name:
                 setattr(getattr(request, name), field, unique("new") if method.kind is Kind.CREATE else "")

@@ -144,7 +144,7 @@ def ask(stack: Stack) -> Iterator[Ask]:
     with doors.channel(stack) as channel:
 
         def listed(method: MethodPolicy, text: str) -> Problem | None:
-            request: Any = house.request(method, house.named)
+            request: Any = house.request(method)
             request.filter = text
             token = platform if method.access is Access.PLATFORM else house.tenant.access_token
             return doors.Grpc(channel, token).call(method, request).problem

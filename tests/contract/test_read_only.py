@@ -60,13 +60,13 @@ class Writer:
         """The resource as Get answers it."""
         service = self.method.path.rpartition("/")[0]
         get = METHODS[f"{service}/{self.method.name.replace('Update', 'Get')}"]
-        outcome = doors.Grpc(self.channel, self.token).call(get, self.house.request(get, self.house.named))
+        outcome = doors.Grpc(self.channel, self.token).call(get, self.house.request(get))
         assert outcome.problem is None, outcome.problem
         return self.resource_class.FromString(outcome.content)
 
     def write(self, resource: Message, mask: list[str] | None = None, request_id: str = "") -> Problem | None:
         """Send a resource. Over gRPC the mask is sent; over REST its keys are those of the body."""
-        request: Any = self.house.request(self.method, self.house.named)
+        request: Any = self.house.request(self.method)
         getattr(request, self.body).CopyFrom(resource)
         named = {"x_request_id": request_id or unique("write")}
         if self.door == "grpc":
@@ -187,7 +187,7 @@ def test_what_was_read_can_be_sent_back_and_leaves_nothing(stack: Stack, writer:
 def test_no_create_sets_what_is_read_only(stack: Stack, creator: Writer) -> None:
     asked = []
     for name in sorted(creator.fields.names):
-        request: Any = creator.house.request(creator.method, creator.house.named)
+        request: Any = creator.house.request(creator.method)
         resource = getattr(request, creator.body)
         fill_required(creator, resource)
         field: Any = resource.DESCRIPTOR.fields_by_name[name]

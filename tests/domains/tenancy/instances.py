@@ -1,0 +1,44 @@
+"""How tenants, roles and the look of a tenant are made and changed."""
+
+from tests.clients import Tenant, unique
+from tests.contract.instances import LAST, MARK, PERMISSION, Instance, Mutation, Named, made
+from tests.domains.identity.instances import SWITCH
+
+
+def _role(tenant: Tenant) -> Named:
+    body = {"name": unique("role"), "description": f"{MARK}-{tenant.subdomain}", "permissions": [PERMISSION]}
+    role = made(tenant, "rbac/roles", body)
+    return {"role_id": role["id"], "role": role["name"], "permission": PERMISSION}
+
+
+def _branding(tenant: Tenant) -> Named:
+    response = tenant.rest.patch(f"{tenant.path}/branding", {"headingFont": f"{MARK}-{tenant.subdomain}"})
+    assert response.status_code == 200, response.text
+    return {}
+
+
+INSTANCES = {
+    "plinth.tenancy.v1.Tenant": Instance(lambda tenant: {"tenant_id": tenant.id}, lambda: {"name": "Planted"}),
+    "plinth.tenancy.v1.Role": Instance(_role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}),
+    "plinth.tenancy.v1.Branding": Instance(_branding, lambda: {"headingFont": "Planted"}),
+}
+MUTATIONS = (
+    Mutation("BrandingService/UpdateBranding"),
+    Mutation("BrandingService/DeleteBranding"),
+    Mutation("RoleService/CreateRole"),
+    Mutation("RoleService/UpdateRole", lambda _: {"updateMask": "description"}, mask=("description",)),
+    Mutation("MembershipService/AssignRole"),
+    Mutation("MembershipService/RemoveRole", before="AssignRole"),
+    Mutation("RoleService/DeleteRole"),
+    Mutation(
+        "RateLimitsService/ReplaceRateLimits",
+        lambda _: {"overrides": [{"rateClass": "default", "calls": 1000000, "periodSeconds": 60}]},
+    ),
+    Mutation(
+        "TenantService/CreateTenant",
+        lambda _: {"tenant": {"subdomain": unique("t"), "name": "Planted"}},
+        session=SWITCH,
+    ),
+    Mutation("TenantService/UpdateTenant"),
+    Mutation("TenantService/DeleteTenant", stage=LAST),
+)
