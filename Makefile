@@ -67,12 +67,14 @@ layers: $(GENERATED)
 lint-proto: $(GENERATED)
 	@$(BIN)/buf lint $(GENERATED)
 
-# The protos of the commit before, if there is one with protos (a first commit or a shallow clone has none).
+# What clients of the newest release rely on. A clone without tags (a shallow one) compares with the commit before.
+SINCE := $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || echo HEAD^)
+
 breaking: $(GENERATED)
-	@if git cat-file -e HEAD^:proto 2>/dev/null; then \
-	  mkdir -p .plinth && $(BIN)/python clients/generate.py --image-of HEAD^ .plinth/previous.binpb && \
+	@if git cat-file -e $(SINCE):proto 2>/dev/null; then \
+	  mkdir -p .plinth && $(BIN)/python clients/generate.py --image-of $(SINCE) .plinth/previous.binpb && \
 	  $(BIN)/buf breaking $(GENERATED) --against .plinth/previous.binpb; \
-	else echo "breaking: HEAD^ has no protos to compare with"; fi
+	else echo "breaking: $(SINCE) has no protos to compare with"; fi
 
 generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
 	@$(BIN)/python clients/generate.py

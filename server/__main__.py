@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     table = _add(commands, "settings", _settings, "print every setting with its default")
     form = table.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="as the table of README.md")
+    form.add_argument("--markdown", action="store_true", help="as the table of docs/settings.md")
     form.add_argument(
         "--current", action="store_true", help="the values in force, with where each comes from; secrets are hidden"
     )

@@ -1,6 +1,6 @@
 """Settings: one frozen class, read from the environment and from `.env`.
 
-Every field is documented by its description; the table in README.md is generated from them
+Every field is documented by its description; the table in docs/settings.md is generated from them
 (`plinth settings --markdown`). Durations are seconds unless the name says otherwise.
 """
 

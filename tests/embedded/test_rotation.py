@@ -1,4 +1,4 @@
-"""A rotation of the deployment's secret, as README tells it, machine by machine; and a secret that is foreign."""
+"""A rotation of the secret, as docs/operating.md tells it, machine by machine; and a secret that is foreign."""
 
 import json
 import shutil
@@ -106,7 +106,7 @@ def scene(cluster: Cluster, cache: str, folder: Path) -> Iterator[Scene]:
 
 
 def test_two_machines_rotate_one_after_the_other_and_nobody_notices(scene: Scene) -> None:
-    """The recipe of README, with both machines called after every step, and made to log in to PostgreSQL anew."""
+    """The recipe of docs/operating.md, with both machines called after every step, and made to log in anew."""
     scene.begin()
     first = scene.hosts[0].log_in(scene.login)
     session, key = first.refresh_token, scene.add_key(first.access_token)
