@@ -24,8 +24,11 @@ help: ## List the commands
 up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
 	@$(BIN)/plinth up
 
-test: $(GENERATED) ## Run every test but the heavy ones, on the real engines
-	@$(BIN)/pytest -m "not heavy"
+# With DOMAIN=sites, the sweeps over the RPCs of that domain, the standard methods, and the domain's own tests.
+OF_DOMAIN = $(if $(DOMAIN),--domain $(DOMAIN) tests/contract tests/standard tests/domains/$(DOMAIN))
+
+test: $(GENERATED) ## Run every test but the heavy ones, on the real engines; DOMAIN=sites: those of one domain
+	@$(BIN)/pytest -m "not heavy" $(OF_DOMAIN)
 
 # A test that fails once in twenty times is a fault of that test: `make test-again n=20`.
 n ?= 20

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from server.kernel.policy import MethodPolicy
 from tests.stack import Stack, free_of_settings, free_port
 
 # A loaded machine is no fault of what is tested.
@@ -66,6 +67,26 @@ class Keeper(threading.Thread):
                 self._stack.remove()
                 self._failure = str(error)
         return str(self._stack.data_dir), self._failure
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--domain sites`: of the sweeps over RPCs, only those of one domain (`make test DOMAIN=sites`)."""
+    parser.addoption("--domain", default="", help="sweep only the RPCs of this domain")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a sweep asks of the RPCs of other domains."""
+    domain = config.getoption("--domain")
+    others = [item for item in items if domain and not is_about(item, domain)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def is_about(item: pytest.Item, domain: str) -> bool:
+    """Whether a test is of no RPC in particular, or of one of the domain."""
+    values = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    return all(value.domain == domain for value in values if isinstance(value, MethodPolicy))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,8 +27,8 @@ from server.domains.webhooks.secrets import SecretBox
 from server.kernel.ids import new_id
 from tests.bench.clocks import clock_of, clock_of_family
 from tests.clients import Tenant, another_tenant, database, new_tenant, rows
+from tests.domains.webhooks.receiver import Receiver
 from tests.stack import Stack, wait_for
-from tests.webhooks.receiver import Receiver
 
 WORKER = "worker-0"
 PATIENCE = 120.0

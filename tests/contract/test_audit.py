@@ -12,7 +12,6 @@ from server import app
 from server.kernel.clock import utc_now
 from server.kernel.policy import Access, MethodPolicy, is_read_only
 from server.kernel.record.audit import leaf_hash
-from tests.audit.planting import stored_by_request
 from tests.clients import Rest, new_member, new_tenant, rows, unique
 from tests.contract import checks, doors, wall
 from tests.contract.contract import AUTH, PAGES, Contract, in_field, in_message, planted, real
@@ -20,6 +19,7 @@ from tests.contract.mutations import METHODS as MUTATING
 from tests.contract.mutations import MUTATIONS, Made, Sweep, everything_done, idempotency_key
 from tests.contract.test_messages import TEXT, add_field
 from tests.contract.wall import House
+from tests.domains.audit.planting import stored_by_request
 from tests.domains.platform import new_platform_admin
 from tests.stack import Stack, wait_for
 

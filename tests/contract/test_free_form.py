@@ -19,9 +19,9 @@ from tests.contract import doors, wall
 from tests.contract.free_forms import PAYLOADS, FreeForm, at_bounds, beyond, free_forms, shown_in, size_of
 from tests.contract.wall import House
 from tests.domains.platform import new_platform_admin
+from tests.domains.webhooks.receiver import Receiver
 from tests.stack import Stack, wait_for
 from tests.streams import sse
-from tests.webhooks.receiver import Receiver
 
 FREE_FORMS = list(free_forms())
 RESOURCES = {one.method.descriptor.output_type.full_name for one in FREE_FORMS}

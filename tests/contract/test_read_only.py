@@ -17,11 +17,11 @@ from server import app
 from server.kernel.policy import Access, Kind, MethodPolicy
 from server.kernel.resources.read_only import ReadOnlyFields
 from server.kernel.steps.json_names import camel
-from tests.audit.planting import stored_by_request
 from tests.clients import Problem, Rest, unique
 from tests.contract import doors, wall
 from tests.contract.test_audit import events_by_request
 from tests.contract.wall import House
+from tests.domains.audit.planting import stored_by_request
 from tests.domains.platform import new_platform_admin
 from tests.stack import Stack
 

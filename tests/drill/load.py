@@ -16,9 +16,9 @@ import httpx
 
 from server.kernel.ids import new_id
 from tests.clients import Tenant, problem
+from tests.domains.webhooks.receiver import Receiver
 from tests.stack import PATIENCE, wait_for
 from tests.streams.sse import Follower
-from tests.webhooks.receiver import Receiver
 
 WRITERS = 4
 # Between two pages of a writer, and before one is asked for again.

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.clients import Rest, Tenant, new_tenant
+from tests.domains.webhooks.receiver import Receiver
 from tests.drill.load import Load
 from tests.embedded.engines import OWNER, postgresql
 from tests.faults.disk import Disk, small_disk
@@ -21,7 +22,6 @@ from tests.faults.proxy import SilentProxy
 from tests.guard.hosts import Redis
 from tests.stack import Stack, free_port, make_folder, wait_for
 from tests.telemetry.scrapes import scrape
-from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.heavy
 

@@ -14,11 +14,11 @@ import pytest
 
 from server.embedded.engines import POSTGRES, find
 from tests.clients import Tenant, new_tenant, reason
+from tests.domains.webhooks.receiver import Receiver
 from tests.drill.load import Load
 from tests.embedded.engines import Cluster, postgresql
 from tests.stack import PATIENCE, Stack, free_port, make_folder, wait_for
 from tests.streams import sse
-from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.heavy
 

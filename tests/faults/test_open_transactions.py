@@ -11,10 +11,10 @@ from server.data.open_transactions import OpenTransactions, without_values
 from server.faults import Ailing
 from tests.clients import Rest, Tenant, new_tenant
 from tests.contract.scratch import administrator, scratch_database
+from tests.domains.webhooks.receiver import Receiver
 from tests.stack import Stack, free_port, wait_for
 from tests.streams import sse
 from tests.telemetry.scrapes import scrape
-from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.heavy
 PROGRAM = "forgotten"

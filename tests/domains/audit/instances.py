@@ -1,8 +1,8 @@
 """What a tenant has in the audit log, and what is done to it."""
 
-from tests.audit.planting import sealer
 from tests.clients import Tenant
 from tests.contract.instances import LATE, Instance, Mutation, Named
+from tests.domains.audit.planting import sealer
 from tests.stack import wait_for
 
 

@@ -22,8 +22,8 @@ from server.domains.audit.checkpoints import CheckpointKeys
 from server.domains.audit.merkle import is_consistent
 from server.domains.audit.sealing import Sealer
 from server.kernel.ids import new_id
-from tests.audit.planting import entry, plant
 from tests.clients import Rest, Tenant, another_tenant, new_tenant, problem, reason, refused, rows, stubs, unique
+from tests.domains.audit.planting import entry, plant
 from tests.stack import Stack, wait_for
 
 WRITERS = 200

@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.domains.webhooks.receiver import Receiver
+from tests.domains.webhooks.scene import Scene, scene
 from tests.stack import Stack
-from tests.webhooks.receiver import Receiver
-from tests.webhooks.scene import Scene, scene
 
 
 @pytest.fixture(scope="module")

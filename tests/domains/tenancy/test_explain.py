@@ -20,7 +20,7 @@ from tests.clients import (
     sign_up,
 )
 from tests.domains.platform import make_platform_admin
-from tests.domains.test_custom_roles import catalogue, make_role, role_named
+from tests.domains.tenancy.test_custom_roles import catalogue, make_role, role_named
 
 EXPLAIN = "rbac/explain"
 ABSENT = "01890000-0000-7000-8000-000000000000"

@@ -9,7 +9,17 @@ from plinth.identity.v1.api_key_pb2 import ApiKey, CreateApiKeyRequest
 from server.domains.identity.api_key_chains import MOST_ANCESTORS
 from tests.clients import Rest, Tenant, database, new_member, problem, reason, refused, stubs
 from tests.domains.events import events_of
-from tests.domains.test_api_keys import READ, WORKERS, ask_worker, grant_refusal, make, path, rotate, use, works
+from tests.domains.identity.test_api_keys import (
+    READ,
+    WORKERS,
+    ask_worker,
+    grant_refusal,
+    make,
+    path,
+    rotate,
+    use,
+    works,
+)
 
 MAKE, ROTATE = "identity.api_keys.create", "identity.api_keys.rotate"
 

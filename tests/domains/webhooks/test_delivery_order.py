@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from server.adapters.webhook_sender import WebhookSenders
 from server.kernel.ids import new_id
-from tests.webhooks.progress import PENDING, SUCCEEDED, queues_of, run, settled, statuses
-from tests.webhooks.receiver import FAIL, Message, Receiver, Reply
-from tests.webhooks.scene import Scene
+from tests.domains.webhooks.progress import PENDING, SUCCEEDED, queues_of, run, settled, statuses
+from tests.domains.webhooks.receiver import FAIL, Message, Receiver, Reply
+from tests.domains.webhooks.scene import Scene
 
 pytestmark = pytest.mark.usefixtures("in_the_present")
 

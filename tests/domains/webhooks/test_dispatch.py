@@ -17,8 +17,8 @@ from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.queues import Visit, open_pool
 from server.domains.webhooks.results import Result, Results
 from server.kernel.ids import new_id
+from tests.domains.webhooks.scene import Scene, often, silence
 from tests.stack import PATIENCE, wait_for
-from tests.webhooks.scene import Scene, often, silence
 
 NOWHERE = "http://127.0.0.1:1/"
 

@@ -23,7 +23,7 @@ from server.domains.audit.checkpoints import CheckpointKeys, TreeHead
 from server.domains.audit.leaves import entries
 from server.kernel.ids import new_id
 from server.secrets import Secrets
-from tests.audit.scratch_log import ScratchLog, scratch_log
+from tests.domains.audit.scratch_log import ScratchLog, scratch_log
 from tests.stack import PATIENCE, Stack
 
 PROGRAM = Path(str(verify.__file__))

@@ -14,7 +14,7 @@ from server.domains.webhooks import queues
 from server.domains.webhooks.gauges import WebhookGauges
 from server.domains.webhooks.queues import Claim, Queues, Room, open_pool
 from server.kernel.ids import new_id
-from tests.webhooks.scene import Scene
+from tests.domains.webhooks.scene import Scene
 
 NOWHERE = "http://127.0.0.1:1/"
 LEASE = timedelta(seconds=30)

@@ -12,9 +12,9 @@ from server.domains.webhooks.replay import Replayer, delivery_id
 from server.kernel.ids import new_id
 from tests.clients import Tenant, new_tenant, problem, reason, rows
 from tests.domains.events import events_of
+from tests.domains.webhooks.receiver import Receiver
+from tests.domains.webhooks.test_webhooks import changed, make, path
 from tests.stack import Stack, wait_for
-from tests.webhooks.receiver import Receiver
-from tests.webhooks.test_webhooks import changed, make, path
 from tests.workers.machinery import own_database
 
 START = "2020-01-01T00:00:00Z"

@@ -7,8 +7,8 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from tests.clients import Tenant, new_tenant
+from tests.domains.webhooks.receiver import Receiver, Reply
 from tests.stack import PATIENCE, Stack, wait_for
-from tests.webhooks.receiver import Receiver, Reply
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from server.kernel.actors import PLATFORM
 from server.kernel.egress import NOT_ALLOWED
 from server.kernel.ids import new_id
 from server.kernel.record.audit import leaf_hash
-from tests.webhooks.progress import CANCELLED, FAILED, PENDING, SUCCEEDED, queues_of, run, settled, statuses
-from tests.webhooks.receiver import FAIL, Receiver, Reply
-from tests.webhooks.scene import SENDING, Scene
+from tests.domains.webhooks.progress import CANCELLED, FAILED, PENDING, SUCCEEDED, queues_of, run, settled, statuses
+from tests.domains.webhooks.receiver import FAIL, Receiver, Reply
+from tests.domains.webhooks.scene import SENDING, Scene
 
 pytestmark = pytest.mark.usefixtures("in_the_present")
 

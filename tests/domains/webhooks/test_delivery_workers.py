@@ -11,9 +11,9 @@ from server.adapters.webhook_sender import WebhookSenders
 from server.domains.webhooks.queues import Queues, open_pool
 from server.domains.webhooks.slots import Slots
 from server.kernel.ids import new_id
-from tests.webhooks.progress import SUCCEEDED, queues_of, run, settled, statuses
-from tests.webhooks.receiver import Receiver, Reply
-from tests.webhooks.scene import SENDING, Scene
+from tests.domains.webhooks.progress import SUCCEEDED, queues_of, run, settled, statuses
+from tests.domains.webhooks.receiver import Receiver, Reply
+from tests.domains.webhooks.scene import SENDING, Scene
 
 pytestmark = pytest.mark.usefixtures("in_the_present")
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.webhooks.scene import Scene
+from tests.domains.webhooks.scene import Scene
 
 PENDING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4
 

@@ -23,9 +23,9 @@ from server.kernel.egress import NOT_ALLOWED
 from server.secrets import Secrets
 from tests.clients import Tenant, new_tenant, reason, rows
 from tests.domains.events import events_of
+from tests.domains.webhooks.receiver import Receiver, Reply
+from tests.domains.webhooks.test_webhooks import changed, make, path
 from tests.stack import PATIENCE, Stack
-from tests.webhooks.receiver import Receiver, Reply
-from tests.webhooks.test_webhooks import changed, make, path
 
 TYPE = ["webhook.deleted"]
 

@@ -15,8 +15,8 @@ from cryptography import x509
 from server.adapters.webhook_sender import Received, WebhookSender, WebhookSenders
 from server.kernel.egress import NOT_ALLOWED, TIMEOUT, Egress
 from tests.certificates import make_certificate
+from tests.domains.webhooks.receiver import Receiver, Reply
 from tests.stack import PATIENCE
-from tests.webhooks.receiver import Receiver, Reply
 
 ALLOWED = Egress(allow_http=True, allowed_networks=["127.0.0.1/32"])
 BODY = b'{"type":"page.created"}'

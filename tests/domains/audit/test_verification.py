@@ -17,7 +17,7 @@ from server.domains.audit.verification import NightlyCheck, Verifier
 from server.kernel.ids import new_id
 from server.kernel.record.audit import leaf_hash
 from server.secrets import Secrets
-from tests.audit.scratch_log import ScratchLog, scratch_log
+from tests.domains.audit.scratch_log import ScratchLog, scratch_log
 from tests.stack import Stack
 
 # How one byte of a column is flipped, by its type.

@@ -23,8 +23,8 @@ from server.kernel.clock import unix_now, utc_now
 from server.kernel.live.downloads import DECISIONS, MAKERS, RECHECK, Download, Downloads
 from server.kernel.problems import Conflict, Denied, Unauthenticated
 from server.kernel.steps.authorize import Authorize
-from tests.audit.planting import entry
 from tests.contract.scratch import scratch_database
+from tests.domains.audit.planting import entry
 from tests.kernel.calls import EXPORT, POLICIES, AsyncContext
 from tests.kernel.database import KEEP_EPOCH, connections
 from tests.stack import Stack

@@ -18,8 +18,8 @@ from plinth.audit.v1.audit_pb2 import AuditEntry, ExportFormat
 from server.domains.audit.checkpoints import CheckpointKeys, Standing, parse
 from server.domains.audit.merkle import Frontier, root_by_inclusion
 from server.kernel.record.audit import commitment, leaf_hash
-from tests.audit.planting import entry, plant, plant_many, sealer
 from tests.clients import Rest, Tenant, another_tenant, new_tenant, problem, reason, refused, unique
+from tests.domains.audit.planting import entry, plant, plant_many, sealer
 from tests.domains.platform import new_platform_admin
 from tests.stack import Stack, wait_for
 

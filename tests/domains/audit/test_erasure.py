@@ -9,8 +9,8 @@ import pytest
 from server.kernel.actors import USER as A_USER
 from server.kernel.actors import Actor
 from server.kernel.record.audit import leaf_hash
-from tests.audit.planting import entry, plant, stored
 from tests.clients import Account, Rest, Tenant, another_tenant, log_in, new_tenant, reason, rows, sign_up, unique
+from tests.domains.audit.planting import entry, plant, stored
 from tests.stack import Stack
 
 BROWSER = {"user-agent": "their-browser/1"}

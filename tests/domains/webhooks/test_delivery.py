@@ -9,9 +9,9 @@ from standardwebhooks import Webhook as Verifier
 
 from server.domains.webhooks.messages import message_of
 from server.kernel.ids import new_id
-from tests.webhooks.progress import FAILED, SUCCEEDED, queues_of, run, settled
-from tests.webhooks.receiver import Receiver, Reply
-from tests.webhooks.scene import Scene
+from tests.domains.webhooks.progress import FAILED, SUCCEEDED, queues_of, run, settled
+from tests.domains.webhooks.receiver import Receiver, Reply
+from tests.domains.webhooks.scene import Scene
 
 pytestmark = pytest.mark.usefixtures("in_the_present")
 

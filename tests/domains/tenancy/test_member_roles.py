@@ -23,7 +23,7 @@ from tests.clients import (
 )
 from tests.domains.events import Written, events_of
 from tests.domains.platform import every_worker
-from tests.domains.test_custom_roles import assert_exceeds, make_role, role_named
+from tests.domains.tenancy.test_custom_roles import assert_exceeds, make_role, role_named
 from tests.stack import Stack
 
 ABSENT = "01890000-0000-7000-8000-000000000000"

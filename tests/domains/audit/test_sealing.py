@@ -18,7 +18,7 @@ from server.domains.audit.sealing import FAULTS, LOCK_CURSOR, READER, UNSEALED, 
 from server.kernel.ids import new_id
 from server.kernel.record.metrics import EVENT_LAG
 from server.secrets import Secrets
-from tests.audit.scratch_log import SECRET, ScratchLog, scratch_log
+from tests.domains.audit.scratch_log import SECRET, ScratchLog, scratch_log
 from tests.stack import Stack, wait_for
 
 
