@@ -114,6 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
     _add(commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain")
+    _add_audit(commands)
+    table = _add(commands, "settings", _settings, "print every setting with its default")
+    form = table.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="as the table of docs/settings.md")
+    form.add_argument(
+        "--current", action="store_true", help="the values in force, with where each comes from; secrets are hidden"
+    )
+    return parser
+
+
+def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     audit = commands.add_parser("audit", help="verify the audit log").add_subparsers(required=True, metavar="COMMAND")
     verify = _add(audit, "verify", _audit_verify, "name what is not as it was sealed; exits with 1 if anything is not")
     verify.add_argument("--tenant", action="append", default=[], help="only the log of this tenant; may be repeated")
@@ -124,13 +135,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
     )
-    table = _add(commands, "settings", _settings, "print every setting with its default")
-    form = table.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="as the table of docs/settings.md")
-    form.add_argument(
-        "--current", action="store_true", help="the values in force, with where each comes from; secrets are hidden"
-    )
-    return parser
 
 
 def _accepts_secret(parser: argparse.ArgumentParser) -> None:

@@ -443,8 +443,8 @@ class Connections:
                 "application_name": name,
                 "connect_timeout": max(2, int(wait)),
                 "options": session(statement_timeout, in_transaction),
-                **keep_alive(dsn),
-            },
+            }
+            | keep_alive(dsn),
             min_size=min(idle, size),
             max_size=size,
             timeout=wait,

@@ -171,7 +171,7 @@ def test_what_reaches_further_than_a_transaction_is_not_done_again(stack: Stack)
     """The handler of a custom method does not even begin."""
     begun: list[str] = []
 
-    def note(_: CacheService, request: InvalidateCacheRequest, __: Call) -> InvalidateCacheResponse:
+    def note(_: CacheService, __: Call, request: InvalidateCacheRequest) -> InvalidateCacheResponse:
         begun.extend(request.tags)
         return InvalidateCacheResponse(tags=request.tags)
 

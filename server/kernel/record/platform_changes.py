@@ -37,9 +37,8 @@ def record_platform_change(
 ) -> None:
     """Write the event, whose payload is `after`, and the entry. `cause` stands where entries name an RPC."""
     payload = redacted(after)
-    event_id = new_id()
-    # There is no request; whoever looks for one finds the event.
-    request_id = event_id
+    # There is no request: who looks for one finds the event.
+    event_id = request_id = new_id()
     transaction.queue(
         APPEND_EVENT,
         tenant_id=tenant_id or NO_TENANT,
