@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-again test-heavy drill soak bench check format lint types layers lint-proto breaking generate fresh \
-  lock clean
+  migration migrations lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,7 +51,7 @@ soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench
 
-check: lint types layers lint-proto breaking fresh ## Everything that needs no running server
+check: lint types layers lint-proto breaking fresh migrations ## Everything that needs no running server
 
 format: $(INSTALLED) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
@@ -74,10 +74,19 @@ lint-proto: $(GENERATED)
 SINCE := $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || echo HEAD^)
 
 breaking: $(GENERATED)
+	@test "$(SINCE)" != HEAD^ || echo "breaking: there is no tag here, so the commit before is compared with"
 	@if git cat-file -e $(SINCE):proto 2>/dev/null; then \
 	  mkdir -p .plinth && $(BIN)/python clients/generate.py --image-of $(SINCE) .plinth/previous.binpb && \
 	  $(BIN)/buf breaking $(GENERATED) --against .plinth/previous.binpb; \
 	else echo "breaking: $(SINCE) has no protos to compare with"; fi
+
+# Alembic would not know which of two migrations comes first.
+migrations: $(GENERATED)
+	@$(BIN)/python -m server.run.new_migration
+
+migration: $(GENERATED) ## Write a migration of what the tables describe and the schema lacks: name=vehicles
+	@$(BIN)/python -m server.run.new_migration $(if $(name),$(name),$(error name the migration: make migration name=vehicles))
+	@$(BIN)/ruff format --quiet server/data/migrations/versions
 
 generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
 	@$(BIN)/python clients/generate.py

@@ -10,8 +10,9 @@ from server.settings_loading import describe
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-NAMED = re.compile(r"`((?:server|clients|proto|tests|docs)/[\w/.-]*)")
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+NAMED = re.compile(r"`((?:server|clients|proto|tests|docs|deploy|\.ci)/[\w/.-]*)")
+LINK = re.compile(r"\]\(([^):]+)\)")
+COMMAND = re.compile(r"\b(make|plinth) ([a-z][a-z-]*)")
 LONGEST_README = 150
 
 
@@ -47,14 +48,44 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
+def test_the_pages_are_searched_for_files() -> None:
+    """Else a broken pattern would find nothing, and nothing missing."""
+    found = {name for page in PAGES for name in NAMED.findall(page.read_text())}
+    assert {"server/kernel/chain.py", "server/data/walls.py", "clients/generate.py", "tests/contract"} <= found
+
+
+def anchors(page: Path) -> set[str]:
+    """What can be linked to in a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    links = LINK.findall(page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    missing = []
+    for link in LINK.findall(page.read_text()):
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert missing == []
+
+
+def code_of(page: Path) -> str:
+    """What stands in backticks and in blocks of code."""
+    text = page.read_text()
+    return "\n".join([*re.findall(r"```.*?```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_that_a_page_names_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
-    assert sorted({*named} - targets) == []
+    source = (ROOT / "server" / "__main__.py").read_text()
+    commands = {"make": targets, "plinth": set(re.findall(r'(?:_add\(commands|add_parser\()[, ]*"([a-z]+)"', source))}
+    unknown = [f"{tool} {name}" for tool, name in COMMAND.findall(code_of(page)) if name not in commands[tool]]
+    assert unknown == []
+
+
+def test_commands_are_searched_for() -> None:
+    found = {command for page in PAGES for command in COMMAND.findall(code_of(page))}
+    assert {("make", "up"), ("make", "test"), ("plinth", "backup"), ("plinth", "audit")} <= found

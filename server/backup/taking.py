@@ -27,7 +27,7 @@ CONNECT_TIMEOUT = 5
 UNBOUNDED = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 FACTS = """
 SELECT pg_export_snapshot(), to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-       (SELECT version_num FROM alembic_version)
+       (SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)
 """
 
 

@@ -102,8 +102,8 @@ def migrate(owner_dsn: str) -> None:
         upgrade(owner_dsn)
 
 
-def upgrade(owner_dsn: str, revision: str = "head") -> None:
-    """Apply the migrations that are missing up to a revision. Raises NewerSchema."""
+def upgrade(owner_dsn: str, revision: str = "heads") -> None:
+    """Apply the migrations that are missing up to a revision, or to every end that there is. Raises NewerSchema."""
     # Only who migrates needs Alembic: it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415

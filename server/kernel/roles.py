@@ -1,6 +1,7 @@
 """Built-in roles: those that every tenant has from its first moment (decisions.md 3).
 
-The owner and the administrators hold what there is; what the other roles hold, each domain declares (module.py).
+The owner holds everything, and administrators what no domain takes from them. What the other roles hold, each domain
+declares in its module.py.
 """
 
 from collections.abc import Iterable, Mapping

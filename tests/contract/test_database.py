@@ -1,21 +1,15 @@
 """The schema: every tenant table is walled and can be sharded, and the database is what the tables describe."""
 
-import re
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from psycopg import sql
-from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text, create_engine
-from sqlalchemy.exc import SAWarning
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text
 
 from server import app, modules
 from server.data import schema
@@ -25,6 +19,8 @@ from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
 from server.kernel.resources.resource import Resource
+from server.run import new_migration
+from server.run.new_migration import lacking
 from tests.clients import Tenant, database
 from tests.contract import wall
 from tests.contract.scratch import administrator, run, scratch_database, scratch_role
@@ -147,22 +143,9 @@ def test_planted_tables_are_found() -> None:
 
 def drift(dsn: str, described: MetaData) -> list[Any]:
     """What a migration would have to change to make the database what the tables describe."""
-    engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(dsn))
-    options = {"compare_type": True, "compare_server_default": True, "include_object": _is_ours}
-    with engine.connect() as connection, warnings.catch_warnings():
-        # Of xid8, which SQLAlchemy does not know.
-        warnings.filterwarnings("ignore", "Did not recognize type 'xid8'", SAWarning)
-        found: list[Any] = list(compare_metadata(MigrationContext.configure(connection, opts=options), described))
+    found: list[Any] = lacking(dsn, described).as_diffs()
     # Changes of one column come as a list.
     return [part for change in found for part in (change if isinstance(change, list) else [change])]
-
-
-# Alembic's own, the job queue's own, and the months of what is partitioned.
-FOREIGN = re.compile(r"alembic_version|procrastinate_.*|.*_\d{4}_\d{2}")
-
-
-def _is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
-    return not (kind == "table" and FOREIGN.fullmatch(name or ""))
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +266,7 @@ def test_the_stack_s_tenant_tables_are_walled_and_forced(stack: Stack) -> None:
     described = {table.name for table in metadata.sorted_tables if "tenant_id" in table.c}
     states = {name: (forced, policies) for name, forced, policies in rows}
     # A month of what is partitioned has no policy of its own, and thus shows no row.
-    months = {name for name in states if FOREIGN.fullmatch(name)}
+    months = {name for name in states if new_migration.FOREIGN.fullmatch(name)}
     assert states.keys() - months == described
     assert all(forced and bool(policies) is (name not in months) for name, (forced, policies) in states.items())
 

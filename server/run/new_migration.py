@@ -1,0 +1,183 @@
+"""`make migration name=...`: writes what the tables describe and the newest schema lacks as a migration.
+
+A scratch PostgreSQL is migrated to the newest schema and compared with the tables of all modules. The file that comes
+of it is its writer's from then on: Alembic sees neither functions nor data, and takes a renamed column for two changes.
+
+Two people can each write a migration that goes on from the same one. Both are applied, in either order. `make check`
+refuses to leave two ends side by side; the next migration, such as `make migration name=merge`, goes on from both.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import Any
+
+import psycopg
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations import ops
+from alembic.script import ScriptDirectory
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import MetaData, create_engine
+from sqlalchemy.exc import SAWarning
+from sqlalchemy.pool import NullPool
+
+import server
+from server.data import schema
+from server.data.tables import OWN_TENANT, ROW_SECURITY, metadata
+from server.embedded.alone import with_postgres
+from server.embedded.database import create_database
+from server.faults import Fault
+from server.modules import MODULES
+from server.settings import Settings
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Alembic's own table, the job queue's own, and the months of what is partitioned.
+FOREIGN = re.compile(r"alembic_version|procrastinate_.*|.*_\d{4}_\d{2}")
+TEMPLATE = '''"""{title}."""
+
+{imports}
+revision = "{revision}"
+down_revision = {down}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    {body}
+'''
+
+
+def heads() -> tuple[str, ...]:
+    """The migrations that no other one goes on from, the first written first."""
+    return tuple(sorted(ScriptDirectory.from_config(schema.alembic_config("")).get_heads()))
+
+
+def check() -> None:
+    """Raise Fault when migrations end side by side."""
+    ends = heads()
+    if len(ends) > 1:
+        raise Fault(
+            f"the migrations {' and '.join(ends)} go on from the same one: `make migration name=merge` writes one that "
+            "goes on from both"
+        )
+
+
+def write(name: str) -> Path | None:
+    """Write a migration of this name; where it is, or None where nothing has to be changed. Raises Fault."""
+    if not NAME.fullmatch(name):
+        raise Fault(f"name={name}: a name has small letters, digits and `_`, such as vehicles")
+    scratch = Path(tempfile.mkdtemp(prefix="plinth-migration-"))
+    try:
+        # The engines' user has to reach what is below.
+        scratch.chmod(0o711)
+        settings = Settings(data_dir=scratch / "data", database_url=None)
+        written: Any = with_postgres(settings, "migration", partial(_write, settings, name))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Path(written) if written else None
+
+
+def describe_every_table() -> None:
+    """Import what describes a table, whether or not a process needs it."""
+    for module in walk_packages(server.__path__, "server."):
+        if module.name.startswith(("server.data.", "server.domains.")) and ".migrations" not in module.name:
+            import_module(module.name)
+
+
+def _write(settings: Settings, name: str) -> str:
+    create_database(settings)
+    describe_every_table()
+    schema.migrate(settings.owner_dsn)
+    changes = lacking(settings.owner_dsn, metadata)
+    ends = heads()
+    if not changes.ops and len(ends) == 1:
+        return ""
+    numbers = [int(end.partition("_")[0]) for end in ends]
+    revision = f"{max(numbers, default=0) + 1:04d}_{name}"
+    file = Path(schema.__file__).parent / "migrations" / "versions" / f"{revision}.py"
+    if file.exists():
+        raise Fault(f"{file} is there already")
+    file.write_text(render(revision, ends, changes))
+    return str(file)
+
+
+def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+    """Whether what the database has is described by tables of ours."""
+    return not (kind == "table" and FOREIGN.fullmatch(name or ""))
+
+
+def lacking(dsn: str, described: MetaData) -> ops.UpgradeOps:
+    """What has to be done to a database to make it what the tables describe."""
+    options = {"compare_type": True, "compare_server_default": True, "include_object": is_ours}
+    engine = create_engine(
+        "postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(make_conninfo(dsn))
+    )
+    with engine.connect() as connection, warnings.catch_warnings():
+        # Of xid8, which SQLAlchemy does not know.
+        warnings.filterwarnings("ignore", "Did not recognize type 'xid8'", SAWarning)
+        context = MigrationContext.configure(connection, opts=options)
+        changes = produce_migrations(context, described).upgrade_ops
+    if changes is None:
+        raise LookupError("Alembic has compared nothing")
+    return changes
+
+
+def render(revision: str, ends: tuple[str, ...], changes: ops.UpgradeOps) -> str:
+    """The source of a migration. New tables get the row-level security that they describe."""
+    created = [change for change in changes.ops if isinstance(change, ops.CreateTableOp)]
+    for change in created:
+        # What the table describes is told in words below.
+        change.info = {}
+    code = render_python_code(changes, migration_context=None) if changes.ops else "pass"
+    body = "\n".join(line for line in code.splitlines() if not line.strip().startswith("#"))
+    made = [change.table_name for change in created]
+    walls = [table for table in made if ROW_SECURITY in metadata.tables[table].info]
+    lines = [f"wall({table!r}, {_rule(table)})" for table in walls]
+    imports = {
+        "import sqlalchemy as sa": "sa." in body,
+        "from alembic import op\n": "op." in body,
+        "from server.data.tables import OWN_TENANT": any(line.endswith("OWN_TENANT)") for line in lines),
+        "from server.data.walls import wall\n": bool(walls),
+    }
+    return TEMPLATE.format(
+        title=revision.partition("_")[2].replace("_", " ").capitalize(),
+        imports="\n".join(line for line, is_used in imports.items() if is_used),
+        revision=revision,
+        down=json.dumps(ends[0]) if len(ends) == 1 else f"({', '.join(map(json.dumps, ends))})",
+        body="\n    ".join([body.strip(), *lines]),
+    )
+
+
+def _rule(table: str) -> str:
+    using = metadata.tables[table].info[ROW_SECURITY]
+    return "OWN_TENANT" if using == OWN_TENANT else repr(using)
+
+
+def main() -> int:
+    """Write a migration, or check that there is one end; the exit status."""
+    parser = argparse.ArgumentParser(prog="make migration", description=__doc__)
+    parser.add_argument("name", nargs="?", default="")
+    options = parser.parse_args()
+    try:
+        if not options.name:
+            check()
+            return 0
+        written = write(options.name)
+    except Fault as fault:
+        sys.stderr.write(f"plinth: {fault}\n")
+        return 1
+    sys.stdout.write(f"{written or f'nothing has to be changed: the schema is what the {len(MODULES)} modules say'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
