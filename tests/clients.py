@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Self, cast
+from importlib import import_module
+from typing import Any, ClassVar, Self, cast
 
 import grpc
 import httpx
@@ -18,14 +19,9 @@ import psycopg
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
-from plinth.audit.v1 import audit_pb2_grpc
-from plinth.identity.v1 import api_key_pb2_grpc, auth_pb2_grpc
-from plinth.operations.v1 import cache_pb2_grpc, health_pb2_grpc, ip_block_pb2_grpc
-from plinth.sites.v1 import page_pb2_grpc
-from plinth.tenancy.v1 import branding_pb2_grpc, rate_limits_pb2_grpc, role_pb2_grpc, tenant_pb2_grpc
-from plinth.webhooks.v1 import webhook_pb2_grpc
 
 from server.embedded.postgres import ADMINISTRATOR
+from server.modules import services
 from tests.stack import Stack
 
 TIMEOUT = 30.0
@@ -88,24 +84,50 @@ def _http_client(url: str) -> httpx.Client:
 
 # gRPC ----------------------------------------------------------------------------------------------------------------
 
+# Full names of services to the modules of their files, without `_pb2`.
+FILES = {
+    str(service.descriptor.full_name): service.descriptor.file.name.removesuffix(".proto").replace("/", ".")
+    for service in services()
+}
 
-@dataclass(frozen=True)
+
 class Stubs:
-    """The generated stubs, each call with the metadata given. Any because protoc writes no types for them."""
+    """The generated stubs, each call with the metadata given. Any because protoc writes no types for them.
 
-    auth: Any
-    tenants: Any
-    branding: Any
-    pages: Any
-    health: Any
-    api_keys: Any
-    roles: Any
-    members: Any
-    rate_limits: Any
-    ip_blocks: Any
-    cache: Any
-    audit: Any
-    webhooks: Any
+    `stubs["plinth.fleet.v1.VehicleService"]` is that of any service; those that many tests use have short names too.
+    """
+
+    SHORT: ClassVar[Mapping[str, str]] = {
+        "auth": "plinth.identity.v1.AuthService",
+        "tenants": "plinth.tenancy.v1.TenantService",
+        "branding": "plinth.tenancy.v1.BrandingService",
+        "pages": "plinth.sites.v1.PageService",
+        "health": "plinth.operations.v1.HealthService",
+        "api_keys": "plinth.identity.v1.ApiKeyService",
+        "roles": "plinth.tenancy.v1.RoleService",
+        "members": "plinth.tenancy.v1.MembershipService",
+        "rate_limits": "plinth.tenancy.v1.RateLimitsService",
+        "ip_blocks": "plinth.operations.v1.IpBlockService",
+        "cache": "plinth.operations.v1.CacheService",
+        "audit": "plinth.audit.v1.AuditService",
+        "webhooks": "plinth.webhooks.v1.WebhookService",
+    }
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, service: str) -> Any:
+        if service not in self._made:
+            module = import_module(f"{FILES[service]}_pb2_grpc")
+            self._made[service] = getattr(module, f"{service.rpartition('.')[2]}Stub")(self._channel)
+        return self._made[service]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[self.SHORT[name]]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
@@ -113,22 +135,7 @@ def stubs(stack: Stack, token: str | None = None, **metadata: str) -> Stubs:
     pairs = [("authorization", f"Bearer {token}")] if token else []
     pairs += [(name.replace("_", "-"), value) for name, value in metadata.items()]
     channel = grpc.intercept_channel(_channel(stack.target), _WithMetadata(tuple(pairs)))
-    makers: tuple[Any, ...] = (
-        auth_pb2_grpc.AuthServiceStub,
-        tenant_pb2_grpc.TenantServiceStub,
-        branding_pb2_grpc.BrandingServiceStub,
-        page_pb2_grpc.PageServiceStub,
-        health_pb2_grpc.HealthServiceStub,
-        api_key_pb2_grpc.ApiKeyServiceStub,
-        role_pb2_grpc.RoleServiceStub,
-        role_pb2_grpc.MembershipServiceStub,
-        rate_limits_pb2_grpc.RateLimitsServiceStub,
-        ip_block_pb2_grpc.IpBlockServiceStub,
-        cache_pb2_grpc.CacheServiceStub,
-        audit_pb2_grpc.AuditServiceStub,
-        webhook_pb2_grpc.WebhookServiceStub,
-    )
-    return Stubs(*(make(channel) for make in makers))
+    return Stubs(channel)
 
 
 @cache
