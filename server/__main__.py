@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
     )
+    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
     table = _add(commands, "settings", _settings, "print every setting with its default")
     form = table.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as the table of README.md")
@@ -139,6 +140,17 @@ def _accepts_secret(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on though the database was filled under another secret, and say what is lost with that one",
     )
+
+
+def _accepts_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("resource", help="such as fleet.Vehicle")
+    parser.add_argument(
+        "fields",
+        nargs="+",
+        metavar="name:type[!][?unique]",
+        help="`!` for required; types: text, int, bool, time, date, enum, uuid, ref(domain.Resource), json, texts, money",
+    )
+    parser.add_argument("--plural", default="", help="where the rule gives a wrong one: `stories`")
 
 
 def _add(
@@ -277,6 +289,13 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
         status = NOT_LOOKED if fault.status == MENDABLE else fault.status
         raise Fault(str(fault), status) from fault
     return 0 if is_right else MENDABLE
+
+
+def _new(options: argparse.Namespace, _: Settings) -> int:
+    from server.scaffold.write import new
+
+    sys.stdout.writelines(f"{path}\n" for path in new(options.resource, options.fields, options.plural))
+    return 0
 
 
 def _settings(options: argparse.Namespace, settings: Settings) -> int:
