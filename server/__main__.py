@@ -148,7 +148,7 @@ def _accepts_new(parser: argparse.ArgumentParser) -> None:
         "fields",
         nargs="+",
         metavar="name:type[!][?unique]",
-        help="`!` for required; types: text, int, bool, time, date, enum, uuid, ref(domain.Resource), json, texts, money",
+        help="`!`: required; types: text, int, bool, time, date, enum, uuid, ref(domain.Resource), json, texts, money",
     )
     parser.add_argument("--plural", default="", help="where the rule gives a wrong one: `stories`")
 
