@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again test-heavy drill soak bench check format lint types layers lint-proto breaking generate fresh heads migration \
+.PHONY: help up test test-again test-heavy drill soak bench check format lint types layers lint-proto breaking generate fresh \
   lock clean
 
 help: ## List the commands
@@ -48,7 +48,7 @@ soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench
 
-check: lint types layers lint-proto breaking fresh heads ## Everything that needs no running server
+check: lint types layers lint-proto breaking fresh ## Everything that needs no running server
 
 format: $(INSTALLED) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
@@ -79,12 +79,6 @@ generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
 
 fresh: $(GENERATED)
 	@$(BIN)/python clients/generate.py --check
-
-heads: $(GENERATED)
-	@$(BIN)/python -m server.scaffold heads
-
-migration: $(GENERATED) ## Write the migration that the tables lack (name=add_mileage), or join two heads
-	@$(BIN)/python -m server.scaffold migration "$(name)"
 
 lock: ## Pin the versions that a fresh resolution gives
 	@rm -rf .plinth/lock-venv && $(PYTHON) -m venv .plinth/lock-venv

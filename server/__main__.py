@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_restore_arguments(_add(commands, "restore", _restore, "restore a backup, then do what `plinth migrate` does"))
     _accepts_secret(migrate)
+    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -124,7 +125,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
     )
-    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
     table = _add(commands, "settings", _settings, "print every setting with its default")
     form = table.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as the table of README.md")

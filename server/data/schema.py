@@ -102,7 +102,7 @@ def migrate(owner_dsn: str) -> None:
         upgrade(owner_dsn)
 
 
-def upgrade(owner_dsn: str, revision: str = "heads") -> None:
+def upgrade(owner_dsn: str, revision: str = "head") -> None:
     """Apply the migrations that are missing up to a revision. Raises NewerSchema."""
     # Only who migrates needs Alembic: it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
