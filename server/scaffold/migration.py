@@ -31,7 +31,10 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
     invalidate_caches()
     import_module(f"server.domains.{domain}.tables")
     described = metadata.tables[table]
-    made: list[ops.MigrateOperation] = [ops.CreateTableOp.from_table(described)]
+    creation = ops.CreateTableOp.from_table(described)
+    # What the table describes is told in words below.
+    creation.info = {}
+    made: list[ops.MigrateOperation] = [creation]
     indexes = sorted(described.indexes, key=lambda index: str(index.name))
     made.extend(ops.CreateIndexOp.from_index(index) for index in indexes)
     context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": metadata})  # type: ignore[no-untyped-call]

@@ -1,6 +1,8 @@
 """Write the files of a resource. Nothing is written unless all of it can be."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +30,15 @@ def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = 
         path.write_text(text)
     if names.domain not in _domains(root):
         _declare(root / "server/modules.py", names.domain)
-    return [*texts, table_revision(root, names.domain, names.table)]
+    written = [*texts, table_revision(root, names.domain, names.table)]
+    _tidy([path for path in (*written, root / "server/modules.py") if path.suffix == ".py"], root)
+    return written
+
+
+def _tidy(paths: Sequence[Path], root: Path) -> None:
+    """Put imports in order and break long lines, as `make format` does."""
+    for command in (("check", "--quiet", "--fix", "--select", "I"), ("format", "--quiet")):
+        subprocess.run([sys.executable, "-m", "ruff", *command, *map(str, paths)], cwd=root, check=True)  # noqa: S603 - our own
 
 
 def _domains(root: Path) -> set[str]:
