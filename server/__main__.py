@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_restore_arguments(_add(commands, "restore", _restore, "restore a backup, then do what `plinth migrate` does"))
     _accepts_secret(migrate)
+    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
     _add(commands, "seed", _seed, "make the first tenant and print its login")
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
@@ -143,6 +144,17 @@ def _accepts_secret(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on though the database was filled under another secret, and say what is lost with that one",
     )
+
+
+def _accepts_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("resource", help="such as fleet.Vehicle")
+    parser.add_argument(
+        "fields",
+        nargs="+",
+        metavar="name:type[!][?unique]",
+        help="`!`: required; types: text, int, bool, time, date, enum, uuid, ref(domain.Resource), json, texts, money",
+    )
+    parser.add_argument("--plural", default="", help="where the rule gives a wrong one: `stories`")
 
 
 def _add(
@@ -281,6 +293,13 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
         status = NOT_LOOKED if fault.status == MENDABLE else fault.status
         raise Fault(str(fault), status) from fault
     return 0 if is_right else MENDABLE
+
+
+def _new(options: argparse.Namespace, _: Settings) -> int:
+    from server.scaffold.write import new
+
+    sys.stdout.writelines(f"{path}\n" for path in new(options.resource, options.fields, options.plural))
+    return 0
 
 
 def _settings(options: argparse.Namespace, settings: Settings) -> int:

@@ -1,0 +1,195 @@
+"""Fields as the command line has them, `registration:text!?unique`, and what each becomes in a proto and a table."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from server.faults import REFUSED, Fault
+
+WORD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+REFERENCE = re.compile(r"ref\([a-z]+\.[A-Z][A-Za-z0-9]*\)")
+# What every resource has, and what the request of its standard methods calls its own fields.
+TAKEN = frozenset(
+    ("id", "tenant_id", "etag", "version", "create_time", "update_time", "delete_time", "update_mask", "metadata")
+)
+# Words of proto3 and of Python that cannot name a field in both.
+RESERVED = frozenset(
+    (
+        *("message", "enum", "service", "rpc", "option", "package", "import", "reserved", "repeated", "optional"),
+        *("oneof", "map", "stream", "returns", "class", "def", "from", "global", "lambda", "pass", "raise", "return"),
+        *("async", "await", "None", "True", "False", "and", "or", "not", "in", "is", "if", "else", "for", "while"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a type of the command line becomes."""
+
+    proto: str
+    column: str
+    """The constructor of the column; `{name}` is the field's."""
+    rule: str = ""
+    """The rule of protovalidate that bounds a value."""
+    sample: str = ""
+    """A valid JSON value, as Python writes it."""
+    sortable: bool = False
+    has_presence: bool = False
+    """Whether an unset value is NULL."""
+    required_rule: str = ""
+    """The rule that refuses a missing value."""
+
+
+KINDS = {
+    "text": Kind(
+        "string",
+        "Column({name!r}, Text, nullable=False{default})",
+        "string.max_len = 300",
+        'unique("sample")',
+        sortable=True,
+        required_rule="string.min_len = 1",
+    ),
+    "int": Kind(
+        "int64", "Column({name!r}, BigInteger, nullable=False{default})", "int64 = {{gte: 0}}", '"7"', sortable=True
+    ),
+    "bool": Kind("bool", "Column({name!r}, Boolean, nullable=False{default})", "", "True"),
+    "time": Kind(
+        "google.protobuf.Timestamp",
+        "time_column({name!r}, nullable={nullable})",
+        "",
+        '"2026-01-02T03:04:05Z"',
+        has_presence=True,
+        required_rule="required = true",
+    ),
+    "date": Kind(
+        "string",
+        "Column({name!r}, Text, nullable=False{default})",
+        'string.pattern = "^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})?$"',
+        '"2026-01-02"',
+        sortable=True,
+        required_rule="string.min_len = 1",
+    ),
+    "enum": Kind(
+        "{camel}",
+        "Column({name!r}, SmallInteger, nullable=False{default})",
+        "enum.defined_only = true",
+        '"{upper}_ACTIVE"',
+        required_rule="enum.not_in = 0",
+    ),
+    "uuid": Kind(
+        "optional string",
+        "uuid_column({name!r}, nullable={nullable})",
+        "string.uuid = true",
+        '"01890000-0000-7000-8000-000000000000"',
+        has_presence=True,
+        required_rule="required = true",
+    ),
+    "json": Kind(
+        "google.protobuf.Struct",
+        "Column({name!r}, JSONB, nullable={nullable})",
+        "",
+        '{{"wheels": 4}}',
+        has_presence=True,
+        required_rule="required = true",
+    ),
+    "texts": Kind(
+        "repeated string",
+        "Column({name!r}, ARRAY(Text), nullable=False{default})",
+        "repeated = {{max_items: 100, items: {{string: {{max_len: 300}}}}}}",
+        '["one", "two"]',
+        required_rule="repeated.min_items = 1",
+    ),
+    "currency": Kind(
+        "string",
+        "Column({name!r}, Text, nullable=False{default})",
+        'string.pattern = "^([A-Z]{{3}})?$"',
+        '"EUR"',
+        required_rule="string.min_len = 1",
+    ),
+    "minor_units": Kind("int64", "Column({name!r}, BigInteger, nullable=False{default})", "", '"1250"', sortable=True),
+}
+DEFAULTS = {
+    "text": "text(\"''\")",
+    "date": "text(\"''\")",
+    "currency": "text(\"''\")",
+    "int": 'text("0")',
+    "minor_units": 'text("0")',
+    "enum": 'text("0")',
+    "bool": 'text("false")',
+    "texts": "text(\"'{}'\")",
+}
+# Types that the command line offers.
+OFFERED = ("text", "int", "bool", "time", "date", "enum", "uuid", "ref(domain.Resource)", "json", "texts", "money")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the resource."""
+
+    name: str
+    type: str
+    required: bool = False
+    unique: bool = False
+    comment: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What its type becomes."""
+        return KINDS[self.type]
+
+    def fill(self, pattern: str) -> str:
+        """Fill in a pattern of its kind."""
+        default = "" if self.required or self.type not in DEFAULTS else f", server_default={DEFAULTS[self.type]}"
+        camel = "".join(word.capitalize() for word in self.name.split("_"))
+        filled = pattern.format(
+            name=self.name, default=default, nullable=not self.required, camel=camel, upper=self.name.upper()
+        )
+        return filled.replace("'" + self.name + "'", f'"{self.name}"')
+
+    @property
+    def sample(self) -> str:
+        """A valid value of it in JSON, as Python writes it."""
+        return self.fill(self.kind.sample)
+
+    @property
+    def json_name(self) -> str:
+        """Its name in JSON."""
+        first, *rest = self.name.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+
+def parse(argument: str) -> Iterator[Field]:
+    """The fields that an argument stands for: two for money. Raises Fault, which names the argument."""
+    name, colon, rest = argument.partition(":")
+    bare = rest.removesuffix("?unique")
+    unique, required = bare != rest, bare.endswith("!")
+    kind = bare.removesuffix("!")
+    if not colon or not WORD.fullmatch(name):
+        raise refused(argument, "a field is written name:type, its name in snake_case")
+    if name in TAKEN:
+        raise refused(argument, f"every resource has `{name}` already, or its requests do")
+    if name in RESERVED:
+        raise refused(argument, f"`{name}` is a reserved word")
+    if REFERENCE.fullmatch(kind):
+        of = kind.removeprefix("ref(").removesuffix(")")
+        called = name if name.endswith("_id") else f"{name}_id"
+        yield Field(called, "uuid", required, unique, f"The {of} by its id. Nothing checks yet that it exists.")
+    elif kind == "money":
+        if unique:
+            raise refused(argument, "money cannot be unique")
+        text = "The currency by its ISO 4217 code, such as `EUR`"
+        yield Field(
+            f"{name}_minor_units", "minor_units", comment="In the smallest unit of its currency, such as cents."
+        )
+        yield Field(f"{name}_currency", "currency", required, comment=f"{text}.")
+    elif kind in KINDS and kind not in ("currency", "minor_units"):
+        if unique and kind not in ("text", "int", "uuid", "date"):
+            raise refused(argument, f"{kind} cannot be unique")
+        yield Field(name, kind, required, unique)
+    else:
+        raise refused(argument, f"`{kind}` is no type; types are {', '.join(OFFERED)}")
+
+
+def refused(argument: str, why: str) -> Fault:
+    """The refusal of an argument."""
+    return Fault(f"`{argument}`: {why}", REFUSED)

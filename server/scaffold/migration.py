@@ -1,0 +1,100 @@
+"""The migration that makes one new table, written from its description alone: no database, no generated code."""
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from zlib import crc32
+
+from alembic.autogenerate import render_python_code
+from alembic.operations import ops
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from server.data import schema
+from server.data.tables import ROW_SECURITY, metadata
+
+VERSIONS = "server/data/migrations/versions"
+NUMBER = re.compile(r"(\d{4})_")
+
+
+def heads() -> tuple[str, ...]:
+    """The revisions that nothing follows."""
+    script = ScriptDirectory.from_config(schema.alembic_config(""))
+    return tuple(sorted(script.get_heads()))
+
+
+def table_revision(root: Path, domain: str, table: str) -> Path:
+    """Write the migration that makes one new table, from its description alone."""
+    invalidate_caches()
+    import_module(f"server.domains.{domain}.tables")
+    described = metadata.tables[table]
+    creation = ops.CreateTableOp.from_table(described)
+    # What the table describes is told in words below.
+    creation.info = {}
+    made: list[ops.MigrateOperation] = [creation]
+    indexes = sorted(described.indexes, key=lambda index: str(index.name))
+    made.extend(ops.CreateIndexOp.from_index(index) for index in indexes)
+    context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": metadata})  # type: ignore[no-untyped-call]
+    code = render_python_code(ops.UpgradeOps(made), migration_context=context)
+    return write(root, table, code, [described])
+
+
+def write(root: Path, name: str, code: str, walled: Iterable[Table] = ()) -> Path:
+    """Write a revision after the last one, or after all where there are several."""
+    before = heads()
+    folder = root / VERSIONS
+    number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
+    lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
+    walls = list(_walls(walled))
+    # Two people may take one number at a time: the name tells their revisions apart. Ids have at most 32 characters.
+    text = _TEXT.format(
+        title=name.replace("_", " ").capitalize(),
+        imports="".join(f"{line}\n" for line in _imports("\n".join(lines), walls=bool(walls))),
+        revision=f"{number:04}_{crc32(name.encode()):08x}",
+        before=repr(before[0] if len(before) == 1 else before).replace("'", '"'),
+        body="\n".join(f"    {line}".rstrip() for line in [*lines, *walls]),
+    )
+    path = folder / f"{number:04}_{name}.py"
+    path.write_text(text)
+    return path
+
+
+_TEXT = '''"""{title}."""
+
+{imports}
+revision = "{revision}"
+down_revision = {before}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+{body}
+'''
+
+
+def _imports(code: str, *, walls: bool) -> Iterator[str]:
+    """What the code takes; nothing where it only joins two heads."""
+    if "sa." in code:
+        yield "import sqlalchemy as sa"
+    if "op." in code:
+        yield "from alembic import op"
+    if "postgresql." in code:
+        yield "from sqlalchemy.dialects import postgresql"
+    if walls:
+        yield ""
+        yield "from server.data.walls import wall"
+
+
+def _walls(tables: Iterable[Table]) -> Iterator[str]:
+    for table in tables:
+        if ROW_SECURITY in table.info:
+            yield f'wall("{table.name}", {_quoted(table.info[ROW_SECURITY])})'
+
+
+def _quoted(expression: str) -> str:
+    """As a migration has it: in double quotes, which no expression holds."""
+    return f'"{expression}"'
