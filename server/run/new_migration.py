@@ -8,7 +8,6 @@ refuses to leave two ends side by side; the next migration, such as `make migrat
 """
 
 import argparse
-import json
 import re
 import shutil
 import sys
@@ -24,41 +23,26 @@ import psycopg
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import ops
-from alembic.script import ScriptDirectory
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import MetaData, Table, create_engine
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.pool import NullPool
 
 import server
 from server.data import schema
-from server.data.tables import OWN_TENANT, ROW_SECURITY, metadata
+from server.data.tables import metadata
 from server.embedded.alone import with_postgres
 from server.embedded.database import create_database
 from server.faults import Fault
 from server.modules import MODULES
+from server.scaffold import migration
+from server.scaffold.migration import heads
 from server.settings import Settings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Alembic's own table, the job queue's own, and the months of what is partitioned.
 FOREIGN = re.compile(r"alembic_version|procrastinate_.*|.*_\d{4}_\d{2}")
-TEMPLATE = '''"""{title}."""
-
-{imports}
-revision = "{revision}"
-down_revision = {down}
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    {body}
-'''
-
-
-def heads() -> tuple[str, ...]:
-    """The migrations that no other one goes on from, the first written first."""
-    return tuple(sorted(ScriptDirectory.from_config(schema.alembic_config("")).get_heads()))
 
 
 def check() -> None:
@@ -101,13 +85,7 @@ def _write(settings: Settings, name: str) -> str:
     ends = heads()
     if not changes.ops and len(ends) == 1:
         return ""
-    numbers = [int(end.partition("_")[0]) for end in ends]
-    revision = f"{max(numbers, default=0) + 1:04d}_{name}"
-    file = Path(schema.__file__).parent / "migrations" / "versions" / f"{revision}.py"
-    if file.exists():
-        raise Fault(f"{file} is there already")
-    file.write_text(render(revision, ends, changes))
-    return str(file)
+    return str(migration.write(Path(server.__path__[0]).parent, name, *rendered(changes)))
 
 
 def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
@@ -131,35 +109,15 @@ def lacking(dsn: str, described: MetaData) -> ops.UpgradeOps:
     return changes
 
 
-def render(revision: str, ends: tuple[str, ...], changes: ops.UpgradeOps) -> str:
-    """The source of a migration. New tables get the row-level security that they describe."""
+def rendered(changes: ops.UpgradeOps) -> tuple[str, list[Table]]:
+    """The source of the changes, and the new tables, which get the row-level security that they describe."""
     created = [change for change in changes.ops if isinstance(change, ops.CreateTableOp)]
     for change in created:
-        # What the table describes is told in words below.
+        # What the table describes is told in words.
         change.info = {}
-    code = render_python_code(changes, migration_context=None) if changes.ops else "pass"
-    body = "\n".join(line for line in code.splitlines() if not line.strip().startswith("#"))
-    made = [change.table_name for change in created]
-    walls = [table for table in made if ROW_SECURITY in metadata.tables[table].info]
-    lines = [f"wall({table!r}, {_rule(table)})" for table in walls]
-    imports = {
-        "import sqlalchemy as sa": "sa." in body,
-        "from alembic import op\n": "op." in body,
-        "from server.data.tables import OWN_TENANT": any(line.endswith("OWN_TENANT)") for line in lines),
-        "from server.data.walls import wall\n": bool(walls),
-    }
-    return TEMPLATE.format(
-        title=revision.partition("_")[2].replace("_", " ").capitalize(),
-        imports="\n".join(line for line, is_used in imports.items() if is_used),
-        revision=revision,
-        down=json.dumps(ends[0]) if len(ends) == 1 else f"({', '.join(map(json.dumps, ends))})",
-        body="\n    ".join([body.strip(), *lines]),
-    )
-
-
-def _rule(table: str) -> str:
-    using = metadata.tables[table].info[ROW_SECURITY]
-    return "OWN_TENANT" if using == OWN_TENANT else repr(using)
+    context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": metadata})  # type: ignore[no-untyped-call]
+    code = render_python_code(changes, migration_context=context) if changes.ops else ""
+    return code, [metadata.tables[change.table_name] for change in created]
 
 
 def main() -> int:

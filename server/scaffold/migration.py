@@ -1,4 +1,7 @@
-"""The migration that makes one new table, written from its description alone: no database, no generated code."""
+"""Migrations as files: what changes, rendered as the source of a revision that goes on from all that end.
+
+The one that makes a new table is written from the table's description alone: no database, no generated code.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 
 from server.data import schema
 from server.data.tables import ROW_SECURITY, metadata
+from server.faults import Fault
 
 VERSIONS = "server/data/migrations/versions"
 NUMBER = re.compile(r"(\d{4})_")
@@ -43,11 +47,12 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
 
 
 def write(root: Path, name: str, code: str, walled: Iterable[Table] = ()) -> Path:
-    """Write a revision after the last one, or after all where there are several."""
+    """Write a revision after the last one, or after all where there are several. Raises Fault where it is there."""
     before = heads()
     folder = root / VERSIONS
     number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
+    lines = lines or ["pass"]
     walls = list(_walls(walled))
     # Two people may take one number at a time: the name tells their revisions apart. Ids have at most 32 characters.
     text = _TEXT.format(
@@ -58,6 +63,8 @@ def write(root: Path, name: str, code: str, walled: Iterable[Table] = ()) -> Pat
         body="\n".join(f"    {line}".rstrip() for line in [*lines, *walls]),
     )
     path = folder / f"{number:04}_{name}.py"
+    if path.exists():
+        raise Fault(f"{path} is there already")
     path.write_text(text)
     return path
 
