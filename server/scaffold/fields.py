@@ -36,8 +36,6 @@ class Kind:
     sortable: bool = False
     has_presence: bool = False
     """Whether an unset value is NULL."""
-    required_rule: str = ""
-    """The rule that refuses a missing value."""
 
 
 KINDS = {
@@ -47,10 +45,9 @@ KINDS = {
         "string.max_len = 300",
         'unique("sample")',
         sortable=True,
-        required_rule="string.min_len = 1",
     ),
     "int": Kind(
-        "int64", "Column({name!r}, BigInteger, nullable=False{default})", "int64 = {{gte: 0}}", '"7"', sortable=True
+        "int32", "Column({name!r}, Integer, nullable=False{default})", "int32 = {{gte: 0}}", "7", sortable=True
     ),
     "bool": Kind("bool", "Column({name!r}, Boolean, nullable=False{default})", "", "True"),
     "time": Kind(
@@ -59,7 +56,6 @@ KINDS = {
         "",
         '"2026-01-02T03:04:05Z"',
         has_presence=True,
-        required_rule="required = true",
     ),
     "date": Kind(
         "string",
@@ -67,14 +63,12 @@ KINDS = {
         'string.pattern = "^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})?$"',
         '"2026-01-02"',
         sortable=True,
-        required_rule="string.min_len = 1",
     ),
     "enum": Kind(
         "{camel}",
         "Column({name!r}, SmallInteger, nullable=False{default})",
         "enum.defined_only = true",
         '"{upper}_ACTIVE"',
-        required_rule="enum.not_in = 0",
     ),
     "uuid": Kind(
         "optional string",
@@ -82,7 +76,6 @@ KINDS = {
         "string.uuid = true",
         '"01890000-0000-7000-8000-000000000000"',
         has_presence=True,
-        required_rule="required = true",
     ),
     "json": Kind(
         "google.protobuf.Struct",
@@ -90,23 +83,20 @@ KINDS = {
         "",
         '{{"wheels": 4}}',
         has_presence=True,
-        required_rule="required = true",
     ),
     "texts": Kind(
         "repeated string",
         "Column({name!r}, ARRAY(Text), nullable=False{default})",
         "repeated = {{max_items: 100, items: {{string: {{max_len: 300}}}}}}",
         '["one", "two"]',
-        required_rule="repeated.min_items = 1",
     ),
     "currency": Kind(
         "string",
         "Column({name!r}, Text, nullable=False{default})",
         'string.pattern = "^([A-Z]{{3}})?$"',
         '"EUR"',
-        required_rule="string.min_len = 1",
     ),
-    "minor_units": Kind("int64", "Column({name!r}, BigInteger, nullable=False{default})", "", '"1250"', sortable=True),
+    "minor_units": Kind("int32", "Column({name!r}, Integer, nullable=False{default})", "", "1250", sortable=True),
 }
 DEFAULTS = {
     "text": "text(\"''\")",
@@ -179,7 +169,9 @@ def parse(argument: str) -> Iterator[Field]:
             raise refused(argument, "money cannot be unique")
         text = "The currency by its ISO 4217 code, such as `EUR`"
         yield Field(
-            f"{name}_minor_units", "minor_units", comment="In the smallest unit of its currency, such as cents."
+            f"{name}_minor_units",
+            "minor_units",
+            comment="In the smallest unit of its currency, such as cents; at most 2,147,483,647.",
         )
         yield Field(f"{name}_currency", "currency", required, comment=f"{text}.")
     elif kind in KINDS and kind not in ("currency", "minor_units"):

@@ -14,7 +14,7 @@ from server.scaffold.migration import table_revision
 from server.scaffold.names import Names, names_of
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMN_TYPES = ("BigInteger", "Boolean", "Column", "Index", "SmallInteger", "Text", "text")
+COLUMN_TYPES = ("Boolean", "Column", "Index", "Integer", "SmallInteger", "Text", "text")
 
 
 def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = ROOT) -> list[Path]:
@@ -130,8 +130,6 @@ def _proto_field(field: Field, number: int) -> str:
     options = ["(google.api.field_behavior) = REQUIRED"] if field.required else []
     if kind.rule:
         options.append(f"(buf.validate.field).{field.fill(kind.rule)}")
-    if field.required and kind.required_rule:
-        options.append(f"(buf.validate.field).{kind.required_rule}")
     comment = field.comment or f"Its {field.name.replace('_', ' ')}."
     listed = ",\n    ".join(options)
     bracket = f" [\n    {listed}\n  ]" if len(options) > 1 else f" [{listed}]" if options else ""

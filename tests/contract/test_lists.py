@@ -31,6 +31,8 @@ RESOURCES: list[Resource[Any]] = [
 ]
 SORTED = [resource for resource in RESOURCES if resource.sortable]
 TOKENS = PageTokens(b"k" * 32)
+# Of an int32; every enum has fewer.
+LARGEST = 2**31 - 1
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)
 WIDE = st.characters(min_codepoint=0x10000, max_codepoint=0x10FFFF)
 ANY = st.characters(codec="utf-8", exclude_characters="\0")
@@ -66,6 +68,8 @@ def longest_value(field: Any, signs: st.SearchStrategy[str]) -> st.SearchStrateg
     """The longest values of a field. What has a pattern (slugs, names of roles) is ASCII by it."""
     if field.message_type is not None:
         return st.just(LATEST)
+    if field.type != FieldDescriptor.TYPE_STRING:
+        return st.just(LARGEST)
     if field.GetOptions().Extensions[validate_pb2.field].string.pattern:
         return st.just("a" * rule_of(field))
     return st.text(signs, min_size=rule_of(field), max_size=rule_of(field))

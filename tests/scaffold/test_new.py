@@ -13,15 +13,15 @@ from server.scaffold.write import new
 from tests.stack import free_of_settings
 
 ROOT = Path(__file__).parents[2]
-VEHICLE = ("fleet.Vehicle", "registration:text!?unique", "status:enum", "price:money")
+VEHICLE = ("zoo.Okapi", "registration:text!?unique", "status:enum", "price:money")
 REFUSED = {
     "no resource": (("vehicle", "a:text"), "`vehicle`: a resource is written domain.Resource"),
     "a name that exists": (("sites.Page", "a:text"), "`sites.Page`: proto/plinth/sites/v1/page.proto is there already"),
-    "a reserved word": (("fleet.Vehicle", "message:text"), "`message:text`: `message` is a reserved word"),
-    "an unknown type": (("fleet.Vehicle", "a:float"), "`a:float`: `float` is no type"),
-    "a field of the kernel": (("fleet.Vehicle", "etag:text"), "`etag:text`: every resource has `etag`"),
-    "a field twice": (("fleet.Vehicle", "a:text", "a:int"), "`a`: a field of that name is there already"),
-    "no field": (("fleet.Vehicle",), "`fleet.Vehicle`: a resource has at least one field"),
+    "a reserved word": (("zoo.Okapi", "message:text"), "`message:text`: `message` is a reserved word"),
+    "an unknown type": (("zoo.Okapi", "a:float"), "`a:float`: `float` is no type"),
+    "a field of the kernel": (("zoo.Okapi", "etag:text"), "`etag:text`: every resource has `etag`"),
+    "a field twice": (("zoo.Okapi", "a:text", "a:int"), "`a`: a field of that name is there already"),
+    "no field": (("zoo.Okapi",), "`zoo.Okapi`: a resource has at least one field"),
 }
 
 
@@ -48,10 +48,10 @@ def test_what_is_written_passes_the_checks_and_the_app_composes(tmp_path: Path) 
         assert done.returncode == 0, done.stdout + done.stderr
 
     run("-m", "server", "new", *VEHICLE)
-    run("-m", "server", "new", "fleet.Template", "title:text!", "owner:ref(identity.User)", "notes:json", "tags:texts")
-    run("-m", "server", "new", "billing.Template", "title:text!", "due:time", "active:bool", "mileage:int", "day:date")
+    run("-m", "server", "new", "zoo.Template", "title:text!", "owner:ref(identity.User)", "notes:json", "tags:texts")
+    run("-m", "server", "new", "aviary.Template", "title:text!", "due:time", "active:bool", "mileage:int", "day:date")
     run("clients/generate.py")
     run("-m", "ruff", "check", "server", "tests/domains")
     run("-m", "ruff", "format", "--check", "server", "tests/domains")
-    run("-m", "mypy", *(f"server/domains/{domain}" for domain in ("fleet", "billing")))
+    run("-m", "mypy", *(f"server/domains/{domain}" for domain in ("zoo", "aviary")))
     run("-c", "from server import app, modules; app.policies(); modules.check(descriptors=app.descriptors())")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import (
     Column,
@@ -259,9 +260,14 @@ class ResourceRows(ReadRows[M]):
 
     def _check_required(self, message: M) -> None:
         """AIP-203: a required field can neither be left out nor be cleared."""
-        missing = [field.name for field in self.required if not getattr(message, field.name)]
+        missing = [field.name for field in self.required if not _is_set(message, field)]
         if missing:
             raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
+
+
+def _is_set(message: Message, field: FieldDescriptor) -> bool:
+    """Whether a field says something: a message or an optional field is there, anything else is not empty."""
+    return message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
 
 
 def id_of(message: Message) -> str:
