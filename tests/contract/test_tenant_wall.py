@@ -38,7 +38,7 @@ SEALS = ("audit_leaves", "audit_nodes", "audit_checkpoints")
 
 def name_of(value: object) -> str:
     if isinstance(value, MethodPolicy):
-        return value.name
+        return f"{value.domain}.{value.name}"
     return f"{value.verb} {value.path}" if isinstance(value, Binding) else str(value)
 
 
