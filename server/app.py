@@ -144,7 +144,10 @@ def _platform(
     """What the services of a process may be given."""
     egress = parts.egress(settings)
     return Platform(
-        **vars(guard.foundation),
+        settings=settings,
+        clock=guard.foundation.clock,
+        database=guard.foundation.database,
+        generations=guard.generations,
         process=process,
         version=VERSION,
         services=SERVICES,

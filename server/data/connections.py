@@ -303,17 +303,18 @@ class PipelineConnection(psycopg.Connection[Any]):
         except Silent:
             raise
         except psycopg.OperationalError as error:
-            raise self._lost(answers) from error
+            raise self._lost(answers, error) from error
         return answers
 
-    def _lost(self, answers: Sequence[pq.abc.PGresult]) -> Lost:
+    def _lost(self, answers: Sequence[pq.abc.PGresult], error: psycopg.OperationalError) -> Lost:
         """What the loss amounts to. PostgreSQL's last word, if it said one, tells whether it read anything before."""
         self.close()
         if self.doubt is not None:
             self.doubt.lost = monotonic()
         severity = answers[0].error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) if answers else None
         lost = Lost(is_untouched=severity == b"FATAL")
-        log.warning("a connection to PostgreSQL is lost, %s", "unused" if lost.is_untouched else "in use")
+        state = "unused" if lost.is_untouched else "in use"
+        log.warning("a connection to PostgreSQL is lost, %s: %s", state, " ".join(str(error).split()))
         return lost
 
     def _flush(self, deadline: float) -> None:
@@ -438,13 +439,7 @@ class Connections:
         self._pool = ConnectionPool(
             dsn,
             connection_class=PipelineConnection,
-            kwargs={
-                "autocommit": True,
-                "application_name": name,
-                "connect_timeout": max(2, int(wait)),
-                "options": session(statement_timeout, in_transaction),
-            }
-            | keep_alive(dsn),
+            kwargs=_parameters(dsn, name, wait, session(statement_timeout, in_transaction)),
             min_size=min(idle, size),
             max_size=size,
             timeout=wait,
@@ -540,12 +535,12 @@ class Connections:
     def _await(self) -> PipelineConnection:
         """One that is given back, or that the pool makes. Raises psycopg_pool's exceptions.
 
-        A pool that gave up connecting lets those who wait go on waiting, and tries again only for the next who asks: a
-        PostgreSQL that is back after a second would be away for everybody who came before.
+        The pool connects in vain for RECONNECTS_FOR seconds, and begins anew only when it is asked. So it is asked
+        again every ASK_EVERY seconds, or it would not notice that PostgreSQL is back.
         """
         deadline = monotonic() + self._wait
         while True:
-            # Who waits has said so: what is given back after this look goes to the pool.
+            # This caller counts as waiting already: what is given back after this look goes to the pool.
             with suppress(IndexError):
                 return self._free.pop()
             left = deadline - monotonic()
@@ -557,3 +552,9 @@ class Connections:
 
     def _is_refusing(self) -> bool:
         return monotonic() < self._refuse_until and not self._pool.get_stats()["pool_available"]
+
+
+def _parameters(dsn: str, name: str, wait: float, options: str) -> dict[str, Any]:
+    """What libpq is told of every connection."""
+    own = {"autocommit": True, "application_name": name, "connect_timeout": max(2, int(wait)), "options": options}
+    return own | keep_alive(dsn)

@@ -48,7 +48,7 @@ class Statement:
 
     def __init__(self, clause: ClauseElement, *, is_kept: bool = True) -> None:
         """`is_kept` says whether connections keep it prepared; one that may never come again is parsed each time."""
-        self._clause = clause
+        self._clause: ClauseElement | None = clause
         self.name = b"s%d" % next(_numbers)
         self.is_kept = is_kept
 
@@ -60,8 +60,10 @@ class Statement:
         return getattr(self, name)
 
     def compile(self) -> None:
-        """Compile. Two threads that do so at once find the same."""
+        """Compile, once. Two threads that do so at once find the same."""
         clause = self._clause
+        if clause is None:
+            return
         if isinstance(clause, Insert) and not clause.exported_columns:
             # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
             clause = clause.inline()
@@ -74,6 +76,8 @@ class Statement:
         self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
         self.formats = _formats(compiled, self.parameters)
         self.sql = str(compiled).encode()
+        # The description takes far more memory than what comes of it.
+        self._clause = None
 
     def encode(self, parameters: Mapping[str, Any]) -> list[bytes | None]:
         """The parameters as libpq takes them.

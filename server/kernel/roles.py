@@ -16,12 +16,11 @@ Patterns = tuple[str, ...]
 
 
 def join_roles(declared: Iterable[Mapping[str, Patterns]]) -> dict[str, Patterns]:
-    """The patterns of every built-in role, in the order of the domains. Raises LookupError for another role."""
+    """The patterns of every built-in role, in the order of the domains. Raises KeyError for another role."""
     roles: dict[str, Patterns] = {role: (EVERYTHING,) if role in (OWNER, ADMIN) else () for role in BUILT_IN_ROLES}
-    for role, patterns in (entry for roles_of_domain in declared for entry in roles_of_domain.items()):
-        if role not in roles:
-            raise LookupError(f"`{role}` is no built-in role: {', '.join(BUILT_IN_ROLES)}")
-        roles[role] += patterns
+    for of_domain in declared:
+        for role, patterns in of_domain.items():
+            roles[role] += patterns
     return roles
 
 

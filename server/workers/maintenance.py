@@ -126,12 +126,6 @@ class Maintenance:
             Schedule("35 1 * * *", Job("maintenance.drop_partitions", self.drop_partitions, self._queue)),
         ]
 
-    def purge(self, table: str) -> None:
-        """Remove the rows of a table whose time is over."""
-        for each in self._expiring:
-            if each.table == table:
-                self._drain(each)
-
     def purge_deleted_rows(self) -> None:
         """Remove what was deleted too long ago to be brought back, in all tenants."""
         for each in self._deleted:

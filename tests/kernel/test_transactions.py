@@ -18,10 +18,12 @@ from server.data.statements import Statement
 from server.data.transactions import Database, Scope, ScopeEnded
 from server.kernel import problems
 from tests.kernel.database import connections, scratch
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 
 OURS = "01900000-0000-7000-8000-00000000000a"
 THEIRS = "01900000-0000-7000-8000-00000000000b"
+# Failures to connect, of which the pool makes two before it gives up.
+GIVEN_UP = 2
 TABLES = (
     "CREATE TABLE notes (id int PRIMARY KEY, body text NOT NULL)",
     "CREATE TABLE owners (id int PRIMARY KEY)",
@@ -285,10 +287,18 @@ def test_one_that_is_found_dead_has_the_others_looked_at(dsn: str) -> None:
         assert backend(Database(pool)) not in dead
 
 
+def terminate_at_work(dsn: str, victim: int) -> None:
+    """End a backend as soon as it sleeps in a statement."""
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND wait_event = 'PgSleep'"
+    with psycopg.connect(dsn, autocommit=True) as watcher:
+        wait_for(lambda: watcher.execute(asleep, (victim,)).fetchone() == (1,), what="the statement that sleeps")
+    terminate(dsn, victim)
+
+
 def test_what_may_have_been_committed_is_not_sent_again(database: Database, dsn: str, note: int) -> None:
     """The backend ends while it works on what came with COMMIT: whether that took place, nobody can tell."""
     victim = backend(database)
-    ending = threading.Timer(0.5, terminate, (dsn, victim))
+    ending = threading.Thread(target=terminate_at_work, args=(dsn, victim))
     ending.start()
     with pytest.raises(psycopg.OperationalError) as caught, database.write(Scope()) as transaction:
         transaction.queue(ADD, id=note, body="x")
@@ -304,11 +314,18 @@ def test_a_caller_who_waits_gets_the_first_connection_there_is(dsn: str) -> None
     with psycopg.connect(dsn, dbname="postgres", autocommit=True) as owner:
         allow = f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS '
         owner.execute((allow + "false").encode())
-        again = threading.Timer(2 * module.RECONNECTS_FOR + 1, owner.execute, ((allow + "true").encode(),))
-        with connections(dsn, size=1, wait=20) as pool:
+        with connections(dsn, size=1, wait=60) as pool:
+            # The pool gives up once, and then once more for the caller who has asked it again.
+            stats = pool._pool.get_stats  # noqa: SLF001 - what it has tried is not told otherwise
+
+            def allow_again() -> None:
+                wait_for(lambda: stats().get("connections_errors", 0) > GIVEN_UP, what="two rounds in vain")
+                owner.execute((allow + "true").encode())
+
+            again = threading.Thread(target=allow_again)
             again.start()
             pool.release(pool.acquire())
-        again.join()
+            again.join()
 
 
 def test_a_backend_terminated_within_a_transaction_is_unavailable_and_then_replaced(
