@@ -20,12 +20,11 @@ from pkgutil import walk_packages
 from typing import Any
 
 import psycopg
-from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.autogenerate import produce_migrations
 from alembic.migration import MigrationContext
 from alembic.operations import ops
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import MetaData, Table, create_engine
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import MetaData, create_engine
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.pool import NullPool
 
@@ -85,7 +84,7 @@ def _write(settings: Settings, name: str) -> str:
     ends = heads()
     if not changes.ops and len(ends) == 1:
         return ""
-    return str(migration.write(Path(server.__path__[0]).parent, name, *rendered(changes)))
+    return str(migration.write(Path(server.__path__[0]).parent, name, changes.ops))
 
 
 def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
@@ -107,17 +106,6 @@ def lacking(dsn: str, described: MetaData) -> ops.UpgradeOps:
     if changes is None:
         raise LookupError("Alembic has compared nothing")
     return changes
-
-
-def rendered(changes: ops.UpgradeOps) -> tuple[str, list[Table]]:
-    """The source of the changes, and the new tables, which get the row-level security that they describe."""
-    created = [change for change in changes.ops if isinstance(change, ops.CreateTableOp)]
-    for change in created:
-        # What the table describes is told in words.
-        change.info = {}
-    context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": metadata})  # type: ignore[no-untyped-call]
-    code = render_python_code(changes, migration_context=context) if changes.ops else ""
-    return code, [metadata.tables[change.table_name] for change in created]
 
 
 def main() -> int:

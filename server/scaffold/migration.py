@@ -4,7 +4,7 @@ The one that makes a new table is written from the table's description alone: no
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from zlib import crc32
@@ -35,20 +35,18 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
     invalidate_caches()
     import_module(f"server.domains.{domain}.tables")
     described = metadata.tables[table]
-    creation = ops.CreateTableOp.from_table(described)
-    # What the table describes is told in words below.
-    creation.info = {}
-    made: list[ops.MigrateOperation] = [creation]
     indexes = sorted(described.indexes, key=lambda index: str(index.name))
-    made.extend(ops.CreateIndexOp.from_index(index) for index in indexes)
-    context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": metadata})  # type: ignore[no-untyped-call]
-    code = render_python_code(ops.UpgradeOps(made), migration_context=context)
-    return write(root, table, code, [described])
+    made = [ops.CreateTableOp.from_table(described), *map(ops.CreateIndexOp.from_index, indexes)]
+    return write(root, table, made)
 
 
-def write(root: Path, name: str, code: str, walled: Iterable[Table] = ()) -> Path:
-    """Write a revision after the last one, or after all where there are several. Raises Fault where it is there."""
+def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Path:
+    """Write a revision after the last one, or after all where there are several. Raises Fault where it is there.
+
+    New tables get the row-level security that they describe.
+    """
     before = heads()
+    code, walled = _rendered(changes)
     folder = root / VERSIONS
     number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
@@ -67,6 +65,19 @@ def write(root: Path, name: str, code: str, walled: Iterable[Table] = ()) -> Pat
         raise Fault(f"{path} is there already")
     path.write_text(text)
     return path
+
+
+def _rendered(changes: Sequence[ops.MigrateOperation]) -> tuple[str, list[Table]]:
+    """The source of the changes, and the new tables."""
+    created = [change for change in changes if isinstance(change, ops.CreateTableOp)]
+    for change in created:
+        # What the table describes is told in words.
+        change.info = {}
+    # SQLAlchemy types no dialect's constructor.
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    context = MigrationContext.configure(dialect=dialect, opts={"target_metadata": metadata})
+    code = render_python_code(ops.UpgradeOps(list(changes)), migration_context=context) if changes else ""
+    return code, [metadata.tables[change.table_name] for change in created]
 
 
 _TEXT = '''"""{title}."""

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -14,6 +15,8 @@ from server.scaffold.migration import table_revision
 from server.scaffold.names import Names, names_of
 
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds for the linter.
+TIDY_WITHIN = 60
 COLUMN_TYPES = ("Boolean", "Column", "Index", "Integer", "SmallInteger", "Text", "text")
 
 
@@ -25,20 +28,39 @@ def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = 
     fields = [field for argument in arguments for field in parse(argument)]
     _refuse_taken(root, resource, names, fields)
     texts = dict(_texts(root, names, fields))
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    if names.domain not in _domains(root):
-        _declare(root / "server/modules.py", names.domain)
-    written = [*texts, table_revision(root, names.domain, names.table)]
-    _tidy([path for path in (*written, root / "server/modules.py") if path.suffix == ".py"], root)
-    return written
+    modules = root / "server/modules.py"
+    with _all_or_nothing([*texts, modules]):
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        if names.domain not in _domains(root):
+            _declare(modules, names.domain)
+        _tidy([path for path in (*texts, modules) if path.suffix == ".py"], root)
+        revision = table_revision(root, names.domain, names.table)
+    _tidy([revision], root)
+    return [*texts, revision]
+
+
+@contextmanager
+def _all_or_nothing(paths: Sequence[Path]) -> Iterator[None]:
+    """Put files back as they were when something fails."""
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            if content is not None:
+                path.write_bytes(content)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _tidy(paths: Sequence[Path], root: Path) -> None:
     """Put imports in order and break long lines, as `make format` does."""
     for command in (("check", "--quiet", "--fix", "--select", "I"), ("format", "--quiet")):
-        subprocess.run([sys.executable, "-m", "ruff", *command, *map(str, paths)], cwd=root, check=True)  # noqa: S603 - our own
+        arguments = [sys.executable, "-m", "ruff", *command, *map(str, paths)]
+        subprocess.run(arguments, cwd=root, check=True, timeout=TIDY_WITHIN)  # noqa: S603 - paths of ours
 
 
 def _domains(root: Path) -> set[str]:

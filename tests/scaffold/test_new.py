@@ -32,6 +32,27 @@ def test_what_cannot_be_is_refused_by_its_argument(arguments: tuple[str, ...], w
     assert str(caught.value).startswith(words)
 
 
+def test_what_fails_halfway_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    shutil.copytree(ROOT / "server", tmp_path / "server", ignore=shutil.ignore_patterns("__pycache__"))
+    before = contents(tmp_path)
+
+    def fail(*_: object) -> None:
+        assert contents(tmp_path) != before
+        raise Fault("planted")
+
+    monkeypatch.setattr("server.scaffold.write.table_revision", fail)
+    with pytest.raises(Fault, match="planted"):
+        new("zoo.Okapi", ["name:text!"], root=tmp_path)
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file, but for what tools keep."""
+    files = (path for path in folder.rglob("*") if path.is_file() and ".ruff_cache" not in path.parts)
+    return {path: path.read_bytes() for path in files}
+
+
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_what_is_written_passes_the_checks_and_the_app_composes(tmp_path: Path) -> None:
