@@ -77,10 +77,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a sweep asks of the RPCs of other domains."""
     domain = config.getoption("--domain")
-    others = [item for item in items if domain and not is_about(item, domain)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+    if domain:
+        config.hook.pytest_deselected(items=[item for item in items if not is_about(item, domain)])
+        items[:] = [item for item in items if is_about(item, domain)]
 
 
 def is_about(item: pytest.Item, domain: str) -> bool:

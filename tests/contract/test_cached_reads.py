@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -31,8 +32,6 @@ CHANGES = [
 TWICE = 2
 # A write of another test may share a slot of the generations with ours (see generations.py), or drop everything.
 TRIES = 5
-# How many of everything a tenant gets.
-ROOM = 20
 MISSING = {(403, "PERMISSION_MISSING")}
 
 
@@ -227,26 +226,30 @@ def meeting(change: MethodPolicy) -> list[MethodPolicy]:
     return [method for method in GUARDED if {*method.cache_tags} & {*change.invalidates}]
 
 
-@pytest.fixture(scope="module")
-def another(stack: Stack) -> Callable[[], House]:
-    """One more of everything, in a tenant that has room for it: a tenant holds at most 50 webhooks."""
-    houses: list[House] = []
-
-    def make() -> House:
-        if len(houses) % ROOM == 0:
-            houses.append(wall.furnished(stack))
-        else:
-            houses.append(houses[-1].again())
-        return houses[-1]
-
-    return make
-
-
 @pytest.mark.parametrize("change", [change for change in CHANGES if meeting(change)], ids=name_of)
 def test_cached_reads_tell_what_a_change_has_made_of_things(
     channel: grpc.Channel, another: Callable[[], House], change: MethodPolicy
 ) -> None:
     assert list(stale_reads(channel, another(), change, meeting(change))) == []
+
+
+@pytest.mark.parametrize("method", GUARDED, ids=name_of)
+def test_a_cached_answer_is_confirmed_by_its_weak_etag_until_something_changes(
+    channel: grpc.Channel, another: Callable[[], House], method: MethodPolicy
+) -> None:
+    house = another()
+    path, query, _ = doors.rest_parts(method.bindings[0], house.request(method))
+
+    def get(etag: str = "") -> httpx.Response:
+        return house.tenant.rest.request("GET", path, params=query, headers={"if-none-match": etag} if etag else {})
+
+    (etag,) = {get().headers["etag"] for _ in range(TWICE)}
+    assert etag.startswith('W/"')
+    assert {get(f'"other", {etag}').status_code for _ in range(TWICE)} == {304}
+    change = next(change for change in CHANGES if method in meeting(change) and change.kind is Kind.UPDATE)
+    assert doors.Grpc(channel, house.tenant.access_token).call(change, request_of(change, house)).problem is None
+    # It answers anew, or that it is gone from there.
+    assert 304 not in {get(etag).status_code for _ in range(TWICE)}
 
 
 @pytest.mark.heavy

@@ -1,8 +1,9 @@
 """Errors of the contract: reasons exist and are used, permissions are held, and failures have one shape."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,18 @@ from server import app, modules
 from server.kernel.call import HTTP_STATUS, LIMIT
 from server.kernel.guard.access import Permissions
 from server.kernel.policy import PERMISSION, Access, MethodPolicy
+from server.kernel.roles import ADMIN, OWNER
 from tests.clients import STATUS_DETAILS, Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack
 
 SOURCES = Path(server.__file__).parent
 READ = ".read"
 GUARDED = [method for method in app.policies().values() if method.permission]
+EVERYTHING = ("*",)
+Held = Mapping[str, Collection[str]]
+"""Built-in role to the permissions that it holds."""
+Declared = Mapping[str, Mapping[str, Sequence[str]]]
+"""Domain to role to the patterns that the domain declares for it."""
 NEVER_SENT = "REASON_UNSPECIFIED"
 
 
@@ -50,6 +57,25 @@ def permission_faults(methods: Iterable[MethodPolicy]) -> Iterator[str]:
             yield f"{method.path}: `{method.permission}` is not <domain>.<resource>.<verb>"
         if method.permission.endswith(READ) and not method.read_only:
             yield f"{method.path} changes something, and asks for `{method.permission}`: give it a verb of its own"
+
+
+def role_faults(catalogue: Iterable[str], held: Held, declared: Declared) -> Iterator[str]:
+    """Built-in roles that hold more than the permission's own domain declares for them, or less."""
+    for name in catalogue:
+        domain = name.partition(".")[0]
+        for role, names in held.items():
+            patterns = (EVERYTHING if role in (OWNER, ADMIN) else ()) + tuple(declared.get(domain, {}).get(role, ()))
+            is_declared, place = grants(patterns, name), f"server/domains/{domain}/module.py"
+            if name in names and not is_declared:
+                yield f"{role} holds {name}: declare it in the roles of {place}, or take it away"
+            if name not in names and is_declared:
+                yield f"{role} does not hold {name}, which the roles of {place} declare"
+
+
+def grants(patterns: Iterable[str], name: str) -> bool:
+    """Whether these patterns give a permission: the last one that matches decides."""
+    matching = [pattern for pattern in patterns if fnmatchcase(name, pattern.removeprefix("-"))]
+    return bool(matching) and not matching[-1].startswith("-")
 
 
 def pattern_faults(catalogue: Iterable[str], roles: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -124,15 +150,23 @@ def test_only_the_owner_deletes_the_tenant(permissions: Permissions) -> None:
     assert permissions.built_in["owner"] == permissions.every
 
 
-def test_a_role_changes_nothing_but_what_its_domains_say(permissions: Permissions) -> None:
-    """A role that its domains let read changes nothing; the others change what a pattern of theirs names."""
-    writing = [method for method in GUARDED if not method.read_only]
-    for role, patterns in modules.roles().items():
-        may_write = [pattern for pattern in patterns if not pattern.endswith(READ)]
-        allowed = Permissions({role: may_write}, permissions.catalogue).built_in[role]
-        held = permissions.built_in[role]
-        assert [method.path for method in writing if method.permission in held - allowed] == [], role
-    assert not any(method.permission in permissions.built_in["viewer"] for method in writing)
+def declared_roles() -> Declared:
+    """What each domain declares."""
+    return {module.name: module.roles for module in modules.MODULES}
+
+
+def test_every_built_in_role_holds_what_the_domains_declare(permissions: Permissions) -> None:
+    assert list(role_faults(permissions.catalogue, permissions.built_in, declared_roles())) == []
+
+
+def test_a_role_that_holds_what_nobody_declares_is_found(permissions: Permissions) -> None:
+    held, name = dict(permissions.built_in), "sites.pages.delete"
+    assert list(role_faults([name], held | {"viewer": {*held["viewer"], name}}, declared_roles())) == [
+        f"viewer holds {name}: declare it in the roles of server/domains/sites/module.py, or take it away"
+    ]
+    assert list(role_faults([name], held | {"editor": ()}, declared_roles())) == [
+        f"editor does not hold {name}, which the roles of server/domains/sites/module.py declare"
+    ]
 
 
 def test_an_unknown_role_holds_nothing(permissions: Permissions) -> None:

@@ -12,7 +12,8 @@ from server.kernel.module import Background, Module, ModuleFault
 from server.kernel.ports import Offers, join_offers
 from server.kernel.resources import Service
 from server.run.worker import distinct_jobs
-from server.settings import DomainSettings
+from server.settings import DomainSettings, Settings
+from server.settings_loading import EVERY_SETTING
 
 
 def faults(*planted: Module, descriptors: bytes = b"") -> tuple[str, ...]:
@@ -85,6 +86,8 @@ def test_a_job_that_two_domains_have_is_refused() -> None:
 
 def test_every_module_is_that_of_its_folder() -> None:
     """What is read by folder, such as settings, is what the module declares."""
+    declared = {module.settings for module in modules.MODULES} - {None}
+    assert {kind for kind in EVERY_SETTING.__bases__ if kind is not Settings} == declared
     for module in modules.MODULES:
         for service in module.service_classes:
             assert service.__module__.startswith(f"server.domains.{module.name}."), service

@@ -184,13 +184,10 @@ def test_a_column_without_a_decoder_is_refused_when_the_statement_is_compiled() 
 
 
 COMPILE_ALL = """
-import gc, pkgutil
-from importlib import import_module
-import server
-for module in pkgutil.walk_packages(server.__path__, "server."):
-    if "migrations" not in module.name and not module.name.endswith("__main__"):
-        import_module(module.name)
+import gc
 from server.data.statements import Statement
+from tests.everything import import_everything
+import_everything()
 made = [each for each in gc.get_objects() if isinstance(each, Statement)]
 for each in made:
     each.compile()

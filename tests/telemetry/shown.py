@@ -9,9 +9,9 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-import server.run.processes
-import server.run.worker  # noqa: F401 - with server.run.processes, everything that defines metrics
+from tests.everything import import_everything
 
+import_everything()
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 
 
