@@ -94,7 +94,7 @@ class KeyGrants(Protocol):
     """What API keys hold."""
 
     def of(self, call: Call, api_key_id: str) -> Row | None:
-        """Of an API key of the call's tenant: name, permissions; None when there is none, or it counts no more."""
+        """Name and permissions of an API key of the call's tenant; None where it is absent, expired or revoked."""
 
 
 class Answer(Protocol):

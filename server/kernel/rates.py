@@ -17,10 +17,11 @@ FEWEST_GAINED = 8
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls in so many seconds."""
+    """Calls allowed per window."""
 
     calls: int
     period: float
+    """Length of the window in seconds."""
 
     @property
     def interval(self) -> float:

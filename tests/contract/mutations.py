@@ -91,7 +91,7 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
             fail(first)
             sweep.failed.append(first)
             outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id))
-            assert outcome.problem is None, f"{path} failed: {outcome.problem}; mend its entry: {wall.remedy(method)}"
+            assert outcome.problem is None, f"{path} answers its owner {outcome.problem}: {wall.remedy(method)}"
             answer = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
             sweep.answers[path] = answer
             sweep.done.append(Made(method, request_id, token, request, answer))

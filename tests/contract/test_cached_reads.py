@@ -273,7 +273,7 @@ def stale_reads(channel: grpc.Channel, house: House, change: MethodPolicy, reads
         seen = owner.call(method, listing(method, house)).problem
         assert seen is None or seen.reason == "RESOURCE_NOT_FOUND", f"{method.path}: {seen}"
     outcome = owner.call(change, request_of(change, house))
-    assert outcome.problem is None, f"{change.path} failed: {outcome.problem}; {wall.remedy(change)}"
+    assert outcome.problem is None, f"{change.path} answers its owner {outcome.problem}: {wall.remedy(change)}"
     for method in reads * TWICE:
         answer = told(owner.call(method, listing(method, house)))
         if answer != told(owner.call(method, listing(method, house, in_any_case(house.tenant.id)))):

@@ -122,7 +122,7 @@ def test_its_own_owner_reads_what_a_stranger_does_not_find(theirs: House, method
     request = theirs.request(method, theirs.named(method) | ({"last_event_id": "0-0"} if method.streaming else {}))
     with doors.channel(theirs.tenant.stack) as channel:
         outcome = doors.Grpc(channel, theirs.tenant.access_token).call(method, request)
-    assert outcome.problem is None, f"{method.path}: its owner is refused as well: {outcome.problem}"
+    assert outcome.problem is None, f"{method.path} answers its owner {outcome.problem}: {wall.remedy(method)}"
 
 
 @pytest.mark.parametrize("method", [method for method in WALLED if not method.read_only], ids=name_of)
@@ -135,7 +135,7 @@ def test_its_own_owner_finds_what_a_stranger_would_change(
     with doors.channel(house.tenant.stack) as channel:
         outcome = doors.Grpc(channel, house.tenant.access_token).call(method, house.request(method))
     found = outcome.problem is None or outcome.problem.code != NOT_FOUND
-    assert found, f"{method.path}: its owner does not find it either: {outcome.problem}; {wall.remedy(method)}"
+    assert found, f"{method.path} answers its owner {outcome.problem}: {wall.remedy(method)}"
 
 
 def twin_of_pages() -> list[MethodPolicy]:

@@ -28,7 +28,7 @@ class Service(Hooks[M], Generic[M]):
     descriptor: ClassVar[ServiceDescriptor]
     resource: Resource[M] | None = None
     rows: ResourceRows[M]
-    """The rows of `resource`; absent where there is none."""
+    """The rows of `resource`. A service without a resource has no such attribute."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
     """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
     parts: Sequence[Part] = ()
