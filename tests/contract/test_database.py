@@ -282,6 +282,19 @@ def runtime(migrated: str) -> Iterator[tuple[str, str]]:
         yield name, dsn
 
 
+def test_granting_again_changes_no_policy(migrated: str) -> None:
+    """Changing one locks its table against everybody, which each deployment would do anew."""
+    known = "SELECT oid, polname FROM pg_policy WHERE polname LIKE '%%_dispatch' ORDER BY oid"
+    with scratch_role(migrated) as (name, _), scratch_role(migrated) as (dispatch, _):
+        found = []
+        for _ in range(2):
+            modules.grant(migrated, runtime=name, dispatch=dispatch)
+            with psycopg.connect(migrated) as connection:
+                found.append(connection.execute(known, ()).fetchall())
+    assert len(found[0]) > 5
+    assert found[0] == found[1]
+
+
 def test_a_plain_runtime_role_is_accepted(runtime: tuple[str, str]) -> None:
     schema.check_walls(runtime[1], metadata)
 
