@@ -57,7 +57,7 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     for service, handlers in RouteTable(application.routes).by_service().items():
         server.add_registered_method_handlers(service, handlers)
     statuses = serving.serve_health(server, application.dependencies, application.services)
-    reflection.serve_reflection(server, app.descriptors(), [service.descriptor.full_name for service in app.SERVICES])
+    reflection.serve_reflection(server, [service.descriptor.full_name for service in app.SERVICES])
     serving.listen(server, settings, name)
     server.start()
     ready()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -42,15 +42,16 @@ class Reflection(reflection.ReflectionServicer):
         return str(method.containing_service.full_name)
 
 
-def serve_reflection(server: grpc.Server, descriptors: bytes, services: Iterable[str]) -> None:
-    """Reflection of these services over a descriptor set, and of what every server has beside them.
+def serve_reflection(server: grpc.Server, services: Iterable[str]) -> None:
+    """Reflection of these services, and of what every server has beside them.
 
+    It answers from the pool that the stubs are in: a pool of the whole contract would cost each process as much again.
     Its streams wait on threads of their own.
     """
-    pool = DescriptorPool()
+    pool = descriptor_pool.Default()
     beside = [_file(health_pb2), _file(reflection_pb2), _v1(_file(reflection_pb2))]
-    for file in (*descriptor_pb2.FileDescriptorSet.FromString(descriptors).file, *beside):
-        pool.AddSerializedFile(file.SerializeToString())
+    # No stubs bring this one in. To add what is there already, as a second server does, changes nothing.
+    pool.AddSerializedFile(beside[-1].SerializeToString())
     listed = [f"{file.package}.{service.name}" for file in beside for service in file.service]
     answer: Any = partial(Reflection([*services, *listed], pool).ServerReflectionInfo)
     answer.experimental_thread_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="reflection")
