@@ -84,6 +84,9 @@ class Guard:
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
         self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
         self.limit = Limit(self.limiter, self.rates, self.ports.tenant_rates, settings.rate_limits_strict)
+        if settings.rate_limits_enabled:
+            # Chains are composed at their first call, which is too late to refuse to start.
+            self.limit.check(policies.values())
         self.blocks = AddressBlocks(self.ports.blocks.load, self.generations)
 
     def steps(

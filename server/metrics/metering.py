@@ -114,12 +114,14 @@ class TallyFollower:
 
 
 def of_calls(tallies: Mapping[str, CallTally]) -> Reading:
-    """The unary calls of each RPC."""
-    each = [_of_calls(tally) for tally in tallies.values()]
+    """The unary calls of each RPC. Its tally comes with the first of them."""
+    each: dict[str, Reading] = {}
 
     def read() -> None:
-        for reading in each:
-            reading()
+        for path, tally in list(tallies.items()):
+            if path not in each:
+                each[path] = _of_calls(tally)
+            each[path]()
 
     return read
 
@@ -182,13 +184,14 @@ def of_threads(process: str, pool: str, threads: CallThreads) -> Reading:
 
 
 def of_cache(process: str, cache: AnswerCache) -> Reading:
-    """The cache of answers."""
-    each = [(counts, Followers(metrics.CACHE_READS, path.removeprefix("/"))) for path, counts in cache.counts.items()]
+    """The cache of answers. The counts of an RPC come with its first call."""
+    each: dict[str, Followers] = {}
     evictions = Follower(metrics.CACHE_EVICTIONS.inc)
     entries, size = (gauge.labels(process) for gauge in (metrics.CACHE_ENTRIES, metrics.CACHE_BYTES))
 
     def read() -> None:
-        for counts, followers in each:
+        for path, counts in list(cache.counts.items()):
+            followers = each.setdefault(path, Followers(metrics.CACHE_READS, path.removeprefix("/")))
             hits = {"memory_hit": counts.memory_hits, "store_hit": counts.store_hits}
             followers.follow(**hits, coalesced=counts.coalesced, miss=counts.misses)
         evictions.follow(cache.evictions)

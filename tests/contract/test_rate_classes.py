@@ -7,10 +7,11 @@ import pytest
 from pydantic import SecretStr
 
 from server import app
-from server.kernel.guard.limits import DEFAULT_RATES, RateLimiter
+from server.guard import Guard
+from server.kernel.guard.limits import DEFAULT_RATES
 from server.kernel.policy import MethodPolicy, PolicyError, read_policies
 from server.kernel.rates import Rate
-from server.kernel.steps.limit import Limit
+from server.modules import MODULES
 from server.settings import Settings
 from tests.contract.contract import PAGES, planted
 from tests.contract.test_errors import sources
@@ -73,13 +74,8 @@ def test_default_rates_can_be_read_and_strict_classes_have_one() -> None:
 
 
 def test_a_class_without_a_rate_keeps_the_server_from_starting() -> None:
-    rates = {name: Rate.parse(text) for name, text in DEFAULT_RATES.items()}
     nothing: Any = None
-    limit = Limit(RateLimiter(nothing), rates, nothing, ())
-    (faulty,) = (
-        method
-        for method in read_policies(planted(PAGES, change("GetPage", rate_class="pges")).services).values()
-        if method.name == "GetPage"
-    )
+    faulty = read_policies(planted(PAGES, change("GetPage", rate_class="pges")).services)
+    settings = Settings(secret_key=SecretStr("0" * 32))
     with pytest.raises(PolicyError, match="names the rate class `pges`"):
-        limit.guard(faulty)
+        Guard(settings, "test", nothing, nothing, policies=faulty, modules=MODULES)

@@ -146,6 +146,21 @@ def test_a_step_bases_its_presence_on_the_method_alone() -> None:
     assert compose_unary(HEALTH, steps, handle)[1] == ("errors", "respond")
 
 
+def test_a_chain_is_composed_at_the_first_call_and_once() -> None:
+    composed: list[str] = []
+
+    class Composing(Noting):
+        def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
+            composed.append(method.name)
+            return super().unary(method, proceed)
+
+    serve: Any = unary_route(GET, [Composing("a", [])], handle).handler.unary_unary
+    assert composed == []
+    for _ in range(2):
+        assert serve(GetPageRequest(page_id="1"), Context()).id == "1"
+    assert composed == [GET.name]
+
+
 def test_a_route_with_threads_of_its_own_tells_grpc_which() -> None:
     with ThreadPoolExecutor(1) as threads:
         slow: Any = unary_route(GET, [], handle, threads).handler

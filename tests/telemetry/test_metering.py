@@ -100,6 +100,14 @@ def test_streams_are_counted_when_they_end() -> None:
     assert increases(run, *ended) == [1, 1]
 
 
+def test_an_rpc_that_is_first_called_after_a_reading_is_counted() -> None:
+    telemetry = Telemetry(Nobody())
+    reading = metering.of_calls(telemetry.tallies)
+    reading()
+    telemetry.unary(GET, answer)(call(GET), None)
+    assert increases(reading, ("plinth_requests_total", {"method": METHOD, "code": "OK"})) == [1]
+
+
 def test_what_was_never_called_has_no_series() -> None:
     # Of a name that no other test in this process may have called.
     method = replace(SIGN_UP, path="/plinth.test.v1.NobodyService/NeverCalled")

@@ -7,7 +7,7 @@ tightest one answers. A call that one of them refuses is charged to none: a call
 While the store is away, the classes of `strict` refuse and all others let through; both are counted.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -64,13 +64,22 @@ class Limit(GuardStep):
 
     def guard(self, method: MethodPolicy) -> Guard:
         """Count the call, or refuse it."""
+        rate_class = self._class_of(method)
+        return self._anonymous_guard(rate_class) if method.access is Access.PUBLIC else self._known_guard(rate_class)
+
+    def check(self, methods: Iterable[MethodPolicy]) -> None:
+        """Raise PolicyError when one of them names a rate class without a limit in the settings."""
+        for method in methods:
+            self._class_of(method)
+
+    def _class_of(self, method: MethodPolicy) -> str:
         is_public = method.access is Access.PUBLIC
         rate_class = ANONYMOUS if is_public and method.rate_class == DEFAULT else method.rate_class
         if rate_class not in self._rates:
             raise PolicyError(
                 [f"{method.path} names the rate class `{rate_class}`, which has no limit in the settings"]
             )
-        return self._anonymous_guard(rate_class) if is_public else self._known_guard(rate_class)
+        return rate_class
 
     def _anonymous_guard(self, rate_class: str) -> Guard:
         rate = self._rates[rate_class]
