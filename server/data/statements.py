@@ -27,6 +27,7 @@ _numbers = count(1)
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 POSTGRES_EPOCH_SECONDS = int(POSTGRES_EPOCH.timestamp())
 
+Clause = ClauseElement | Callable[[], ClauseElement]
 Decoder = Callable[[bytes], Any]
 Row = dict[str, Any]
 
@@ -46,9 +47,12 @@ class Statement:
     parameters: tuple[str, ...]
     sql: bytes
 
-    def __init__(self, clause: ClauseElement, *, is_kept: bool = True) -> None:
-        """`is_kept` says whether connections keep it prepared; one that may never come again is parsed each time."""
-        self._clause: ClauseElement | None = clause
+    def __init__(self, clause: Clause, *, is_kept: bool = True) -> None:
+        """`clause` may be a function that describes it, called when it is compiled: a description costs some 100 us.
+
+        `is_kept` says whether connections keep it prepared; one that may never come again is parsed each time.
+        """
+        self._clause: Clause | None = clause
         self.name = b"s%d" % next(_numbers)
         self.is_kept = is_kept
 
@@ -64,6 +68,8 @@ class Statement:
         clause = self._clause
         if clause is None:
             return
+        if not isinstance(clause, ClauseElement):
+            clause = clause()
         if isinstance(clause, Insert) and not clause.exported_columns:
             # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
             clause = clause.inline()

@@ -45,6 +45,10 @@ PLANS: dict[str, tuple[Callable[[], ConversionPlan], str]] = {
         lambda: ConversionPlan(Page, pages, computed=("titel",)),
         "`titel` is declared as computed for `pages`, whose message has no such field",
     ),
+    "a hidden column that the table lacks": (
+        lambda: ConversionPlan(Page, pages, hidden=("secret",)),
+        "`secret` is declared as hidden for `pages`, which has no such column",
+    ),
     "messages of their own": (
         lambda: ConversionPlan(BatchGetPagesResponse, beside(BatchGetPagesResponse, "pages", "next_page_token")),
         "plinth.sites.v1.BatchGetPagesResponse.pages is of a type that no column holds: name it in computed=...",

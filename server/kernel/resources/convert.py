@@ -145,6 +145,8 @@ def _plan_faults(
             yield f"{name} has no column in `{table.name}`: add one, or name the field in Resource(computed=...)"
     for name in sorted(set(computed) - known):
         yield f"`{name}` is declared as computed for `{table.name}`, whose message has no such field"
+    for name in sorted(set(hidden) - set(table.c.keys())):
+        yield f"`{name}` is declared as hidden for `{table.name}`, which has no such column"
 
 
 def _is_convertible(field: FieldDescriptor) -> bool:

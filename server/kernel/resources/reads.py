@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol
 
 from google.api import resource_pb2
 from google.protobuf.message import Message
-from sqlalchemy import Column, ColumnElement, and_, any_, bindparam, select, true
+from sqlalchemy import Column, ColumnElement, Select, and_, any_, bindparam, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from typing_extensions import TypeVar
 
@@ -60,11 +60,10 @@ class ReadRows(Generic[M]):
         self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
         self._within = within
         self._has_tenant = "tenant_id" in resource.table.c and not across_tenants
-        columns, own, own_id = self.plan.columns, self.in_scope(), self._is_one()
-        names = [column.name for column in columns]
+        names = [column.name for column in self.plan.columns]
         self._id_place = 0 if resource.singleton else names.index("id")
-        self._get = Statement(select(*columns).where(own, own_id, *self._is_alive()))
-        self._batch_get = Statement(select(*columns).where(own, _is_one_of(resource.table.c.id), *self._is_alive()))
+        self._get = Statement(lambda: self._alive(self._is_one()))
+        self._batch_get = Statement(lambda: self._alive(_is_one_of(resource.table.c.id)))
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
         """One that is not deleted. Raises NotFound. Where rows are `within` others, the request names those."""
@@ -96,6 +95,9 @@ class ReadRows(Generic[M]):
         return messages
 
     # What statements need ------------------------------------------------------------------------------------------
+
+    def _alive(self, condition: ColumnElement[bool]) -> Select[Any]:
+        return select(*self.plan.columns).where(self.in_scope(), condition, *self._is_alive())
 
     def in_tenant(self) -> ColumnElement[bool]:
         """The condition that a row is of the call's tenant, the parameter `key_tenant_id`."""

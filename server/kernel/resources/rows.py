@@ -1,11 +1,11 @@
 """The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service around.
 
-Statements are described when the service is composed, and compiled when they are first used. Standard methods are made
-of these; custom methods use them too. What is only read stands in reads.py.
+Statements are described and compiled when they are first used. Standard methods are made of these; custom methods use
+them too. What is only read stands in reads.py.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import psycopg
@@ -13,9 +13,11 @@ from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Insert,
+    Select,
     Update,
     and_,
     bindparam,
@@ -56,9 +58,9 @@ class Values(NamedTuple):
 class Storing:
     """A statement that stores a row, with and without showing it."""
 
-    def __init__(self, statement: Insert | Update, columns: tuple[Column[Any], ...]) -> None:
-        self.silently = Statement(statement)
-        self.and_show = Statement(statement.returning(*columns))
+    def __init__(self, describe: Callable[[], Insert | Update], columns: tuple[Column[Any], ...]) -> None:
+        self.silently = Statement(describe)
+        self.and_show = Statement(lambda: describe().returning(*columns))
 
 
 class ResourceRows(ReadRows[M]):
@@ -157,28 +159,35 @@ class ResourceRows(ReadRows[M]):
     # Statements ----------------------------------------------------------------------------------------------------
 
     def _compile(self) -> None:
+        """Statements are described when they are first used: see Statement."""
         table, columns = self.resource.table, self.plan.columns
         self._json_names = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
         self._writable_names = tuple(c.name for c in columns if c.name not in KEPT_BY_KERNEL)
-        own = select(*columns).where(self.in_scope(), self._is_one())
-        self._lock = Statement(own.where(*self._is_alive()).with_for_update())
-        self._lock_deleted = Statement(own.with_for_update())
+        self._lock = Statement(lambda: self._own().where(*self._is_alive()).with_for_update())
+        self._lock_deleted = Statement(lambda: self._own().with_for_update())
         names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
-        new = {name: bindparam(name, type_=table.c[name].type) for name in names}
-        times = {name: bindparam(name, type_=table.c[name].type) for name in ("create_time", "update_time")}
-        self._insert = Storing(insert(table).values(new | times), columns)
-        changed = {name: bindparam(name, type_=table.c[name].type) for name in (*self._writable_names, "update_time")}
-        self._update = Storing(self._touch().values(changed), columns)
+        new = (*names, "create_time", "update_time")
+        self._insert = Storing(lambda: insert(table).values(self._parameters(new)), columns)
+        changed = (*self._writable_names, "update_time")
+        self._update = Storing(lambda: self._touch().values(self._parameters(changed)), columns)
         self._compile_deletion()
 
     def _compile_deletion(self) -> None:
         table, columns = self.resource.table, self.plan.columns
         if self.resource.soft_deletes:
-            touched = self._touch().values(update_time=func.now())
-            self._delete = Statement(touched.values(delete_time=func.now()).returning(*columns))
-            self._undelete = Statement(touched.values(delete_time=null()).returning(*columns))
+            self._delete = Statement(lambda: self._touch_now().values(delete_time=func.now()).returning(*columns))
+            self._undelete = Statement(lambda: self._touch_now().values(delete_time=null()).returning(*columns))
         else:
-            self._delete = Statement(delete(table).where(self._is_key()).returning(*columns))
+            self._delete = Statement(lambda: delete(table).where(self._is_key()).returning(*columns))
+
+    def _own(self) -> Select[Any]:
+        return select(*self.plan.columns).where(self.in_scope(), self._is_one())
+
+    def _parameters(self, names: Iterable[str]) -> dict[str, BindParameter[Any]]:
+        return {name: bindparam(name, type_=self.resource.table.c[name].type) for name in names}
+
+    def _touch_now(self) -> Update:
+        return self._touch().values(update_time=func.now())
 
     def _touch(self) -> Update:
         table = self.resource.table
