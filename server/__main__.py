@@ -180,6 +180,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from server.embedded.supervisor import supervise
     from server.run import processes
 
+    processes.compose_before_fork(settings)
     count = options.workers or settings.api_workers
     return supervise(
         [Role(name=f"api-{index}", run=partial(processes.run_api, settings, index)) for index in range(count)],

@@ -89,8 +89,11 @@ def policies() -> dict[str, MethodPolicy]:
     return read_policies(service.descriptor for service in SERVICES)
 
 
-def build(settings: Settings, name: str, *, streams: bool) -> Application:
-    """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones."""
+def build(settings: Settings, name: str, *, streams: bool, metered: bool = True) -> Application:
+    """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones.
+
+    Without `metered` it has no metrics, whose files are those of a process that has joined (metrics/files.py).
+    """
     # Told apart from the processes of other hosts, and from the one that ran here before.
     unique = f"{gethostname()}:{os.getpid()}:{name}"
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
@@ -116,7 +119,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     methods = policies().values()
     slow = guard.slow_threads
     routes = compose(methods, services, steps, platform.page_tokens, streams=streams, slow=slow, warmer=warmer)
-    meter = _meter(name, databases, guard, dependencies, telemetry, streams=streams)
+    meter = (_meter(name, databases, guard, dependencies, telemetry, streams=streams),) if metered else ()
     running = (
         *((tracing,) if tracing else ()),
         databases,
@@ -126,7 +129,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         *(part for service in services for part in service.parts),
         probe,
         dependencies,
-        meter,
+        *meter,
     )
     return Application(settings, databases, guard, dependencies, live, routes, running)
 

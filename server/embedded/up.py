@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import gc
 import json
 import os
 import signal
@@ -222,15 +221,11 @@ def _roles(settings: Settings) -> list[Role]:
 
 
 def _preload(settings: Settings) -> None:
-    """Import the application, and take what that made out of the garbage collector's sight.
-
-    A collection writes to every object it looks at, and would copy the pages that the forked roles share.
-    """
+    """Import and compose the application, which the forked roles then share."""
     metrics_files.share(settings.metrics_dir)
-    import server.run.processes  # noqa: F401, PLC0415
+    from server.run import processes  # noqa: PLC0415
 
-    gc.collect()
-    gc.freeze()
+    processes.compose_before_fork(settings)
 
 
 # The ground the stack stands on.

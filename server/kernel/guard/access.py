@@ -8,7 +8,7 @@ the generations of `session:` and `access:` (see generations.py).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from server.kernel.caching.generations import Generations, Stamp
@@ -46,7 +46,9 @@ class Permissions:
         return self._every
 
 
-def _expand(patterns: Iterable[str], known: Iterable[str]) -> frozenset[str]:
+@cache
+def _expand(patterns: tuple[str, ...], known: tuple[str, ...]) -> frozenset[str]:
+    """Remembered: a parent composes for all that it forks, and the patterns of built-in roles are given by the code."""
     held: set[str] = set()
     for pattern in patterns:
         if pattern.startswith("-"):
