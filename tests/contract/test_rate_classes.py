@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import redis
 from pydantic import SecretStr
 
 from server import app
@@ -78,4 +79,4 @@ def test_a_class_without_a_rate_keeps_the_server_from_starting() -> None:
     faulty = read_policies(planted(PAGES, change("GetPage", rate_class="pges")).services)
     settings = Settings(secret_key=SecretStr("0" * 32))
     with pytest.raises(PolicyError, match="names the rate class `pges`"):
-        Guard(settings, "test", nothing, nothing, policies=faulty, modules=MODULES)
+        Guard(settings, "test", redis.Redis(), nothing, policies=faulty, modules=MODULES)
