@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again coverage test-heavy drill soak bench check format lint types layers lint-proto breaking generate fresh \
+.PHONY: help up test test-again coverage test-heavy drill soak bench bench-growth check format lint types layers lint-proto breaking generate fresh \
   migration migrations lock clean
 
 help: ## List the commands
@@ -55,6 +55,9 @@ soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and
 
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench
+
+bench-growth: $(GENERATED) ## Stamp out services to 13, 50 and 100, and tell what grows how
+	@$(BIN)/python -m tests.bench.growth
 
 check: lint types layers lint-proto breaking fresh migrations ## Everything that needs no running server
 

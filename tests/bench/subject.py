@@ -95,20 +95,20 @@ def start(variant: Variant) -> Iterator[Subject]:
     stack = make(api_workers=1, access_token_lifetime=TOKEN_LIFETIME, **variant.settings)
     try:
         stack.start()
-        processes = stack.processes()
-        pin(processes[API], SERVER_CORE)
-        yield _subject(stack, processes)
+        pin(stack.processes()[API], SERVER_CORE)
+        yield subject_of(stack)
     finally:
         stack.remove()
 
 
-def _subject(stack: Stack, processes: dict[str, int]) -> Subject:
-    settings = stack.settings
+def subject_of(stack: Stack) -> Subject:
+    """The subject that a running stack is, with a new page published in the seeded tenant."""
+    settings, processes = stack.settings, stack.processes()
     credentials = {"email": stack.email, "password": stack.password}
     session = _post(stack.port, "/api/v1/auth/login", credentials)
     token, tenant_id = session["accessToken"], session["tenantId"]
     pages = f"/api/v1/tenants/{tenant_id}/pages"
-    draft = {"slug": "opening-hours", "title": "Opening hours", "description": DESCRIPTION, "settings": SETTINGS}
+    draft = {"title": "Opening hours", "description": DESCRIPTION, "settings": SETTINGS}
     page_id = _post(stack.port, pages, draft, token)["id"]
     _post(stack.port, f"{pages}/{page_id}/publish", {}, token)
     folder = str(settings.socket_dir)
