@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
@@ -88,24 +89,34 @@ def _behind(admit: Unary, proceed: Stream) -> Stream:
 
 
 class Chain(Generic[Handler]):
-    """The chain of one RPC. Two threads that compose it at once get the same."""
+    """The chain of one RPC.
+
+    Threads that ask for it at once get the same one: steps count in what they make when they are composed, and a second
+    chain would count where nobody looks. (From Python 3.12 on, `cached_property` itself holds no lock.)
+    """
+
+    _composing = RLock()
 
     def __init__(self, compose: Callable[[], tuple[Handler, tuple[str, ...]]]) -> None:
         self._compose = compose
 
     @cached_property
-    def _composed(self) -> tuple[Handler, tuple[str, ...]]:
-        return self._compose()
-
-    @cached_property
     def handle(self) -> Handler:
         """The handler inside its steps."""
-        return self._composed[0]
+        return self._composed()[0]
 
-    @property
+    @cached_property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps, outermost first."""
-        return self._composed[1]
+        return self._composed()[1]
+
+    def _composed(self) -> tuple[Handler, tuple[str, ...]]:
+        with self._composing:
+            return self._once
+
+    @cached_property
+    def _once(self) -> tuple[Handler, tuple[str, ...]]:
+        return self._compose()
 
 
 @dataclass(frozen=True, slots=True)
