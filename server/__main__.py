@@ -172,20 +172,16 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
-    from functools import partial
-
     _prepare(settings)
     from server.embedded.children import Role
     from server.embedded.logs import Console
     from server.embedded.supervisor import supervise
     from server.run import processes
 
-    processes.compose_before_fork(settings)
     count = options.workers or settings.api_workers
-    return supervise(
-        [Role(name=f"api-{index}", run=partial(processes.run_api, settings, index)) for index in range(count)],
-        Console(sys.stdout),
-    )
+    roles = [Role(name=f"api-{index}", run=processes.api(settings, index)) for index in range(count)]
+    processes.settle_before_fork()
+    return supervise(roles, Console(sys.stdout))
 
 
 def _prepare(settings: Settings) -> None:
@@ -205,7 +201,7 @@ def _realtime(options: argparse.Namespace, settings: Settings) -> int:
     _prepare(settings)
     from server.run import processes
 
-    processes.run_realtime(settings, options.index, lambda: None)
+    processes.realtime(settings, options.index)(lambda: None)
     return 0
 
 

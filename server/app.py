@@ -1,13 +1,11 @@
 """The composition root: the only place that constructs a serving process. Everything else is handed what it needs."""
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
-from socket import gethostname
 from typing import Any
 
 from server import access, modules, parts
@@ -36,7 +34,6 @@ from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
 from server.kernel.warm import Warmer
-from server.metrics import metering
 from server.metrics.metering import Meter
 from server.parts import VERSION, Databases
 from server.settings import Settings
@@ -49,6 +46,7 @@ class Application:
     """Everything one process needs to serve calls."""
 
     settings: Settings
+    name: str
     databases: Databases
     guard: Guard
     dependencies: Dependencies
@@ -89,24 +87,24 @@ def policies() -> dict[str, MethodPolicy]:
     return read_policies(service.descriptor for service in SERVICES)
 
 
-def build(settings: Settings, name: str, *, streams: bool, metered: bool = True) -> Application:
+def build(settings: Settings, name: str, *, streams: bool) -> Application:
     """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones.
 
-    Without `metered` it has no metrics, whose files are those of a process that has joined (metrics/files.py).
+    It is forked afterwards, maybe more than once. So nothing here may connect, open a file, start a thread, or keep
+    what is true only now, such as the time or the process's id (tests/embedded/test_build.py).
     """
-    # Told apart from the processes of other hosts, and from the one that ran here before.
-    unique = f"{gethostname()}:{os.getpid()}:{name}"
+    process = partial(parts.process_of, name)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
     databases = parts.databases(settings, name)
-    guard = Guard(settings, unique, redis, databases.fast, policies=policies(), modules=modules.MODULES)
+    guard = Guard(settings, process, redis, databases.fast, policies=policies(), modules=modules.MODULES)
     probe = Probe(settings.runtime_dsn, settings.database_connect_timeout, doubt=databases.doubt)
     without_redis = parts.refused_without_redis(settings, policies().values())
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
     warmer = Warmer()
     live = parts.live_events(settings, databases.fast, guard) if streams else None
-    platform = _platform(settings, unique, guard, redis, dependencies=dependencies, live=live, warmer=warmer)
+    platform = _platform(settings, process, guard, redis, dependencies=dependencies, live=live, warmer=warmer)
     services = [service for module in modules.MODULES for service in module.serve(platform)]
-    tracing = parts.tracing_of(settings, "realtime" if streams else "api", unique)
+    tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
     refusals, announcer = RefusalLog(databases.fast), redis_adapter.EventAnnouncer(redis)
     telemetry = Telemetry(platform.ports.usage)
     steps = guard.steps(
@@ -119,7 +117,8 @@ def build(settings: Settings, name: str, *, streams: bool, metered: bool = True)
     methods = policies().values()
     slow = guard.slow_threads
     routes = compose(methods, services, steps, platform.page_tokens, streams=streams, slow=slow, warmer=warmer)
-    meter = (_meter(name, databases, guard, dependencies, telemetry, streams=streams),) if metered else ()
+    if not streams:
+        guard.count_cached_reads()
     running = (
         *((tracing,) if tracing else ()),
         databases,
@@ -129,14 +128,14 @@ def build(settings: Settings, name: str, *, streams: bool, metered: bool = True)
         *(part for service in services for part in service.parts),
         probe,
         dependencies,
-        *meter,
+        Meter(lambda: parts.readings(name, databases, guard, dependencies, telemetry, streams=streams)),
     )
-    return Application(settings, databases, guard, dependencies, live, routes, running)
+    return Application(settings, name, databases, guard, dependencies, live, routes, running)
 
 
 def _platform(
     settings: Settings,
-    process: str,
+    process: Callable[[], str],
     guard: Guard,
     redis: Any,
     *,
@@ -173,29 +172,6 @@ def _platform(
         senders=WebhookSenders(egress),
         live=live,
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
-    )
-
-
-def _meter(
-    name: str,
-    databases: Databases,
-    guard: Guard,
-    dependencies: Dependencies,
-    telemetry: Telemetry,
-    *,
-    streams: bool,
-) -> Meter:
-    """What is measured of a process."""
-    fast, slow = databases.both
-    return Meter(
-        metering.of_process(name),
-        metering.of_calls(telemetry.tallies),
-        metering.of_dependencies(name, dependencies),
-        metering.of_pulses(name),
-        metering.of_breakers(name, guard.breakers),
-        metering.of_connections(name, "fast", fast),
-        metering.of_connections(name, "slow", slow),
-        *guard.readings(name, streams=streams),
     )
 
 

@@ -1,6 +1,6 @@
 """What guards every call, constructed for one process: credentials, access, limits, cache, threads, and the chain."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from server import access
@@ -48,15 +48,16 @@ class Guard:
     def __init__(
         self,
         settings: Settings,
-        name: str,
+        process: Callable[[], str],
         redis: Any,
         database: Database,
         *,
         policies: Mapping[str, MethodPolicy],
         modules: Sequence[Module],
     ) -> None:
-        """`redis` is a client; `name` is the process's; `modules` are the domains."""
+        """`redis` is a client; `process` gives the name of the process; `modules` are the domains."""
         self._settings = settings
+        self._policies = policies
         self.breakers = Breakers()
         rates = {**default_rates(settings.environment), **settings.rate_limits}
         self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
@@ -79,7 +80,7 @@ class Guard:
             derive_key(settings.secret, "failed credentials"),
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
-        self.cache = _cache(settings, name, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
+        self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
         self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
@@ -119,6 +120,12 @@ class Guard:
             Idempotency(settings.secrets),
         ]
 
+    def count_cached_reads(self) -> None:
+        """Show every RPC that is cached in the statistics, also before the first call of it composes its chain."""
+        for method in self._policies.values():
+            if self.cache and method.cache_seconds and not method.streaming:
+                self.cache.counts_of(method.path)
+
     def readings(self, process: str, *, streams: bool) -> list[Reading]:
         """What is measured of it in a process of this name. Streams wait for no thread, and are not cached."""
         limits = metering.of_limits(self.limit)
@@ -138,7 +145,9 @@ def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:
     return [policy.permission for policy in policies if policy.access is Access.PERMISSION]
 
 
-def _cache(settings: Settings, name: str, answers: RedisAnswers, generations: Generations) -> AnswerCache | None:
+def _cache(
+    settings: Settings, process: Callable[[], str], answers: RedisAnswers, generations: Generations
+) -> AnswerCache | None:
     if not settings.cache_enabled:
         return None
-    return AnswerCache(generations, answers, settings.cache_bytes, name)
+    return AnswerCache(generations, answers, settings.cache_bytes, process)

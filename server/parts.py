@@ -1,8 +1,10 @@
 """The parts of a process, made from the settings: connections, what it depends on, live events, traces."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from server import access
@@ -20,8 +22,11 @@ from server.kernel.egress import Egress
 from server.kernel.live import LiveEvents
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.policy import MethodPolicy
+from server.kernel.steps.telemetry import Telemetry
 from server.metrics import files as metrics_files
+from server.metrics import metering
 from server.metrics.background import Background, of_host
+from server.metrics.metering import Reading
 from server.settings import Settings
 from server.workers.attendance import Attendance
 from server.workers.clock_watch import ClockWatch
@@ -32,8 +37,13 @@ if TYPE_CHECKING:
 VERSION = version("plinth-server")
 
 
+def process_of(name: str) -> str:
+    """What tells a process of this name from those of other hosts, and from the one that ran here before."""
+    return f"{gethostname()}:{os.getpid()}:{name}"
+
+
 def connect(
-    settings: Settings, name: str, *, idle: int = 2, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
+    settings: Settings, name: str, *, idle: int = 1, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
 ) -> Connections:
     """Connections of one process, at least `idle` of them ready."""
     return Connections(
@@ -144,7 +154,7 @@ def egress(settings: Settings) -> Egress:
     return Egress(allow_http=settings.webhook_allow_http, allowed_networks=settings.webhook_allowed_networks)
 
 
-def tracing_of(settings: Settings, role: str, instance: str) -> "Tracing | None":
+def tracing_of(settings: Settings, role: str, instance: Callable[[], str]) -> "Tracing | None":
     """Where the spans of one process go, if anywhere; otherwise not even the library is imported."""
     if settings.otlp_endpoint is None:
         return None
@@ -158,3 +168,26 @@ def tracing_of(settings: Settings, role: str, instance: str) -> "Tracing | None"
         instance=instance,
         certificates=settings.trusted_certificates,
     )
+
+
+def readings(
+    name: str,
+    databases: Databases,
+    guard: Guard,
+    dependencies: Dependencies,
+    telemetry: Telemetry,
+    *,
+    streams: bool,
+) -> list[Reading]:
+    """What is measured of a process."""
+    fast, slow = databases.both
+    return [
+        metering.of_process(name),
+        metering.of_calls(telemetry.tallies),
+        metering.of_dependencies(name, dependencies),
+        metering.of_pulses(name),
+        metering.of_breakers(name, guard.breakers),
+        metering.of_connections(name, "fast", fast),
+        metering.of_connections(name, "slow", slow),
+        *guard.readings(name, streams=streams),
+    ]

@@ -5,7 +5,7 @@ spans, which are dropped, and one line in the log.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Timer
 from time import time_ns
@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import NoOpTracer, SpanKind, Status, StatusCode, Tracer, get_current_span
 
 from server.data.connections import Connections
 from server.data.observer import RoundTrip
@@ -36,36 +36,49 @@ ENDS = ("COMMIT", "ROLLBACK")
 
 
 class Tracing:
-    """Makes spans from when it is made, and sends them from `start` on."""
+    """Makes spans and sends them, from `start` on."""
 
     def __init__(
-        self, endpoint: str, rate: float, *, service: str, version: str, instance: str, certificates: str | None = None
+        self,
+        endpoint: str,
+        rate: float,
+        *,
+        service: str,
+        version: str,
+        instance: Callable[[], str],
+        certificates: str | None = None,
     ) -> None:
         """`rate` is the share of traces recorded that begin in this process; for the others see Sender."""
-        facts = {"service.name": service, "service.version": version, "service.instance.id": instance}
+        self._facts = {"service.name": service, "service.version": version}
+        self._instance = instance
+        self._rate = rate
         self._endpoint = endpoint
         self._certificates = certificates
-        self._provider = TracerProvider(
-            ParentBased(TraceIdRatioBased(rate)),
-            Resource.create(facts),
-            shutdown_on_exit=False,
-            span_limits=SpanLimits(max_span_attribute_length=LONGEST_ATTRIBUTE),
-        )
+        self._provider: TracerProvider | None = None
         self._sender: Sender | None = None
-        self._tracer = self._provider.get_tracer("plinth", version)
+        self._followers: list[Trace | RoundTripSpans] = []
 
     def follow(self, *pools: Connections) -> Trace:
         """The step that makes the spans of calls; below them come those of round trips over these connections."""
-        round_trips = RoundTripSpans(self._tracer)
+        step, round_trips = Trace(NoOpTracer()), RoundTripSpans(NoOpTracer())
         for pool in pools:
             pool.observe(round_trips)
-        return Trace(self._tracer)
+        self._followers += [step, round_trips]
+        return step
 
     def start(self) -> None:
-        """Begin to send, with a thread and a connection: in the process itself, not in what it is forked from."""
+        """Begin, with a thread and a connection: in the process itself, not in what it is forked from."""
         _silence()
-        self._sender = Sender(self._endpoint, self._certificates)
-        self._provider.add_span_processor(
+        provider = TracerProvider(
+            ParentBased(TraceIdRatioBased(self._rate)),
+            Resource.create(self._facts | {"service.instance.id": self._instance()}),
+            shutdown_on_exit=False,
+            span_limits=SpanLimits(max_span_attribute_length=LONGEST_ATTRIBUTE),
+        )
+        for follower in self._followers:
+            follower.tracer = provider.get_tracer("plinth", self._facts["service.version"])
+        self._provider, self._sender = provider, Sender(self._endpoint, self._certificates)
+        provider.add_span_processor(
             BatchSpanProcessor(
                 self._sender,
                 max_queue_size=QUEUE,
@@ -76,7 +89,7 @@ class Tracing:
 
     def close(self) -> None:
         """Send what waits, unless the collector is away or takes too long."""
-        if self._sender is None:
+        if self._sender is None or self._provider is None:
             return
         giving_up = Timer(CLOSE_TIMEOUT if self._sender.arrives else 0, self._sender.shutdown)
         giving_up.start()
@@ -119,7 +132,7 @@ class RoundTripSpans:
     """A span per round trip to PostgreSQL, below the span that is current. Without one there is none."""
 
     def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
 
     def round_trip(self, trip: RoundTrip) -> None:
         """Make the span of a round trip that has just ended (see data.observer)."""
@@ -129,7 +142,7 @@ class RoundTripSpans:
         sql = trip.sql
         operations = _operations(sql)
         operation = _name(operations)
-        span = self._tracer.start_span(
+        span = self.tracer.start_span(
             operation,
             kind=SpanKind.CLIENT,
             attributes={

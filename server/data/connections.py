@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from server.data.clock import shared
 from server.data.greeting import GREET
-from server.data.liveness import IN_TRANSACTION, keep_alive, session
+from server.data.liveness import IDLE_FOR, IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
 from server.data.statements import Row, Statement
 
@@ -191,6 +191,11 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.send(GREET, {})
         # In bounds, as everything in pipeline mode: the peer may fall silent right after the login.
         shared.learn(sent, self.receive(GREETED_WITHIN)[-1].one()["moment"])
+
+    @property
+    def last_used(self) -> float:
+        """monotonic() of the last answer."""
+        return self._used
 
     @property
     def is_doubtful(self) -> bool:
@@ -416,20 +421,22 @@ class Connections:
         wait: float,
         statement_timeout: float,
         name: str,
-        idle: int = 2,
+        idle: int = 1,
         doubt: Doubt | None = None,
         in_transaction: float = IN_TRANSACTION,
     ) -> None:
         """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead.
 
-        Pools that share a `doubt` learn from each other that the peer has fallen silent. A transaction may wait for
-        `in_transaction` seconds for its next statement.
+        More than `idle` of them are closed when nobody has needed them for a while. Pools that share a `doubt` learn
+        from each other that the peer has fallen silent. A transaction may wait for `in_transaction` seconds for its
+        next statement.
         """
         self._doubt = doubt or Doubt()
         self.statement_timeout = statement_timeout
         self.silence = statement_timeout + SILENCE_MARGIN
         self._wait = wait
         self._size = size
+        self._idle = idle
         self._refuse_until = 0.0
         # The one that was given back last is taken first: its place in the caches is warm on both sides. The pool
         # connects, replaces and bounds; going through it costs 6 us per transaction, this 0.2.
@@ -442,6 +449,7 @@ class Connections:
             kwargs=_parameters(dsn, name, wait, session(statement_timeout, in_transaction)),
             min_size=min(idle, size),
             max_size=size,
+            max_idle=IDLE_FOR,
             timeout=wait,
             reconnect_timeout=RECONNECTS_FOR,
             configure=self._begin,
@@ -492,9 +500,15 @@ class Connections:
         Who waits says so before looking once more at what is free, and who gives back looks for them afterwards: one of
         the two sees the other.
         """
-        self._free.append(connection)
+        free = self._free
+        free.append(connection)
         if self._waiting:
             self._pass_on()
+        elif len(free) > self._idle:
+            with suppress(IndexError):
+                # The pool closes what is left in it for as long again.
+                if connection.last_used - free[0].last_used > IDLE_FOR:
+                    self._pool.putconn(free.popleft())
 
     def discard(self, connection: PipelineConnection) -> None:
         """Close a connection; the pool replaces it."""

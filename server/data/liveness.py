@@ -43,6 +43,8 @@ SILENCE = 12.0
 CONNECT_TIMEOUT = 5.0
 # psycopg_pool tries in vain for this long; afterwards the next user has it try again, without a growing pause.
 RECONNECT_TIMEOUT = 1.0
+# Seconds after which a pool closes what nobody needs of it: a connection takes PostgreSQL some 3 MB.
+IDLE_FOR = 30.0
 
 
 def session(statement_timeout: float, in_transaction: float = IN_TRANSACTION) -> str:
@@ -125,7 +127,7 @@ class WatchedPool(AsyncConnectionPool[Any]):
             kwargs=connecting,
             configure=self._watch,
             reconnect_timeout=RECONNECT_TIMEOUT,
-            **options,
+            **{"max_idle": IDLE_FOR} | options,
         )
 
     async def open(self, *args: Any, **kwargs: Any) -> None:

@@ -96,23 +96,23 @@ class _Stack:
         self._settings = settings
         self._supervisor = supervisor
         self._identity = identity
+        self._roles: list[Role] = []
 
     def start(self) -> dict[str, str]:
         """Start everything, as much of it side by side as can be; who may log in."""
         supervisor, settings = self._supervisor, self._settings
         fresh = self._start_engines()
         supervisor.start(Task(name="gateway", run=partial(_render, settings)))
-        _preload(settings)
+        self._roles = _build(settings)
         if fresh:
             supervisor.finish("initdb")
             postgres.adopt(settings)
             supervisor.start(postgres.program(settings, self._identity))
         supervisor.await_ready(*self._engines)
         self._migrate()
-        roles = _roles(settings)
-        supervisor.start(*roles, Task(name="seed", run=partial(_seed, settings)))
+        supervisor.start(*self._roles, Task(name="seed", run=partial(_seed, settings)))
         seeded: Any = supervisor.finish("seed")
-        supervisor.await_ready(*(role.name for role in roles))
+        supervisor.await_ready(*(role.name for role in self._roles))
         self._start_gateway()
         return dict(seeded)
 
@@ -130,7 +130,8 @@ class _Stack:
         """Close the door, let the roles finish what they do, then end the gateway and the engines."""
         if self._supervisor.pid("envoy"):
             envoy.drain(self._settings)
-        self._supervisor.stop(*(role.name for role in _roles(self._settings)))
+        if self._roles:
+            self._supervisor.stop(*(role.name for role in self._roles))
         self._supervisor.stop("envoy")
         self._supervisor.stop()
 
@@ -199,33 +200,28 @@ def _seed(settings: Settings) -> dict[str, str]:
     return asdict(login) if login else {}
 
 
-def _roles(settings: Settings) -> list[Role]:
+def _build(settings: Settings) -> list[Role]:
+    """Import the application, and build the processes that are forked from this one."""
+    metrics_files.share(settings.metrics_dir)
     from server.run import processes  # noqa: PLC0415
 
     # A little more than the roles give themselves.
     # The gateway has been drained by then, so nobody has to notice: SIGINT instead of SIGTERM.
     stop = ((signal.SIGINT, settings.drain_timeout + 2.0),)
     roles = [
-        Role(name=f"api-{index}", run=partial(processes.run_api, settings, index), stop=stop)
+        Role(name=f"api-{index}", run=processes.api(settings, index), stop=stop)
         for index in range(settings.api_workers)
     ]
     roles += [
-        Role(name=f"realtime-{index}", run=partial(processes.run_realtime, settings, index), stop=stop)
+        Role(name=f"realtime-{index}", run=processes.realtime(settings, index), stop=stop)
         for index in range(settings.realtime_workers)
     ]
     roles += [
         Role(name=f"worker-{index}", run=partial(processes.run_worker, settings, index), stop=stop)
         for index in range(settings.background_workers)
     ]
+    processes.settle_before_fork()
     return roles
-
-
-def _preload(settings: Settings) -> None:
-    """Import and compose the application, which the forked roles then share."""
-    metrics_files.share(settings.metrics_dir)
-    from server.run import processes  # noqa: PLC0415
-
-    processes.compose_before_fork(settings)
 
 
 # The ground the stack stands on.

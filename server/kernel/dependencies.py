@@ -44,7 +44,7 @@ class Dependencies:
         self._dependencies = dependencies
         self._clock = clock
         self._findings: tuple[Finding, ...] = ()
-        self._looked_at = monotonic()
+        self._looked_at = 0.0
         self._listeners: list[Callable[[bool], None]] = []
         self._loop = Loop("dependencies", self.look, INTERVAL)
 

@@ -39,7 +39,8 @@ class Loop:
         self._woken = threading.Event()
         self._told = ""
         self._told_at = 0.0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        # Made when it starts: a thread that a process made before it forked counts as ended in the fork.
+        self._thread: threading.Thread | None = None
 
     @property
     def is_stopped(self) -> bool:
@@ -52,6 +53,7 @@ class Loop:
         self._pulse = pulses.begin(self.name, self._interval + GRACE)
         # So that the first failure is an increase.
         FAILURES.labels(self.name)
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -70,7 +72,7 @@ class Loop:
         """Tell it to end, and wait for that for up to `patience` seconds. Harmless before it began."""
         self._stopped.set()
         self._woken.set()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             pulses.end(self._pulse)
             self._thread.join(patience)
 

@@ -45,8 +45,8 @@ class Foundation:
 class Platform(Foundation):
     """What the services of a domain may be given."""
 
-    process: str
-    """The name of this process, unlike that of any other of the deployment."""
+    process: Callable[[], str]
+    """Gives the name of this process, unlike that of any other of the deployment. Not before it is forked."""
     version: str
     """Of Plinth."""
     services: tuple[type[AnyService], ...]

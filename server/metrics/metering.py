@@ -34,13 +34,16 @@ Reading = Callable[[], None]
 class Meter:
     """Takes the readings of one process in a thread of its own."""
 
-    def __init__(self, *readings: Reading) -> None:
-        self._readings = readings
+    def __init__(self, readings: Callable[[], Iterable[Reading]]) -> None:
+        """`readings` is asked when the meter starts: metrics belong to a process that has joined (files.py)."""
+        self._make = readings
+        self._readings: tuple[Reading, ...] = ()
         self._failed: set[Reading] = set()
         self._loop = Loop("meter", self.read, INTERVAL, at_once=True, at_end=True)
 
     def start(self) -> None:
         """Begin."""
+        self._readings = tuple(self._make())
         self._loop.start()
 
     def close(self) -> None:

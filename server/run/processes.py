@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import grpc
 from psycopg import errors
 
 from server import app, modules, parts
+from server.app import Application
 from server.data import schema
 from server.data.transactions import Database
 from server.faults import Fault
@@ -34,6 +36,8 @@ STREAM_OPTIONS = (
 # New objects until the youngest generation is looked at, and how many such looks until an older one is.
 COLLECT_AFTER = (10_000, 10, 10)
 Ready = Callable[[], None]
+Run = Callable[[Ready], None]
+"""Runs a process until it is told to end; calls what it is given once it works."""
 # Seconds that a thread may take to end when there is nothing left for it to do.
 LAST_MOMENT = 0.5
 
@@ -44,27 +48,28 @@ def _begin(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def compose_before_fork(settings: Settings) -> None:
-    """Do once, in the parent, what each process would do alike: read the policies, and compose a process of each kind.
+def api(settings: Settings, index: int) -> Run:
+    """An api worker, built to be run in a fork: what is built there would write to pages that all forks share."""
+    return partial(_serve_calls, app.build(settings, f"api-{index}", streams=False))
 
-    Those are thrown away. What they leave behind is what each process would write anew into pages that it shares with
-    its parent until then: policies, tables of roles, and bytecode that the interpreter has specialised. It is also
-    the first to meet a contract that no start survives. No connection is opened, and no thread is started. In the end
-    all that is there is taken out of the garbage collector's sight, which would write to each object it looks at.
-    """
-    for streams in (False, True):
-        app.build(settings, "composed", streams=streams, metered=False)
+
+def realtime(settings: Settings, index: int) -> Run:
+    """A realtime worker, built to be run in a fork."""
+    return partial(_serve_streams, app.build(settings, f"realtime-{index}", streams=True))
+
+
+def settle_before_fork() -> None:
+    """Take what is there out of the garbage collector's sight, which would write to each object that it looks at."""
     gc.collect()
     gc.freeze()
 
 
-def run_api(settings: Settings, index: int, ready: Ready) -> None:
+def _serve_calls(application: Application, ready: Ready) -> None:
     """Serve unary RPCs until SIGTERM or SIGINT, then let running calls finish."""
+    settings, name = application.settings, application.name
     _begin(settings)
     stopped = serving.Stop()
-    name = f"api-{index}"
     endpoint = metrics_endpoint.begin(settings, name)
-    application = app.build(settings, name, streams=False)
     with preflight.explained(settings, "runtime"):
         application.open()
     server = grpc.server(application.guard.threads, options=serving.grpc_options(settings))
@@ -85,19 +90,19 @@ def run_api(settings: Settings, index: int, ready: Ready) -> None:
     endpoint.close()
 
 
-def run_realtime(settings: Settings, index: int, ready: Ready) -> None:
+def _serve_streams(application: Application, ready: Ready) -> None:
     """Serve the live streams until SIGTERM, then end them, each with a last word."""
-    _begin(settings)
-    asyncio.run(_serve_streams(settings, f"realtime-{index}", ready))
+    _begin(application.settings)
+    asyncio.run(_stream(application, ready))
 
 
-async def _serve_streams(settings: Settings, name: str, ready: Ready) -> None:
+async def _stream(application: Application, ready: Ready) -> None:
+    settings, name = application.settings, application.name
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     endpoint = metrics_endpoint.begin(settings, name)
-    application = app.build(settings, name, streams=True)
     with preflight.explained(settings, "runtime"):
         application.open()
     if application.live is None:

@@ -60,9 +60,11 @@ class Worker:
         # Seals are made every few seconds; the rest of what is done with this role may take its time.
         self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
         self._meter = Meter(
-            metering.of_process(name),
-            metering.of_pulses(name),
-            metering.of_connections(name, "fast", self.database.connections),
+            lambda: (
+                metering.of_process(name),
+                metering.of_pulses(name),
+                metering.of_connections(name, "fast", self.database.connections),
+            )
         )
         platform = self._platform()
         self._backgrounds = [module.background(platform) for module in MODULES if module.background]

@@ -71,7 +71,8 @@ class Attendance:
         self._patience = patience
         self._interval = interval
         self._clock = clock
-        self._began = clock()
+        # Not before it is asked: what is built is forked later, maybe hours later.
+        self._began = inf
         self._looked = -inf
         self._waiting = Waiting({}, frozenset())
 
@@ -86,6 +87,7 @@ class Attendance:
 
     def look(self) -> Waiting:
         """What waits just now."""
+        self._began = min(self._began, self._clock())
         found = {row["queue"]: row["seconds"] for row in self._run(DUE, limit=AT_ONCE).all()}
         silence = found.pop("", None)
         lived = self._clock() - self._began

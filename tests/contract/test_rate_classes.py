@@ -79,4 +79,4 @@ def test_a_class_without_a_rate_keeps_the_server_from_starting() -> None:
     faulty = read_policies(planted(PAGES, change("GetPage", rate_class="pges")).services)
     settings = Settings(secret_key=SecretStr("0" * 32))
     with pytest.raises(PolicyError, match="names the rate class `pges`"):
-        Guard(settings, "test", redis.Redis(), nothing, policies=faulty, modules=MODULES)
+        Guard(settings, lambda: "test", redis.Redis(), nothing, policies=faulty, modules=MODULES)

@@ -119,7 +119,7 @@ class Worker:
     def __init__(self, path: Path, store: AnswerStore | None = None, most: int = MUCH, name: str = "one") -> None:
         self.generations = Observed(path)
         self.generations.open()
-        self.cache = AnswerCache(self.generations, store, most, name)
+        self.cache = AnswerCache(self.generations, store, most, lambda: name)
         self.counts = Counts()
 
     def ask(self, work: Work, key: bytes = b"key", tag: str = TAG, seconds: float = 60.0) -> bytes:
@@ -233,7 +233,7 @@ def test_the_answers_that_were_asked_for_last_are_kept_within_the_bound(
 ) -> None:
     # Room for some ten of twenty; the largest ones are not kept at all.
     most = 8 * (OVERHEAD + 600)
-    cache = AnswerCache(generations, None, most, "one")
+    cache = AnswerCache(generations, None, most, lambda: "one")
     model: OrderedDict[bytes, int] = OrderedDict()
     evictions = 0
     for number, length in asked:

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from server.data import connections as connections_module
 from server.data.connections import Connections
+from server.data.greeting import GREET
 from tests.kernel.database import connections
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack, wait_for
 
 CALLERS = 6
 SIZE = 3
@@ -48,3 +50,22 @@ def use(pool: Connections) -> int:
             time.sleep(0)
         pool.release(connection)
     return ROUNDS
+
+
+def test_connections_that_nobody_needs_are_closed_but_for_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections_module, "IDLE_FOR", 0.2)
+    with connections(stack.settings.runtime_dsn, size=SIZE) as pool:
+        taken = [pool.acquire() for _ in range(SIZE)]
+        assert pool.usage.there == SIZE
+        for each in taken:
+            pool.release(each)
+
+        def is_alone() -> bool:
+            connection = pool.acquire()
+            connection.send(GREET, {})
+            connection.receive(PATIENCE)
+            pool.release(connection)
+            return pool.usage.there == 1
+
+        wait_for(is_alone, what="one connection")
+        assert pool.acquire() is taken[-1]

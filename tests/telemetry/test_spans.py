@@ -73,8 +73,8 @@ def test_an_application_with_an_endpoint_has_one_step_more(tmp_path: Path) -> No
 
 def test_what_waits_is_sent_when_a_process_ends() -> None:
     with collecting() as collector:
-        traces = started(collector.endpoint, 1.0)
-        handle(traces.follow(), lambda *_: page_pb2.Page())
+        step, traces = started(collector.endpoint, 1.0)
+        handle(step, lambda *_: page_pb2.Page())
         traces.close()
         assert [span.name for span in collector.spans] == ["plinth.sites.v1.PageService/GetPage"]
 
@@ -84,9 +84,9 @@ def test_a_process_ends_soon_without_a_collector(
 ) -> None:
     monkeypatch.setattr(tracing, "EXPORT_TIMEOUT", 60)
     monkeypatch.setattr(tracing, "CLOSE_TIMEOUT", 0.2)
-    traces = started(NOBODY, 1.0)
+    step, traces = started(NOBODY, 1.0)
     for _ in range(3):
-        handle(traces.follow(), lambda *_: page_pb2.Page())
+        handle(step, lambda *_: page_pb2.Page())
     begun = monotonic()
     traces.close()
     assert monotonic() - begun < tracing.EXPORT_TIMEOUT / 2
@@ -112,10 +112,11 @@ def test_an_outage_is_told_once_and_so_is_its_end(
     assert told == ["WARNING", "INFO"]
 
 
-def started(endpoint: str, rate: float) -> Tracing:
-    traces = Tracing(endpoint, rate, service="plinth-test", version="1", instance="here")
+def started(endpoint: str, rate: float) -> tuple[Trace, Tracing]:
+    traces = Tracing(endpoint, rate, service="plinth-test", version="1", instance=lambda: "here")
+    step = traces.follow()
     traces.start()
-    return traces
+    return step, traces
 
 
 # The step and the observer -------------------------------------------------------------------------------------------

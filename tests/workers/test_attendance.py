@@ -36,7 +36,9 @@ class Scene:
 
     def attendance(self, patience: float = 60.0, interval: float = 0.0) -> Attendance:
         """One that begins to look now."""
-        return Attendance(self._probe.run, patience, interval=interval, clock=lambda: self.time)
+        attendance = Attendance(self._probe.run, patience, interval=interval, clock=lambda: self.time)
+        attendance.look()
+        return attendance
 
     def run(self, sql: str, *values: Any) -> None:
         self._connection.execute(sql.encode(), values)

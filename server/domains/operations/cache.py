@@ -25,11 +25,11 @@ WHAT_HAPPENED = ("memory_hits", "redis_hits", "misses", "coalesced")
 class CacheStatistics:
     """What the caches of all processes have done; each publishes its own counts."""
 
-    def __init__(self, store: StatisticsStore, cache: AnswerCache | None, name: str) -> None:
-        """`name` is this process's, unlike any other's."""
+    def __init__(self, store: StatisticsStore, cache: AnswerCache | None, process: Callable[[], str]) -> None:
+        """`process` gives the name of this process, unlike any other's."""
         self._store = store
         self._cache = cache
-        self._name = name
+        self._process = process
         self._loop = Loop("cache statistics", self._publish, INTERVAL, at_once=True)
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class CacheStatistics:
         self._loop.stop(INTERVAL)
         if self._own():
             with contextlib.suppress(StoreAway):
-                self._store.forget([self._name])
+                self._store.forget([self._process()])
 
     def gather(self) -> list[dict[str, Any]]:
         """The counts of every process seen within the last minute, this one's as they are right now."""
@@ -61,7 +61,7 @@ class CacheStatistics:
     def _others(self) -> list[dict[str, Any]]:
         """What the others said last; while the store is away, nothing is known of them."""
         try:
-            told = {name: json.loads(text) for name, text in self._store.read().items() if name != self._name}
+            told = {name: json.loads(text) for name, text in self._store.read().items() if name != self._process()}
             latest = unix_now() - LATEST
             silent = [name for name, counts in told.items() if counts["time"] < latest]
             if silent:
@@ -73,7 +73,7 @@ class CacheStatistics:
 
     def _publish(self) -> None:
         with contextlib.suppress(StoreAway):
-            self._store.publish(self._name, json.dumps(*self._own()))
+            self._store.publish(self._process(), json.dumps(*self._own()))
 
 
 def _numbers(counts: Counts) -> list[int]:

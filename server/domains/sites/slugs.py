@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Sequence
 
-from slugify import slugify
 from sqlalchemy import Text, any_, bindparam, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
@@ -31,6 +30,9 @@ TAKEN = Statement(
 
 def slug_of(title: str) -> str:
     """The slug that a title amounts to; empty when it has neither letters nor digits."""
+    # Its tables take 5 MB, which only the processes that name pages pay for.
+    from slugify import slugify  # noqa: PLC0415
+
     slug: str = slugify(title, max_length=LONGEST_SLUG, word_boundary=True)
     return slug
 

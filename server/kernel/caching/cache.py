@@ -96,12 +96,14 @@ class Read:
 class AnswerCache:
     """The answers that one process knows, at most so many bytes of them."""
 
-    def __init__(self, generations: Generations, store: AnswerStore | None, most_bytes: int, name: str) -> None:
-        """`name` tells this process's claims from those of others."""
+    def __init__(
+        self, generations: Generations, store: AnswerStore | None, most_bytes: int, process: Callable[[], str]
+    ) -> None:
+        """`process` gives a name that tells this process's claims from those of others."""
         self.generations = generations
         self._store = store
         self._most_bytes = most_bytes
-        self._name = name
+        self._process = process
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
         self._lock = threading.Lock()
@@ -195,7 +197,7 @@ class AnswerCache:
         give_up, pause, rest = monotonic() + COMPUTING, FIRST_LOOK, threading.Event()
         while True:
             try:
-                found = self._store.take(name, stamp, self._name, COMPUTING)
+                found = self._store.take(name, stamp, self._process(), COMPUTING)
             except StoreAway:
                 return False
             if found is not False:
@@ -209,7 +211,7 @@ class AnswerCache:
         if self._store is None:
             return
         try:
-            self._store.put(name, _pack(entry, packed, seconds), self._name, seconds)
+            self._store.put(name, _pack(entry, packed, seconds), self._process(), seconds)
         except StoreAway:
             return
 
@@ -217,7 +219,7 @@ class AnswerCache:
         if self._store is None:
             return
         try:
-            self._store.release(name, self._name)
+            self._store.release(name, self._process())
         except StoreAway:
             return
 

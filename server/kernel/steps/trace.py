@@ -48,7 +48,7 @@ class Trace:
     name = "trace"
 
     def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Run the call below its span."""
@@ -92,7 +92,7 @@ class Trace:
 
     def _start(self, method: MethodPolicy, call: Call) -> Span:
         name = method.path.removeprefix("/")
-        return self._tracer.start_span(
+        return self.tracer.start_span(
             name,
             _propagator.extract(call.metadata),
             SpanKind.SERVER,

@@ -230,9 +230,9 @@ def start(told: Told, generations: Generations) -> Iterator[Start]:
     started: list[CacheStatistics] = []
 
     def make(name: str, misses: int) -> CacheStatistics:
-        cache = AnswerCache(generations, None, 1_000_000, name)
+        cache = AnswerCache(generations, None, 1_000_000, lambda: name)
         cache.counts_of("/plinth.sites.v1.PageService/GetPage").misses = misses
-        started.append(CacheStatistics(told, cache, name))
+        started.append(CacheStatistics(told, cache, lambda: name))
         started[-1].start()
         wait_for(lambda: name in told.texts or told.is_away, what="the first publication")
         return started[-1]
@@ -265,9 +265,9 @@ def test_ones_own_counts_are_those_of_this_moment(start: Start, told: Told, gene
     one = start("one", 3)
     start("other", 4)
     published = told.texts["one"]
-    cache = AnswerCache(generations, None, 1_000_000, "one")
+    cache = AnswerCache(generations, None, 1_000_000, lambda: "one")
     cache.counts_of("/plinth.sites.v1.PageService/GetPage").misses = 5
-    assert misses(CacheStatistics(told, cache, "one")) == [4, 5]
+    assert misses(CacheStatistics(told, cache, lambda: "one")) == [4, 5]
     assert told.texts["one"] == published
     assert misses(one) == [3, 4]
 
@@ -301,8 +301,8 @@ def test_while_the_store_is_away_each_process_knows_itself(start: Start, told: T
 def test_without_a_cache_everything_is_zero(start: Start, told: Told, generations: Generations) -> None:
     start("other", 4)
     # Switched off, or a process such as realtime that serves nothing which is cached.
-    for cache in (None, AnswerCache(generations, None, 1_000_000, "idle")):
-        idle = CacheStatistics(told, cache, "idle")
+    for cache in (None, AnswerCache(generations, None, 1_000_000, lambda: "idle")):
+        idle = CacheStatistics(told, cache, lambda: "idle")
         idle.start()
         assert stats(idle, generations) == CacheStats()
         idle.close()
@@ -316,7 +316,7 @@ def test_warming_names_what_was_read(told: Told, generations: Generations) -> No
         asked.append(tenant_id)
         return ["a.B/C"]
 
-    service = CacheService(CacheStatistics(told, None, "one"), generations, warm)
+    service = CacheService(CacheStatistics(told, None, lambda: "one"), generations, warm)
     call: Any = None
     assert service.warm_cache(call, WarmCacheRequest(tenant_id=ABSENT)) == WarmCacheResponse(methods=["a.B/C"])
     assert asked == [ABSENT]
