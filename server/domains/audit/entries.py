@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from plinth.audit.v1.audit_pb2 import AuditEntry
 from sqlalchemy import and_, literal_column
@@ -10,6 +10,7 @@ from sqlalchemy import and_, literal_column
 from server.data.audit import audit_entries
 from server.data.connections import Result
 from server.data.statements import Row
+from server.json_values import JsonObject
 from server.kernel.actors import USER
 from server.kernel.messages import fill_struct
 from server.kernel.record import OK
@@ -64,7 +65,7 @@ def facts_of(changes: str, personal: str, commitments: str) -> Facts:
 
 def _merged(plain: str, personal: str) -> str:
     """Plain and personal changes together. Of several resources, each id may stand in both."""
-    changes: dict[str, Any] = json.loads(plain) if plain else {}
+    changes: dict[str, JsonObject] = json.loads(plain) if plain else {}
     for name, change in json.loads(personal).items():
         changes[name] = changes.get(name, {}) | change
     return compact(changes)
@@ -87,7 +88,7 @@ class EntryPlan:
         self.columns = (*self._plan.columns, columns.changes, columns.personal, columns.commitments)
         """What a statement selects, in this order."""
 
-    def message(self, raw: Raw) -> Any:
+    def message(self, raw: Raw) -> AuditEntry:
         """The entry that a row holds."""
         entry = self._plan.message(raw)
         texts = [(value or b"").decode() for value in raw[self._place : self._place + 3]]
@@ -97,12 +98,12 @@ class EntryPlan:
         entry.ip, entry.user_agent, entry.erased = facts.ip, facts.user_agent, facts.erased
         return entry
 
-    def messages(self, result: Result) -> list[Any]:
+    def messages(self, result: Result) -> list[AuditEntry]:
         """The entries that a result's rows hold."""
         return [self.message(result.raw(row)) for row in range(result.returned)]
 
 
-def shown(row: Row) -> dict[str, Any]:
+def shown(row: Row) -> JsonObject:
     """A row as REST shows the entry, in the order of the .proto; but `changes` is JSON or empty.
 
     Through protobuf it would take ten times as long.

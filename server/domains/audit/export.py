@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plinth.audit.v1.audit_pb2 import AuditEntry, ExportFormat
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, bindparam, literal_column, select
 
 from server.data.audit import audit_entries
+from server.data.clauses import AnySelect
 from server.data.events import NO_TENANT
 from server.data.shapes import SHAPES
 from server.data.statements import Row, Statement
@@ -74,24 +75,24 @@ class Selection:
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
         self._scope = scope
 
-    def rows(self, text: str, **parameters: Any) -> Callable[[Run], Iterator[Row]]:
+    def rows(self, text: str, **parameters: object) -> Callable[[Run], Iterator[Row]]:
         """What reads the rows, oldest first. Raises Malformed for a filter that is none."""
         bound = self._filters.bind(parse_filter(text))
         statement = SHAPES.statement((self, bound.key), lambda: self._select(bound))
         return lambda run: every_row(run, statement, **parameters, **bound.parameters)
 
-    def _select(self, bound: BoundFilter) -> Select[Any]:
+    def _select(self, bound: BoundFilter) -> AnySelect:
         condition = self._filters.condition(bound)
         return oldest_first(*self._scope, *([condition] if condition is not None else []))
 
 
-def oldest_first(*conditions: ColumnElement[bool]) -> Select[Any]:
+def oldest_first(*conditions: ColumnElement[bool]) -> AnySelect:
     """What the statement selects that `every_row` takes: a batch of entries after a cursor."""
     entries = select(*ENTRY_COLUMNS).where(*conditions, after_cursor(audit_entries, OLDEST_FIRST))
     return entries.order_by(*order_columns(audit_entries, OLDEST_FIRST)).limit(literal_column(str(BATCH)))
 
 
-def every_row(run: Run, statement: Statement, **parameters: Any) -> Iterator[Row]:
+def every_row(run: Run, statement: Statement, **parameters: object) -> Iterator[Row]:
     """All rows that a statement finds, read in batches."""
     cursor = BEFORE_ALL
     while True:

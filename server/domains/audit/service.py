@@ -1,7 +1,7 @@
 """AuditService: the log as lists and files, its proofs, and the erasure of persons. What writes it is the kernel."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from google.api.httpbody_pb2 import HttpBody
 from plinth.audit.v1 import audit_pb2
@@ -32,6 +32,12 @@ from server.kernel.problems import Violation, broken_rules
 from server.kernel.queries import PageTokens
 from server.kernel.resources import Lister, ReadRows, Service
 
+ListRequest = (
+    audit_pb2.ListAuditEntriesRequest
+    | audit_pb2.ListAllAuditEntriesRequest
+    | audit_pb2.ListSecurityEventsRequest
+    | audit_pb2.ListUserActivitiesRequest
+)
 LINES = {CSV: csv_lines, JSONL: json_lines}
 
 
@@ -119,7 +125,7 @@ class AuditService(Service):
         return Erasure(id=person_id, erased_entries=erase(call, person_id))
 
 
-def _page(lister: Lister[AuditEntry], call: Call, request: Any) -> ListAuditEntriesResponse:
+def _page(lister: Lister[AuditEntry], call: Call, request: ListRequest) -> ListAuditEntriesResponse:
     entries, token, total = lister.page(call, request)
     return ListAuditEntriesResponse(audit_entries=entries, next_page_token=token, total_size=total)
 

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text as sql_text
@@ -136,7 +135,7 @@ class Verifier:
             yield row["tenant_id"]
             start = following(row["tenant_id"])
 
-    def _run(self, statement: Statement, **parameters: Any) -> Result:
+    def _run(self, statement: Statement, **parameters: object) -> Result:
         """Run a query as a transaction of its own: no snapshot grows old, and others use the connection in between."""
         with self._database.read(Scope()) as transaction:
             return transaction.run(statement, **parameters)

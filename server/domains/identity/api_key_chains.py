@@ -8,7 +8,6 @@ is revoked. Whom a chain goes back to is recorded with each key.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.identity.v1.api_key_pb2 import ApiKey
@@ -28,7 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID, aggregate_order_by
 
-from server.data.statements import Statement
+from server.data.clauses import AnyExpression
+from server.data.statements import Row, Statement
 from server.domains.identity.tables import api_keys
 from server.kernel.call import Call, Principal
 from server.kernel.guard import Permissions
@@ -54,7 +54,7 @@ CHAIN_LIVES: ColumnElement[bool] = ~exists(literal_column("1")).where(*_above, _
 """Whether no key before this one has been revoked."""
 
 
-def _of_paced_ancestors(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+def _of_paced_ancestors(column: AnyExpression, name: str) -> AnyExpression:
     ordered = aggregate_order_by(cast(column, Text), _ancestors.c.id)
     found = select(func.array_agg(ordered)).where(*_above, _ancestors.c.calls_per_minute > text("0"))
     return cast(found.correlate(api_keys).scalar_subquery(), ARRAY(Text)).label(name)
@@ -153,7 +153,7 @@ class Chains:
             key.exceeds_origin = not needed <= held.get(key.origin_user_id, frozenset())
 
 
-def ancestor_paces(row: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+def ancestor_paces(row: Row) -> tuple[tuple[str, int], ...]:
     """What PACED_ANCESTORS found, as Principal has it."""
     return tuple(zip(row["paced_ids"] or (), map(int, row["paces"] or ()), strict=True))
 
@@ -189,5 +189,5 @@ def _exceeds(field: str, limit: str, most: str) -> Denied:
     )
 
 
-def _named(call: Call, api_key_id: str) -> dict[str, Any]:
+def _named(call: Call, api_key_id: str) -> dict[str, str | None]:
     return {"tenant": call.tenant_id, "api_key_id": api_key_id}

@@ -10,13 +10,25 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
-from sqlalchemy import ARRAY, BigInteger, DateTime, Text, and_, bindparam, column, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    TableValuedAlias,
+    Text,
+    and_,
+    bindparam,
+    column,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import UUID, insert
-from sqlalchemy.types import TypeEngine
 
+from server.data.clauses import AnyType
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
@@ -37,7 +49,7 @@ _keys, _usage = api_keys.c, api_key_usage.c
 _uuid, _big, _moment = UUID(as_uuid=False), BigInteger(), DateTime(timezone=True)
 
 
-def _listed(name: str, **columns: TypeEngine[Any]) -> Any:
+def _listed(name: str, **columns: AnyType) -> TableValuedAlias:
     """Rows from arrays, one parameter for each column."""
     arrays = [bindparam(column_name, type_=ARRAY(kind)) for column_name, kind in columns.items()]
     described = [column(column_name, kind) for column_name, kind in columns.items()]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import inf
 from time import monotonic
-from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -273,7 +272,7 @@ class ApiKeyService(Service[ApiKey]):
             call.check_may_grant(resource.permissions)
             self._chains.check_may_grant(call, resource)
 
-    def before_write(self, call: Call, values: dict[str, Any], before: ApiKey | None) -> None:
+    def before_write(self, call: Call, values: Row, before: ApiKey | None) -> None:
         """Store a hash of a new key, and how it begins."""
         del call
         if before is None:

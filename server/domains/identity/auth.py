@@ -1,6 +1,6 @@
 """Signing up, signing in and staying signed in."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from google.protobuf.empty_pb2 import Empty
@@ -332,7 +332,7 @@ def _shown_user(row: Row) -> User:
     return user
 
 
-def _membership(place: Row) -> Any:
+def _membership(place: Row) -> auth_pb2.Membership:
     return auth_pb2.Membership(
         tenant_id=place["tenant_id"],
         subdomain=place["subdomain"],

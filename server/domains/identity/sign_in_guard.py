@@ -11,7 +11,6 @@ Accounts are named by address, whether or not there is one, so that nobody learn
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import UUID, insert
@@ -28,7 +27,7 @@ CALLS, PERIOD = 2, 4
 """How many times the failures of an address an account has, in how many times its period."""
 MOST_NETWORKS = 50
 KNOWN_FOR = timedelta(days=90)
-_known_for: ColumnElement[Any] = literal_column(f"interval '{KNOWN_FOR.days} days'")
+_known_for: ColumnElement[timedelta] = literal_column(f"interval '{KNOWN_FOR.days} days'")
 
 _networks = sign_in_networks.c
 IS_FORGOTTEN: ColumnElement[bool] = _networks.last_time < func.now() - _known_for

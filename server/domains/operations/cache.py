@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from plinth.operations.v1 import cache_pb2
 from plinth.operations.v1.cache_pb2 import CacheStats
@@ -20,6 +20,18 @@ INTERVAL = 5.0
 LATEST = 60.0
 EVERYTHING = "*"
 WHAT_HAPPENED = ("memory_hits", "redis_hits", "misses", "coalesced")
+
+
+class ProcessCounts(TypedDict):
+    """What the cache of one process has done, as it is published in JSON."""
+
+    time: float
+    """Unix time at which it was told."""
+    methods: dict[str, list[int]]
+    """By the method's path without the leading slash: a number for each of WHAT_HAPPENED."""
+    entries: int
+    bytes: int
+    evictions: int
 
 
 class CacheStatistics:
@@ -44,24 +56,33 @@ class CacheStatistics:
             with contextlib.suppress(StoreAway):
                 self._store.forget([self._process()])
 
-    def gather(self) -> list[dict[str, Any]]:
+    def gather(self) -> list[ProcessCounts]:
         """The counts of every process seen within the last minute, this one's as they are right now."""
         own = self._own()
         return [*own, *self._others()] if own else []
 
-    def _own(self) -> list[dict[str, Any]]:
+    def _own(self) -> list[ProcessCounts]:
         """The counts of this process; none where no method is cached."""
         cache = self._cache
         if cache is None or not cache.counts:
             return []
         methods = {path.removeprefix("/"): _numbers(counts) for path, counts in cache.counts.items()}
-        totals = {"entries": cache.entries, "bytes": cache.bytes, "evictions": cache.evictions}
-        return [{"time": unix_now(), "methods": methods, **totals}]
+        return [
+            ProcessCounts(
+                time=unix_now(),
+                methods=methods,
+                entries=cache.entries,
+                bytes=cache.bytes,
+                evictions=cache.evictions,
+            )
+        ]
 
-    def _others(self) -> list[dict[str, Any]]:
+    def _others(self) -> list[ProcessCounts]:
         """What the others said last; while the store is away, nothing is known of them."""
         try:
-            told = {name: json.loads(text) for name, text in self._store.read().items() if name != self._process()}
+            told: dict[str, ProcessCounts] = {
+                name: json.loads(text) for name, text in self._store.read().items() if name != self._process()
+            }
             latest = unix_now() - LATEST
             silent = [name for name, counts in told.items() if counts["time"] < latest]
             if silent:
@@ -129,7 +150,7 @@ class CacheService(Service):
         return cache_pb2.WarmCacheResponse(methods=self._warm(call, request.tenant_id))
 
 
-def _sums(workers: list[dict[str, Any]]) -> dict[str, list[int]]:
+def _sums(workers: list[ProcessCounts]) -> dict[str, list[int]]:
     """Method to what happened to its reads in all workers."""
     sums: dict[str, list[int]] = {}
     for worker in workers:

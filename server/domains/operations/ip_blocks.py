@@ -3,7 +3,6 @@
 import logging
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
-from typing import Any
 
 import psycopg
 from plinth.operations.v1 import ip_block_pb2
@@ -12,7 +11,7 @@ from sqlalchemy import bindparam, delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from server.data.connections import DatabaseUnavailable
-from server.data.statements import Statement
+from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.domains.operations.tables import ip_blocks
 from server.kernel.addresses import IPV6_CALLER, Network
@@ -94,7 +93,7 @@ class IpBlockService(Service[IpBlock]):
         if violations:
             raise broken_rules(violations)
 
-    def before_write(self, call: Call, values: dict[str, Any], before: IpBlock | None) -> None:
+    def before_write(self, call: Call, values: Row, before: IpBlock | None) -> None:
         """A block that has ended blocks nothing, so it makes room for the new one of the same network."""
         del before
         call.writes.queue(DROP_ENDED, network=values["network"], now=self._clock())

@@ -1,8 +1,8 @@
 """Pages of a tenant's site."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
+import psycopg
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
@@ -115,7 +115,7 @@ class PageService(Service[Page]):
         call.conflicts[pages.name] = self._collision
         return slug
 
-    def _collision(self, error: Any) -> Problem:
+    def _collision(self, error: psycopg.errors.UniqueViolation) -> Problem:
         problem = self.rows.taken(error)
         if error.diag.constraint_name != SLUG_KEY:
             return problem

@@ -1,6 +1,6 @@
 """Roles that members have. Whoever gives or takes one may do all that it permits."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import role_pb2
@@ -38,7 +38,7 @@ ROLES_OF = Statement(
 )
 
 
-def _role(condition: ColumnElement[bool]) -> Select[Any]:
+def _role(condition: ColumnElement[bool]) -> Select[tuple[str, list[str]]]:
     """A role that is not deleted while it is given: a later one of its name would go to whoever still had it."""
     found = select(roles.c.name, roles.c.permissions).where(roles.c.tenant_id == _within, condition)
     return found.with_for_update(read=True)

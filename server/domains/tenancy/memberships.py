@@ -1,7 +1,5 @@
 """Memberships, as other domains see them: through the ports that app.py hands out."""
 
-from typing import Any
-
 from plinth.tenancy.v1.tenant_pb2 import Tenant
 from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
@@ -63,5 +61,4 @@ class Memberships:
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
         transaction.bind(Scope(tenant_id=tenant_id, user_id=user_id))
-        values: dict[str, Any] = {"tenant_id": tenant_id, "user_id": user_id, "roles": [MEMBER]}
-        transaction.queue(ADD_MEMBERSHIP, **values)
+        transaction.queue(ADD_MEMBERSHIP, tenant_id=tenant_id, user_id=user_id, roles=[MEMBER])

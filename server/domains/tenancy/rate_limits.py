@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
-from typing import Any
 
 import psycopg
 from plinth.tenancy.v1 import rate_limits_pb2
@@ -125,7 +124,7 @@ class RateLimitsService(Service):
         call.note_change(self._limits(request.tenant_id, held["rate_limits"]), limits)
         return limits
 
-    def _check(self, overrides: Iterable[Any]) -> None:
+    def _check(self, overrides: Iterable[RateLimit]) -> None:
         violations, seen = [], set()
         for place, limit in enumerate(overrides):
             path = f"overrides[{place}].rateClass"

@@ -1,11 +1,9 @@
 """Tenants. A tenant is born with its branding, its domain, its roles and its owner, in one transaction."""
 
-from typing import Any
-
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import tenant_pb2
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import Text, bindparam, column, delete, func, insert, select, true, update
+from sqlalchemy import Table, Text, bindparam, column, delete, func, insert, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
@@ -23,7 +21,7 @@ OWNER = "owner"
 RESERVED = frozenset({"www", "api", "admin", "app", "mail", "static", "assets", "status", "support", "help", "auth"})
 
 
-def _insertion(table: Any, *names: str) -> Statement:
+def _insertion(table: Table, *names: str) -> Statement:
     return Statement(insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in names}))
 
 

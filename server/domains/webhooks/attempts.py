@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 from sqlalchemy import bindparam, insert, select
@@ -51,7 +50,7 @@ class Sent:
     body: bytes
 
 
-def attempt_row(number: int, sent: Sent, answer: Answer) -> dict[str, Any]:
+def attempt_row(number: int, sent: Sent, answer: Answer) -> Row:
     """The row of an attempt, the first of which is 1, but for `tenant_id` and `delivery_id`."""
     return {
         "number": number,

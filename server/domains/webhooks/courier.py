@@ -1,15 +1,14 @@
 """One attempt: the message is made and signed, sent, and judged by what is answered."""
 
 import random
-from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 
+from server.data.statements import Row
 from server.domains.webhooks import metrics
 from server.domains.webhooks.attempts import Sent, attempt_row
 from server.domains.webhooks.messages import message_of
@@ -76,7 +75,7 @@ class Courier:
         return headers(receiver["signature_scheme"], secrets, pending.event_id, int(now.timestamp()), body)
 
 
-def _receiver(visit: Visit) -> Mapping[str, Any]:
+def _receiver(visit: Visit) -> Row:
     if visit.receiver is None:
         raise LookupError("a visit of a webhook that is there has its row")
     return visit.receiver

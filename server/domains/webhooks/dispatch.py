@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -169,7 +168,7 @@ async def _horizon(pool: Pool) -> int:
         return row[0] if row else 0
 
 
-async def _run(pool: Pool, statement: str, **parameters: Any) -> tuple[int, int]:
+async def _run(pool: Pool, statement: str, **parameters: object) -> tuple[int, int]:
     async with pool.connection() as connection:
         cursor = await connection.execute(statement, {"cursor": CURSOR, **parameters})
         row = await cursor.fetchone() if cursor.description else None

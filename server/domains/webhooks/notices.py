@@ -1,12 +1,10 @@
 """What a tenant is told of a webhook that fails: an event, and an audit entry, in the transaction of the change."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from plinth.webhooks.v1.webhook_pb2 import Webhook
 
-from server.data.statements import Statement
+from server.data.statements import Row, Statement
 from server.domains.webhooks.messages import moment
 from server.kernel.messages import etag_of
 from server.kernel.record import record_platform_change
@@ -19,7 +17,7 @@ TIMES = (
 )
 
 
-def webhook_of(row: Mapping[str, Any]) -> Webhook:
+def webhook_of(row: Row) -> Webhook:
     """The resource that a row of webhooks holds, without its secret."""
     webhook = Webhook(etag=etag_of(row["id"], row["version"]), **{name: row[name] for name in PLAIN})
     for name in TIMES:
@@ -28,9 +26,7 @@ def webhook_of(row: Mapping[str, Any]) -> Webhook:
     return webhook
 
 
-def record_of(
-    event_type: str, before: Mapping[str, Any], after: Mapping[str, Any], now: datetime
-) -> list[tuple[Statement, dict[str, Any]]]:
+def record_of(event_type: str, before: Row, after: Row, now: datetime) -> list[tuple[Statement, dict[str, object]]]:
     """Statements, with their parameters, that tell how the row of a webhook was changed."""
     statements = _Statements()
     record_platform_change(
@@ -49,7 +45,7 @@ class _Statements:
     """What stands for a transaction on a connection of psycopg's."""
 
     def __init__(self) -> None:
-        self.queued: list[tuple[Statement, dict[str, Any]]] = []
+        self.queued: list[tuple[Statement, dict[str, object]]] = []
 
-    def queue(self, statement: Statement, **parameters: Any) -> None:
+    def queue(self, statement: Statement, **parameters: object) -> None:
         self.queued.append((statement, parameters))

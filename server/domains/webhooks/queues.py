@@ -10,11 +10,13 @@ webhook with a million due queues, or one that takes none at the moment, stands 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from operator import itemgetter
 
-from psycopg.rows import dict_row, namedtuple_row
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, dict_row
 
 from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, service_of, session
+from server.data.statements import Row
 
 # Webhooks with queues that one look goes over.
 WINDOW = 500
@@ -29,6 +31,7 @@ PLANS_KEPT = 120.0
 PLANNING = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 Pool = WatchedPool
+Connection = AsyncConnection[TupleRow]
 # Background services ask PostgreSQL something twice a second: one that has had no answer for so long is late.
 LATE = 6.0
 
@@ -134,7 +137,8 @@ class Pending:
     payload: bytes | None
 
 
-PENDING = tuple(one.name for one in fields(Pending))
+PENDING_VALUES = itemgetter(*(one.name for one in fields(Pending)))
+"""The values of a Pending, in order, from a row that has more."""
 
 
 @dataclass(slots=True)
@@ -149,7 +153,7 @@ class Visit:
     claim_time: datetime
     lease: datetime
     """Until when; it grows."""
-    receiver: Mapping[str, Any] | None = None
+    receiver: Row | None = None
     """The webhook's row, as far as sending needs it; None when it was deleted."""
     deliveries: list[Pending] = field(default_factory=list)
     lost: bool = False
@@ -175,7 +179,7 @@ class Room:
     tenants: Mapping[str, int]
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """What CLAIM takes of it."""
         return {
             "room": self.room,
@@ -234,25 +238,25 @@ class Queues:
         tenant, webhook = self._place
         place = {"tenant": tenant, "webhook": webhook, "window": WINDOW, "now": now, "lease": lease}
         async with self._pool.connection() as connection:
-            cursor = connection.cursor(row_factory=namedtuple_row)
+            cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(CLAIM, place | room.parameters)
-            found: list[Any] = await cursor.fetchall()
-            is_all = not found or found[0].looked_at < WINDOW
-            self._place = FIRST_PLACE if is_all else (found[0].last_tenant, found[0].last_webhook)
+            found: list[Row] = await cursor.fetchall()
+            is_all = not found or found[0]["looked_at"] < WINDOW
+            self._place = FIRST_PLACE if is_all else (found[0]["last_tenant"], found[0]["last_webhook"])
             visits = [
-                Visit(row.tenant_id, row.webhook_id, row.subject, row.failing, now, lease)
+                Visit(row["tenant_id"], row["webhook_id"], row["subject"], row["failing"], now, lease)
                 for row in found
-                if row.tenant_id is not None
+                if row["tenant_id"] is not None
             ]
             if visits:
                 await self._load(connection, visits)
-        stopped = [(pair[0], pair[1]) for pair in found[0].stopped] if found else []
+        stopped = [(pair[0], pair[1]) for pair in found[0]["stopped"]] if found else []
         return Claim(visits, stopped, is_all)
 
-    async def _load(self, connection: Any, visits: list[Visit]) -> None:
+    async def _load(self, connection: Connection, visits: list[Visit]) -> None:
         receivers = list({(visit.tenant_id, visit.webhook_id) for visit in visits})
         async with connection.pipeline():
-            pending = connection.cursor(row_factory=namedtuple_row)
+            pending = connection.cursor(row_factory=dict_row)
             await pending.execute(
                 LOAD,
                 {
@@ -268,8 +272,7 @@ class Queues:
                 RECEIVERS, {"tenants": [one for one, _ in receivers], "webhooks": [one for _, one in receivers]}
             )
         for row in await pending.fetchall():
-            waiting: Any = row
-            visits[waiting.place - 1].deliveries.append(Pending(*(getattr(waiting, name) for name in PENDING)))
+            visits[row["place"] - 1].deliveries.append(Pending(*PENDING_VALUES(row)))
         rows = {(row["tenant_id"], row["id"]): row for row in await found.fetchall()}
         for visit in visits:
             visit.receiver = rows.get((visit.tenant_id, visit.webhook_id))

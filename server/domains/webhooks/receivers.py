@@ -1,20 +1,20 @@
 """The state of webhooks in the database: brought up to date by what attempts came to, in the caller's transaction."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncRawCursor
 from psycopg.rows import dict_row
 
+from server.data.statements import Row
 from server.domains.webhooks.health import Happening, Health, Notice, after
 from server.domains.webhooks.metrics import DISABLED
 from server.domains.webhooks.notices import record_of
+from server.domains.webhooks.queues import Connection
 
 log = logging.getLogger("plinth.webhooks")
-Connection = AsyncConnection[Any]
 # `last_success_time` is as exact as that: a webhook that works is not written to with every message.
 COARSE = timedelta(seconds=10)
 
@@ -68,7 +68,7 @@ async def update_receivers(connection: Connection, stories: Mapping[tuple[str, s
         return 0
     rows = await _lock(connection, stories, now)
     changed = []
-    notices: list[tuple[Notice, dict[str, Any], dict[str, Any]]] = []
+    notices: list[tuple[Notice, Row, Row]] = []
     for row in rows:
         told, notice = _applied(row, stories[row["tenant_id"], row["id"]], now)
         if told != row:
@@ -89,9 +89,7 @@ async def update_receivers(connection: Connection, stories: Mapping[tuple[str, s
     return disabled
 
 
-async def _lock(
-    connection: Connection, stories: Mapping[tuple[str, str], Story], now: datetime
-) -> Sequence[dict[str, Any]]:
+async def _lock(connection: Connection, stories: Mapping[tuple[str, str], Story], now: datetime) -> list[Row]:
     cursor = connection.cursor(row_factory=dict_row)
     await cursor.execute(
         LOCK,
@@ -105,7 +103,7 @@ async def _lock(
     return await cursor.fetchall()
 
 
-def _applied(row: Mapping[str, Any], story: Story, now: datetime) -> tuple[dict[str, Any], Notice | None]:
+def _applied(row: Row, story: Story, now: datetime) -> tuple[Row, Notice | None]:
     """The row as it has to be, and what to tell."""
     health = Health(
         row["enabled"], row["failing_since_time"], row["warn_time"], row["disable_time"], row["disable_reason"]

@@ -7,14 +7,14 @@ of the event, so a job that is done twice queues nothing twice.
 import hashlib
 import logging
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.webhooks.v1.webhook_pb2 import ReplayWebhookEventsRequest, ReplayWebhookEventsResponse, Webhook
 from sqlalchemy import BigInteger, DateTime, Text, text
 from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.types import TypeEngine
 
+from server.data.clauses import AnyType
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.webhooks.event_types import EventTypes
@@ -32,7 +32,7 @@ BATCH = 500
 TIMEOUT = 1800.0
 EVENT_TYPE, WEBHOOK_TYPE = "plinth.dev/Event", "plinth.dev/Webhook"
 
-_FACTS: dict[str, TypeEngine[Any]] = {
+_FACTS: dict[str, AnyType] = {
     "id": UUID(as_uuid=False),
     "type": Text(),
     "subject": Text(),
@@ -236,7 +236,7 @@ def delivery_id(replay_id: str, event_id: str) -> str:
     return f"{replay_id[:13]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:20]}"
 
 
-def _arguments(chosen: Range) -> dict[str, Any]:
+def _arguments(chosen: Range) -> dict[str, str | list[str]]:
     return {
         "tenant_id": chosen.tenant,
         "webhook_id": chosen.webhook,

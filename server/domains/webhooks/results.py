@@ -9,20 +9,22 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeVarTuple
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from server.data.statements import Row
 from server.domains.webhooks import result_statements as sql
 from server.domains.webhooks.health import Happening
-from server.domains.webhooks.queues import Pool, Visit
-from server.domains.webhooks.receivers import Connection, Story, update_receivers
+from server.domains.webhooks.queues import Connection, Pool, Visit
+from server.domains.webhooks.receivers import Story, update_receivers
 from server.kernel.clock import Clock
 
+Arguments = TypeVarTuple("Arguments")
 log = logging.getLogger("plinth.webhooks")
 # Seconds that a result waits for others to be written with it.
 GATHER = 0.01
@@ -51,7 +53,7 @@ class Delivered:
     status_code: int = 0
     again: datetime | None = None
     """When it is tried again."""
-    attempt: dict[str, Any] | None = None
+    attempt: Row | None = None
     """The row of the attempt, unless none was made."""
     happening: Happening | None = None
     pause_until: datetime | None = None
@@ -110,7 +112,7 @@ class Results:
         self._closing = True
         self._news.set()
 
-    async def _insist(self, action: Any, *arguments: Any) -> None:
+    async def _insist(self, action: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
         """Do it as soon as the database is there."""
         while True:
             try:
@@ -209,7 +211,7 @@ def _stories(told: Iterable[tuple[Visit, Delivered]]) -> dict[tuple[str, str], S
     return stories
 
 
-def _keys(visits: Sequence[Visit]) -> dict[str, Any]:
+def _keys(visits: Sequence[Visit]) -> dict[str, object]:
     return {
         "tenants": [visit.tenant_id for visit in visits],
         "webhooks": [visit.webhook_id for visit in visits],
@@ -238,5 +240,5 @@ def _attempts(told: Iterable[tuple[Visit, Delivered]]) -> str:
     return _json({"tenant": visit.tenant_id, "id": one.id, **(one.attempt or {})} for visit, one in told)
 
 
-def _json(rows: Iterable[dict[str, Any]]) -> str:
+def _json(rows: Iterable[Mapping[str, object]]) -> str:
     return json.dumps(list(rows), ensure_ascii=False, default=datetime.isoformat)

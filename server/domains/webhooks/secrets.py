@@ -6,13 +6,12 @@ reseal.py brings it under the new one.
 """
 
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from server.data.statements import Row
 from server.kernel.keys import derive_key
 from server.secrets import Secrets
 
@@ -52,7 +51,7 @@ class SecretBox:
             raise UnknownKey
         return key.open(sealed, webhook_id)
 
-    def open_all(self, row: Mapping[str, Any], webhook_id: str, now: datetime) -> list[bytes]:
+    def open_all(self, row: Row, webhook_id: str, now: datetime) -> list[bytes]:
         """What messages are signed with now; the row has `secret`, `previous_secret`, `previous_secret_expire_time`.
 
         Raises what `open` raises; a previous secret under an unknown key is passed over, since there is another one.

@@ -1,17 +1,18 @@
 """Webhooks of a tenant: where events are sent, and what became of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 from plinth.webhooks.v1 import webhook_pb2
 from plinth.webhooks.v1.webhook_pb2 import Webhook, WebhookDelivery
 from sqlalchemy import BigInteger, Text, any_, bindparam, case, cast, exists, func, literal, null, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
-from server.data.statements import Statement
+from server.data.statements import Row, Statement
 from server.domains.webhooks.attempts import OF_DELIVERY, attempt_of
 from server.domains.webhooks.event_types import EventTypes
 from server.domains.webhooks.removal import HIDE, REMOVE
@@ -152,7 +153,7 @@ class WebhookService(Service[Webhook]):
         if before is None:
             self._check_count(call)
 
-    def before_write(self, call: Call, values: dict[str, Any], before: Webhook | None) -> None:
+    def before_write(self, call: Call, values: Row, before: Webhook | None) -> None:
         """A new webhook gets its secret."""
         del call
         if before is None:
@@ -170,7 +171,7 @@ class WebhookService(Service[Webhook]):
             call.writes.queue(FORGET_WARNING, **key)
             call.writes.queue(GO_ON, **key)
 
-    def present(self, call: Call, resources: list[Any]) -> None:
+    def present(self, call: Call, resources: Sequence[Message]) -> None:
         """Public keys are shown always, and an overlap while it lasts."""
         found = [resource for resource in resources if isinstance(resource, Webhook)]
         now = self._clock()

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC
-from typing import Any
 
 from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 from sqlalchemy import bindparam, func, insert, null, select, update
@@ -107,7 +106,7 @@ class Trials:
         async with self._senders() as sender:
             return await sender.send(url, sent.headers, sent.body)
 
-    def _keep(self, call: Call, delivery: WebhookDelivery, attempt: dict[str, Any], answer: Answer) -> None:
+    def _keep(self, call: Call, delivery: WebhookDelivery, attempt: Row, answer: Answer) -> None:
         has_succeeded = is_success(answer.status_code)
         delivery.attempts = 1
         delivery.status = WebhookDelivery.STATUS_SUCCEEDED if has_succeeded else WebhookDelivery.STATUS_FAILED
