@@ -21,9 +21,11 @@ from server.kernel.policy import MethodPolicy
 
 Answer = Message | bytes
 """What a handler returns; bytes are an answer that is serialised already."""
-Unary = Callable[[Call, Any], Answer]
-Stream = Callable[[Call, Any], AsyncIterator[Message]]
-Guard = Callable[[Call, Any], None]
+Request = Any
+"""Bytes until the step `parse` has read them, then the message."""
+Unary = Callable[[Call, Request], Answer]
+Stream = Callable[[Call, Request], AsyncIterator[Message]]
+Guard = Callable[[Call, Request], None]
 Handler = TypeVar("Handler")
 
 
@@ -67,19 +69,19 @@ class GuardStep(Before):
         if check is None:
             return proceed
 
-        def checked(call: Call, request: Any) -> Answer:
+        def checked(call: Call, request: Request) -> Answer:
             check(call, request)
             return proceed(call, request)
 
         return checked
 
 
-def _let_in(_call: Call, _request: Any) -> Answer:
+def _let_in(_call: Call, _request: Request) -> Answer:
     return b""
 
 
 def _behind(admit: Unary, proceed: Stream) -> Stream:
-    async def admitted(call: Call, request: Any) -> AsyncIterator[Message]:
+    async def admitted(call: Call, request: Request) -> AsyncIterator[Message]:
         await asyncio.to_thread(admit, call, request)
         # Bytes that came in have become a message, if one of the steps parses.
         async for message in proceed(call, request if call.request is None else call.request):
@@ -174,7 +176,7 @@ def unary_route(
     """A unary RPC on threads: the server's, or those given. Its chain gets the request as bytes."""
     chain = Chain(lambda: compose_unary(method, steps, handler))
 
-    def serve(request: Any, context: grpc.ServicerContext) -> Answer:
+    def serve(request: Request, context: grpc.ServicerContext) -> Answer:
         return chain.handle(Call(method, context), request)
 
     if threads is not None:
@@ -187,7 +189,7 @@ def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -
     """A server-streaming RPC on asyncio. Its chain gets the request as bytes."""
     chain = Chain(lambda: compose_stream(method, steps, handler))
 
-    async def serve(request: Any, context: Any) -> AsyncIterator[Message]:
+    async def serve(request: Request, context: Any) -> AsyncIterator[Message]:
         async for message in chain.handle(Call(method, context), request):
             yield message
 

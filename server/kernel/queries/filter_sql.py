@@ -10,8 +10,9 @@ from uuid import UUID
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from sqlalchemy import ColumnElement, Table, and_, bindparam, false, func, literal_column, not_, or_
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import BigInteger, SmallInteger, TypeEngine
+from sqlalchemy.types import BigInteger, SmallInteger
 
+from server.data.clauses import AnyExpression, AnyType
 from server.kernel.problems import Malformed, Reason
 from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
 
@@ -41,7 +42,7 @@ class FilterPlan:
     """What can be filtered in one resource."""
 
     def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
-        self._columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in names}
+        self._columns: dict[str, AnyExpression] = {name: table.c[name] for name in names}
         self._fields = {name: fields[name] for name in names}
         # Not every id is a UUID: a request's is what the caller chose.
         self._ids = frozenset(name for name in names if isinstance(table.c[name].type, postgresql.UUID))
@@ -80,7 +81,7 @@ class FilterPlan:
             field = self._fields[self._names[comparison.field]]
             is_text = _is_text(field, is_id=field.name in self._ids)
             return column != literal_column("''") if is_text else column.is_not(None)
-        parameter: ColumnElement[Any] = bindparam(f"filter_{comparison.place}", type_=column.type)
+        parameter: AnyExpression = bindparam(f"filter_{comparison.place}", type_=column.type)
         if form == "contains":
             return column.ilike(parameter)
         if form == "like":
@@ -125,7 +126,7 @@ def _has_wildcard(text: str) -> bool:
     return text.startswith("*") or text.endswith("*")
 
 
-def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: TypeEngine[Any]) -> Any:
+def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: AnyType) -> Any:
     """The parameter of a comparison with a column of this type. Raises Malformed for what it cannot hold."""
     try:
         if form == "contains":
@@ -137,7 +138,7 @@ def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: st
         raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: {error}") from error
 
 
-def _scalar(field: FieldDescriptor, text: str, kind: TypeEngine[Any]) -> Any:
+def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Any:
     if field.enum_type is not None:
         return _enum_number(field.enum_type, text)
     if field.message_type is not None and field.message_type.full_name == TIMESTAMP:
@@ -149,7 +150,7 @@ def _scalar(field: FieldDescriptor, text: str, kind: TypeEngine[Any]) -> Any:
     return _integer(text, kind)
 
 
-def _integer(text: str, kind: TypeEngine[Any]) -> int:
+def _integer(text: str, kind: AnyType) -> int:
     """A whole number that a column of this type can hold."""
     if not WHOLE_NUMBER.fullmatch(text):
         raise ValueError("it is a whole number")
@@ -159,7 +160,7 @@ def _integer(text: str, kind: TypeEngine[Any]) -> int:
     return number
 
 
-def _bits(kind: TypeEngine[Any]) -> int:
+def _bits(kind: AnyType) -> int:
     """The size of an integer column. BigInteger is an Integer as well."""
     if isinstance(kind, SmallInteger):
         return 16

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
 
+from server.data.clauses import AnyExpression
 from server.kernel.keys import sign
 from server.kernel.problems import Malformed, Reason
 
@@ -68,7 +69,7 @@ def _refused(message: str) -> Malformed:
     return Malformed(f"order_by: {message}.", reason=Reason.REASON_ORDER_INVALID)
 
 
-def order_columns(table: Table, order: Order) -> list[ColumnElement[Any]]:
+def order_columns(table: Table, order: Order) -> list[AnyExpression]:
     """The ORDER BY of an order."""
     return [table.c[term.field].desc() if term.descending else table.c[term.field].asc() for term in order]
 

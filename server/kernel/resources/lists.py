@@ -5,13 +5,15 @@ A page ends early where its answer would grow too large (sizes.py); its token go
 
 from typing import Any, Generic
 
-from sqlalchemy import Select, bindparam, func, select, true
+from sqlalchemy import bindparam, func, select, true
 from sqlalchemy.types import BigInteger
 
+from server.data.clauses import AnySelect
 from server.data.connections import Result
 from server.data.shapes import SHAPES
 from server.data.statements import Statement
 from server.kernel.call import Call
+from server.kernel.chain import Request
 from server.kernel.messages.sizes import fitting
 from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter
@@ -34,7 +36,7 @@ class Lister(Generic[M]):
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
 
-    def page(self, call: Call, request: Any) -> tuple[list[M], str, int | None]:
+    def page(self, call: Call, request: Request) -> tuple[list[M], str, int | None]:
         """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
         resource = self._rows.resource
         bound = self._filters.bind(parse_filter(request.filter))
@@ -66,7 +68,7 @@ class Lister(Generic[M]):
         decoded = result.row(row)
         return [decoded[term.field] for term in order]
 
-    def _question(self, call: Call, request: Any) -> str:
+    def _question(self, call: Call, request: Request) -> str:
         """What a page token is bound to."""
         deleted = getattr(request, "show_deleted", False)
         within = self._rows.within(request).values()
@@ -81,7 +83,7 @@ class Lister(Generic[M]):
             key, lambda: self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted)
         )
 
-    def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> Select[Any]:
+    def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> AnySelect:
         table = self._rows.resource.table
         matching = self._matching(bound, deleted=deleted)
         page = select(*self._rows.plan.columns).where(*matching)
@@ -92,7 +94,7 @@ class Lister(Generic[M]):
         page = page.limit(bindparam("limit", type_=big)).offset(bindparam("skip", type_=big))
         return self._with_total(page, matching) if total else page
 
-    def _with_total(self, page: Select[Any], matching: list[Any]) -> Select[Any]:
+    def _with_total(self, page: AnySelect, matching: list[Any]) -> AnySelect:
         """The total stands in every row, and in a row of its own where the page is empty."""
         counted = (
             select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")

@@ -8,10 +8,11 @@ from typing import Any, Generic, Protocol
 
 from google.api import resource_pb2
 from google.protobuf.message import Message
-from sqlalchemy import Column, ColumnElement, Select, and_, any_, bindparam, select, true
+from sqlalchemy import ColumnElement, and_, any_, bindparam, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from typing_extensions import TypeVar
 
+from server.data.clauses import AnyColumn, AnyExpression, AnySelect
 from server.data.connections import Result
 from server.data.statements import Statement, uuid_text
 from server.kernel.call import Call
@@ -26,7 +27,7 @@ M_co = TypeVar("M_co", bound=Message, covariant=True)
 class ReadPlan(Protocol[M_co]):
     """How rows become messages, where ConversionPlan does not fit."""
 
-    columns: tuple[Column[Any], ...]
+    columns: tuple[AnyColumn, ...]
     """What a statement selects, in this order."""
 
     def message(self, raw: Raw) -> M_co:
@@ -96,7 +97,7 @@ class ReadRows(Generic[M]):
 
     # What statements need ------------------------------------------------------------------------------------------
 
-    def _alive(self, condition: ColumnElement[bool]) -> Select[Any]:
+    def _alive(self, condition: ColumnElement[bool]) -> AnySelect:
         return select(*self.plan.columns).where(self.in_scope(), condition, *self._is_alive())
 
     def in_tenant(self) -> ColumnElement[bool]:
@@ -141,5 +142,5 @@ class ReadRows(Generic[M]):
         return message
 
 
-def _is_one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
+def _is_one_of(column: AnyExpression) -> ColumnElement[bool]:
     return column == any_(bindparam("ids", type_=ARRAY(UUID(as_uuid=False))))

@@ -14,10 +14,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import (
     BindParameter,
-    Column,
     ColumnElement,
     Insert,
-    Select,
     Update,
     and_,
     bindparam,
@@ -31,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from server.data.clauses import AnyColumn, AnySelect
 from server.data.statements import Statement
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
@@ -58,7 +57,7 @@ class Values(NamedTuple):
 class Storing:
     """A statement that stores a row, with and without showing it."""
 
-    def __init__(self, describe: Callable[[], Insert | Update], columns: tuple[Column[Any], ...]) -> None:
+    def __init__(self, describe: Callable[[], Insert | Update], columns: tuple[AnyColumn, ...]) -> None:
         self.silently = Statement(describe)
         self.and_show = Statement(lambda: describe().returning(*columns))
 
@@ -180,7 +179,7 @@ class ResourceRows(ReadRows[M]):
         else:
             self._delete = Statement(lambda: delete(table).where(self._is_key()).returning(*columns))
 
-    def _own(self) -> Select[Any]:
+    def _own(self) -> AnySelect:
         return select(*self.plan.columns).where(self.in_scope(), self._is_one())
 
     def _parameters(self, names: Iterable[str]) -> dict[str, BindParameter[Any]]:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.messages.masks import apply_mask, check_mask, set_fields
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.queries.pages import PageTokens
@@ -50,7 +50,7 @@ class StandardMethods:
             raise MissingHandler(f"{method.path} is declared, but {type(self._service).__name__} does not serve it")
         return makers[method.kind](method)
 
-    def _id_of(self, request: Any) -> str:
+    def _id_of(self, request: Request) -> str:
         return getattr(request, self._id) if self._id else ""
 
     def _get(self, _: MethodPolicy) -> Unary:
@@ -62,7 +62,7 @@ class StandardMethods:
         response_class = GetMessageClass(method.descriptor.output_type)
         plural = self._plural
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             resources, token, total = lister.page(call, request)
             return response_class(**{plural: resources}, next_page_token=token, total_size=total)
 
@@ -71,7 +71,7 @@ class StandardMethods:
     def _create(self, _: MethodPolicy) -> Unary:
         rows, body = self._rows, self._singular
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             message = rows.resource.message()
             message.CopyFrom(getattr(request, body))
             return rows.insert(call, message)
@@ -83,7 +83,7 @@ class StandardMethods:
         read_only = rows.read_only.names
         kept = read_only | {"etag"}
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             source = getattr(request, body)
             mask = _mask_of(call, request, source, read_only)
             before = rows.lock(call, self._id_of(request), etag=source.etag)
@@ -99,7 +99,7 @@ class StandardMethods:
     def _delete(self, _: MethodPolicy) -> Unary:
         rows = self._rows
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             before = rows.lock(call, self._id_of(request), etag=request.etag)
             call.event_payload = rows.delete(call, before)
             return Empty()
@@ -109,7 +109,7 @@ class StandardMethods:
     def _undelete(self, _: MethodPolicy) -> Unary:
         rows = self._rows
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             before = rows.lock(call, self._id_of(request), deleted=True)
             return rows.undelete(call, before)
 
@@ -119,7 +119,7 @@ class StandardMethods:
         rows, plural, tokens = self._rows, self._plural, self._tokens
         response_class = GetMessageClass(method.descriptor.output_type)
 
-        def handle(call: Call, request: Any) -> Answer:
+        def handle(call: Call, request: Request) -> Answer:
             ids = list(request.ids)
             # For everyone who may ask: what is cached is shared.
             question = "\n".join((call.method.path, call.tenant_id or "", *ids))
@@ -133,7 +133,7 @@ class StandardMethods:
         return handle
 
 
-def _mask_of(call: Call, request: Any, source: Any, read_only: Collection[str]) -> tuple[str, ...]:
+def _mask_of(call: Call, request: Request, source: Any, read_only: Collection[str]) -> tuple[str, ...]:
     """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
 
     `*` means every field, and those that are read only where they are set.

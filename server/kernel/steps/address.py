@@ -6,10 +6,9 @@ an address with somebody who guesses does not take the deployment for dead.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Before, Unary
+from server.kernel.chain import Answer, Before, Request, Unary
 from server.kernel.guard.blocks import AddressBlocks
 from server.kernel.guard.guesses import Guesses
 from server.kernel.policy import Access, MethodPolicy
@@ -38,7 +37,7 @@ class Address(Before):
         check = _let_in if method.rate_class == PROBE else self._blocks.check
         tried = _tried_request if method.access is Access.PUBLIC else _tried_credential
 
-        def checked(call: Call, request: Any) -> Answer:
+        def checked(call: Call, request: Request) -> Answer:
             address = call.client_address
             if not address:
                 return proceed(call, request)

@@ -15,7 +15,7 @@ from server.data.audit import APPEND
 from server.data.transactions import WriteTransaction
 from server.kernel import problems
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.messages.changes import NOTHING, Changes, changes_of_all
@@ -63,7 +63,7 @@ class Audit:
         del method
         note = self._note
 
-        def audited(call: Call, request: Any) -> Answer:
+        def audited(call: Call, request: Request) -> Answer:
             try:
                 return proceed(call, request)
             except Exception as error:
@@ -76,7 +76,7 @@ class Audit:
         """The same for a stream that is refused, or ended because its caller may no longer have it."""
         del method
 
-        async def audited(call: Call, request: Any) -> AsyncIterator[Message]:
+        async def audited(call: Call, request: Request) -> AsyncIterator[Message]:
             try:
                 async for message in proceed(call, request):
                     yield message
@@ -86,7 +86,7 @@ class Audit:
 
         return audited
 
-    def _note(self, call: Call, error: Exception, request: Any) -> None:
+    def _note(self, call: Call, error: Exception, request: Request) -> None:
         problem = problems.of(error)
         refused = problem.code in REFUSED or _is_stranger(call, problem)
         failed = not call.method.read_only and problem.code not in NO_DECISION
@@ -188,6 +188,6 @@ def _is_stranger(call: Call, problem: problems.Problem) -> bool:
     return problem.code is grpc.StatusCode.NOT_FOUND and call.principal is not None and call.access is None
 
 
-def _asked_for(request: Any) -> str:
+def _asked_for(request: Request) -> str:
     """The tenant that a refused caller named, if any."""
     return str(getattr(request, "tenant_id", "") or "")[:64]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.kernel.call import Call
-from server.kernel.chain import Guard, GuardStep
+from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.guard.tokens import AccessTokens
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.ports import ApiKeys
@@ -30,7 +30,7 @@ class Authenticate(GuardStep):
         verify_token, keys = self._tokens.verify, self._keys
         takes_field = is_early(method)
 
-        def authenticate(call: Call, request: Any) -> None:
+        def authenticate(call: Call, request: Request) -> None:
             header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)
             secret = request.access_token if header is None and takes_field else credential(call.metadata)
             if not secret:

@@ -1,11 +1,10 @@
 """authorise: may the caller do this, and in which tenant. Stands before validate, so that a stranger learns nothing."""
 
 from dataclasses import replace
-from typing import Any
 
 from server.data.transactions import ScopeEnded
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Before, Guard, Unary
+from server.kernel.chain import Answer, Before, Guard, Request, Unary
 from server.kernel.guard.access import AccessMemory
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
@@ -34,7 +33,7 @@ class Authorize(Before):
         if decide is None:
             return proceed
 
-        def authorized(call: Call, request: Any) -> Answer:
+        def authorized(call: Call, request: Request) -> Answer:
             for _ in range(DECISIONS):
                 decide(call, request)
                 try:
@@ -92,7 +91,7 @@ class Authorize(Before):
     def _user_decision(self) -> Guard:
         get = self._memory.get
 
-        def authorize(call: Call, _: Any) -> None:
+        def authorize(call: Call, _: Request) -> None:
             caller = call.caller
             if caller.api_key_id:
                 raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
@@ -105,7 +104,7 @@ class Authorize(Before):
     def _permission_decision(self, method: MethodPolicy) -> Guard:
         permission, has_tenant, get = method.permission, method.has_tenant, self._memory.get
 
-        def authorize(call: Call, request: Any) -> None:
+        def authorize(call: Call, request: Request) -> None:
             principal = call.caller
             # UUIDs compare without regard to case; tokens carry the canonical form.
             tenant_id = (request.tenant_id.lower() if has_tenant else "") or principal.tenant_id
@@ -127,7 +126,7 @@ class Authorize(Before):
     def _platform_decision(self, method: MethodPolicy) -> Guard:
         permission, get = method.permission, self._memory.get
 
-        def authorize(call: Call, _: Any) -> None:
+        def authorize(call: Call, _: Request) -> None:
             # Not every such call asks the database, where it would turn out that the session has ended.
             if not call.caller.is_platform or get(call.caller, NO_TENANT) is None:
                 raise denied(permission)
@@ -140,5 +139,5 @@ def denied(permission: str) -> Problem:
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
 
 
-def _refuse_all(_call: Call, _request: Any) -> None:
+def _refuse_all(_call: Call, _request: Request) -> None:
     raise Unauthenticated("No provider's signature is known.")

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from server.kernel.caching.cache import AnswerCache, Computed, Entry, Read
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary, serialise
+from server.kernel.chain import Answer, Request, Stream, Unary, serialise
 from server.kernel.guard.access import access_tag
 from server.kernel.policy import MethodPolicy
 
@@ -57,7 +57,7 @@ class Cache:
         is_search = "filter" in method.descriptor.input_type.fields_by_name
         prefix = f"{method.path}\0".encode()
 
-        def cached(call: Call, request: Any) -> Answer:
+        def cached(call: Call, request: Request) -> Answer:
             if is_search and request.filter:
                 return proceed(call, request)
             caller = call.caller.id if per_caller and call.principal else ""
@@ -89,14 +89,14 @@ def tags_template(tags: tuple[str, ...]) -> Tags:
     if all(tag.count("{") == tag.count("{tenant_id}") for tag in tags):
         return lambda call, _: tuple(tag.replace("{tenant_id}", call.tenant_id or "") for tag in tags)
 
-    def fill(call: Call, request: Any) -> tuple[str, ...]:
+    def fill(call: Call, request: Request) -> tuple[str, ...]:
         fields = {field.name: getattr(request, field.name) for field in request.DESCRIPTOR.fields}
         return tuple(tag.format(**fields | {"tenant_id": call.tenant_id or ""}) for tag in tags)
 
     return fill
 
 
-def _compute(call: Call, request: Any, proceed: Unary) -> Computed:
+def _compute(call: Call, request: Request, proceed: Unary) -> Computed:
     answer = proceed(call, request)
     if call.headers or call.http_status != call.method.success_status:
         raise Uncacheable(answer)

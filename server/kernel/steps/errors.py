@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 
 from server.kernel import problems
 from server.kernel.call import HTTP_STATUS, JSON_KEYS, REQUEST_ID, Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.live.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
 from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.steps.json_names import JsonNames
@@ -32,7 +32,7 @@ class Errors:
         """Abort the call with the problem's status."""
         del method
 
-        def answered(call: Call, request: Any) -> Answer:
+        def answered(call: Call, request: Request) -> Answer:
             try:
                 return proceed(call, request)
             except Exception as error:
@@ -48,7 +48,7 @@ class Errors:
         is_rest = method.descriptor.output_type.full_name == HTTP_BODY
         is_events = is_rest and RESUMES in method.descriptor.input_type.fields_by_name
 
-        async def answered(call: Call, request: Any) -> AsyncIterator[Message]:
+        async def answered(call: Call, request: Request) -> AsyncIterator[Message]:
             started = False
             try:
                 async for message in proceed(call, request):

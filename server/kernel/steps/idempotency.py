@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server.data.idempotency import CLAIM, FIND, KEEP, TRY_LOCK
 from server.data.statements import Row
 from server.kernel.call import Call, IdempotencyKey
-from server.kernel.chain import Answer, Stream, Unary, serialise
+from server.kernel.chain import Answer, Request, Stream, Unary, serialise
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, sign
 from server.kernel.policy import Kind, MethodPolicy
@@ -76,7 +76,7 @@ class Idempotency:
         # Standard methods change rows and nothing else. What others do may reach further than a transaction.
         waits = method.kind is Kind.CUSTOM
 
-        def idempotent(call: Call, request: Any) -> Answer:
+        def idempotent(call: Call, request: Request) -> Answer:
             key = call.key or self._key(call, request)
             if key is None:
                 return proceed(call, request)
@@ -103,11 +103,11 @@ class Idempotency:
 
         return idempotent
 
-    def _key(self, call: Call, request: Any) -> IdempotencyKey | None:
+    def _key(self, call: Call, request: Request) -> IdempotencyKey | None:
         key = idempotency_key(call)
         return self._form(call, request, key, 0) if key else None
 
-    def _form(self, call: Call, request: Any, key: str, secret: int) -> IdempotencyKey:
+    def _form(self, call: Call, request: Request, key: str, secret: int) -> IdempotencyKey:
         """What one of the secrets makes of a key."""
         parts = (call.tenant_id or "", call.actor_id or "", call.method.path, key)
         keys = self._keys[secret]
@@ -116,7 +116,7 @@ class Idempotency:
             name, sign(keys.requests, name + request.SerializeToString(deterministic=True)), secret=secret
         )
 
-    def _forms(self, call: Call, request: Any, key: IdempotencyKey) -> list[IdempotencyKey]:
+    def _forms(self, call: Call, request: Request, key: IdempotencyKey) -> list[IdempotencyKey]:
         """The key under every secret, in an order that all machines share whichever secret signs there.
 
         During a rotation the first call may have come to a machine that signs with another secret. All machines take
@@ -128,7 +128,7 @@ class Idempotency:
         others = [self._form(call, request, text, secret) for secret in range(1, len(self._keys))]
         return sorted([key, *others], key=lambda form: form.name)
 
-    def _first(self, call: Call, request: Any, key: IdempotencyKey) -> tuple[Row, IdempotencyKey] | None:
+    def _first(self, call: Call, request: Request, key: IdempotencyKey) -> tuple[Row, IdempotencyKey] | None:
         """The answer of the first call, and the key as that call's machine made it."""
         for form in self._forms(call, request, key):
             if known := self._find(call, form.name):

@@ -10,10 +10,10 @@ While the store is away, the classes of `strict` refuse and all others let throu
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from server.kernel.call import Call
-from server.kernel.chain import Guard, GuardStep
+from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy, PolicyError
 from server.kernel.ports import TenantRates
@@ -84,7 +84,7 @@ class Limit(GuardStep):
     def _anonymous_guard(self, rate_class: str) -> Guard:
         rate = self._rates[rate_class]
 
-        def count(call: Call, _: Any) -> None:
+        def count(call: Call, _: Request) -> None:
             # Inside the deployment nobody vouches for an address, and callers are our own.
             network = call.client_network
             if network:
@@ -95,7 +95,7 @@ class Limit(GuardStep):
     def _known_guard(self, rate_class: str) -> Guard:
         rates, tenants = self._rates, self._tenants
 
-        def count(call: Call, _: Any) -> None:
+        def count(call: Call, _: Request) -> None:
             caller = call.caller
             own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
             rate = own.get(rate_class) or rates[rate_class]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from server.kernel.call import HTTP_STATUS, Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.messages.etags import lists
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 
@@ -30,7 +30,7 @@ class Respond:
         location = _location_of(method) if method.success_status == CREATED else None
         has_etag = "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
 
-        def responded(call: Call, request: Any) -> Answer:
+        def responded(call: Call, request: Request) -> Answer:
             answer = proceed(call, request)
             if call.is_replay:
                 call.headers.append(REPLAYED)

@@ -5,10 +5,9 @@ caller has gone away meanwhile, or whose deadline has passed, are not begun eith
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from server.kernel.call import Call
-from server.kernel.chain import Guard, GuardStep
+from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.guard.pools import CallThreads
 from server.kernel.policy import Criticality, MethodPolicy
 from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded
@@ -35,7 +34,7 @@ class Shed(GuardStep):
         queue = (self._slow if method.is_slow else self._fast)._work_queue  # noqa: SLF001 - a property costs 0.1 us
         bound = self._bounds[method.criticality]
 
-        def shed(call: Call, _: Any) -> None:
+        def shed(call: Call, _: Request) -> None:
             waiting = queue.qsize()
             if waiting:
                 _refuse_the_gone(call)

@@ -7,13 +7,12 @@ import re
 from collections.abc import AsyncIterator
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 from google.protobuf.message import Message
 
 from server.kernel import problems
 from server.kernel.call import ORIGINAL_PATH, Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.policy import MethodPolicy
 from server.kernel.ports import CallCounter
 from server.kernel.record.logs import call_log
@@ -44,7 +43,7 @@ class Telemetry:
         tally = self.tallies.setdefault(method.path, CallTally(method))
         count = tally.succeeded.note
 
-        def timed(call: Call, request: Any) -> Answer:
+        def timed(call: Call, request: Request) -> Answer:
             start = perf_counter()
             try:
                 answer = proceed(call, request)
@@ -64,7 +63,7 @@ class Telemetry:
         end, fail = self._end, self._fail
         counted = partial(STREAMS.labels, method_label(method))
 
-        async def timed(call: Call, request: Any) -> AsyncIterator[Message]:
+        async def timed(call: Call, request: Request) -> AsyncIterator[Message]:
             start = perf_counter()
             try:
                 async for message in proceed(call, request):

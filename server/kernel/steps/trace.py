@@ -9,7 +9,6 @@ What the caller sent is never recorded, nor what a problem says: names, ids of o
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from google.protobuf.message import Message
 from grpc import StatusCode
@@ -20,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from server.kernel import problems
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.policy import MethodPolicy
 
 CODE = "rpc.response.status_code"
@@ -53,7 +52,7 @@ class Trace:
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Run the call below its span."""
 
-        def traced(call: Call, request: Any) -> Answer:
+        def traced(call: Call, request: Request) -> Answer:
             if _is_left_out(call):
                 return proceed(call, request)
             span = self._start(method, call)
@@ -74,7 +73,7 @@ class Trace:
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
         """A span for the life of the stream."""
 
-        async def traced(call: Call, request: Any) -> AsyncIterator[Message]:
+        async def traced(call: Call, request: Request) -> AsyncIterator[Message]:
             span = self._start(method, call)
             try:
                 async for message in proceed(call, request):

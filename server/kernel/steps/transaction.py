@@ -4,7 +4,7 @@ What a mutation makes stale is dropped around its commit: marked right before, s
 dropped before the call is answered, so that whoever reads after the answer reads what was written.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from psycopg.errors import UniqueViolation
 
@@ -13,7 +13,7 @@ from server.data.statements import Statement
 from server.data.transactions import Database, KeyTaken, WriteTransaction
 from server.kernel.caching.generations import Generations, slot_of
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Stream, Unary
+from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.clock import Clock, utc_now
 from server.kernel.guard.access import access_tag
 from server.kernel.ids import new_id
@@ -70,7 +70,7 @@ class InTransaction:
         announce, generations = self._announcer.announce, self._generations
         tags_of = tags_template(method.invalidates)
 
-        def attempt(call: Call, request: Any) -> Answer:
+        def attempt(call: Call, request: Request) -> Answer:
             slots: set[int] = set()
             try:
                 with database.write(call.scope, call) as transaction:
@@ -112,7 +112,7 @@ class InTransaction:
 def _tried_again(attempt: Unary) -> Unary:
     """Attempts until one meets nobody else's work, but not for ever."""
 
-    def write(call: Call, request: Any) -> Answer:
+    def write(call: Call, request: Request) -> Answer:
         tenant_id = call.tenant_id
         for _ in range(MOST_ATTEMPTS - 1):
             try:
@@ -128,7 +128,7 @@ def _tried_again(attempt: Unary) -> Unary:
 
 
 def _reading(database: Database, proceed: Unary) -> Unary:
-    def read(call: Call, request: Any) -> Answer:
+    def read(call: Call, request: Request) -> Answer:
         with database.read(call.scope, call) as call.transaction:
             return proceed(call, request)
 

@@ -6,7 +6,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from server.kernel.call import JSON_KEYS, Call
-from server.kernel.chain import Guard, GuardStep
+from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.messages import free_form
 from server.kernel.messages.masks import body_mask, check_mask
 from server.kernel.messages.text import normaliser
@@ -43,7 +43,7 @@ class Validate(GuardStep):
         return validate
 
 
-def _choose_mask(request: Any, body: str, mask: tuple[str, ...]) -> None:
+def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
     """What to change: what the parameter `updateMask` names if there is one (AIP-134), else the keys of the body.
 
     Raises RuleViolated for a parameter that names what the resource lacks.
