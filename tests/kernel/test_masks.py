@@ -7,14 +7,15 @@ from google.protobuf.struct_pb2 import Struct
 from plinth.sites.v1 import page_pb2
 from plinth.sites.v1.page_pb2 import Page
 
+from server.kernel.messages.fields import descriptor_of
 from server.kernel.messages.masks import apply_mask, body_mask, check_mask, copy_field, set_fields
 from server.kernel.problems import Malformed, RuleViolated
 from tests.kernel.messages import secretive
 
-UPDATE = page_pb2.UpdatePageRequest.DESCRIPTOR
-EVENT = page_pb2.PageEvent.DESCRIPTOR
-LIST = page_pb2.ListPagesResponse.DESCRIPTOR
-PAGE: Any = Page.DESCRIPTOR
+UPDATE = descriptor_of(page_pb2.UpdatePageRequest)
+EVENT = descriptor_of(page_pb2.PageEvent)
+LIST = descriptor_of(page_pb2.ListPagesResponse)
+PAGE = descriptor_of(Page)
 Node = secretive()
 
 

@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
+from server.json_values import JsonValue
+from server.kernel.messages.fields import FieldValue, descriptor_of, option_of
 from server.kernel.messages.redact import redacted
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, plain_struct
 
@@ -46,7 +48,7 @@ class _Field(NamedTuple):
     is_personal: bool
     kind: str
     """`enum`, `struct`, `time`, `message`, `bytes` or empty; with `*` in front when repeated."""
-    enum: Any
+    enum: EnumDescriptor | None
 
 
 def changes_of(before: Message | None, after: Message | None, longest: int = LONGEST_VALUE) -> Changes:
@@ -60,7 +62,7 @@ def changes_of(before: Message | None, after: Message | None, longest: int = LON
     old, new = _fields_of(before), _fields_of(after)
     plain: list[str] = []
     personal: list[str] = []
-    for field in _plan(message.DESCRIPTOR):
+    for field in _plan(descriptor_of(message)):
         was, now = old.get(field.number), new.get(field.number)
         if was == now:
             continue
@@ -74,7 +76,7 @@ def _object(members: list[str]) -> str:
     return f"{{{','.join(members)}}}" if members else ""
 
 
-def _fields_of(message: Message | None) -> dict[int, Any]:
+def _fields_of(message: Message | None) -> dict[int, FieldValue]:
     if message is None:
         return {}
     return {field.number: value for field, value in redacted(message).ListFields()}
@@ -83,18 +85,17 @@ def _fields_of(message: Message | None) -> dict[int, Any]:
 @lru_cache(maxsize=1024)
 def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
     """The fields by name, so that equal changes are equal texts."""
-    fields: Any = descriptor.fields
     told = (
         _Field(field.number, field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
-        for field in fields
+        for field in descriptor.fields
         if field.name not in SELF_EVIDENT
     )
     return tuple(sorted(told, key=attrgetter("json_name")))
 
 
-def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
+def _is_personal(field: FieldDescriptor, above: tuple[str, ...]) -> bool:
     """Whether a field is personal, or one below it."""
-    if field.GetOptions().Extensions[policy_pb2.personal]:
+    if option_of(field, policy_pb2.personal):
         return True
     below = field.message_type
     if below is None or below.full_name in above:
@@ -102,7 +103,7 @@ def _is_personal(field: Any, above: tuple[str, ...]) -> bool:
     return any(_is_personal(part, (*above, below.full_name)) for part in below.fields)
 
 
-def _kind(field: Any) -> str:
+def _kind(field: FieldDescriptor) -> str:
     repeated = "*" if field.is_repeated else ""
     if field.message_type is not None:
         return repeated + {STRUCT: "struct", TIMESTAMP: "time"}.get(field.message_type.full_name, "message")
@@ -119,7 +120,7 @@ def changes_of_all(pairs: Sequence[tuple[Message | None, Message | None]]) -> li
     return [changes_of(*pair, longest=0) for pair in pairs]
 
 
-def _shown(field: _Field, value: Any, longest: int) -> str:
+def _shown(field: _Field, value: FieldValue, longest: int) -> str:
     """A field's value as JSON text, or what tells of one that is too long."""
     plain = value if type(value) is str else _plain(field, value)
     text = encode_basestring(plain) if type(plain) is str else _encode(plain)
@@ -128,7 +129,7 @@ def _shown(field: _Field, value: Any, longest: int) -> str:
     return f'{{"length":{len(text)},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
-def _plain(field: _Field, value: Any) -> Any:
+def _plain(field: _Field, value: FieldValue) -> JsonValue:
     """A field's value as JSON has it."""
     if field.kind == "*message":
         return _many(value)
@@ -138,12 +139,12 @@ def _plain(field: _Field, value: Any) -> Any:
     return [convert(field, part) for part in value] if field.kind.startswith("*") else convert(field, value)
 
 
-def _enum_name(field: _Field, number: int) -> Any:
-    known = field.enum.values_by_number.get(number)
+def _enum_name(field: _Field, number: int) -> JsonValue:
+    known = field.enum.values_by_number.get(number) if field.enum else None
     return known.name if known else number
 
 
-_CONVERTERS: dict[str, Callable[[_Field, Any], Any]] = {
+_CONVERTERS: dict[str, Callable[[_Field, FieldValue], JsonValue]] = {
     "enum": _enum_name,
     "time": lambda _, value: value.ToJsonString(),
     "struct": lambda _, value: plain_struct(value),
@@ -152,7 +153,7 @@ _CONVERTERS: dict[str, Callable[[_Field, Any], Any]] = {
 }
 
 
-def _many(value: Any) -> Any:
+def _many(value: FieldValue) -> JsonValue:
     """A list of messages, or a map."""
     if hasattr(value, "items"):
         return {

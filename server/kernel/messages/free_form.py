@@ -11,7 +11,7 @@ objects in objects: lists of audit entries fail from 31 levels on, lists of page
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -19,7 +19,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel.messages.structs import LIST_VALUE, STRUCT, json_text
+from server.kernel.messages.fields import FieldValue, descriptor_of, is_set, option_of
+from server.kernel.messages.structs import LIST_VALUE, STRUCT, FreeForm, is_list, is_struct, json_text
 from server.kernel.problems import Violation
 
 MAX_BYTES = 64 * 1024
@@ -72,7 +73,7 @@ def bounds_of(field: FieldDescriptor) -> Bounds | None:
     kind = _map_value(field).message_type
     if kind is None or kind.full_name not in KINDS:
         return None
-    option = _option_of(field)
+    option = option_of(field, policy_pb2.free_form)
     return Bounds(option.max_bytes or MAX_BYTES, option.max_depth or MAX_DEPTH)
 
 
@@ -89,21 +90,15 @@ def faults(message: Descriptor, seen: set[str] | None = None) -> Iterator[str]:
 
 
 def _field_faults(name: str, field: FieldDescriptor) -> Iterator[str]:
-    extension: Any = policy_pb2.free_form
-    if not field.GetOptions().HasExtension(extension):
+    if not is_set(field, policy_pb2.free_form):
         return
-    bounds, option = bounds_of(field), _option_of(field)
+    bounds, option = bounds_of(field), option_of(field, policy_pb2.free_form)
     if bounds is None:
         yield f"{name} has bounds of free-form fields, but is not free-form"
     elif option.max_bytes < 0 or option.max_depth < 0 or not (option.max_bytes or option.max_depth):
         yield f"{name} bounds nothing: max_bytes or max_depth is a number above 0"
     elif bounds.max_bytes > MOST_BYTES or bounds.max_depth > MOST_DEPTH:
         yield f"{name} may hold more than can be shown: at most {MOST_BYTES} bytes and {MOST_DEPTH} levels"
-
-
-def _option_of(field: FieldDescriptor) -> Any:
-    extension: Any = policy_pb2.free_form
-    return field.GetOptions().Extensions[extension]
 
 
 def _map_value(field: FieldDescriptor) -> FieldDescriptor:
@@ -115,8 +110,7 @@ def _map_value(field: FieldDescriptor) -> FieldDescriptor:
 @lru_cache(maxsize=4096)
 def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
     """The fields of a message to look at. What is output only is not taken from a caller."""
-    fields: Iterable[Any] = descriptor.fields
-    planned = ((field, bounds_of(field)) for field in fields if not _is_output_only(field))
+    planned = ((field, bounds_of(field)) for field in descriptor.fields if not _is_output_only(field))
     return tuple(
         _Field(field.name, bounds, field.is_repeated, _map_value(field) is not field)
         for field, bounds in planned
@@ -133,7 +127,7 @@ def _leads_to_free_form(message: Descriptor | None) -> bool:
         if current is None or current.full_name in seen:
             continue
         seen.add(current.full_name)
-        fields: list[Any] = [field for field in current.fields if not _is_output_only(field)]
+        fields = [field for field in current.fields if not _is_output_only(field)]
         if any(bounds_of(field) is not None for field in fields):
             return True
         waiting += [_map_value(field).message_type for field in fields]
@@ -141,8 +135,7 @@ def _leads_to_free_form(message: Descriptor | None) -> bool:
 
 
 def _is_output_only(field: FieldDescriptor) -> bool:
-    behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-    return field_behavior_pb2.OUTPUT_ONLY in behaviors
+    return field_behavior_pb2.OUTPUT_ONLY in option_of(field, field_behavior_pb2.field_behavior)
 
 
 # Per call ------------------------------------------------------------------------------------------------------------
@@ -151,7 +144,7 @@ def _is_output_only(field: FieldDescriptor) -> bool:
 def violations(message: Message, path: str = "") -> list[Violation]:
     """What the free-form fields of a message, and of those below it, break of their bounds."""
     found: list[Violation] = []
-    for field in _plan(message.DESCRIPTOR):
+    for field in _plan(descriptor_of(message)):
         if not (field.is_repeated or message.HasField(field.name)):
             continue
         value = getattr(message, field.name)
@@ -167,14 +160,14 @@ def violations(message: Message, path: str = "") -> list[Violation]:
     return found
 
 
-def _parts(field: _Field, value: Any) -> Iterable[tuple[str, Any]]:
+def _parts(field: _Field, value: FieldValue) -> Iterable[tuple[str, FieldValue]]:
     """The messages of a field, each with its place in it: a key, a number, or nothing."""
     if field.is_map:
         return [(f"[{key}]", part) for key, part in value.items()]
     return [(f"[{place}]", part) for place, part in enumerate(value)] if field.is_repeated else [("", value)]
 
 
-def _broken(parts: list[Any], bounds: Bounds) -> tuple[str, str] | None:
+def _broken(parts: list[FreeForm], bounds: Bounds) -> tuple[str, str] | None:
     """What is wrong with a field's values, and the rule's id. The cheapest look comes first."""
     wires = [part.SerializeToString() for part in parts]
     size = sum(map(len, wires))
@@ -194,17 +187,18 @@ def _too_large(bounds: Bounds) -> tuple[str, str]:
     return f"is larger than {bounds.max_bytes} bytes of JSON", "free_form.max_bytes"
 
 
-def _is_deeper(part: Any, levels: int) -> bool:
+def _is_deeper(part: FreeForm, levels: int) -> bool:
     """Whether a Struct, a ListValue or a Value nests deeper than so many levels, of which there is at least one."""
     if part.ByteSize() < levels * WIRE_BYTES_PER_LEVEL:
         return False
-    kind = part.DESCRIPTOR.full_name
-    if kind == VALUE:
-        return _are_deeper((part,), levels)
-    return _are_deeper(part.fields.values() if kind == STRUCT else part.values, levels - 1)
+    if is_struct(part):
+        return _are_deeper(part.fields.values(), levels - 1)
+    if is_list(part):
+        return _are_deeper(part.values, levels - 1)
+    return _are_deeper((cast("Value", part),), levels)
 
 
-def _are_deeper(values: Iterable[Any], levels: int) -> bool:
+def _are_deeper(values: Iterable[Value], levels: int) -> bool:
     """Whether one of these Values nests deeper. What is too short to do so is not looked into."""
     for value in values:
         kind = value.WhichOneof("kind")

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from server.kernel.messages.fields import FieldValue, descriptor_of, message_type_of
 from server.kernel.problems import RuleViolated, Violation, unknown_field
 
 EVERYTHING = "*"
 REMEMBERED_KEYS = 500
 
 
-def body_mask(request: Any, body: str, keys: str) -> tuple[str, ...]:
+def body_mask(request: Descriptor, body: str, keys: str) -> tuple[str, ...]:
     """The field mask that the keys of a JSON body amount to: the most deeply named fields.
 
     `body` is the request field that the body fills, or `*`; `keys` comes from the gateway (see server/gateway/*.lua):
@@ -25,8 +25,8 @@ def body_mask(request: Any, body: str, keys: str) -> tuple[str, ...]:
     return _remembered_mask(request, body, keys) if len(keys) <= REMEMBERED_KEYS else _body_mask(request, body, keys)
 
 
-def _body_mask(request: Any, body: str, keys: str) -> tuple[str, ...]:
-    message: Any = request if body == EVERYTHING else request.fields_by_name[body].message_type
+def _body_mask(request: Descriptor, body: str, keys: str) -> tuple[str, ...]:
+    message = request if body == EVERYTHING else message_type_of(request.fields_by_name[body])
     paths = {_resolve(message, [unquote(name) for name in path.split(".")]) for path in keys.split(",") if path}
     return tuple(sorted(path for path in paths if not _has_deeper(path, paths)))
 
@@ -38,7 +38,7 @@ def _has_deeper(path: str, paths: Iterable[str]) -> bool:
     return any(other.startswith(f"{path}.") for other in paths)
 
 
-def _resolve(message: Any, names: list[str]) -> str:
+def _resolve(message: Descriptor, names: list[str]) -> str:
     """The proto path of a JSON path; below repeated and free-form fields it ends at the field."""
     resolved: list[str] = []
     inside_array = False
@@ -51,7 +51,7 @@ def _resolve(message: Any, names: list[str]) -> str:
         if not _descends(field):
             break
         inside_array = inside_array or field.is_repeated
-        message = field.message_type
+        message = message_type_of(field)
     return ".".join(resolved)
 
 
@@ -102,7 +102,7 @@ def apply_mask(source: Message, target: Message, paths: Iterable[str]) -> None:
 
 def _apply(source: Message, target: Message, names: list[str]) -> None:
     name, *rest = names
-    field: Any = target.DESCRIPTOR.fields_by_name[name]
+    field = descriptor_of(target).fields_by_name[name]
     if rest:
         _apply(getattr(source, name), getattr(target, name), rest)
     elif _is_set(source, field):
@@ -117,7 +117,7 @@ def _is_set(message: Message, field: FieldDescriptor) -> bool:
 
 def copy_field(source: Message, target: Message, field: FieldDescriptor) -> None:
     """Replace one field of `target` by that of `source`."""
-    value: Any = getattr(source, field.name)
+    value: FieldValue = getattr(source, field.name)
     if field.is_repeated:
         target.ClearField(field.name)
         getattr(target, field.name).MergeFrom(value)

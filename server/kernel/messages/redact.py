@@ -1,15 +1,17 @@
 """Redaction: what is marked `debug_redact` in the .proto never leaves in an event, an audit row or a log."""
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from server.kernel.messages.fields import FieldValue, descriptor_of, message_type_of
+
 
 def redacted(message: Message) -> Message:
     """The message itself when its type has nothing to hide, else a copy without what is to be hidden."""
-    if not _hides(message.DESCRIPTOR):
+    if not _hides(descriptor_of(message)):
         return message
     copy = type(message)()
     copy.CopyFrom(message)
@@ -37,13 +39,12 @@ def _hides(descriptor: Descriptor) -> bool:
 def _plan(descriptor: Descriptor) -> tuple[tuple[str, ...], tuple[FieldDescriptor, ...]]:
     """Names of the fields to clear, and the fields to go into."""
     hidden = tuple(field.name for field in descriptor.fields if field.GetOptions().debug_redact)
-    fields: Any = descriptor.fields
-    below = [field for field in fields if field.name not in hidden and field.message_type is not None]
-    return hidden, tuple(field for field in below if _hides(field.message_type))
+    below = (field for field in descriptor.fields if field.name not in hidden and field.message_type is not None)
+    return hidden, tuple(field for field in below if _hides(message_type_of(field)))
 
 
-def _clear(message: Any) -> None:
-    hidden, below = _plan(message.DESCRIPTOR)
+def _clear(message: Message) -> None:
+    hidden, below = _plan(descriptor_of(message))
     for name in hidden:
         message.ClearField(name)
     for field in below:
@@ -51,12 +52,14 @@ def _clear(message: Any) -> None:
             _clear(part)
 
 
-def _parts(message: Any, field: FieldDescriptor) -> Any:
+def _parts(message: Message, field: FieldDescriptor) -> Iterable[Message]:
     """The messages that a field holds: one, many, or the values of a map."""
-    value = getattr(message, field.name)
-    entry: Any = field.message_type
-    if entry.GetOptions().map_entry:
-        return value.values()
-    if field.is_repeated:
-        return value
-    return [value] if message.HasField(field.name) else []
+    value: FieldValue = getattr(message, field.name)
+    parts: Iterable[Message]
+    if message_type_of(field).GetOptions().map_entry:
+        parts = value.values()
+    elif field.is_repeated:
+        parts = value
+    else:
+        parts = [value] if message.HasField(field.name) else []
+    return parts

@@ -1,11 +1,11 @@
 """The type that a resource's message declares (google.api.resource)."""
 
-from typing import Any
-
 from google.api import resource_pb2
+from google.protobuf.message import Message
+
+from server.kernel.messages.fields import descriptor_of, option_of
 
 
-def resource_type_of(message: Any) -> str:
+def resource_type_of(message: Message | type[Message]) -> str:
     """`plinth.dev/Page`; empty for what is no resource."""
-    named = message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
-    return str(named)
+    return str(option_of(descriptor_of(message), resource_pb2.resource).type)

@@ -5,7 +5,17 @@ which a byte of protobuf becomes six at most: an escaped character.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """A message, or what counts as one."""
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+        """Its bytes on the wire."""
+
+
+M = TypeVar("M", bound=Sized)
 
 ANSWER_BYTES = 2 * 1024 * 1024
 """Bytes of protobuf that a list or a batch read answers at most, before `present` adds what is computed."""
@@ -13,9 +23,9 @@ RESOURCE_BYTES = 1024 * 1024
 """Bytes of protobuf that a resource may have: less than an answer, and with its event less than a client takes."""
 
 
-def fitting(messages: Iterable[Any]) -> list[Any]:
+def fitting(messages: Iterable[M]) -> list[M]:
     """As many messages from the front as one answer holds; at least one, where there is one."""
-    taken: list[Any] = []
+    taken: list[M] = []
     room = ANSWER_BYTES
     for message in messages:
         room -= message.ByteSize()

@@ -7,16 +7,19 @@ form. The option `text` of a field (plinth/policy/v1/policy.proto) names another
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from unicodedata import combining, is_normalized, normalize
 
 from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
+from server.kernel.messages.fields import option_of
+
 Form = Literal["NFC", "NFKC"]
-Normaliser = Callable[[Any], None]
+Normaliser = Callable[[Message], None]
 
 MOST_SHRINKING = 4
 """Code points that compose to one at most: a text that is longer than so many times its rule breaks it in any form."""
@@ -65,7 +68,7 @@ def normaliser(message: Descriptor) -> Normaliser | None:
     if not texts and not parts:
         return None
 
-    def normalise(request: Any) -> None:
+    def normalise(request: Message) -> None:
         for text in texts:
             _normalise_field(request, text)
         for part in parts:
@@ -78,7 +81,7 @@ def normaliser(message: Descriptor) -> Normaliser | None:
     return normalise
 
 
-def _normalise_field(request: Any, text: _Text) -> None:
+def _normalise_field(request: Message, text: _Text) -> None:
     value = getattr(request, text.name)
     if not text.is_repeated:
         if not value.isascii() and len(value) <= text.longest:
@@ -87,7 +90,7 @@ def _normalise_field(request: Any, text: _Text) -> None:
         value[:] = [normal_form(one, text.form) if len(one) <= text.longest else one for one in value]
 
 
-def _texts_of(message: Any) -> list[_Text]:
+def _texts_of(message: Descriptor) -> list[_Text]:
     found = []
     for field in message.fields:
         form = _form_of(field)
@@ -96,27 +99,26 @@ def _texts_of(message: Any) -> list[_Text]:
     return found
 
 
-def _form_of(field: Any) -> Form | None:
+def _form_of(field: FieldDescriptor) -> Form | None:
     """The form of a field's text; None for what is no text of a caller's, or stays as it was sent."""
-    options = field.GetOptions()
-    asked = options.Extensions[policy_pb2.text]
-    is_ours = field_behavior_pb2.OUTPUT_ONLY in options.Extensions[field_behavior_pb2.field_behavior]
+    asked = option_of(field, policy_pb2.text)
+    is_ours = field_behavior_pb2.OUTPUT_ONLY in option_of(field, field_behavior_pb2.field_behavior)
     is_id = _rules(field).uuid
     if field.type != FieldDescriptor.TYPE_STRING or asked == policy_pb2.TEXT_VERBATIM or is_ours or is_id:
         return None
     return "NFKC" if asked == policy_pb2.TEXT_NFKC else "NFC"
 
 
-def _longest(field: Any) -> int:
+def _longest(field: FieldDescriptor) -> int:
     return int(_rules(field).max_len) or LONGEST
 
 
-def _rules(field: Any) -> Any:
-    rules: Any = field.GetOptions().Extensions[validate_pb2.field]
+def _rules(field: FieldDescriptor) -> validate_pb2.StringRules:
+    rules: validate_pb2.FieldRules = option_of(field, validate_pb2.field)
     return rules.repeated.items.string if field.is_repeated else rules.string
 
 
-def _parts_of(message: Any) -> list[_Part]:
+def _parts_of(message: Descriptor) -> list[_Part]:
     found = []
     for field in message.fields:
         below = field.message_type
