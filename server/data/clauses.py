@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select
+from sqlalchemy import BindParameter, Column, ColumnElement, Select
 from sqlalchemy.types import TypeEngine
 
+AnyParameter = BindParameter[Any]
 AnyColumn = Column[Any]
 AnyExpression = ColumnElement[Any]
 AnySelect = Select[Any]

@@ -4,18 +4,24 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import Any, Protocol
+from typing import NoReturn, Protocol, cast
+
+import grpc
+from google.protobuf.message import Message
+from psycopg.errors import UniqueViolation
 
 from server.data.jobs import DEFER
 from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.json_values import JsonValue
 from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
 from server.kernel.ids import next_id
+from server.kernel.messages.fields import FieldValue
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
 
-ConflictProblem = Callable[[Any], Problem]
+ConflictProblem = Callable[[UniqueViolation], Problem]
 """Makes a problem of PostgreSQL's unique violation."""
 
 # Metadata that the gateway vouches for; it strips them from what clients send.
@@ -31,7 +37,7 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 class ServerContext(Protocol):
     """What the chain needs of a gRPC context, of threads and asyncio alike."""
 
-    def invocation_metadata(self) -> Any:
+    def invocation_metadata(self) -> "Iterable[tuple[str, str | bytes]] | None":
         """The metadata of the call."""
 
     def time_remaining(self) -> float | None:
@@ -39,6 +45,28 @@ class ServerContext(Protocol):
 
     def is_active(self) -> bool:
         """Whether the caller still waits."""
+
+
+class UnaryContext(ServerContext, Protocol):
+    """The context of a unary RPC, which is served by a thread."""
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+        """Set what is sent behind the answer."""
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call with an error."""
+
+
+class StreamContext(ServerContext, Protocol):
+    """The context of a streaming RPC, which is served on asyncio."""
+
+    async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Send what comes before the first message."""
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: tuple[tuple[str, str | bytes], ...]
+    ) -> NoReturn:
+        """End the call with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +147,9 @@ class Call:
     principal: Principal | None = None
     tenant_id: str | None = None
     access: Access | None = None
-    request: Any = None
+    request: FieldValue = None
     """The message that was sent, once it is parsed."""
-    event_payload: Any = None
+    event_payload: Message | None = None
     etag = ""
     limit: Verdict | None = None
     limit_class = ""
@@ -145,15 +173,26 @@ class Call:
     def __init__(self, method: MethodPolicy, context: ServerContext) -> None:
         self.method = method
         self.context = context
-        self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        # Only values whose names end in `-bin` are bytes, and nobody reads those here.
+        self.metadata = cast("dict[str, str]", dict(context.invocation_metadata() or ()))
         self.headers: list[tuple[str, str]] = []
         self.http_status = method.success_status
         self.emits = method.emits
-        self.events: list[tuple[str, str, Any]] = []
+        self.events: list[tuple[str, str, Message]] = []
         self.stale_tags: list[str] = []
-        self.changes: list[tuple[Any, Any]] = []
+        self.changes: list[tuple[Message | None, Message | None]] = []
         self.conflicts: dict[str, ConflictProblem] = {}
         """By table: the problem of a value that another row has, for statements whose answer nobody waited for."""
+
+    @property
+    def unary_context(self) -> UnaryContext:
+        """The context of a call that a thread serves."""
+        return cast("UnaryContext", self.context)
+
+    @property
+    def stream_context(self) -> StreamContext:
+        """The context of a call that is served on asyncio."""
+        return cast("StreamContext", self.context)
 
     @property
     def request_id(self) -> str:
@@ -288,7 +327,7 @@ class Call:
         """Commit what this call did, such as ending a session whose token was stolen, then answer with a problem."""
         self.refusal = problem
 
-    def note_change(self, before: Any | None, after: Any | None) -> None:
+    def note_change(self, before: Message | None, after: Message | None) -> None:
         """Tell the audit entry what was changed. Standard methods do so by themselves."""
         self.changes.append((before, after))
 
@@ -300,10 +339,10 @@ class Call:
         """Tell whose account was aimed at by a call that is about to be refused, and where that user belongs."""
         self.target_id, self.target_tenants = user_id, tuple(tenant_ids)
 
-    def enqueue(self, queue: str, task: str, **arguments: Any) -> None:
+    def enqueue(self, queue: str, task: str, **arguments: JsonValue) -> None:
         """Have a job done once this call's transaction is committed. `arguments` become JSON, and hold no secret."""
         self.writes.queue(DEFER, queue=queue, task=task, arguments=arguments)
 
-    def emit(self, event: str, resource_id: str, payload: Any) -> None:
+    def emit(self, event: str, resource_id: str, payload: Message) -> None:
         """Write a further event in this call's transaction; the declared one is written by itself."""
         self.events.append((event, resource_id, payload))

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from server.kernel.call import Call
+from server.kernel.call import Call, ServerContext
 from server.kernel.policy import MethodPolicy
 
 Answer = Message | bytes
@@ -26,6 +26,8 @@ Request = Any
 Unary = Callable[[Call, Request], Answer]
 Stream = Callable[[Call, Request], AsyncIterator[Message]]
 Guard = Callable[[Call, Request], None]
+CustomMethod = Callable[[Call, Request], Any]
+"""A method of a service that is named like its RPC: unary, or a stream."""
 Handler = TypeVar("Handler")
 
 
@@ -127,7 +129,7 @@ class Route:
 
     method: MethodPolicy
     chain: Chain[Unary] | Chain[Stream]
-    handler: "grpc.RpcMethodHandler[Any, Any]"
+    handler: "grpc.RpcMethodHandler[Request, Answer]"
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -189,7 +191,7 @@ def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -
     """A server-streaming RPC on asyncio. Its chain gets the request as bytes."""
     chain = Chain(lambda: compose_stream(method, steps, handler))
 
-    async def serve(request: Request, context: Any) -> AsyncIterator[Message]:
+    async def serve(request: Request, context: ServerContext) -> AsyncIterator[Message]:
         async for message in chain.handle(Call(method, context), request):
             yield message
 
@@ -203,14 +205,14 @@ class RouteTable(grpc.GenericRpcHandler):
         self.routes = dict(routes)
         self._handlers = {path: route.handler for path, route in self.routes.items()}
 
-    def by_service(self) -> dict[str, "dict[str, grpc.RpcMethodHandler[Any, Any]]"]:
+    def by_service(self) -> dict[str, "dict[str, grpc.RpcMethodHandler[Request, Answer]]"]:
         """Handlers by service and method, as a server registers them: gRPC then finds them before Python is asked."""
-        services: dict[str, dict[str, Any]] = {}
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Request, Answer]]] = {}
         for route in self.routes.values():
             service = route.method.descriptor.containing_service.full_name
             services.setdefault(service, {})[route.method.name] = route.handler
         return services
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Request, Answer] | None":
         """The handler of a call, or None, which gRPC answers UNIMPLEMENTED."""
         return self._handlers.get(handler_call_details.method)

@@ -9,7 +9,8 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from server.json_values import JsonValue
 
 Chance = Callable[[], float]
 """A random number from 0 to 1."""
@@ -73,4 +74,4 @@ class Schedule:
     job: Job
     name: str = ""
     """Tells schedules of one job apart."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -7,7 +7,6 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from google.api import annotations_pb2, resource_pb2
 from google.api.resource_pb2 import ResourceDescriptor
@@ -16,6 +15,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
 from server.kernel.messages import free_form
+from server.kernel.messages.fields import is_set, option_of
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
@@ -150,9 +150,7 @@ def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[s
 
 def options_of(method: MethodDescriptor) -> policy_pb2.Policy | None:
     """The policy option of an RPC, or None where nobody decided."""
-    options = method.GetOptions()
-    extension: Any = policy_pb2.policy
-    return options.Extensions[extension] if options.HasExtension(extension) else None
+    return option_of(method, policy_pb2.policy) if is_set(method, policy_pb2.policy) else None
 
 
 def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:

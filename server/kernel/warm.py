@@ -1,13 +1,16 @@
 """Warming: reading what everyone in a tenant shares, so that the first visitor finds it cached."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
 from server.kernel.chain import Step, Unary, compose_unary
 from server.kernel.policy import MethodPolicy
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 # Outside of these nothing concerns a read that no caller asked for: it is neither limited nor logged nor answered.
 FIRST_STEP = "authorize"
@@ -17,7 +20,7 @@ class Warmer:
     """Runs the reads that need nothing but a tenant."""
 
     def __init__(self) -> None:
-        self._reads: list[tuple[MethodPolicy, Unary, Any]] = []
+        self._reads: list[tuple[MethodPolicy, Unary, Callable[..., Message]]] = []
 
     def add(self, method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> None:
         """Take an RPC in, if its answer is cached for everyone and asks for a tenant alone."""

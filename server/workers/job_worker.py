@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from croniter import croniter
 from procrastinate import App, JobContext
@@ -27,6 +27,7 @@ from server.workers.rescue import stalled_after
 
 if TYPE_CHECKING:
     from procrastinate.tasks import ConfigureTaskOptions
+    from procrastinate.types import JSONDict
 
 log = logging.getLogger("plinth.jobs")
 # It tells of every job at INFO; what fails for good it tells at ERROR.
@@ -121,7 +122,7 @@ class JobWorker:
         for schedule in self._schedules:
             name = schedule.job.name
             options: ConfigureTaskOptions = {
-                "task_kwargs": dict(schedule.arguments),
+                "task_kwargs": cast("JSONDict", dict(schedule.arguments)),
                 "lock": f"schedule {name} {schedule.name}",
             }
             app.periodic_registry.register_task(app.tasks[name], schedule.cron, schedule.name, options)

@@ -3,12 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt.utils import base64url_encode
 
+from server.data.statements import Row
 from server.kernel.call import Principal
 from server.kernel.clock import Clock, unix_now, utc_now
 from server.kernel.keys import derive_key, fingerprint
@@ -71,7 +71,7 @@ class AccessTokens:
     def issue(self, principal: Principal) -> str:
         """A token for a principal; its expiry is set here."""
         now = self._clock()
-        claims: dict[str, Any] = {
+        claims: dict[str, object] = {
             "iss": self._issuer,
             "sub": principal.user_id,
             "sid": principal.session_id,
@@ -129,7 +129,7 @@ def _expired() -> Unauthenticated:
     return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
 
 
-def _principal(claims: dict[str, Any], *, until: float) -> Principal:
+def _principal(claims: Row, *, until: float) -> Principal:
     return Principal(
         user_id=str(claims["sub"]),
         session_id=str(claims["sid"]),

@@ -7,7 +7,6 @@ has left: a slow reader holds neither a thread nor a connection, and no more tha
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -54,8 +53,7 @@ class Downloads:
         pieces = download.pieces(_Reader(call, self._database, self._recheck, self._clock).run)
         piece = await self._next(pieces)
         if call.is_rest:
-            context: Any = call.context
-            await context.send_initial_metadata(
+            await call.stream_context.send_initial_metadata(
                 (("content-disposition", f'attachment; filename="{download.name}"'), *call.limit_headers)
             )
         while piece is not None:
@@ -77,7 +75,7 @@ class _Reader:
         self._clock = clock
         self._looked = clock()
 
-    def run(self, statement: Statement, **parameters: Any) -> Result:
+    def run(self, statement: Statement, **parameters: object) -> Result:
         """Run a query in a transaction of its own, in which session and access are those that the call has."""
         self._look_at_caller()
         for _ in range(DECISIONS):

@@ -1,7 +1,8 @@
 """The event log as the realtime role reads it: all tenants' events, on a few connections of its own."""
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from server.data.events import (
     READ_ALL,
@@ -109,7 +110,7 @@ class EventLog:
             row = await cursor.fetchone()
         self._horizon, self._looked = (row[0] if row else 0), monotonic()
 
-    async def _read(self, query: str, parameters: dict[str, Any]) -> list[Event]:
+    async def _read(self, query: str, parameters: Mapping[str, object]) -> list[Event]:
         try:
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(query, parameters)

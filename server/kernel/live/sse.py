@@ -1,7 +1,6 @@
 """Server-sent events, as the HTML standard writes them on the wire, made of the event log."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
@@ -42,10 +41,9 @@ async def events_of(
 
     A message is made once and sent to everyone, so `make` is one function for all streams.
     """
-    context: Any = call.context
     async for item in _follow(live, call, prefix, last_event_id):
         if isinstance(item, Position):
-            await context.send_initial_metadata(())
+            await call.stream_context.send_initial_metadata(())
             continue
         for event in item:
             yield event.form(make)

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 from prometheus_client import Counter, Gauge
@@ -47,7 +47,7 @@ class LiveEvent:
     def __init__(self, event: Event) -> None:
         self.event = event
         self.position = event.position
-        self._forms: dict[Callable[[Event], Any], Any] = {}
+        self._forms: dict[Callable[[Event], object], object] = {}
 
     def form(self, make: Callable[[Event], T]) -> T:
         """What `make` makes of the event: made for the first who asks, and the same object for everyone after."""

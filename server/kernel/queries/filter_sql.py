@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -15,6 +14,8 @@ from sqlalchemy.types import BigInteger, SmallInteger
 from server.data.clauses import AnyExpression, AnyType
 from server.kernel.problems import Malformed, Reason
 from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
+
+Parameter = str | int | bool | datetime
 
 SQL_OPERATORS = {"=": "=", "!=": "IS DISTINCT FROM", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 ORDERED = ("<", "<=", ">", ">=")
@@ -30,7 +31,7 @@ class BoundFilter:
 
     shape: Node | None
     forms: tuple[str, ...]
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -126,7 +127,7 @@ def _has_wildcard(text: str) -> bool:
     return text.startswith("*") or text.endswith("*")
 
 
-def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: AnyType) -> Any:
+def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: AnyType) -> Parameter:
     """The parameter of a comparison with a column of this type. Raises Malformed for what it cannot hold."""
     try:
         if form == "contains":
@@ -138,7 +139,7 @@ def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: st
         raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: {error}") from error
 
 
-def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Any:
+def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Parameter:
     if field.enum_type is not None:
         return _enum_number(field.enum_type, text)
     if field.message_type is not None and field.message_type.full_name == TIMESTAMP:

@@ -6,10 +6,9 @@ the method, tenant, caller, filter and order, so that it answers no other questi
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
 
@@ -20,6 +19,8 @@ from server.kernel.problems import Malformed, Reason
 DEFAULT_SIZE = 25
 LARGEST_SIZE = 200
 SIGNATURE_BYTES = 12
+OrderValue = str | int | bool | datetime | None
+"""What a row is ordered by."""
 FORMAT = b"\0values\0"
 """Is signed as well, so that tokens of another format are refused and not misread."""
 SEPARATOR = "\0"
@@ -100,12 +101,12 @@ class PageTokens:
         """`key` signs; tokens that any of `accepted` signed are read as well."""
         self._keys = (key, *accepted)
 
-    def write(self, question: str, values: list[Any]) -> str:
+    def write(self, question: str, values: Sequence[OrderValue]) -> str:
         """The token that goes on after a row with these order values."""
         payload = SEPARATOR.join(map(_told, values)).encode()
         return base64.urlsafe_b64encode(_signature(self._keys[0], question, payload) + payload).rstrip(b"=").decode()
 
-    def read(self, question: str, token: str) -> dict[str, Any]:
+    def read(self, question: str, token: str) -> dict[str, OrderValue]:
         """The parameters of `after_cursor`. Raises Malformed for a token that answers another question."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
@@ -122,7 +123,7 @@ def _signature(key: bytes, question: str, payload: bytes) -> bytes:
     return sign(key, question.encode() + FORMAT + payload)[:SIGNATURE_BYTES]
 
 
-def _told(value: Any) -> str:
+def _told(value: OrderValue) -> str:
     """A value as text, behind a letter that says how to read it."""
     if value is None:
         return "n"
@@ -134,7 +135,7 @@ def _told(value: Any) -> str:
     return f"t{value.isoformat() if isinstance(value, datetime) else value}"
 
 
-_READERS: Mapping[str, Callable[[str], Any]] = {
+_READERS: Mapping[str, Callable[[str], OrderValue]] = {
     "n": lambda _: None,
     "b": lambda text: text == "1",
     "i": int,

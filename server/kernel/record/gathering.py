@@ -6,9 +6,9 @@ However much comes, a kind costs a row a minute, and all kinds together no more 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
-Row = dict[str, Any]
+from server.data.statements import Row
+
 # Seconds from one row of a kind to the next.
 PAUSE = 60.0
 MOST_KINDS = 2_000

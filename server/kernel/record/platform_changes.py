@@ -1,7 +1,9 @@
 """What the platform changes by itself, without a call: its event and its audit entry, as a mutation leaves them."""
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
+
+from google.protobuf.message import Message
 
 from server.data.audit import APPEND as APPEND_ENTRY
 from server.data.events import APPEND as APPEND_EVENT
@@ -10,6 +12,7 @@ from server.data.statements import Statement
 from server.kernel.actors import PLATFORM, Actor
 from server.kernel.ids import new_id
 from server.kernel.messages.changes import changes_of
+from server.kernel.messages.fields import value_of
 from server.kernel.messages.redact import redacted
 from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.record.audit import OK, entry_row
@@ -20,7 +23,7 @@ PLATFORM_ACTOR = Actor(PLATFORM)
 class Writes(Protocol):
     """A transaction, or what stands for one."""
 
-    def queue(self, statement: Statement, **parameters: Any) -> None:
+    def queue(self, statement: Statement, **parameters: object) -> None:
         """Have a statement run before the commit."""
 
 
@@ -29,8 +32,8 @@ def record_platform_change(
     event: str,
     *,
     cause: str,
-    before: Any | None,
-    after: Any,
+    before: Message | None,
+    after: Message,
     now: datetime,
     tenant_id: str | None = None,
     security: bool = False,
@@ -44,7 +47,7 @@ def record_platform_change(
         tenant_id=tenant_id or NO_TENANT,
         id=event_id,
         type=event,
-        resource_id=after.id,
+        resource_id=value_of(after, "id"),
         message_type=payload.DESCRIPTOR.full_name,
         payload=payload.SerializeToString(),
         actor_id=None,
@@ -59,7 +62,7 @@ def record_platform_change(
         method=cause,
         action=event,
         resource_type=resource_type_of(after),
-        resource_id=after.id,
+        resource_id=value_of(after, "id"),
         outcome=OK,
         reason="",
         security=security,

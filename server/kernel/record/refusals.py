@@ -9,13 +9,13 @@ import logging
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from prometheus_client import Counter
 
 from server.data.audit import APPEND
 from server.data.connections import DatabaseUnavailable
+from server.data.statements import Row
 from server.data.transactions import Database, Scope
 from server.kernel.loops import Loop
 from server.kernel.record.audit import leaf_hash
@@ -35,7 +35,7 @@ DROPPED = Counter("plinth_audit_refusals_dropped", "Refusals that found no room 
 
 @dataclass(slots=True)
 class _Waiting:
-    row: dict[str, Any]
+    row: Row
     count: int = 1
 
 
@@ -60,20 +60,20 @@ class RefusalLog:
         self._is_ending = True
         self._loop.stop(LONGEST_PAUSE)
 
-    def note(self, row: dict[str, Any], address: str) -> None:
+    def note(self, row: Row, address: str) -> None:
         """One more refusal, from this caller (see addresses.py). Never waits and never fails."""
         NOTED.labels(row["reason"]).inc()
         key = (row["tenant_id"], row["actor_id"], row["method"], row["reason"], row["resource_id"], address)
         with self._lock:
             self._add(key, row, 1)
 
-    def gather(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> None:
+    def gather(self, key: Hashable, make: Callable[[], Row]) -> None:
         """One more that is counted with those of the same key for a minute (see Gathering). Never waits or fails."""
         with self._lock:
             if not self._gathering.note(key, make):
                 DROPPED.inc()
 
-    def _add(self, key: Hashable, row: dict[str, Any], count: int) -> None:
+    def _add(self, key: Hashable, row: Row, count: int) -> None:
         known = self._waiting.get(key)
         if known is not None:
             known.count += count

@@ -7,20 +7,23 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Generic
+from typing import Generic
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Table
 
 from server.data.connections import Result
-from server.data.statements import POSTGRES_EPOCH_SECONDS, decoder_of, uuid_text
+from server.data.statements import POSTGRES_EPOCH_SECONDS, Decoder, Row, decoder_of, uuid_text
 from server.kernel.messages.etags import etag_of
+from server.kernel.messages.fields import FieldValue, descriptor_of, value_of
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
 from server.kernel.problems import RuleViolated, Violation
 from server.kernel.resources.resource import M
 
 MICROSECONDS = 1_000_000
+ID = "id"
 ETAG = "etag"
 VERSION = "version"
 
@@ -41,7 +44,7 @@ class ConversionPlan(Generic[M]):
 
         `computed` names the fields without a column. Raises PlanFault for any other field that would not be stored.
         """
-        fields: Mapping[str, Any] = message_class.DESCRIPTOR.fields_by_name
+        fields = descriptor_of(message_class).fields_by_name
         faults = list(_plan_faults(fields.values(), table, hidden, computed))
         if faults:
             raise PlanFault("\n".join(faults))
@@ -51,7 +54,7 @@ class ConversionPlan(Generic[M]):
         self.columns = (*(table.c[name] for name in shown), *versions)
         """What a statement selects, in this order, so that `message` can read its rows."""
         places = {column.name: place for place, column in enumerate(self.columns)}
-        self._scalars: list[tuple[str, int, Callable[[bytes], Any]]] = []
+        self._scalars: list[tuple[str, int, Decoder]] = []
         self._times: list[tuple[str, int]] = []
         self._structs: list[tuple[str, int]] = []
         for name, field in fields.items():
@@ -64,9 +67,9 @@ class ConversionPlan(Generic[M]):
         self._version = places.get(VERSION, 0)
         self._has_etag = ETAG in fields and bool(versions)
 
-    def as_stored(self, message: Message, key: dict[str, Any], times: dict[str, datetime], version: int) -> M:
+    def as_stored(self, message: M, key: Row, times: dict[str, datetime], version: int) -> M:
         """What reading back a message that is being stored would give: `key` and `times` are what the kernel adds."""
-        stored: Any = self._class()
+        stored = self._class()
         stored.CopyFrom(message)
         for name in self._computed:
             stored.ClearField(name)
@@ -83,9 +86,8 @@ class ConversionPlan(Generic[M]):
                 # PostgreSQL keeps microseconds.
                 moment.nanos -= moment.nanos % 1000
         if self._has_etag:
-            stored.etag = etag_of(stored.id, version)
-        kept: M = stored
-        return kept
+            setattr(stored, ETAG, etag_of(value_of(stored, "id"), version))
+        return stored
 
     def _plan(self, field: FieldDescriptor, place: int, table: Table) -> None:
         kind = field.message_type.full_name if field.message_type is not None else ""
@@ -117,11 +119,11 @@ class ConversionPlan(Generic[M]):
         message, raw = self.message, result.raw
         return [message(raw(row)) for row in range(result.returned)]
 
-    def holds(self, message: Message, values: Mapping[str, Any]) -> bool:
+    def holds(self, message: Message, values: Mapping[str, object]) -> bool:
         """Whether a message, as it was read, has these values already."""
         return all(store(message) == values[name] for name, store in self._stores if name in values)
 
-    def values(self, message: Message) -> dict[str, Any]:
+    def values(self, message: Message) -> Row:
         """The parameters that store a message's own fields; unset ones are NULL where they have presence."""
         return {name: store(message) for name, store in self._stores}
 
@@ -156,14 +158,14 @@ def _is_convertible(field: FieldDescriptor) -> bool:
     return not field.is_repeated or field.type == FieldDescriptor.TYPE_STRING
 
 
-def _set_time(timestamp: Any, value: bytes) -> None:
+def _set_time(timestamp: Timestamp, value: bytes) -> None:
     """A timestamptz in binary is microseconds since 2000."""
     seconds, rest = divmod(int.from_bytes(value, "big", signed=True), MICROSECONDS)
     timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
     timestamp.nanos = rest * 1000
 
 
-def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
+def _store_of(field: FieldDescriptor) -> Callable[[Message], FieldValue]:
     """What reads a field of a message as the parameter that stores it."""
     name = field.name
     kind = field.message_type.full_name if field.message_type is not None else ""
@@ -178,7 +180,7 @@ def _store_of(field: FieldDescriptor) -> Callable[[Any], Any]:
     return attrgetter(name)
 
 
-def _time_of(message: Any, name: str) -> datetime:
+def _time_of(message: Message, name: str) -> datetime:
     """A moment to the microsecond, as PostgreSQL keeps it. Raises RuleViolated for one beyond the year 9999."""
     try:
         moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)

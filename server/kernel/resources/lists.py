@@ -3,9 +3,9 @@
 A page ends early where its answer would grow too large (sizes.py); its token goes on after the last row that it gives.
 """
 
-from typing import Any, Generic
+from typing import Generic
 
-from sqlalchemy import bindparam, func, select, true
+from sqlalchemy import ColumnElement, bindparam, func, select, true
 from sqlalchemy.types import BigInteger
 
 from server.data.clauses import AnySelect
@@ -14,6 +14,7 @@ from server.data.shapes import SHAPES
 from server.data.statements import Statement
 from server.kernel.call import Call
 from server.kernel.chain import Request
+from server.kernel.messages.fields import FieldValue, descriptor_of
 from server.kernel.messages.sizes import fitting
 from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter
@@ -33,7 +34,7 @@ class Lister(Generic[M]):
         self._rows = rows
         self._tokens = tokens
         resource = rows.resource
-        fields: Any = resource.message.DESCRIPTOR.fields_by_name
+        fields = descriptor_of(resource.message).fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
 
     def page(self, call: Call, request: Request) -> tuple[list[M], str, int | None]:
@@ -64,7 +65,7 @@ class Lister(Generic[M]):
         self._rows.hooks.present(call, messages)
         return messages, token, count
 
-    def _order_values(self, result: Result, row: int, order: Order) -> list[Any]:
+    def _order_values(self, result: Result, row: int, order: Order) -> list[FieldValue]:
         decoded = result.row(row)
         return [decoded[term.field] for term in order]
 
@@ -94,7 +95,7 @@ class Lister(Generic[M]):
         page = page.limit(bindparam("limit", type_=big)).offset(bindparam("skip", type_=big))
         return self._with_total(page, matching) if total else page
 
-    def _with_total(self, page: AnySelect, matching: list[Any]) -> AnySelect:
+    def _with_total(self, page: AnySelect, matching: list[ColumnElement[bool]]) -> AnySelect:
         """The total stands in every row, and in a row of its own where the page is empty."""
         counted = (
             select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")
@@ -103,9 +104,9 @@ class Lister(Generic[M]):
         columns = [lateral.c[column.name] for column in self._rows.plan.columns]
         return select(*columns, counted.c.total).select_from(counted.outerjoin(lateral, true()))
 
-    def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[Any]:
+    def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[ColumnElement[bool]]:
         resource = self._rows.resource
-        conditions: list[Any] = [self._rows.in_scope()]
+        conditions: list[ColumnElement[bool]] = [self._rows.in_scope()]
         if resource.soft_deletes and not deleted:
             conditions.append(resource.table.c.delete_time.is_(None))
         condition = self._filters.condition(bound)

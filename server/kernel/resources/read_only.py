@@ -4,14 +4,14 @@ AIP-203 ignores what is sent, so that a resource that was read can be sent back 
 changed. Ignoring a change would answer OK to what was not done.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
+from server.kernel.messages.fields import option_of
 from server.kernel.problems import Violation
 
 
@@ -20,10 +20,9 @@ class ReadOnlyFields:
 
     def __init__(self, message: Descriptor, singular: str) -> None:
         """`singular` is the resource's field in requests, which violations name."""
-        behavior = field_behavior_pb2.field_behavior
-        fields: Iterable[Any] = message.fields
+        behaviors = field_behavior_pb2.field_behavior
         self._fields = tuple(
-            field for field in fields if field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[behavior]
+            field for field in message.fields if field_behavior_pb2.OUTPUT_ONLY in option_of(field, behaviors)
         )
         self._singular = singular
         self.names = frozenset(field.name for field in self._fields)
@@ -58,7 +57,7 @@ def _differs(sent: Message, known: Message, field: FieldDescriptor) -> bool:
     return _is_set(sent, field) != _is_set(known, field) or getattr(sent, field.name) != getattr(known, field.name)
 
 
-def _description(field: Any) -> str:
-    setters = field.GetOptions().Extensions[policy_pb2.set_by]
+def _description(field: FieldDescriptor) -> str:
+    setters = option_of(field, policy_pb2.set_by)
     way = f"use {' or '.join(setters)}" if setters else "leave it out, or send it as it is"
     return f"is read only; {way}"

@@ -4,7 +4,7 @@ Rows that are read only, such as those of a log, need neither the columns nor th
 """
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol
+from typing import Generic, Protocol
 
 from google.api import resource_pb2
 from google.protobuf.message import Message
@@ -14,12 +14,12 @@ from typing_extensions import TypeVar
 
 from server.data.clauses import AnyColumn, AnyExpression, AnySelect
 from server.data.connections import Result
-from server.data.statements import Statement, uuid_text
+from server.data.statements import Row, Statement, uuid_text
 from server.kernel.call import Call
 from server.kernel.messages.sizes import fitting
 from server.kernel.problems import not_found
 from server.kernel.resources.convert import ConversionPlan, Raw
-from server.kernel.resources.resource import Hooks, M, Resource
+from server.kernel.resources.resource import AnyHooks, M, Resource
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
@@ -42,7 +42,7 @@ class ReadRows(Generic[M]):
 
     def __init__(
         self,
-        hooks: Hooks[Any],
+        hooks: AnyHooks,
         resource: Resource[M],
         plan: ReadPlan[M] | None = None,
         *,
@@ -73,7 +73,7 @@ class ReadRows(Generic[M]):
             raise not_found(self.type, resource_id)
         return self._present(call, self.plan.message(result.raw(0)))
 
-    def find(self, call: Call, statement: Statement, **parameters: Any) -> M | None:
+    def find(self, call: Call, statement: Statement, **parameters: object) -> M | None:
         """The one that a statement of one's own selects (its columns are `plan.columns`), or None."""
         result = call.reads.run(statement, **parameters, **self._visible(call))
         return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
@@ -113,7 +113,7 @@ class ReadRows(Generic[M]):
         visible = true() if self.resource.visible is None else self.resource.visible
         return and_(self.in_tenant(), *named, visible)
 
-    def scope(self, call: Call, request: Message | None = None) -> dict[str, Any]:
+    def scope(self, call: Call, request: Message | None = None) -> Row:
         """The parameters of `in_scope`; rows that are `within` others need the request."""
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self.within(request) | self._visible(call)
@@ -134,7 +134,7 @@ class ReadRows(Generic[M]):
     def _key_id(self, resource_id: str) -> dict[str, str]:
         return {} if self.resource.singleton else {"key_id": resource_id}
 
-    def _visible(self, call: Call) -> dict[str, Any]:
+    def _visible(self, call: Call) -> Row:
         return {} if self.resource.visible is None else self.hooks.visible_parameters(call)
 
     def _present(self, call: Call, message: M) -> M:

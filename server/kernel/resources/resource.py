@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Table
 from typing_extensions import TypeVar
 
+from server.data.statements import Row
 from server.kernel.call import Call
 from server.kernel.queries.pages import Order, OrderTerm
 
@@ -58,12 +59,12 @@ class Hooks(Generic[M]):
     def check(self, call: Call, resource: M, before: M | None) -> None:
         """Refuse what breaks a rule across fields or rows, by raising a problem."""
 
-    def visible_parameters(self, call: Call) -> dict[str, Any]:
+    def visible_parameters(self, call: Call) -> Row:
         """The parameters of `Resource.visible` for this caller."""
         del call
         return {}
 
-    def before_write(self, call: Call, values: dict[str, Any], before: Any | None) -> None:
+    def before_write(self, call: Call, values: Row, before: M | None) -> None:
         """Change what is written, for columns that the message does not show. A new one has its `id` among them."""
 
     def after_write(self, call: Call, resource: M, before: M | None) -> None:
@@ -71,3 +72,7 @@ class Hooks(Generic[M]):
 
     def present(self, call: Call, resources: list[M]) -> None:
         """Fill in fields that are computed for the reader; one statement for all of them."""
+
+
+AnyHooks = Hooks[Any]
+"""Those of a service, around the rows of a resource that need not be its own."""

@@ -6,14 +6,13 @@ them too. What is only read stands in reads.py.
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Insert,
     Update,
@@ -29,15 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from server.data.clauses import AnyColumn, AnySelect
-from server.data.statements import Statement
+from server.data.clauses import AnyColumn, AnyParameter, AnySelect
+from server.data.statements import Row, Statement
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.ids import new_id
 from server.kernel.messages.etags import lists, version_of
+from server.kernel.messages.fields import descriptor_of, option_of, value_of
 from server.kernel.messages.sizes import RESOURCE_BYTES
 from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, broken_rules, not_found, taken
-from server.kernel.resources.convert import VERSION, ConversionPlan
+from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
 from server.kernel.resources.read_only import ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Hooks, M, Resource
@@ -50,7 +50,7 @@ KEPT_BY_KERNEL = ("id", "tenant_id", VERSION, "create_time", "update_time", "del
 class Values(NamedTuple):
     """What is written: the columns, and whether the hook `before_write` changed one that the message shows."""
 
-    columns: dict[str, Any]
+    columns: Row
     are_changed: bool
 
 
@@ -71,11 +71,11 @@ class ResourceRows(ReadRows[M]):
             resource.message, resource.table, resource.hidden, resource.computed
         )
         super().__init__(hooks, resource, self.plan)
-        descriptor: Any = resource.message.DESCRIPTOR
-        named = descriptor.GetOptions().Extensions[resource_pb2.resource]
+        descriptor = descriptor_of(resource.message)
+        named = option_of(descriptor, resource_pb2.resource)
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.read_only = ReadOnlyFields(descriptor, self._field)
-        self.required = fields_that_are(descriptor.fields, field_behavior_pb2.REQUIRED)
+        self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
         self._compile()
 
     # What handlers use ---------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class ResourceRows(ReadRows[M]):
     def _own(self) -> AnySelect:
         return select(*self.plan.columns).where(self.in_scope(), self._is_one())
 
-    def _parameters(self, names: Iterable[str]) -> dict[str, BindParameter[Any]]:
+    def _parameters(self, names: Iterable[str]) -> dict[str, AnyParameter]:
         return {name: bindparam(name, type_=self.resource.table.c[name].type) for name in names}
 
     def _touch_now(self) -> Update:
@@ -198,7 +198,7 @@ class ResourceRows(ReadRows[M]):
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def _key(self, call: Call, resource_id: str) -> dict[str, Any]:
+    def _key(self, call: Call, resource_id: str) -> Row:
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self._key_id(resource_id)
 
@@ -213,9 +213,7 @@ class ResourceRows(ReadRows[M]):
         self.hooks.before_write(call, columns, before)
         return Values(columns, any(columns[name] is not value for name, value in shown.items()))
 
-    def _store(
-        self, call: Call, storing: Storing, values: Values, message: M, before: M | None, *, key: dict[str, Any]
-    ) -> M:
+    def _store(self, call: Call, storing: Storing, values: Values, message: M, before: M | None, *, key: Row) -> M:
         """Store a message; answers it as stored.
 
         The statement is sent along with whatever comes next, mostly COMMIT, which saves a round trip: what it stores is
@@ -234,7 +232,7 @@ class ResourceRows(ReadRows[M]):
         self.hooks.after_write(call, stored, before)
         return self._present(call, stored)
 
-    def _written(self, call: Call, statement: Statement, values: dict[str, Any], before: M | None) -> M:
+    def _written(self, call: Call, statement: Statement, values: Row, before: M | None) -> M:
         try:
             result = call.writes.run(statement, **values)
         except psycopg.errors.UniqueViolation as error:
@@ -253,7 +251,7 @@ class ResourceRows(ReadRows[M]):
         self.read_only.clear(message)
         return sent
 
-    def _refuse_nul(self, values: dict[str, Any]) -> None:
+    def _refuse_nul(self, values: Row) -> None:
         """PostgreSQL stores no NUL, neither in text nor in JSON."""
         json_names = self._json_names
         wrong = [
@@ -280,34 +278,32 @@ def _is_set(message: Message, field: FieldDescriptor) -> bool:
 
 def id_of(message: Message) -> str:
     """The id of a resource. A singleton has one too."""
-    named: Any = message
-    return str(named.id)
+    return str(value_of(message, ID))
 
 
 def etag_in(message: Message) -> str:
     """The ETag that a resource shows."""
-    shown: Any = message
-    return str(shown.etag)
+    return str(value_of(message, ETAG))
 
 
 def _give_id(message: Message) -> str:
     """The id of a new resource, which it is given unless it has one."""
-    named: Any = message
-    named.id = named.id or new_id()
-    return str(named.id)
+    given = id_of(message) or new_id()
+    setattr(message, ID, given)
+    return given
 
 
-def fields_that_are(fields: Any, behavior: int) -> tuple[Any, ...]:
+def fields_that_are(descriptor: Descriptor, behavior: int) -> tuple[FieldDescriptor, ...]:
     """The fields of this behaviour (AIP-203)."""
-    extension = field_behavior_pb2.field_behavior
-    return tuple(field for field in fields if behavior in field.GetOptions().Extensions[extension])
+    behaviors = field_behavior_pb2.field_behavior
+    return tuple(field for field in descriptor.fields if behavior in option_of(field, behaviors))
 
 
-def check_etag(call: Call, message: Any, etag: str) -> None:
+def check_etag(call: Call, message: Message, etag: str) -> None:
     """Raise EtagMismatch when the caller demands another version, in If-Match or in the request's etag."""
     for wanted in (call.metadata.get("if-match"), etag):
-        if wanted and not lists(wanted, message.etag):
+        if wanted and not lists(wanted, etag_in(message)):
             raise EtagMismatch(
                 "It has changed since you read it: read it again.",
-                metadata={"etag": message.etag, "resource": message.id},
+                metadata={"etag": etag_in(message), "resource": id_of(message)},
             )

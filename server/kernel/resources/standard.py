@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import cast
 
 from google.api import resource_pb2
 from google.protobuf.empty_pb2 import Empty
@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Request, Stream, Unary
+from server.kernel.chain import Answer, CustomMethod, Request, Stream, Unary
+from server.kernel.messages.fields import descriptor_of
 from server.kernel.messages.masks import apply_mask, check_mask, set_fields
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.queries.pages import PageTokens
@@ -123,7 +124,7 @@ class StandardMethods:
             ids = list(request.ids)
             # For everyone who may ask: what is cached is shared.
             question = "\n".join((call.method.path, call.tenant_id or "", *ids))
-            start = tokens.read(question, request.page_token)["after_0"] if request.page_token else 0
+            start = cast("int", tokens.read(question, request.page_token)["after_0"]) if request.page_token else 0
             found = rows.batch_get(call, ids[start:])
             end = start + len(found)
             return response_class(
@@ -133,7 +134,7 @@ class StandardMethods:
         return handle
 
 
-def _mask_of(call: Call, request: Request, source: Any, read_only: Collection[str]) -> tuple[str, ...]:
+def _mask_of(call: Call, request: Request, source: Message, read_only: Collection[str]) -> tuple[str, ...]:
     """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
 
     `*` means every field, and those that are read only where they are set.
@@ -143,11 +144,11 @@ def _mask_of(call: Call, request: Request, source: Any, read_only: Collection[st
         return paths
     if not paths:
         return set_fields(source)
-    checked = check_mask(source.DESCRIPTOR, paths)
+    checked = check_mask(descriptor_of(source), paths)
     if checked != ("*",):
         return checked
     given = set_fields(source)
-    return tuple(name for name in source.DESCRIPTOR.fields_by_name if name not in read_only or name in given)
+    return tuple(name for name in descriptor_of(source).fields_by_name if name not in read_only or name in given)
 
 
 class ServiceHandlers:
@@ -180,6 +181,6 @@ class ServiceHandlers:
             raise MissingHandler(f"{method.path} is declared, but nothing serves it")
         return custom
 
-    def _custom(self, method: MethodPolicy) -> Callable[..., Any] | None:
+    def _custom(self, method: MethodPolicy) -> CustomMethod | None:
         name = method.descriptor.containing_service.full_name
         return getattr(self._services.get(name), python_name(method.name), None)

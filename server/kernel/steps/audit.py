@@ -6,12 +6,13 @@ written by the transaction step (`append`), with the change or not at all.
 
 from collections.abc import AsyncIterator, Callable, Hashable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 from google.protobuf.message import Message
 
 from server.data.audit import APPEND
+from server.data.statements import Row
 from server.data.transactions import WriteTransaction
 from server.kernel import problems
 from server.kernel.call import Call
@@ -39,10 +40,10 @@ USER_TYPE = "plinth.dev/User"
 class Refusals(Protocol):
     """Keeps refusals."""
 
-    def note(self, row: dict[str, Any], address: str) -> None:
+    def note(self, row: Row, address: str) -> None:
         """One more, as entry_row made it, from this address. Never waits and never fails."""
 
-    def gather(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> None:
+    def gather(self, key: Hashable, make: Callable[[], Row]) -> None:
         """One more of those that share `key`, of which few are written however many there are. Never waits or fails.
 
         `make` gives the row; it is called for the first of those that are counted together.
@@ -101,7 +102,7 @@ class Audit:
         self._refusals.note(entry_row(**entry), call.client_network)
         self._tell_tenants(call, entry)
 
-    def _tell_tenants(self, call: Call, entry: dict[str, Any]) -> None:
+    def _tell_tenants(self, call: Call, entry: Row) -> None:
         """The refusal of a call that aimed at somebody's account, in the log of each tenant where they belong."""
         for tenant_id in call.target_tenants:
             about = entry | {"tenant_id": tenant_id, "resource_type": USER_TYPE, "resource_id": call.target_id}
@@ -130,7 +131,7 @@ def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: st
     transaction.queue(APPEND, **entry_row(**entry))
 
 
-def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> dict[str, Any]:
+def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> Row:
     return {
         "entry_id": new_id(),
         "tenant_id": call.tenant_id,
@@ -153,7 +154,7 @@ def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> dict[str, 
     }
 
 
-def _row_of(entry: dict[str, Any]) -> dict[str, Any]:
+def _row_of(entry: Row) -> Row:
     """The row of an entry that is one of several of a call."""
     return entry_row(**entry | {"entry_id": new_id()})
 
@@ -170,7 +171,8 @@ def _changes(call: Call) -> tuple[str, str, Changes]:
     before, after = call.changes[0]
     first = after if after is not None else before
     found = changes_of_all(call.changes)
-    return resource_type_of(first), getattr(first, "id", ""), found[0] if len(found) == 1 else _joined(call, found)
+    changes = found[0] if len(found) == 1 else _joined(call, found)
+    return resource_type_of(first) if first is not None else "", getattr(first, "id", ""), changes
 
 
 def _joined(call: Call, found: list[Changes]) -> Changes:

@@ -1,6 +1,6 @@
 """authenticate: who calls. Not in the chain of public RPCs."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep, Request
@@ -43,7 +43,7 @@ class Authenticate(GuardStep):
         return authenticate
 
 
-def credential(metadata: dict[str, Any]) -> str:
+def credential(metadata: Mapping[str, str]) -> str:
     """The token or key that a call brings, or nothing. Raises Unauthenticated for another scheme."""
     header = metadata.get("authorization")
     if not isinstance(header, str) or not header:

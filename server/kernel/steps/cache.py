@@ -7,7 +7,7 @@ depends on who asks.
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from google.protobuf.message import Message
 
@@ -18,7 +18,7 @@ from server.kernel.guard.access import access_tag
 from server.kernel.policy import MethodPolicy
 
 ETAG_BYTES = 8
-Tags = Callable[[Call, Any], tuple[str, ...]]
+Tags = Callable[[Call, Request], tuple[str, ...]]
 
 
 class Uncacheable(Exception):

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from math import ceil
-from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
@@ -90,14 +89,14 @@ def _beside(call: Call, problem: problems.Problem) -> list[tuple[str, str]]:
 
 
 def _abort(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
-    context: Any = call.context
+    context = call.unary_context
     beside = _beside(call, problem)
     context.set_trailing_metadata(((STATUS_DETAILS, status.SerializeToString()), *beside))
     context.abort(problem.code, problem.message)
 
 
 async def _abort_stream(call: Call, problem: problems.Problem, status: status_pb2.Status) -> None:
-    context: Any = call.context
+    context = call.stream_context
     beside = _beside(call, problem)
     await context.abort(problem.code, problem.message, ((STATUS_DETAILS, status.SerializeToString()), *beside))
 

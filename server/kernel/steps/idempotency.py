@@ -12,7 +12,7 @@ answer. The handlers of custom methods wait until the key is theirs: what they d
 import secrets
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,6 +25,7 @@ from server.kernel.call import Call, IdempotencyKey
 from server.kernel.chain import Answer, Request, Stream, Unary, serialise
 from server.kernel.clock import Clock, utc_now
 from server.kernel.keys import derive_key, sign
+from server.kernel.messages.fields import FieldValue
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Conflict, Malformed, Problem, Reason, RuleViolated
 from server.secrets import Secrets
@@ -46,7 +47,7 @@ class FirstAnswer:
         self._message = message
         self._body = body
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> FieldValue:
         return getattr(self._message, name)
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - as messages name it

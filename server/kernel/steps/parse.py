@@ -4,13 +4,11 @@ What a caller sends costs nothing in proportion to its length before it is known
 before any step, and answer INTERNAL to what does not parse.
 """
 
-from typing import Any
-
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
-from server.kernel.chain import Answer, Before, Unary
+from server.kernel.chain import Answer, Before, Request, Unary
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 
@@ -34,7 +32,7 @@ class Parse(Before):
             return proceed
         parse, early = GetMessageClass(method.descriptor.input_type).FromString, self._early
 
-        def parsed(call: Call, raw: Any) -> Answer:
+        def parsed(call: Call, raw: Request) -> Answer:
             if early and len(raw) > SMALL:
                 raise Malformed(f"The request is larger than {SMALL} bytes.", http_status=413)
             try:
@@ -51,7 +49,7 @@ def is_early(method: MethodPolicy) -> bool:
     return QUERY_TOKEN in method.descriptor.input_type.fields_by_name
 
 
-def request_of(call: Call, raw: Any) -> Message | None:
+def request_of(call: Call, raw: Request) -> Message | None:
     """The request of a call that was refused, parsed or not; None when it is large, or bytes that are no message."""
     if call.request is not None:
         parsed: Message = call.request

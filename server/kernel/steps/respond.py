@@ -6,11 +6,13 @@ answer is an operation of its own in gRPC, and cost 15 % of a call.
 
 import re
 from collections.abc import Callable
-from typing import Any
+
+from google.protobuf.message import Message
 
 from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.messages.etags import lists
+from server.kernel.messages.fields import FieldValue
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 
 OK = 200
@@ -42,8 +44,7 @@ class Respond:
                 _add_facts(call)
             # The gateway tells the request id; metadata of our own would cost 6 % of a cached read.
             if call.headers:
-                context: Any = call.context
-                context.set_trailing_metadata(tuple(call.headers))
+                call.unary_context.set_trailing_metadata(tuple(call.headers))
             return answer
 
         return responded
@@ -61,7 +62,7 @@ def _add_facts(call: Call) -> None:
         call.headers.append((HTTP_STATUS, str(call.http_status)))
 
 
-def _add_etag(call: Call, answer: Any) -> None:
+def _add_etag(call: Call, answer: Answer) -> None:
     """The ETag of the resource, or the one the cache gave the answer."""
     etag = call.etag or getattr(answer, "etag", "")
     if not etag:
@@ -72,7 +73,7 @@ def _add_etag(call: Call, answer: Any) -> None:
         call.http_status = NOT_MODIFIED
 
 
-def _location_of(method: MethodPolicy) -> Callable[[Any, Any], str] | None:
+def _location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | None:
     """Where what an RPC creates can be read: the path of its service's Get, if there is one.
 
     Its variables are fields of the request; the last one is the id of what was created.

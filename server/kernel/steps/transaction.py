@@ -4,7 +4,7 @@ What a mutation makes stale is dropped around its commit: marked right before, s
 dropped before the call is answered, so that whoever reads after the answer reads what was written.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from psycopg.errors import UniqueViolation
 
@@ -22,6 +22,9 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Collision
 from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 MOST_ATTEMPTS = 6
 
@@ -100,7 +103,8 @@ class InTransaction:
     def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
         """What belongs to every mutation: event, audit entry, and word that what somebody may do has changed."""
         if call.event_payload is None:
-            call.event_payload = answer
+            # A mutation answers a message: only what is cached or replayed is bytes.
+            call.event_payload = cast("Message", answer)
         if call.refusal is None and call.emits:
             call.emit(call.emits, getattr(call.event_payload, "id", ""), call.event_payload)
         event_ids = _append(call, transaction)

@@ -1,7 +1,5 @@
 """validate: the request keeps the rules of its .proto, and a JSON body has no key that the message lacks."""
 
-from typing import Any
-
 import protovalidate
 from google.protobuf.message import Message
 
@@ -56,18 +54,15 @@ def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
 
 def check(message: Message) -> None:
     """Raise RuleViolated with every rule that the message breaks."""
-    violations = [_violation(violation.proto) for violation in _validator.collect_violations(message)]
+    violations = [_violation(violation) for violation in _validator.collect_violations(message)]
     violations += free_form.violations(message)
     if violations:
         raise broken_rules(violations)
 
 
-def _violation(proto: Any) -> Violation:
-    path = ".".join(_element(element) for element in proto.field.elements) if proto.field else ""
+def _violation(found: protovalidate.Violation) -> Violation:
+    """A broken rule, with the place of the field: names, and the place or key in a repeated field or map."""
+    proto = found.proto
+    steps = [(step.field_name, step.subscript) for step in proto.field.elements] if proto.field else []
+    path = ".".join(str(name) if place is None else f"{name}[{place.value}]" for name, place in steps)
     return Violation(path, proto.message or proto.rule_id, proto.rule_id)
-
-
-def _element(element: Any) -> str:
-    """One step of a field path: its name, and the place or key in a repeated field or map."""
-    subscript = element.subscript
-    return str(element.field_name) if subscript is None else f"{element.field_name}[{subscript.value}]"
