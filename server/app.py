@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from socket import gethostname
-from typing import Any
+
+from redis import Redis
 
 from server import access, modules, parts
 from server.adapters import redis as redis_adapter
@@ -138,7 +139,7 @@ def _platform(
     settings: Settings,
     process: str,
     guard: Guard,
-    redis: Any,
+    redis: Redis,
     *,
     dependencies: Dependencies,
     live: LiveEvents | None,
