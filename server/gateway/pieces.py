@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-Config = dict[str, Any]
+Config = dict[str, object]
+"""A message of Envoy's configuration, as YAML has it."""
 
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 ADD_IF_ABSENT = "ADD_IF_ABSENT"
