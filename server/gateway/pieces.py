@@ -17,7 +17,7 @@ def extension(name: str, message: str, **fields: object) -> Config:
 
 
 def typed(message: str, **fields: object) -> Config:
-    """A message below `envoy.` where Envoy takes an Any."""
+    """A message below `envoy.` where Envoy takes one of several kinds, which this names."""
     return {"@type": f"type.googleapis.com/envoy.{message}", **fields}
 
 
