@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from math import inf
-from typing import Any
 
 import psycopg
 from plinth.tenancy.v1.tenant_pb2 import Tenant
@@ -41,6 +40,7 @@ from server.data.transactions import Database, Scope
 from server.domains.identity.api_key_chains import CHAIN_LIVES
 from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
+from server.json_values import JsonObject
 from server.kernel.call import Access, Call, Principal
 from server.kernel.guard.access import Permissions
 from server.kernel.problems import Reason, Unauthenticated
@@ -246,7 +246,7 @@ class Standing:
         return [calls[row["place"]] for row in rows]
 
 
-def _asked(place: int, call: Call) -> dict[str, Any]:
+def _asked(place: int, call: Call) -> JsonObject:
     """What a stream was allowed by, as FALLEN takes it; None for what it does not depend on."""
     caller, found = call.caller, call.access
     version = found.version if found else None

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+
+from redis import Redis
 
 from server import access, modules, parts
 from server.adapters import redis as redis_adapter
@@ -137,7 +138,7 @@ def _platform(
     settings: Settings,
     process: Callable[[], str],
     guard: Guard,
-    redis: Any,
+    redis: Redis,
     *,
     dependencies: Dependencies,
     live: LiveEvents | None,

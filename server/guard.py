@@ -1,7 +1,8 @@
 """What guards every call, constructed for one process: credentials, access, limits, cache, threads, and the chain."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+
+from redis import Redis
 
 from server import access
 from server.adapters.answers import RedisAnswers
@@ -49,7 +50,7 @@ class Guard:
         self,
         settings: Settings,
         process: Callable[[], str],
-        redis: Any,
+        redis: Redis,
         database: Database,
         *,
         policies: Mapping[str, MethodPolicy],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -72,14 +72,17 @@ def any_case(*choices: str) -> BeforeValidator:
     return BeforeValidator(choose)
 
 
-def split(value: object) -> object:
-    """The members of a list that is written with commas; anything else as it is."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+def split(text: str) -> tuple[str, ...]:
+    """The members of a list that is written with commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-COMMAS = BeforeValidator(split)
+def _split_text(value: object) -> object:
+    """The members of a list that is text; anything else as it is."""
+    return split(value) if isinstance(value, str) else value
+
+
+COMMAS = BeforeValidator(_split_text)
 """A list, comma separated."""
 
 
@@ -185,7 +188,7 @@ def _is_long(value: SecretStr) -> SecretStr:
     return value
 
 
-def _unless_empty(value: Any) -> Any:
+def _unless_empty(value: object) -> object:
     """Nothing for an empty text, which is how files of variables leave one out."""
     return None if value == "" else value
 

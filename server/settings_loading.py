@@ -6,12 +6,12 @@ What is wrong is told in lines, each with the variable, where it was set, its va
 import os
 import re
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
@@ -29,6 +29,8 @@ HIDDEN = "**********"
 # Characters of a value that a line repeats.
 LONGEST_SHOWN = 200
 USER = re.compile(r"//[^/\s]*@")
+# Settings that name rate classes, and how each is read.
+OF_CLASSES: dict[str, Callable[[str], Iterable[str]]] = {"rate_limits": decode, "rate_limits_strict": split}
 
 
 def _with_domains() -> type[Settings]:
@@ -203,12 +205,14 @@ def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
 
 
 def _settings(given: Mapping[str, Given]) -> Settings:
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name, field in EVERY_SETTING.model_fields.items():
         # A value for each: pydantic would look for those that are missing by itself.
         key = variables(name, field)[0] if field.validation_alias else name
         values[key] = given[name].text if name in given else field.get_default()
-    return EVERY_SETTING(**values, _env_file=None)
+    # Which ones there are is known only now.
+    make: Callable[..., Settings] = EVERY_SETTING
+    return make(**values, _env_file=None)
 
 
 def _name_of(fault: ErrorDetails) -> str:
@@ -247,12 +251,11 @@ def _with_source(line: str, given: Mapping[str, Given]) -> str:
 def _unknown_classes(given: Mapping[str, Given]) -> Iterator[str]:
     """Rate classes that are none. Every class that a policy names has a default rate (test_rate_classes.py)."""
     allowed = f"a rate class, of {', '.join(sorted(DEFAULT_RATES))}"
-    for name, read in (("rate_limits", decode), ("rate_limits_strict", split)):
+    for name, read in OF_CLASSES.items():
         if name in given:
             # What is no list at all is refused already.
             with suppress(ValueError):
-                classes: Any = read(given[name].text)
-                for each in classes:
+                for each in read(given[name].text):
                     if each not in DEFAULT_RATES:
                         meant = suggestion(nearest(each, DEFAULT_RATES))
                         yield _refusal(given[name], _one_line(each), f"{allowed}{meant}")

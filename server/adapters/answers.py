@@ -1,8 +1,7 @@
 """Cached answers in Redis (see server/kernel/caching/cache.py)."""
 
-from typing import Any
-
 from server.adapters.breaker import Breaker
+from server.adapters.scripts import Scripting
 from server.kernel.caching.cache import StoreAway
 
 PREFIX = "plinth:answer:"
@@ -22,10 +21,10 @@ if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 class RedisAnswers:
     """Answers that processes share."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Scripting[bytes | int | None], breaker: Breaker) -> None:
         self._breaker = breaker
-        self._take: Any = client.register_script(TAKE)
-        self._release: Any = client.register_script(RELEASE)
+        self._take = client.register_script(TAKE)
+        self._release = client.register_script(RELEASE)
 
     def take(self, key: str, stamp: bytes, claim: str, seconds: float) -> bytes | bool:
         """The value if it carries this stamp; else True when the caller is to compute it, False when another does."""

@@ -1,7 +1,8 @@
 """Generations in Redis, for deployments of several hosts (see server/kernel/caching/generations.py)."""
 
 from collections.abc import Sequence
-from typing import Any
+
+from redis import Redis
 
 from server.adapters.breaker import Breaker
 from server.kernel.caching.generations import GenerationsAway, new_value
@@ -12,7 +13,7 @@ PREFIX = "plinth:generation:"
 class RedisGenerations:
     """The generations of all hosts."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Redis, breaker: Breaker) -> None:
         self._client = client
         self._breaker = breaker
 

@@ -1,9 +1,9 @@
 """What failed to authenticate, remembered in Redis for all workers (see server/kernel/guard/guesses.py)."""
 
 import hashlib
-from typing import Any
 
 from server.adapters.breaker import Breaker
+from server.adapters.scripts import Scripting
 from server.kernel.guard.limits import LimitsAway
 
 PREFIX = "plinth:guesses:"
@@ -19,9 +19,9 @@ return 1
 class RedisMarks:
     """The marks of all workers: one set per subject."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Scripting[int], breaker: Breaker) -> None:
         self._breaker = breaker
-        self._script: Any = client.register_script(ADD)
+        self._script = client.register_script(ADD)
 
     def add(self, subject: str, mark: bytes, seconds: float, most: int) -> bool:
         """Whether a mark is new for a subject. Raises LimitsAway."""

@@ -1,9 +1,10 @@
 """Rate limits in Redis: one atomic script per lease (see server/kernel/guard/limits.py)."""
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
 
 from server.adapters.breaker import Breaker
+from server.adapters.scripts import Scripting
 from server.kernel.guard.limits import Grant, LimitsAway
 from server.kernel.rates import Rate
 
@@ -39,9 +40,9 @@ return {granted, math.max(0, available - granted), math.ceil(retry), math.ceil(a
 class RedisLimits:
     """The limits of all workers."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Scripting[Sequence[int]], breaker: Breaker) -> None:
         self._breaker = breaker
-        self._script: Any = client.register_script(LEASE)
+        self._script = client.register_script(LEASE)
 
     def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
         """Take up to `want` calls, and give back what was leased and not spent. Raises LimitsAway."""

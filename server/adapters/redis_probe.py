@@ -1,7 +1,6 @@
 """The probe of Redis: it writes, as limits and caches do, and asks the breakers what they met."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import redis
 
@@ -16,7 +15,7 @@ KEPT = 60_000
 class RedisProbe:
     """Asks the Redis of one process."""
 
-    def __init__(self, client: Any, breakers: Iterable[Breaker], refused: str) -> None:
+    def __init__(self, client: redis.Redis, breakers: Iterable[Breaker], refused: str) -> None:
         """`refused` says which calls are refused meanwhile; it may be empty."""
         self._client = client
         self._breakers = breakers

@@ -1,7 +1,8 @@
 """Statistics of processes in Redis: what each one has to tell of its cache (see server/domains/operations/cache.py)."""
 
 from collections.abc import Collection
-from typing import Any
+
+from redis import Redis
 
 from server.adapters.breaker import Breaker
 from server.kernel.caching.cache import StoreAway
@@ -12,7 +13,7 @@ KEY = "plinth:cache:statistics"
 class RedisStatistics:
     """One text per process, by its name."""
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Redis, breaker: Breaker) -> None:
         self._client = client
         self._breaker = breaker
 
@@ -25,9 +26,13 @@ class RedisStatistics:
         """What every process said last. Raises StoreAway."""
         with self._breaker.guard(StoreAway):
             found = self._client.hgetall(KEY)
-        return {name.decode(): text.decode() for name, text in found.items()}
+        return {_text(name): _text(text) for name, text in found.items()}
 
     def forget(self, names: Collection[str]) -> None:
         """Drop what these processes said. Raises StoreAway."""
         with self._breaker.guard(StoreAway):
             self._client.hdel(KEY, *names)
+
+
+def _text(found: bytes | str) -> str:
+    return found.decode() if isinstance(found, bytes) else found

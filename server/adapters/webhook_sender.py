@@ -2,14 +2,14 @@
 
 A name is resolved by a resolver of ours, which refuses it if any of its addresses may not be connected to. Those that
 it lets through are connected to and no others, and each is looked at once more right before. TLS still asks for a
-certificate of the name. Redirects are answers like any other, and no proxy is taken from the environment. Any port may
-be named: what listens on the internet is its owner's business.
+certificate of the name. Redirects are answers like any other, and no proxy is taken from the environment. A webhook may
+name every port: what listens on the internet is its owner's business.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from datetime import timedelta
 from importlib.metadata import version
 from time import perf_counter
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -41,7 +40,7 @@ REPEATS = 3
 PROMPTLY = 1.0
 OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": USER_AGENT}
 
-Lookup = Callable[..., list[tuple[Any, ...]]]
+Lookup = Callable[..., Sequence[aiohttp.AddrInfoType]]
 """As socket.getaddrinfo."""
 
 
@@ -114,7 +113,7 @@ class WebhookSenders:
             trace_configs=[trace],
         )
 
-    def _socket(self, place: Any) -> socket.socket:
+    def _socket(self, place: aiohttp.AddrInfoType) -> socket.socket:
         """The last look, at the very address that is connected to: a literal one has met no resolver."""
         family, kind, protocol, _, address = place
         if self._egress.address_fault(address[0]) is not None:
@@ -200,7 +199,7 @@ class VettingResolver(AbstractResolver):
         """Nothing is kept here."""
 
 
-async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
     context.trace_request_ctx.reused = True
 
 

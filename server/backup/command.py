@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from server.backup import manifest as files
 from server.backup import restoring, taking, verifying
@@ -61,8 +60,7 @@ def _take(options: argparse.Namespace, settings: Settings) -> int:
             raise Fault(f"{postgres.data_folder(settings)} holds no database")
         # Read before the work is done elsewhere, and kept for it.
         _ = settings.secret
-        told: Any = with_postgres(settings, "backup", partial(_told, take, lines))
-        lines = list(told)
+        lines = with_postgres(settings, "backup", partial(_told, take, lines))
     else:
         take()
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString, TypedDict
 
 import psycopg
 
@@ -65,7 +65,7 @@ def restore(settings: Settings, folder: Path, wish: Wish, tell: Tell) -> None:
         _require_place(settings, secrets, wish)
     work = partial(_load, settings, folder, manifest, secrets, wish)
     if settings.database_url is None:
-        outcome: Any = with_postgres(settings, "restore", partial(_outcome, work))
+        outcome = with_postgres(settings, "restore", partial(_outcome, work))
         if outcome["damaged"]:
             raise Damaged(outcome["damaged"])
         lines = outcome["lines"]
@@ -75,8 +75,15 @@ def restore(settings: Settings, folder: Path, wish: Wish, tell: Tell) -> None:
         tell(line)
 
 
-def _outcome(work: Callable[[], list[str]]) -> dict[str, object]:
+class _Outcome(TypedDict):
     """What became of the work in a process of its own, which hands over the text of a fault and not its kind."""
+
+    lines: list[str]
+    damaged: str
+    """Why it failed; empty if it did not."""
+
+
+def _outcome(work: Callable[[], list[str]]) -> _Outcome:
     try:
         return {"lines": work(), "damaged": ""}
     except Damaged as fault:

@@ -1,14 +1,14 @@
 """What a database holds, as a backup compares it: rows by table, checkpoints of the audit log, private functions."""
 
 import json
-from typing import Any
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.rows import TupleRow
 
 from server.backup.outcomes import HiddenRows
 
-Connection = psycopg.Connection[Any]
+Connection = psycopg.Connection[TupleRow]
 # The tables that have rows of their own: partitions, and not the tables that they are partitions of.
 TABLES = """
 SELECT c.relname FROM pg_class c

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -48,8 +47,7 @@ def _restored(settings: Settings, folder: Path, manifest: Manifest) -> list[str]
         # The engines' user has to reach what is below.
         scratch.chmod(0o711)
         own = Settings(data_dir=scratch / "data", postgres_bin=settings.postgres_bin)
-        found: Any = with_postgres(own, "verify", partial(_compare_alone, own, folder, manifest))
-        return list(found)
+        return with_postgres(own, "verify", partial(_compare_alone, own, folder, manifest))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

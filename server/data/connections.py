@@ -10,22 +10,24 @@ import logging
 import select
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.abc import ConnDict
+from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from server.data.clock import shared
 from server.data.greeting import GREET
 from server.data.liveness import IDLE_FOR, IN_TRANSACTION, keep_alive, session
 from server.data.observer import Observer, Observers
-from server.data.statements import Row, Statement
+from server.data.statements import ColumnValue, Row, Statement
 
 log = logging.getLogger("plinth.connections")
 READS = select.POLLIN | select.POLLPRI
@@ -105,7 +107,7 @@ class Result:
             raise LookupError("the statement returned no row")
         return row
 
-    def value(self) -> Any:
+    def value(self) -> ColumnValue:
         """The first column of the only row."""
         return next(iter(self.one().values()))
 
@@ -166,7 +168,7 @@ class Doubt:
         self.noticed, self.waited = monotonic(), waited
 
 
-class PipelineConnection(psycopg.Connection[Any]):
+class PipelineConnection(psycopg.Connection[TupleRow]):
     """A connection that stays in pipeline mode: statements are sent together and answered together."""
 
     doubt: Doubt | None = None
@@ -223,7 +225,7 @@ class PipelineConnection(psycopg.Connection[Any]):
         self.pgconn.send_query_params(sql, None)
         self._expected.append((None, False))
 
-    def send(self, statement: Statement, parameters: dict[str, Any]) -> None:
+    def send(self, statement: Statement, parameters: Mapping[str, object]) -> None:
         """Send a statement; one that is kept is prepared as well where it was not used on this connection lately."""
         values = statement.encode(parameters)
         if statement.is_kept:
@@ -568,7 +570,12 @@ class Connections:
         return monotonic() < self._refuse_until and not self._pool.get_stats()["pool_available"]
 
 
-def _parameters(dsn: str, name: str, wait: float, options: str) -> dict[str, Any]:
+def _parameters(dsn: str, name: str, wait: float, options: str) -> ConnDict:
     """What libpq is told of every connection."""
-    own = {"autocommit": True, "application_name": name, "connect_timeout": max(2, int(wait)), "options": options}
+    own: ConnDict = {
+        "autocommit": True,
+        "application_name": name,
+        "connect_timeout": max(2, int(wait)),
+        "options": options,
+    }
     return own | keep_alive(dsn)

@@ -12,8 +12,9 @@ which rises whenever the database turns up in another cluster: positions stay in
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
+from psycopg.rows import TupleRow
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -45,7 +46,7 @@ class TransactionId(UserDefinedType[int]):
 
     cache_ok = True
 
-    def get_col_spec(self, **_: Any) -> str:
+    def get_col_spec(self, **_: object) -> str:
         """Its name in DDL."""
         return "xid8"
 
@@ -144,7 +145,7 @@ SELECT extract(epoch FROM clock_timestamp() - create_time)
 """How old the first event after a position is, in seconds, though it may not be read yet."""
 
 
-def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[str, Any]:
+def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[str, str | int]:
     """What READ_ALL takes; `horizon` is what READ_HORIZON told."""
     return {
         "transaction_id": str(position.transaction_id),
@@ -154,7 +155,7 @@ def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[st
     }
 
 
-def event_of(row: tuple[Any, ...]) -> Event:
+def event_of(row: TupleRow) -> Event:
     """The event that a row of READ_ALL or READ_TENANT holds."""
     tenant_id, transaction_id, sequence, *rest = row
     return Event(tenant_id, Position(transaction_id, sequence), *rest)

@@ -11,13 +11,15 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import psycopg
 from psycopg import Notify
-from psycopg.abc import PQGen
+from psycopg.abc import ConnDict, PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
+from psycopg_pool.abc import AsyncConnectionCB
 
 from server import pulses
 from server.data.clock import shared
@@ -45,6 +47,11 @@ CONNECT_TIMEOUT = 5.0
 RECONNECT_TIMEOUT = 1.0
 # Seconds after which a pool closes what nobody needs of it: a connection takes PostgreSQL some 3 MB.
 IDLE_FOR = 30.0
+# psycopg's own defaults. Seconds.
+WAKES_EVERY = 0.1
+OPENS_WITHIN = 30.0
+
+AsyncConnection = psycopg.AsyncConnection[TupleRow]
 
 
 def session(statement_timeout: float, in_transaction: float = IN_TRANSACTION) -> str:
@@ -65,13 +72,13 @@ def service_of(name: str) -> str:
     return name.split(" ", 2)[-1]
 
 
-def keep_alive(dsn: str) -> dict[str, Any]:
+def keep_alive(dsn: str) -> dict[str, int]:
     """Parameters of libpq that end a connection to a dead peer, except those that the DSN sets itself."""
     given = conninfo_to_dict(dsn)
     return {name: value for name, value in KEEP_ALIVE.items() if name not in given}
 
 
-class WatchedConnection(psycopg.AsyncConnection[Any]):
+class WatchedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection on which no answer is awaited for longer than SILENCE seconds.
 
     A connection that was silent for that long is cut off; the caller that waits gets psycopg.OperationalError.
@@ -81,26 +88,26 @@ class WatchedConnection(psycopg.AsyncConnection[Any]):
     """Beats with each answer."""
     _listens = False
 
-    async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+    async def wait(self, gen: PQGen[T], interval: float = WAKES_EVERY, timeout: float | None = None) -> T:
         """Wait for what psycopg asks for. Everything that a connection does passes through here."""
         if self._listens:
-            return await super().wait(gen, *args, **kwargs)
+            return await super().wait(gen, interval, timeout)
         # The socket is shut down, instead of this task cancelled: psycopg would then wait for the answer to a cancel
         # request, from the same peer.
         cut = asyncio.get_running_loop().call_later(SILENCE, self._cut)
         try:
-            result = await super().wait(gen, *args, **kwargs)
+            result = await super().wait(gen, interval, timeout)
         finally:
             cut.cancel()
         if self.pulse is not None:
             self.pulse.beat()
         return result
 
-    async def notifies(self, **kwargs: Any) -> AsyncGenerator[Notify]:
+    async def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
         """Notifications. None need come, so none is awaited in bounds: callers ask something now and then."""
         self._listens = True
         try:
-            async for notification in super().notifies(**kwargs):
+            async for notification in super().notifies(timeout=timeout, stop_after=stop_after):
                 yield notification
         finally:
             self._listens = False
@@ -110,33 +117,53 @@ class WatchedConnection(psycopg.AsyncConnection[Any]):
             peer.shutdown(socket.SHUT_RDWR)
 
 
-class WatchedPool(AsyncConnectionPool[Any]):
+class PoolOptions(TypedDict, total=False):
+    """Those options of psycopg_pool that pools of ours are given; of others, its defaults hold."""
+
+    check: AsyncConnectionCB[AsyncConnection]
+    max_lifetime: float
+    max_size: int
+    min_size: int
+    open: bool
+    timeout: float
+
+
+class WatchedPool(AsyncConnectionPool[AsyncConnection]):
     """A pool of them. With a `pulse`, it tells others when PostgreSQL last answered.
 
     Each new connection greets first (greeting.py).
     """
 
-    def __init__(self, dsn: str = "", *, pulse: tuple[str, float] | None = None, **options: Any) -> None:
-        """`pulse` is a name and a limit; `options` are psycopg_pool's."""
+    def __init__(
+        self,
+        conninfo: str = "",
+        *,
+        pulse: tuple[str, float] | None = None,
+        kwargs: ConnDict | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        """`pulse` is a name and a limit; what else there is are psycopg_pool's names and values."""
         self._told = pulse
         self._pulse: Pulse | None = None
-        connecting = {"connect_timeout": int(CONNECT_TIMEOUT)} | keep_alive(dsn) | options.pop("kwargs", {})
+        connecting = {"connect_timeout": int(CONNECT_TIMEOUT)} | keep_alive(conninfo) | (kwargs or {})
         super().__init__(
-            dsn,
+            conninfo,
             connection_class=WatchedConnection,
             kwargs=connecting,
             configure=self._watch,
             reconnect_timeout=RECONNECT_TIMEOUT,
-            **{"max_idle": IDLE_FOR} | options,
+            max_idle=IDLE_FOR,
+            **options,
         )
 
-    async def open(self, *args: Any, **kwargs: Any) -> None:
+    async def open(self, wait: bool = False, timeout: float = OPENS_WITHIN) -> None:  # noqa: FBT001, FBT002 - the library's signature
         """Begin to connect, and to be judged."""
         if self._told and self._pulse is None:
             self._pulse = pulses.begin(*self._told)
-        await super().open(*args, **kwargs)
+        await super().open(wait, timeout)
 
-    async def _watch(self, connection: Any) -> None:
+    async def _watch(self, connection: AsyncConnection) -> None:
+        assert isinstance(connection, WatchedConnection)  # noqa: S101 - a narrowing for the type checker
         connection.pulse = self._pulse
         sent = shared.begin()
         cursor = await connection.execute(GREETING, prepare=False)

@@ -9,9 +9,9 @@ stays. Both together take PostgreSQL some 2 ms.
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from server.data.connections import Doubt, PipelineConnection, Result, Silent
 from server.data.liveness import keep_alive
@@ -71,7 +71,7 @@ class Probe:
         if self._problem is not None:
             raise self._problem
 
-    def run(self, statement: Statement, **parameters: Any) -> Result:
+    def run(self, statement: Statement, **parameters: object) -> Result:
         """Ask something. Raises what PostgreSQL answers, or psycopg.OperationalError when it does not in time."""
         return self._exchange(lambda connection: connection.send(statement, parameters))
 
@@ -117,11 +117,10 @@ class Probe:
     def _connect(self) -> PipelineConnection:
         seconds = max(2, int(self._timeout))
         connection = PipelineConnection.connect(
-            self._dsn,
+            make_conninfo(self._dsn, **keep_alive(self._dsn)),
             autocommit=True,
             connect_timeout=seconds,
             application_name="plinth health",
-            **keep_alive(self._dsn),
         )
         connection.start()
         return connection

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import MetaData, Table
 
 from server.data.epochs import BEGIN_EPOCH
@@ -304,7 +304,7 @@ def _has_policy(connection: Connection, table: str, role: str, verb: str, rows: 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:
     """Refuse a runtime role that row-level security does not bind, and tables that lack it. Raises UnsafeDatabase."""
     with psycopg.connect(
-        runtime_dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, **keep_alive(runtime_dsn)
+        make_conninfo(runtime_dsn, **keep_alive(runtime_dsn)), autocommit=True, connect_timeout=CONNECT_TIMEOUT
     ) as connection:
         faults = [*_role_faults(connection), *_table_faults(connection, described)]
     if faults:

@@ -17,7 +17,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement, Insert
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
+
+from server.data.clauses import AnyType
+from server.json_values import JsonValue
 
 # Only its way to write parameters ($1::UUID) is used: the same as libpq's.
 _dialect: Dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
@@ -28,8 +30,11 @@ POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 POSTGRES_EPOCH_SECONDS = int(POSTGRES_EPOCH.timestamp())
 
 Clause = ClauseElement | Callable[[], ClauseElement]
-Decoder = Callable[[bytes], Any]
-Row = dict[str, Any]
+ColumnValue = Any
+"""What a column of a row holds: its type is known where the statement is written, and to no type checker."""
+Row = dict[str, ColumnValue]
+Decoder = Callable[[bytes], object]
+Encoder = Callable[[ColumnValue], bytes | None]
 
 
 class Statement:
@@ -41,7 +46,7 @@ class Statement:
     __slots__ = ("_clause", "columns", "constants", "decoders", "formats", "is_kept", "name", "parameters", "sql")
 
     columns: tuple[str, ...]
-    constants: dict[str, Any]
+    constants: Row
     decoders: tuple[Decoder, ...]
     formats: list[int] | None
     parameters: tuple[str, ...]
@@ -56,7 +61,7 @@ class Statement:
         self.name = b"s%d" % next(_numbers)
         self.is_kept = is_kept
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         """What compiling gives, when the first of it is asked for; afterwards it stands in its slot."""
         if name not in _COMPILED:
             raise AttributeError(name)
@@ -85,7 +90,7 @@ class Statement:
         # The description takes far more memory than what comes of it.
         self._clause = None
 
-    def encode(self, parameters: Mapping[str, Any]) -> list[bytes | None]:
+    def encode(self, parameters: Mapping[str, object]) -> list[bytes | None]:
         """The parameters as libpq takes them.
 
         Raises KeyError for a parameter that is not given or of a type that has no encoder, and UnicodeError for a NUL.
@@ -103,7 +108,7 @@ def _formats(compiled: SQLCompiler, parameters: Sequence[str]) -> list[int] | No
     return formats if any(formats) else None
 
 
-def _result_columns(compiled: SQLCompiler) -> list[tuple[str, TypeEngine[Any]]]:
+def _result_columns(compiled: SQLCompiler) -> list[tuple[str, AnyType]]:
     entries = compiled._result_columns  # noqa: SLF001 - the only place where the compiler keeps them
     return [(entry.name, entry.type) for entry in entries]
 
@@ -125,7 +130,7 @@ def _encode_time(value: datetime) -> bytes:
     return value.isoformat().encode()
 
 
-_ENCODERS: dict[type, Callable[[Any], bytes | None]] = {
+_ENCODERS: dict[type, Encoder] = {
     str: _encode_text,
     int: lambda value: b"%d" % value,
     bool: lambda value: b"t" if value else b"f",
@@ -165,9 +170,10 @@ def decode_time(value: bytes) -> datetime:
     return POSTGRES_EPOCH + timedelta(microseconds=int.from_bytes(value, "big", signed=True))
 
 
-def decode_json(value: bytes) -> Any:
+def decode_json(value: bytes) -> JsonValue:
     """A jsonb; its binary format is a version byte and the text."""
-    return json.loads(value[1:])
+    read: JsonValue = json.loads(value[1:])
+    return read
 
 
 def decode_text_array(value: bytes) -> list[str]:
@@ -185,7 +191,7 @@ def decode_text_array(value: bytes) -> list[str]:
 
 
 _UUID_OID = 2950
-_DECODERS: tuple[tuple[type[TypeEngine[Any]], Decoder], ...] = (
+_DECODERS: tuple[tuple[type[AnyType], Decoder], ...] = (
     (UUID, uuid_text),
     (ARRAY, decode_text_array),
     (JSONB, decode_json),
@@ -200,7 +206,7 @@ _DECODERS: tuple[tuple[type[TypeEngine[Any]], Decoder], ...] = (
 )
 
 
-def decoder_of(kind: TypeEngine[Any]) -> Decoder:
+def decoder_of(kind: AnyType) -> Decoder:
     """How to read a column of this type."""
     for known, decoder in _DECODERS:
         if isinstance(kind, known):

@@ -5,7 +5,7 @@ key, so that the table can be sharded by tenant. Migrations write what stands he
 """
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
@@ -16,9 +16,13 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
+    TextClause,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.schema import SchemaItem
+
+from server.data.clauses import AnyColumn
 
 metadata = MetaData(
     naming_convention={
@@ -45,19 +49,19 @@ IS_PLATFORM = f"(SELECT coalesce(current_setting('{PLATFORM_SETTING}', true), ''
 OWN_TENANT = f"tenant_id = {CURRENT_TENANT}"
 
 
-def uuid_column(name: str, **options: Any) -> Column[str]:
+def uuid_column(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[str]:
     """A UUID, as text on our side."""
-    return Column(name, UUID(as_uuid=False), **({"nullable": False} | options))
+    return Column(name, UUID(as_uuid=False), nullable=nullable, primary_key=primary_key)
 
 
-def time_column(name: str, **options: Any) -> Column[Any]:
+def time_column(name: str, *, nullable: bool = False, server_default: TextClause | None = None) -> Column[datetime]:
     """A moment in UTC."""
-    return Column(name, DateTime(timezone=True), **({"nullable": False} | options))
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=server_default)
 
 
-def resource_columns(*, soft_delete: bool) -> list[Column[Any]]:
+def resource_columns(*, soft_delete: bool) -> list[AnyColumn]:
     """What every resource has besides its own fields: version (its ETag) and times."""
-    columns: list[Column[Any]] = [
+    columns: list[AnyColumn] = [
         Column("version", BigInteger, nullable=False, server_default=text("1")),
         time_column("create_time", server_default=text("now()")),
         time_column("update_time", server_default=text("now()")),
@@ -67,7 +71,7 @@ def resource_columns(*, soft_delete: bool) -> list[Column[Any]]:
     return columns
 
 
-def tenant_table(name: str, *parts: Any, soft_delete: bool = False, row_security: str = OWN_TENANT) -> Table:
+def tenant_table(name: str, *parts: SchemaItem, soft_delete: bool = False, row_security: str = OWN_TENANT) -> Table:
     """A resource table of tenants: keyed by (tenant_id, id), walled off by row-level security.
 
     With `soft_delete`, deleted rows can be brought back until they are purged, which an index of the deleted serves.
@@ -93,7 +97,9 @@ def deletable(tables: Iterable[Table]) -> list[Table]:
     return [table for table in tables if "delete_time" in table.c and "tenant_id" in table.c]
 
 
-def global_table(name: str, *parts: Any, row_security: str | None = None, partition_by: str | None = None) -> Table:
+def global_table(
+    name: str, *parts: SchemaItem, row_security: str | None = None, partition_by: str | None = None
+) -> Table:
     """A table of the platform; with its own row-level security where rows belong to a user or a tenant."""
     return Table(
         name,

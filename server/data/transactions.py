@@ -7,7 +7,7 @@ the transaction (`set_config(..., true)`), so nothing leaks to the next user of 
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -31,7 +31,7 @@ class Scope(NamedTuple):
     """The version of the tenant's access by which the call was allowed; it must still be that one."""
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """What the binding statements take."""
         return {
             "tenant": self.tenant_id or "",
@@ -129,7 +129,7 @@ class Transaction:
         self._patience = patience
         self._connection: PipelineConnection | None = None
 
-    def run(self, statement: Statement, **parameters: Any) -> Result:
+    def run(self, statement: Statement, **parameters: object) -> Result:
         """Run a statement and wait for its answer. Raises psycopg's exceptions, DatabaseUnavailable and ScopeEnded."""
         raise NotImplementedError
 
@@ -146,7 +146,7 @@ class Transaction:
             self._connection = self._connections.acquire()
         return self._connection
 
-    def _binding_of(self, plain: Statement, hasty: Statement) -> tuple[Statement, dict[str, Any]]:
+    def _binding_of(self, plain: Statement, hasty: Statement) -> tuple[Statement, dict[str, object]]:
         """The binding, and what it takes; statements after it end when the caller's deadline passes."""
         left = self._patience.time_left if self._patience else None
         if left is None or left >= self._connections.statement_timeout:
@@ -213,7 +213,7 @@ class ReadTransaction(Transaction):
     PostgreSQL treats what stands before one Sync as one transaction, so neither BEGIN nor COMMIT is sent.
     """
 
-    def run(self, statement: Statement, **parameters: Any) -> Result:
+    def run(self, statement: Statement, **parameters: object) -> Result:
         """Run a query in its own read-only transaction; on a second connection when the first turns out to be lost."""
         try:
             return self._ask(statement, parameters)
@@ -221,7 +221,7 @@ class ReadTransaction(Transaction):
             self._give_back()
         return self._ask(statement, parameters)
 
-    def _ask(self, statement: Statement, parameters: dict[str, Any]) -> Result:
+    def _ask(self, statement: Statement, parameters: dict[str, object]) -> Result:
         connection = self._open()
         connection.send(*self._binding_of(self._binding.read, self._binding.hasty_read))
         connection.send(statement, parameters)
@@ -247,15 +247,15 @@ class WriteTransaction(Transaction):
         self._open_in_database = False
         self._bound: int | None = None
         # What was sent before the first answer.
-        self._opening: list[tuple[Statement, dict[str, Any]]] | None = []
+        self._opening: list[tuple[Statement, dict[str, object]]] | None = []
 
-    def run(self, statement: Statement, **parameters: Any) -> Result:
+    def run(self, statement: Statement, **parameters: object) -> Result:
         """Run a statement inside the transaction."""
         self._begin()
         self._send(statement, parameters)
         return self._answers()[-1]
 
-    def run_both(self, first: Statement, second: Statement, **parameters: Any) -> tuple[Result, Result]:
+    def run_both(self, first: Statement, second: Statement, **parameters: object) -> tuple[Result, Result]:
         """Run two statements in one round trip. The second sees what was committed until the first had ended."""
         self._begin()
         self._send(first, parameters)
@@ -263,7 +263,7 @@ class WriteTransaction(Transaction):
         results = self._answers()
         return results[-2], results[-1]
 
-    def queue(self, statement: Statement, **parameters: Any) -> None:
+    def queue(self, statement: Statement, **parameters: object) -> None:
         """Send a statement along with whatever comes next; its failure is raised there."""
         self._begin()
         self._send(statement, parameters)
@@ -292,7 +292,7 @@ class WriteTransaction(Transaction):
             self._bound = PLACE_AFTER_BEGIN
             self._send(*self._binding_of(self._binding.write, self._binding.hasty_write))
 
-    def _send(self, statement: Statement, parameters: dict[str, Any]) -> None:
+    def _send(self, statement: Statement, parameters: dict[str, object]) -> None:
         if self._opening is not None:
             self._opening.append((statement, parameters))
         self._open().send(statement, parameters)

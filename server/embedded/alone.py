@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from server.embedded import postgres
 from server.embedded.children import Task
@@ -11,6 +12,8 @@ from server.embedded.logs import Console, LogFolder
 from server.embedded.supervisor import Supervisor
 from server.embedded.up import lock_folder, make_data_folder, make_run_folders, run_folder
 from server.settings import Settings
+
+T = TypeVar("T")
 
 
 def is_running(settings: Settings) -> bool:
@@ -22,11 +25,12 @@ def is_running(settings: Settings) -> bool:
     return True
 
 
-def with_postgres(settings: Settings, name: str, work: Callable[[], object]) -> object:
-    """Do some work while the embedded PostgreSQL runs, and nothing else; what the work returned, which JSON can carry.
+def with_postgres(settings: Settings, name: str, work: Callable[[], T]) -> T:
+    """Do some work while the embedded PostgreSQL runs, and nothing else; what the work returned.
 
-    The work is done in a process of its own, by this name. The database cluster is made unless it is there. Raises
-    Fault, also where a stack runs on the data folder, and StopAsked when a person wants out.
+    The work is done in a process of its own, by this name, and JSON has to carry unchanged what it returns. The
+    database cluster is made unless it is there. Raises Fault, also where a stack runs on the data folder, and StopAsked
+    when a person wants out.
     """
     make_data_folder(settings.data_dir)
     with lock_folder(settings) as lock:

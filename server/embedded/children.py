@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 from server.embedded import launch
 from server.embedded.faults import Fault
 from server.embedded.logs import is_urgent_record
 from server.embedded.privileges import Identity
 
+T = TypeVar("T")
 LAUNCH = Path(launch.__file__)
 # The signals the supervisor handles; no child inherits how.
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -79,15 +80,20 @@ class Role(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(Spec):
-    """A Python function that runs once, in a process of its own, and returns something JSON can carry."""
+class Task(Spec, Generic[T]):
+    """A Python function that runs once, in a process of its own, and returns something JSON can carry unchanged."""
 
-    run: Callable[[], object]
+    run: Callable[[], T]
 
     @property
     def lasting(self) -> bool:
         """Whether it is meant to run until it is stopped."""
         return False
+
+    def read(self, report: bytes | bytearray) -> T:
+        """What the function returned, as its process reported it."""
+        returned: T = json.loads(report)
+        return returned
 
 
 @dataclass(eq=False)
@@ -126,11 +132,6 @@ class Child:
                 os.kill(self.pid, number)
 
     @property
-    def result(self) -> object:
-        """What a task returned."""
-        return json.loads(self.report)
-
-    @property
     def fault(self) -> str:
         """The text of the Fault that ended it; empty for any other end."""
         return self.report.partition(FAULT)[2].decode(errors="replace")
@@ -152,7 +153,9 @@ def execute(program: Program, output: int | None) -> int:
     )
 
 
-def fork(spec: Role | Task, output: int | None, report: int, forget: Callable[[], None], crashes: Path | None) -> int:
+def fork(
+    spec: Role | Task[object], output: int | None, report: int, forget: Callable[[], None], crashes: Path | None
+) -> int:
     """Fork a Python child that runs the spec's function and nothing else; its process id.
 
     `crashes` is where it tells what it was at when code in C ends it; None for standard error.
@@ -171,7 +174,13 @@ def fork(spec: Role | Task, output: int | None, report: int, forget: Callable[[]
 
 
 def _be_child(
-    spec: Role | Task, parent: int, output: int | None, report: int, forget: Callable[[], None], *, crashes: Path | None
+    spec: Role | Task[object],
+    parent: int,
+    output: int | None,
+    report: int,
+    forget: Callable[[], None],
+    *,
+    crashes: Path | None,
 ) -> NoReturn:
     code = 1
     try:
@@ -234,7 +243,7 @@ def _redirect(output: int | None) -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _perform(spec: Role | Task, report: int) -> None:
+def _perform(spec: Role | Task[object], report: int) -> None:
     if isinstance(spec, Role):
         spec.run(lambda: _send(report, READY))
     else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar, overload
 
 from server.embedded import children, launch
 from server.embedded.children import READY, Child, Program, Role, Spec, Task
@@ -22,6 +22,7 @@ from server.embedded.faults import Fault, StopAsked
 from server.embedded.logs import Console, Lines, LogFolder, Terminal
 from server.faults import MENDABLE
 
+T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A child that dies this often within this many seconds is given up.
 DEATHS = 5
@@ -94,18 +95,28 @@ class Supervisor:
         """Wait until these children are ready. Each has its own time for that."""
         self.until(lambda: all(self._children[name].ready for name in names))
 
-    def finish(self, *names: str) -> object:
-        """Wait until these one-off children have ended well; what the last of them returned."""
-        result = None
-        for child in [self._children[name] for name in names]:
-            self._await_end(child)
-            result = child.result if isinstance(child.spec, Task) else None
-        return result
+    def finish(self, name: str) -> None:
+        """Wait until this one-off child has ended well."""
+        self._await_end(self._children[name])
 
-    def run(self, spec: Program | Task) -> object:
-        """Start a one-off child, wait for its end, and give what it returned."""
+    def result(self, task: Task[T]) -> T:
+        """Wait until a task has ended well; what it returned."""
+        self.finish(task.name)
+        return task.read(self._children[task.name].report)
+
+    @overload
+    def run(self, spec: Program) -> None: ...
+
+    @overload
+    def run(self, spec: Task[T]) -> T: ...
+
+    def run(self, spec: Program | Task[T]) -> T | None:
+        """Start a one-off child and wait until it has ended well; what it returned, if it is a task."""
         self.start(spec)
-        return self.finish(spec.name)
+        if isinstance(spec, Task):
+            return self.result(spec)
+        self.finish(spec.name)
+        return None
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Keep everything going until the condition holds. Raises StopAsked when a person wants out first."""
@@ -163,7 +174,7 @@ class Supervisor:
             self._follow(child, reader)
         self._register()
 
-    def _fork(self, child: Child, spec: Role | Task, output: int | None) -> int:
+    def _fork(self, child: Child, spec: Role | Task[object], output: int | None) -> int:
         if launch.ON_LINUX and sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
             raise RuntimeError("a process with threads cannot be forked safely: find who started one")
         reader, writer = os.pipe()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from server.embedded import envoy, inventory, postgres, redis
 from server.embedded.banner import banner
@@ -96,13 +96,14 @@ class _Stack:
         self._settings = settings
         self._supervisor = supervisor
         self._identity = identity
+        self._gateway = Task(name="gateway", run=partial(_render, settings))
         self._roles: list[Role] = []
 
     def start(self) -> dict[str, str]:
         """Start everything, as much of it side by side as can be; who may log in."""
         supervisor, settings = self._supervisor, self._settings
         fresh = self._start_engines()
-        supervisor.start(Task(name="gateway", run=partial(_render, settings)))
+        supervisor.start(self._gateway)
         self._roles = _build(settings)
         if fresh:
             supervisor.finish("initdb")
@@ -110,15 +111,16 @@ class _Stack:
             supervisor.start(postgres.program(settings, self._identity))
         supervisor.await_ready(*self._engines)
         self._migrate()
-        supervisor.start(*self._roles, Task(name="seed", run=partial(_seed, settings)))
-        seeded: Any = supervisor.finish("seed")
+        seed = Task(name="seed", run=partial(_seed, settings))
+        supervisor.start(*self._roles, seed)
+        seeded = supervisor.result(seed)
         supervisor.await_ready(*(role.name for role in self._roles))
         self._start_gateway()
-        return dict(seeded)
+        return seeded
 
     def _migrate(self) -> None:
         """Raises ForeignSecret, which a child can only return: what it raises becomes any Fault."""
-        told: Any = self._supervisor.run(
+        told = self._supervisor.run(
             Task(name="migrate", run=partial(_migrate, self._settings, accept_new_secret=self._accept_new_secret))
         )
         for line in told["lines"] if self._accept_new_secret else ():
@@ -155,7 +157,7 @@ class _Stack:
         return False
 
     def _start_gateway(self) -> None:
-        configuration = Path(str(self._supervisor.finish("gateway")))
+        configuration = Path(self._supervisor.result(self._gateway))
         self._supervisor.start(envoy.program(self._settings, configuration))
         self._supervisor.await_ready("envoy")
         self._supervisor.run(Task(name="probe", run=partial(envoy.probe, self._settings)))
@@ -171,8 +173,15 @@ def _render(settings: Settings) -> str:
     return str(render.write(settings))
 
 
-def _migrate(settings: Settings, *, accept_new_secret: bool) -> dict[str, object]:
-    """Lines to tell, and why the secret is refused, if it is."""
+class _Told(TypedDict):
+    """What migrating has to say."""
+
+    lines: list[str]
+    foreign: str
+    """Why the secret is refused; empty if it is not."""
+
+
+def _migrate(settings: Settings, *, accept_new_secret: bool) -> _Told:
     from server.run import preflight, processes  # noqa: PLC0415
 
     preflight.check_redis(settings, must_answer=True)

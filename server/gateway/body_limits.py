@@ -4,17 +4,13 @@ A body is parsed on the gateway's one thread before anybody has looked at creden
 contract can ask for.
 """
 
-from typing import Any
-
-from buf.validate import validate_pb2
+from buf.validate.validate_pb2 import FieldRules, StringRules
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
-from plinth.policy.v1 import policy_pb2
 
+from server import extensions
+from server.extensions import RULES
 from server.gateway.contract import FREE_FORM, Binding, Contract, Method
 
-# Generated code does not say what type an extension has.
-RULES: Any = validate_pb2.field
-FREE_FORM_OPTION: Any = policy_pb2.free_form
 # One character as JSON's longest escape: two surrogates, `\ud83d\ude00`.
 CHARACTER = 12
 # Indentation and line ends, as a share of everything else.
@@ -84,7 +80,7 @@ def _field_bytes(contract: Contract, field: FieldDescriptorProto, above: tuple[s
     return key + 2 + items * (_value_bytes(contract, field, rules.repeated.items, above) + 1)
 
 
-def _value_bytes(contract: Contract, field: FieldDescriptorProto, rules: Any, above: tuple[str, ...]) -> int:
+def _value_bytes(contract: Contract, field: FieldDescriptorProto, rules: FieldRules, above: tuple[str, ...]) -> int:
     if field.type == field.TYPE_STRING:
         return _text_bytes(rules.string)
     if field.type == field.TYPE_BYTES:
@@ -93,16 +89,16 @@ def _value_bytes(contract: Contract, field: FieldDescriptorProto, rules: Any, ab
         return ENUM if field.type == field.TYPE_ENUM else SCALAR
     name = field.type_name.lstrip(".")
     if name in FREE_FORM:
-        return (field.options.Extensions[FREE_FORM_OPTION].max_bytes or FREE_FORM_BYTES) * FREE_FORM_SPREAD
+        return (field.options.Extensions[extensions.FREE_FORM].max_bytes or FREE_FORM_BYTES) * FREE_FORM_SPREAD
     return MOMENT if name.startswith("google.protobuf.") else _message_bytes(contract, name, above)
 
 
-def _text_bytes(rules: Any) -> int:
+def _text_bytes(rules: StringRules) -> int:
     if rules.max_bytes:
-        return int(rules.max_bytes) * CHARACTER // 2 + 2
+        return rules.max_bytes * CHARACTER // 2 + 2
     if any(getattr(rules, name) for name in TEXT_FORMATS):
         return MOMENT
-    return int(rules.max_len or rules.len or UNRULED_TEXT) * CHARACTER + 2
+    return (rules.max_len or rules.len or UNRULED_TEXT) * CHARACTER + 2
 
 
 def _is_map(contract: Contract, field: FieldDescriptorProto) -> bool:

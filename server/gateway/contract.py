@@ -3,19 +3,17 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
-from plinth.policy.v1 import policy_pb2
 
+from server.extensions import POLICY
 from server.gateway.errors import GatewayConfigurationError
 
 HTTP_BODY = "google.api.HttpBody"
 # Messages whose JSON form has any keys; below them nobody can say which key is unknown.
 FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
-# Generated code does not say what type an extension has.
-POLICY: Any = policy_pb2.policy
 # Calls that show no credentials of ours: anyone's, and those that a provider signs.
 PUBLIC = ("public", "provider_signature")
 VARIABLE = re.compile(r"\{([^={}]+)(?:=([^{}]*))?\}")
@@ -139,7 +137,7 @@ def _methods(file: descriptor_pb2.FileDescriptorProto) -> Iterator[Method]:
 
 
 def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
-    policy: policy_pb2.Policy = method.options.Extensions[POLICY]
+    policy = method.options.Extensions[POLICY]
     return Method(
         service=service,
         name=method.name,

@@ -148,7 +148,7 @@ def _early_mutations(settings: Settings) -> list[Config]:
     removed: list[Config] = [{"remove_on_match": {"key_matcher": matcher}} for matcher in RESERVED]
     if not settings.trusted_proxies:
         removed.append({"remove": "x-forwarded-for"})
-    kept = [{"append": header(aside, f"%REQ({name})%")} for name, aside in CALLERS.items()]
+    kept: list[Config] = [{"append": header(aside, f"%REQ({name})%")} for name, aside in CALLERS.items()]
     return [
         *removed,
         *kept,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from server.gateway.pieces import Config, details_match, header, headers, status_is
 from server.gateway.response_headers import security_headers
@@ -95,7 +94,7 @@ def _answered_by_lua(always: list[Config]) -> Config:
 def _unread(replies: list[Reply], always: list[Config]) -> Iterator[Config]:
     """Headers that could not be read: the cors filter never saw them, and nobody knows which page sent them.
 
-    Any page may read such an answer, which holds nothing but what is wrong with its request.
+    Every page may read such an answer, which holds nothing but what is wrong with its request.
     """
     opened = {
         "access-control-allow-origin": "*",
@@ -105,7 +104,7 @@ def _unread(replies: list[Reply], always: list[Config]) -> Iterator[Config]:
     unread = {"header_filter": {"header": {"name": ":path", "present_match": True, "invert_match": True}}}
     for reply in (*replies, CALLERS_FAULT):
         comparison = "GE" if reply is CALLERS_FAULT else "EQ"
-        matching = {"and_filter": {"filters": [status_is(comparison, reply.status), unread]}}
+        matching: Config = {"and_filter": {"filters": [status_is(comparison, reply.status), unread]}}
         yield _mapper(reply, matching, [*always, *headers(opened)], UNREAD_ID)
 
 
@@ -158,8 +157,8 @@ def _not_grpc() -> Config:
     return {"or_filter": {"filters": [{"header_filter": {"header": rule}} for rule in (other, transcoded)]}}
 
 
-def _body(reply: Reply, request_id: str) -> dict[str, Any]:
-    details: list[dict[str, Any]] = [
+def _body(reply: Reply, request_id: str) -> Config:
+    details: list[Config] = [
         {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": reply.reason,

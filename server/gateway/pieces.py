@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-Config = dict[str, Any]
+Config = dict[str, object]
+"""A message of Envoy's configuration, as YAML has it."""
 
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 ADD_IF_ABSENT = "ADD_IF_ABSENT"
@@ -17,7 +17,7 @@ def extension(name: str, message: str, **fields: object) -> Config:
 
 
 def typed(message: str, **fields: object) -> Config:
-    """A message below `envoy.` where Envoy takes an Any."""
+    """A message below `envoy.` where Envoy takes one of several kinds, which this names."""
     return {"@type": f"type.googleapis.com/envoy.{message}", **fields}
 
 

@@ -7,7 +7,6 @@ sockets. Nothing here is written by hand twice: routes, streams, timeouts and ve
 import subprocess
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,6 +18,7 @@ from server.gateway.errors import GatewayConfigurationError
 from server.gateway.listener import listener
 from server.gateway.lua import script
 from server.gateway.overload import admin, memory_allocator, overload_manager
+from server.gateway.pieces import Config
 from server.settings import Settings
 
 FOLDER = "gateway"
@@ -28,7 +28,7 @@ SCRIPT = "edge.lua"
 VALIDATION_TIMEOUT = 60
 
 
-def render(settings: Settings, descriptors: bytes) -> dict[str, Any]:
+def render(settings: Settings, descriptors: bytes) -> Config:
     """Render the configuration. Pure: it names the files that `write` puts beside it, and touches none.
 
     Raises GatewayConfigurationError when the contract holds what Envoy would not serve as written: two RPCs with the
@@ -49,7 +49,7 @@ def render(settings: Settings, descriptors: bytes) -> dict[str, Any]:
     }
 
 
-def _statistics() -> dict[str, Any]:
+def _statistics() -> Config:
     """Without those that the gRPC-Web filter would keep, for good, of every method that a caller names.
 
     Prefixes that end in a dot are refused before the name is remembered, which other patterns are not.

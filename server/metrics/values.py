@@ -9,7 +9,6 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
@@ -54,7 +53,7 @@ class ReservedValues(MmapedDict):
 
     def _move_to_memory(self) -> None:
         """Go on in a file without a disk; what others read stays as it was."""
-        held: Any = self._m[:]
+        held: bytes = self._m[:]
         self._f.close()
         self._f = os.fdopen(_memory(), "r+b")
         self._capacity = 2 * len(held)

@@ -17,7 +17,6 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import Any
 
 import psycopg
 from alembic.autogenerate import produce_migrations
@@ -63,7 +62,7 @@ def write(name: str) -> Path | None:
         # The engines' user has to reach what is below.
         scratch.chmod(0o711)
         settings = Settings(data_dir=scratch / "data", database_url=None)
-        written: Any = with_postgres(settings, "migration", partial(_write, settings, name))
+        written = with_postgres(settings, "migration", partial(_write, settings, name))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Path(written) if written else None

@@ -4,10 +4,9 @@ grpcio-reflection serves v1alpha. The messages of v1 are the same, so one servic
 be described: the files of health and of reflection itself stand beside our own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
@@ -21,6 +20,12 @@ METHOD = "ServerReflectionInfo"
 THREADS = 2
 
 
+class Answering(partial[Iterator[reflection_pb2.ServerReflectionResponse]]):
+    """A method whose calls grpcio runs on threads of their own."""
+
+    experimental_thread_pool: ThreadPoolExecutor
+
+
 class Reflection(reflection.ReflectionServicer):
     """Answers about every symbol of a pool. The one of the library knows no methods."""
 
@@ -29,14 +34,19 @@ class Reflection(reflection.ReflectionServicer):
         super().__init__(services, pool=pool)
         self._files = pool
 
-    def _file_containing_symbol(self, request: Any, fully_qualified_name: str) -> Any:
+    def _file_containing_symbol(
+        self, request: reflection_pb2.ServerReflectionRequest, fully_qualified_name: str
+    ) -> reflection_pb2.ServerReflectionResponse:
         # types-grpcio-reflection lacks the class that has it.
-        return super()._file_containing_symbol(request, self._findable(fully_qualified_name))  # type: ignore[misc]
+        found: reflection_pb2.ServerReflectionResponse = super()._file_containing_symbol(  # type: ignore[misc]
+            request, self._findable(fully_qualified_name)
+        )
+        return found
 
     def _findable(self, symbol: str) -> str:
         """The symbol, or the service of a method: FindFileContainingSymbol finds all but methods."""
         try:
-            method: Any = self._files.FindMethodByName(symbol)
+            method = self._files.FindMethodByName(symbol)
         except KeyError:
             return symbol
         return str(method.containing_service.full_name)
@@ -49,11 +59,12 @@ def serve_reflection(server: grpc.Server, services: Iterable[str]) -> None:
     Its streams wait on threads of their own.
     """
     pool = descriptor_pool.Default()
-    beside = [_file(health_pb2), _file(reflection_pb2), _v1(_file(reflection_pb2))]
+    alpha = _file(reflection_pb2.DESCRIPTOR.serialized_pb)
+    beside = [_file(health_pb2.DESCRIPTOR.serialized_pb), alpha, _v1(alpha)]
     # No stubs bring this one in. To add what is there already, as a second server does, changes nothing.
     pool.AddSerializedFile(beside[-1].SerializeToString())
     listed = [f"{file.package}.{service.name}" for file in beside for service in file.service]
-    answer: Any = partial(Reflection([*services, *listed], pool).ServerReflectionInfo)
+    answer = Answering(Reflection([*services, *listed], pool).ServerReflectionInfo)
     answer.experimental_thread_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="reflection")
     handler = grpc.stream_stream_rpc_method_handler(
         answer,
@@ -64,9 +75,9 @@ def serve_reflection(server: grpc.Server, services: Iterable[str]) -> None:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {METHOD: handler}),))
 
 
-def _file(module: Any) -> descriptor_pb2.FileDescriptorProto:
+def _file(serialized: bytes) -> descriptor_pb2.FileDescriptorProto:
     """The file that a module was generated from."""
-    return descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+    return descriptor_pb2.FileDescriptorProto.FromString(serialized)
 
 
 def _v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer as AsyncHealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from server.kernel.dependencies import Dependencies
 from server.settings import Settings
@@ -32,7 +33,7 @@ class Stop:
         self.asked.set()
 
 
-def grpc_options(settings: Settings) -> list[tuple[str, Any]]:
+def grpc_options(settings: Settings) -> list[tuple[str, int]]:
     """Limits of messages and metadata, and how dead connections are found."""
     return [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
@@ -43,7 +44,7 @@ def grpc_options(settings: Settings) -> list[tuple[str, Any]]:
     ]
 
 
-def listen(server: Any, settings: Settings, name: str) -> None:
+def listen(server: grpc.Server | grpc.aio.Server, settings: Settings, name: str) -> None:
     """Listen on the process's own unix socket."""
     socket = settings.socket(name)
     socket.unlink(missing_ok=True)
@@ -57,12 +58,15 @@ class Health(health.HealthServicer):
         super().__init__(experimental_non_blocking=True)
         self._names = frozenset(names)
 
-    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802 - gRPC's name
+    # The stubs have two signatures, of which a server that does not block uses the one with the callback.
+    def Watch(  # noqa: N802 - gRPC's name
+        self, request: HealthCheckRequest, context: grpc.ServicerContext, send_response_callback: Any = None
+    ) -> Any:
         """Tell a status whenever it changes. What is served is known from the start: an unknown name stays unknown."""
         if request.service in self._names:
             return super().Watch(request, context, send_response_callback)
-        unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        send_response_callback(health_pb2.HealthCheckResponse(status=unknown))
+        unknown = HealthCheckResponse.SERVICE_UNKNOWN
+        send_response_callback(HealthCheckResponse(status=unknown))
         return None
 
 
@@ -71,7 +75,7 @@ def serve_health(server: grpc.Server, dependencies: Dependencies, services: Iter
     names = ["", *services]
     statuses = Health([PROCESS, *names])
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
+    statuses.set(PROCESS, HealthCheckResponse.SERVING)
 
     def publish(works: bool) -> None:  # noqa: FBT001 - the one fact a listener gets
         for name in names:
@@ -89,7 +93,7 @@ async def serve_async_health(
     names = ["", *services]
     statuses = AsyncHealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    await statuses.set(PROCESS, health_pb2.HealthCheckResponse.SERVING)
+    await statuses.set(PROCESS, HealthCheckResponse.SERVING)
     loop = asyncio.get_running_loop()
 
     async def publish(*, works: bool) -> None:
@@ -101,13 +105,12 @@ async def serve_async_health(
     return statuses
 
 
-def _schedule(loop: asyncio.AbstractEventLoop, work: Any) -> None:
+def _schedule(loop: asyncio.AbstractEventLoop, work: Coroutine[object, object, None]) -> None:
     if loop.is_closed():
         work.close()
     else:
         asyncio.run_coroutine_threadsafe(work, loop)
 
 
-def _status(*, works: bool) -> Any:
-    kinds = health_pb2.HealthCheckResponse
-    return kinds.SERVING if works else kinds.NOT_SERVING
+def _status(*, works: bool) -> int:
+    return HealthCheckResponse.SERVING if works else HealthCheckResponse.NOT_SERVING

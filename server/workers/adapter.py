@@ -2,16 +2,19 @@
 
 import asyncio
 from asyncio import CancelledError
+from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any, LiteralString
+from typing import LiteralString, TypeVar
 
 import psycopg
 from procrastinate import BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.connector import Notify
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job as QueuedJob
+from procrastinate.tasks import Task
 from psycopg_pool import AsyncConnectionPool
 
-from server.data.liveness import CONNECT_TIMEOUT, WatchedPool, service_of, session
+from server.data.liveness import CONNECT_TIMEOUT, AsyncConnection, WatchedPool, service_of, session
 from server.kernel.clock import Clock
 from server.kernel.jobs import Retry
 
@@ -22,6 +25,9 @@ LATE = 12.0
 LISTENED = 10.0
 # Seconds between the attempts to tell the database something, such as how a job ended.
 INSISTENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+T = TypeVar("T")
+JobTask = Task[..., Coroutine[object, None, None], ...]
 
 
 class InsistentConnector(PsycopgConnector):
@@ -37,7 +43,7 @@ class InsistentConnector(PsycopgConnector):
             min_size=1,
             max_size=CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
-            pool_factory=_pool,
+            pool_factory=WatchedPool,
             pulse=(service_of(name), LATE),
             kwargs={
                 "application_name": name,
@@ -52,11 +58,13 @@ class InsistentConnector(PsycopgConnector):
         self._pool_externally_set = pool is not None
         await own.open(wait=True, timeout=CONNECT_TIMEOUT)
 
-    async def _loop_notify(self, *, on_notification: Any, connection: Any, timeout: float = LISTENED) -> None:
+    async def _loop_notify(
+        self, on_notification: Notify, connection: AsyncConnection, timeout: float = LISTENED
+    ) -> None:
         """Pass notifications on, until the connection is lost or does not answer any more."""
-        await super()._loop_notify(on_notification=on_notification, connection=connection, timeout=timeout)
+        await super()._loop_notify(on_notification, connection, timeout)
 
-    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
+    async def execute_query_async(self, query: LiteralString, **arguments: object) -> None:
         """Run a statement whose answer does not matter. Told twice, none of procrastinate's does harm."""
         for pause in INSISTENCE:
             try:
@@ -70,18 +78,14 @@ class InsistentConnector(PsycopgConnector):
         await super().execute_query_async(query, **arguments)
 
 
-def _pool(conninfo: str, **options: Any) -> WatchedPool:
-    return WatchedPool(conninfo, **options)
-
-
-class KnownTasks(dict[str, Any]):
+class KnownTasks(dict[str, JobTask]):
     """The tasks by name. What is not among them is done by `unknown`: a later release may have enqueued it."""
 
-    def __init__(self, unknown: Any) -> None:
+    def __init__(self, unknown: JobTask) -> None:
         super().__init__()
         self._unknown = unknown
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: T | None = None, /) -> JobTask | T:
         """The task of this name, or the one for all others."""
         return super().get(name, default or self._unknown)
 

@@ -11,7 +11,6 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from math import inf
 from time import monotonic
-from typing import Any
 
 import psycopg
 
@@ -107,7 +106,7 @@ class ClockKeeper:
         """Measure until cancelled."""
         await repeat("clock", self._watch.look, INTERVAL, self._threads)
 
-    def _ask(self, statement: Statement, **parameters: Any) -> Result:
+    def _ask(self, statement: Statement, **parameters: object) -> Result:
         with self._database.read(Scope()) as transaction:
             return transaction.run(statement, **parameters)
 

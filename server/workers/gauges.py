@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from typing import Any
 
 from sqlalchemy import Integer, Text, bindparam, text
 
@@ -65,6 +64,6 @@ class Gauges:
         for table in partitions.PARTITIONED:
             metrics.PARTITIONS_AHEAD.labels(table).set(self._ask(partitions.AHEAD, table=table).value())
 
-    def _ask(self, statement: Statement, **parameters: Any) -> Result:
+    def _ask(self, statement: Statement, **parameters: object) -> Result:
         with self._database.read(Scope()) as transaction:
             return transaction.run(statement, **parameters)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from croniter import croniter
 from procrastinate import App, JobContext
@@ -128,7 +128,7 @@ class JobWorker:
             app.periodic_registry.register_task(app.tasks[name], schedule.cron, schedule.name, options)
         return app
 
-    async def _perform(self, job: Job, context: JobContext, /, **arguments: Any) -> None:
+    async def _perform(self, job: Job, context: JobContext, /, **arguments: object) -> None:
         """One attempt."""
         if context.job.lock is not None:
             # Only schedules have locks. Their runs do not pile up behind one that takes long.
@@ -144,7 +144,7 @@ class JobWorker:
         finally:
             JOB_SECONDS.labels(job.name).observe(perf_counter() - started)
 
-    async def _do(self, job: Job, arguments: dict[str, Any], context: JobContext) -> None:
+    async def _do(self, job: Job, arguments: dict[str, object], context: JobContext) -> None:
         task = asyncio.current_task()
         try:
             if job.is_async:
@@ -157,7 +157,7 @@ class JobWorker:
             # Nobody has cancelled it but itself.
             raise Cancelled(f"job {job.name} {context.job.id} has cancelled itself") from None
 
-    async def _refuse(self, context: JobContext, /, **_: Any) -> None:
+    async def _refuse(self, context: JobContext, /, **_: object) -> None:
         """What becomes of a job that this worker does not know."""
         error = UnknownJob(context.job.task_name)
         self._note_failure("unknown", UNKNOWN, context, error)

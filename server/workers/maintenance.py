@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from sqlalchemy import ColumnElement, DateTime, Integer, Table, Text, bindparam, delete, select, text, tuple_
 
@@ -152,7 +151,7 @@ class Maintenance:
     def _drain(self, purge: _Purge) -> None:
         """Run a deletion until nothing is left for it, each batch in a transaction of its own."""
         moment = self._clock() - purge.after
-        before: Any = moment.date().isoformat() if purge.by_day else moment
+        before = moment.date().isoformat() if purge.by_day else moment
         count = ROWS_AT_ONCE
         while count == ROWS_AT_ONCE:
             with purge.database.write(Scope(platform=True)) as transaction:

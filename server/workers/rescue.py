@@ -57,7 +57,7 @@ def stalled_after(patience: float) -> float:
 
 
 class Rescue:
-    """A background service that looks for lost workers. Any number of them may look at once."""
+    """A background service that looks for lost workers. Several of them may look at once."""
 
     def __init__(self, database: Database, silence: float, threads: Executor) -> None:
         """A worker is lost after so many seconds of `silence`."""

@@ -5,7 +5,7 @@ from typing import Any
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from server.gateway.contract import POLICY
+from server.extensions import POLICY
 from server.gateway.descriptors import parse
 
 FILE = "plinth/scratch/v1/scratch.proto"

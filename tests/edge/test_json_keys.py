@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.gateway.contract import POLICY
+from server.extensions import POLICY
 from server.gateway.descriptors import parse
 from tests.edge.gateway import PAGES, Gateway, running
 

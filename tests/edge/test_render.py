@@ -57,12 +57,12 @@ def test_envoys_own_words_are_told(tmp_path: Path) -> None:
 
 
 def test_the_admin_interface_is_a_private_socket(tmp_path: Path) -> None:
-    configuration = render(settings(tmp_path), DESCRIPTORS)
+    configuration: dict[str, Any] = render(settings(tmp_path), DESCRIPTORS)
     assert configuration["admin"]["address"] == {"pipe": {"path": f"{tmp_path}/run/envoy-admin.sock", "mode": 0o600}}
 
 
 def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
-    configuration = render(settings(tmp_path, api_workers=3, realtime_workers=2), DESCRIPTORS)
+    configuration: dict[str, Any] = render(settings(tmp_path, api_workers=3, realtime_workers=2), DESCRIPTORS)
     clusters = configuration["static_resources"]["clusters"]
     found = {
         each["name"]: [
@@ -76,7 +76,8 @@ def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
 
 def test_who_drains_dies_or_comes_back_is_noticed_within_a_second(tmp_path: Path) -> None:
     """By the pauses between checks, since what they take is the machine's; tests/edge/test_resilience.py is theirs."""
-    for cluster in render(settings(tmp_path), DESCRIPTORS)["static_resources"]["clusters"]:
+    configuration: dict[str, Any] = render(settings(tmp_path), DESCRIPTORS)
+    for cluster in configuration["static_resources"]["clusters"]:
         (check,) = cluster["health_checks"]
         pauses = {name: float(check[name].removesuffix("s")) for name in PAUSES}
         assert pauses["interval"] == pauses["no_traffic_interval"]

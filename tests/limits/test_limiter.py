@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 import pytest
 import redis
@@ -275,7 +276,7 @@ class Broken:
         assert script
         return self
 
-    def __call__(self, **arguments: object) -> None:
+    def __call__(self, **arguments: object) -> NoReturn:
         assert arguments
         self.asked += 1
         raise redis.ConnectionError

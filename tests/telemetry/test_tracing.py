@@ -214,7 +214,7 @@ def test_the_rate_holds_whatever_the_caller_s_trace_says() -> None:
 def test_nothing_is_rendered_without_an_endpoint(tmp_path: Path) -> None:
     # By default, pages may send the headers of their own traces.
     plain = render(settings(tmp_path, cors_headers=""), DESCRIPTORS)
-    with_traces = render(settings(tmp_path, cors_headers="", otlp_endpoint=NOBODY), DESCRIPTORS)
+    with_traces: dict[str, Any] = render(settings(tmp_path, cors_headers="", otlp_endpoint=NOBODY), DESCRIPTORS)
     assert "collector" not in repr(plain)
     assert "tracing" not in manager(plain)
     assert "traceparent" not in repr(plain)

@@ -100,7 +100,9 @@ class ConversionPlan(Generic[M]):
 
     def message(self, raw: Raw) -> M:
         """The message that a row holds."""
-        values = {name: decode(value) for name, place, decode in self._scalars if (value := raw[place]) is not None}
+        values: Row = {
+            name: decode(value) for name, place, decode in self._scalars if (value := raw[place]) is not None
+        }
         if self._has_etag:
             values[ETAG] = etag_of(values["id"], int.from_bytes(raw[self._version] or b"", "big"))
         message = self._class(**values)

@@ -1,7 +1,5 @@
 """The first schema: tenants with members, domains and branding; users with sessions; pages; the event log."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -36,7 +34,7 @@ class Xid8(sa.types.UserDefinedType[int]):
 
     cache_ok = True
 
-    def get_col_spec(self, **_: Any) -> str:
+    def get_col_spec(self, **_: object) -> str:
         """Its name in DDL."""
         return "xid8"
 

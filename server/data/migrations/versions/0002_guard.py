@@ -1,7 +1,5 @@
 """Roles, API keys, IP blocks and idempotency."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -115,7 +113,7 @@ def upgrade() -> None:
     wall("api_key_usage", KEY_WALL)
 
 
-def _resource_columns() -> list[sa.Column[Any]]:
+def _resource_columns() -> list[sa.schema.SchemaItem]:
     return [
         sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("create_time", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
