@@ -14,8 +14,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
+from server.extensions import POLICY
 from server.kernel.messages import free_form
-from server.kernel.messages.fields import is_set, option_of
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
@@ -150,7 +150,8 @@ def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[s
 
 def options_of(method: MethodDescriptor) -> policy_pb2.Policy | None:
     """The policy option of an RPC, or None where nobody decided."""
-    return option_of(method, policy_pb2.policy) if is_set(method, policy_pb2.policy) else None
+    options = method.GetOptions()
+    return options.Extensions[POLICY] if options.HasExtension(POLICY) else None
 
 
 def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:

@@ -1,7 +1,7 @@
 """What messages and descriptors hold, for code that learns at run time of which type it is.
 
-The stubs of protobuf say `Descriptor` as a union over its implementations, and know nothing of extensions that
-generated code declares: both are named here once.
+The stubs of protobuf say `Descriptor` as a union over its implementations, and do not say what an extension holds
+(server/extensions.py does, of those that are messages).
 """
 
 from typing import Any, Protocol, cast
@@ -34,12 +34,6 @@ def option_of(described: Described, extension: object) -> FieldValue:
     """An option that an extension declares; its default where it is not set."""
     options: Any = described.GetOptions()
     return options.Extensions[extension]
-
-
-def is_set(described: Described, extension: object) -> bool:
-    """Whether an option is set that an extension declares."""
-    options: Any = described.GetOptions()
-    return bool(options.HasExtension(extension))
 
 
 def message_type_of(field: FieldDescriptor) -> Descriptor:

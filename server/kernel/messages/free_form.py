@@ -17,9 +17,9 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
-from plinth.policy.v1 import policy_pb2
 
-from server.kernel.messages.fields import FieldValue, descriptor_of, is_set, option_of
+from server.extensions import FREE_FORM
+from server.kernel.messages.fields import FieldValue, descriptor_of, option_of
 from server.kernel.messages.structs import LIST_VALUE, STRUCT, FreeForm, is_list, is_struct, json_text
 from server.kernel.problems import Violation
 
@@ -73,7 +73,7 @@ def bounds_of(field: FieldDescriptor) -> Bounds | None:
     kind = _map_value(field).message_type
     if kind is None or kind.full_name not in KINDS:
         return None
-    option = option_of(field, policy_pb2.free_form)
+    option = field.GetOptions().Extensions[FREE_FORM]
     return Bounds(option.max_bytes or MAX_BYTES, option.max_depth or MAX_DEPTH)
 
 
@@ -90,9 +90,9 @@ def faults(message: Descriptor, seen: set[str] | None = None) -> Iterator[str]:
 
 
 def _field_faults(name: str, field: FieldDescriptor) -> Iterator[str]:
-    if not is_set(field, policy_pb2.free_form):
+    if not field.GetOptions().HasExtension(FREE_FORM):
         return
-    bounds, option = bounds_of(field), option_of(field, policy_pb2.free_form)
+    bounds, option = bounds_of(field), field.GetOptions().Extensions[FREE_FORM]
     if bounds is None:
         yield f"{name} has bounds of free-form fields, but is not free-form"
     elif option.max_bytes < 0 or option.max_depth < 0 or not (option.max_bytes or option.max_depth):

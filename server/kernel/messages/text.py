@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
+from server.extensions import RULES
 from server.kernel.messages.fields import option_of
 
 Form = Literal["NFC", "NFKC"]
@@ -114,7 +115,7 @@ def _longest(field: FieldDescriptor) -> int:
 
 
 def _rules(field: FieldDescriptor) -> validate_pb2.StringRules:
-    rules: validate_pb2.FieldRules = option_of(field, validate_pb2.field)
+    rules = field.GetOptions().Extensions[RULES]
     return rules.repeated.items.string if field.is_repeated else rules.string
 
 
