@@ -60,7 +60,7 @@ KINDS = {
     "date": Kind(
         "string",
         "Column({name!r}, Text, nullable=False{default})",
-        'string.pattern = "^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})?$"',
+        "string = {{max_len: 10, [plinth.types.v1.full_date]: true}}",
         '"2026-01-02"',
         sortable=True,
     ),
@@ -93,7 +93,7 @@ KINDS = {
     "currency": Kind(
         "string",
         "Column({name!r}, Text, nullable=False{default})",
-        'string.pattern = "^([A-Z]{{3}})?$"',
+        "string = {{max_len: 3, [plinth.types.v1.currency_code]: true}}",
         '"EUR"',
     ),
     "minor_units": Kind("int32", "Column({name!r}, Integer, nullable=False{default})", "", "1250", sortable=True),

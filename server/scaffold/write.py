@@ -119,6 +119,9 @@ def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
     return {
         "fields": "\n".join(_proto_field(field, number) for number, field in enumerate(fields, 3)),
         "enums": "".join(_enum(field) for field in fields if field.type == "enum"),
+        "rules_import": 'import "plinth/types/v1/rules.proto";\n'
+        if any("plinth.types" in f.kind.rule for f in fields)
+        else "",
         "struct_import": 'import "google/protobuf/struct.proto";\n' if any(f.type == "json" for f in fields) else "",
         "taken_comment": " ALREADY_EXISTS when a unique value is taken." if unique else "",
         "n_create": str(after),

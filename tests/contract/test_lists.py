@@ -65,12 +65,13 @@ def longest_values(resource: Resource, signs: st.SearchStrategy[str]) -> st.Sear
 
 
 def longest_value(field: Any, signs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """The longest values of a field. What has a pattern (slugs, names of roles) is ASCII by it."""
+    """The longest values of a field. A pattern, or a rule that is one (slugs, names of roles), makes them ASCII."""
     if field.message_type is not None:
         return st.just(LATEST)
     if field.type != FieldDescriptor.TYPE_STRING:
         return st.just(LARGEST)
-    if field.GetOptions().Extensions[validate_pb2.field].string.pattern:
+    rules = field.GetOptions().Extensions[validate_pb2.field].string
+    if rules.pattern or any(rule.is_extension for rule, _ in rules.ListFields()):
         return st.just("a" * rule_of(field))
     return st.text(signs, min_size=rule_of(field), max_size=rule_of(field))
 

@@ -174,9 +174,9 @@ def test_the_same_over_grpc(tenant: Tenant) -> None:
     [
         ("a", "string.min_len"),
         ("a" * 41, "string.max_len"),
-        ("Author", "string.pattern"),
-        ("1st", "string.pattern"),
-        ("the author", "string.pattern"),
+        ("Author", "string.code"),
+        ("1st", "string.code"),
+        ("the author", "string.code"),
         ("", "required"),
     ],
 )
