@@ -123,7 +123,7 @@ def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         if any("plinth.types" in f.kind.rule for f in fields)
         else "",
         "struct_import": 'import "google/protobuf/struct.proto";\n' if any(f.type == "json" for f in fields) else "",
-        "taken_comment": " ALREADY_EXISTS when a unique value is taken." if unique else "",
+        "taken_comment": " ALREADY_EXISTS if a unique value is taken." if unique else "",
         "n_create": str(after),
         "n_update": str(after + 1),
         "n_delete": str(after + 2),
