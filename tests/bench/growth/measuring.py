@@ -22,8 +22,8 @@ ROUNDS = 15
 CALLS = 2_000
 # Makes connections, composes the chain and fills the caches.
 FIRST_CALLS = 500
-# Seconds after which an idle stack has done what it does once.
-SETTLED = 5.0
+# Seconds after which an idle stack has done what it does once, and its pools have closed what nobody needs of them.
+SETTLED = 75.0
 GROUPS = ("supervisor", "api", "realtime", "worker", "postgres", "redis", "envoy")
 FAMILIES = ("postgres", "redis", "envoy")
 KIB_PER_MIB = 1024
