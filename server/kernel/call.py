@@ -7,7 +7,7 @@ from math import ceil, inf
 from typing import Any, Protocol
 
 from server.data.jobs import DEFER
-from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.data.transactions import ReadTransaction, Scope, WriteTransaction
 from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
 from server.kernel.ids import next_id
@@ -114,7 +114,7 @@ class IdempotencyKey:
 class Call:
     """One call on its way through the chain. Steps fill it in; handlers read it."""
 
-    transaction: Transaction
+    transaction: ReadTransaction | WriteTransaction
     # What most calls leave as it is stands here, since every call pays for what is set in __init__.
     principal: Principal | None = None
     tenant_id: str | None = None
@@ -232,8 +232,6 @@ class Call:
     @property
     def reads(self) -> ReadTransaction | WriteTransaction:
         """The transaction, for reading."""
-        if not isinstance(self.transaction, ReadTransaction | WriteTransaction):
-            raise TypeError("this RPC has no transaction")
         return self.transaction
 
     @property
