@@ -166,3 +166,18 @@ def test_a_file_that_fails_before_it_began_is_aborted_whoever_asks() -> None:
     context = AsyncContext(**REST, accept="text/event-stream")
     assert streamed(EXPORT, context, Unavailable("database")) == [Aborted]
     assert beside(context)["x-http-status"] == "503"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("page_id is no UUID", "pageId is no UUID"),
+        ("`page_id`: is no UUID", "`pageId`: is no UUID"),
+        # No field of the request, though it looks like one.
+        ("og_image is not to be had", "og_image is not to be had"),
+        ("Only one of page_id and slug", "Only one of page_id and slug"),
+    ],
+)
+def test_a_message_that_begins_with_a_field_of_the_request_names_it_as_json_does(message: str, told: str) -> None:
+    assert failed(NotFound(message), Context(**REST)).details == told
+    assert failed(NotFound(message), Context()).details == message
