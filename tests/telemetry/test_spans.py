@@ -240,8 +240,9 @@ def test_a_call_that_is_not_sampled_goes_on_without_a_span() -> None:
     """As the rate of samples decides where the gateway did not: what is answered is the same."""
     step = Trace(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("test"))
     assert handle(step, lambda *_: page_pb2.Page()).code is None
-    with pytest.raises(calls.Aborted):
-        handle(step, raising(NotFound("There is no such thing.")))
+    failing, _ = compose_unary(calls.GET, [step], raising(NotFound("There is no such thing.")))
+    with pytest.raises(NotFound):
+        failing(calls.call(calls.GET), page_pb2.GetPageRequest())
     assert asyncio.run(read_all(step, messages)) == 3
 
 
