@@ -458,7 +458,7 @@ def test_a_connection_that_cannot_be_rolled_back_is_closed(
         monkeypatch.setattr(PipelineConnection, "send_plain", cannot)
         raise RuntimeError
     monkeypatch.undo()
-    with psycopg.connect(dsn) as other:
+    with psycopg.connect(dsn, autocommit=True) as other:
         wait_for(
             lambda: not other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (victim,)).fetchall(),
             what="the end of the backend",
