@@ -10,28 +10,25 @@ from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
 from server import app
-from server.kernel.caching.cache import AnswerCache
-from server.kernel.caching.generations import Generations
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Unary, serialise
 from server.kernel.policy import MethodPolicy
 from server.kernel.steps.cache import Cache
 from server.settings import Settings
 from tests.kernel.calls import GET, call
+from tests.kernel.test_cache import Worker
 
 CACHED = replace(GET, cache_seconds=60.0, cache_tags=("tenant:{tenant_id}:page:{page_id}",), per_caller=False)
 
 
 @pytest.fixture
-def generations(tmp_path: Path) -> Generations:
-    opened = Generations(tmp_path / "generations")
-    opened.open()
-    return opened
+def worker(tmp_path: Path) -> Worker:
+    return Worker(tmp_path / "generations")
 
 
 @pytest.fixture
-def step(generations: Generations) -> Cache:
-    return Cache(AnswerCache(generations, None, 1_000_000, "one"), 3600.0, frozenset())
+def step(worker: Worker) -> Cache:
+    return Cache(worker.cache, 3600.0, frozenset())
 
 
 class Pages:
@@ -55,11 +52,11 @@ def title(get: Unary, page_id: str, method: MethodPolicy = CACHED) -> str:
     return Page.FromString(serialise(answer)).title
 
 
-def test_a_tag_is_filled_in_from_the_request(step: Cache, generations: Generations) -> None:
+def test_a_tag_is_filled_in_from_the_request(step: Cache, worker: Worker) -> None:
     """So a change of one page leaves the others where they are."""
     get = step.unary(CACHED, Pages())
     assert [title(get, page_id) for page_id in ("a", "b", "a", "b")] == ["read 1", "read 2", "read 1", "read 2"]
-    generations.invalidate(["tenant:t:page:a"])
+    worker.generations.invalidate(["tenant:t:page:a"])
     assert [title(get, page_id) for page_id in ("a", "b", "a")] == ["read 3", "read 2", "read 3"]
 
 
@@ -82,5 +79,5 @@ def test_an_answer_with_headers_or_a_status_of_its_own_is_given_and_not_kept(
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_a_deployment_without_a_cache_has_no_such_step(tmp_path: Path, *, is_enabled: bool) -> None:
     settings = Settings(data_dir=tmp_path, cache_enabled=is_enabled, _env_file=None)
-    built = app.build(settings, "test", streams=False, metered=False)
+    built = app.build(settings, "test", streams=False)
     assert ("cache" in built.routes[GET.path].steps) is is_enabled

@@ -10,21 +10,20 @@ from typing import Any
 import pytest
 from plinth.identity.v1.auth_pb2 import LogInRequest
 
-from server import app
 from server.domains.identity.sign_in_guard import SignInGuard
 from server.kernel.guard import Guesses, LimitsAway, RateLimiter
 from server.kernel.guard.limits import Grant
 from server.kernel.rates import Rate
 from tests.clients import Account, Tenant, new_tenant, refused, sign_up, stubs
 from tests.domains.identity.test_sign_in_entries import listed
-from tests.guard.workers import Worker, serve
+from tests.guard import crowded_worker
+from tests.guard.workers import Worker, running
 from tests.kernel import calls
 from tests.limits.people import address
 from tests.stack import UNLIMITED, Stack
 
 # Of an address; an account has twice as many, and none comes back while a test runs.
 FAILURES = 3
-NAME = "strict"
 WRONG, TOO_MANY, BLOCKED = "CREDENTIALS_INVALID", "RATE_LIMITED", "ADDRESS_BLOCKED"
 
 
@@ -32,12 +31,9 @@ WRONG, TOO_MANY, BLOCKED = "CREDENTIALS_INVALID", "RATE_LIMITED", "ADDRESS_BLOCK
 def strict(stack: Stack) -> Iterator[Worker]:
     """The worker."""
     limits = UNLIMITED | {"auth_failure": f"{FAILURES}/20000"}
-    settings = stack.settings.model_copy(update={"rate_limits": limits})
-    application = app.build(settings, NAME, streams=False, metered=False)
-    server = serve(application, NAME)
-    yield Worker(stack, NAME)
-    server.stop(None).wait()
-    application.close()
+    with running(crowded_worker.__name__, stack, rate_limits=limits) as program:
+        assert program.hear() == "ready"
+        yield Worker(stack, crowded_worker.NAME)
 
 
 def guess(worker: Worker, account: Account, where: str, password: str = "") -> str:
