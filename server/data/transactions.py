@@ -345,7 +345,10 @@ class WriteTransaction(Transaction):
             raise
 
     def _roll_back(self) -> None:
-        """End the transaction without effect. What was queued before may fail once more, so it may take two tries."""
+        """End the transaction without effect. What was queued before may fail once more, so it may take two tries.
+
+        A connection on which both failed is discarded when it is given back.
+        """
         connection = self._open()
         for _ in range(2):
             if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
@@ -353,8 +356,6 @@ class WriteTransaction(Transaction):
             with suppress(psycopg.Error, KeyTaken):
                 connection.send_plain(ROLLBACK)
                 self._receive(connection, plain=ROLLBACK)
-        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-            connection.close()
 
 
 class Database:

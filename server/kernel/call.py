@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from psycopg.errors import UniqueViolation
 
 from server.data.jobs import DEFER
-from server.data.transactions import ReadTransaction, Scope, Transaction, WriteTransaction
+from server.data.transactions import ReadTransaction, Scope, WriteTransaction
 from server.json_values import JsonValue
 from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
@@ -142,7 +142,7 @@ class IdempotencyKey:
 class Call:
     """One call on its way through the chain. Steps fill it in; handlers read it."""
 
-    transaction: Transaction
+    transaction: ReadTransaction | WriteTransaction
     # What most calls leave as it is stands here, since every call pays for what is set in __init__.
     principal: Principal | None = None
     tenant_id: str | None = None
@@ -271,8 +271,6 @@ class Call:
     @property
     def reads(self) -> ReadTransaction | WriteTransaction:
         """The transaction, for reading."""
-        if not isinstance(self.transaction, ReadTransaction | WriteTransaction):
-            raise TypeError("this RPC has no transaction")
         return self.transaction
 
     @property

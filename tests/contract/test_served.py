@@ -7,12 +7,15 @@ from typing import Any
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from plinth.sites.v1.page_pb2 import Page
 from pydantic import SecretStr
 
 from server import app
+from server.domains.sites.pages import PageService
 from server.kernel.chain import Chain, Route
 from server.kernel.policy import Access, Binding, MethodPolicy
 from server.kernel.queries.pages import PageTokens
+from server.kernel.resources import Service
 from server.kernel.resources.standard import MissingHandler, ServiceHandlers
 from server.kernel.steps.parse import is_early
 from server.settings import Settings
@@ -202,6 +205,19 @@ def test_threads_of_the_wrong_pool_are_found(routes: dict[bool, dict[str, Route]
 def test_a_custom_method_is_found_by_its_name_in_snake_case() -> None:
     handlers = ServiceHandlers([], PageTokens(b"0" * 32))
     with pytest.raises(MissingHandler, match="GetPageBySlug"):
+        handlers.unary(POLICIES["/plinth.sites.v1.PageService/GetPageBySlug"])
+
+
+def test_a_custom_method_that_a_service_lacks_is_told_with_the_service() -> None:
+    """Its resource has standard methods, none of which this one is."""
+
+    class Pages(Service[Page]):
+        descriptor = PageService.descriptor
+        resource = PageService.resource
+
+    handlers = ServiceHandlers([Pages()], PageTokens(b"0" * 32))
+    assert callable(handlers.unary(POLICIES[GET_PAGE]))
+    with pytest.raises(MissingHandler, match="GetPageBySlug is declared, but Pages does not serve it"):
         handlers.unary(POLICIES["/plinth.sites.v1.PageService/GetPageBySlug"])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from server.kernel.caching.generations import Generations, slot_of
 from server.kernel.call import Access, Principal
+from server.kernel.guard import access as access_module
 from server.kernel.guard.access import AccessMemory, Permissions, access_tag, session_tag
 
 CATALOGUE = ("sites.pages.read", "sites.pages.update", "tenancy.roles.read", "sites.pages.read")
@@ -166,3 +167,14 @@ def test_what_is_forgotten_is_loaded_again(memory: AccessMemory, stored: Stored)
     memory.forget(USER, TENANT)
     memory.get(USER, TENANT)
     assert len(stored.asked) == 2
+
+
+def test_what_is_remembered_is_bounded(memory: AccessMemory, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_module, "REMEMBERED", 2)
+    for tenant_id in (TENANT, OTHER, TENANT, OTHER):
+        memory.get(USER, tenant_id)
+    assert len(stored.asked) == 2
+    # One more than there is room for: from then on, the others are loaded again.
+    for tenant_id in ("tenant-3", "tenant-3", TENANT, OTHER):
+        assert memory.get(USER, tenant_id) == stored.access
+    assert [tenant_id for _, tenant_id in stored.asked] == [TENANT, OTHER, "tenant-3", TENANT, OTHER]

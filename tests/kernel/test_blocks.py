@@ -1,9 +1,12 @@
 """Blocked addresses: which ones a set of networks refuses, and when a process learns of a change."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from math import inf
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 
 import psycopg
 import pytest
@@ -251,3 +254,30 @@ def test_a_database_that_was_never_there_blocks_nobody(generations: Generations,
     stored.failure = None
     clock.now += SHORTLY_KNOWN + 0.001
     assert refuses(blocks, "203.0.113.7")
+
+
+def test_calls_that_come_at_once_load_the_blocks_once(
+    generations: Generations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, has_looked = Stored(forever("203.0.113.7/32")), Event()
+    blocks = AddressBlocks(stored.load, generations)
+
+    def now() -> float:
+        if current_thread() is main_thread() or has_looked.is_set():
+            return 1000.0
+        # To the second call's first look nothing is current, however late it compares.
+        has_looked.set()
+        return inf
+
+    monkeypatch.setattr(blocks_module, "monotonic", now)
+    with ThreadPoolExecutor(1) as threads:
+        seconds: list[Future[bool]] = []
+
+        def meanwhile() -> None:
+            seconds.append(threads.submit(refuses, blocks, "203.0.113.7"))
+            assert has_looked.wait(60)
+
+        stored.meanwhile = meanwhile
+        assert refuses(blocks, "203.0.113.7")
+        assert [second.result(60) for second in seconds] == [True]
+    assert stored.loads == 1

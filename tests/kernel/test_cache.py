@@ -261,6 +261,33 @@ def generations(tmp_path_factory: pytest.TempPathFactory) -> Generations:
     return made
 
 
+def test_an_answer_that_another_thread_drops_while_it_is_found_is_served(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(path, most=8 * (OVERHEAD + 600))
+    worker.ask(gives(b"page"))
+
+    def is_current(slots: tuple[int, ...], stamp: Stamp) -> bool:
+        monkeypatch.undo()
+        # As others do that make room meanwhile.
+        for number in range(20):
+            worker.ask(gives(bytes(500)), b"%d" % number)
+        return worker.generations.is_current(slots, stamp)
+
+    monkeypatch.setattr(worker.generations, "is_current", is_current)
+    assert worker.ask(never) == b"page"
+    assert worker.cache.evictions > 0
+    assert worker.find() is None
+
+
+def test_an_answer_that_was_kept_since_a_read_looked_is_taken(worker: Worker) -> None:
+    worker.ask(gives(b"page"))
+    found = worker.cache.compute(Read(b"key", worker.generations.slots([TAG]), 60, worker.counts, never))
+    assert isinstance(found, Entry)
+    assert found.body == b"page"
+    assert worker.counts == Counts(misses=1, coalesced=1)
+
+
 def test_an_answer_that_replaces_an_older_one_takes_its_place_only(worker: Worker) -> None:
     worker.ask(gives(bytes(1000)))
     worker.generations.invalidate([TAG])
@@ -442,6 +469,16 @@ def test_a_store_that_goes_away_meanwhile_costs_nothing_but_sharing(pair: tuple[
     assert pair[0].ask(cut(b"page")) == b"page"
     assert pair[0].ask(never) == b"page"
     assert pair[1].ask(gives(b"own")) == b"own"
+
+
+def test_what_goes_wrong_while_the_store_goes_away_is_told_as_it_is(pair: tuple[Worker, Worker], store: Store) -> None:
+    def fail() -> Computed:
+        store.is_away = True
+        raise LookupError("it went wrong")
+
+    with pytest.raises(LookupError):
+        pair[0].ask(fail)
+    assert pair[0].ask(gives(b"page")) == b"page"
 
 
 @pytest.mark.parametrize("body", [b"", b"\0\xff" * 1000])

@@ -30,7 +30,7 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.steps.errors import Errors
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.validate import Validate
-from tests.kernel.calls import CREATE, GET, HEALTH, WATCH, Context, call
+from tests.kernel.calls import CREATE, GET, HEALTH, STREAM, WATCH, Context, call
 
 
 class Noting:
@@ -200,3 +200,10 @@ def test_the_table_finds_routes_by_path_and_nothing_else() -> None:
     assert unary.response_serializer(answer) == Page(id="7").SerializeToString()
     assert stream.response_streaming
     assert len(asyncio.run(collected(stream.unary_stream(WatchPagesRequest(), Context())))) == 2
+
+
+def test_a_guard_that_stands_alone_guards_a_stream_too() -> None:
+    """As any step does: what shares a hop to a thread is compose_stream's business."""
+    with pytest.raises(PermissionError):
+        asyncio.run(collected(Refusing().stream(WATCH, two_events)(call(WATCH), WatchPagesRequest())))
+    assert Refusing().stream(STREAM, two_events) is two_events

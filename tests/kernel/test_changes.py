@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from plinth.audit.v1.audit_pb2 import AuditEntry
 from plinth.sites.v1.page_pb2 import Page
+from plinth.webhooks.v1.webhook_pb2 import WebhookDelivery
 
-from server.kernel.messages.changes import LONGEST_CHANGES, LONGEST_VALUE, changes_of, changes_of_all
+from server.kernel.messages.changes import LONGEST_CHANGES, LONGEST_VALUE, NOTHING, changes_of, changes_of_all
 from server.kernel.messages.sizes import ANSWER_BYTES
 from server.kernel.messages.structs import fill_struct
 
@@ -50,3 +51,15 @@ def test_the_most_that_an_entry_tells_fits_into_an_answer() -> None:
     changes = Struct()
     fill_struct(changes, {"a": [0] * (LONGEST_CHANGES // 2)})
     assert AuditEntry(changes=changes).ByteSize() < ANSWER_BYTES
+
+
+def test_what_was_never_there_has_not_changed() -> None:
+    assert changes_of(None, None) == NOTHING
+
+
+def test_a_map_is_told_by_its_keys() -> None:
+    before = WebhookDelivery.Attempt(number=1, request_headers={"b": "2", "a": "1"})
+    after = WebhookDelivery.Attempt(number=1, request_headers={"a": "1"})
+    assert told(changes_of(before, after)) == {"requestHeaders": {"before": {"a": "1", "b": "2"}, "after": {"a": "1"}}}
+    titled = Struct(fields={"title": Value(string_value="x")})
+    assert told(changes_of(Struct(), titled))["fields"]["after"] == {"title": "x"}

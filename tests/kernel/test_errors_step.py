@@ -12,12 +12,15 @@ from google.rpc import status_pb2
 from plinth.sites.v1.page_pb2 import PageEvent
 
 from server.kernel.call import LIMIT, Call
-from server.kernel.problems import NotFound, Problem, RateLimited, Unauthenticated, Unavailable
+from server.kernel.problems import Malformed, NotFound, Problem, RateLimited, Unauthenticated, Unavailable, Violation
 from server.kernel.rates import Rate, Verdict
 from server.kernel.steps.errors import NO_MESSAGE, STATUS_DETAILS, Errors
+from server.kernel.steps.json_names import JsonNames
 from tests.clients import Problem as Known
+from tests.kernel import calls
 from tests.kernel.calls import EXPORT, GET, STREAM, WATCH, Aborted, AsyncContext, Context, call
 
+UPDATE = "/plinth.sites.v1.PageService/UpdatePage"
 USED_UP = Verdict(Rate(1, 60.0), 0, 0.0, 59.5)
 REST = {"x_envoy_original_path": "/api/v1/x?access_token=t"}
 
@@ -166,3 +169,19 @@ def test_a_file_that_fails_before_it_began_is_aborted_whoever_asks() -> None:
     context = AsyncContext(**REST, accept="text/event-stream")
     assert streamed(EXPORT, context, Unavailable("database")) == [Aborted]
     assert beside(context)["x-http-status"] == "503"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("page_id is no UUID", "pageId is no UUID"),
+        ("`page_id`: is no UUID", "`pageId`: is no UUID"),
+        ("page.og_image is no URL", "ogImage is no URL"),
+        # A message is about a field of the body when a violation says so.
+        ("og_image is a word", "og_image is a word"),
+        ("Only one of page_id and slug", "Only one of page_id and slug"),
+    ],
+)
+def test_a_message_that_begins_with_a_field_of_the_request_names_it_as_json_does(message: str, told: str) -> None:
+    violations = [Violation("page.og_image", "is no URL", "string.uri")] if message.startswith("page.") else []
+    assert JsonNames(calls.POLICIES[UPDATE], "title").problem(Malformed(message, violations=violations)).message == told

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plinth.sites.v1.page_pb2 import Page
+from plinth.sites.v1.page_pb2 import ListPagesRequest, Page
+from sqlalchemy import BigInteger, Column, Integer, MetaData, SmallInteger, Table
+from sqlalchemy.types import TypeEngine
 
 from server.domains.sites.tables import pages
 from server.kernel.problems import Malformed
@@ -296,3 +298,16 @@ def test_sql_finds_what_the_filter_means(tenant: Tenant, stored: list[Row], text
     assert answer.status_code == 200, (text, answer.text)
     expected = {row["slug"] for row in stored if matches(row, parse_filter(text))}
     assert {row["slug"] for row in answer.json()["pages"]} == expected, text
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(SmallInteger, 16), (Integer, 32), (BigInteger, 64)])
+def test_a_number_is_one_that_its_column_can_hold(kind: type[TypeEngine[Any]], bits: int) -> None:
+    """PostgreSQL would refuse any other in the middle of the query."""
+    fields: Any = ListPagesRequest.DESCRIPTOR.fields_by_name
+    plan = FilterPlan(fields, Table("scratch", MetaData(), Column("skip", kind)), ("skip",))
+    largest = 2 ** (bits - 1) - 1
+    for number in (largest, -largest - 1):
+        assert plan.bind(parse_filter(f"skip={number}")).parameters == {"filter_0": number}
+    for number in (largest + 1, -largest - 2):
+        with pytest.raises(Malformed, match=f"at most {bits} bits"):
+            plan.bind(parse_filter(f"skip={number}"))

@@ -170,3 +170,23 @@ def test_bounds_that_contradict_themselves_are_faults(option: dict[str, int], fa
     assert found.startswith("test.Form.object")
     assert fault in found
     assert list(free_form.faults(form_type(max_bytes=262_144, max_depth=24).DESCRIPTOR)) == []
+
+
+def test_lists_and_single_values_are_measured_to_the_byte() -> None:
+    room = MAX_BYTES - len('[""]')
+    assert broken(form_of({"list": ["x" * room], "value": "x" * (MAX_BYTES - 2)})) == {}
+    assert broken(form_of({"list": ["x" * (room + 1)]})) == {"list": "free_form.max_bytes"}
+    assert broken(form_of({"value": "x" * (MAX_BYTES - 1)})) == {"value": "free_form.max_bytes"}
+    assert broken(form_of({"value": [1] * (MAX_BYTES // 2)})) == {"value": "free_form.max_bytes"}
+
+
+def test_what_is_far_too_large_is_refused_without_writing_it_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_form, "json_text", lambda _: pytest.fail("it was written"))
+    form = form_of({"object": {"a": "x" * 10 * SMALL.max_bytes}}, max_bytes=SMALL.max_bytes)
+    assert broken(form) == {"object": "free_form.max_bytes"}
+
+
+def test_text_that_looks_like_levels_is_none() -> None:
+    text = free_form.STRUCT_TAG.decode() * 4
+    assert broken(form_of({"object": {"a": text}}, max_depth=4)) == {}
+    assert broken(form_of({"object": nested(5)}, max_depth=4)) == {"object": "free_form.max_depth"}

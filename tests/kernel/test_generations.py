@@ -343,3 +343,30 @@ def test_a_redis_that_is_away_is_told_from_one_that_knows_nothing(tmp_path: Path
         nobody.read([1])
     with pytest.raises(GenerationsAway):
         nobody.write({1: new_value()})
+
+
+def test_a_change_is_sent_whatever_goes_wrong_while_it_is_sent(
+    hosts: tuple[Generations, Generations],
+    remote: Remote,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = hosts
+    there = kept(other, PAGES)
+    failures = [GenerationsAway(), RuntimeError("what nobody foresaw"), RuntimeError("what nobody foresaw")]
+
+    def write(values: dict[int, int]) -> None:
+        if failures:
+            raise failures.pop(0)
+        Remote.write(remote, values)
+
+    monkeypatch.setattr(generations, "LONGEST_RETRY", 0.02)
+    monkeypatch.setattr(remote, "write", write)
+    one.invalidate([PAGES])
+    wait_for(lambda: remote.tried_writes, what="the change on the remote")
+    clock.pass_window()
+    assert not there()
+    wait_for(lambda: one.stamp(one.slots([PAGES])) is not None, what="the end of the mark")
+    # Once, and not each time.
+    assert [record.levelname for record in caplog.records if record.name == "plinth.generations"] == ["ERROR"]

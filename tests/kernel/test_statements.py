@@ -229,3 +229,11 @@ def test_bounds_of_integers_are_read_as_signed() -> None:
     read = decoder_of(BigInteger())
     assert read((-1).to_bytes(8, "big", signed=True)) == -1
     assert read((2**62).to_bytes(8, "big")) == 2**62
+
+
+def test_threads_that_compile_a_statement_at_once_find_the_same() -> None:
+    """The one that comes second finds it compiled."""
+    statement = Statement(lambda: select(literal(1).label("one")))
+    compiled = statement.sql
+    statement.compile()
+    assert statement.sql is compiled

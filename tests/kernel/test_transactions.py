@@ -444,6 +444,28 @@ def test_a_connection_given_back_is_idle(pool: Connections, database: Database) 
     pool.release(held)
 
 
+def test_a_connection_that_cannot_be_rolled_back_is_closed(
+    database: Database, dsn: str, note: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came next would go on in the transaction of somebody else."""
+    with pytest.raises(RuntimeError), database.write(Scope()) as transaction:
+        transaction.run(ADD, id=note, body="x")
+        victim = transaction.run(WHO).value()
+
+        def cannot(*_: object) -> None:
+            raise psycopg.OperationalError("it cannot be sent")
+
+        monkeypatch.setattr(PipelineConnection, "send_plain", cannot)
+        raise RuntimeError
+    monkeypatch.undo()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        wait_for(
+            lambda: not other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (victim,)).fetchall(),
+            what="the end of the backend",
+        )
+    assert not is_stored(database, note)
+
+
 def test_many_threads_share_few_connections(dsn: str) -> None:
     found: list[str] = []
     with connections(dsn, size=2) as pool:

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, use_span
 from plinth.sites.v1 import page_pb2
 from sqlalchemy import text
@@ -25,7 +26,7 @@ from server.adapters import tracing
 from server.adapters.tracing import RoundTripSpans, Sender, Tracing
 from server.data.observer import RoundTrip
 from server.data.statements import Statement
-from server.kernel.call import Call
+from server.kernel.call import Access, Call
 from server.kernel.chain import Step, compose_stream, compose_unary
 from server.kernel.problems import NotFound, Unavailable
 from server.kernel.steps.errors import Errors
@@ -220,6 +221,44 @@ def test_a_stream_s_span_lasts_as_long_as_the_stream(handler: Callable[..., Any]
         asyncio.run(follow())
     (span,) = recorded.spans
     assert dict(span.attributes or {})["rpc.response.status_code"] == code
+
+
+async def read_all(step: Step, handler: Callable[..., Any]) -> int:
+    """How many messages a stream has."""
+    composed, _ = compose_stream(calls.WATCH, [Errors(), step], handler)
+    stream: Any = composed(Call(calls.WATCH, calls.AsyncContext()), page_pb2.WatchPagesRequest())
+    return len([message async for message in stream])
+
+
+def test_a_stream_that_ends_by_itself_ends_its_span() -> None:
+    recorded = Recorded()
+    assert asyncio.run(read_all(recorded.step, messages)) == 3
+    (span,) = recorded.spans
+    assert dict(span.attributes or {})["rpc.response.status_code"] == "OK"
+
+
+def test_a_call_that_is_not_sampled_goes_on_without_a_span() -> None:
+    """As the rate of samples decides where the gateway did not: what is answered is the same."""
+    step = Trace(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("test"))
+    assert handle(step, lambda *_: page_pb2.Page()).code is None
+    failing, _ = compose_unary(calls.GET, [step], raising(NotFound("There is no such thing.")))
+    with pytest.raises(NotFound):
+        failing(calls.call(calls.GET), page_pb2.GetPageRequest())
+    assert asyncio.run(read_all(step, messages)) == 3
+
+
+@pytest.mark.parametrize(("access", "told"), [(Access("tenant-1", frozenset(), (), 1), "tenant-1"), (None, None)])
+def test_the_tenant_of_a_call_is_recorded_once_it_is_known_to_be_the_caller_s(
+    access: Access | None, told: str | None
+) -> None:
+    def handler(one: Call, _: Any) -> Message:
+        one.tenant_id, one.access = "tenant-1", access
+        return page_pb2.Page()
+
+    recorded = Recorded()
+    handle(recorded.step, handler)
+    (span,) = recorded.spans
+    assert dict(span.attributes or {}).get("plinth.tenant_id") == told
 
 
 def test_a_round_trip_outside_of_a_call_is_nobody_s() -> None:

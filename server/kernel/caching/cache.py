@@ -10,6 +10,7 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -208,20 +209,14 @@ class AnswerCache:
             pause = min(LAST_LOOK, pause * 2)
 
     def _share(self, name: str, entry: Entry, packed: bytes, seconds: float) -> None:
-        if self._store is None:
-            return
-        try:
-            self._store.put(name, _pack(entry, packed, seconds), self._process(), seconds)
-        except StoreAway:
-            return
+        with suppress(StoreAway):
+            if self._store is not None:
+                self._store.put(name, _pack(entry, packed, seconds), self._process(), seconds)
 
     def _release(self, name: str) -> None:
-        if self._store is None:
-            return
-        try:
-            self._store.release(name, self._process())
-        except StoreAway:
-            return
+        with suppress(StoreAway):
+            if self._store is not None:
+                self._store.release(name, self._process())
 
     def _remember(self, key: bytes, entry: Entry) -> None:
         size = _size(key, entry)

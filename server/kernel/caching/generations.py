@@ -218,8 +218,6 @@ class Generations:
         """Send what could not be sent; whether nothing came up meanwhile, and this thread is to end."""
         with self._lock:
             values = {slot: new_value() for slot in self._unsent}
-            if not values:
-                return True
         self.changing(values)
         if self._remote is not None:
             self._remote.write(values)

@@ -38,7 +38,7 @@ class Errors:
                 problem = _named(call, problems.of(error))
                 status = problem.status(call.request_id)
                 _abort(call, problem, status)
-                raise AssertionError("abort does not return") from error
+                raise AssertionError("abort does not return") from error  # pragma: no cover - gRPC's abort raises
 
         return answered
 

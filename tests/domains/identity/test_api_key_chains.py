@@ -1,5 +1,6 @@
 """Keys that keys make: bounded by their makers, recorded with them, and ended with them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.domains.identity.test_api_keys import (
     use,
     works,
 )
+from tests.domains.platform import new_platform_admin
+from tests.guard.locks import Lock
 
 MAKE, ROTATE = "identity.api_keys.create", "identity.api_keys.rotate"
 
@@ -205,3 +208,26 @@ def test_keys_of_people_who_lost_what_let_them_make_them_are_found(tenant: Tenan
     assert listed == {own["id"]: True, made["id"]: True, mine["id"]: False}
     tenant.rest.delete(path(tenant, own))
     assert [seen(tenant, key)["exceedsOrigin"] for key in keys] == [False] * 3
+
+
+def test_a_key_that_is_revoked_while_it_makes_one_makes_none(tenant: Tenant) -> None:
+    maker = make(tenant, READ, MAKE)
+    with database(tenant.stack) as connection, ThreadPoolExecutor(1) as threads:
+        connection.execute("SELECT FROM api_keys WHERE id = %s FOR UPDATE", (maker["id"],))
+        connection.execute("UPDATE api_keys SET revoke_time = now() WHERE id = %s", (maker["id"],))
+        body = {"name": "late", "permissions": [READ]}
+        late = threads.submit(by(tenant, maker).post, path(tenant), body)
+        Lock(tenant.stack, connection).wait_for(1)
+        connection.commit()
+        assert reason(late.result()) == (401, "API_KEY_ENDED")
+    assert names(tenant, 'name = "late"') == []
+
+
+def test_a_key_of_a_platform_administrator_exceeds_nobody(tenant: Tenant) -> None:
+    """They may make any key of any tenant, without being a member."""
+    admin = new_platform_admin(tenant.stack)
+    made = make(tenant, READ, MAKE, rest=Rest(tenant.stack, admin.access_token))
+    assert not seen(tenant, made)["exceedsOrigin"]
+    with database(tenant.stack) as connection:
+        connection.execute("UPDATE users SET is_platform = false WHERE id = %s", (made["createUserId"],))
+    assert seen(tenant, made)["exceedsOrigin"]

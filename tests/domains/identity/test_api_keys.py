@@ -15,6 +15,7 @@ from plinth.sites.v1.page_pb2 import ListPagesRequest, WatchPagesRequest
 
 from server.data.statements import Row
 from server.data.transactions import Database
+from server.domains.identity import api_keys
 from server.domains.identity.api_keys import FORMAT, ApiKeys, key_hash, new_key, shown
 from server.kernel.clock import utc_now
 from server.kernel.problems import Unauthenticated
@@ -675,6 +676,22 @@ def test_a_key_expires_though_it_is_remembered(tenant: Tenant, runtime: Database
     with pytest.raises(Unauthenticated) as refusal:
         keys.verify(key["key"])
     assert refusal.value.reason_name == "API_KEY_ENDED"
+
+
+def test_so_many_wrong_secrets_are_remembered_and_no_more(runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "REMEMBERED", 2)
+    keys, looked_up = ApiKeys(runtime, Secrets(b"x" * 32)), []
+
+    def read(*given: Any) -> Any:
+        looked_up.append(given)
+        return Database.read(runtime, *given)
+
+    monkeypatch.setattr(runtime, "read", read)
+    wrong = [new_key(ApiKey.ENVIRONMENT_LIVE) for _ in range(3)]
+    for number, asked in ((0, 1), (1, 2), (0, 2), (1, 2), (2, 3), (2, 3), (0, 4)):
+        with pytest.raises(Unauthenticated):
+            keys.verify(wrong[number])
+        assert len(looked_up) == asked
 
 
 def test_keys_outlive_a_change_of_the_deployments_secret(tenant: Tenant, runtime: Database) -> None:

@@ -587,3 +587,24 @@ def test_a_hash_of_other_strength_is_replaced_at_the_next_sign_in(stack: Stack, 
     [stored] = rows(stack, "SELECT password_hash FROM users WHERE id = %s", account.id)
     assert f"m={stack.settings.password_memory}," in stored["password_hash"]
     assert log_in(stack, account).access_token
+
+
+# Users that are gone -------------------------------------------------------------------------------------------------
+
+
+def test_a_user_that_was_erased_is_nobody(stack: Stack) -> None:
+    """Whatever of their session is left."""
+    account = sign_up(stack)
+    session = log_in(stack, account)
+    with database(stack) as connection:
+        connection.execute("UPDATE users SET delete_time = now() WHERE id = %s", (account.id,))
+    assert reason(Rest(stack, session.access_token).get("auth/me")) == (401, "SESSION_ENDED")
+    refreshed = Rest(stack).post("auth/refresh", {"refreshToken": session.refresh_token})
+    assert reason(refreshed) == (401, "SESSION_ENDED")
+
+
+@pytest.mark.parametrize("address", ["nobody", "a@b@c", "@example.com", "ada@", "ada@exam ple.com"])
+def test_what_is_no_address_signs_nobody_in_and_tells_nothing(stack: Stack, address: str) -> None:
+    answer = Rest(stack).post("auth/login", {"email": address, "password": new_password()})
+    assert reason(answer) == (401, "CREDENTIALS_INVALID")
+    assert problem(answer).violations == {}
