@@ -345,6 +345,34 @@ def test_a_redis_that_is_away_is_told_from_one_that_knows_nothing(tmp_path: Path
         nobody.write({1: new_value()})
 
 
+def test_a_change_that_comes_while_an_earlier_one_is_sent_is_sent_as_well(
+    hosts: tuple[Generations, Generations], remote: Remote, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = hosts
+    steps = ["away", "arrives, and another change comes", "away"]
+    there: list[Keep] = []
+
+    def write(values: dict[int, int]) -> None:
+        step = steps.pop(0) if steps else ""
+        if step == "away":
+            raise GenerationsAway
+        Remote.write(remote, values)
+        if step:
+            clock.pass_window()
+            there.append(kept(other, PAGES))
+            one.invalidate([PAGES])
+
+    monkeypatch.setattr(remote, "write", write)
+    one.invalidate([PAGES])
+
+    def is_dropped() -> bool:
+        clock.pass_window()
+        return bool(there) and not there[0]()
+
+    wait_for(is_dropped, what="the later change on the other host")
+    wait_for(lambda: one.stamp(one.slots([PAGES])) is not None, what="the end of the mark")
+
+
 def test_a_change_is_sent_whatever_goes_wrong_while_it_is_sent(
     hosts: tuple[Generations, Generations],
     remote: Remote,

@@ -86,7 +86,8 @@ class Generations:
     def __init__(self, path: Path, remote: RemoteGenerations | None = None) -> None:
         self._path = path
         self._remote = remote
-        self._unsent: set[int] = set()
+        # By slot, the value of the newest change that could not be sent.
+        self._unsent: dict[int, int] = {}
         self._was_away = False
         self._lock = threading.Lock()
 
@@ -117,11 +118,12 @@ class Generations:
         """Whether anybody can say what has changed under them: not while other hosts' changes cannot be had."""
         return self._remote is None or self._compare(slots)
 
-    def changing(self, slots: Iterable[int]) -> None:
-        """A write under these slots is about to commit."""
+    def changing(self, slots: Iterable[int]) -> int:
+        """A write under these slots is about to commit. Answers the mark that they bear until it has ended."""
         mark = monotonic_ns() << 1 & 0xFFFF_FFFF_FFFF_FFFF | MARK
         for slot in slots:
             self._values[slot] = mark
+        return mark
 
     def changed(self, slots: Iterable[int]) -> None:
         """The write has ended, one way or the other.
@@ -217,14 +219,18 @@ class Generations:
     def _send_unsent(self) -> bool:
         """Send what could not be sent; whether nothing came up meanwhile, and this thread is to end."""
         with self._lock:
-            values = {slot: new_value() for slot in self._unsent}
-        self.changing(values)
+            sent = dict(self._unsent)
+        values = {slot: new_value() for slot in sent}
+        mark = self.changing(values)
         if self._remote is not None:
             self._remote.write(values)
-        for slot, value in values.items():
-            self._values[slot] = value
         with self._lock:
-            self._unsent.difference_update(values)
+            for slot, value in values.items():
+                # A change that came while this was sent keeps its mark, and is sent in the next round.
+                if self._values[slot] == mark:
+                    self._values[slot] = value
+                if self._unsent[slot] == sent[slot]:
+                    del self._unsent[slot]
             return not self._unsent
 
 
