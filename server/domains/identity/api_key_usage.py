@@ -141,8 +141,10 @@ class UsageCounter:
             return
         try:
             self._write()
-        except (DatabaseUnavailable, psycopg.OperationalError):
-            # Health tells that PostgreSQL is away.
+        except (DatabaseUnavailable, psycopg.OperationalError) as error:
+            # Health tells that PostgreSQL is away. What PostgreSQL itself refuses, such as a deadlock, only this tells.
+            if getattr(error, "sqlstate", None):
+                log.warning("usage of API keys is kept for the next flush: %s", type(error).__name__)
             return
         except psycopg.Error as error:
             # It would be refused again.
