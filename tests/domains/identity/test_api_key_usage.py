@@ -291,6 +291,26 @@ def test_counts_wait_for_a_database_that_is_away(stack: Stack, tenant: Tenant) -
     assert stored(stack, key["id"]) == {("2026-03-01", LIST): (2, 0)}
 
 
+def test_counts_that_wait_for_a_lock_in_vain_are_kept_and_told(
+    stack: Stack, tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = make(tenant)
+    with connections(stack.settings.runtime_dsn, statement_timeout=0.2) as hasty, database(stack) as other:
+        counter = UsageCounter(Database(hasty), lambda: NOON)
+        counter.note(caller(tenant, key), f"/{LIST}", succeeded=True)
+        other.execute("SELECT FROM api_keys WHERE id = %s FOR UPDATE", (key["id"],))
+        counter.flush()
+        assert "kept for the next flush: QueryCanceled" in caplog.text
+        other.commit()
+
+        def is_stored() -> bool:
+            counter.flush()
+            return bool(stored(stack, key["id"]))
+
+        wait_for(is_stored, what="the count")
+    assert stored(stack, key["id"]) == {("2026-03-01", LIST): (1, 0)}
+
+
 def test_what_waits_is_bounded(tenant: Tenant, runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.domains.identity.api_key_usage.MOST_COUNTS", 2)
     monkeypatch.setattr("server.domains.identity.api_key_usage.MOST_NOTES", 5)
