@@ -54,7 +54,7 @@ CLOSES = psycopg.capabilities.has_send_close_prepared()
 RECONNECTS_FOR = 0.2
 # Seconds between two requests of a waiting caller to the pool, which make it try again.
 ASK_EVERY = 0.25
-# Seconds for which callers are refused at once, after a connection attempt failed in time, instead of queueing up.
+# Seconds for which callers are refused at once instead of queueing up, after no connection was available in time.
 OUTAGE_PAUSE = 0.5
 # Seconds without an outage after which an outage is logged again; until then it is logged once.
 NEXT_WORD = 5.0

@@ -1,4 +1,4 @@
-"""Actors: the users, API keys and services that the audit log names as authors of changes."""
+"""Actors: the user, the API key or the platform itself that the audit log names as the author of a change."""
 
 from dataclasses import dataclass
 

@@ -207,7 +207,8 @@ class TreeCheck:
         if len(self._wrong_sizes) > 1:
             yield Finding(f"{len(self._wrong_sizes) - 1} checkpoints after it have other roots, too")
         if self._unknown_sizes:
-            # After a rotation an old key is no fault, but a tree that still grows is signed with the new one.
+            # An old checkpoint with an earlier key is no fault. The newest one is, because a rotation has it signed
+            # again.
             newest = self._unknown_sizes[-1]
             text = f"{len(self._unknown_sizes)} checkpoints, up to that of {newest}, are signed by no known key"
             yield Finding(text, is_fault=newest == size)

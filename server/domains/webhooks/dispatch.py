@@ -28,7 +28,7 @@ SOON = 0.01
 LESS_SOON = 0.1
 LOOKS = 8
 RECONNECT = 0.5
-# Seconds for which a horizon is used, while transactions of other databases hold it back.
+# Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
 
 Hints = Callable[[], AsyncIterator[None]]

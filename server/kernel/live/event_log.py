@@ -22,7 +22,7 @@ from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
 CONNECTIONS = 4
 WAIT = 3.0
 LAST_SEQUENCE = 2**63 - 1
-# Seconds for which a horizon is used, while transactions of other databases hold it back.
+# Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
 
 

@@ -323,7 +323,7 @@ class LiveEvents:
             if self._pulse.is_late:
                 self._subscriptions.end(lambda: Unavailable("database"))
 
-    # Looking after those who listen --------------------------------------------------------------------------------
+    # Subscribers -----------------------------------------------------------------------------------------------------
 
     async def _look_round_forever(self) -> None:
         """Visit every subscriber once per `keep_alive`: send a keep-alive, and check whether it still has access."""

@@ -1,9 +1,9 @@
-"""AIP-160 filters: from text to a tree. What the tree means in SQL stands in filter_sql.py.
+"""AIP-160 filters: from text to a tree. The SQL of a tree is made in filter_sql.py.
 
     status = PUBLISHED AND (title = "Home*" OR create_time > "2026-01-01T00:00:00Z") AND NOT slug:home
 
-OR binds tighter than AND, as AIP-160 has it. `:` on text means contains; `field:*` means that it is set; a `*` at the
-start or end of quoted text matches any text there. Free text without a field is refused.
+OR binds tighter than AND, as in AIP-160. `:` on text means contains; `field:*` means that it is set; a `*` at the start
+or end of quoted text matches any text there. Free text without a field is refused.
 """
 
 import re
