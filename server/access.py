@@ -82,7 +82,8 @@ GONE: ColumnElement[str] = case(
 """Takes `session`, `tenant` and `access`.
 
 `session` or `tenant` if that has ended, `access` if the tenant's access has changed since that version, else empty.
-Empty without a session and a version."""
+Empty without a session and a version.
+"""
 
 NOTHING = Statement(select(literal(1).label("one")))
 """Does nothing beyond the binding that every transaction begins with."""

@@ -128,7 +128,8 @@ READ_HORIZON = "SELECT plinth_log_horizon_here()::text::bigint AS horizon"
 """Below this, the data that a later statement reads no longer change, whatever other databases do.
 
 The horizon that a statement sees by itself is held back by an open transaction in any database of the cluster. This
-query examines sessions and locks instead, which takes half a millisecond: once a second is enough."""
+query examines sessions and locks instead, which takes half a millisecond: once a second is enough.
+"""
 READ_KNOWN = """
 SELECT EXISTS (SELECT FROM events WHERE transaction_id = %(transaction_id)s::text::xid8 AND sequence = %(sequence)s)
     OR NOT EXISTS (

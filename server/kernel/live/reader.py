@@ -78,9 +78,10 @@ Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
 """Raises a problem if the caller of a stream no longer has access. Blocks; run in a thread."""
 Review = Callable[[Sequence[Call]], None]
-"""Checks in the database whether the access of these streams is still current. Alive decides anew for those where not.
+"""Checks in the database whether the access of these streams is still current. Alive decides anew for the others.
 
-Raises nothing. Blocks; run in a thread."""
+Raises nothing. Blocks; run in a thread.
+"""
 
 
 class LiveEvents:

@@ -14,7 +14,7 @@ from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenti
 
 TENANT = "plinth.dev/Tenant"
 NO_TENANT = ""
-# How often a call is decided because its tenant's access changed while it ran.
+# How often a call is decided at most, if its tenant's access changes while it runs.
 DECISIONS = 3
 
 

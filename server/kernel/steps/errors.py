@@ -19,8 +19,7 @@ STATUS_DETAILS = "grpc-status-details-bin"
 RESUMES = "last_event_id"
 """A field that only requests for server-sent events have."""
 NO_MESSAGE = b"\xff"
-"""Bytes that are no HttpBody, so that the gateway resets the stream. A file that ended with a status would look whole.
-"""
+"""No HttpBody, so that the gateway resets the stream. A file that ended with a status would look whole."""
 
 
 class Errors:

@@ -94,7 +94,7 @@ class Idempotency:
             try:
                 answer = proceed(call, request)
             except Problem:
-                # A taken key takes precedence over this problem: settle() raises it.
+                # If the key is taken, settle() raises KeyTaken, which takes precedence over this problem.
                 with suppress(psycopg.Error):
                     call.writes.settle()
                 raise

@@ -38,7 +38,8 @@ class Counts:
 Asked = tuple[str, str, str, Rate]
 """A limit that applies to a call: rate class, scope, key in the store, and rate.
 
-A plain tuple, because every call makes two of them."""
+A plain tuple, because every call makes two of them.
+"""
 
 
 class Limit(GuardStep):
