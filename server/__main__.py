@@ -19,7 +19,7 @@ from server.settings import Settings
 from server.settings_loading import SettingsRefused, current, describe, load
 
 Command = Callable[[argparse.Namespace, Settings], int]
-# Exit statuses as shells give them to a command that a signal ended.
+# The exit statuses that shells report for a command ended by a signal.
 PIPE_CLOSED = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
 STATUSES = (
@@ -28,17 +28,17 @@ STATUSES = (
     "130 interrupted. Faults are one line on standard error each."
 )
 STANDARD_ERROR = 2
-# Seconds that `plinth migrate` waits for another one, unless told otherwise.
+# Default of the seconds that `plinth migrate` waits for another migration.
 MIGRATE_WAIT = 300.0
 
 
 def main() -> int:
-    """Run a command; its exit status. What a person can mend is one line on standard error, without a traceback."""
+    """Run a command. Returns its exit status. A fault that a person can mend is one line on standard error."""
     if sys.stdout is None:
-        # Closed by the caller: the next file that is opened would become standard output.
+        # Closed by the caller. Otherwise the next file opened would become standard output.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     if sys.stderr is not None:
-        # Code in C that ends the process says where Python was.
+        # When C code ends the process, print where Python was.
         faulthandler.enable(STANDARD_ERROR)
     try:
         status = _run()
@@ -47,7 +47,7 @@ def main() -> int:
         sys.stderr.write(f"plinth: {fault}\n")
         return fault.status
     except BrokenPipeError:
-        # Whoever read the output, such as `head`, has seen enough.
+        # The reader of the output, such as `head`, has closed it.
         _drop_output()
         return PIPE_CLOSED
     except KeyboardInterrupt:
@@ -65,7 +65,7 @@ def _run() -> int:
     try:
         options = _parser().parse_args()
     except SystemExit:
-        # What --help printed may find nobody who reads it.
+        # The reader of the output of --help may be gone.
         sys.stdout.flush()
         raise
     try:
@@ -78,7 +78,7 @@ def _run() -> int:
 
 
 def _drop_output() -> None:
-    """Let the interpreter flush into nothing what it still holds when it ends, or it would fail once more."""
+    """Redirect what is left in the buffer to nothing, because flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -185,14 +185,14 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _prepare(settings: Settings) -> None:
-    """Make the ground that a serving process stands on. Raises Fault when Redis or the canary refuses this process."""
+    """Prepare the environment of a serving process. Raises Fault if Redis or the canary refuses this process."""
     share(settings.metrics_dir)
     from server.run import canary, preflight
 
     canary.check(settings)
 
     open_files.raise_limit()
-    # One that is away may come back; one that refuses will go on refusing.
+    # A Redis that does not answer may return; one that refuses will keep refusing.
     preflight.check_redis(settings, must_answer=False)
     settings.socket_dir.mkdir(parents=True, exist_ok=True)
 
@@ -286,7 +286,7 @@ def _audit_verify(options: argparse.Namespace, settings: Settings) -> int:
     try:
         is_right = audit_log.verify(settings, tenants, notes, lambda line: sys.stdout.write(f"{line}\n"))
     except Fault as fault:
-        # Nobody may take a failed look for a broken seal.
+        # A failed check must not be mistaken for a broken seal.
         status = NOT_LOOKED if fault.status == MENDABLE else fault.status
         raise Fault(str(fault), status) from fault
     return 0 if is_right else MENDABLE

@@ -1,6 +1,6 @@
-"""Access as it is stored: whether a caller's session and tenant are there, and what the caller may do.
+"""Stored access: whether a caller's session and tenant still exist, and which permissions the caller has.
 
-It joins what two domains own, so it stands beside app.py, which hands it to the data layer and the kernel.
+It joins tables of two domains. It is therefore beside app.py, which passes it to the data layer and the kernel.
 """
 
 import json
@@ -61,7 +61,7 @@ def _word(word: str) -> ColumnElement[str]:
 _tenant_lives = and_(
     tenants.c.delete_time.is_(None), tenants.c.status == literal_column(str(int(Tenant.STATUS_ACTIVE)))
 )
-# One look at the tenant's row answers both questions.
+# One read of the tenant's row answers both questions.
 _tenant_state = (
     select(
         case((_access.is_(None), _word("")), (tenants.c.access_version == _access, _word("")), else_=_word("access"))
@@ -81,19 +81,19 @@ GONE: ColumnElement[str] = case(
 )
 """Takes `session`, `tenant` and `access`.
 
-Is `session` or `tenant` when that is gone, `access` when the tenant's access has changed since that version, else
-empty; empty without a session and a version.
+`session` or `tenant` if that has ended, `access` if the tenant's access has changed since that version, else empty.
+Empty without a session and a version.
 """
 
 NOTHING = Statement(select(literal(1).label("one")))
-"""Asks for nothing but what comes with every transaction."""
+"""Does nothing beyond the binding that every transaction begins with."""
 
 ACCESS_CHANGED = Statement(
     update(tenants)
     .where(tenants.c.id == cast(_tenant, _uuid))
     .values(access_version=tenants.c.access_version + text("1"))
 )
-"""Takes `tenant`. Whoever was allowed by the version before is looked at again."""
+"""Takes `tenant`. Access that was granted under the previous version is checked again."""
 
 _user = bindparam("user_id", type_=_uuid)
 _granted = func.unnest(roles.c.permissions).table_valued("permission").render_derived()
@@ -169,13 +169,13 @@ USER_GRANTS = Statement(
 
 
 class UserGrants:
-    """What people hold in a tenant, as a domain that does not own memberships sees it."""
+    """The permissions of users in a tenant, for domains that do not own memberships."""
 
     def __init__(self, permissions: Permissions) -> None:
         self._permissions = permissions
 
     def of_users(self, call: Call, user_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """The permissions that each of these users has in the call's tenant now. Who is gone is not among them."""
+        """The current permissions of each of these users in the call's tenant, without users who are gone."""
         rows = call.reads.run(USER_GRANTS, tenant=call.tenant_id, user_ids=list(user_ids)).all()
         return {row["id"]: self._of(row) for row in rows}
 
@@ -186,10 +186,10 @@ class UserGrants:
 
 
 class KeyGrants:
-    """What API keys hold, as a domain that does not own them sees them."""
+    """The permissions of API keys, for domains that do not own keys."""
 
     def of(self, call: Call, api_key_id: str) -> Row | None:
-        """Name and permissions of an API key of the call's tenant that counts, or None."""
+        """Name and permissions of a valid API key of the call's tenant, or None."""
         return call.reads.run(KEY_GRANTS, tenant=call.tenant_id, api_key_id=api_key_id).first()
 
 
@@ -219,21 +219,21 @@ FALLEN = Statement(
     .bindparams(bindparam("asked", type_=Text()))
     .columns(place=Integer())
 )
-"""Takes `asked`, a JSON array. The places of those whose session, tenant, version, membership or key is another now."""
+"""Takes `asked`, a JSON array. The places of entries whose session, tenant, version, membership or key has changed."""
 
 
 class Standing:
-    """Whether what running streams were allowed by still stands, asked for many at once.
+    """Whether the access of running streams is still current, checked for many at once.
 
-    The generations tell what calls have changed; this also finds what was changed in the database itself, such as a
-    tenant that was suspended.
+    The generations show the changes made by calls. This also finds changes made in the database itself, such as the
+    suspension of a tenant.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def fallen(self, calls: Sequence[Call]) -> list[Call]:
-        """Those that have to be decided anew; none while the database is away, when there are no events either."""
+        """The calls to decide anew. Empty while the database does not answer; there are no events then either."""
         asked = [_asked(place, call) for place, call in enumerate(calls) if call.access is not None]
         if not asked:
             return []
@@ -247,7 +247,7 @@ class Standing:
 
 
 def _asked(place: int, call: Call) -> JsonObject:
-    """What a stream was allowed by, as FALLEN takes it; None for what it does not depend on."""
+    """The facts by which a stream was allowed, for FALLEN; None for those that do not matter to it."""
     caller, found = call.caller, call.access
     version = found.version if found else None
     is_member = bool(caller.user_id) and version is not None
@@ -271,7 +271,7 @@ class StoredAccess:
         self._permissions = permissions
 
     def load(self, principal: Principal, tenant_id: str) -> Access | None:
-        """What a caller may do in a tenant as of now; None for a stranger."""
+        """The current permissions of a caller in a tenant; None for a caller who is not a member."""
         if principal.api_key_id:
             return self._of_key(principal, tenant_id) if principal.tenant_id == tenant_id else None
         return self._of_user(principal, tenant_id)

@@ -1,4 +1,4 @@
-"""The composition root: the only place that constructs a serving process. Everything else is handed what it needs."""
+"""The composition root: the only place that constructs a serving process. Everything else gets its parts passed."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +44,7 @@ SERVICES = modules.services()
 
 @dataclass
 class Application:
-    """Everything one process needs to serve calls."""
+    """All parts that one process needs to serve calls."""
 
     settings: Settings
     name: str
@@ -54,22 +54,22 @@ class Application:
     live: LiveEvents | None
     routes: dict[str, Route]
     parts: tuple[Part, ...]
-    """What goes on beside the calls, in the order in which it is started; it ends in the opposite order."""
+    """Parts that run beside the calls, in starting order. They are closed in the opposite order."""
 
     @property
     def services(self) -> list[str]:
-        """The services that this process serves, at least in part."""
+        """The services of which this process serves at least one RPC."""
         return sorted({route.method.descriptor.containing_service.full_name for route in self.routes.values()})
 
     def open(self) -> None:
-        """Connect, and refuse a database that would not keep tenants apart."""
+        """Connect. Refuses a database that would not isolate tenants."""
         schema.check_walls(self.settings.runtime_dsn, metadata)
         self.guard.generations.open()
         for part in self.parts:
             part.start()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all parts."""
         with ExitStack() as ending:
             ending.callback(call_log.close)
             for part in self.parts:
@@ -77,22 +77,22 @@ class Application:
 
 
 def descriptors() -> bytes:
-    """The descriptor set that the stubs were generated with."""
+    """The descriptor set from which the stubs were generated."""
     return (files("plinth") / "descriptors.binpb").read_bytes()
 
 
 @cache
 def policies() -> dict[str, MethodPolicy]:
-    """Every RPC's policy. Raises PolicyError and ModuleFault, which no start survives."""
+    """The policies of all RPCs. Raises PolicyError and ModuleFault, which prevent the start."""
     modules.check(descriptors=descriptors())
     return read_policies(service.descriptor for service in SERVICES)
 
 
 def build(settings: Settings, name: str, *, streams: bool) -> Application:
-    """Construct one process: `streams` for the realtime role, which serves streaming RPCs; else the unary ones.
+    """Construct one process: with `streams` for the realtime role, which serves streaming RPCs; else for unary RPCs.
 
-    It is forked afterwards, maybe more than once. So nothing here may connect, open a file, start a thread, or keep
-    what is true only now, such as the time or the process's id (tests/embedded/test_build.py).
+    It is forked afterwards, possibly several times. The construction must therefore not connect, open a file, start a
+    thread, or keep anything that is true only now, such as the time or the process id (tests/embedded/test_build.py).
     """
     process = partial(parts.process_of, name)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
@@ -144,7 +144,7 @@ def _platform(
     live: LiveEvents | None,
     warmer: Warmer,
 ) -> Platform:
-    """What the services of a process may be given."""
+    """The parts of the platform for the services of a process."""
     egress = parts.egress(settings)
     return Platform(
         settings=settings,
@@ -186,7 +186,7 @@ def compose(
     slow: ThreadPoolExecutor | None = None,
     warmer: Warmer | None = None,
 ) -> dict[str, Route]:
-    """The routes of one role by path. Raises MissingHandler when an RPC is declared that nothing serves."""
+    """The routes of one role by path. Raises MissingHandler for a declared RPC without a handler."""
     handlers = ServiceHandlers(services, tokens)
     routes = []
     for method in methods:

@@ -1,4 +1,4 @@
-"""The options that the contract adds to protobuf's own, typed: generated code says of none what it extends and holds.
+"""The options that the contract adds to protobuf's own, typed: generated code gives no types for extensions.
 
 `method.options.Extensions[POLICY]` is a Policy, also to the type checker.
 """

@@ -1,4 +1,4 @@
-"""What guards every call, constructed for one process: credentials, access, limits, cache, threads, and the chain."""
+"""The guards of one process: credentials, access, limits, cache and threads, and the chain made of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -44,7 +44,7 @@ from server.settings import Settings
 
 
 class Guard:
-    """What guards every call of one process."""
+    """The guards of every call in one process."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Guard:
         policies: Mapping[str, MethodPolicy],
         modules: Sequence[Module],
     ) -> None:
-        """`redis` is a client; `process` gives the name of the process; `modules` are the domains."""
+        """`redis` is a client; `process` returns the name of the process; `modules` are the domains."""
         self._settings = settings
         self._policies = policies
         self.breakers = Breakers()
@@ -64,7 +64,7 @@ class Guard:
         self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
         roles = join_roles(module.roles for module in modules)
         self.permissions = Permissions(roles, _catalogue(policies.values()))
-        # Processes that share the embedded Redis share a host, and with it the file of generations.
+        # Processes that share the embedded Redis share a host, and therefore the file of generations.
         remote = RedisGenerations(redis, self.breakers.make("generations")) if settings.redis_url else None
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
@@ -87,19 +87,19 @@ class Guard:
         self.shed = Shed(self.threads, self.slow_threads, queue_bounds(settings.queue_bound))
         self.limit = Limit(self.limiter, self.rates, self.ports.tenant_rates, settings.rate_limits_strict)
         if settings.rate_limits_enabled:
-            # Chains are composed at their first call, which is too late to refuse to start.
+            # Chains are composed at their first call, which is too late to refuse the start.
             self.limit.check(policies.values())
         self.blocks = AddressBlocks(self.ports.blocks.load, self.generations)
 
     def steps(
         self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str], trace: Step | None = None
     ) -> list[Step]:
-        """The chain, outermost first; `trace` where traces go somewhere.
+        """The chain, outermost first; with `trace` if traces are exported.
 
-        audit stands outside of whatever refuses a caller, but for shed: what is shed was not decided about. parse
-        stands behind limit, so that bytes cost nothing before it is known whose they are. authorise stands before
-        validate (AIP-211): a stranger learns nothing. cache stands before validate, which costs 3 us: only what was
-        valid has an answer. idempotency stands inside the transaction that it writes in.
+        audit comes before every step that refuses a caller except shed, which refuses without a decision. parse comes
+        after limit, so that bytes cost nothing before their sender is known. authorise comes before validate (AIP-211),
+        so that a caller without access learns nothing. cache comes before validate, which costs 3 us: a request with a
+        cached answer was valid. idempotency is inside the transaction in which it writes.
         """
         settings = self._settings
         return [
@@ -122,13 +122,13 @@ class Guard:
         ]
 
     def count_cached_reads(self) -> None:
-        """Show every RPC that is cached in the statistics, also before the first call of it composes its chain."""
+        """List every cached RPC in the statistics, even before its first call composes its chain."""
         for method in self._policies.values():
             if self.cache and method.cache_seconds and not method.streaming:
                 self.cache.counts_of(method.path)
 
     def readings(self, process: str, *, streams: bool) -> list[Reading]:
-        """What is measured of it in a process of this name. Streams wait for no thread, and are not cached."""
+        """The readings of the guards in a process of this name. Streams wait for no thread and are not cached."""
         limits = metering.of_limits(self.limit)
         if streams:
             return [limits]
@@ -142,7 +142,7 @@ class Guard:
 
 
 def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:
-    """What roles can be made of; what only platform administrators may do is no part of it."""
+    """The permissions that roles can hold, without those of platform administrators."""
     return [policy.permission for policy in policies if policy.access is Access.PERMISSION]
 
 

@@ -1,4 +1,4 @@
-"""What JSON can say, as types: for what is read from JSON, or will be written as JSON."""
+"""Types for values that are read from JSON or written as JSON."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The domains that there are. To add one, import its module here and name it in MODULES."""
+"""The domains. To add one, import its module here and name it in MODULES."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -31,23 +31,23 @@ def services(modules: Iterable[Module] = MODULES) -> tuple[type[AnyService], ...
 
 
 def roles(modules: Iterable[Module] = MODULES) -> dict[str, Patterns]:
-    """What the built-in roles hold."""
+    """The permissions of the built-in roles."""
     return join_roles(module.roles for module in modules)
 
 
 def grants(modules: Iterable[Module] = MODULES) -> Grants:
-    """What PostgreSQL's roles may do."""
+    """The privileges of PostgreSQL's roles."""
     return join_grants(module.grants for module in modules)
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
-    """Let the two roles do what they are for, on the tables of all domains."""
+    """Grant the two roles their privileges on the tables of all domains."""
     tables = deletable(metadata.sorted_tables)
     schema.grant(owner_dsn, runtime=runtime, dispatch=dispatch, grants=grants(), deletable=tables)
 
 
 def check(modules: Sequence[Module] = MODULES, descriptors: bytes = b"") -> None:
-    """Raise ModuleFault when modules contradict each other or the contract, which `descriptors` is the set of."""
+    """Raise ModuleFault if modules contradict each other or the contract, whose descriptor set is `descriptors`."""
     faults = [
         *_twice("the module", (module.name for module in modules), str),
         *_twice("the service", services(modules), lambda service: service.descriptor.full_name),

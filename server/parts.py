@@ -1,4 +1,4 @@
-"""The parts of a process, made from the settings: connections, what it depends on, live events, traces."""
+"""The parts of a process, made from the settings: connections, dependencies, live events, traces."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -38,14 +38,14 @@ VERSION = version("plinth-server")
 
 
 def process_of(name: str) -> str:
-    """What tells a process of this name from those of other hosts, and from the one that ran here before."""
+    """A name that is unique among hosts, and differs from that of an earlier process on this host."""
     return f"{gethostname()}:{os.getpid()}:{name}"
 
 
 def connect(
     settings: Settings, name: str, *, idle: int = 1, doubt: Doubt | None = None, in_transaction: float = IN_TRANSACTION
 ) -> Connections:
-    """Connections of one process, at least `idle` of them ready."""
+    """The connections of one process, at least `idle` of them kept ready."""
     return Connections(
         settings.runtime_dsn,
         size=settings.database_pool_size,
@@ -60,13 +60,13 @@ def connect(
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """The runtime role's connections of one serving process."""
+    """The connections of one serving process, as the runtime role."""
 
     fast: Database
     slow: Database
-    """For RPCs that wait on others or compute for long."""
+    """For RPCs that wait for others or compute for long."""
     doubt: Doubt
-    """What one of them finds out about a peer that has fallen silent."""
+    """What connections learn about a peer that has fallen silent."""
 
     @property
     def both(self) -> tuple[Connections, Connections]:
@@ -85,7 +85,7 @@ class Databases:
 
 
 def databases(settings: Settings, name: str) -> Databases:
-    """Those of a process of this name."""
+    """The databases of a process with this name."""
     doubt = Doubt()
     slow = connect(
         settings.model_copy(update={"database_pool_size": settings.slow_threads}),
@@ -98,7 +98,7 @@ def databases(settings: Settings, name: str) -> Databases:
 
 
 def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe) -> Dependencies:
-    """What a process depends on, for its health."""
+    """The dependencies of a process, for its health."""
     return Dependencies(
         [
             Dependency("database", probe.ask, vital=True),
@@ -113,7 +113,7 @@ def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe)
 
 
 def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) -> str:
-    """Which calls are refused while Redis does not count them, in words; empty when none is."""
+    """The calls that are refused while Redis does not count them, in words; empty if there are none."""
     strict = settings.rate_limits_strict if settings.rate_limits_enabled else ()
     methods = [method for method in policies if method.rate_class in strict]
     names = sorted({f"{method.descriptor.containing_service.name}.{method.descriptor.name}" for method in methods})
@@ -121,7 +121,7 @@ def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) 
 
 
 def live_events(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
-    """The events that the realtime role hands on to those who may see them."""
+    """The live events of the realtime role."""
     standing = access.Standing(database)
 
     def review(calls: Sequence[Call]) -> None:
@@ -150,12 +150,12 @@ def live_events(settings: Settings, database: Database, guard: Guard) -> LiveEve
 
 
 def egress(settings: Settings) -> Egress:
-    """Where calls may go whose URL a tenant chose."""
+    """The rules for addresses in URLs that tenants choose."""
     return Egress(allow_http=settings.webhook_allow_http, allowed_networks=settings.webhook_allowed_networks)
 
 
 def tracing_of(settings: Settings, role: str, instance: Callable[[], str]) -> "Tracing | None":
-    """Where the spans of one process go, if anywhere; otherwise not even the library is imported."""
+    """The tracing of one process, or None without an endpoint; then the library is not imported."""
     if settings.otlp_endpoint is None:
         return None
     from server.adapters.tracing import Tracing  # noqa: PLC0415
@@ -179,7 +179,7 @@ def readings(
     *,
     streams: bool,
 ) -> list[Reading]:
-    """What is measured of a process."""
+    """The readings of a process."""
     fast, slow = databases.both
     return [
         metering.of_process(name),

@@ -1,4 +1,4 @@
-"""The table that `plinth policy` prints: a row per RPC with its decision, what guards it, and its chain."""
+"""The table of `plinth policy`: a row per RPC with its access, its guards, and its chain."""
 
 from server import app
 from server.kernel.chain import Route
@@ -36,19 +36,19 @@ def _row(route: Route) -> tuple[str, ...]:
 
 
 def _threads(method: MethodPolicy) -> tuple[str, str]:
-    """The pool, and what is refused first in it. A stream has no thread to wait for."""
+    """The pool, and the criticality for load shedding. A stream waits for no thread."""
     if method.streaming:
         return NOTHING, NOTHING
     return "slow" if method.is_slow else "fast", method.criticality.name.lower()
 
 
 def _cache(method: MethodPolicy) -> str:
-    """How long an answer is kept, and whether for its caller alone."""
+    """The time that an answer is cached, and whether it is cached per caller."""
     if not method.cache_seconds:
         return NOTHING
     return f"{method.cache_seconds:.0f}s{' per caller' if method.per_caller else ''}"
 
 
 def _invalidates(method: MethodPolicy) -> tuple[str, ...]:
-    """The tags it drops, that of access included."""
+    """The tags that it invalidates, including that of access."""
     return (*method.invalidates, *([access_tag("{tenant_id}")] if method.changes_access else ()))

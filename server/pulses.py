@@ -1,8 +1,8 @@
-"""Pulses: when each thread and each reader of this process last did what it is for.
+"""Pulses: when each thread and each reader of this process last completed a round.
 
-A thread that died, and a reader that waits for a peer that will never answer, cannot tell so themselves. They leave
-the time of their last round here, and others judge it: health (domains/operations/background.py), the metrics
-(metering.of_pulses) and whoever serves what they read (kernel/live.py).
+A thread that died, and a reader that waits for a peer that will never answer, cannot report it themselves. They leave
+the time of their last round here, and others judge it: health (metrics/background.py), the metrics (metering.of_pulses)
+and the users of what they read (kernel/live/reader.py).
 """
 
 from collections.abc import Iterable
@@ -13,27 +13,27 @@ _known: dict[str, "Pulse"] = {}
 
 
 class Pulse:
-    """The last round of one thread or reader. Setting and reading a float is atomic: nobody locks."""
+    """The last round of one thread or reader. Setting and reading a float is atomic, so no lock is needed."""
 
     __slots__ = ("_last", "limit", "name")
 
     def __init__(self, name: str, limit: float) -> None:
-        """`limit` is the seconds after the last round from which it counts as late."""
+        """`limit` is the seconds after the last round after which it counts as late."""
         self.name = name
         self.limit = limit
         self._last = monotonic()
 
     def beat(self) -> None:
-        """A round went well just now."""
+        """Record a successful round."""
         self._last = monotonic()
 
     def stop(self) -> None:
-        """There will be no further round: it has died."""
+        """Record that the thread has died: there will be no further round."""
         self._last = -inf
 
     @property
     def silence(self) -> float:
-        """Seconds since the last round; infinite once it has died."""
+        """Seconds since the last round; infinite after it has died."""
         return monotonic() - self._last
 
     @property
@@ -43,18 +43,18 @@ class Pulse:
 
 
 def begin(name: str, limit: float) -> Pulse:
-    """A pulse that is judged from now on; the one of that name that is there, as it is: a new try is no success."""
+    """A pulse to be watched from now on. An existing one of this name stays unchanged: a new attempt is no success."""
     return _known.setdefault(name, Pulse(name, limit))
 
 
 def end(pulse: Pulse) -> None:
-    """Judge it no more: it was asked to end."""
+    """Stop watching a pulse, because it was asked to end."""
     if _known.get(pulse.name) is pulse:
         del _known[pulse.name]
 
 
 def end_all() -> None:
-    """Judge nothing any more: the process was asked to end."""
+    """Stop watching all pulses, because the process was asked to end."""
     _known.clear()
 
 

@@ -1,7 +1,7 @@
-"""Files that processes map into memory, with their space reserved.
+"""Files that processes map into memory, with their disk space reserved.
 
-A file that was only made longer has no space yet: where the disk is full, a write to such a mapping ends the process by
-SIGBUS. What is reserved here can always be written to.
+A file that was only extended has no space yet: on a full disk, a write to its mapping ends the process with SIGBUS. A
+file that is reserved here can always be written to.
 """
 
 import os
@@ -11,21 +11,21 @@ from server.faults import Fault
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Give a file this size, and all of its space. Raises OSError where the disk has none."""
+    """Set the size of a file, and reserve all of its space. Raises OSError if the disk has no room."""
     if os.fstat(descriptor).st_size > size:
         os.ftruncate(descriptor, size)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
         return
-    # macOS: what has been written has its space.
+    # macOS: space is reserved by writing.
     held = os.fstat(descriptor).st_size
     os.pwrite(descriptor, bytes(size - held), held)
 
 
 def open_reserved(path: Path, size: int) -> int:
-    """A descriptor of a file of this size whose space is reserved; it is made when it is not there.
+    """A descriptor of a file of this size with its space reserved. The file is created if it is absent.
 
-    Raises Fault, which names the folder, where that cannot be done.
+    Raises Fault, which names the folder, if that is not possible.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Values of settings: the types whose rules pydantic does not have, each with words for what is allowed.
+"""Types for values of settings with rules that pydantic does not have. Each names what it allows in words.
 
-A rule raises ValueError with these words alone; what refuses the start (settings_loading.py) puts the variable and its
-value in front of them.
+A rule raises ValueError with these words alone. settings_loading.py, which refuses the start, prefixes the variable and
+its value.
 """
 
 import json
@@ -17,33 +17,33 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 SHORTEST_SECRET = 32
 LONGEST_PERIOD = 86400
 WEB = ("http", "https")
-# Their documents have no origin of their own, or are none.
+# Schemes whose documents have no origin of their own, or which have no documents.
 NO_PAGES = ("ws", "wss", "ftp", "file")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DATABASE_SCHEMES = ("postgresql", "postgres")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-# An IPv6 address stands in brackets.
+# An IPv6 address is in brackets.
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
-# What people write in place of `https://`, such as `https:/` or `htps://`.
+# Misspellings of `https://`, such as `https:/` or `htps://`.
 SOME_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/+|(https?)/+", re.IGNORECASE)
 LOOKS_LIKE_HOST = re.compile(r"[^.*]\.[^.]|^localhost\b")
 LOCAL = re.compile(r"localhost\b|127\.")
 DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
-# RFC 9110 allows more; the gateway refuses headers with an underscore.
+# RFC 9110 allows more, but the gateway refuses headers with an underscore.
 HEADER = re.compile(r"[a-z0-9-]+")
 RATE = re.compile(r"([1-9]\d{0,9})/([1-9]\d{0,4})")
 COLLECTOR = re.compile(r"https?://[^/?#@\s]+/?")
-# How alike two words are, from 0 to 1, for one to be suggested in place of the other.
+# The similarity of two words, from 0 to 1, from which one is suggested for the other.
 ALIKE = 0.5
 HARDLY_ALIKE = 0.4
-# Letters that a word has at least to be taken for a part of another one, as `env` is of `environment`.
+# Shortest word that counts as a part of another one, as `env` of `environment`.
 SHORTEST_PART = 3
 VERY_ALIKE = 0.7
 
 
 def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
-    """The known word that is most like this one, or that it is part of, whatever the case; None when there is none."""
+    """The known word that is most similar to this one, or contains it, ignoring case; None if there is none."""
     folded = {each.casefold(): each for each in known}
     plain = word.casefold()
     found = get_close_matches(plain, folded, 1, alike)
@@ -53,7 +53,7 @@ def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None
 
 
 def suggestion(word: str | None) -> str:
-    """The end of a refusal, which names what was meant; nothing where nothing is near."""
+    """The end of a refusal, with the suggested word; empty without a suggestion."""
     return f"; did you mean `{word}`?" if word else ""
 
 
@@ -73,21 +73,21 @@ def any_case(*choices: str) -> BeforeValidator:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """The members of a list that is written with commas."""
+    """The members of a list separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _split_text(value: object) -> object:
-    """The members of a list that is text; anything else as it is."""
+    """The members of a list that is text; any other value unchanged."""
     return split(value) if isinstance(value, str) else value
 
 
 COMMAS = BeforeValidator(_split_text)
-"""A list, comma separated."""
+"""A list separated by commas."""
 
 
 def _matching(pattern: re.Pattern[str], allowed: str, *, fold: bool = False) -> AfterValidator:
-    """Text that matches as a whole; with `fold`, in small letters from then on."""
+    """Text that matches as a whole. With `fold`, it is converted to lower case."""
 
     def check(text: str) -> str:
         value = text.lower() if fold else text
@@ -99,7 +99,7 @@ def _matching(pattern: re.Pattern[str], allowed: str, *, fold: bool = False) -> 
 
 
 def _is_origin(text: str) -> str:
-    """An origin as browsers send it (RFC 6454, section 7): any other spelling would never match."""
+    """An origin as browsers send it (RFC 6454, section 7). Any other spelling would never match."""
     if text != _as_browsers_send_it(text):
         raise ValueError(
             "an origin as browsers send it, never `*` or a pattern: scheme://host or scheme://host:port, without a "
@@ -109,14 +109,14 @@ def _is_origin(text: str) -> str:
 
 
 def _as_browsers_send_it(url: str) -> str | None:
-    """The origin of a URL; None where it has none."""
+    """The origin of a URL; None if it has none."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
         host = f"[{host}]" if ":" in host else host.encode("idna").decode()
     except ValueError:
         return None
-    # A scheme that is nearly http is a misspelling; apps have schemes of their own, such as capacitor://localhost.
+    # A scheme that is nearly http is a misspelling. Apps have schemes of their own, such as capacitor://localhost.
     is_misspelt = parts.scheme not in WEB and nearest(parts.scheme, WEB, VERY_ALIKE) is not None
     if is_misspelt or parts.scheme in NO_PAGES or not SCHEME.fullmatch(parts.scheme) or not HOST.fullmatch(host):
         return None
@@ -125,7 +125,7 @@ def _as_browsers_send_it(url: str) -> str | None:
 
 
 def _meant_origin(text: str) -> str | None:
-    """The origin that was probably meant; None where nothing looks like a host."""
+    """The origin that was probably meant; None if nothing looks like a host."""
     parts = SOME_SCHEME.match(text)
     if parts:
         scheme = nearest(parts[1] or parts[2], WEB)
@@ -146,7 +146,7 @@ def _is_network(text: str) -> str:
 
 
 def _meant_network(text: str) -> str | None:
-    """The network of an address within it."""
+    """The network that contains an address."""
     try:
         return str(ip_network(text, strict=False))
     except ValueError:
@@ -161,14 +161,14 @@ def _is_rate(text: str) -> str:
 
 
 def decode(value: object) -> dict[str, object]:
-    """An object that is written as JSON. Raises ValueError for what is none."""
+    """Parse a JSON object. Raises ValueError for any other text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             value = None
     if not isinstance(value, dict):
-        # ValueError, not TypeError: it is the operator's text that is wrong.
+        # ValueError, not TypeError, because the operator's text is wrong.
         raise ValueError('a JSON object such as {"auth": "5/900"}')  # noqa: TRY004
     return value
 
@@ -189,7 +189,7 @@ def _is_long(value: SecretStr) -> SecretStr:
 
 
 def _unless_empty(value: object) -> object:
-    """Nothing for an empty text, which is how files of variables leave one out."""
+    """None for an empty text, by which files of variables leave one out."""
     return None if value == "" else value
 
 

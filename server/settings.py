@@ -45,7 +45,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Contradictions(ValueError):
-    """Settings that do not go together; each of `faults` is a line that begins with the variable."""
+    """Settings that contradict each other. Each of `faults` is a line that begins with the variable."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -53,12 +53,12 @@ class Contradictions(ValueError):
 
 
 class DomainSettings(BaseSettings):
-    """Settings of one domain, in its `settings.py`; their names begin with the domain's."""
+    """Settings of one domain, in its `settings.py`. Their names begin with that of the domain."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=ENV_FILE,
-        # Editors of some systems begin files with a mark that is part of no name.
+        # Editors on some systems begin files with a byte order mark.
         env_file_encoding="utf-8-sig",
         extra="ignore",
         frozen=True,
@@ -72,9 +72,12 @@ Own = TypeVar("Own", bound=DomainSettings)
 
 
 class Settings(DomainSettings):
-    """How this deployment runs. Environment variables are the field names in capitals with the prefix PLINTH_."""
+    """The settings of this deployment.
 
-    # Where things live and listen.
+    Environment variables are the field names in capitals with the prefix PLINTH_.
+    """
+
+    # Data, and addresses.
     data_dir: Path = Field(
         Path(".plinth"), description="Folder of the embedded engines' data, sockets, secret and logs."
     )
@@ -262,7 +265,7 @@ class Settings(DomainSettings):
     # Traces.
     otlp_endpoint: Annotated[Collector | None, UNLESS_EMPTY] = Field(
         None,
-        # The last one is for whoever constructs the settings: pydantic takes aliases only.
+        # The last alias is for code that constructs the settings: pydantic accepts aliases only.
         validation_alias=AliasChoices("PLINTH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
         description="Collector that traces go to, over OTLP/gRPC, such as `http://127.0.0.1:4317`; also taken from "
         "`OTEL_EXPORTER_OTLP_ENDPOINT`. Unset: no traces, and no cost.",
@@ -339,7 +342,7 @@ class Settings(DomainSettings):
         return self
 
     def own(self, kind: type[Own]) -> Own:
-        """The settings of a domain; a command loads them along with these (settings_loading.py)."""
+        """The settings of a domain. A command loads them together with these (settings_loading.py)."""
         return self if isinstance(self, kind) else kind()
 
     @property
@@ -349,12 +352,12 @@ class Settings(DomainSettings):
 
     @property
     def trusted_certificates(self) -> str | None:
-        """PEM file of those whom this system trusts to issue certificates; `SSL_CERT_FILE` names another one."""
+        """The PEM file of CAs that this system trusts. `SSL_CERT_FILE` names another one."""
         return ssl.get_default_verify_paths().cafile
 
     @cached_property
     def socket_dir(self) -> Path:
-        """Where unix sockets live: in the data folder, or in a short temporary path when that one is too long."""
+        """The folder of unix sockets: in the data folder, or in a short temporary path if that one is too long."""
         folder = self.data_dir.resolve() / "run"
         if len(str(folder).encode()) <= LONGEST_SOCKET_DIR:
             return folder
@@ -363,12 +366,12 @@ class Settings(DomainSettings):
 
     @property
     def metrics_dir(self) -> Path:
-        """Where the processes of this host keep their metrics for one another."""
+        """The folder in which the processes of this host share their metrics."""
         return self.socket_dir / "metrics"
 
     @cached_property
     def secret(self) -> bytes:
-        """The secret that all keys are derived from; made and kept in the data folder on first use when none is set."""
+        """The secret from which all keys are derived. If none is set, one is generated and kept in the data folder."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value().encode()
         path = self.data_dir / "secret"
@@ -378,7 +381,7 @@ class Settings(DomainSettings):
             draft.touch(mode=0o600)
             draft.write_text(secrets.token_urlsafe(48))
             try:
-                # A link, unlike a rename, never replaces what another process made first.
+                # Unlike a rename, a link never replaces a file that another process created first.
                 path.hardlink_to(draft)
             except FileExistsError:
                 pass
@@ -388,9 +391,9 @@ class Settings(DomainSettings):
 
     @cached_property
     def secrets(self) -> Secrets:
-        """The secret, and those of a rotation.
+        """The current secret, and those of a rotation.
 
-        The one of the data folder stays accepted after PLINTH_SECRET_KEY was set, until its file is removed.
+        The secret in the data folder stays accepted after PLINTH_SECRET_KEY is set, until its file is removed.
         """
         kept = self.data_dir / "secret"
         given = [key.get_secret_value().encode() for key in (self.secret_key_previous,) if key is not None]
@@ -401,28 +404,28 @@ class Settings(DomainSettings):
 
     @property
     def owner_dsn(self) -> str:
-        """PostgreSQL as the owner of the schema."""
+        """The connection string of the owner of the schema."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"postgresql://plinth@/plinth?host={quote(str(self.socket_dir), safe='')}"
 
     @property
     def runtime_dsn(self) -> str:
-        """PostgreSQL as the role that serves requests."""
+        """The connection string of the role that serves requests."""
         if self.database_runtime_url is not None:
             return self.database_runtime_url.get_secret_value()
         return self._as_role("runtime")
 
     @property
     def dispatch_dsn(self) -> str:
-        """PostgreSQL as the role that reads the event log of every tenant."""
+        """The connection string of the role that reads the event log of all tenants."""
         if self.database_dispatch_url is not None:
             return self.database_dispatch_url.get_secret_value()
         return self._as_role("dispatch")
 
     @property
     def backup_dsn(self) -> str:
-        """PostgreSQL as the role that sees every row: the superuser of the embedded one."""
+        """The connection string of the role that sees every row: the superuser of the embedded PostgreSQL."""
         given = self.database_backup_url or self.database_url
         if given is not None:
             return given.get_secret_value()
@@ -430,31 +433,32 @@ class Settings(DomainSettings):
 
     @property
     def redis_dsn(self) -> str:
-        """Redis, the embedded one over its socket."""
+        """The connection string of Redis; of the embedded one over its socket."""
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
         return f"unix://{quote(str(self.socket('redis')))}"
 
     def socket(self, name: str) -> Path:
-        """Unix socket of a process: `api-0`, `realtime-0`, `redis`, `envoy-admin`."""
+        """The unix socket of a process: `api-0`, `realtime-0`, `redis`, `envoy-admin`."""
         return self.socket_dir / f"{name}.sock"
 
     def role_name(self, purpose: str) -> str:
-        """Name of the role that `plinth migrate` makes for a purpose, `runtime` or `dispatch`.
+        """The name of the role that `plinth migrate` creates for a purpose, `runtime` or `dispatch`.
 
-        Roles belong to the whole PostgreSQL server, so the name carries the database's.
+        Roles belong to the whole PostgreSQL server, so the name includes that of the database.
         """
         return f"{urlsplit(self.owner_dsn).path.lstrip('/') or 'plinth'}_{purpose}"
 
     def login_name(self, purpose: str, secret: bytes | None = None) -> str:
-        """Name of the member of that role as which the machines log in that sign with a secret; by default this one.
+        """The login, a member of that role, of machines that sign with a secret; by default with the current one.
 
-        Each secret has a login of its own: machines of different states of a rotation lock nobody out.
+        Each secret has a login of its own, so that machines in different states of a rotation do not lock each other
+        out.
         """
         return f"{self.role_name(purpose)}_{_keyed(secret or self.secret, f'database login {purpose}', 4)}"
 
     def role_password(self, purpose: str, secret: bytes | None = None) -> str:
-        """Password of that login, derived from the secret so that every machine of a deployment knows it."""
+        """The password of that login, derived from the secret so that every machine of a deployment knows it."""
         return _keyed(secret or self.secret, f"database role {purpose}", 24)
 
     def _as_role(self, purpose: str) -> str:
@@ -469,7 +473,7 @@ def _keyed(secret: bytes, purpose: str, size: int) -> str:
 
 
 def variables(name: str, field: FieldInfo) -> tuple[str, ...]:
-    """The environment variables of a setting; the first that is set counts."""
+    """The environment variables of a setting. The first one that is set counts."""
     alias = field.validation_alias
     if isinstance(alias, AliasChoices):
         return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
@@ -477,7 +481,7 @@ def variables(name: str, field: FieldInfo) -> tuple[str, ...]:
 
 
 def shown(value: object) -> str:
-    """A value as the environment would carry it; a secret as asterisks."""
+    """A value as in the environment; a secret as asterisks."""
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""Settings of a command: read strictly, so that a misspelling does not run with a default in silence.
+"""Loading of settings: strict, so that a misspelt setting does not silently run with a default.
 
-What is wrong is told in lines, each with the variable, where it was set, its value, and what is allowed.
+Faults are reported in lines, each with the variable, where it was set, its value, and what is allowed.
 """
 
 import os
@@ -26,15 +26,15 @@ from server.settings import ENV_FILE, PREFIX, Contradictions, DomainSettings, Se
 
 ENVIRONMENT = "environment"
 HIDDEN = "**********"
-# Characters of a value that a line repeats.
+# Characters of a value that a line shows.
 LONGEST_SHOWN = 200
 USER = re.compile(r"//[^/\s]*@")
-# Settings that name rate classes, and how each is read.
+# Settings that name rate classes, and the function that parses each.
 OF_CLASSES: dict[str, Callable[[str], Iterable[str]]] = {"rate_limits": decode, "rate_limits_strict": split}
 
 
 def _with_domains() -> type[Settings]:
-    """The settings, and beside them those of every domain that has a `settings.py`, which needs nothing else of it."""
+    """The settings, combined with those of every domain's `settings.py`, which needs no other part of the domain."""
     places = sorted(str(file.parent.name) for file in Path(domains.__path__[0]).glob("*/settings.py"))
     modules = [import_module(f"{domains.__name__}.{place}.settings") for place in places]
     kinds = [
@@ -50,7 +50,7 @@ EVERY_SETTING = _with_domains()
 
 
 class SettingsRefused(Exception):
-    """The settings are faulty; each of `faults` is a line."""
+    """The settings are faulty. Each of `faults` is a line."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -73,21 +73,21 @@ class Setting:
 
     variable: str
     value: str
-    """As the environment would carry it; a secret as asterisks."""
+    """As in the environment; a secret as asterisks."""
     source: str
     """`default`, `environment`, or the path of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Variables in one place, by their names in capitals: a setting counts in any case."""
+    """Variables in one place, by their names in capitals, because names are matched ignoring case."""
 
     name: str
     values: Mapping[str, str]
 
 
 def load(*, with_certificates: bool = False) -> Settings:
-    """The settings in force, `with_certificates` for the gateway, which reads them. Raises SettingsRefused."""
+    """The settings in force; `with_certificates` for the gateway, which reads them. Raises SettingsRefused."""
     sources, faults = _sources()
     given = _given(sources)
     settings, more = _validated(given)
@@ -100,7 +100,7 @@ def load(*, with_certificates: bool = False) -> Settings:
 
 
 def current(settings: Settings) -> Iterator[Setting]:
-    """Every setting in force, with where it comes from, in the order of the class."""
+    """Every setting in force, with its source, in the order of the class."""
     given = _given(_sources()[0])
     for name, field in EVERY_SETTING.model_fields.items():
         found = given.get(name)
@@ -124,7 +124,7 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def _sources() -> tuple[list[_Source], list[str]]:
-    """The environment, then the file, which counts for less; and what cannot be read of the file."""
+    """The environment, then the file, which has lower precedence; and the lines of the file that cannot be read."""
     values, faults = _read(Path(ENV_FILE))
     environment = _Source(ENVIRONMENT, {name.upper(): value for name, value in os.environ.items()})
     return [environment, _Source(str(Path(ENV_FILE).absolute()), values)], faults
@@ -139,7 +139,7 @@ def _read(path: Path) -> tuple[dict[str, str], list[str]]:
             bindings = list(parse_stream(stream))
     except (OSError, UnicodeError) as error:
         return {}, [f"{path.absolute()} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"]
-    # The line is not shown: it may hold a secret.
+    # The line is not shown, because it may contain a secret.
     faults = [
         f"{path.absolute()}, line {binding.original.line}: cannot be read; allowed is NAME=value"
         for binding in bindings
@@ -152,7 +152,7 @@ def _read(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _given(sources: Iterable[_Source]) -> dict[str, Given]:
-    """What is set, by the names of the settings. The environment goes before the file."""
+    """The given values by the names of the settings. The environment takes precedence over the file."""
     found: dict[str, Given] = {}
     for source in sources:
         for name, field in EVERY_SETTING.model_fields.items():
@@ -162,11 +162,11 @@ def _given(sources: Iterable[_Source]) -> dict[str, Given]:
     return found
 
 
-# What is wrong -----------------------------------------------------------------------------------------------------
+# Faults ------------------------------------------------------------------------------------------------------------
 
 
 def _known() -> dict[str, str]:
-    """Every variable, by what is left of its name without the prefix: that all share it makes nothing alike."""
+    """Every variable by its name without the prefix, which would make all names similar."""
     names = [each for name, field in EVERY_SETTING.model_fields.items() for each in variables(name, field)]
     return {name.removeprefix(PREFIX): name for name in reversed(names)}
 
@@ -181,14 +181,14 @@ def _unknown_names(sources: Iterable[_Source]) -> Iterator[str]:
     for source in sources:
         for variable in sorted(source.values):
             if variable.startswith(PREFIX) and variable not in accepted:
-                # Its value may be a secret.
+                # The value is not shown, because it may be a secret.
                 meant = nearest(variable.removeprefix(PREFIX), known)
                 hint = suggestion(known[meant]) if meant else "; `plinth settings` lists all"
                 yield f"{variable} ({source.name}): there is no such setting{hint}"
 
 
 def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
-    """The settings, and what is wrong with what was given."""
+    """The settings, and the faults of the given values."""
     try:
         settings = _settings(given)
     except ValidationError as error:
@@ -198,7 +198,7 @@ def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
     lines = [line for fault in faults for line in _lines(fault, given)]
     faulty = {_name_of(fault) for fault in faults} - {""}
     if faulty:
-        # What else contradicts itself shows once all values can be read; a default stands for each that cannot be.
+        # Further contradictions show once all values can be read; a default replaces each faulty value.
         _, more = _validated({name: each for name, each in given.items() if name not in faulty})
         lines += [line for line in more if not any(given[name].variable in line for name in faulty)]
     return None, lines
@@ -207,16 +207,16 @@ def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
 def _settings(given: Mapping[str, Given]) -> Settings:
     values: dict[str, object] = {}
     for name, field in EVERY_SETTING.model_fields.items():
-        # A value for each: pydantic would look for those that are missing by itself.
+        # A value for each, because pydantic would look for missing ones itself.
         key = variables(name, field)[0] if field.validation_alias else name
         values[key] = given[name].text if name in given else field.get_default()
-    # Which ones there are is known only now.
+    # The class is built at run time.
     make: Callable[..., Settings] = EVERY_SETTING
     return make(**values, _env_file=None)
 
 
 def _name_of(fault: ErrorDetails) -> str:
-    """The setting that a fault is about; empty for what is about several."""
+    """The setting of a fault; empty for a fault of several settings."""
     key = str(fault["loc"][0]) if fault["loc"] else ""
     return next(
         (name for name, field in EVERY_SETTING.model_fields.items() if key in {name, *variables(name, field)}), ""
@@ -232,7 +232,7 @@ def _lines(fault: ErrorDetails, given: Mapping[str, Given]) -> Iterator[str]:
     field = EVERY_SETTING.model_fields[name]
     allowed = str(reason) if isinstance(reason, ValueError) else _allowed(field)
     value = HIDDEN if _is_secret(field) else _one_line(str(fault["input"]))
-    # Of a rate, the class; members of a list speak for themselves.
+    # For a rate, the class. Members of a list are clear by themselves.
     part = next((f"{each}: " for each in fault["loc"][1:] if isinstance(each, str) and name == "rate_limits"), "")
     yield _refusal(given[name], value, allowed, part)
 
@@ -242,18 +242,18 @@ def _refusal(given: Given, value: str, allowed: str, part: str = "") -> str:
 
 
 def _with_source(line: str, given: Mapping[str, Given]) -> str:
-    """A contradiction, with where its variable was set."""
+    """A contradiction, with the source of its variable."""
     variable, mark, rest = line.partition(":")
     found = next((each for each in given.values() if each.variable == variable), None)
     return f"{variable} ({found.source}){mark}{rest}" if found else line
 
 
 def _unknown_classes(given: Mapping[str, Given]) -> Iterator[str]:
-    """Rate classes that are none. Every class that a policy names has a default rate (test_rate_classes.py)."""
+    """Unknown rate classes. Every class that a policy names has a default rate (test_rate_classes.py)."""
     allowed = f"a rate class, of {', '.join(sorted(DEFAULT_RATES))}"
     for name, read in OF_CLASSES.items():
         if name in given:
-            # What is no list at all is refused already.
+            # A value that is no list is already refused.
             with suppress(ValueError):
                 for each in read(given[name].text):
                     if each not in DEFAULT_RATES:
@@ -262,7 +262,7 @@ def _unknown_classes(given: Mapping[str, Given]) -> Iterator[str]:
 
 
 def _certificate_faults(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
-    """What is wrong with the files of the gateway's certificate."""
+    """Faults of the gateway's certificate files."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     faults = []
@@ -272,7 +272,7 @@ def _certificate_faults(settings: Settings, given: Mapping[str, Given]) -> Itera
     yield from faults
     if not faults:
         try:
-            # Without the function, OpenSSL would ask the terminal for the password of a key that has one.
+            # Without the function, OpenSSL would ask on the terminal for the password of an encrypted key.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key, str)
         except ssl.SSLError:
             allowed = "a PEM chain whose private key is in PLINTH_TLS_KEY, without a password"
@@ -280,7 +280,7 @@ def _certificate_faults(settings: Settings, given: Mapping[str, Given]) -> Itera
 
 
 def _allowed(field: FieldInfo) -> str:
-    """What pydantic's own types allow, in words."""
+    """The values that pydantic's own types allow, in words."""
     kind = next((each for each in (bool, int, float) if each in {field.annotation, *get_args(field.annotation)}), str)
     if kind is bool:
         return "true or false"

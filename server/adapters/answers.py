@@ -5,7 +5,7 @@ from server.adapters.scripts import Scripting
 from server.kernel.caching.cache import StoreAway
 
 PREFIX = "plinth:answer:"
-# A value of another stamp is one that something was written after.
+# A value with another stamp is from before a write.
 TAKE = """
 local value = redis.call('GET', KEYS[1])
 if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then return value end
@@ -27,18 +27,18 @@ class RedisAnswers:
         self._release = client.register_script(RELEASE)
 
     def take(self, key: str, stamp: bytes, claim: str, seconds: float) -> bytes | bool:
-        """The value if it carries this stamp; else True when the caller is to compute it, False when another does."""
+        """The value if it carries this stamp; else True if the caller now holds the claim, False if another does."""
         with self._breaker.guard(StoreAway):
             found = self._take(keys=_names(key), args=(stamp, claim, int(seconds * 1000)))
         return found if isinstance(found, bytes) else bool(found)
 
     def put(self, key: str, value: bytes, claim: str, seconds: float) -> None:
-        """Store a value for so many seconds, and give up the claim."""
+        """Store a value for `seconds`, and release the claim."""
         with self._breaker.guard(StoreAway):
             self._release(keys=_names(key), args=(claim, value, max(1, int(seconds * 1000))))
 
     def release(self, key: str, claim: str) -> None:
-        """Give up the claim without a value."""
+        """Release the claim without a value."""
         with self._breaker.guard(StoreAway):
             self._release(keys=_names(key), args=(claim,))
 

@@ -1,4 +1,4 @@
-"""A circuit breaker for Redis: while it is away, nobody waits for it."""
+"""A circuit breaker for Redis: while it does not answer, no call waits for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,26 +6,26 @@ from time import monotonic
 
 import redis
 
-# After a failure, callers are told at once for this long.
+# Seconds after a failure for which calls fail at once.
 REST = 1.0
-# Seconds after which a failure tells nothing any more, if nobody asked again.
+# Seconds after which a failure is outdated, if there was no further request.
 NEWS = 10.0
 
 
 class Breaker:
-    """Passes calls on while Redis answers, and refuses them at once for a while after it did not."""
+    """Passes calls on while Redis answers. After a failure it refuses them at once for a while."""
 
     def __init__(self, name: str = "") -> None:
-        """`name` is what is kept there: `limits`."""
+        """`name` is the data that is kept there, such as `limits`."""
         self.name = name
         self.failures = 0
-        """How often Redis did not do what it was asked."""
+        """Number of failed requests."""
         self._closed_again = 0.0
         self._error: redis.RedisError | None = None
 
     @contextmanager
     def guard(self, away: type[Exception]) -> Iterator[None]:
-        """Run a block that asks Redis. Raises `away` when Redis does not answer, or did not a moment ago."""
+        """Run a block that uses Redis. Raises `away` if Redis does not answer, or did not a moment ago."""
         if monotonic() < self._closed_again:
             raise away
         try:
@@ -40,7 +40,7 @@ class Breaker:
 
     @property
     def error(self) -> redis.RedisError | None:
-        """Why the last block failed, unless that was long ago."""
+        """The cause of the last failure, unless that was long ago."""
         return self._error if monotonic() < self._closed_again + NEWS else None
 
 
@@ -51,7 +51,7 @@ class Breakers:
         self._all: list[Breaker] = []
 
     def make(self, name: str) -> Breaker:
-        """One more."""
+        """Make a breaker."""
         self._all.append(Breaker(name))
         return self._all[-1]
 
@@ -59,7 +59,7 @@ class Breakers:
         return iter(self._all)
 
 
-# How Redis says that it refuses, in whichever words the client leaves of it.
+# The refusals of Redis, in any wording that the client leaves of them.
 MEANINGS = {
     "OOM": "is out of memory",
     "maxmemory": "is out of memory",
@@ -75,13 +75,13 @@ KINDS: dict[type[redis.RedisError], str] = {
 
 
 def words(error: redis.RedisError) -> str:
-    """What is wrong with Redis, in general words: `is read-only`."""
+    """The fault of Redis in general words: `is read-only`."""
     if type(error) in KINDS:
         return KINDS[type(error)]
     text = str(error)
     for mark, meaning in MEANINGS.items():
         if mark in text:
             return meaning
-    # One that answers with an error of another kind refuses.
+    # Redis answered, so it refuses.
     what = "refuses" if isinstance(error, redis.ResponseError) else "does not answer"
     return f"{what} ({type(error).__name__})"

@@ -1,7 +1,7 @@
-"""What Envoy measures of itself, read over its admin socket, as Prometheus' metrics.
+"""Envoy's own metrics, read over its admin socket and passed on as Prometheus metrics.
 
-Only what dashboards and alerts ask for: all of it would be ten times as much. Counters get the suffix `_total`, which
-OpenMetrics demands and Envoy leaves out: `envoy_http_downstream_rq_xx_total`.
+Only those that dashboards and alerts use: all of them would be ten times as many. Counters get the suffix `_total`,
+which OpenMetrics requires and Envoy omits: `envoy_http_downstream_rq_xx_total`.
 """
 
 import http.client
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 TIMEOUT = 2.0
 MOST_BYTES = 1024 * 1024
-# Names as Envoy keeps them, before labels are taken out of them.
+# Names as Envoy stores them, before labels are extracted.
 WANTED = (
     r"http\.plinth\.downstream_(cx_active|rq_(active|total|time|timeout|rx_reset|\dxx))"
     r"|cluster\.[^.]+\.upstream_cx_(active|total|connect_fail|connect_timeout)"
@@ -30,20 +30,20 @@ PATH = f"/stats/prometheus?usedonly&filter={quote(f'^({WANTED})$')}"
 
 
 class GatewayStatistics(Collector):
-    """Asks at every scrape. While Envoy does not answer, nothing but `plinth_gateway_up` 0 comes of it."""
+    """Reads at every scrape. While Envoy does not answer, the only metric is `plinth_gateway_up` 0."""
 
     def __init__(self, admin: Path) -> None:
-        """`admin` is Envoy's socket; where there is none, there has been no gateway, and nothing is said of it."""
+        """`admin` is Envoy's socket. If it does not exist, no gateway has run, and no metric is returned."""
         self._admin = admin
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric that is wanted and has been touched."""
+        """All wanted metrics that have been used."""
         if not self._admin.exists():
             return
         try:
             families = list(text_string_to_metric_families(_ask(self._admin)))
         except PermissionError:
-            # Somebody else runs it, and asks it.
+            # Another user runs Envoy and collects its metrics.
             return
         except (OSError, http.client.HTTPException, ValueError):
             families = []

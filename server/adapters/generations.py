@@ -18,7 +18,10 @@ class RedisGenerations:
         self._breaker = breaker
 
     def read(self, slots: Sequence[int]) -> list[int]:
-        """Their values; a slot without one gets a new one first, so that a Redis which forgot drops everything."""
+        """The values of the slots.
+
+        A slot without a value gets a new one first, so that a Redis that lost its data invalidates all.
+        """
         names = [f"{PREFIX}{slot}" for slot in slots]
         with self._breaker.guard(GenerationsAway):
             values = self._client.mget(names)

@@ -1,4 +1,4 @@
-"""What failed to authenticate, remembered in Redis for all workers (see server/kernel/guard/guesses.py)."""
+"""Failed credentials in Redis, shared by all workers (see server/kernel/guard/guesses.py)."""
 
 import hashlib
 
@@ -25,7 +25,7 @@ class RedisMarks:
 
     def add(self, subject: str, mark: bytes, seconds: float, most: int) -> bool:
         """Whether a mark is new for a subject. Raises LimitsAway."""
-        # A short name that tells no address.
+        # A short name that reveals no address.
         name = hashlib.blake2b(subject.encode(), digest_size=16).hexdigest()
         with self._breaker.guard(LimitsAway):
             return bool(self._script(keys=[PREFIX + name], args=(mark, int(seconds * 1000), most)))

@@ -10,7 +10,7 @@ from server.kernel.rates import Rate
 
 PREFIX = "plinth:limit:"
 MICROSECONDS = 1e6
-# Times are Redis's own, in microseconds: workers on several hosts need not agree on theirs.
+# Times are those of Redis, in microseconds, so that the clocks of hosts do not matter.
 LEASE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -45,7 +45,7 @@ class RedisLimits:
         self._script = client.register_script(LEASE)
 
     def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
-        """Take up to `want` calls, and give back what was leased and not spent. Raises LimitsAway."""
+        """Lease up to `want` calls, and return unspent ones. Raises LimitsAway."""
         arguments = (rate.interval * MICROSECONDS, rate.capacity, want, unspent, since)
         with self._breaker.guard(LimitsAway):
             granted, remaining, retry, reset, at = self._script(keys=[PREFIX + _name(key, rate)], args=arguments)
@@ -53,5 +53,5 @@ class RedisLimits:
 
 
 def _name(key: str, rate: Rate) -> str:
-    """A short name that tells no address. With another rate, a key begins anew."""
+    """A short name that reveals no address. A key with another rate starts anew."""
     return hashlib.blake2b(f"{key} {rate.calls}/{rate.period}".encode(), digest_size=16).hexdigest()

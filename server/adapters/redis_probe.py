@@ -1,4 +1,4 @@
-"""The probe of Redis: it writes, as limits and caches do, and asks the breakers what they met."""
+"""The probe of Redis: it writes, as limits and caches do, and reports failures that the breakers saw."""
 
 from collections.abc import Iterable
 
@@ -8,21 +8,21 @@ from server.adapters.breaker import Breaker, words
 from server.faults import Ailing
 
 KEY = "plinth:probe"
-# Milliseconds for which the key stays.
+# Milliseconds for which the key is kept.
 KEPT = 60_000
 
 
 class RedisProbe:
-    """Asks the Redis of one process."""
+    """Checks the Redis of one process."""
 
     def __init__(self, client: redis.Redis, breakers: Iterable[Breaker], refused: str) -> None:
-        """`refused` says which calls are refused meanwhile; it may be empty."""
+        """`refused` says which calls are refused in the meantime. It may be empty."""
         self._client = client
         self._breakers = breakers
         self._refused = refused
 
     def ask(self) -> None:
-        """Raise Ailing."""
+        """Raise Ailing if Redis does not answer or refuses."""
         try:
             self._client.set(KEY, b"1", px=KEPT)
         except redis.RedisError as error:

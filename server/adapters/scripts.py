@@ -1,4 +1,4 @@
-"""Scripts in Redis, as types: redis-py does not say what calling one takes and gives."""
+"""Types for scripts in Redis: redis-py does not declare the arguments and results of a script."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
@@ -10,11 +10,11 @@ class Script(Protocol[Answer_co]):
     """A script that a client has registered."""
 
     def __call__(self, *, keys: Sequence[str], args: Iterable[bytes | str | float]) -> Answer_co:
-        """Run it; what it answers. Raises redis.RedisError."""
+        """Run the script and return its result. Raises redis.RedisError."""
 
 
 class Scripting(Protocol[Answer_co]):
-    """A client, such as redis.Redis, whose scripts give such answers."""
+    """A client, such as redis.Redis, whose scripts return this type."""
 
     def register_script(self, script: str) -> Script[Answer_co]:
-        """The script of this text, which is in Lua."""
+        """Register a script in Lua."""

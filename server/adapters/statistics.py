@@ -1,4 +1,4 @@
-"""Statistics of processes in Redis: what each one has to tell of its cache (see server/domains/operations/cache.py)."""
+"""Statistics of processes in Redis: each process publishes those of its cache (server/domains/operations/cache.py)."""
 
 from collections.abc import Collection
 
@@ -18,18 +18,18 @@ class RedisStatistics:
         self._breaker = breaker
 
     def publish(self, name: str, text: str) -> None:
-        """Say what a process has to tell now. Raises StoreAway."""
+        """Store the current statistics of a process. Raises StoreAway."""
         with self._breaker.guard(StoreAway):
             self._client.hset(KEY, name, text)
 
     def read(self) -> dict[str, str]:
-        """What every process said last. Raises StoreAway."""
+        """The last published statistics of every process. Raises StoreAway."""
         with self._breaker.guard(StoreAway):
             found = self._client.hgetall(KEY)
         return {_text(name): _text(text) for name, text in found.items()}
 
     def forget(self, names: Collection[str]) -> None:
-        """Drop what these processes said. Raises StoreAway."""
+        """Delete the statistics of these processes. Raises StoreAway."""
         with self._breaker.guard(StoreAway):
             self._client.hdel(KEY, *names)
 

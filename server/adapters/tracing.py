@@ -1,7 +1,7 @@
-"""Traces of one process, sent to a collector over OTLP. Imported only where an endpoint is set.
+"""Traces of one process, sent to a collector over OTLP. Imported only if an endpoint is set.
 
-Spans wait in a bounded queue for a thread that sends them; nobody waits for that thread. A collector that is away costs
-spans, which are dropped, and one line in the log.
+Spans wait in a bounded queue for a thread that sends them; no call waits for that thread. If the collector does not
+answer, spans are dropped, and one line is logged.
 """
 
 import logging
@@ -23,13 +23,13 @@ from server.data.observer import RoundTrip
 from server.kernel.steps.trace import Trace
 
 log = logging.getLogger("plinth.tracing")
-# A span takes some 2 KB while it waits.
+# A waiting span takes about 2 KB.
 QUEUE = 2048
 BATCH = 512
 EVERY_MILLISECONDS = 1000.0
-# For a batch, retries included.
+# Seconds for a batch, including retries.
 EXPORT_TIMEOUT = 5.0
-# How long a process that ends goes on sending.
+# Seconds for which a process that ends continues to send.
 CLOSE_TIMEOUT = 2.0
 LONGEST_ATTRIBUTE = 4096
 ENDS = ("COMMIT", "ROLLBACK")
@@ -48,7 +48,7 @@ class Tracing:
         instance: Callable[[], str],
         certificates: str | None = None,
     ) -> None:
-        """`rate` is the share of traces recorded that begin in this process; for the others see Sender."""
+        """`rate` is the share of recorded traces among those that begin in this process. For others see Sender."""
         self._facts = {"service.name": service, "service.version": version}
         self._instance = instance
         self._rate = rate
@@ -59,7 +59,10 @@ class Tracing:
         self._followers: list[Trace | RoundTripSpans] = []
 
     def follow(self, *pools: Connections) -> Trace:
-        """The step that makes the spans of calls; below them come those of round trips over these connections."""
+        """The step that makes the spans of calls.
+
+        The spans of round trips over these connections are their children.
+        """
         step, round_trips = Trace(NoOpTracer()), RoundTripSpans(NoOpTracer())
         for pool in pools:
             pool.observe(round_trips)
@@ -67,7 +70,7 @@ class Tracing:
         return step
 
     def start(self) -> None:
-        """Begin, with a thread and a connection: in the process itself, not in what it is forked from."""
+        """Start a thread and a connection. To be called in the process itself, after the fork."""
         _silence()
         provider = TracerProvider(
             ParentBased(TraceIdRatioBased(self._rate)),
@@ -88,7 +91,7 @@ class Tracing:
         )
 
     def close(self) -> None:
-        """Send what waits, unless the collector is away or takes too long."""
+        """Send the waiting spans, unless the collector does not answer or takes too long."""
         if self._sender is None or self._provider is None:
             return
         giving_up = Timer(CLOSE_TIMEOUT if self._sender.arrives else 0, self._sender.shutdown)
@@ -98,10 +101,10 @@ class Tracing:
 
 
 class Sender(SpanExporter):
-    """Sends spans. Says once that they do not arrive, and once that they do again."""
+    """Sends spans. Logs once when they stop arriving, and once when they arrive again."""
 
     def __init__(self, endpoint: str, certificates: str | None = None) -> None:
-        """`endpoint` is a URL; `certificates`, for `https`, a PEM file of those who may have issued the collector's."""
+        """`endpoint` is a URL. `certificates`, for `https`, is a PEM file of the CAs of the collector."""
         self._endpoint = endpoint
         trust = None
         if certificates and endpoint.startswith("https:"):
@@ -124,12 +127,12 @@ class Sender(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send no more, and give up what is being sent."""
+        """Stop, and abandon an export that is under way."""
         self._exporter.shutdown()
 
 
 class RoundTripSpans:
-    """A span per round trip to PostgreSQL, below the span that is current. Without one there is none."""
+    """A span per round trip to PostgreSQL, as a child of the current span. None without a current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
@@ -156,26 +159,26 @@ class RoundTripSpans:
         if len(operations) > 1:
             span.set_attribute("db.operation.batch.size", len(operations))
         if trip.error is not None:
-            # What PostgreSQL says in words may quote a row.
+            # The message of PostgreSQL may quote a row, so only the code is recorded.
             span.set_attribute("error.type", getattr(trip.error, "sqlstate", None) or type(trip.error).__name__)
             span.set_status(Status(StatusCode.ERROR))
         span.end(end)
 
 
 def _operations(sql: Sequence[bytes]) -> list[str]:
-    """SELECT, INSERT, ...; what ends a transaction counts only where it stands alone."""
+    """SELECT, INSERT, ... The end of a transaction counts only if it is alone."""
     verbs = [text.split(None, 1)[0].decode() for text in sql]
     return [verb for verb in verbs if verb not in ENDS] or verbs
 
 
 def _name(operations: list[str]) -> str:
-    """As OpenTelemetry's conventions for databases have it."""
+    """The name by OpenTelemetry's conventions for databases."""
     if len(operations) == 1:
         return operations[0]
     return f"BATCH {operations[0]}" if len(set(operations)) == 1 else "BATCH"
 
 
 def _silence() -> None:
-    """What the library logs comes once per batch, or whenever a caller sends a `traceparent` that is none."""
+    """The library would log a line per batch, and one for each invalid `traceparent` of a caller."""
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)

@@ -1,9 +1,9 @@
-"""Sends webhooks: over aiohttp, to addresses that were looked at, with a limit for all that a receiver can drag out.
+"""Sends webhooks over aiohttp, to checked addresses, with time limits for everything that a receiver can delay.
 
-A name is resolved by a resolver of ours, which refuses it if any of its addresses may not be connected to. Those that
-it lets through are connected to and no others, and each is looked at once more right before. TLS still asks for a
-certificate of the name. Redirects are answers like any other, and no proxy is taken from the environment. A webhook may
-name every port: what listens on the internet is its owner's business.
+Names are resolved by a resolver of Plinth, which refuses a name if any of its addresses is not allowed. Only addresses
+that it returned are connected to, and each is checked again right before. TLS still requires a certificate of the name.
+Redirects are ordinary answers, and no proxy is taken from the environment. A webhook may name any port: its owner is
+responsible for what listens on the internet.
 """
 
 import asyncio
@@ -27,39 +27,39 @@ USER_AGENT = f"Plinth-Webhooks/{version('plinth-server')}"
 # Seconds.
 TOTAL = 15.0
 CONNECT = 5.0
-# The status decides; whoever drips a body afterwards is not listened to for long.
+# The status decides. A body that arrives slowly is not read for long.
 BODY = 3.0
 BODY_BYTES = 4096
-# Shorter than the patience of most servers, so that few connections are found closed.
+# Shorter than the keep-alive of most servers, so that few connections are found closed.
 KEEP_ALIVE = 4.0
 NAMES_KEPT = 10
-# A name server that does not answer takes one for as long as the system's resolver is patient.
+# Threads for look-ups. A name server that does not answer blocks one for the timeout of the system's resolver.
 LOOKUPS = 64
-# How often a kept connection may turn out to be closed, and how soon that shows.
+# How often a kept connection may be found closed, and within how many seconds.
 REPEATS = 3
 PROMPTLY = 1.0
 OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": USER_AGENT}
 
 Lookup = Callable[..., Sequence[aiohttp.AddrInfoType]]
-"""As socket.getaddrinfo."""
+"""The signature of socket.getaddrinfo."""
 
 
 class AddressRefused(OSError):
-    """A connection would lead where none may."""
+    """A connection would lead to an address that is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What came of sending a message."""
+    """The result of sending a message."""
 
     duration: timedelta
     status_code: int = 0
-    """0 when none was answered."""
+    """0 without an answer."""
     error: str = ""
-    """What went wrong when no status was answered."""
+    """The cause if there was no answer."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
-    """The beginning of it."""
+    """The beginning of the body."""
 
 
 class WebhookSenders:
@@ -74,7 +74,7 @@ class WebhookSenders:
         tls: ssl.SSLContext | None = None,
         lookup: Lookup = socket.getaddrinfo,
     ) -> None:
-        """`total` and `connect` are seconds; `tls` None trusts whom the system trusts."""
+        """`total` and `connect` are seconds. `tls` None uses the certificates that the system trusts."""
         self._egress = egress
         self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
         self._tls = tls
@@ -82,18 +82,18 @@ class WebhookSenders:
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator["WebhookSender"]:
-        """A sender for the event loop that is running."""
+        """A sender for the running event loop."""
         threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         try:
             async with self._session(threads) as session:
                 yield WebhookSender(session, self._egress)
         finally:
-            # A look-up that hangs cannot be ended; nobody waits for it.
+            # A look-up that hangs cannot be ended, so it is not awaited.
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _session(self, threads: ThreadPoolExecutor) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            # Who sends bounds how much is under way.
+            # The user of the sender bounds the number of connections.
             limit=0,
             keepalive_timeout=KEEP_ALIVE,
             ttl_dns_cache=NAMES_KEPT,
@@ -114,7 +114,7 @@ class WebhookSenders:
         )
 
     def _socket(self, place: aiohttp.AddrInfoType) -> socket.socket:
-        """The last look, at the very address that is connected to: a literal one has met no resolver."""
+        """Make the socket, after the final check of the address: a literal address has passed no resolver."""
         family, kind, protocol, _, address = place
         if self._egress.address_fault(address[0]) is not None:
             raise AddressRefused(NOT_ALLOWED)
@@ -122,16 +122,16 @@ class WebhookSenders:
 
 
 class WebhookSender:
-    """Sends messages on one event loop, over connections that it keeps for a while."""
+    """Sends messages on one event loop, over connections that are kept for a while."""
 
     def __init__(self, session: aiohttp.ClientSession, egress: Egress) -> None:
         self._session = session
         self._egress = egress
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Received:
-        """POST a message. Never raises for what a receiver does, and ends within its own time limit."""
+        """POST a message. Never raises for a fault of the receiver, and ends within its own timeout."""
         began = perf_counter()
-        # What was allowed when the webhook was made need not be so any more.
+        # A URL that was allowed when the webhook was created may no longer be.
         if self._egress.url_fault(url) is not None:
             return Received(timedelta(), error=NOT_ALLOWED)
         error: Exception | None = None
@@ -156,7 +156,7 @@ class WebhookSender:
         ) as answer:
             beginning = await _beginning(answer)
             if not answer.content.at_eof():
-                # The rest is nobody's business, so the connection cannot be used again.
+                # The rest is not read, so the connection cannot be reused.
                 answer.close()
             answered: dict[str, str] = {}
             for name, value in answer.headers.items():
@@ -166,7 +166,7 @@ class WebhookSender:
 
 
 class VettingResolver(AbstractResolver):
-    """Resolves names in threads, and refuses those of which any address may not be connected to."""
+    """Resolves names in threads, and refuses a name if any of its addresses is not allowed."""
 
     def __init__(self, egress: Egress, threads: ThreadPoolExecutor, lookup: Lookup) -> None:
         self._egress = egress
@@ -176,7 +176,7 @@ class VettingResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name. Raises AddressRefused, and OSError when it does not resolve."""
+        """The addresses of a name. Raises AddressRefused, and OSError if it does not resolve."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(
             self._threads, lambda: self._lookup(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
@@ -196,7 +196,7 @@ class VettingResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept here."""
+        """Nothing to close."""
 
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
@@ -204,13 +204,13 @@ async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: ob
 
 
 def _was_closed_meanwhile(error: Exception, state: SimpleNamespace) -> bool:
-    """Whether a kept connection turned out to be closed, which says nothing of the receiver."""
+    """Whether a kept connection was found closed, which is no failure of the receiver."""
     broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
     return bool(state.reused) and broken and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
-    """What comes of the body in time, up to its limit. A body that breaks off takes nothing from the status."""
+    """The beginning of the body, within limits of time and size. A body that breaks off does not change the status."""
     parts: list[bytes] = []
     missing = BODY_BYTES
     try:
@@ -231,8 +231,8 @@ def _since(began: float) -> timedelta:
 
 
 def _in_words(error: Exception | None) -> str:
-    """What went wrong, without anything that a receiver's owner should not learn of our side."""
-    # What kept it from connecting, where aiohttp wraps that.
+    """The cause of a failure, without details of this network that the receiver's owner should not learn."""
+    # The cause of a failed connection, which aiohttp wraps.
     causes = (getattr(error, "os_error", error), error)
     return next((words for kind, words in _WORDS if any(isinstance(cause, kind) for cause in causes)), "no answer")
 

@@ -1,4 +1,4 @@
-"""The arguments of `plinth backup` and `plinth restore`. Every command imports this, so it imports next to nothing."""
+"""The arguments of `plinth backup` and `plinth restore`. Every command imports this, so it has almost no imports."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from server.backup.outcomes import HELP
 
 
 def add_backup_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe `plinth backup`."""
+    """Define the arguments of `plinth backup`."""
     parser.epilog = HELP
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", type=Path, metavar="FOLDER", help="folder of backups; each is a folder of its own in it")
@@ -24,7 +24,7 @@ def add_backup_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe `plinth restore`."""
+    """Define the arguments of `plinth restore`."""
     parser.epilog = HELP
     parser.add_argument("backup", type=Path, metavar="BACKUP", help="folder of one backup")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`plinth backup` and `plinth restore`, as the command line has them."""
+"""The commands `plinth backup` and `plinth restore`."""
 
 import argparse
 import getpass
@@ -22,12 +22,12 @@ INTERRUPTED = 130
 
 
 def backup(options: argparse.Namespace, settings: Settings) -> int:
-    """Take a backup, or verify one; the exit status."""
+    """Take a backup, or verify one. Returns the exit status."""
     return _ended(partial(_verify if options.verify else _take, options, settings))
 
 
 def restore(options: argparse.Namespace, settings: Settings) -> int:
-    """Restore a backup; the exit status."""
+    """Restore a backup. Returns the exit status."""
     return _ended(partial(_restore, options, settings))
 
 
@@ -58,7 +58,7 @@ def _take(options: argparse.Namespace, settings: Settings) -> int:
     if is_embedded and not is_running(settings):
         if postgres.is_new(settings):
             raise Fault(f"{postgres.data_folder(settings)} holds no database")
-        # Read before the work is done elsewhere, and kept for it.
+        # Read and cached here, before the work runs in another process.
         _ = settings.secret
         lines = with_postgres(settings, "backup", partial(_told, take, lines))
     else:
@@ -102,9 +102,9 @@ def _restore(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _passphrase(options: argparse.Namespace, settings: Settings, *, is_new: bool, is_needed: bool = True) -> str | None:
-    """Give the passphrase: of the named file, the setting, or a person. Never of an argument, which others may read.
+    """The passphrase from the named file, the setting, or a prompt; never from an argument, which others may read.
 
-    None where there is none and none is needed. Raises Fault.
+    None if there is none and none is needed. Raises Fault.
     """
     if options.passphrase_file is not None:
         given = str(options.passphrase_file.read_text(encoding="utf-8")).strip()

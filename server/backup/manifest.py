@@ -1,4 +1,4 @@
-"""What a backup says of itself: `manifest.json` beside its parts."""
+"""The manifest of a backup: `manifest.json` beside its parts."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ ENCRYPTED, LEFT_OUT = "encrypted", "left out"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A file of a backup: its length in bytes, and the SHA-256 of them in hexadecimal."""
+    """A file of a backup: its length in bytes, and its SHA-256 in hexadecimal."""
 
     bytes: int
     sha256: str
@@ -31,22 +31,22 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What was backed up, when, and how it can be told that all of it is there."""
+    """The content of a backup, its time, and what is needed to check that it is complete."""
 
     format: int
     id: str
     plinth_version: str
     schema_revision: str
-    # By PostgreSQL's clock, RFC 3339 in UTC: the moment that the backup shows.
+    # By PostgreSQL's clock, RFC 3339 in UTC: the time of the snapshot.
     create_time: str
     # Major versions: of the server, and of the pg_dump that read it.
     postgresql: int
     pg_dump: int
-    # Rows by table; partitions by themselves.
+    # Number of rows by table; partitions are counted separately.
     tables: dict[str, int]
-    # Tenants with a checkpoint, whose latest one is a line of that part.
+    # Number of tenants with a checkpoint. The part has a line with the latest one of each.
     audit_checkpoints: int
-    # Functions that not everybody may execute, which a restore keeps so.
+    # Functions that not every role may execute. A restore keeps them private.
     private_functions: list[str]
     secret: str
     # Plinth keeps no files outside PostgreSQL.
@@ -54,12 +54,12 @@ class Manifest:
     parts: dict[str, Part]
 
     def write(self, folder: Path) -> None:
-        """Write it, in a way that outlives a crash."""
+        """Write the manifest durably."""
         write_part(folder / MANIFEST, f"{json.dumps(asdict(self), indent=2)}\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read it. Raises Fault where it cannot be read, and Damaged for what is no manifest."""
+        """Read the manifest. Raises Fault if it cannot be read, and Damaged if it is no manifest."""
         path = folder / MANIFEST
         try:
             text = path.read_bytes()
@@ -75,7 +75,7 @@ class Manifest:
             raise Damaged(f"{path} is no manifest of a backup") from error
 
     def faults(self, folder: Path) -> Iterator[str]:
-        """Tell which parts are missing or not as they were written. Raises Fault where one cannot be read."""
+        """The parts that are missing or changed, in words. Raises Fault if one cannot be read."""
         expected = {DATABASE, CHECKPOINTS} | ({SECRET} if self.secret == ENCRYPTED else set())
         yield from (f"{name} is not listed in {MANIFEST}" for name in sorted(expected - self.parts.keys()))
         for name, part in self.parts.items():
@@ -91,14 +91,14 @@ class Manifest:
 
 
 def measure(path: Path) -> Part:
-    """Give the length and the hash of a file."""
+    """The length and the hash of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Part(bytes=file.tell(), sha256=digest)
 
 
 def write_part(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, down to the disk."""
+    """Write a file durably that only its owner may read."""
     with path.open("x", encoding="utf-8") as file:
         path.chmod(0o600)
         file.write(text)

@@ -1,14 +1,14 @@
-"""How `plinth backup` and `plinth restore` end.
+"""Exit statuses of `plinth backup` and `plinth restore`.
 
-2 is the status of what is wrong with arguments or settings, as for every command.
+As for every command, 2 means a fault in arguments or settings.
 """
 
 from server.faults import Fault
 
 DONE = 0
-# A backup is not what its manifest says.
+# A backup does not match its manifest.
 FOUND = 1
-# Nothing is known: PostgreSQL, a program or a file could not be used.
+# The result is unknown: PostgreSQL, a program or a file could not be used.
 COULD_NOT = 3
 # The role does not see every row, so a dump would be partial or empty.
 HIDDEN_ROWS = 4
@@ -21,7 +21,7 @@ HELP = (
 
 
 class Damaged(Fault):
-    """A backup is not what its manifest says."""
+    """A backup does not match its manifest."""
 
 
 class HiddenRows(Fault):
@@ -29,7 +29,7 @@ class HiddenRows(Fault):
 
 
 def status_of(fault: Fault) -> int:
-    """Give the exit status for a fault."""
+    """The exit status for a fault."""
     if isinstance(fault, Damaged):
         return FOUND
     return HIDDEN_ROWS if isinstance(fault, HiddenRows) else COULD_NOT

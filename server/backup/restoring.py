@@ -1,4 +1,4 @@
-"""Restoring a backup: its rows into an empty database, its secret to where it belongs, and then `plinth migrate`."""
+"""Restoring a backup: its rows into an empty database, its secret to its place, and then `plinth migrate`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,12 +22,12 @@ from server.settings import Settings
 
 Tell = Callable[[str], object]
 CONNECT_TIMEOUT = 5
-# Where the schema that is replaced waits until the restore has succeeded.
+# The name of the replaced schema until the restore has succeeded.
 BEFORE: Final = "plinth_before_restore"
 SET_ASIDE: LiteralString = f"ALTER SCHEMA public RENAME TO {BEFORE}"
 REMOVE: LiteralString = "DROP SCHEMA public CASCADE"
 BRING_BACK: LiteralString = f"ALTER SCHEMA {BEFORE} RENAME TO public"
-# As `CREATE DATABASE` makes it.
+# The same as after `CREATE DATABASE`.
 MAKE_EMPTY: tuple[LiteralString, ...] = (
     "CREATE SCHEMA public",
     "COMMENT ON SCHEMA public IS 'standard public schema'",
@@ -46,7 +46,7 @@ SELECT count(*), min(usename || ', ' || application_name) FROM pg_stat_activity
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What a person asked for: `replace` what is there, and which secret goes where."""
+    """The options of a restore: whether to `replace` existing data, and where the secret goes."""
 
     replace: bool
     # None leaves the secret out.
@@ -55,7 +55,10 @@ class Wish:
 
 
 def restore(settings: Settings, folder: Path, wish: Wish, tell: Tell) -> None:
-    """Restore a backup. Raises Fault, and Damaged for a backup that is not what it says; then nothing was changed."""
+    """Restore a backup.
+
+    Raises Fault, and Damaged for a backup that does not match its manifest; then nothing has changed.
+    """
     manifest = Manifest.read(folder)
     wrong = list(manifest.faults(folder))
     if wrong:
@@ -76,11 +79,11 @@ def restore(settings: Settings, folder: Path, wish: Wish, tell: Tell) -> None:
 
 
 class _Outcome(TypedDict):
-    """What became of the work in a process of its own, which hands over the text of a fault and not its kind."""
+    """The outcome in a separate process, which passes on the text of a fault but not its type."""
 
     lines: list[str]
     damaged: str
-    """Why it failed; empty if it did not."""
+    """The reason of a failure; empty without one."""
 
 
 def _outcome(work: Callable[[], list[str]]) -> _Outcome:
@@ -91,8 +94,8 @@ def _outcome(work: Callable[[], list[str]]) -> _Outcome:
 
 
 def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: SecretKeys | None, wish: Wish) -> list[str]:
-    """Load rows and put the secret in its place; what a person has to be told."""
-    # The whole application, which is needed at the end only and takes seconds to import.
+    """Load the rows and put the secret in its place. Returns lines to report."""
+    # Imported here: the whole application takes seconds to import, and is needed only at the end.
     from server.run import processes  # noqa: PLC0415
 
     if settings.database_url is None:
@@ -110,9 +113,9 @@ def _load(settings: Settings, folder: Path, manifest: Manifest, secrets: SecretK
     lines = [f"{sum(manifest.tables.values())} rows of {len(manifest.tables)} tables as of {manifest.create_time}"]
     lines.append(_place(settings, secrets, wish) if secrets else "secret left out: the deployment keeps its own")
     if secrets is not None and settings.secret != secrets.secret.encode():
-        # Under the secret in force the database would be refused, until the backup's is put there.
+        # Under the current secret the database would be refused, until the backup's secret is put in place.
         return [*lines, "files: none", "`plinth migrate` brings the schema up to date, and makes its logins"]
-    # A secret that is left out by choice is lost with what depends on it.
+    # If the secret is left out by choice, the data that depend on it are lost.
     processes.migrate(settings, tell=lines.append, accept_new_secret=secrets is None)
     return [*lines, "files: none", "the schema is up to date, and its logins are made: `plinth up` goes on from here"]
 
@@ -123,7 +126,10 @@ def _connect(dsn: str) -> rows.Connection:
 
 @contextmanager
 def _emptied(connection: rows.Connection, settings: Settings, *, replace: bool) -> Iterator[None]:
-    """Give an empty schema. With `replace`, what was there is gone after the block, and back when the block raises."""
+    """Provide an empty schema.
+
+    With `replace`, the old one is dropped after the block, or restored if the block raises.
+    """
     where = preflight.setting_of(settings, "owner")
     others, one_of_them = connection.execute(OTHERS).fetchone() or (0, "")
     if others:
@@ -155,8 +161,8 @@ def _run(connection: rows.Connection, *statements: LiteralString) -> None:
 
 
 def _make_private(connection: rows.Connection, signature: str) -> None:
-    """Take a function from everybody but its owner. `plinth migrate` gives it to logins."""
-    # The manifest's text becomes the name of a function or fails; it is never run.
+    """Revoke a function from all but its owner. `plinth migrate` grants it to logins."""
+    # The manifest's text is resolved to the name of a function, or fails. It is never run as SQL.
     known = connection.execute("SELECT %s::regprocedure::text", (signature,)).fetchone() or ("",)
     connection.execute(f"REVOKE ALL ON FUNCTION {known[0]} FROM PUBLIC")
 
@@ -168,7 +174,7 @@ def _secrets(folder: Path, manifest: Manifest, passphrase: str | None) -> Secret
 
 
 def _require_place(settings: Settings, secrets: SecretKeys, wish: Wish) -> None:
-    """Refuse before anything is changed where the backup's secret would not be the one in force. Raises Fault."""
+    """Refuse, before any change, a restore after which the backup's secret would not be in force. Raises Fault."""
     if wish.secret_to is not None:
         if wish.secret_to.exists():
             raise Fault(f"{wish.secret_to} is there already")
@@ -187,7 +193,7 @@ def _require_place(settings: Settings, secrets: SecretKeys, wish: Wish) -> None:
 
 
 def _place(settings: Settings, secrets: SecretKeys, wish: Wish) -> str:
-    """Put the secret where the deployment looks for it; what a person has to do."""
+    """Put the secret where the deployment expects it. Returns a line to report."""
     if wish.secret_to is not None:
         write_part(wish.secret_to, secrets.variables)
         told = f"secret written to {wish.secret_to}: put it into the deployment's settings, then run `plinth migrate`"

@@ -1,4 +1,4 @@
-"""What a database holds, as a backup compares it: rows by table, checkpoints of the audit log, private functions."""
+"""The content of a database that a backup compares: rows by table, checkpoints of the audit log, private functions."""
 
 import json
 
@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 from server.backup.outcomes import HiddenRows
 
 Connection = psycopg.Connection[TupleRow]
-# The tables that have rows of their own: partitions, and not the tables that they are partitions of.
+# The tables with rows of their own: partitions, but not partitioned tables.
 TABLES = """
 SELECT c.relname FROM pg_class c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' ORDER BY c.relname
@@ -37,7 +37,7 @@ ADVICE = (
 
 
 def require_every_row(connection: Connection, setting: str) -> None:
-    """Refuse a role from which row-level security or a missing grant hides something. Raises HiddenRows."""
+    """Raise HiddenRows for a role that cannot see every row, because of row-level security or a missing grant."""
     role, sees_all = connection.execute(
         "SELECT current_user, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("", False)
@@ -55,8 +55,8 @@ def require_every_row(connection: Connection, setting: str) -> None:
 
 
 def count(connection: Connection) -> dict[str, int]:
-    """Count the rows of every table. Raises HiddenRows where row-level security would hide some."""
-    # What would be hidden makes the statement fail instead.
+    """Count the rows of every table. Raises HiddenRows if row-level security would hide some."""
+    # A statement then fails instead of hiding rows.
     connection.execute("SET row_security = off")
     counted = {}
     try:
@@ -69,7 +69,7 @@ def count(connection: Connection) -> dict[str, int]:
 
 
 def count_as_owner(connection: Connection) -> dict[str, int]:
-    """Count the rows of every table as the owner, whom row-level security binds: it is eased, and then as before."""
+    """Count the rows of every table as the owner. Row-level security is suspended for the owner meanwhile."""
     with connection.transaction(force_rollback=True):
         for (table,) in connection.execute(TABLES).fetchall():
             connection.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(_public(table)))
@@ -77,19 +77,19 @@ def count_as_owner(connection: Connection) -> dict[str, int]:
 
 
 def checkpoints(connection: Connection) -> list[str]:
-    """Give the latest checkpoint of each tenant, a line of JSON each, by tenant."""
+    """The latest checkpoint of each tenant, one line of JSON each, ordered by tenant."""
     names = ("tenant_id", "tree_size", "root_hash", "note")
     found = connection.execute(CHECKPOINTS).fetchall()
     return [json.dumps(dict(zip(names, row, strict=True))) for row in found]
 
 
 def private_functions(connection: Connection) -> list[str]:
-    """Give the signatures of the functions that not everybody may execute."""
+    """The signatures of the functions that not every role may execute."""
     return [signature for (signature,) in connection.execute(PRIVATE_FUNCTIONS).fetchall()]
 
 
 def differences(expected: dict[str, int], found: dict[str, int]) -> list[str]:
-    """Tell in words which tables do not hold as many rows as they should."""
+    """In words, the tables with another number of rows than expected."""
     return [
         f"table {table} holds {found.get(table, 'nothing, for it is missing')} instead of "
         f"{expected.get(table, 'not being there')}"

@@ -1,4 +1,4 @@
-"""The secret of a deployment, encrypted under a passphrase: scrypt makes a key of it, for AES-256-GCM."""
+"""The secret of a deployment, encrypted with AES-256-GCM under a key that scrypt derives from a passphrase."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from server.faults import Fault
 from server.settings import Settings
 
 SHORTEST_PASSPHRASE = 12
-# 128 MiB and some tenths of a second for each guess.
+# 128 MiB and a few tenths of a second for each guess.
 COST, BLOCK_SIZE, PARALLELISM = 2**17, 8, 1
 SALT_SIZE, NONCE_SIZE, KEY_SIZE = 16, 12, 32
 
 
 class WrongPassphrase(Fault):
-    """The passphrase is another one. That the part was not changed, its hash has told before."""
+    """The passphrase is wrong. The hash of the part has already shown that the part is intact."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretKeys:
-    """What keys are derived from; `previous` and `next` are empty outside of a rotation."""
+    """The secrets of a deployment. `previous` and `next` are empty outside a rotation."""
 
     secret: str
     previous: str = ""
@@ -34,21 +34,21 @@ class SecretKeys:
 
     @classmethod
     def of(cls, settings: Settings) -> "SecretKeys":
-        """Give those in force."""
+        """The secrets in force."""
         others = {"previous": settings.secret_key_previous, "next": settings.secret_key_next}
         known = {name: key.get_secret_value() for name, key in others.items() if key is not None}
         return cls(secret=settings.secret.decode(), **known)
 
     @property
     def variables(self) -> str:
-        """The settings they are, as a file of variables has them."""
+        """The secrets as settings in a file of variables."""
         lines = f"PLINTH_SECRET_KEY={self.secret}\n"
         lines += f"PLINTH_SECRET_KEY_PREVIOUS={self.previous}\n" if self.previous else ""
         return lines + (f"PLINTH_SECRET_KEY_NEXT={self.next}\n" if self.next else "")
 
 
 def seal(secrets: SecretKeys, passphrase: str, backup_id: str) -> str:
-    """Encrypt, for this backup only; the text of the part."""
+    """Encrypt the secrets, for this backup only. Returns the text of the part."""
     salt, nonce = os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)
     sealed = AESGCM(_key(passphrase, salt)).encrypt(nonce, json.dumps(asdict(secrets)).encode(), backup_id.encode())
     how = {"kdf": "scrypt", "n": COST, "r": BLOCK_SIZE, "p": PARALLELISM, "cipher": "AES-256-GCM"}
@@ -57,7 +57,7 @@ def seal(secrets: SecretKeys, passphrase: str, backup_id: str) -> str:
 
 
 def unseal(path: Path, passphrase: str, backup_id: str) -> SecretKeys:
-    """Decrypt. Raises WrongPassphrase, and Damaged for what is no such part."""
+    """Decrypt a part. Raises WrongPassphrase, and Damaged for a file that is no such part."""
     try:
         part = json.loads(path.read_text())
         salt, nonce, sealed = (b64decode(part[name]) for name in ("salt", "nonce", "ciphertext"))

@@ -1,4 +1,4 @@
-"""Taking a backup: every row of one snapshot, counted and dumped in it, and old backups removed after it."""
+"""Taking a backup: every row of one snapshot, counted and dumped; old backups are removed afterwards."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ Tell = Callable[[str], object]
 PREFIX = "plinth-"
 DRAFT = ".draft"
 CONNECT_TIMEOUT = 5
-# Nothing of what a server sets for short transactions may end the one that holds the snapshot.
+# Timeouts of a server for short transactions, which must not end the one that holds the snapshot.
 UNBOUNDED = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 FACTS = """
 SELECT pg_export_snapshot(), to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -32,9 +32,9 @@ SELECT pg_export_snapshot(), to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH2
 
 
 def take(settings: Settings, folder: Path, *, passphrase: str | None, keep: int | None, tell: Tell) -> Path:
-    """Write a backup into a folder of backups; its own folder, which is whole as soon as it is there.
+    """Write a backup into a folder of backups. Returns its own folder, which is complete as soon as it exists.
 
-    Without a passphrase, the secret is left out. `keep`: how many backups stay, this one among them. Raises Fault.
+    Without a passphrase, the secret is left out. `keep` is how many backups stay, including this one. Raises Fault.
     """
     with _alone(folder):
         draft = folder / f".{uuid.uuid4().hex}{DRAFT}"
@@ -90,7 +90,7 @@ def _write(settings: Settings, draft: Path, passphrase: str | None) -> Manifest:
 
 @contextmanager
 def _snapshot(dsn: str) -> Iterator[rows.Connection]:
-    """Give a connection whose transaction sees one moment, for as long as the block takes."""
+    """A connection whose transaction sees one snapshot until the block ends."""
     with psycopg.connect(
         dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="plinth backup"
     ) as connection:
@@ -104,7 +104,7 @@ def _snapshot(dsn: str) -> Iterator[rows.Connection]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Be the only one who writes backups here, and clear away what was cut short. Raises Fault."""
+    """Lock the folder against other backups, and remove unfinished ones. Raises Fault."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -124,9 +124,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _superseded(folder: Path, keep: int | None, latest: Path) -> list[Path]:
-    """List the backups in a folder beyond `keep`, the latest among them; what is no backup stays.
+    """The backups in a folder beyond the `keep` newest. A folder that is no backup stays.
 
-    Their names sort by the moments they show. The latest one stays even where PostgreSQL's clock was set back.
+    Names sort by the times in them. The latest backup stays even if PostgreSQL's clock was set back.
     """
     if keep is None:
         return []

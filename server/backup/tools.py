@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs for dumps: found where its servers are, and told passwords by their environment."""
+"""PostgreSQL's own programs for dumps, found beside its server. Passwords are passed in the environment."""
 
 import os
 import shutil
@@ -13,15 +13,16 @@ from server.embedded import engines
 from server.faults import Fault
 from server.settings import Settings
 
-# Milliseconds that pg_dump waits for a table that a migration holds.
+# Milliseconds that pg_dump waits for a table that is locked by a migration.
 LOCK_WAIT = 60_000
-# Entries of a dump that a restore leaves to `plinth migrate`, or that are there already: policies for a login, whose
-# name may be another one, and the schema. By what follows the three numbers of a line of `pg_restore --list`.
+# Entries of a dump that a restore skips: policies for a login, which `plinth migrate` makes because the login's name
+# may differ, and the schema, which exists. They match the text after the three numbers of a line of `pg_restore
+# --list`.
 SKIPPED = ("SCHEMA - public ", "COMMENT - SCHEMA public ", "EXTENSION - plpgsql ", "COMMENT - EXTENSION plpgsql ")
 
 
 def folder(settings: Settings, major: int) -> tuple[Path, int]:
-    """Find the programs of this major version, or of a later one; where, and of which. Raises Fault."""
+    """Find the programs of this major version or a later one. Returns folder and version. Raises Fault."""
     server = engines.find(engines.POSTGRES, settings.postgres_bin, major=major)
     found = engines.version(engines.POSTGRES, server)[0]
     if found < major:
@@ -36,15 +37,15 @@ def folder(settings: Settings, major: int) -> tuple[Path, int]:
 
 
 def dump(programs: Path, dsn: str, snapshot: str, target: Path) -> None:
-    """Dump what a snapshot shows. Raises Fault."""
+    """Dump a snapshot. Raises Fault."""
     options = ["--format=custom", f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password"]
-    # pg_dump gives a file the rights that the umask leaves.
+    # pg_dump creates files with the permissions of the umask.
     target.touch(mode=0o600)
     _run(programs / "pg_dump", dsn, [*options, f"--file={target}"])
 
 
 def load(programs: Path, dsn: str, source: Path) -> None:
-    """Load a dump in one transaction, without logins' rights: as the role of `dsn`. Raises Fault."""
+    """Load a dump in one transaction as the role of `dsn`, without ownership and privileges. Raises Fault."""
     listed = _run(programs / "pg_restore", None, ["--list", str(source)])
     with TemporaryDirectory(prefix="plinth-restore-") as scratch:
         wanted = Path(scratch) / "list"
@@ -63,11 +64,14 @@ def _is_wanted(line: str) -> bool:
 
 
 def _run(program: Path, dsn: str | None, arguments: Sequence[str]) -> str:
-    """Run a program to its end, however long a large database takes; its output. Raises Fault with its last words."""
+    """Run a program without a timeout, because databases may be large. Returns its output.
+
+    Raises Fault with its message.
+    """
     environment = dict(os.environ)
     if dsn is not None:
         parts = conninfo_to_dict(dsn)
-        # Every user of this machine may read the arguments of a process.
+        # Other users of this machine may read the arguments of a process.
         password = parts.pop("password", None)
         if password is not None:
             environment["PGPASSWORD"] = str(password)

@@ -1,4 +1,4 @@
-"""Verifying a backup: it is restored into a scratch database, and compared with what its manifest says."""
+"""Verification of a backup: it is restored into a scratch database and compared with its manifest."""
 
 import shutil
 import tempfile
@@ -25,16 +25,16 @@ CONNECT_TIMEOUT = 5
 
 
 def findings(settings: Settings, folder: Path, passphrase: str | None) -> list[str]:
-    """Tell what is wrong with a backup; nothing for one that is right. Raises Fault where it could not be looked at.
+    """The findings about a backup; empty if it is intact. Raises Fault if it could not be checked.
 
-    The scratch database is in PostgreSQL of the settings; where that is the embedded one, in a cluster of its own, so
+    The scratch database is in the configured PostgreSQL. Instead of the embedded one, a separate cluster is used, so
     that a backup can be verified on any machine. Without a passphrase, the secret is not opened.
     """
     manifest = Manifest.read(folder)
     found = list(manifest.faults(folder))
     if not found and manifest.secret == files.ENCRYPTED and passphrase is not None:
         unseal(folder / files.SECRET, passphrase, manifest.id)
-    # What was changed is not loaded: it may be anything.
+    # A changed dump is not loaded, because it may contain anything.
     return found or _restored(settings, folder, manifest)
 
 
@@ -44,7 +44,7 @@ def _restored(settings: Settings, folder: Path, manifest: Manifest) -> list[str]
             return _compare(settings, folder, manifest)
     scratch = Path(tempfile.mkdtemp(prefix="plinth-verify-"))
     try:
-        # The engines' user has to reach what is below.
+        # The engines' user needs access to the folder.
         scratch.chmod(0o711)
         own = Settings(data_dir=scratch / "data", postgres_bin=settings.postgres_bin)
         return with_postgres(own, "verify", partial(_compare_alone, own, folder, manifest))
@@ -78,7 +78,7 @@ def _checkpoint_differences(folder: Path, manifest: Manifest, restored: list[str
 
 @contextmanager
 def _scratch_database(dsn: str) -> Iterator[tuple[str, int]]:
-    """Make a database that is gone afterwards; the way in, and the server's major version."""
+    """Make a temporary database. Gives its connection string and the server's major version."""
     name = f"plinth_verify_{uuid4().hex[:12]}"
     with psycopg.connect(
         dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="plinth backup"

@@ -1,7 +1,7 @@
-"""The audit log as it is stored: one row per mutation and per refusal, written in the transaction of the change.
+"""The stored audit log: one row per mutation and per refusal, written in the transaction of the change.
 
-A row is never changed but for `personal`, which an erasure clears: what was in it is bound to the row's hash by salted
-commitments only (server/kernel/record/audit.py). The runtime role may insert and read, and update that one column.
+A row never changes except for `personal`, which an erasure clears. Salted commitments alone bind its content to the
+hash of the row (server/kernel/record/audit.py). The runtime role may insert, read, and update that one column.
 """
 
 from sqlalchemy import (
@@ -28,16 +28,16 @@ AUDIT_WALL = f"{EVENT_TENANT} OR {IS_PLATFORM}"
 audit_entries = global_table(
     "audit_entries",
     uuid_column("tenant_id"),
-    # The order in which entries are sealed: as readers of the event log go.
+    # The order in which entries are sealed, the same as the reading order of the event log.
     Column("transaction_id", TransactionId, nullable=False, server_default=text("plinth_log_transaction()")),
     Column("sequence", BigInteger, nullable=False, server_default=text("nextval('audit_entries_sequence_seq')")),
     uuid_column("id"),
     time_column("create_time"),
-    # 0 nobody known, 1 a user, 2 an API key, 3 the platform itself.
+    # 0 unknown, 1 a user, 2 an API key, 3 the platform itself.
     Column("actor_kind", SmallInteger, nullable=False),
     uuid_column("actor_id", nullable=True),
     uuid_column("session_id", nullable=True),
-    # `plinth.sites.v1.PageService/CreatePage`; its action, `page.created`.
+    # Such as `plinth.sites.v1.PageService/CreatePage`, with the action `page.created`.
     Column("method", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("resource_type", Text, nullable=False),
@@ -47,13 +47,13 @@ audit_entries = global_table(
     Column("reason", Text, nullable=False),
     # Whether it belongs to the security events.
     Column("security", Boolean, nullable=False),
-    # How many alike within a moment; more than 1 only for refusals.
+    # Number of similar refusals within a moment; 1 for everything else.
     Column("count", Integer, nullable=False, server_default=text("1")),
     Column("request_id", Text, nullable=False),
     uuid_column("event_id", nullable=True),
-    # JSON: field to before and after, without what is personal.
+    # JSON: field to before and after, without personal data.
     Column("changes", Text, nullable=False),
-    # JSON: name to value and salt, of `ip`, `user_agent` and `changes`; `{}` once erased.
+    # JSON: name to value and salt, of `ip`, `user_agent` and `changes`; `{}` after an erasure.
     Column("personal", Text, nullable=False),
     # JSON: name to the SHA-256 of salt and value.
     Column("commitments", Text, nullable=False),

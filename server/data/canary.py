@@ -1,4 +1,4 @@
-"""The canary: one row that tells whether the deployment's secret is the one that this database was filled under."""
+"""The canary: one row that shows whether this database was filled under the deployment's current secret."""
 
 from sqlalchemy import Boolean, CheckConstraint, Column, LargeBinary, text
 
@@ -6,7 +6,7 @@ from server.data.tables import global_table, time_column
 
 secret_canaries = global_table(
     "secret_canaries",
-    # Only true: there is one row.
+    # Always true, so that there is one row.
     Column("id", Boolean, primary_key=True, server_default=text("true")),
     Column("sealed", LargeBinary, nullable=False),
     time_column("update_time", server_default=text("now()")),

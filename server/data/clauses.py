@@ -1,4 +1,4 @@
-"""SQLAlchemy's generic types where tables and columns are only known when a process starts, so their values are not."""
+"""SQLAlchemy's generic types, for tables and columns that are known only at run time, so that their types are not."""
 
 from typing import Any
 

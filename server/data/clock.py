@@ -1,10 +1,9 @@
 """PostgreSQL's clock, as this process last measured it.
 
-Moments that are stored are compared by processes on other hosts: leases, retries, expiries. The clocks of hosts differ,
-and PostgreSQL's is the one that all of them share. Asking it for each moment would cost a round trip, so each process
-measures how far it is from a clock of its own that never steps, and adds that. Every new connection measures before it
-is used, and so does whoever watches (`ask`). What is off is at most half a round trip, and whatever the host's clock
-drifts until the next measurement.
+Processes on other hosts compare stored times: leases, retries, expiries. The clocks of hosts differ; PostgreSQL's is
+the one that they share. A query for each time would cost a round trip. Each process therefore measures the difference
+to a local clock that never steps, and adds it. Every new connection measures before it is used, and so does the health
+check (`ask`). The error is at most half a round trip, plus the drift of the host's clock until the next measurement.
 """
 
 import threading
@@ -16,22 +15,22 @@ from sqlalchemy import DateTime, text
 
 from server.data.statements import Statement
 
-# One that goes on while the machine sleeps, where there is one.
+# A clock that includes the time asleep, if the system has one.
 BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 MOMENT = Statement(text("SELECT clock_timestamp()").columns(clock_timestamp=DateTime(timezone=True)))
-"""Answers what time it is by PostgreSQL's clock."""
+"""Returns the time by PostgreSQL's clock."""
 
 
 def steady() -> float:
-    """Seconds by a clock of this machine that nobody sets."""
+    """Seconds by a local clock that is never set."""
     return time.clock_gettime(BOOT)
 
 
 class SharedClock:
-    """Tells PostgreSQL's time. Until it was measured for the first time, that is the host's."""
+    """PostgreSQL's time. Until the first measurement it is the time of the host."""
 
     def __init__(self, own: Callable[[], float] = steady, host: Callable[[], float] = time.time) -> None:
-        """`own` counts seconds and never steps; `host` is Unix time as the host has it."""
+        """`own` counts seconds and never steps; `host` returns Unix time by the host's clock."""
         self._own = own
         self._host = host
         self._lock = threading.Lock()
@@ -43,22 +42,22 @@ class SharedClock:
 
     @property
     def skew(self) -> float:
-        """Seconds by which the host's clock is ahead of PostgreSQL's; negative where it is behind."""
+        """Seconds by which the host's clock is ahead of PostgreSQL's; negative if it is behind."""
         return self._host() - self.seconds()
 
     def forget(self) -> None:
-        """Tell the host's time until the next measurement, as a process does that has just been forked."""
+        """Use the host's time until the next measurement, as in a process that was just forked."""
         self._ahead = self._host() - self._own()
         self._is_measured = False
 
     def begin(self) -> float:
-        """What `learn` takes of the time before the question."""
+        """The start of a measurement, for `learn`."""
         return self._own()
 
     def learn(self, sent: float, moment: datetime) -> None:
-        """PostgreSQL said `moment` between `sent`, which `begin` gave, and now.
+        """PostgreSQL returned `moment` between `sent`, which `begin` returned, and now.
 
-        What is known already stays unless it contradicts that: an answer that took long tells little.
+        The known difference stays unless the answer contradicts it, because a slow answer is imprecise.
         """
         told = moment.timestamp()
         least, most = told - self._own(), told - sent

@@ -32,40 +32,40 @@ from server.data.statements import ColumnValue, Row, Statement
 log = logging.getLogger("plinth.connections")
 READS = select.POLLIN | select.POLLPRI
 WRITES = READS | select.POLLOUT
-# A statement is cancelled by PostgreSQL itself after the statement timeout; this is how much later we stop listening.
+# PostgreSQL cancels a statement itself after the statement timeout. Seconds after that until the connection is cut.
 SILENCE_MARGIN = 2.0
-# Seconds for telling PostgreSQL that nobody wants an answer any more.
+# Seconds for telling PostgreSQL to cancel a statement.
 CANCEL_WITHIN = 1.0
-# After so many seconds without an answer to the probe, nobody begins to wait for PostgreSQL, and who has waited for
-# PATIENCE seconds waits no longer.
+# After CONFIRMED seconds without an answer to the probe, calls no longer start to wait for PostgreSQL, and a call that
+# has waited PATIENCE seconds stops waiting.
 CONFIRMED = 2.0
 PATIENCE = 4.0
-# Seconds for which a new connection waits for its first answer.
+# Seconds that a new connection waits for its first answer.
 GREETED_WITHIN = 5.0
-# Seconds between looks whether anybody still waits for an answer.
+# Seconds between two checks whether the caller still waits.
 LOOK = 0.1
-# Seconds for which a connection that was used counts as alive, unless another one is found dead meanwhile.
+# Seconds for which a connection that was used counts as alive, unless another one is found dead in that time.
 FRESH = 1.0
-# Statements that a connection keeps prepared. Each takes PostgreSQL some 30 KB for as long as the connection lives.
+# Statements that a connection keeps prepared. Each takes about 30 KB in PostgreSQL for the life of the connection.
 MOST_PREPARED = 256
-# Closing is a message of its own in libpq 17 and later; before, it takes a statement.
+# libpq 17 and later has a message for closing; earlier versions need a statement.
 CLOSES = psycopg.capabilities.has_send_close_prepared()
-# The pool tries to connect for this long before it gives up, and tries again when it is asked the next time. Seconds.
+# Seconds for which the pool tries to connect before it gives up. It tries again at the next request.
 RECONNECTS_FOR = 0.2
-# So callers who wait ask it this often. Seconds.
+# Seconds between two requests of a waiting caller to the pool, which make it try again.
 ASK_EVERY = 0.25
-# After nobody could connect in time, callers are refused at once for this long instead of waiting in a row.
+# Seconds for which callers are refused at once instead of queueing up, after no connection was available in time.
 OUTAGE_PAUSE = 0.5
-# An outage is logged once, and again when there was none for so many seconds.
+# Seconds without an outage after which an outage is logged again; until then it is logged once.
 NEXT_WORD = 5.0
 
 
 class DatabaseUnavailable(Exception):
-    """No connection to PostgreSQL is to be had in time."""
+    """No connection to PostgreSQL is available in time."""
 
 
 class Result:
-    """What one statement answered."""
+    """The result of one statement."""
 
     __slots__ = ("_result", "_statement")
 
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def count(self) -> int:
-        """How many rows were returned or changed."""
+        """Number of rows returned or changed."""
         return self._result.ntuples or int(self._result.command_tuples or 0)
 
     def raw(self, row: int) -> list[bytes | None]:
@@ -89,7 +89,7 @@ class Result:
 
     @property
     def returned(self) -> int:
-        """How many rows were returned."""
+        """Number of rows returned."""
         return self._result.ntuples
 
     def all(self) -> list[Row]:
@@ -101,7 +101,7 @@ class Result:
         return self.row(0) if self._result.ntuples else None
 
     def one(self) -> Row:
-        """The only row. Raises LookupError when there is none."""
+        """The only row. Raises LookupError if there is none."""
         row = self.first()
         if row is None:
             raise LookupError("the statement returned no row")
@@ -123,7 +123,7 @@ class Result:
 
 
 Wanted = Callable[[], bool]
-"""Whether anybody still waits for the answer."""
+"""Returns whether the caller still waits for the answer."""
 
 
 class Silent(psycopg.OperationalError):
@@ -134,37 +134,37 @@ class Lost(psycopg.OperationalError):
     """The connection ended while an answer was awaited."""
 
     def __init__(self, *, is_untouched: bool) -> None:
-        """`is_untouched` says that PostgreSQL had ended it before it looked at the first statement sent."""
+        """`is_untouched`: PostgreSQL ended the connection before it read the first statement sent."""
         self.is_untouched = is_untouched
         super().__init__("the connection is lost")
 
 
 class Doubt:
-    """What one connection that was lost or fell silent says about the others to the same peer."""
+    """What the loss or silence of one connection implies for other connections to the same peer."""
 
     __slots__ = ("lost", "noticed", "silent_since", "waited")
 
     def __init__(self) -> None:
         self.lost = -inf
-        """monotonic() at which a connection was found dead."""
+        """The monotonic() time at which a connection was found dead."""
         self.noticed = -inf
-        """monotonic() at which a connection had been silent for too long."""
+        """The monotonic() time at which a connection had been silent for too long."""
         self.waited = inf
-        """Seconds for which an answer was awaited on it."""
+        """Seconds that it had waited for an answer then."""
         self.silent_since = inf
-        """monotonic() since when nobody answers the probe; infinite while somebody does."""
+        """The monotonic() time since when the probe gets no answer; infinite while it gets answers."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody has answered the probe for some time: then callers are refused instead of made to wait."""
+        """Whether the probe has had no answer for some time. Callers are then refused instead of made to wait."""
         return monotonic() >= self.silent_since + CONFIRMED
 
     def probed(self, *, answered: bool) -> None:
-        """What came of the probe's last question: an answer, or silence."""
+        """Record the outcome of the probe: an answer, or silence."""
         self.silent_since = inf if answered else min(self.silent_since, monotonic())
 
     def note(self, waited: float) -> None:
-        """A connection was silent for longer than a live server ever takes to answer."""
+        """Record that a connection was silent for longer than a live server ever takes to answer."""
         self.noticed, self.waited = monotonic(), waited
 
 
@@ -178,37 +178,38 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
     _expected: list[tuple[Statement | None, bool]]
     _used = 0.0
     _wanted: Wanted | None = None
-    # monotonic() after which nobody waits for the answer to a cancelled statement.
+    # The monotonic() time until which the answer to a cancelled statement is awaited.
     _cut_at = inf
 
     def start(self) -> None:
-        """Enter pipeline mode for good, and greet (greeting.py). Raises psycopg.Error, and Silent."""
+        """Enter pipeline mode permanently, and greet (greeting.py). Raises psycopg.Error, and Silent."""
         self.pgconn.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, READS)
-        # By name; the one that was used last is the last one.
+        # By name, in the order of use: the last one was used last.
         self._kept = OrderedDict()
         self._expected = []
         sent = shared.begin()
         self.send(GREET, {})
-        # In bounds, as everything in pipeline mode: the peer may fall silent right after the login.
+        # With a timeout, as everything in pipeline mode: the peer may fall silent right after the login.
         shared.learn(sent, self.receive(GREETED_WITHIN)[-1].one()["moment"])
 
     @property
     def last_used(self) -> float:
-        """monotonic() of the last answer."""
+        """The monotonic() time of the last answer."""
         return self._used
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether another connection fell silent after this one was heard of last."""
+        """Whether another connection fell silent after the last answer on this one."""
         return self.doubt is not None and self._used < self.doubt.noticed
 
     @property
     def is_stale(self) -> bool:
-        """Whether PostgreSQL has ended this idle connection: then its socket has something to say.
+        """Whether PostgreSQL has ended this idle connection. Its socket is then readable.
 
-        Asked only after some idling: asking lets go of the interpreter lock, which costs more than the answer is worth.
+        Polled only after some idle time: the call releases the interpreter lock, which costs more than the answer is
+        worth.
         """
         if monotonic() - self._used < FRESH and (self.doubt is None or self._used > self.doubt.lost):
             return self.closed
@@ -216,17 +217,17 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
 
     @property
     def is_clean(self) -> bool:
-        """Whether the next user finds nothing of the last one: no open transaction, no answer still to come."""
+        """Whether the next user gets it without an open transaction and without an outstanding answer."""
         idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
         return idle and not self._expected and not self.closed
 
     def send_plain(self, sql: bytes) -> None:
-        """Send a statement without parameters whose answer nobody reads, such as BEGIN."""
+        """Send a statement without parameters whose result is not read, such as BEGIN."""
         self.pgconn.send_query_params(sql, None)
         self._expected.append((None, False))
 
     def send(self, statement: Statement, parameters: Mapping[str, object]) -> None:
-        """Send a statement; one that is kept is prepared as well where it was not used on this connection lately."""
+        """Send a statement. A kept statement that is not prepared on this connection is prepared too."""
         values = statement.encode(parameters)
         if statement.is_kept:
             try:
@@ -245,14 +246,14 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
 
     @property
     def sent(self) -> Sequence[tuple[Statement | None, bool]]:
-        """What was sent and not yet answered: statements, None for plain ones, and whether this only prepares."""
+        """Statements sent but not yet answered (None for plain ones), each with whether it is only prepared."""
         return self._expected
 
     def receive(self, timeout: float, wanted: Wanted | None = None) -> list[Result]:
-        """Wait for the answers to everything sent, in order. What nobody wants any more is cancelled.
+        """Wait for the answers to everything sent, in order. Cancels it when the caller no longer waits.
 
-        Raises what PostgreSQL answered first, as psycopg's exception of that SQLSTATE, Lost, or Silent after `timeout`
-        seconds without an answer (the connection is then closed).
+        Raises the first error of PostgreSQL, as psycopg's exception of that SQLSTATE. Raises Lost, or Silent after
+        `timeout` seconds without an answer; the connection is then closed.
         """
         closing = self._send_closing() if len(self._kept) > MOST_PREPARED else ()
         expected, self._expected = self._expected, []
@@ -277,14 +278,14 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
         return results
 
     def _note_prepared(self, statement: Statement | None, result: pq.abc.PGresult) -> None:
-        """A statement counts as prepared as soon as it is sent; here it turns out whether it is."""
+        """A statement counts as prepared when it is sent. If preparing failed, it no longer does."""
         if result.status in _UNANSWERED and statement is not None:
             self._kept.pop(statement.name, None)
 
     def _send_closing(self) -> Sequence[bytes]:
-        """Have those closed that were not used for longest; their names, in the order of the answers.
+        """Send commands to close the least recently used statements. Returns their names, in the order of the answers.
 
-        It goes along with what was sent before, at its end: nothing of that uses them any more.
+        They follow the statements sent before, none of which uses those names.
         """
         names = list(islice(self._kept, len(self._kept) - MOST_PREPARED))
         for name in names:
@@ -295,13 +296,13 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
         return names
 
     def _note_closed(self, names: Sequence[bytes], results: Sequence[pq.abc.PGresult]) -> None:
-        """What failed before them kept them from being closed: then they are still there, and closed the next time."""
+        """Forget the closed statements. Those that an earlier failure left open are closed the next time."""
         for name, result in zip(names, results, strict=True):
             if result.status not in _UNANSWERED:
                 self._kept.pop(name, None)
 
     def _exchange(self, deadline: float) -> list[pq.abc.PGresult]:
-        """Send what was queued; one result per command."""
+        """Send the queued commands. Returns one result per command."""
         answers: list[pq.abc.PGresult] = []
         try:
             self.pgconn.pipeline_sync()
@@ -314,7 +315,10 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
         return answers
 
     def _lost(self, answers: Sequence[pq.abc.PGresult], error: psycopg.OperationalError) -> Lost:
-        """What the loss amounts to. PostgreSQL's last word, if it said one, tells whether it read anything before."""
+        """The exception for a lost connection.
+
+        PostgreSQL's last message, if any, shows whether it had read anything.
+        """
         self.close()
         if self.doubt is not None:
             self.doubt.lost = monotonic()
@@ -330,7 +334,7 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
             self.pgconn.consume_input()
 
     def _collect(self, answers: list[pq.abc.PGresult], deadline: float) -> None:
-        """Add one result per command, up to the sync; libpq ends the results of each command with None."""
+        """Add one result per command, up to the sync. libpq ends the results of each command with None."""
         pgconn = self.pgconn
         while True:
             while pgconn.is_busy():
@@ -346,7 +350,7 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
                 answers.append(result)
 
     def _wait(self, events: int, deadline: float) -> None:
-        """Wait for the socket. Poll releases the interpreter lock; libpq's own waiting would hold it."""
+        """Wait for the socket. poll() releases the interpreter lock; libpq's own wait would hold it."""
         poll = self._poll
         if poll is None:
             raise psycopg.OperationalError("the connection was never started")
@@ -361,7 +365,7 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
                 poll.modify(self.pgconn.socket, READS)
 
     def _give_up_what_is_late(self, deadline: float) -> None:
-        """Close the connection, and raise, when nobody waits any longer or the peer is known to have gone."""
+        """Close the connection and raise Silent if the deadline has passed or the peer is known to be gone."""
         now = monotonic()
         waited, doubt = now - self._used, self.doubt
         if now >= deadline and doubt is not None:
@@ -374,7 +378,10 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
             raise Silent("PostgreSQL did not answer in time")
 
     def _cancel_what_nobody_wants(self) -> None:
-        """PostgreSQL answers with QueryCanceled, once. Who does not even answer that is waited for no longer."""
+        """Cancel once when the caller no longer waits.
+
+        PostgreSQL answers QueryCanceled; the wait for that is bounded too.
+        """
         if self._wanted is None or self._wanted():
             return
         self._wanted = None
@@ -382,7 +389,7 @@ class PipelineConnection(psycopg.Connection[TupleRow]):
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_WITHIN)
         else:
-            # Before version 17, libpq waits without a limit; this thread does not.
+            # Before version 17, libpq waits without a limit, so another thread does it.
             threading.Thread(target=_cancel, args=(self.pgconn.get_cancel(),), daemon=True).start()
         self._cut_at = monotonic() + SILENCE_MARGIN
 
@@ -397,23 +404,23 @@ _UNANSWERED = (*_FAILED, pq.ExecStatus.PIPELINE_ABORTED)
 
 
 class Usage(NamedTuple):
-    """How a pool stands."""
+    """The state of a pool."""
 
     limit: int
-    """Connections there may be."""
+    """Largest number of connections."""
     there: int
-    """Those there are, and those being made."""
+    """Connections that exist or are being made."""
     used: int
-    """Those in use, and those being made."""
+    """Connections in use or being made."""
     waiting: int
-    """Callers who wait for one."""
+    """Callers that wait for a connection."""
 
 
 class Connections:
     """The pool of one process for one role."""
 
     observer: Observer | None = None
-    """Who is told of round trips."""
+    """Gets every round trip."""
 
     def __init__(
         self,
@@ -427,11 +434,11 @@ class Connections:
         doubt: Doubt | None = None,
         in_transaction: float = IN_TRANSACTION,
     ) -> None:
-        """`wait` and `statement_timeout` are seconds; `name` shows in pg_stat_activity; `idle` many are made ahead.
+        """`wait` and `statement_timeout` are seconds; `name` appears in pg_stat_activity; `idle` connections are kept.
 
-        More than `idle` of them are closed when nobody has needed them for a while. Pools that share a `doubt` learn
-        from each other that the peer has fallen silent. A transaction may wait for `in_transaction` seconds for its
-        next statement.
+        Connections beyond `idle` are closed when they have not been needed for a while. Pools that share a `doubt`
+        learn from each other that the peer has fallen silent. A transaction may wait for `in_transaction` seconds for
+        its next statement.
         """
         self._doubt = doubt or Doubt()
         self.statement_timeout = statement_timeout
@@ -440,10 +447,10 @@ class Connections:
         self._size = size
         self._idle = idle
         self._refuse_until = 0.0
-        # The one that was given back last is taken first: its place in the caches is warm on both sides. The pool
-        # connects, replaces and bounds; going through it costs 6 us per transaction, this 0.2.
+        # The connection that was released last is taken first: its data are in the caches of both sides. The pool
+        # connects, replaces and bounds; going through it costs 6 us per transaction, this deque 0.2.
         self._free: deque[PipelineConnection] = deque()
-        # One entry per caller who waits for the pool: appending and popping are atomic, counting would not be.
+        # One entry per caller that waits for the pool: appending and popping are atomic, counting would not be.
         self._waiting: list[None] = []
         self._pool = ConnectionPool(
             dsn,
@@ -464,11 +471,11 @@ class Connections:
         connection.start()
 
     def observe(self, observer: Observer) -> None:
-        """Tell this one as well of every round trip."""
+        """Add an observer of round trips."""
         self.observer = Observers(self.observer, observer) if self.observer else observer
 
     def open(self) -> None:
-        """Start to connect, in the background."""
+        """Start to connect in the background."""
         self._pool.open(wait=False)
 
     def close(self) -> None:
@@ -479,14 +486,14 @@ class Connections:
 
     @property
     def usage(self) -> Usage:
-        """How the pool stands."""
+        """The state of the pool."""
         stats = self._pool.get_stats()
         there = stats["pool_size"]
         used = there - stats["pool_available"] - len(self._free)
         return Usage(self._size, there, max(0, used), len(self._waiting))
 
     def acquire(self) -> PipelineConnection:
-        """A connection that was alive a moment ago. Raises DatabaseUnavailable when none is to be had in time."""
+        """A connection that was alive a moment ago. Raises DatabaseUnavailable if none becomes available in time."""
         if self._doubt.is_silent:
             raise DatabaseUnavailable
         for _ in range(2 * self._size + 1):
@@ -497,10 +504,10 @@ class Connections:
         raise DatabaseUnavailable
 
     def release(self, connection: PipelineConnection) -> None:
-        """Give a connection back.
+        """Return a connection to the pool.
 
-        Who waits says so before looking once more at what is free, and who gives back looks for them afterwards: one of
-        the two sees the other.
+        A waiting caller registers before it looks once more at the free connections, and a release looks for waiting
+        callers after it adds one, so that one of the two sees the other.
         """
         free = self._free
         free.append(connection)
@@ -508,7 +515,7 @@ class Connections:
             self._pass_on()
         elif len(free) > self._idle:
             with suppress(IndexError):
-                # The pool closes what is left in it for as long again.
+                # The pool keeps an idle connection for the same time again before it closes it.
                 if connection.last_used - free[0].last_used > IDLE_FOR:
                     self._pool.putconn(free.popleft())
 
@@ -518,7 +525,7 @@ class Connections:
         self._pool.putconn(connection)
 
     def _pass_on(self) -> None:
-        """Give the pool, in which others wait, what is free."""
+        """Pass a free connection to the pool, in which others wait."""
         try:
             connection = self._free.pop()
         except IndexError:
@@ -532,7 +539,7 @@ class Connections:
             return self._get()
 
     def _get(self) -> PipelineConnection:
-        """One from the pool, waiting in bounds. Callers beyond its size get those that are given back meanwhile."""
+        """A connection from the pool, with a bounded wait. Callers beyond its size get released ones."""
         if self._refuse_until and self._is_refusing():
             raise DatabaseUnavailable
         self._waiting.append(None)
@@ -549,14 +556,14 @@ class Connections:
         return connection
 
     def _await(self) -> PipelineConnection:
-        """One that is given back, or that the pool makes. Raises psycopg_pool's exceptions.
+        """A released connection, or one that the pool makes. Raises psycopg_pool's exceptions.
 
-        The pool connects in vain for RECONNECTS_FOR seconds, and begins anew only when it is asked. So it is asked
+        The pool tries to connect for RECONNECTS_FOR seconds, and starts again only on request. It is therefore asked
         again every ASK_EVERY seconds, or it would not notice that PostgreSQL is back.
         """
         deadline = monotonic() + self._wait
         while True:
-            # This caller counts as waiting already: what is given back after this look goes to the pool.
+            # This caller is registered as waiting, so a connection released after this look goes to the pool.
             with suppress(IndexError):
                 return self._free.pop()
             left = deadline - monotonic()
@@ -571,7 +578,7 @@ class Connections:
 
 
 def _parameters(dsn: str, name: str, wait: float, options: str) -> ConnDict:
-    """What libpq is told of every connection."""
+    """The parameters of libpq for every connection."""
     own: ConnDict = {
         "autocommit": True,
         "application_name": name,

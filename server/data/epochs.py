@@ -1,13 +1,13 @@
-"""Epochs of the event log and of the audit log: which cluster their transactions were counted by.
+"""Epochs of the event log and of the audit log: the cluster that counted their transactions.
 
-PostgreSQL counts transactions per cluster. A dump that is loaded into a younger one, and a recovery to an earlier
-moment, would have the numbers begin again below those that cursors and clients hold: readers would stay silent.
-Therefore the stored number of a transaction is `epoch << 42 | number`, and a new epoch begins when the database turns
-up in another cluster, or on another timeline of the same one (migration 0009). Each connection asks before it does
-anything else, since a cluster only changes between two connections.
+PostgreSQL counts transactions per cluster. After a dump is loaded into a younger cluster, or after a recovery to an
+earlier point in time, the numbers would start below those in cursors and clients, and readers would find nothing. The
+stored number of a transaction is therefore `epoch << 42 | number`. A new epoch begins when the database is found in
+another cluster, or on another timeline of the same one (migration 0009). Each connection checks this first, because the
+cluster changes only between two connections.
 
-Epochs are numbered by the hours since 2026, or by one more than the last: they are above what was given out between the
-backup and the fault as well.
+Epochs are numbered by the hours since 2026, or by one more than the last. They are therefore also above the epochs that
+were used between the backup and the fault.
 """
 
 from sqlalchemy import BigInteger, Column, Text, text
@@ -23,4 +23,4 @@ log_epochs = global_table(
 )
 
 BEGIN_EPOCH = "SELECT plinth_begin_epoch()"
-"""Begins a new epoch, as the owner: for a copy of a disk that was put back, which nothing in the database tells of."""
+"""Begins a new epoch, as the owner: for a restored copy of a disk, which nothing in the database reveals."""

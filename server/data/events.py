@@ -1,12 +1,13 @@
-"""The event log: written in the transaction of the change, read in one order by everyone.
+"""The event log: written in the transaction of the change, and read in the same order by all readers.
 
-Transactions commit in another order than they started, so a reader that only remembers the highest number it saw would
-miss what commits late. Therefore an event carries the id of its transaction, readers go by (transaction, sequence), and
-they only read transactions below the oldest one that is still running (`pg_snapshot_xmin`): what is below can no longer
-change. A cursor thus sees every committed event exactly once, without any lock between writers.
+Transactions commit in another order than they start, so a reader that remembers only the highest number would miss
+events that commit late. Each event therefore carries the id of its transaction. Readers go by (transaction, sequence),
+and read only transactions below the oldest one that is still running (`pg_snapshot_xmin`): events below it no longer
+change. A cursor thus sees every committed event exactly once, without a lock between writers.
 
-A cluster counts its own transactions. Therefore the stored number has a base, the epoch's (server/data/epochs.py),
-which rises whenever the database turns up in another cluster: positions stay in order, and old ones stay valid.
+A cluster counts its own transactions. The stored number therefore includes a base, that of the epoch
+(server/data/epochs.py), which rises when the database moves to another cluster. Positions stay in order, and old ones
+stay valid.
 """
 
 import re
@@ -34,7 +35,7 @@ from server.data.tables import TENANT_SETTING, global_table, time_column, uuid_c
 # Two numbers below 2**63.
 POSITION = re.compile(r"([0-7]?[0-9a-f]{1,15})-([0-7]?[0-9a-f]{1,15})")
 NO_TENANT = "00000000-0000-0000-0000-000000000000"
-"""Tenant of what happens outside of any tenant, such as a sign-up that names none."""
+"""The tenant of events outside any tenant, such as a sign-up that names none."""
 
 EVENT_TENANT = (
     f"tenant_id = (SELECT coalesce(nullif(current_setting('{TENANT_SETTING}', true), ''), '{NO_TENANT}')::uuid)"
@@ -42,7 +43,7 @@ EVENT_TENANT = (
 
 
 class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id, which never wraps; in the logs, with the base of the epoch added."""
+    """PostgreSQL's 64-bit transaction id, which never wraps. In the logs it includes the base of the epoch."""
 
     cache_ok = True
 
@@ -78,7 +79,7 @@ APPEND = Statement(insert(events).values({name: bindparam(name, type_=events.c[n
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in the log: after the event with these numbers."""
+    """A position in the log: after the event with these numbers."""
 
     transaction_id: int
     sequence: int
@@ -88,7 +89,7 @@ class Position:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """The position that an event id names. Raises ValueError when it names none."""
+        """The position of an event id. Raises ValueError for a text that is no event id."""
         match = POSITION.fullmatch(value)
         if match is None:
             raise ValueError("an event id is two hexadecimal numbers with a hyphen between them")
@@ -119,22 +120,22 @@ SELECT tenant_id::text, transaction_id::text::bigint, sequence, id::text, type, 
  ORDER BY events.transaction_id, events.sequence
  LIMIT %(limit)s
 """
-# For the dispatch role, which reads the log of every tenant on a connection of its own.
+# For the dispatch role, which reads the log of all tenants on a connection of its own.
 READ_ALL = _READ.format(tenant="")
 READ_TENANT = _READ.format(tenant="tenant_id = %(tenant_id)s::uuid AND")
 READ_END = "SELECT greatest(plinth_log_horizon(), plinth_log_horizon_here())::text::bigint - 1, plinth_log_base()"
 READ_HORIZON = "SELECT plinth_log_horizon_here()::text::bigint AS horizon"
-"""Below this, what a statement that begins later reads can no longer change, whatever other databases are doing.
+"""Below this, the data that a later statement reads no longer change, whatever other databases do.
 
-The horizon that statements see by themselves stands still while a transaction is open in any database of the cluster.
-Sessions and locks have to be looked at for this one, which takes half a millisecond: once a second is enough.
+The horizon that a statement sees by itself is held back by an open transaction in any database of the cluster. This
+query examines sessions and locks instead, which takes half a millisecond: once a second is enough.
 """
 READ_KNOWN = """
 SELECT EXISTS (SELECT FROM events WHERE transaction_id = %(transaction_id)s::text::xid8 AND sequence = %(sequence)s)
     OR NOT EXISTS (
        SELECT FROM events WHERE (transaction_id, sequence) < (%(transaction_id)s::text::xid8, %(sequence)s))
 """
-"""Whether there is an event at a position, or the position is older than what is kept."""
+"""Whether a position has an event, or is older than the oldest event that is kept."""
 READ_LAG = """
 SELECT extract(epoch FROM clock_timestamp() - create_time)
   FROM events
@@ -142,11 +143,11 @@ SELECT extract(epoch FROM clock_timestamp() - create_time)
  ORDER BY events.transaction_id, events.sequence
  LIMIT 1
 """
-"""How old the first event after a position is, in seconds, though it may not be read yet."""
+"""Age in seconds of the first event after a position, even if it may not be read yet."""
 
 
 def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[str, str | int]:
-    """What READ_ALL takes; `horizon` is what READ_HORIZON told."""
+    """The parameters of READ_ALL. `horizon` is the result of READ_HORIZON."""
     return {
         "transaction_id": str(position.transaction_id),
         "sequence": position.sequence,
@@ -156,6 +157,6 @@ def read_parameters(position: Position, limit: int, horizon: int = 0) -> dict[st
 
 
 def event_of(row: TupleRow) -> Event:
-    """The event that a row of READ_ALL or READ_TENANT holds."""
+    """The event in a row of READ_ALL or READ_TENANT."""
     tenant_id, transaction_id, sequence, *rest = row
     return Event(tenant_id, Position(transaction_id, sequence), *rest)

@@ -1,7 +1,7 @@
-"""Grants: what PostgreSQL's roles may do beyond what holds for every table.
+"""Grants: the privileges of PostgreSQL's roles beyond those for every table.
 
-The runtime role reads and writes every table, within row-level security. The dispatch role does the background work of
-every tenant, and reaches nothing but the tables that are named here.
+The runtime role reads and writes every table, within row-level security. The dispatch role does background work across
+tenants and has access only to the tables that are named here.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from typing import LiteralString
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one domain declares."""
+    """The grants that one domain declares."""
 
     dispatch_reads: tuple[str, ...] = ()
     """Tables that the dispatch role reads."""
     dispatch_appends: tuple[str, ...] = ()
-    """Tables that it reads and adds rows to, which nobody changes afterwards."""
+    """Tables in which it reads and inserts rows. Rows never change afterwards."""
     dispatch_writes: tuple[str, ...] = ()
-    """Tables in which it does everything."""
+    """Tables in which it has all privileges."""
     runtime_limits: tuple[LiteralString, ...] = ()
-    """GRANT and REVOKE statements that narrow what the runtime role may do; `{}` is the role."""
+    """GRANT and REVOKE statements that restrict the runtime role; `{}` is the role."""
 
 
 NO_GRANTS = Grants()
@@ -30,11 +30,11 @@ PLATFORM_GRANTS = Grants(
     dispatch_writes=("event_cursors",),
     runtime_limits=("REVOKE INSERT, UPDATE, DELETE ON log_epochs FROM {}",),
 )
-"""What the log of events and the audit log need, to which background work of every domain adds."""
+"""The grants for the event log and the audit log, to which background work of every domain appends."""
 
 
 def join_grants(grants: Iterable[Grants]) -> Grants:
-    """Those of the platform and of all domains together."""
+    """The grants of the platform and of all domains together."""
     every = (PLATFORM_GRANTS, *grants)
     return Grants(
         dispatch_reads=tuple(table for each in every for table in each.dispatch_reads),

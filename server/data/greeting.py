@@ -1,6 +1,6 @@
-"""What every new connection asks first: which cluster it leads to (epochs.py), and what time it is there (clock.py).
+"""The greeting: each new connection first asks for its cluster (epochs.py) and for the time (clock.py).
 
-One statement asks both. A change of epoch that takes long makes the time that is learned less exact, and not wrong.
+One statement asks both. A slow change of epoch makes the measured time less precise, but not wrong.
 """
 
 from sqlalchemy import Boolean, DateTime, text

@@ -1,7 +1,7 @@
-"""What calls with an idempotency key answered, written in the transaction of their effect.
+"""Answers of calls with an idempotency key, stored in the transaction of their effect.
 
-A record is found by a keyed hash of tenant, caller, method and key, and its answer is encrypted: the table tells nobody
-what was called by whom, nor what was answered (a new API key, say).
+A record is found by a keyed hash of tenant, caller, method and key, and its answer is encrypted. The table reveals
+neither who called what, nor the answer (a new API key, for example).
 """
 
 from sqlalchemy import (
@@ -39,12 +39,13 @@ CLAIM = Statement(
         func.plinth_claim_key(bindparam("lock", type_=BigInteger()), _id, _now, type_=LargeBinary()).label("claimed")
     )
 )
-"""Takes `lock`, `id` and `now`. Fails (KeyTaken) when the key has a record, or somebody else runs a call with it; what
-comes after in the transaction is the first call with this key. Writes nothing: readers of the event log would wait."""
+"""Takes `lock`, `id` and `now`. Fails (KeyTaken) if the key has a record, or if another call with it is running.
+Otherwise the rest of the transaction is the first call with this key. Writes nothing, which readers of the event log
+would wait for."""
 TRY_LOCK = Statement(
     select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger()), type_=Boolean()).label("mine"))
 )
-"""Takes `lock`. Whether nobody else runs a call with this key now; held until the transaction ends."""
+"""Takes `lock`. Returns whether no other call with this key is running; holds the lock until the transaction ends."""
 FIND = Statement(
     select(_columns.request_hash, _columns.http_status, _columns.answer).where(
         _columns.id == _id, _columns.expire_time > _now
@@ -56,6 +57,6 @@ _keep = insert(idempotency_records).values({n: bindparam(n, type_=_columns[n].ty
 KEEP = Statement(
     _keep.on_conflict_do_update(index_elements=["id"], set_={name: _keep.excluded[name] for name in _WRITTEN})
 )
-"""Takes `id` and what is kept. In place of a record that has expired: whoever keeps one has claimed the key."""
+"""Takes `id` and the record. Replaces a record that has expired, because its writer has claimed the key."""
 PURGE = Statement(delete(idempotency_records).where(_columns.expire_time < _now))
 """Takes `now`."""

@@ -1,7 +1,7 @@
-"""Jobs: enqueued in the transaction of the change, so that they exist if and only if it was committed.
+"""Jobs: enqueued in the transaction of the change, so that a job exists if and only if the change was committed.
 
-The queue is procrastinate's (its schema is applied by a migration); this is its own function for enqueueing, called on
-our connection.
+The queue is procrastinate's (a migration applies its schema). This is its own function for enqueueing, called on a
+connection of Plinth.
 """
 
 from sqlalchemy import text

@@ -1,9 +1,8 @@
-"""Limits for connections to a peer that may fall silent without closing them: a firewall that drops, a dead proxy.
+"""Timeouts for connections to a peer that may fall silent without closing them: a firewall that drops, a dead proxy.
 
-Three limits work together. TCP keep-alive and `tcp_user_timeout` end a connection whose packets nobody acknowledges.
-A proxy acknowledges for a server that is gone; so each answer has a deadline on this side as well. PostgreSQL's own
-statement timeout is shorter than that deadline: a server that lives has always answered by then, with an error if
-nothing else.
+Three timeouts work together. TCP keep-alive and `tcp_user_timeout` end a connection whose packets are not acknowledged.
+A proxy acknowledges on behalf of a dead server, so each answer has a deadline on this side as well. PostgreSQL's own
+statement timeout is shorter than that deadline: a live server has always answered by then, even if only with an error.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ from server.data.greeting import GREETING
 from server.pulses import Pulse
 
 T = TypeVar("T")
-# libpq's names; seconds, but for tcp_user_timeout. Dead peers are noticed some 11 s after the last packet.
+# Names of libpq; seconds, except tcp_user_timeout. A dead peer is noticed about 11 s after the last packet.
 KEEP_ALIVE = {
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -35,19 +34,19 @@ KEEP_ALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# Seconds that a transaction may wait for its client; and where handlers wait for others in the middle of one, such as
-# for the receiver of a webhook that is tried.
+# Seconds that a transaction may wait for its client. The longer time is for handlers that wait for others within one,
+# such as for the receiver of a test webhook.
 IN_TRANSACTION = 15.0
 LONG_IN_TRANSACTION = 25.0
-# Seconds that a statement of a background reader may run, and for which its answer is awaited.
+# Seconds that a statement of a background reader may run, and that its answer is awaited.
 STATEMENT_TIMEOUT = 10.0
 SILENCE = 12.0
 CONNECT_TIMEOUT = 5.0
-# psycopg_pool tries in vain for this long; afterwards the next user has it try again, without a growing pause.
+# Seconds for which psycopg_pool tries to connect. Later requests make it try again, without a growing pause.
 RECONNECT_TIMEOUT = 1.0
-# Seconds after which a pool closes what nobody needs of it: a connection takes PostgreSQL some 3 MB.
+# Seconds after which a pool closes an idle connection, which takes about 3 MB in PostgreSQL.
 IDLE_FOR = 30.0
-# psycopg's own defaults. Seconds.
+# The defaults of psycopg. Seconds.
 WAKES_EVERY = 0.1
 OPENS_WITHIN = 30.0
 
@@ -55,10 +54,10 @@ AsyncConnection = psycopg.AsyncConnection[TupleRow]
 
 
 def session(statement_timeout: float, in_transaction: float = IN_TRANSACTION) -> str:
-    """Options of a session: how many seconds a statement may run, and a transaction may wait for its client.
+    """Options of a session: the seconds that a statement may run, and that a transaction may wait for its client.
 
-    A transaction whose client has died without a word would else stay open for hours, and readers of the event log come
-    no further than the oldest one that is open. PostgreSQL's own keep-alive ends it too where packets are dropped.
+    Without them, a transaction whose client died silently would stay open for hours, and it would hold back readers of
+    the event log. Where packets are dropped, PostgreSQL's own keep-alive ends it too.
     """
     return (
         f"-c statement_timeout={int(statement_timeout * 1000)} -c TimeZone=UTC "
@@ -68,20 +67,20 @@ def session(statement_timeout: float, in_transaction: float = IN_TRANSACTION) ->
 
 
 def service_of(name: str) -> str:
-    """What `plinth worker-0 webhook gauges` in pg_stat_activity is within its process: `webhook gauges`."""
+    """The part of `plinth worker-0 webhook gauges` in pg_stat_activity within its process: `webhook gauges`."""
     return name.split(" ", 2)[-1]
 
 
 def keep_alive(dsn: str) -> dict[str, int]:
-    """Parameters of libpq that end a connection to a dead peer, except those that the DSN sets itself."""
+    """The parameters of libpq that end a connection to a dead peer, except those that the DSN sets."""
     given = conninfo_to_dict(dsn)
     return {name: value for name, value in KEEP_ALIVE.items() if name not in given}
 
 
 class WatchedConnection(psycopg.AsyncConnection[TupleRow]):
-    """A connection on which no answer is awaited for longer than SILENCE seconds.
+    """A connection on which an answer is awaited for at most SILENCE seconds.
 
-    A connection that was silent for that long is cut off; the caller that waits gets psycopg.OperationalError.
+    After that the connection is cut, and the waiting caller gets psycopg.OperationalError.
     """
 
     pulse: Pulse | None = None
@@ -89,11 +88,11 @@ class WatchedConnection(psycopg.AsyncConnection[TupleRow]):
     _listens = False
 
     async def wait(self, gen: PQGen[T], interval: float = WAKES_EVERY, timeout: float | None = None) -> T:
-        """Wait for what psycopg asks for. Everything that a connection does passes through here."""
+        """Wait as psycopg requests. All waits of a connection pass through here."""
         if self._listens:
             return await super().wait(gen, interval, timeout)
-        # The socket is shut down, instead of this task cancelled: psycopg would then wait for the answer to a cancel
-        # request, from the same peer.
+        # The socket is shut down rather than this task cancelled: psycopg would then wait for the answer to a cancel
+        # request, from the same silent peer.
         cut = asyncio.get_running_loop().call_later(SILENCE, self._cut)
         try:
             result = await super().wait(gen, interval, timeout)
@@ -104,7 +103,7 @@ class WatchedConnection(psycopg.AsyncConnection[TupleRow]):
         return result
 
     async def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
-        """Notifications. None need come, so none is awaited in bounds: callers ask something now and then."""
+        """Notifications. None may ever come, so the wait is unbounded: callers must run a query from time to time."""
         self._listens = True
         try:
             async for notification in super().notifies(timeout=timeout, stop_after=stop_after):
@@ -118,7 +117,7 @@ class WatchedConnection(psycopg.AsyncConnection[TupleRow]):
 
 
 class PoolOptions(TypedDict, total=False):
-    """Those options of psycopg_pool that pools of ours are given; of others, its defaults hold."""
+    """The options of psycopg_pool that Plinth sets."""
 
     check: AsyncConnectionCB[AsyncConnection]
     max_lifetime: float
@@ -129,7 +128,7 @@ class PoolOptions(TypedDict, total=False):
 
 
 class WatchedPool(AsyncConnectionPool[AsyncConnection]):
-    """A pool of them. With a `pulse`, it tells others when PostgreSQL last answered.
+    """A pool of watched connections. With a `pulse`, it reports when PostgreSQL last answered.
 
     Each new connection greets first (greeting.py).
     """
@@ -142,7 +141,7 @@ class WatchedPool(AsyncConnectionPool[AsyncConnection]):
         kwargs: ConnDict | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        """`pulse` is a name and a limit; what else there is are psycopg_pool's names and values."""
+        """`pulse` is a name and a limit. The other arguments are those of psycopg_pool."""
         self._told = pulse
         self._pulse: Pulse | None = None
         connecting = {"connect_timeout": int(CONNECT_TIMEOUT)} | keep_alive(conninfo) | (kwargs or {})
@@ -157,7 +156,7 @@ class WatchedPool(AsyncConnectionPool[AsyncConnection]):
         )
 
     async def open(self, wait: bool = False, timeout: float = OPENS_WITHIN) -> None:  # noqa: FBT001, FBT002 - the library's signature
-        """Begin to connect, and to be judged."""
+        """Start to connect, and begin the pulse."""
         if self._told and self._pulse is None:
             self._pulse = pulses.begin(*self._told)
         await super().open(wait, timeout)

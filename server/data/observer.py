@@ -1,6 +1,6 @@
-"""Who is told of every round trip to PostgreSQL: traces and metrics.
+"""Observers of round trips to PostgreSQL: traces and metrics.
 
-`Connections.observe` adds one. Without any, a round trip pays for one look whether there is.
+`Connections.observe` adds one. Without an observer, a round trip only pays for that check.
 """
 
 from collections.abc import Sequence
@@ -10,46 +10,46 @@ from server.data.statements import Statement
 
 
 class Answered(Protocol):
-    """What one statement answered, as far as an observer may look (see connections.Result)."""
+    """The part of a statement's result that an observer may read (see connections.Result)."""
 
     @property
     def count(self) -> int:
-        """How many rows were returned or changed."""
+        """Number of rows returned or changed."""
 
 
 class RoundTrip(NamedTuple):
-    """Statements that were sent together, and how PostgreSQL answered them."""
+    """Statements that were sent together, and their results."""
 
     seconds: float
-    """From when all was sent until the last answer was there; waiting for a connection is not part of it."""
+    """From sending to the last answer. The wait for a connection is not included."""
     error: Exception | None = None
-    """psycopg's."""
+    """An exception of psycopg."""
     sent: Sequence[tuple[Statement | None, bool]] = ()
-    """As the connection notes it: a statement, None for a plain one, and whether this only prepares it."""
+    """As the connection records it: a statement, None for a plain one, and whether it is only prepared."""
     plain: bytes = b""
-    """The plain statement at the end, where there is one."""
+    """The plain statement at the end, if there is one."""
     answers: Sequence[Answered] = ()
-    """To all but what was only prepared. Empty when it failed."""
+    """The results of all statements that were not only prepared. Empty after a failure."""
     bound: int | None = None
-    """The place of the binding's answer, with which every transaction begins; None where it is not among them."""
+    """The index of the result of the binding, with which every transaction begins; None if it is not among them."""
 
     @property
     def sql(self) -> list[bytes]:
-        """What was asked, without what every transaction begins with. Parameters are numbered: no values."""
+        """The statements, without the binding that begins every transaction. They contain no parameter values."""
         statements = [statement.sql for statement, prepares in self.sent if statement is not None and not prepares]
         return statements[0 if self.bound is None else 1 :] + ([self.plain] if self.plain else [])
 
     @property
     def rows(self) -> int:
-        """How many rows were returned or changed in all."""
+        """Number of rows returned or changed by all statements."""
         return sum(answer.count for answer in self.answers[0 if self.bound is None else self.bound + 1 :])
 
 
 class Observer(Protocol):
-    """Is told of round trips, on the thread that made them."""
+    """Observes round trips, on the thread that made them."""
 
     def round_trip(self, trip: RoundTrip) -> None:
-        """One has ended. Never waits and never raises."""
+        """A round trip has ended. Never blocks and never raises."""
 
 
 class Observers:
@@ -59,6 +59,6 @@ class Observers:
         self._observers = observers
 
     def round_trip(self, trip: RoundTrip) -> None:
-        """Tell each."""
+        """Notify each observer."""
         for observer in self._observers:
             observer.round_trip(trip)

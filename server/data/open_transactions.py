@@ -1,8 +1,8 @@
-"""Transactions that are open for long: readers of the logs come no further than the oldest one of their database.
+"""Long open transactions: the oldest one of a database holds back the readers of its logs.
 
-An open transaction anywhere in the cluster keeps VACUUM from removing anything as well. So the oldest one of this
-database and the oldest one of others are told by a metric; one of this database that is older than readers may wait
-makes health DEGRADED, and is named there: session, age, program and statement, without the values in it.
+An open transaction anywhere in the cluster also prevents VACUUM from removing rows. A metric therefore shows the age of
+the oldest transaction of this database and of others. If one of this database is older than readers may wait, health is
+DEGRADED and names it: session, age, program and statement, without the values in it.
 """
 
 import re
@@ -17,14 +17,14 @@ from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.faults import Ailing
 
-# Seconds between two looks, which take PostgreSQL half a millisecond.
+# Seconds between two queries, each of which takes PostgreSQL half a millisecond.
 INTERVAL = 5.0
 # Seconds that a transaction of this database may be open.
 PATIENCE = 10.0
 LONGEST_STATEMENT = 120
 OWN, OTHER = "own", "other"
 
-# Sessions of other roles show neither their start nor their statement without pg_read_all_stats.
+# Without pg_read_all_stats, sessions of other roles show neither their start nor their statement.
 OLDEST = Statement(
     text(
         """
@@ -50,23 +50,23 @@ SECONDS = Gauge(
     ["database"],
     multiprocess_mode="livemostrecent",
 )
-# Where a value ends is known to PostgreSQL's lexer only: quotes are escaped in several ways, there are dollar quotes
-# and comments, and PostgreSQL itself cuts long statements in the middle of a text. So nothing behind the first is
-# shown.
+# Only PostgreSQL's lexer knows where a value ends: quotes are escaped in several ways, there are dollar quotes and
+# comments, and PostgreSQL itself cuts long statements within a text. The statement is therefore shown only up to its
+# first value.
 _BEGINS_VALUE = re.compile(r"'|\$(?!\d)|--|/\*")
 _NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """One that is open."""
+    """An open transaction."""
 
     name: str
-    """Its session's process id, or `prepared` and its name."""
+    """The process id of its session, or `prepared` and its name."""
     seconds: float
     program: str
     statement: str
-    """The last one, up to its first text, with `?` in place of numbers; empty where it is hidden."""
+    """The last statement up to its first text, with `?` for numbers; empty if it is hidden."""
 
     def __str__(self) -> str:
         program = f" ({self.program})" if self.program else ""
@@ -75,19 +75,19 @@ class OpenTransaction:
 
 
 class OpenTransactions:
-    """Looks for them. One thread asks at a time."""
+    """Finds long open transactions. For one thread at a time."""
 
     def __init__(self, run: Callable[[Statement], Result], patience: float = PATIENCE) -> None:
-        """`patience` is how many seconds one of the own database may be open."""
+        """`patience` is the seconds that a transaction of this database may be open."""
         self._run = run
         self._patience = patience
         self._looked = -INTERVAL
         self._oldest: OpenTransaction | None = None
-        # When those were seen first that do not show their start.
+        # When transactions were first seen, for those that do not show their start.
         self._seen: dict[tuple[str, str], float] = {}
 
     def ask(self) -> None:
-        """Raise Ailing when one is open for too long, or psycopg.Error when PostgreSQL does not answer."""
+        """Raise Ailing if a transaction is open for too long, or psycopg.Error if PostgreSQL does not answer."""
         if monotonic() - self._looked >= INTERVAL:
             self._look()
         if self._oldest is not None and self._oldest.seconds > self._patience:
@@ -106,13 +106,13 @@ class OpenTransactions:
         return OpenTransaction(row["name"], self._age(row), row["program"], without_values(row["statement"]))
 
     def _age(self, row: Row) -> float:
-        """Since its start, or since it was seen first."""
+        """Seconds since its start, or since it was first seen."""
         told = row["seconds"]
         return float(told) if told is not None else self._looked - self._seen[_key(row)]
 
 
 def without_values(statement: str) -> str:
-    """A statement in a line up to its first text or comment, with `?` in place of numbers; empty for a hidden one."""
+    """A statement in one line up to its first text or comment, with `?` for numbers; empty for a hidden one."""
     if statement == "<insufficient privilege>":
         return ""
     shown, *rest = _BEGINS_VALUE.split(statement, maxsplit=1)

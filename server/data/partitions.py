@@ -1,6 +1,6 @@
-"""Tables that are cut by month: partitions are made ahead, and dropped whole when their time is over.
+"""Tables partitioned by month: partitions are made ahead, and dropped whole when their retention ends.
 
-Only the owner of the schema may do that, so it is done by two functions of the schema which the runtime role may call.
+Only the owner of the schema may do that. Two functions of the schema do it, which the runtime role may call.
 """
 
 from datetime import timedelta
@@ -11,10 +11,10 @@ from sqlalchemy.sql.functions import Function
 from server.data.statements import Statement
 
 PARTITIONED = ("events", "audit_entries", "webhook_attempts")
-"""The tables, each by its `create_time`."""
+"""The partitioned tables, each by its `create_time`."""
 MONTHS_AHEAD = 3
 SHORTEST_RETENTION = timedelta(days=7)
-"""Nothing younger can be dropped, whoever asks."""
+"""Younger partitions cannot be dropped by anyone."""
 
 
 def _function(name: str, *arguments: object) -> Function[int]:
@@ -22,7 +22,7 @@ def _function(name: str, *arguments: object) -> Function[int]:
 
 
 MAKE = Statement(select(_function("plinth_make_partitions", bindparam("months", type_=Integer())).label("made")))
-"""Makes this month's partitions and those of so many months after it; how many were missing."""
+"""Makes the partitions of this month and of `months` months after it. Returns how many were missing."""
 
 DROP = Statement(
     select(
@@ -33,7 +33,7 @@ DROP = Statement(
         ).label("dropped")
     )
 )
-"""Drops the partitions of a table whose every row is older than that; how many."""
+"""Drops the partitions of a table whose rows are all older than `before`. Returns their number."""
 
 AHEAD = Statement(select(_function("plinth_partitions_ahead", bindparam("table", type_=Text())).label("months")))
-"""How many months after this one a table has partitions for, without a gap."""
+"""The number of months after this one for which a table has partitions without a gap."""

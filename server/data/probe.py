@@ -1,9 +1,9 @@
-"""The probe: asks PostgreSQL what calls ask of it, over a connection of its own, in bounds.
+"""The probe: runs the kinds of statements that calls need, on a connection of its own, with a timeout.
 
-That it answers, is asked often. That it can be written to takes more: a primary that has become read-only answers every
-question, and a disk that is full answers all but some writes. So a probe also tries to delete no row, which a read-only
-server refuses, and to have half a megabyte written to a temporary file, which a full disk refuses; nothing of either
-stays. Both together take PostgreSQL some 2 ms.
+It often checks that PostgreSQL answers. Writing needs more: a primary that has become read-only still answers every
+query, and one with a full disk answers all but some writes. The probe therefore also deletes zero rows, which a
+read-only server refuses, and writes half a megabyte to a temporary file, which a full disk refuses. Neither leaves a
+trace. Both together take PostgreSQL about 2 ms.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from server.data.liveness import keep_alive
 from server.data.statements import Statement
 from server.faults import Ailing
 
-# Seconds between two tries to write.
+# Seconds between two attempts to write.
 WRITES_EVERY = 5.0
-# Seconds for which nothing is asked after PostgreSQL did not answer: several questions in a row would each wait.
+# Seconds without a query after PostgreSQL did not answer, so that several queries in a row do not all wait.
 REST = 0.5
 WRITES = (
     b"BEGIN",
     b"DELETE FROM idempotency_records WHERE false",
-    # The least there is: what does not fit goes to the disk.
+    # The minimum, so that the rows go to the disk.
     b"SET LOCAL work_mem = '64kB'",
     b"WITH rows AS MATERIALIZED (SELECT repeat('x', 1024) FROM generate_series(1, 512)) SELECT count(*) FROM rows",
     b"ROLLBACK",
@@ -33,14 +33,14 @@ WRITES = (
 
 
 class Probe:
-    """One process's probe. One thread asks at a time."""
+    """The probe of one process. For one thread at a time."""
 
     def __init__(
         self, dsn: str, timeout: float, *, writes_every: float = WRITES_EVERY, doubt: Doubt | None = None
     ) -> None:
-        """No answer is waited for longer than `timeout` seconds; writing is tried every `writes_every`.
+        """An answer is awaited for at most `timeout` seconds; writing is tried every `writes_every` seconds.
 
-        Pools that share the `doubt` learn whether anybody answers.
+        Pools that share the `doubt` learn whether PostgreSQL answers.
         """
         self._doubt = doubt or Doubt()
         self._dsn = dsn
@@ -52,41 +52,41 @@ class Probe:
         self._problem: Exception | None = None
 
     def ask(self) -> None:
-        """Raise psycopg.OperationalError when PostgreSQL does not answer in time."""
+        """Raise psycopg.OperationalError if PostgreSQL does not answer in time."""
         try:
             self._exchange(lambda connection: connection.send_plain(b"SELECT 1"))
         except psycopg.Error as error:
             self._wrote = -inf
-            # Who refuses answers.
+            # A refusal is an answer too.
             self._doubt.probed(answered=not isinstance(error, Silent | psycopg.errors.ConnectionTimeout))
             raise
         self._doubt.probed(answered=True)
 
     def ask_to_write(self) -> None:
-        """Raise Ailing, or psycopg.Error when PostgreSQL does not answer, as of the last time it was tried."""
+        """Raise Ailing, or psycopg.Error if PostgreSQL does not answer, by the last attempt to write."""
         if monotonic() - self._wrote >= self._writes_every:
             self._problem = self._try_to_write()
-            # That nobody answers is asked anew each time: it costs nothing, and the end of it is told at once.
+            # Silence is checked again each time: that costs nothing, and its end is noticed at once.
             self._wrote = monotonic() if self._is_known else -inf
         if self._problem is not None:
             raise self._problem
 
     def run(self, statement: Statement, **parameters: object) -> Result:
-        """Ask something. Raises what PostgreSQL answers, or psycopg.OperationalError when it does not in time."""
+        """Run a query. Raises the error of PostgreSQL, or psycopg.OperationalError if it does not answer in time."""
         return self._exchange(lambda connection: connection.send(statement, parameters))
 
     def start(self) -> None:
-        """Do nothing yet: the first question connects."""
+        """Do nothing: the first query connects."""
 
     def close(self) -> None:
-        """Let go of the connection. Nobody may be asking."""
+        """Close the connection. No query may be running."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     @property
     def _is_known(self) -> bool:
-        """Whether PostgreSQL answered when writing was tried last."""
+        """Whether PostgreSQL answered the last attempt to write."""
         return not isinstance(self._problem, psycopg.OperationalError) or self._problem.sqlstate is not None
 
     def _try_to_write(self) -> Exception | None:

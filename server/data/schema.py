@@ -1,4 +1,4 @@
-"""The schema as the database has it: migrations, roles, and the checks that refuse a start without walls."""
+"""The schema of the database: migrations, roles, and the checks that refuse a start without row-level security."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,19 +24,19 @@ from server.faults import Fault
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# Held by the process that migrates, makes logins and grants, so that several can call `plinth migrate` at once.
+# Held by a process that migrates, makes logins or grants, so that several can run `plinth migrate` at once.
 MIGRATION_LOCK = 0x706C696E7468
-# Seconds that a process waits for another one to be done with that.
+# Seconds that a process waits for another one to finish that.
 LOCK_PATIENCE = 300.0
 CONNECT_TIMEOUT = 5
-# How long a grant waits for a table that somebody reads or writes, as PostgreSQL takes it.
+# How long a grant waits for a table that is in use, in PostgreSQL's format.
 GRANT_LOCK_TIMEOUT = "10s"
-# No lock of one database holds off what the migrations of others do to roles, which belong to the whole cluster, nor
-# the worker that makes next month's partitions. The second of two gets one of these errors, and succeeds if it retries.
+# Roles belong to the whole cluster, so no lock of one database excludes the migrations of others, nor the worker that
+# makes next month's partitions. The second of two gets one of these errors, and succeeds on a retry.
 RACES = ("tuple concurrently", "cache lookup failed", "pg_authid_rolname_index", "pg_auth_members_")
 ATTEMPTS = 6
 PARTITION_FUNCTIONS = "plinth_make_partitions, plinth_drop_partitions, plinth_partitions_ahead"
-# The rows that the dispatch role sees where it only removes what was deleted long ago.
+# The rows that the dispatch role sees in tables from which it only purges deleted rows.
 DELETED = "delete_time IS NOT NULL"
 
 
@@ -44,7 +44,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class UnsafeDatabase(Fault):
-    """The database would not keep tenants apart; the server must not start."""
+    """The database does not isolate tenants, and the server must not start."""
 
 
 class NewerSchema(Fault):
@@ -55,12 +55,12 @@ class NewerSchema(Fault):
 def exclusive(
     owner_dsn: str, patience: float = LOCK_PATIENCE, tell: Callable[[str], object] = lambda _: None
 ) -> Iterator[None]:
-    """Be the only one who changes schema, logins and grants of this database.
+    """Hold the lock for changes of schema, logins and grants of this database.
 
-    Waits up to `patience` seconds for the one before, and tells so in a line. Raises Fault when that was not enough.
+    Waits up to `patience` seconds for the current holder, and reports the wait in a line. Raises Fault after that.
     """
     with _connect(owner_dsn) as connection:
-        # The session does nothing while the work goes on in others, and must not be ended for that.
+        # The session idles while others do the work, and must not be ended for that.
         for name in ("statement_timeout", "idle_session_timeout"):
             connection.execute("SELECT set_config(%s, '0', false)", (name,))
         if not _is_true(connection.execute("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,))):
@@ -78,13 +78,13 @@ def exclusive(
 
 
 def _is_true(cursor: psycopg.Cursor[tuple[object, ...]]) -> bool:
-    """Whether the query answered true."""
+    """Whether the query returned true."""
     row = cursor.fetchone()
     return row is not None and row[0] is True
 
 
 def _holder(connection: Connection) -> str:
-    """Who holds the lock, as a person finds the session again in pg_stat_activity."""
+    """The holder of the lock, as it can be found in pg_stat_activity."""
     row = connection.execute(
         """SELECT a.pid, host(a.client_addr)
              FROM pg_locks l JOIN pg_database d ON d.oid = l.database JOIN pg_stat_activity a ON a.pid = l.pid
@@ -97,14 +97,14 @@ def _holder(connection: Connection) -> str:
 
 
 def migrate(owner_dsn: str) -> None:
-    """Bring the schema up to date. Safe from several processes at once: one works, the others wait, then do nothing."""
+    """Bring the schema up to date. Safe from several processes at once: the others wait, then find nothing to do."""
     with exclusive(owner_dsn):
         upgrade(owner_dsn)
 
 
 def upgrade(owner_dsn: str, revision: str = "heads") -> None:
-    """Apply the migrations that are missing up to a revision, or to every end that there is. Raises NewerSchema."""
-    # Only who migrates needs Alembic: it would cost every serving process 10 MB.
+    """Apply the missing migrations up to a revision, or up to all heads. Raises NewerSchema."""
+    # Imported here, because only migrations need Alembic, and it would cost every serving process 10 MB.
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ def upgrade(owner_dsn: str, revision: str = "heads") -> None:
 
 
 def begin_epoch(owner_dsn: str) -> None:
-    """Begin an epoch of the logs though the cluster is the same one (epochs.py)."""
+    """Begin a new epoch of the logs in the same cluster (epochs.py)."""
     with _connect(owner_dsn) as connection:
         connection.execute(BEGIN_EPOCH)
 
@@ -152,7 +152,7 @@ def _connect(dsn: str, *, autocommit: bool = True) -> Connection:
 
 
 def _until_alone(change: Callable[[], None]) -> None:
-    """Change something; try again, in bounds, when somebody else changed it at the same moment."""
+    """Make a change, with a bounded number of retries if another process made it at the same moment."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return change()
@@ -164,10 +164,10 @@ def _until_alone(change: Callable[[], None]) -> None:
 
 
 def ensure_logins(owner_dsn: str, role: str, logins: Mapping[str, str], former: str) -> None:
-    """Make a role, and these logins (with their passwords) members of it; drop other logins of it that nobody uses.
+    """Make a role, and these logins (with their passwords) members of it. Drop its other logins that are not in use.
 
-    Machines of versions before logins had names of their own log in as the role itself; where it can, it gets the
-    password `former`. Only SCRAM verifiers are sent, never a password.
+    Machines of versions before separate logins log in as the role itself. If it can log in, it gets the password
+    `former`. Only SCRAM verifiers are sent, never a password.
     """
     with _connect(owner_dsn) as connection:
         _until_alone(lambda: _ensure_role(connection, role, former))
@@ -200,7 +200,7 @@ def _ensure_login(connection: Connection, role: str, login: str, password: str) 
 
 
 def _let_see_sessions(connection: Connection, login: str) -> None:
-    """Let a login see what other sessions do, where the owner may: health names transactions that are open for long."""
+    """Let a login see the activity of other sessions, if the owner may: health names long open transactions."""
     row = connection.execute(
         """SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE WITH ADMIN OPTION')
               AND NOT pg_has_role(%s, 'pg_read_all_stats', 'USAGE')""",
@@ -217,7 +217,7 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
 
 
 def _unused(connection: Connection, role: str, logins: Iterable[str]) -> list[str]:
-    """Logins of other secrets, as which nobody is logged in: their rotation has ended."""
+    """Logins of other secrets without a session: their rotation has ended."""
     rows = connection.execute(
         r"""SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
              WHERE m.roleid = to_regrole(%s)::oid AND r.rolname ~ ('^' || %s || '_[0-9a-f]{8}$')
@@ -236,9 +236,9 @@ def _run(connection: Connection, statement: LiteralString, *roles: str) -> None:
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str, grants: Grants, deletable: Iterable[Table]) -> None:
-    """Let the runtime role work on all tables, and the dispatch role do the background work of every tenant.
+    """Let the runtime role work on all tables, and the dispatch role do background work across tenants.
 
-    Of the `deletable` tables, whose rows can be brought back, the dispatch role sees and removes those deleted.
+    In the `deletable` tables, whose rows can be restored, the dispatch role sees and removes deleted rows.
     """
 
     def give() -> None:
@@ -275,7 +275,7 @@ def _grant(connection: Connection, statement: LiteralString, role: str) -> None:
 def _let_dispatch(
     connection: Connection, table: str, role: str, what: LiteralString, rows: LiteralString = "true"
 ) -> None:
-    """Grant it, and open the table's row-level security, if it has one, as far, for these rows."""
+    """Grant privileges on a table, and add a policy for these rows if the table has row-level security."""
     names = {
         "table": sql.Identifier(table),
         "role": sql.Identifier(role),
@@ -283,7 +283,7 @@ def _let_dispatch(
     }
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
     verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", f"WITH CHECK ({rows})")
-    # Changing a policy locks the table against everybody, which a stack that serves must not meet at every deployment.
+    # A change of a policy locks the table exclusively, which must not happen to a serving stack at every deployment.
     if _has_policy(connection, table, role, verb, rows):
         return
     connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
@@ -302,7 +302,7 @@ def _has_policy(connection: Connection, table: str, role: str, verb: str, rows: 
 
 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:
-    """Refuse a runtime role that row-level security does not bind, and tables that lack it. Raises UnsafeDatabase."""
+    """Raise UnsafeDatabase if the runtime role can bypass row-level security, or if a table lacks it."""
     with psycopg.connect(
         make_conninfo(runtime_dsn, **keep_alive(runtime_dsn)), autocommit=True, connect_timeout=CONNECT_TIMEOUT
     ) as connection:
@@ -312,7 +312,7 @@ def check_walls(runtime_dsn: str, described: MetaData) -> None:
 
 
 def _role_faults(connection: psycopg.Connection[tuple[object, ...]]) -> Iterable[str]:
-    """What the role is, and what it may become with SET ROLE."""
+    """Faults of the role, and of the roles that SET ROLE may switch to."""
     row = connection.execute(
         """SELECT current_user, bool_or(rolsuper), bool_or(rolbypassrls)
              FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')"""
@@ -341,7 +341,7 @@ def _table_faults(connection: psycopg.Connection[tuple[object, ...]], described:
     for name, enabled, forced, has_policy, has_tenant, is_partition in rows:
         if not has_tenant and name not in walled:
             continue
-        # Partitions are reached through their table, whose policy then holds; reached directly, they show no row.
+        # Partitions are accessed through their table, whose policy then applies. Accessed directly, they show no rows.
         if not (enabled and forced and (has_policy or is_partition)):
             state = f"enabled {enabled}, forced {forced}, policy {has_policy}"
             yield f"table {name} has no forced row-level security ({state})"

@@ -1,4 +1,4 @@
-"""Statements whose SQL follows from what callers ask, such as a filter: of endless shapes, those asked for last."""
+"""Statements whose SQL depends on requests, such as on a filter. The most recently used ones are kept."""
 
 import threading
 from collections import OrderedDict
@@ -9,12 +9,12 @@ from sqlalchemy.sql import ClauseElement
 
 from server.data.statements import Statement
 
-# With its key a statement takes some 5 KB, and 25 KB with the most comparisons that a filter may have.
+# A statement takes about 5 KB with its key, and 25 KB with the most comparisons that a filter may have.
 MOST_SHAPES = 500
-# Uses from which on connections keep it prepared. PostgreSQL takes 30 KB for that on every connection, which one that
-# never comes again is not worth; parsing it anew costs what the first use costs anyway.
+# Number of uses from which connections keep a statement prepared. That takes 30 KB in PostgreSQL per connection, which
+# is wasted on a statement that is not used again. Parsing it anew costs no more than its first use.
 USES_UNTIL_KEPT = 3
-# Bytes of SQL. What is longer takes PostgreSQL much more than that when it is kept, so it is not.
+# Bytes of SQL. A longer statement takes PostgreSQL much more memory, so it is not kept.
 LONGEST_KEPT = 4000
 
 
@@ -24,14 +24,14 @@ class _Shape:
     uses: int = 1
 
     def use(self) -> Statement:
-        """The statement, for one more use."""
+        """The statement. Counts a use."""
         self.uses += 1
         self.statement.is_kept = self.uses >= USES_UNTIL_KEPT and len(self.statement.sql) <= LONGEST_KEPT
         return self.statement
 
 
 class Shapes:
-    """Remembers compiled statements by what makes them differ."""
+    """Keeps compiled statements by the facts in which they differ."""
 
     def __init__(self, most: int = MOST_SHAPES) -> None:
         self._most = most
@@ -42,13 +42,13 @@ class Shapes:
         return len(self._shapes)
 
     def statement(self, key: Hashable, make: Callable[[], ClauseElement]) -> Statement:
-        """The statement of a key, for one use of it; `make` describes it when it is not remembered."""
+        """The statement of a key, for one use. `make` describes it if it is not kept."""
         with self._lock:
             shape = self._shapes.get(key)
             if shape is not None:
                 self._shapes.move_to_end(key)
                 return shape.use()
-        # Nobody else has to wait for the compiler, which takes 300 us and more.
+        # Compiled outside the lock, so that others do not wait for the compiler, which takes at least 300 us.
         statement = Statement(make(), is_kept=False)
         with self._lock:
             self._shapes[key] = _Shape(statement)
@@ -58,4 +58,4 @@ class Shapes:
 
 
 SHAPES = Shapes()
-"""Those of this process. A key begins with the object whose statements they are."""
+"""The shapes of this process. A key begins with the object that owns the statement."""

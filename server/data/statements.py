@@ -1,8 +1,8 @@
 """Statements: described with SQLAlchemy Core, compiled once, sent by libpq.
 
-Compiling costs some 300 us, running a compiled one some 30 us of client time, so statements are made at import time or
-remembered by their shape (shapes.py). A statement is compiled when it is first used: a process uses a few of those that
-it imports.
+Compiling costs about 300 us, running a compiled statement about 30 us of client time, so statements are made at import
+or kept by their shape (shapes.py). A statement is compiled at its first use, because a process uses only some of those
+that it imports.
 """
 
 import json
@@ -21,7 +21,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from server.data.clauses import AnyType
 from server.json_values import JsonValue
 
-# Only its way to write parameters ($1::UUID) is used: the same as libpq's.
+# Used only for its parameter style ($1::UUID), which is that of libpq.
 _dialect: Dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 _numbers = count(1)
 
@@ -31,16 +31,16 @@ POSTGRES_EPOCH_SECONDS = int(POSTGRES_EPOCH.timestamp())
 
 Clause = ClauseElement | Callable[[], ClauseElement]
 ColumnValue = Any
-"""What a column of a row holds: its type is known where the statement is written, and to no type checker."""
+"""The value of a column in a row. Its type is known where the statement is written, but not to a type checker."""
 Row = dict[str, ColumnValue]
 Decoder = Callable[[bytes], object]
 Encoder = Callable[[ColumnValue], bytes | None]
 
 
 class Statement:
-    """One statement: its SQL, the parameters in order, and how to read its columns.
+    """One statement: its SQL, its parameters in order, and the decoders of its columns.
 
-    The result is asked for in binary format, in which an integer is read ten times as fast as from text.
+    Results are requested in binary format, in which an integer is decoded ten times as fast as from text.
     """
 
     __slots__ = ("_clause", "columns", "constants", "decoders", "formats", "is_kept", "name", "parameters", "sql")
@@ -53,30 +53,32 @@ class Statement:
     sql: bytes
 
     def __init__(self, clause: Clause, *, is_kept: bool = True) -> None:
-        """`clause` may be a function that describes it, called when it is compiled: a description costs some 100 us.
+        """`clause` may be a function that describes the clause.
 
-        `is_kept` says whether connections keep it prepared; one that may never come again is parsed each time.
+        It is called for compiling: a description costs about 100 us.
+
+        `is_kept`: connections keep it prepared. A statement that may never be used again is parsed each time.
         """
         self._clause: Clause | None = clause
         self.name = b"s%d" % next(_numbers)
         self.is_kept = is_kept
 
     def __getattr__(self, name: str) -> object:
-        """What compiling gives, when the first of it is asked for; afterwards it stands in its slot."""
+        """Compile at the first access to a compiled attribute. Afterwards the attribute is in its slot."""
         if name not in _COMPILED:
             raise AttributeError(name)
         self.compile()
         return getattr(self, name)
 
     def compile(self) -> None:
-        """Compile, once. Two threads that do so at once find the same."""
+        """Compile once. Two threads that do so at once get equal results."""
         clause = self._clause
         if clause is None:
             return
         if not isinstance(clause, ClauseElement):
             clause = clause()
         if isinstance(clause, Insert) and not clause.exported_columns:
-            # Otherwise SQLAlchemy has keys returned that the database makes, for an ORM that is not here.
+            # Otherwise SQLAlchemy would have generated keys returned, for an ORM that is not used here.
             clause = clause.inline()
         compiled = clause.compile(dialect=_dialect)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a narrowing for the type checker
@@ -87,13 +89,13 @@ class Statement:
         self.constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
         self.formats = _formats(compiled, self.parameters)
         self.sql = str(compiled).encode()
-        # The description takes far more memory than what comes of it.
+        # The description takes far more memory than the compiled statement.
         self._clause = None
 
     def encode(self, parameters: Mapping[str, object]) -> list[bytes | None]:
-        """The parameters as libpq takes them.
+        """The parameters in libpq's format.
 
-        Raises KeyError for a parameter that is not given or of a type that has no encoder, and UnicodeError for a NUL.
+        Raises KeyError for a missing parameter or one whose type has no encoder, and UnicodeError for a NUL.
         """
         given = {**self.constants, **parameters} if self.constants else parameters
         return [_ENCODERS[type(value)](value) for value in map(given.__getitem__, self.parameters)]
@@ -103,7 +105,7 @@ _COMPILED = frozenset(("columns", "constants", "decoders", "formats", "parameter
 
 
 def _formats(compiled: SQLCompiler, parameters: Sequence[str]) -> list[int] | None:
-    """Bytes travel in binary, everything else as text; None where all is text."""
+    """Bytes are sent in binary, everything else as text. None if all is text."""
     formats = [1 if isinstance(compiled.binds[name].type, LargeBinary) else 0 for name in parameters]
     return formats if any(formats) else None
 
@@ -120,7 +122,7 @@ def _encode_list(values: Sequence[str]) -> bytes:
 
 
 def _encode_text(value: str) -> bytes:
-    """Text in UTF-8. Libpq would cut it at a NUL in silence."""
+    """Text in UTF-8. Refuses a NUL, at which libpq would silently cut it."""
     if "\0" in value:
         raise UnicodeError("PostgreSQL stores no NUL in text")
     return value.encode()
@@ -171,7 +173,7 @@ def decode_time(value: bytes) -> datetime:
 
 
 def decode_json(value: bytes) -> JsonValue:
-    """A jsonb; its binary format is a version byte and the text."""
+    """A jsonb. Its binary format is a version byte and the text."""
     read: JsonValue = json.loads(value[1:])
     return read
 
@@ -207,7 +209,7 @@ _DECODERS: tuple[tuple[type[AnyType], Decoder], ...] = (
 
 
 def decoder_of(kind: AnyType) -> Decoder:
-    """How to read a column of this type."""
+    """The decoder of a column of this type."""
     for known, decoder in _DECODERS:
         if isinstance(kind, known):
             return decoder

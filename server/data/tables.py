@@ -1,7 +1,7 @@
-"""What all tables share: their columns, their keys, and the row-level security that tenant tables get.
+"""Conventions of all tables: their common columns, their keys, and the row-level security of tenant tables.
 
-A tenant table is described with `tenant_table`; `tenant_id` leads its primary key, every unique index and every foreign
-key, so that the table can be sharded by tenant. Migrations write what stands here.
+A tenant table is described with `tenant_table`. `tenant_id` leads its primary key, every unique index and every foreign
+key, so that the table can be sharded by tenant. Migrations create what is described here.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ metadata = MetaData(
     }
 )
 
-# Settings of a transaction that row-level security reads. Unset means nobody: no row is visible.
+# Settings of a transaction that row-level security reads. Without them no row is visible.
 TENANT_SETTING = "plinth.tenant_id"
 USER_SETTING = "plinth.user_id"
 PLATFORM_SETTING = "plinth.platform"
@@ -42,7 +42,7 @@ PLATFORM_SETTING = "plinth.platform"
 ROW_SECURITY = "row_security"
 """Key of Table.info: the USING expression of the table's policy. Tables without it are global."""
 
-# The setting is read once per statement, not once per row, because it stands in a subselect.
+# In a subselect, the setting is read once per statement instead of once per row.
 CURRENT_TENANT = f"(SELECT nullif(current_setting('{TENANT_SETTING}', true), '')::uuid)"
 CURRENT_USER = f"(SELECT nullif(current_setting('{USER_SETTING}', true), '')::uuid)"
 IS_PLATFORM = f"(SELECT coalesce(current_setting('{PLATFORM_SETTING}', true), '') = 'on')"
@@ -50,17 +50,17 @@ OWN_TENANT = f"tenant_id = {CURRENT_TENANT}"
 
 
 def uuid_column(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[str]:
-    """A UUID, as text on our side."""
+    """A UUID column, whose values are text in Python."""
     return Column(name, UUID(as_uuid=False), nullable=nullable, primary_key=primary_key)
 
 
 def time_column(name: str, *, nullable: bool = False, server_default: TextClause | None = None) -> Column[datetime]:
-    """A moment in UTC."""
+    """A column with a time in UTC."""
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=server_default)
 
 
 def resource_columns(*, soft_delete: bool) -> list[AnyColumn]:
-    """What every resource has besides its own fields: version (its ETag) and times."""
+    """The columns of every resource besides its own fields: version (its ETag) and times."""
     columns: list[AnyColumn] = [
         Column("version", BigInteger, nullable=False, server_default=text("1")),
         time_column("create_time", server_default=text("now()")),
@@ -72,9 +72,9 @@ def resource_columns(*, soft_delete: bool) -> list[AnyColumn]:
 
 
 def tenant_table(name: str, *parts: SchemaItem, soft_delete: bool = False, row_security: str = OWN_TENANT) -> Table:
-    """A resource table of tenants: keyed by (tenant_id, id), walled off by row-level security.
+    """A resource table of tenants: keyed by (tenant_id, id), protected by row-level security.
 
-    With `soft_delete`, deleted rows can be brought back until they are purged, which an index of the deleted serves.
+    With `soft_delete`, deleted rows can be restored until they are purged. An index over them serves the purge.
     """
     table = Table(
         name,
@@ -93,14 +93,14 @@ def tenant_table(name: str, *parts: SchemaItem, soft_delete: bool = False, row_s
 
 
 def deletable(tables: Iterable[Table]) -> list[Table]:
-    """Those tables of tenants whose rows can be brought back once deleted."""
+    """The tables of tenants whose deleted rows can be restored."""
     return [table for table in tables if "delete_time" in table.c and "tenant_id" in table.c]
 
 
 def global_table(
     name: str, *parts: SchemaItem, row_security: str | None = None, partition_by: str | None = None
 ) -> Table:
-    """A table of the platform; with its own row-level security where rows belong to a user or a tenant."""
+    """A table of the platform. It has row-level security of its own if rows belong to a user or a tenant."""
     return Table(
         name,
         metadata,

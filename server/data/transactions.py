@@ -1,7 +1,7 @@
-"""Transactions bound to a tenant: the only way to PostgreSQL for anything that serves a call.
+"""Transactions bound to a tenant: the only access to PostgreSQL for code that serves a call.
 
-Every transaction starts by telling row-level security whose rows it may see; unset means none. The settings end with
-the transaction (`set_config(..., true)`), so nothing leaks to the next user of a pooled connection.
+Every transaction starts by setting, for row-level security, whose rows it may see; without the settings it sees none.
+They end with the transaction (`set_config(..., true)`), so nothing leaks to the next user of a pooled connection.
 """
 
 from contextlib import suppress
@@ -20,19 +20,19 @@ from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
 
 
 class Scope(NamedTuple):
-    """Whose rows a transaction may see: those of a tenant, those of a user, or (platform administrators) all."""
+    """The rows that a transaction may see: those of a tenant, those of a user, or (platform administrators) all."""
 
     tenant_id: str | None = None
     user_id: str | None = None
     platform: bool = False
     session_id: str | None = None
-    """The session in whose name the transaction runs; it must still be alive."""
+    """The session on whose behalf the transaction runs. It must still be alive."""
     access_version: int | None = None
-    """The version of the tenant's access by which the call was allowed; it must still be that one."""
+    """The version of the tenant's access by which the call was allowed. It must still be current."""
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What the binding statements take."""
+        """The parameters of the binding statements."""
         return {
             "tenant": self.tenant_id or "",
             "user": self.user_id or "",
@@ -43,7 +43,10 @@ class Scope(NamedTuple):
 
 
 class ScopeEnded(Exception):
-    """What the call was allowed by is gone: nothing was read or changed. `what` is `session`, `tenant` or `access`."""
+    """A condition of the call's permission has ended, and nothing was read or changed.
+
+    `what` is `session`, `tenant` or `access`.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -51,11 +54,11 @@ class ScopeEnded(Exception):
 
 
 class KeyTaken(Exception):
-    """The idempotency key has been used, or is being used: nothing was changed."""
+    """The idempotency key has been used, or is in use. Nothing was changed."""
 
 
 class Patience(Protocol):
-    """How long a caller waits."""
+    """The deadline of a caller."""
 
     @property
     def time_left(self) -> float | None:
@@ -63,24 +66,24 @@ class Patience(Protocol):
 
     @property
     def is_active(self) -> bool:
-        """Whether the caller still waits."""
+        """Whether the caller still waits for the answer."""
 
 
 class Binding:
-    """The statements that begin every transaction: whose rows it may see, and whether the caller is still there.
+    """The statements that begin every transaction: they bind its scope, and check that session and tenant still exist.
 
-    What is gone is asked in the same statement, to the right of the settings, since row-level security applies to that
-    question too. Should PostgreSQL ever work it out earlier, nothing would be visible and the call would be refused.
+    The check is in the same statement, to the right of the settings, because row-level security applies to it too. If
+    PostgreSQL ever evaluated it earlier, it would see no rows, and the call would be refused.
 
-    A write is refused by PostgreSQL itself, with an error that keeps it from doing what was sent along, COMMIT
-    included; so a call that only writes takes one round trip.
+    PostgreSQL itself refuses a write, with an error that also prevents the statements sent with it, including COMMIT. A
+    call that only writes therefore takes one round trip.
     """
 
     def __init__(self, gone: ColumnElement[str] | None) -> None:
-        """`gone` takes `session` and `tenant` and is `session`, `tenant`, or empty when both are there."""
+        """`gone` takes `session` and `tenant`, and is `session`, `tenant`, or empty if both exist."""
         self.read = Statement(select(*_settings(read_only=True), _gone(gone)))
         self.write = Statement(select(*_settings(read_only=False), _refused(gone)))
-        # Where the caller waits for less than the statement timeout.
+        # For callers whose deadline comes before the statement timeout.
         self.hasty_read = Statement(select(_TIMEOUT, *_settings(read_only=True), _gone(gone)))
         self.hasty_write = Statement(select(_TIMEOUT, *_settings(read_only=False), _refused(gone)))
 
@@ -106,11 +109,11 @@ def _refused(gone: ColumnElement[str] | None) -> ColumnElement[str]:
     return _gone(None) if gone is None else func.plinth_refuse_who_is_gone(gone, type_=Text()).label("gone")
 
 
-# The error of that function; its message is what is gone.
+# The SQLSTATE of that function's error; the message says what has ended.
 SCOPE_ENDED = "PL001"
-# The error of plinth_claim_key.
+# The SQLSTATE of plinth_claim_key's error.
 KEY_TAKEN = "PL002"
-# Before the binding stands BEGIN.
+# BEGIN precedes the binding.
 PLACE_AFTER_BEGIN = 1
 BEGIN = b"BEGIN"
 COMMIT = b"COMMIT"
@@ -118,7 +121,7 @@ ROLLBACK = b"ROLLBACK"
 
 
 class Transaction:
-    """A transaction of one call. Statements are sent together where nothing has to be known in between."""
+    """A transaction of one call. Statements are sent together unless a result is needed in between."""
 
     def __init__(
         self, connections: Connections, scope: Scope, binding: Binding, patience: Patience | None = None
@@ -130,7 +133,7 @@ class Transaction:
         self._connection: PipelineConnection | None = None
 
     def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a statement and wait for its answer. Raises psycopg's exceptions, DatabaseUnavailable and ScopeEnded."""
+        """Run a statement and wait for its result. Raises psycopg's exceptions, DatabaseUnavailable and ScopeEnded."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -147,7 +150,7 @@ class Transaction:
         return self._connection
 
     def _binding_of(self, plain: Statement, hasty: Statement) -> tuple[Statement, dict[str, object]]:
-        """The binding, and what it takes; statements after it end when the caller's deadline passes."""
+        """The binding and its parameters. It limits later statements to the caller's deadline."""
         left = self._patience.time_left if self._patience else None
         if left is None or left >= self._connections.statement_timeout:
             return plain, self._parameters
@@ -157,13 +160,13 @@ class Transaction:
         return self._patience is None or self._patience.is_active
 
     def _receive(self, connection: PipelineConnection, bound: int | None = None, plain: bytes = b"") -> Result:
-        """The answer to the last statement."""
+        """The result of the last statement."""
         return self._receive_all(connection, bound, plain)[-1]
 
     def _receive_all(self, connection: PipelineConnection, bound: int | None, plain: bytes = b"") -> list[Result]:
-        """The answers to what was sent.
+        """The results of the statements sent.
 
-        `bound` is the place of the binding's answer, and `plain` the plain statement at the end, where there is one.
+        `bound` is the index of the binding's result, and `plain` the plain statement at the end, if there is one.
         """
         observer = self._connections.observer
         try:
@@ -186,7 +189,7 @@ class Transaction:
     def _observed(
         self, observer: Observer, connection: PipelineConnection, bound: int | None, plain: bytes
     ) -> list[Result]:
-        """The answers, of which the observer is told, as of what went wrong."""
+        """The results. The observer is notified of them, or of the error."""
         sent = connection.sent
         start = perf_counter()
         try:
@@ -208,13 +211,13 @@ class Transaction:
 
 
 class ReadTransaction(Transaction):
-    """Reads. Each statement is a transaction of its own, read-only and bound, in one round trip.
+    """Reads. Each statement is a read-only, bound transaction of its own, in one round trip.
 
-    PostgreSQL treats what stands before one Sync as one transaction, so neither BEGIN nor COMMIT is sent.
+    PostgreSQL treats all statements before one Sync as a transaction, so neither BEGIN nor COMMIT is sent.
     """
 
     def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a query in its own read-only transaction; on a second connection when the first turns out to be lost."""
+        """Run a query in a read-only transaction of its own. Retried on a second connection if the first is lost."""
         try:
             return self._ask(statement, parameters)
         except Lost:
@@ -236,8 +239,8 @@ class ReadTransaction(Transaction):
 class WriteTransaction(Transaction):
     """Writes, committed once at the end or not at all. The first statement carries BEGIN, the last one COMMIT.
 
-    A connection that PostgreSQL ended while it idled is found out by the first statements. They are sent once more on
-    another one, since nothing of them can have been committed: COMMIT was not among them, or never looked at.
+    The first statements reveal a connection that PostgreSQL ended while it was idle. They are then sent once more on
+    another one, because none of them can have been committed: COMMIT was not among them, or was not read.
     """
 
     def __init__(
@@ -246,7 +249,7 @@ class WriteTransaction(Transaction):
         super().__init__(connections, scope, binding, patience)
         self._open_in_database = False
         self._bound: int | None = None
-        # What was sent before the first answer.
+        # The statements sent before the first answer.
         self._opening: list[tuple[Statement, dict[str, object]]] | None = []
 
     def run(self, statement: Statement, **parameters: object) -> Result:
@@ -256,7 +259,7 @@ class WriteTransaction(Transaction):
         return self._answers()[-1]
 
     def run_both(self, first: Statement, second: Statement, **parameters: object) -> tuple[Result, Result]:
-        """Run two statements in one round trip. The second sees what was committed until the first had ended."""
+        """Run two statements in one round trip. The second sees everything committed until the first ended."""
         self._begin()
         self._send(first, parameters)
         self._send(second, parameters)
@@ -264,12 +267,12 @@ class WriteTransaction(Transaction):
         return results[-2], results[-1]
 
     def queue(self, statement: Statement, **parameters: object) -> None:
-        """Send a statement along with whatever comes next; its failure is raised there."""
+        """Send a statement along with the next one, which raises its failure."""
         self._begin()
         self._send(statement, parameters)
 
     def settle(self) -> None:
-        """Wait for what was queued, if nothing was waited for yet. Raises what `run` raises."""
+        """Wait for queued statements, if no answer was awaited so far. Raises as `run` does."""
         if self._bound is not None:
             self._answers()
 
@@ -298,7 +301,7 @@ class WriteTransaction(Transaction):
         self._open().send(statement, parameters)
 
     def _answers(self, plain: bytes = b"") -> list[Result]:
-        """The answers to what was sent; `plain` is the plain statement at its end, where there is one."""
+        """The results of the statements sent. `plain` is the plain statement at the end, if there is one."""
         bound, self._bound = self._bound, None
         try:
             results = self._receive_all(self._open(), bound, plain)
@@ -311,7 +314,7 @@ class WriteTransaction(Transaction):
         return results
 
     def _open_anew(self, plain: bytes) -> None:
-        """Send on another connection what was sent on the one that is lost."""
+        """Send the statements of the lost connection on another one."""
         self._give_back()
         self._open_in_database = False
         connection = self._open()
@@ -323,9 +326,9 @@ class WriteTransaction(Transaction):
             connection.send_plain(plain)
 
     def bind(self, scope: Scope) -> None:
-        """Let the rest of the transaction see other rows, such as those of the tenant it is about to create.
+        """Switch the rest of the transaction to another scope, such as that of the tenant it is about to create.
 
-        Whether the caller is still there has been asked for the scope that the transaction began with.
+        Session and tenant were checked for the scope at the start of the transaction.
         """
         self._begin()
         self._parameters = scope.parameters | {"session": None, "access": None}
@@ -345,7 +348,7 @@ class WriteTransaction(Transaction):
             raise
 
     def _roll_back(self) -> None:
-        """End the transaction without effect. What was queued before may fail once more, so it may take two tries.
+        """End the transaction without effect. A queued statement may fail once more, so it may take two attempts.
 
         A connection on which both failed is discarded when it is given back.
         """
@@ -362,14 +365,14 @@ class Database:
     """PostgreSQL as one role, for one process."""
 
     def __init__(self, connections: Connections, gone: ColumnElement[str] | None = None) -> None:
-        """`gone` says what of a caller's session and tenant is gone (see Binding)."""
+        """`gone` checks the session and the tenant of a caller (see Binding)."""
         self.connections = connections
         self._binding = Binding(gone)
 
     def read(self, scope: Scope, patience: Patience | None = None) -> ReadTransaction:
-        """A read transaction of this scope, for as long as the caller waits."""
+        """A read transaction of this scope, bounded by the deadline of the caller."""
         return ReadTransaction(self.connections, scope, self._binding, patience)
 
     def write(self, scope: Scope, patience: Patience | None = None) -> WriteTransaction:
-        """A write transaction of this scope, for as long as the caller waits."""
+        """A write transaction of this scope, bounded by the deadline of the caller."""
         return WriteTransaction(self.connections, scope, self._binding, patience)

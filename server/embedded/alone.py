@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL without the rest of the stack, for commands that work on its data while no stack runs."""
+"""The embedded PostgreSQL without the rest of the stack, for commands that use its data while no stack runs."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def is_running(settings: Settings) -> bool:
-    """Whether a stack, or a command such as this one, works on the data folder."""
+    """Whether a stack, or a command such as this one, is using the data folder."""
     if not settings.data_dir.exists():
         return False
     with suppress(Fault), lock_folder(settings):
@@ -26,11 +26,11 @@ def is_running(settings: Settings) -> bool:
 
 
 def with_postgres(settings: Settings, name: str, work: Callable[[], T]) -> T:
-    """Do some work while the embedded PostgreSQL runs, and nothing else; what the work returned.
+    """Run `work` while only the embedded PostgreSQL runs. Returns its result.
 
-    The work is done in a process of its own, by this name, and JSON has to carry unchanged what it returns. The
-    database cluster is made unless it is there. Raises Fault, also where a stack runs on the data folder, and StopAsked
-    when a person wants out.
+    The work runs in a process of its own with this name, so its result must be representable in JSON. The database
+    cluster is created if it is absent. Raises Fault, also if a stack runs on the data folder, and StopAsked on an
+    interrupt.
     """
     make_data_folder(settings.data_dir)
     with lock_folder(settings) as lock:

@@ -1,4 +1,4 @@
-"""What `plinth up` prints when it serves: where, who may log in, and three commands to paste."""
+"""The output of `plinth up` when it serves: addresses, a login, and three commands to paste."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from server.settings import Settings
 
 
 def banner(settings: Settings, console: Console, seeded: dict[str, str], seconds: float) -> str:
-    """Write what a person reads first, short enough to be read. `seeded` has the facts of a Seeded, or nothing."""
+    """The text that a user sees first, kept short. `seeded` has the facts of a Seeded, or nothing."""
     url = envoy.url(settings)
     rows = [("REST", url), ("gRPC", f"{envoy.reachable_host(settings)}:{settings.port}"), *_login(seeded)]
     lines = ["", console.bold(f"  Plinth is up, after {seconds:.1f} s. Ctrl-C ends it."), ""]
@@ -22,7 +22,7 @@ def banner(settings: Settings, console: Console, seeded: dict[str, str], seconds
 
 
 def _login(seeded: dict[str, str]) -> list[tuple[str, str]]:
-    """Who may log in, and where: nobody that is known here in production, or after the owner chose a password."""
+    """The login and its tenant. None is known in production, or after the owner chose a password."""
     if not seeded.get("email"):
         return []
     login = ("Login", f"{seeded['email']}  {seeded['password']}")
@@ -30,25 +30,25 @@ def _login(seeded: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def commands(settings: Settings, seeded: dict[str, str]) -> list[str]:
-    """Give three lines that work in this order in bash and zsh, as often as they are pasted, with only curl and sed.
+    """Three commands that work in this order in bash and zsh, repeatedly, with only curl and sed.
 
-    Where one fails, it says so: curl exits with 22 and shows the answer, and nothing is asked without a token.
+    A command that fails reports it: curl exits with 22 and shows the answer, and no request is sent without a token.
     """
     # The certificate names the deployment, not this address.
     curl = f"curl --fail-with-body -sS{' -k' if settings.tls_certificate else ''}"
-    # The brackets of an IPv6 address are a pattern to zsh.
+    # zsh treats the brackets of an IPv6 address as a pattern.
     login_url, pages_url = (
         shlex.quote(f"{envoy.url(settings)}/api/v1/{path}")
         for path in ("auth/login", f"tenants/{seeded['tenant_id']}/pages")
     )
     login = shlex.quote(json.dumps({"email": seeded["email"], "password": seeded["password"]}))
     json_type = "-H 'Content-Type: application/json'"
-    # An answer without a token is shown: it says why.
+    # An answer without a token is shown, because it gives the reason.
     extract = r"""sed -n -e 's/.*"accessToken": *"\([^"]*\)".*/\1/p' -e t -e 'w /dev/stderr'"""
     pages = f'{curl} {pages_url} -H "Authorization: Bearer ${{TOKEN:?log in first}}"'
     return [
         f"TOKEN=$({curl} {login_url} {json_type} -d {login} | {extract})",
         pages,
-        # A title of its own each time, and with it a slug.
+        # A new title each time, and with it a new slug.
         f"""{pages} {json_type} -d "{{\\"title\\": \\"Hello at $(date +%T)\\"}}\"""",
     ]

@@ -1,7 +1,7 @@
-"""The kinds of children a supervisor has, and how each is brought into the world.
+"""The kinds of children of a supervisor, and how each is started.
 
-A `Program` is executed through launch.py. A `Role` and a `Task` are forked: they are Python, the supervisor has
-imported their modules already, and what it imported is shared with it, copy on write.
+A `Program` is executed through launch.py. A `Role` and a `Task` are forked: they are Python, the supervisor has already
+imported their modules, and they share that memory by copy-on-write.
 """
 
 import ctypes
@@ -26,90 +26,90 @@ from server.embedded.privileges import Identity
 
 T = TypeVar("T")
 LAUNCH = Path(launch.__file__)
-# The signals the supervisor handles; no child inherits how.
+# The signals that the supervisor handles. Children get the default handlers.
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 M_ARENA_MAX = -8
-# How large a file of crashes may be when a process begins; then it is put aside. A crash takes some 10 KB.
+# Size from which a file of crashes is rotated when a process starts. A crash takes about 10 KB.
 MOST_CRASHES = 1024 * 1024
-# Ends that are faults of code in C, of which Python itself could say nothing.
+# Exit signals that are faults of C code, which Python itself could not report.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
-# What a forked child reports: that it is ready, or what it returned; then, if it ended with a Fault, the Fault's text.
+# The report of a forked child: readiness, or its result; then, if it ended with a Fault, the text of the Fault.
 READY = b"ready"
 FAULT = b"\0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A child to have: its name, how it is asked to end, and which of its lines a person should see."""
+    """The specification of a child: its name, how it is stopped, and which of its lines are shown."""
 
     name: str
-    # Signals with the seconds each is given; SIGKILL comes after the last.
+    # Signals, each with the seconds that it is given. SIGKILL follows the last one.
     stop: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 5.0),)
     ready_timeout: float = 30.0
     urgent: Callable[[str], bool] = is_urgent_record
 
     @property
     def lasting(self) -> bool:
-        """Whether it is meant to run until it is stopped."""
+        """Whether the child is meant to run until it is stopped."""
         return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program(Spec):
-    """An executable. It is ready when it logs a line that `ready_line` finds; without one, it runs once and ends."""
+    """An executable. It is ready when a line of its log matches `ready_line`; without `ready_line` it runs once."""
 
     argv: tuple[str, ...]
     folder: Path
     ready_line: re.Pattern[str] | None = None
     identity: Identity | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    # What it gets when the supervisor is killed.
+    # The signal it gets when the supervisor is killed.
     death_signal: signal.Signals = signal.SIGKILL
 
     @property
     def lasting(self) -> bool:
-        """Whether it is meant to run until it is stopped."""
+        """Whether the child is meant to run until it is stopped."""
         return self.ready_line is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Role(Spec):
-    """A Python function that serves until SIGTERM and calls its argument when it is ready to."""
+    """A Python function that serves until SIGTERM, and calls its argument when it is ready."""
 
     run: Callable[[Callable[[], None]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Spec, Generic[T]):
-    """A Python function that runs once, in a process of its own, and returns something JSON can carry unchanged."""
+    """A Python function that runs once in a process of its own. Its result must be representable in JSON."""
 
     run: Callable[[], T]
 
     @property
     def lasting(self) -> bool:
-        """Whether it is meant to run until it is stopped."""
+        """Whether the child is meant to run until it is stopped."""
         return False
 
     def read(self, report: bytes | bytearray) -> T:
-        """What the function returned, as its process reported it."""
+        """The result of the function, from the report of its process."""
         returned: T = json.loads(report)
         return returned
 
 
 @dataclass(eq=False)
 class Child:
-    """A spec and the process that stands for it just now."""
+    """A specification with its current process."""
 
     spec: Spec
     pid: int = 0
     exit_code: int | None = None
     ready: bool = False
     ready_by: float = 0.0
-    # Whether any process of this spec was ever ready: one that never was has a fault no restart mends.
+    # Whether any process of it was ever ready. If none was, its fault is not fixed by a restart.
     proven: bool = False
     deaths: deque[float] = field(default_factory=deque)
     restart_at: float | None = None
-    # The signals still to come while it is being stopped, and when the next is due.
+    # The remaining signals while it is being stopped, and when the next is due.
     ladder: Iterator[tuple[signal.Signals, float]] | None = None
     escalate_at: float | None = None
     report: bytearray = field(default_factory=bytearray)
@@ -117,28 +117,28 @@ class Child:
 
     @property
     def crashed(self) -> bool:
-        """Whether its last process died of a fault of code in C."""
+        """Whether its last process died from a fault of C code."""
         return self.exit_code is not None and -self.exit_code in CRASHES
 
     @property
     def alive(self) -> bool:
-        """Whether a process stands for it."""
+        """Whether it has a process."""
         return self.pid != 0
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if there is a process."""
+        """Send a signal if there is a process."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     @property
     def fault(self) -> str:
-        """The text of the Fault that ended it; empty for any other end."""
+        """The text of the Fault that ended it; empty after any other end."""
         return self.report.partition(FAULT)[2].decode(errors="replace")
 
 
 def execute(program: Program, output: int | None) -> int:
-    """Start a program with its output in a pipe, or where the supervisor's goes; its process id."""
+    """Start a program with its output in a pipe, or in the supervisor's output. Returns its process id."""
     identity = program.identity.argument if program.identity else "-"
     argv = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(program.death_signal)), identity]
     argv += [str(program.folder), *program.argv]
@@ -147,7 +147,7 @@ def execute(program: Program, output: int | None) -> int:
     ]
     if output is not None:
         actions += [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    # A session of its own: Ctrl-C in the terminal is the supervisor's to hear.
+    # A session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
     return os.posix_spawn(
         sys.executable, argv, os.environ | program.environment, file_actions=actions, setsid=True, setsigdef=HANDLED
     )
@@ -156,11 +156,11 @@ def execute(program: Program, output: int | None) -> int:
 def fork(
     spec: Role | Task[object], output: int | None, report: int, forget: Callable[[], None], crashes: Path | None
 ) -> int:
-    """Fork a Python child that runs the spec's function and nothing else; its process id.
+    """Fork a Python child that runs the function of the specification. Returns its process id.
 
-    `crashes` is where it tells what it was at when code in C ends it; None for standard error.
-    `forget` closes what the child must not hold of its parent. Signals wait until the child has its own handlers, or
-    one meant for the child would be told to the parent through the wake-up pipe they still share.
+    `crashes` is the file in which it reports its position when C code ends it; None for standard error. `forget` closes
+    what the child must not inherit from its parent. Signals are blocked until the child has its own handlers. Otherwise
+    a signal for the child would reach the parent through the wake-up pipe that they still share.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -210,7 +210,7 @@ def _settle(name: str, parent: int, output: int | None, forget: Callable[[], Non
     os.setsid()
     launch.die_with(parent, signal.SIGKILL)
     launch.rename(f"plinth {name}")
-    # Each thread would get a heap of its own from glibc, at a few megabytes for every worker.
+    # glibc would give each thread a heap of its own, which costs a few megabytes per worker.
     if launch.ON_LINUX:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
     _redirect(output)
@@ -218,16 +218,16 @@ def _settle(name: str, parent: int, output: int | None, forget: Callable[[], Non
 
 
 def _report_crashes(path: Path | None) -> None:
-    """Have Python write where every thread was when a signal such as SIGSEGV ends the process.
+    """Make Python write the position of every thread when a signal such as SIGSEGV ends the process.
 
-    Into a file of its own: a pipe ends with who reads it, and Python has to open it before it is needed.
+    It writes to a file of its own: a pipe depends on its reader, and the file must be open before it is needed.
     """
     if path is None:
         faulthandler.enable()
         return
     if path.exists() and path.stat().st_size > MOST_CRASHES:
         path.replace(path.with_suffix(".1"))
-    # The handler keeps it open.
+    # The handler keeps the file open.
     faulthandler.enable(path.open("ab"))
 
 

@@ -1,4 +1,4 @@
-"""The role and the database that the embedded PostgreSQL is there for."""
+"""The owner role and the database in the embedded PostgreSQL."""
 
 import psycopg
 from psycopg import sql
@@ -10,14 +10,14 @@ OWNER = "plinth"
 
 
 def create_database(settings: Settings) -> None:
-    """Make the role that owns the schema, which is no superuser, and its database, unless they are there."""
+    """Create the role that owns the schema, which is no superuser, and its database, unless they exist."""
     owner = sql.Identifier(OWNER)
     with psycopg.connect(
         host=str(settings.socket_dir), user=ADMINISTRATOR, dbname="postgres", autocommit=True
     ) as database:
         if not database.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).rowcount:
             database.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(owner))
-        # So that health can name the statement of a transaction that holds readers back.
+        # Lets health name the statement of a transaction that holds readers back.
         database.execute(sql.SQL("GRANT pg_read_all_stats TO {} WITH ADMIN OPTION").format(owner))
         if not database.execute("SELECT FROM pg_database WHERE datname = %s", (OWNER,)).rowcount:
             database.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owner, owner))

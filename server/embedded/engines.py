@@ -1,8 +1,8 @@
-"""Where the programs of the engines are: in a wheel, or installed on the system.
+"""The programs of the engines: in a wheel, or installed on the system.
 
-Plinth is tested with the wheels, so they come first. They exist for some platforms and versions of Python only, as the
-markers in pyproject.toml say. Where one is missing, a system program of a supported version is taken, from PATH or from
-where package managers put it. A setting names a program that is taken before either.
+Plinth is tested with the wheels, so they have precedence. They exist only for some platforms and versions of Python, by
+the markers in pyproject.toml. Without a wheel, a system program of a supported version is used, from PATH or from the
+usual places of package managers. A program that a setting names has precedence over both.
 """
 
 import re
@@ -23,22 +23,22 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A kind of program: how it is found, which versions serve, and what helps when there is none."""
+    """A kind of program: how it is found, the supported versions, and advice if there is none."""
 
     title: str
-    # The wheel: its name, that of the package to import, and where in it the program is.
+    # The wheel: its name, the package to import, and the path of the program in it.
     wheel: str
     package: str
     inside: str
-    # The program by its usual names, and other programs that have to be in the same folder.
+    # The usual names of the program, and other programs that must be in the same folder.
     names: tuple[str, ...]
     beside: tuple[str, ...] = ()
-    # Folders beside those of PATH, as patterns below the root of the file system.
+    # Folders beside those of PATH, as patterns from the root of the file system.
     folders: tuple[str, ...]
-    # Finds the numbers of the version in what the program prints for `--version`.
+    # Matches the version numbers in the output of `--version`.
     version: re.Pattern[str]
     oldest: Version = ()
-    # What names a program to take, and what else helps.
+    # The setting that names a program, and other advice.
     setting: str
     advice: str
 
@@ -91,9 +91,9 @@ ENVOY = Engine(
 
 
 def find(engine: Engine, named: Path | None = None, *, major: int | None = None) -> Path:
-    """Find the program of an engine, of this major version if there is one of it, else of any that serves.
+    """The program of an engine: of this major version if there is one, else any supported one.
 
-    Raises Fault, in one line, when there is none or the one that the setting names does not serve.
+    Raises Fault, in one line, if there is none, or if the one that the setting names is not supported.
     """
     if named is not None:
         return _named(engine, named)
@@ -108,8 +108,8 @@ def find(engine: Engine, named: Path | None = None, *, major: int | None = None)
 
 
 def of_wheel(engine: Engine) -> Path | None:
-    """Find the program of the wheel, if that is installed."""
-    # The package is not imported: a path is all it has to tell.
+    """The program in the wheel, or None if the wheel is not installed."""
+    # The package is not imported, because only its path is needed.
     spec = find_spec(engine.package)
     if spec is None or spec.origin is None:
         return None
@@ -119,7 +119,7 @@ def of_wheel(engine: Engine) -> Path | None:
 
 @cache
 def version(engine: Engine, program: Path) -> Version:
-    """Ask a program for its version; empty when it does not tell."""
+    """The version of a program; empty if it cannot be read."""
     try:
         asked = subprocess.run(  # noqa: S603 - a program that was found, and no shell
             [str(program), "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False
@@ -131,7 +131,7 @@ def version(engine: Engine, program: Path) -> Version:
 
 
 def shown(numbers: Version) -> str:
-    """Write a version as people do."""
+    """A version as text."""
     return ".".join(map(str, numbers)) or "of an unknown version"
 
 
@@ -150,7 +150,7 @@ def _named(engine: Engine, named: Path) -> Path:
 
 
 def _candidates(engine: Engine) -> Iterator[Path]:
-    """Give the program of the wheel, which serves by its pin, and then the system's that serve, the best first."""
+    """The program of the wheel, whose version is pinned, then the supported system programs by preference."""
     wheel = of_wheel(engine)
     if wheel is not None:
         yield wheel
@@ -158,7 +158,7 @@ def _candidates(engine: Engine) -> Iterator[Path]:
 
 
 def _installed(engine: Engine) -> list[Path]:
-    """List the programs on PATH, and then those of other folders, the newest first."""
+    """The programs on PATH, and then those of other folders, newest first."""
     on_path = [Path(found) for found in map(shutil.which, engine.names) if found]
     folders = [folder for pattern in engine.folders for folder in sorted(ROOT.glob(pattern), key=_age)]
     elsewhere = [folder / name for folder in folders for name in engine.names]
@@ -167,7 +167,10 @@ def _installed(engine: Engine) -> list[Path]:
 
 
 def _unlinked(engine: Engine, program: Path) -> Path:
-    """Follow links to where the programs beside it are. Elsewhere a link's name may tell the program what to be."""
+    """Resolve links if other programs must be beside this one.
+
+    Otherwise keep the name, on which a program may depend.
+    """
     return program.resolve() if engine.beside else program.absolute()
 
 

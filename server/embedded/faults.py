@@ -1,4 +1,4 @@
-"""What ends `plinth up` early."""
+"""Exceptions that end `plinth up` early."""
 
 from server.faults import Fault
 
@@ -6,4 +6,4 @@ __all__ = ["Fault", "StopAsked"]
 
 
 class StopAsked(Exception):
-    """Ctrl-C or SIGTERM came while something was being waited for."""
+    """Ctrl-C or SIGTERM arrived during a wait."""

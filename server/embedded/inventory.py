@@ -1,4 +1,4 @@
-"""Which programs `plinth up` will start, found before anything is: what is missing is told at once and whole."""
+"""The programs that `plinth up` needs, found before any is started, so that all missing ones are reported at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from server.settings import Settings
 
 @dataclass(frozen=True)
 class Inventory:
-    """Programs of the engines that a stack has to reach, and what a person should know of them."""
+    """The programs of the engines that a stack must reach, and notes about them for the user."""
 
     engines: tuple[Path, ...]
     notes: tuple[str, ...]
 
 
 def take(settings: Settings) -> Inventory:
-    """Find every program that is needed with these settings. Raises Fault with a line for each that is missing."""
+    """Find every program that these settings need. Raises Fault with a line for each missing one."""
     faults: list[str] = []
 
     def found(find: Callable[[Settings], Path]) -> tuple[Path, ...]:

@@ -1,8 +1,8 @@
 """What a process does to itself before it becomes a child of `plinth up`.
 
-Run as a script (`python -I -S launch.py ...`) it is the trampoline of the programs: it ties its life to the
-supervisor's, drops privileges where asked, and executes the program in its place. It imports nothing but the standard
-library, so that it starts in a few hundredths of a second and needs no site-packages.
+As a script (`python -I -S launch.py ...`) it launches programs: it binds its life to that of the supervisor, drops
+privileges if asked, and executes the program in its place. It imports only the standard library, so that it starts in a
+few hundredths of a second and needs no site-packages.
 """
 
 import ctypes
@@ -31,9 +31,9 @@ class _Capabilities(ctypes.Structure):
 
 
 def die_with(parent: int, death_signal: int) -> None:
-    """Get a signal when the parent dies, however it dies: a SIGKILL of the supervisor leaves nothing running.
+    """Get a signal when the parent dies for whatever reason. A SIGKILL of the supervisor then leaves nothing running.
 
-    The kernel forgets this when a process changes its user, so it comes after `become`. Only Linux knows such a signal.
+    The kernel resets this when a process changes its user, so it must come after `become`. Only Linux has this signal.
     """
     if not ON_LINUX:
         return
@@ -44,17 +44,17 @@ def die_with(parent: int, death_signal: int) -> None:
 
 
 def rename(name: str) -> None:
-    """Be shown by this name in `ps` and `top`, where the system lets a process choose it."""
+    """Set the name shown in `ps` and `top`, where the system allows it."""
     if ON_LINUX:
         _libc().prctl(PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]), 0, 0, 0)
 
 
 def become(uid: int, gid: int, *, search: bool) -> None:
-    """Become another user for good.
+    """Switch to another user permanently.
 
-    With `search`, keep CAP_DAC_OVERRIDE, and nothing else, across the execution of a program: below a folder such as
-    /root, which is closed to everybody else, the user could not even reach its own files. PostgreSQL asks access(2)
-    about its programs, which looks at the user alone and not at capabilities; the secure bit turns that off.
+    With `search`, keep CAP_DAC_OVERRIDE, and nothing else, across the execution of a program: below a closed folder
+    such as /root, the user could otherwise not reach even its own files. PostgreSQL checks its programs with access(2),
+    which considers the user but not capabilities; the secure bit turns that off.
     """
     if search:
         _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
@@ -84,7 +84,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def main(arguments: list[str]) -> None:
-    """Read `PARENT DEATH_SIGNAL UID:GID:SEARCH|- FOLDER PROGRAM [ARGUMENT ...]` and become the program."""
+    """Parse `PARENT DEATH_SIGNAL UID:GID:SEARCH|- FOLDER PROGRAM [ARGUMENT ...]` and become the program."""
     parent, death_signal, identity, folder, *argv = arguments
     os.umask(0o077)
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""Where the lines of the children go: all to a rotated file each, the urgent ones also to the terminal."""
+"""The lines of the children: each child's into a rotated file, urgent ones also to the terminal."""
 
 import json
 import logging
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TextIO
 
 LONGEST_LINE = 64 * 1024
-# Seconds without a lost line after which logs count as written again: a disk is full for long lines first.
+# Seconds without a lost line after which logs count as written again: a nearly full disk fails long lines first.
 CALM = 2.0
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-# How the line of a call begins, of which there may be thousands in a second: told without parsing it.
+# The beginning of a call's line, of which there may be thousands per second: recognised without parsing.
 CALL = re.compile(r'\{"time":"[^"]*","level":"INFO",')
-# What a person at a terminal does not need of a structured record.
+# Fields of a structured record that the terminal does not show.
 UNSHOWN = {"level", "message", "time", "timestamp", "logger", "process", "role", "exception"}
 
 
 def is_urgent_record(line: str) -> bool:
-    """Whether a line of a Python role is for a person: a record of level warning or above, or no record at all."""
+    """Whether a line of a Python role is for the user: a record of level warning or above, or no record at all."""
     if CALL.match(line):
         return False
     record = _record(line)
@@ -32,7 +32,7 @@ def is_urgent_record(line: str) -> bool:
 
 
 def readable(line: str) -> str:
-    """Put a structured record as a person reads it: level, message, the rest, traceback. Other lines stay."""
+    """Format a structured record for people: level, message, the rest, traceback. Other lines stay unchanged."""
     record = _record(line)
     if record is None or "message" not in record:
         return line
@@ -53,7 +53,7 @@ def _record(line: str) -> dict[str, object] | None:
 
 
 class Console:
-    """The terminal: quiet unless asked otherwise, in colour only where colour is seen."""
+    """The terminal: quiet unless verbose, in colour only if it supports colour."""
 
     def __init__(self, stream: TextIO, *, verbose: bool = False, width: int = 10) -> None:
         self.verbose = verbose
@@ -63,19 +63,19 @@ class Console:
         self._seen: list[str] = []
 
     def say(self, text: str) -> None:
-        """Print words of the supervisor's own."""
-        # A terminal that was closed is no reason to leave processes behind.
+        """Print a message of the supervisor."""
+        # A closed terminal must not leave processes behind.
         with suppress(OSError, ValueError):
             self._stream.write(f"{text}\n")
             self._stream.flush()
 
     def show(self, name: str, line: str) -> None:
-        """Print a child's line after the child's name."""
+        """Print a line of a child, after the child's name."""
         prefix = self._paint(name, f"{name:<{self._width}} |")
         self.say("\n".join(f"{prefix} {part}" for part in readable(line).splitlines() or [""]))
 
     def bold(self, text: str) -> str:
-        """Make the text stand out, where the terminal can."""
+        """Make the text bold, if the terminal supports it."""
         return f"\x1b[1m{text}\x1b[0m" if self._colour else text
 
     def _paint(self, name: str, text: str) -> str:
@@ -87,13 +87,13 @@ class Console:
 
 
 class Terminal:
-    """The terminal that a command was started at, if it was at one."""
+    """The terminal from which a command was started, if any."""
 
     def __init__(self) -> None:
         self._descriptor = next((one for one in (0, 1, 2) if _is_controlling(one)), None)
 
     def is_gone(self) -> bool:
-        """Whether there was one, and its window or connection was closed since."""
+        """Whether there was a terminal whose window or connection has since been closed."""
         return self._descriptor is not None and not _is_controlling(self._descriptor)
 
 
@@ -106,21 +106,21 @@ def _is_controlling(descriptor: int) -> bool:
 
 
 class LogFile(RotatingFileHandler):
-    """A rotated file that raises OSError when it cannot be written; the library would print each failure."""
+    """A rotated file that raises OSError if it cannot be written. The library would print each failure."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Called while the failure is handled."""
+        """Called by logging within the handler of a failure."""
         del record
         raise  # noqa: PLE0704 - what is being handled
 
 
 class LogFolder:
-    """One rotated file per child. What cannot be written is lost and told of: the children go on."""
+    """One rotated file per child. Lines that cannot be written are lost and counted; the children continue."""
 
     def __init__(
         self, folder: Path, *, max_bytes: int, backups: int, tell: Callable[[str], object] = lambda _: None
     ) -> None:
-        """`tell` is given a line when logs begin to be lost, and when they are written again."""
+        """`tell` gets a line when logs begin to be lost, and when they are written again."""
         self._folder = folder
         self._max_bytes = max_bytes
         self._backups = backups
@@ -131,7 +131,7 @@ class LogFolder:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, name: str, lines: str) -> None:
-        """Append one or more lines to the child's file, starting a new file when this one is full."""
+        """Append one or more lines to the child's file. A full file is rotated first."""
         try:
             self._file(name).emit(logging.makeLogRecord({"msg": lines}))
         except OSError as error:
@@ -146,17 +146,17 @@ class LogFolder:
             self._lost = 0
 
     def path(self, name: str) -> Path:
-        """Tell where the lines of a child are."""
+        """The file with the lines of a child."""
         return self._folder / f"{name}.log"
 
     def crashes(self, name: str) -> Path:
-        """Tell where a child writes what it was at when it crashed."""
+        """The file in which a child reports its position at a crash."""
         return self._folder / f"{name}.crash.log"
 
     def close(self) -> None:
-        """Close the files. A forked child does it too: a rotated file that it held would keep its space on the disk."""
+        """Close the files. A forked child does so too: a rotated file that it kept open would take disk space."""
         for file in self._files.values():
-            # What waits for a full disk is lost.
+            # Data buffered for a full disk are lost.
             with suppress(OSError):
                 file.close()
         self._files.clear()
@@ -170,13 +170,13 @@ class LogFolder:
 
 
 class Lines:
-    """Turns what a pipe yields into lines. A line without end is cut, so that no child can fill the memory."""
+    """Splits the data of a pipe into lines. A line without an end is cut, so that no child can fill the memory."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """Take data, give the lines that it completes."""
+        """Add data. Returns the lines that it completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             lines.append(self._rest)
@@ -184,6 +184,6 @@ class Lines:
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
     def flush(self) -> list[str]:
-        """Give what was left without an end."""
+        """The remaining data without a line end."""
         rest, self._rest = self._rest, b""
         return [rest.decode(errors="replace")] if rest else []

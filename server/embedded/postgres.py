@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its programs on a folder of ours, over a unix socket.
+"""The embedded PostgreSQL: its programs, a data folder of Plinth, and a unix socket.
 
 Durability is never traded for speed: fsync and synchronous_commit stay on.
 """
@@ -20,9 +20,9 @@ from server.settings import Settings
 ADMINISTRATOR = "postgres"
 URGENT = re.compile(r"\b(?:FATAL|PANIC):  ")
 READY = re.compile("database system is ready to accept connections")
-# How long a PostgreSQL that lost its supervisor may take to end by itself, and then when told to.
+# Seconds that a PostgreSQL which lost its supervisor may take to end, by itself and then after each signal.
 LEFTOVER_PATIENCE = 10.0
-# Sized for a desk: a few dozen connections, little memory, a small write-ahead log.
+# Sized for development: a few dozen connections, little memory, a small write-ahead log.
 PARAMETERS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -35,7 +35,7 @@ PARAMETERS = {
     "min_wal_size": "64MB",
     "max_parallel_workers": "2",
     "max_worker_processes": "4",
-    # Short statements by key gain nothing from it and pay for each plan.
+    # Short statements by key gain nothing from it, and each plan would cost more.
     "jit": "off",
     "fsync": "on",
     "synchronous_commit": "on",
@@ -45,39 +45,39 @@ PARAMETERS = {
     "timezone": "UTC",
     "lc_messages": "C",
 }
-# Parameters by the version that brought them.
+# Parameters by the version that introduced them.
 PARAMETERS_SINCE = {
-    # The workers of the default method would be three processes more.
+    # The default method would add three worker processes.
     18: {"io_method": "sync"},
 }
-# The version that brought a locale of its own, alike on every system.
+# The version that introduced a built-in locale, which is the same on every system.
 BUILTIN_LOCALE_SINCE = 17
-# Where there is none: character types that know every letter, by the names that Linux and macOS give them.
+# For older versions: character types that know every letter, by their names on Linux and macOS.
 CHARACTER_TYPES = ("C.UTF-8", "UTF-8", "en_US.UTF-8")
 
 
 def data_folder(settings: Settings) -> Path:
-    """Tell where the database is."""
+    """The folder of the database."""
     return settings.data_dir.resolve() / "postgres"
 
 
 def binaries(settings: Settings) -> Path:
-    """Find the folder of its programs, of the version that the data is of if there is one. Raises Fault without any."""
+    """The folder of the programs, of the same version as the data if there are any. Raises Fault without programs."""
     return engines.find(engines.POSTGRES, settings.postgres_bin, major=_major_of_data(settings)).parent
 
 
 def major(settings: Settings) -> int:
-    """Tell which major version the programs are of."""
+    """The major version of the programs."""
     return engines.version(engines.POSTGRES, binaries(settings) / "postgres")[0]
 
 
 def is_new(settings: Settings) -> bool:
-    """Tell whether there is no database yet."""
+    """Whether there is no database yet."""
     return not data_folder(settings).exists()
 
 
 def examine(settings: Settings) -> None:
-    """Refuse the data of another major version, and end a PostgreSQL that a killed supervisor left behind."""
+    """Refuse data of another major version, and end a PostgreSQL that a killed supervisor left behind."""
     folder = data_folder(settings)
     made, found = _major_of_data(settings), major(settings)
     if made != found:
@@ -92,25 +92,25 @@ def examine(settings: Settings) -> None:
 
 
 def initialise(settings: Settings, identity: Identity | None) -> Program:
-    """Describe the making of an empty database, in a draft folder: cut short, it leaves nothing that looks finished."""
+    """The program that creates an empty database in a draft folder, so that an interrupted run leaves none behind."""
     draft = _draft(settings)
     shutil.rmtree(draft, ignore_errors=True)
     own(draft, identity)
     programs = binaries(settings)
     argv = [str(programs / "initdb"), "--pgdata", str(draft), "--username", ADMINISTRATOR, "--encoding", "UTF8"]
     argv += _locale(major(settings))
-    # The socket lies in a folder that nobody else can enter, so that whoever gets there may come in.
+    # The socket is in a folder that only one user can enter, so every connection is trusted.
     argv += ["--auth-local", "trust", "--auth-host", "reject", "--no-instructions"]
     return Program(name="initdb", argv=tuple(argv), folder=draft.parent, identity=identity, urgent=_never)
 
 
 def adopt(settings: Settings) -> None:
-    """Make the draft the database."""
+    """Rename the draft folder to that of the database."""
     _draft(settings).rename(data_folder(settings))
 
 
 def program(settings: Settings, identity: Identity | None) -> Program:
-    """Describe the server."""
+    """The server as a program."""
     folder = data_folder(settings)
     parameters = _parameters(major(settings)) | {"unix_socket_directories": str(settings.socket_dir)}
     options = [part for name, value in parameters.items() for part in ("-c", f"{name}={value}")]
@@ -120,7 +120,7 @@ def program(settings: Settings, identity: Identity | None) -> Program:
         folder=folder,
         identity=identity,
         ready_line=READY,
-        # Fast, then immediate shutdown. Even what comes after loses nothing that was committed.
+        # Fast, then immediate shutdown. Even SIGKILL afterwards loses no committed transaction.
         stop=((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)),
         death_signal=signal.SIGINT,
         urgent=lambda line: URGENT.search(line) is not None,
@@ -128,7 +128,7 @@ def program(settings: Settings, identity: Identity | None) -> Program:
 
 
 def _major_of_data(settings: Settings) -> int | None:
-    """Tell which version made the database; None while there is none."""
+    """The major version of the data; None if there are none."""
     try:
         return int((data_folder(settings) / "PG_VERSION").read_text().strip().partition(".")[0])
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _major_of_data(settings: Settings) -> int | None:
 
 
 def _parameters(version: int) -> dict[str, str]:
-    """Give what the server of a major version is started with."""
+    """The parameters of the server for a major version."""
     parameters = dict(PARAMETERS)
     for since, more in PARAMETERS_SINCE.items():
         if version >= since:
@@ -145,7 +145,7 @@ def _parameters(version: int) -> dict[str, str]:
 
 
 def _locale(version: int) -> list[str]:
-    """Give the arguments with which text sorts by its code points and folds case in every script."""
+    """The arguments with which text sorts by code points, and case folds in every script."""
     if version >= BUILTIN_LOCALE_SINCE:
         return ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
     known = next(filter(_is_locale, CHARACTER_TYPES), "C")
@@ -153,7 +153,7 @@ def _locale(version: int) -> list[str]:
 
 
 def _is_locale(name: str) -> bool:
-    """Ask the C library for a locale, and leave this process in the one it has."""
+    """Whether the C library has a locale. The locale of this process stays unchanged."""
     before = locale.setlocale(locale.LC_CTYPE)
     try:
         locale.setlocale(locale.LC_CTYPE, name)
@@ -173,7 +173,7 @@ def _never(_: str) -> bool:
 
 
 def _leftover(folder: Path) -> psutil.Process | None:
-    """Find the server that postmaster.pid names, if it runs and works on this very folder."""
+    """The server that postmaster.pid names, if it runs and works on this very folder."""
     try:
         process = psutil.Process(int((folder / "postmaster.pid").read_text().split("\n", 1)[0]))
         return process if process.cwd() == str(folder) else None
@@ -182,7 +182,7 @@ def _leftover(folder: Path) -> psutil.Process | None:
 
 
 def _end(process: psutil.Process) -> None:
-    # It got SIGINT when its supervisor died, and as a rule is ending already.
+    # It got SIGINT when its supervisor died, and is usually ending already.
     for number in (signal.SIGINT, signal.SIGQUIT):
         try:
             process.send_signal(number)

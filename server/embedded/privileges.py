@@ -1,7 +1,7 @@
-"""Whom the embedded engines run as.
+"""The user of the embedded engines.
 
-PostgreSQL refuses to run as root. Started by root, the engines run as the user that already owns their data, or as
-`nobody`; started by anybody else, as that user.
+PostgreSQL refuses to run as root. If root starts the stack, the engines run as the user that already owns their data,
+or as `nobody`. Otherwise they run as the user who starts it.
 """
 
 import os
@@ -17,7 +17,7 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Identity:
-    """A user to become, and whether it must be let through folders that are closed to it."""
+    """A user to switch to, and whether it must be able to pass folders that are closed to it."""
 
     uid: int
     gid: int
@@ -30,7 +30,7 @@ class Identity:
 
 
 def engine_identity(data: Path, *reached: Path) -> Identity | None:
-    """Who an engine with this data folder runs as, given the paths it has to reach; None is whoever runs this."""
+    """The user of an engine with this data folder and these paths to reach; None for the current user."""
     if os.geteuid() != 0:
         return None
     uid, gid = _owner(data)
@@ -38,9 +38,9 @@ def engine_identity(data: Path, *reached: Path) -> Identity | None:
 
 
 def own(folder: Path, identity: Identity | None) -> None:
-    """Make a folder that only the identity can enter, or make sure that an existing one is such a folder.
+    """Create a folder that only the user can enter, or verify that an existing one is such a folder.
 
-    A socket folder may lie in the temporary folder, where anybody could have made one of that name first.
+    A socket folder may be in the temporary folder, where any user could have created one of that name first.
     """
     uid, gid = (identity.uid, identity.gid) if identity else (os.geteuid(), os.getegid())
     try:

@@ -1,7 +1,7 @@
 """The embedded Redis, over a unix socket only.
 
-It keeps limits, cached answers and messages in flight. It writes them to a log before it answers, so that a limit that
-is used up stays used up when it is killed and comes back.
+It keeps limits, cached answers and messages in flight. It writes them to a log before it answers, so that an exhausted
+limit stays exhausted after Redis was killed and restarted.
 """
 
 import re
@@ -14,20 +14,20 @@ from server.embedded.privileges import Identity
 from server.settings import Settings
 
 READY = re.compile("Ready to accept connections|server is now ready to accept connections at")
-# Its own start-up warnings are about the machine's kernel settings, which a desk does not tune.
+# Redis's own warnings at start-up concern kernel settings, which are not tuned for development.
 URGENT = re.compile("Guru Meditation|REDIS BUG REPORT|FATAL|OOM")
 OPTIONS = {
     "port": "0",
     "unixsocketperm": "700",
     "save": "",
     "appendonly": "yes",
-    # What is written survives the process at once, and the machine when that gets to it. With `everysec`, Redis holds
-    # back writes, though not answers, for up to 2 s while a slow disk is still busy with those before.
+    # Data survive the process at once, and the machine when it writes them to disk. With `everysec`, Redis holds back
+    # writes, though not answers, for up to 2 s while a slow disk is still busy with earlier ones.
     "appendfsync": "no",
     "auto-aof-rewrite-min-size": "16mb",
     "daemonize": "no",
     "maxmemory": "64mb",
-    # What ends soonest goes first: cached answers before limits.
+    # The shortest remaining time is evicted first: cached answers before limits.
     "maxmemory-policy": "volatile-ttl",
     "loglevel": "notice",
     "databases": "1",
@@ -35,17 +35,17 @@ OPTIONS = {
 
 
 def binary(settings: Settings) -> Path:
-    """Find the server, Redis or Valkey. Raises Fault when there is none."""
+    """Find the server, Redis or Valkey. Raises Fault if there is none."""
     return engines.find(engines.REDIS, settings.redis_server)
 
 
 def data_folder(settings: Settings) -> Path:
-    """Where its log is."""
+    """The folder of its log."""
     return settings.data_dir.resolve() / "redis"
 
 
 def program(settings: Settings, identity: Identity | None) -> Program:
-    """Describe the server."""
+    """The server as a program."""
     options = OPTIONS | {"unixsocket": str(settings.socket("redis")), "dir": str(data_folder(settings))}
     return Program(
         name="redis",

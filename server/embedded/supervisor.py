@@ -1,7 +1,7 @@
-"""Keeps a set of processes running: starts them, waits until they are ready, restarts what dies, stops all in order.
+"""The supervisor of a set of processes: it starts them, awaits readiness, restarts dead ones, stops them in order.
 
 Single-threaded on purpose. The Python roles are forked from this process after it has imported their modules, so that
-they share that memory; forking is safe only while there is one thread and no gRPC core in it.
+they share that memory. Forking is safe only while there is one thread and no gRPC core in it.
 """
 
 import json
@@ -24,24 +24,24 @@ from server.faults import MENDABLE
 
 T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A child that dies this often within this many seconds is given up.
+# A child that dies DEATHS times within this many seconds is given up.
 DEATHS = 5
 DEATHS_WITHIN = 60.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-# How long a process may take to be gone after SIGKILL.
+# Seconds that a process may take to disappear after SIGKILL.
 KILLED_WITHIN = 5.0
 READ_SIZE = 64 * 1024
-# Seconds until the registry is written again after that failed.
+# Seconds until the registry is written again after a failure.
 REGISTER_AGAIN = 2.0
-# Signals closer together than this are one wish: `timeout` and some shells send each twice.
+# Signals within this many seconds count as one request: `timeout` and some shells send each twice.
 ONE_WISH = 0.5
 
 
 class Supervisor:
-    """Runs children until it is asked to stop. Use it as a context: leaving it leaves no process behind.
+    """Runs children until it is asked to stop. A context manager: leaving it leaves no process behind.
 
-    Without `logs`, children write where the supervisor does: what a container wants.
+    Without `logs`, children write to the supervisor's own output, as a container expects.
     """
 
     def __init__(self, console: Console, *, logs: LogFolder | None = None, registry: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class Supervisor:
         self._asked = 0
         self._asked_at = 0.0
         self._stopping = False
-        # When what the registry holds is written again, after it could not be.
+        # When the registry is written again after a failure.
         self._register_at: float | None = None
         self._terminal = Terminal()
 
@@ -81,7 +81,7 @@ class Supervisor:
             self._selector.close()
 
     def hold(self, descriptor: int) -> None:
-        """Name a descriptor that is the supervisor's alone, so that forked children close it."""
+        """Add a descriptor of the supervisor that forked children must close."""
         self._held.add(descriptor)
 
     def start(self, *specs: Spec) -> None:
@@ -92,15 +92,15 @@ class Supervisor:
             self._launch(child)
 
     def await_ready(self, *names: str) -> None:
-        """Wait until these children are ready. Each has its own time for that."""
+        """Wait until these children are ready. Each has a timeout of its own."""
         self.until(lambda: all(self._children[name].ready for name in names))
 
     def finish(self, name: str) -> None:
-        """Wait until this one-off child has ended well."""
+        """Wait until this one-off child has succeeded."""
         self._await_end(self._children[name])
 
     def result(self, task: Task[T]) -> T:
-        """Wait until a task has ended well; what it returned."""
+        """Wait until a task has succeeded. Returns its result."""
         self.finish(task.name)
         return task.read(self._children[task.name].report)
 
@@ -111,7 +111,7 @@ class Supervisor:
     def run(self, spec: Task[T]) -> T: ...
 
     def run(self, spec: Program | Task[T]) -> T | None:
-        """Start a one-off child and wait until it has ended well; what it returned, if it is a task."""
+        """Start a one-off child and wait until it has succeeded. Returns the result of a task."""
         self.start(spec)
         if isinstance(spec, Task):
             return self.result(spec)
@@ -119,7 +119,7 @@ class Supervisor:
         return None
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Keep everything going until the condition holds. Raises StopAsked when a person wants out first."""
+        """Keep everything running until the condition holds. Raises StopAsked on an interrupt."""
         while not condition():
             if self._asked:
                 raise StopAsked
@@ -133,12 +133,12 @@ class Supervisor:
             raise Fault(self._obituary(child, f"failed ({_death(child.exit_code)})"))
 
     def serve(self) -> None:
-        """Keep everything going until a person wants out. Raises Fault when a child cannot be kept alive."""
+        """Keep everything running until an interrupt. Raises Fault if a child cannot be kept alive."""
         with suppress(StopAsked):
             self.until(lambda: False)
 
     def stop(self, *names: str) -> None:
-        """Stop these children, or all, side by side, and wait until they are gone. A second Ctrl-C kills them."""
+        """Stop these children, or all, at the same time, and wait until they are gone. A second Ctrl-C kills them."""
         self._stopping = True
         asked = self._asked
         chosen = [self._children[name] for name in names or self._children if name in self._children]
@@ -153,7 +153,7 @@ class Supervisor:
             self._step(self._pause())
 
     def pid(self, name: str) -> int:
-        """Give the process id of a child, 0 while it has none."""
+        """The process id of a child; 0 if it has none."""
         child = self._children.get(name)
         return child.pid if child else 0
 
@@ -188,7 +188,7 @@ class Supervisor:
         return self._logs.crashes(name) if self._logs else None
 
     def _forget(self) -> None:
-        """In a forked child: let go of everything that is the supervisor's."""
+        """In a forked child: close everything that belongs to the supervisor."""
         for descriptor in (self._wake_writer, *self._held, *self._watched()):
             os.close(descriptor)
         self._selector.close()
@@ -205,11 +205,11 @@ class Supervisor:
         self._selector.unregister(descriptor)
         os.close(descriptor)
 
-    # What happens.
+    # Events.
 
     def _step(self, pause: float | None) -> None:
         for key, _ in self._selector.select(pause):
-            # A callback may have closed what a later one was to read.
+            # A previous callback may have closed this descriptor.
             if key.fd in self._selector.get_map():
                 _, callback = key.data
                 callback()
@@ -251,7 +251,7 @@ class Supervisor:
             self._ask()
         if signal.SIGHUP in heard:
             self._hang_up()
-        # All are buried before the first is mourned, which may end it all.
+        # All dead children are collected before the first is handled, because handling one may end the stack.
         dead = [child for child in self._alive() if self._buried(child)]
         for child in dead:
             if not self._stopping and child.ladder is None and child.spec.lasting:
@@ -264,7 +264,7 @@ class Supervisor:
             self._asked_at = now
 
     def _hang_up(self) -> None:
-        """Open the logs anew, which somebody has moved away; or end, when it was the terminal that went away."""
+        """Reopen logs that were moved away; or stop, if the terminal was closed."""
         if self._terminal.is_gone():
             self._ask()
             return
@@ -276,7 +276,7 @@ class Supervisor:
         pid, status = os.waitpid(child.pid, options)
         if not pid:
             return False
-        # What it started itself goes with it.
+        # Processes that the child started are killed with it.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         child.pid, child.exit_code, child.escalate_at = 0, os.waitstatus_to_exitcode(status), None
@@ -287,13 +287,13 @@ class Supervisor:
         return True
 
     def _tell_of_crash(self, child: Child, pid: int) -> None:
-        """Also of one that crashes while it is being stopped, which nobody mourns."""
+        """Report a crash, also of a child that is being stopped, whose death is not handled otherwise."""
         path = self._crashes(child.spec.name)
         place = f"; what it was at: {path}" if path and path.exists() else ""
         self._tell(child, f"process {pid} crashed ({_death(child.exit_code)}){place}")
 
     def _drain(self, child: Child) -> None:
-        """Read the last words and the report of a child that ended."""
+        """Read the last lines and the report of a child that has ended."""
         for key in list(self._selector.get_map().values()):
             owner, callback = key.data
             if owner is child:
@@ -388,7 +388,7 @@ class Supervisor:
             self._buried(child, 0)
 
     def _register(self) -> None:
-        """Tell others who runs. It is a convenience: where it cannot be written, that is said once and tried again."""
+        """Write the registry of running children. A failure is reported once and retried."""
         if self._registry is None:
             return
         pids = {"supervisor": os.getpid()} | {child.spec.name: child.pid for child in self._alive()}
@@ -407,9 +407,9 @@ class Supervisor:
 
 
 def supervise(specs: Iterable[Spec], console: Console) -> int:
-    """Run these children until SIGTERM or Ctrl-C, restarting what dies, and give an exit code: `plinth serve`.
+    """Run these children until SIGTERM or Ctrl-C, and restart dead ones, for `plinth serve`. Returns an exit code.
 
-    Raises Fault when one cannot be kept alive.
+    Raises Fault if one cannot be kept alive.
     """
     with Supervisor(console) as supervisor:
         try:
@@ -421,7 +421,7 @@ def supervise(specs: Iterable[Spec], console: Console) -> int:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Handle a signal by waking up the selector, which Python does by itself."""
+    """Do nothing: Python itself wakes the selector."""
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""`plinth up`: the whole stack on one machine, from nothing to serving in seconds, and away again at Ctrl-C."""
+"""`plinth up`: the whole stack on one machine, started from nothing within seconds and stopped by Ctrl-C."""
 
 import errno
 import fcntl
@@ -29,9 +29,9 @@ from server.settings import Settings
 
 
 def up(settings: Settings, *, verbose: bool = False, accept_new_secret: bool = False) -> int:
-    """Bring everything up, serve until Ctrl-C or SIGTERM, take everything down; an exit code.
+    """Start everything, serve until Ctrl-C or SIGTERM, stop everything. Returns an exit code.
 
-    What is wrong is said in words on the terminal, and makes it 1, or the status of the Fault.
+    A fault is printed on the terminal, and its status is the exit code.
     """
     console = Console(sys.stdout, verbose=verbose or settings.log_level == "DEBUG")
     started = time.monotonic()
@@ -80,7 +80,7 @@ def _run(settings: Settings, console: Console, started: float, held: list[int], 
 
 
 class _Stack:
-    """The order in which things start and stop."""
+    """The stack, with the order in which its parts start and stop."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class _Stack:
         self._roles: list[Role] = []
 
     def start(self) -> dict[str, str]:
-        """Start everything, as much of it side by side as can be; who may log in."""
+        """Start all parts, in parallel where possible. Returns the login."""
         supervisor, settings = self._supervisor, self._settings
         fresh = self._start_engines()
         supervisor.start(self._gateway)
@@ -119,7 +119,7 @@ class _Stack:
         return seeded
 
     def _migrate(self) -> None:
-        """Raises ForeignSecret, which a child can only return: what it raises becomes any Fault."""
+        """Migrate. Raises ForeignSecret, which the child returns as data, because its exceptions all become Fault."""
         told = self._supervisor.run(
             Task(name="migrate", run=partial(_migrate, self._settings, accept_new_secret=self._accept_new_secret))
         )
@@ -129,7 +129,7 @@ class _Stack:
             raise ForeignSecret(told["foreign"])
 
     def stop(self) -> None:
-        """Close the door, let the roles finish what they do, then end the gateway and the engines."""
+        """Stop accepting connections, let the roles finish their calls, then stop the gateway and the engines."""
         if self._supervisor.pid("envoy"):
             envoy.drain(self._settings)
         if self._roles:
@@ -143,7 +143,7 @@ class _Stack:
         return [name for name, embedded in ours.items() if embedded]
 
     def _start_engines(self) -> bool:
-        """Start them; whether the database has to be made first, which has been begun."""
+        """Start the engines. True if the database is new, in which case only its creation was started."""
         settings, supervisor = self._settings, self._supervisor
         if "redis" in self._engines:
             supervisor.start(redis.program(settings, self._identity))
@@ -163,8 +163,8 @@ class _Stack:
         self._supervisor.run(Task(name="probe", run=partial(envoy.probe, self._settings)))
 
 
-# What the forked children run. Each imports what it needs where it runs: the engines start before the application is
-# imported, and what only one child needs is imported in that child only.
+# The functions of forked children. Each imports its modules itself: the engines start before the application is
+# imported, and a module that only one child needs is imported in that child only.
 
 
 def _render(settings: Settings) -> str:
@@ -174,11 +174,11 @@ def _render(settings: Settings) -> str:
 
 
 class _Told(TypedDict):
-    """What migrating has to say."""
+    """The result of migrating."""
 
     lines: list[str]
     foreign: str
-    """Why the secret is refused; empty if it is not."""
+    """Why the secret is refused; empty if it is accepted."""
 
 
 def _migrate(settings: Settings, *, accept_new_secret: bool) -> _Told:
@@ -214,8 +214,8 @@ def _build(settings: Settings) -> list[Role]:
     metrics_files.share(settings.metrics_dir)
     from server.run import processes  # noqa: PLC0415
 
-    # A little more than the roles give themselves.
-    # The gateway has been drained by then, so nobody has to notice: SIGINT instead of SIGTERM.
+    # A little more than the drain timeout of the roles. The gateway has been drained by then and need not notice, so
+    # SIGINT is used instead of SIGTERM.
     stop = ((signal.SIGINT, settings.drain_timeout + 2.0),)
     roles = [
         Role(name=f"api-{index}", run=processes.api(settings, index), stop=stop)
@@ -233,11 +233,11 @@ def _build(settings: Settings) -> list[Role]:
     return roles
 
 
-# The ground the stack stands on.
+# Folders, locks and ports.
 
 
 def run_folder(settings: Settings) -> Path:
-    """Tell where a running stack writes what it is."""
+    """The folder with the registry and the facts of a running stack."""
     return settings.data_dir.resolve() / "run"
 
 
@@ -246,16 +246,16 @@ def _serving(settings: Settings) -> Path:
 
 
 def make_data_folder(folder: Path) -> None:
-    """Make the data folder. Raises Fault."""
+    """Create the data folder. Raises Fault."""
     try:
-        # With the modes that the umask leaves: what is nobody else's business in it protects itself.
+        # With the mode of the umask: private content protects itself.
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Fault(f"the data folder {folder} cannot be made: {error.strerror}") from error
 
 
 def make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identity | None:
-    """Make the folders of a running stack; whom its engines, which have these programs, run as."""
+    """Create the folders of a running stack. Returns the user for its engines, which have these programs."""
     identity = engine_identity(postgres.data_folder(settings), settings.socket_dir, *programs)
     for folder in {run_folder(settings), settings.socket_dir}:
         own(folder, identity)
@@ -266,7 +266,7 @@ def make_run_folders(settings: Settings, programs: tuple[Path, ...]) -> Identity
 
 @contextmanager
 def lock_folder(settings: Settings) -> Iterator[int]:
-    """Hold the data folder: two stacks on one would fight over it."""
+    """Lock the data folder, so that no second stack uses it."""
     path = settings.data_dir / "lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -288,9 +288,9 @@ def lock_folder(settings: Settings) -> Iterator[int]:
 
 @contextmanager
 def _port(settings: Settings) -> Iterator[tuple[int, int]]:
-    """Reserve the gateway's port, any free one for 0, and hold it while the stack starts and whenever Envoy restarts.
+    """Reserve the gateway's port, or any free one for 0, during the start and while Envoy restarts.
 
-    Nothing listens on the reserving socket; Envoy binds beside it, as SO_REUSEPORT lets a user do.
+    Nothing listens on the reserving socket. Envoy binds beside it, which SO_REUSEPORT allows for the same user.
     """
     if settings.port:
         _bind(settings, settings.port, reuse=False).close()
@@ -326,7 +326,7 @@ def _warn_of_few_open_files(settings: Settings, console: Console) -> None:
 
 
 def _announce(settings: Settings, console: Console, seeded: dict[str, str], seconds: float) -> None:
-    """Say where the stack serves, to people on the terminal and to programs in run/serving.json."""
+    """Announce the stack, on the terminal for people and in run/serving.json for programs."""
     path = _serving(settings)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)

@@ -1,9 +1,9 @@
-"""A line on standard error for every failure that is Envoy's own; the server logs all the others."""
+"""A line on standard error for every failure of Envoy itself. The server logs all others."""
 
 from server.gateway.pieces import Config, details_match, extension, status_is
 
 FAILURES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")
-# Paths without their query: streams of browsers carry an access token in it.
+# Paths without their query, because streams of browsers carry an access token in it.
 LINE = {
     "time": "%START_TIME%",
     "level": "error",
@@ -26,7 +26,7 @@ LINE = {
 
 
 def access_log() -> Config:
-    """JSON lines for answers of 5xx, or of the gRPC statuses that mean the same, which Envoy made."""
+    """JSON lines for answers of 5xx, or of the equivalent gRPC statuses, that Envoy made."""
     logger = extension(
         "envoy.access_loggers.stderr",
         "extensions.access_loggers.stream.v3.StderrAccessLog",

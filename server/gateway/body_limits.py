@@ -1,7 +1,7 @@
-"""How large a JSON body may be: what the rules of its message allow, written in the longest way that clients write it.
+"""Limits of JSON bodies: what the rules of the message allow, in the longest form in which clients write it.
 
-A body is parsed on the gateway's one thread before anybody has looked at credentials, so nothing may be longer than the
-contract can ask for.
+A body is parsed on the gateway's single thread before credentials are checked, so none may be longer than the contract
+can require.
 """
 
 from buf.validate.validate_pb2 import FieldRules, StringRules
@@ -11,35 +11,35 @@ from server import extensions
 from server.extensions import RULES
 from server.gateway.contract import FREE_FORM, Binding, Contract, Method
 
-# One character as JSON's longest escape: two surrogates, `\ud83d\ude00`.
+# One character in JSON's longest escape: two surrogates, `\ud83d\ude00`.
 CHARACTER = 12
-# Indentation and line ends, as a share of everything else.
+# Factor for indentation and line ends.
 SPACE = 1.25
-# No real client is near it: spaces between, and keys that turn out to be unknown and are to be named in the answer.
+# Above any real client's need: room for white space, and for unknown keys, which are to be named in the answer.
 LEAST = 4096
-# What an RPC takes from callers without credentials, unless its policy declares something else.
+# Limit for callers without credentials, unless the policy of the RPC declares another one.
 STRANGERS_BYTES = 16 * 1024
-# What no call takes that does not declare it. Rules that allow more are of lists of names, of which nobody escapes
-# every character.
+# Limit for calls that declare none. Rules that allow more belong to lists of names, in which no client escapes every
+# character.
 MOST = 512 * 1024
-# A body that is too large is read up to here, and not parsed, before it is refused: over HTTP/2 some clients never see
+# A body that is too large is read up to here, without parsing, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.
 READ_BYTES = 1024 * 1024
 SCALAR = 32
 ENUM = 64
 MOMENT = 64
-# Texts without a rule are output only, and come back from clients that send what they read.
+# Texts without a rule are output only. Clients that send back what they read include them.
 UNRULED_TEXT = 300
 UNRULED_ITEMS = 100
-# Bytes of free-form JSON as stored, where its option says nothing (plinth/policy/v1/policy.proto), and how much longer
-# clients write it: every character that is not ASCII as an escape.
+# Bytes of stored free-form JSON without its option (plinth/policy/v1/policy.proto), and the factor by which clients may
+# write it longer: with every non-ASCII character escaped.
 FREE_FORM_BYTES = 65_536
 FREE_FORM_SPREAD = 3
 TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
 
 
 def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: int) -> int:
-    """Bytes that the JSON body of a binding may have, at most `ceiling`. 0 where there is no body."""
+    """The bytes allowed in the JSON body of a binding, at most `ceiling`. 0 without a body."""
     body = contract.body_type(method, binding)
     if body is None:
         return 0
@@ -50,7 +50,7 @@ def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: in
 
 
 def largest_body(contract: Contract, ceiling: int) -> int:
-    """The limit of the binding that takes most."""
+    """The largest limit of all bindings."""
     return max(
         (body_limit(contract, m, binding, ceiling) for m in contract.methods for binding in m.bindings), default=0
     )

@@ -7,27 +7,27 @@ from server.settings import Settings
 API = "api"
 REALTIME = "realtime"
 
-# What the server answers for itself alone: serving unless this process drains. The overall status would take every
-# worker out while PostgreSQL is away, and callers would lose the server's own answer to that.
+# The health of one process: serving unless it drains. The overall status would remove every worker while PostgreSQL
+# does not answer, and callers would not get the server's own answer to that.
 HEALTH_SERVICE = "plinth.process"
 CHECK_INTERVAL = 0.5
-# A worker answers checks behind the calls that wait for it. A short timeout would take busy workers out, and their load
-# would then take out the others. A dead worker refuses connections, which shows at once.
+# A worker answers checks after the calls that wait for it. A short timeout would remove busy workers, and their load
+# would then overload the others. A dead worker refuses connections, which is noticed at once.
 CHECK_TIMEOUT = 3.0
 CHECK_FAILURES = 2
 
-# Calls in flight. Beyond it Envoy answers 503 at once, instead of queueing what nobody waits for any more.
+# Calls in flight. Beyond it Envoy answers 503 at once, instead of queueing calls whose callers give up.
 UNARY_REQUESTS_PER_WORKER = 2048
 STREAMS_PER_WORKER = 16384
 
-# What a slow reader leaves unread stays with the server, which notices (Envoy's default would hold 16 MiB of it), and
-# thousands of slow readers do not use up the window of the connection that they share with all others.
+# Data that a slow reader leaves unread stay in the server, which notices them (Envoy's default would buffer 16 MiB).
+# And thousands of slow readers do not exhaust the window of the connection that they share with all others.
 STREAM_WINDOW = 65_535
 CONNECTION_WINDOW = 256 * 1024 * 1024
 
 
 def clusters(settings: Settings) -> list[Config]:
-    """The api workers, the realtime processes, and where traces go."""
+    """The api workers, the realtime processes, and the trace collector."""
     return [
         _cluster(settings, API, settings.api_workers, UNARY_REQUESTS_PER_WORKER),
         _cluster(settings, REALTIME, settings.realtime_workers, STREAMS_PER_WORKER),
@@ -43,7 +43,7 @@ def _cluster(settings: Settings, name: str, workers: int, requests_per_worker: i
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        # Never panic: with no healthy worker the answer is 503 with Retry-After, not a call on a draining worker.
+        # Never panic: without a healthy worker the answer is 503 with Retry-After, not a call to a draining worker.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "health_checks": [_health_check()],
@@ -68,7 +68,7 @@ def _health_check() -> Config:
     return {
         "timeout": seconds(CHECK_TIMEOUT),
         "interval": interval,
-        # Without traffic the default is a minute: a worker that starts late would stay out as long.
+        # Without traffic the default is a minute, for which a worker that starts late would stay unused.
         "no_traffic_interval": interval,
         "unhealthy_interval": seconds(CHECK_INTERVAL / 2),
         "unhealthy_threshold": CHECK_FAILURES,

@@ -1,4 +1,4 @@
-"""What the gateway needs to know of the descriptor set: methods with their bindings, and the shapes of messages."""
+"""The part of the descriptor set that the gateway needs: methods with their bindings, and the shapes of messages."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,37 +12,40 @@ from server.extensions import POLICY
 from server.gateway.errors import GatewayConfigurationError
 
 HTTP_BODY = "google.api.HttpBody"
-# Messages whose JSON form has any keys; below them nobody can say which key is unknown.
+# Messages whose JSON form has any keys. Below them, no key can be called unknown.
 FREE_FORM = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue", "Any"))
-# Calls that show no credentials of ours: anyone's, and those that a provider signs.
+# Calls without Plinth's credentials: public ones, and those that a provider signs.
 PUBLIC = ("public", "provider_signature")
 VARIABLE = re.compile(r"\{([^={}]+)(?:=([^{}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One verb and pattern under which a method is reached over REST."""
+    """One HTTP method and pattern of an RPC over REST."""
 
     verb: str
     pattern: str
-    """As the .proto has it."""
+    """As in the .proto."""
     body: str
-    """`*`, the name of a request field, or empty: no body."""
+    """`*`, the name of a request field, or empty for no body."""
 
     @property
     def normal(self) -> str:
-        """The pattern with its variables as `*`: Envoy's matcher cannot tell patterns apart that are equal in this."""
+        """The pattern with its variables as `*`.
+
+        Envoy's matcher cannot distinguish patterns that are equal in this form.
+        """
         return VARIABLE.sub(lambda variable: variable[2] or "*", self.pattern)
 
     @property
     def variables(self) -> list[str]:
-        """The request fields that the path holds."""
+        """The request fields in the path."""
         return [variable[1] for variable in VARIABLE.finditer(self.pattern)]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC of ours, which is one that has a policy."""
+    """An RPC of Plinth, which is one with a policy."""
 
     service: str
     name: str
@@ -51,22 +54,22 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     timeout: float | None
-    """Seconds that the gateway waits for the answer; None: as the settings say."""
+    """Seconds that the gateway waits for the answer; None for the setting."""
     bindings: tuple[Binding, ...]
     is_public: bool = False
     """Whether anyone may call, without credentials."""
     max_body_bytes: int = 0
-    """Of a JSON body; 0: as the rules of the message say."""
+    """Limit of a JSON body; 0 for the limit that follows from the rules of the message."""
 
     @property
     def path(self) -> str:
-        """The path of gRPC, which is also what routes match after transcoding."""
+        """The gRPC path, which routes match after transcoding too."""
         return f"/{self.service}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The methods of ours and every message of a descriptor set."""
+    """The RPCs of Plinth, and every message of a descriptor set."""
 
     methods: tuple[Method, ...]
     messages: dict[str, descriptor_pb2.DescriptorProto]
@@ -83,17 +86,17 @@ class Contract:
 
     @property
     def services(self) -> list[str]:
-        """The services that have a method with a binding: those Envoy has to transcode."""
+        """The services with at least one binding, which Envoy has to transcode."""
         return sorted({method.service for method in self.methods if method.bindings})
 
     def check(self) -> None:
-        """Raise GatewayConfigurationError, listing every fault, for bindings that Envoy would not serve as written."""
+        """Raise GatewayConfigurationError, with every fault, for bindings that Envoy would not serve as written."""
         faults = [*self._duplicates(), *self._wrong_fields()]
         if faults:
             raise GatewayConfigurationError("\n".join(faults))
 
     def body_type(self, method: Method, binding: Binding) -> str | None:
-        """The message that a binding takes as body; None when it takes no body."""
+        """The message that a binding takes as body; None without a body."""
         if binding.body == "*":
             return method.request
         body = self.field(method.request, binding.body)
@@ -104,7 +107,7 @@ class Contract:
         return next((field for field in self.messages[message].field if field.name == name), None)
 
     def _duplicates(self) -> Iterator[str]:
-        # Envoy's matcher makes both unreachable and says nothing (grpc-httpjson-transcoding,
+        # Envoy's matcher makes both unreachable without an error (grpc-httpjson-transcoding,
         # LookupSilentlyFailsOnDuplicate).
         seen: dict[tuple[str, str], Method] = {}
         for method in self.methods:
@@ -158,14 +161,14 @@ def _bindings(name: str, method: descriptor_pb2.MethodDescriptorProto) -> Iterat
     rule = method.options.Extensions[annotations_pb2.http]
     for each in (rule, *rule.additional_bindings):
         if each.response_body:
-            # Envoy refuses the configuration or, for HttpBody, answers what the .proto does not say (envoy#11136).
+            # Envoy refuses the configuration or, for HttpBody, answers differently from the .proto (envoy#11136).
             raise GatewayConfigurationError(f"{name}: response_body is not possible; wrap the list in a message")
         verb, pattern = verb_and_pattern(each)
         yield Binding(verb, pattern, each.body)
 
 
 def verb_and_pattern(rule: http_pb2.HttpRule) -> tuple[str, str]:
-    """Verb and pattern of a rule. Raises GatewayConfigurationError when it has none."""
+    """HTTP method and pattern of a rule. Raises GatewayConfigurationError if it has none."""
     kind = rule.WhichOneof("pattern")
     if kind is None:
         raise GatewayConfigurationError(f"a binding has no pattern: {rule}")

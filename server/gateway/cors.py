@@ -1,4 +1,4 @@
-"""CORS: exact origins, with credentials, on every path; in development, the pages of this machine too."""
+"""CORS: exact origins, with credentials, on every path; in development also pages of this machine."""
 
 from server.gateway.pieces import Config, typed
 from server.gateway.tracing import trace_headers
@@ -14,13 +14,13 @@ EXPOSED_HEADERS = (
     "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replay", "grpc-status", "grpc-message",
     "grpc-status-details-bin", "content-disposition",
 )  # fmt: skip
-# What the development server of a front end calls itself; Envoy matches the whole origin. Without https, which takes a
-# certificate for this machine: its owner can name the origin too.
+# Origins of a front end's development server; Envoy matches the whole origin. Without https, which needs a certificate
+# for this machine: its owner can also name the origin in the settings.
 LOCAL_PAGES = r"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?"
 
 
 def origin_matchers(settings: Settings) -> list[Config]:
-    """Which origins' pages may call."""
+    """The origins whose pages may call."""
     matchers: list[Config] = [{"exact": origin} for origin in settings.cors_origins]
     if settings.environment == "development":
         matchers.append({"safe_regex": {"regex": LOCAL_PAGES}})
@@ -28,7 +28,7 @@ def origin_matchers(settings: Settings) -> list[Config]:
 
 
 def cors_policy(settings: Settings) -> Config:
-    """What the pages of the allowed origins may do. An origin that is not among them gets no CORS header at all."""
+    """What pages of the allowed origins may do. Any other origin gets no CORS header at all."""
     request_headers = dict.fromkeys((*REQUEST_HEADERS, *settings.cors_headers, *trace_headers(settings)))
     return typed(
         "extensions.filters.http.cors.v3.CorsPolicy",
@@ -38,6 +38,6 @@ def cors_policy(settings: Settings) -> Config:
         expose_headers=", ".join(EXPOSED_HEADERS),
         max_age=str(settings.cors_max_age),
         allow_credentials=True,
-        # Someone else's preflight is an ordinary OPTIONS, which Lua answers.
+        # The preflight of another origin is an ordinary OPTIONS, which Lua answers.
         forward_not_matching_preflights=True,
     )

@@ -5,12 +5,12 @@ from google.protobuf import descriptor_pb2
 
 
 def parse(descriptors: bytes) -> descriptor_pb2.FileDescriptorSet:
-    """Parse a serialised descriptor set; google.api.http is understood because annotations_pb2 is loaded."""
+    """Parse a serialised descriptor set. google.api.http is parsed because annotations_pb2 is loaded."""
     return descriptor_pb2.FileDescriptorSet.FromString(descriptors)
 
 
 def for_envoy(descriptors: bytes) -> bytes:
-    """Make Envoy's copy: a HEAD binding beside every GET, and no source info, which Envoy would keep in memory."""
+    """Make Envoy's copy: with a HEAD binding beside every GET, and without source info, which takes memory in Envoy."""
     files = parse(descriptors)
     for file in files.file:
         file.ClearField("source_code_info")
@@ -21,8 +21,8 @@ def for_envoy(descriptors: bytes) -> bytes:
 
 
 def _add_head(method: descriptor_pb2.MethodDescriptorProto) -> None:
-    # The matcher is keyed by verb and does not derive HEAD from GET (envoy#6608). A stream has no HEAD: it would open
-    # the stream.
+    # The matcher is keyed by HTTP method and does not derive HEAD from GET (envoy#6608). A stream gets no HEAD, which
+    # would open the stream.
     if method.server_streaming or not method.options.HasExtension(annotations_pb2.http):
         return
     rule = method.options.Extensions[annotations_pb2.http]

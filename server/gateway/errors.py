@@ -1,4 +1,4 @@
-"""What goes wrong while the gateway is configured."""
+"""Errors in configuring the gateway."""
 
 
 class GatewayConfigurationError(Exception):

@@ -8,18 +8,19 @@ from server.gateway.pieces import ADD_IF_ABSENT, APPEND, Config, extension, head
 from server.gateway.response_headers import security_headers
 from server.settings import Settings
 
-# Smaller answers grow, or cost more processor time than they save.
+# Smaller answers grow, or cost more CPU time than compression saves.
 COMPRESS_FROM_BYTES = 1024
-# A unary answer is held whole while it is transcoded; above it the caller gets 500.
+# A unary answer is buffered whole while it is transcoded. For a larger one the caller gets 500.
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
 
 def http_filters(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> list[Config]:
-    """The filters, each with the reason for its place.
+    """The filters. Their order has these reasons.
 
-    header_mutation first: it sees every response last, also those that other filters make. cors before all that refuse
-    (envoy#17148). grpc_web before Lua, which then sees gRPC-Web as gRPC. Lua before the transcoder, whose answers it
-    gives their status, and before the compressor, which would write into the bodies that Lua empties.
+    header_mutation is first, so that it sees every response last, also those of other filters. cors comes before all
+    that refuse (envoy#17148). grpc_web comes before Lua, which then sees gRPC-Web as gRPC. Lua comes before the
+    transcoder, whose answers it gives their status, and before the compressor, which would write into the bodies that
+    Lua empties.
     """
     return [
         _header_mutation(settings),
@@ -39,14 +40,14 @@ def _header_mutation(settings: Settings) -> Config:
     mutations.append({"append": header("cache-control", "no-store", ADD_IF_ABSENT)})
     mutations += [{"remove": name} for name in ("server", "x-http-status", "x-plinth-local-reply")]
     if origin_matchers(settings):
-        # The cors filter does not say that its headers depend on the origin.
+        # The cors filter does not declare that its headers depend on the origin.
         mutations.append({"append": header("vary", "origin", APPEND)})
     return extension(
         "envoy.filters.http.header_mutation",
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
         mutations={
             "response_mutations": mutations,
-            # No call has trailers of its own, and those that gRPC's core parses would reach it unread.
+            # No call has trailers of its own. Those that gRPC's core parses would otherwise reach it unchecked.
             "request_trailers_mutations": [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".+"}}}}],
         },
     )
@@ -61,7 +62,7 @@ def _compressor() -> Config:
                 "min_content_length": COMPRESS_FROM_BYTES,
                 "content_type_matcher": [{"exact": "application/json"}],
             },
-            # Otherwise it would drop the ETag (envoy#43755).
+            # Otherwise it would remove the ETag (envoy#43755).
             "weaken_etag_on_compress": True,
         },
         compressor_library=extension(
@@ -80,7 +81,7 @@ def _transcoder(settings: Settings, contract: Contract, descriptors: Path) -> Co
         "extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         proto_descriptor=str(descriptors),
         services=contract.services,
-        # Front ends want one shape: fields that are empty show, but for unset messages.
+        # Front ends want one shape: empty fields are shown, except unset messages.
         print_options={"always_print_primitive_fields": True},
         convert_grpc_status=True,
         request_validation_options={
@@ -88,7 +89,7 @@ def _transcoder(settings: Settings, contract: Contract, descriptors: Path) -> Co
             "reject_unknown_query_parameters": True,
             "reject_binding_body_field_collisions": True,
         },
-        # URLSearchParams writes a space as `+`.
+        # URLSearchParams encodes a space as `+`.
         query_param_unescape_plus=True,
         max_request_body_size=settings.max_request_bytes,
         max_response_body_size=MAX_RESPONSE_BYTES,

@@ -1,6 +1,6 @@
-"""The one port: gRPC, gRPC-Web, REST/JSON and server-sent events over HTTP/1.1 and HTTP/2.
+"""The single port: gRPC, gRPC-Web, REST/JSON and server-sent events over HTTP/1.1 and HTTP/2.
 
-Bounds follow Envoy's own guide for proxies at the edge (best_practices/edge).
+Limits follow Envoy's guide for proxies at the edge (best_practices/edge).
 """
 
 from pathlib import Path
@@ -16,20 +16,20 @@ from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
 from server.settings import Settings
 
-# Envoy's own bounds, at which it resets an HTTP/2 stream without a word. Lua refuses in words, by the setting.
+# Envoy's own limits, at which it resets an HTTP/2 stream without an answer. Lua refuses with one, by the setting.
 MAX_HEADERS = 1000
 HEADER_SLACK = 2
 CONCURRENT_STREAMS = 100
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 CONNECTION_IDLE = 300.0
-# The whole of a request, uploads included; slow senders hold memory.
+# Seconds for a whole request, including uploads, because slow senders hold memory.
 REQUEST_TIMEOUT = 300.0
 HEADERS_TIMEOUT = 10.0
 STREAM_IDLE_AT_LEAST = 60.0
 
-# What only the gateway may say, what load balancers tell gRPC's core, and binary metadata: no service takes any, and
-# bad base64 makes the server answer 500.
+# Headers that only the gateway may set, headers of load balancers for gRPC's core, and binary metadata: no service
+# reads any, and invalid base64 makes the server answer 500.
 RESERVED = (
     {"prefix": "x-plinth-"},
     {"prefix": "x-envoy-"},
@@ -37,14 +37,14 @@ RESERVED = (
     {"prefix": "lb-"},
     {"suffix": "-bin"},
 )
-# What callers say is kept here until Lua has looked at it. Nothing that begins with `grpc-` goes on unread: gRPC's core
-# parses it, and keeps what it cannot parse. Envoy makes a new request id meanwhile.
+# The values of callers are kept here until Lua has checked them. No header that begins with `grpc-` is passed on
+# unchecked: gRPC's core parses it, and keeps what it cannot parse. Envoy generates a new request id meanwhile.
 CALLERS = {
     "x-request-id": "x-plinth-callers-request-id",
     "grpc-timeout": "x-plinth-callers-timeout",
     "grpc-encoding": "x-plinth-callers-encoding",
 }
-# How large the headers are, for Lua, which could only count them one by one.
+# The size of the headers, for Lua, which could only count them one by one.
 HEADER_BYTES = "x-plinth-header-bytes"
 
 
@@ -102,14 +102,14 @@ def _limits(settings: Settings) -> Config:
         "common_http_protocol_options": {
             "idle_timeout": seconds(CONNECTION_IDLE),
             "max_headers_count": MAX_HEADERS,
-            # Nothing behind the gateway takes an underscore for a hyphen, which is what makes such names dangerous.
+            # Nothing behind the gateway treats an underscore as a hyphen, which is what makes such names dangerous.
             "headers_with_underscores_action": "ALLOW",
         },
-        # One malformed message is answered; it does not end the connection, which others' calls share.
+        # A malformed message is answered. It does not end the connection, which other callers may share.
         "stream_error_on_invalid_http_message": True,
         "http_protocol_options": {
             "override_stream_error_on_invalid_http_message": True,
-            # Proxies that still speak it ask without a Host.
+            # Proxies that still use HTTP/1.0 send no Host.
             "accept_http_10": True,
             "default_host_for_http_10": "plinth",
         },
@@ -118,14 +118,14 @@ def _limits(settings: Settings) -> Config:
             "max_concurrent_streams": CONCURRENT_STREAMS,
             "initial_stream_window_size": STREAM_WINDOW,
             "initial_connection_window_size": CONNECTION_WINDOW,
-            # Finds peers that went away without a word, which nothing else does on a stream that is silent.
+            # Finds peers that disappeared silently, which nothing else does on an idle stream.
             "connection_keepalive": {"interval": "30s", "timeout": "10s"},
         },
     }
 
 
 def _identity(settings: Settings) -> Config:
-    """Who calls: what the network says, not what headers claim."""
+    """The identity of the caller: what the network shows, not what headers claim."""
     return {
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_proxies,
@@ -159,7 +159,7 @@ def _early_mutations(settings: Settings) -> list[Config]:
 
 
 def _paths() -> Config:
-    """Paths stay as they were sent: Lua refuses those that would have to be bent until they fit, and says why."""
+    """Keep paths as they were sent. Lua refuses those that would need normalising, and says why."""
     return {
         "normalize_path": False,
         "merge_slashes": False,

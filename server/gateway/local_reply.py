@@ -1,4 +1,4 @@
-"""The body of what Envoy answers by itself: the same JSON that the server's errors have."""
+"""The bodies of Envoy's own answers: the same JSON as in the server's errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from server.settings import Settings
 RETRY_AFTER = 1
 TEXT = "%LOCAL_REPLY_BODY%"
 LOCAL_REPLY = "x-plinth-local-reply"
-# What Lua needs to say in our words what the transcoder found: the request id, the verb and the path.
+# The data from which Lua words the transcoder's findings: the request id, the HTTP method and the path.
 ASKED = "%REQ(x-request-id)% %REQ(x-envoy-original-method?:method)% %REQ(x-envoy-original-path?:path)%"
 REQUEST_ID = "%REQ(X-REQUEST-ID)%"
-# Of a request whose headers could not be read, which has no other. The gateway's log has both parts.
+# For a request whose headers could not be read, which has no other id. The gateway's log has both parts.
 UNREAD_ID = "unread-%CONNECTION_ID%-%START_TIME(%s%3f)%"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one HTTP status says."""
+    """The answer for one HTTP status."""
 
     status: int
     code: int
-    """Of gRPC."""
+    """The code of gRPC."""
     reason: str
-    """One of reason.proto, without its prefix."""
+    """A reason of reason.proto, without its prefix."""
     message: str
     metadata: dict[str, str]
     retry: bool = False
@@ -58,12 +58,12 @@ CALLERS_FAULT = Reply(
 
 
 def local_reply_config(settings: Settings, body_bytes: int) -> Config:
-    """Mappers, the first that fits counts: Lua's own answers, the transcoder's, each status, whatever else may come.
+    """Mappers, of which the first match applies: Lua's answers, the transcoder's, each status, and everything else.
 
-    `body_bytes` is the largest JSON body that any call takes. Native gRPC matches only the last: there Envoy answers
-    with grpc-status and puts the body into grpc-message.
+    `body_bytes` is the largest JSON body that any call accepts. Native gRPC matches only the last mapper: there Envoy
+    answers with grpc-status and puts the body into grpc-message.
     """
-    # Some replies never pass the filters that set these on all others.
+    # Some replies never pass the filters that set these headers on all others.
     always = [*headers(security_headers(settings)), header("cache-control", "no-store")]
     replies = _replies(settings, body_bytes)
     return {
@@ -80,7 +80,7 @@ def local_reply_config(settings: Settings, body_bytes: int) -> Config:
 
 
 def _answered_by_lua(always: list[Config]) -> Config:
-    """Lua has written the whole body."""
+    """The reply whose whole body Lua has written."""
     return {
         "filter": details_match("response.code_details == 'lua_response'"),
         "body_format_override": {
@@ -92,9 +92,9 @@ def _answered_by_lua(always: list[Config]) -> Config:
 
 
 def _unread(replies: list[Reply], always: list[Config]) -> Iterator[Config]:
-    """Headers that could not be read: the cors filter never saw them, and nobody knows which page sent them.
+    """Replies to headers that could not be read: the cors filter never saw them, so the page that sent them is unknown.
 
-    Every page may read such an answer, which holds nothing but what is wrong with its request.
+    Every page may read such a reply, because it contains only what is wrong with the request.
     """
     opened = {
         "access-control-allow-origin": "*",
@@ -109,7 +109,7 @@ def _unread(replies: list[Reply], always: list[Config]) -> Iterator[Config]:
 
 
 def _refused_by_transcoder(always: list[Config]) -> Config:
-    """The transcoder says what is wrong; Lua, which the header calls, says it as the server would."""
+    """The reply to a request that the transcoder refused. The header makes Lua word it as the server would."""
     refused = details_match("response.code == 400 && response.code_details.contains('grpc_json_transcode_failure')")
     return {
         "filter": {"and_filter": {"filters": [refused, _not_grpc()]}},
@@ -122,7 +122,7 @@ def _refused_by_transcoder(always: list[Config]) -> Config:
 
 
 def _away_for_event_source(always: list[Config]) -> Config:
-    """EventSource gives up for good at any status but 200 (HTML standard, 9.2.3), and it is to come back."""
+    """The reply to an EventSource, which gives up at any status but 200 (HTML standard, 9.2.3) and should retry."""
     asks = {"header_filter": {"header": {"name": "accept", "string_match": {"exact": "text/event-stream"}}}}
     return {
         "filter": {"and_filter": {"filters": [status_is("EQ", 503), asks]}},
@@ -136,7 +136,7 @@ def _away_for_event_source(always: list[Config]) -> Config:
 
 
 def _grpc_timeout() -> Config:
-    """Otherwise Envoy makes it UNAVAILABLE, and clients send again what may have run."""
+    """The reply to a timeout. Otherwise Envoy makes it UNAVAILABLE, and clients repeat calls that may have run."""
     return {"filter": status_is("EQ", 504), "headers_to_add": [header("grpc-status", "4")]}
 
 
@@ -150,7 +150,7 @@ def _mapper(reply: Reply, matching: Config, always: list[Config], request_id: st
 
 
 def _not_grpc() -> Config:
-    """Requests that are not gRPC. Transcoded ones carry its content type, but also the path they had before."""
+    """Requests that are not gRPC. Transcoded ones have its content type, but also their original path."""
     native = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     other = native | {"invert_match": True, "treat_missing_header_as_empty": True}
     transcoded = {"name": "x-envoy-original-path", "present_match": True}

@@ -1,4 +1,4 @@
-"""The Lua script of the gateway: what is rendered from the contract, above the files beside this one."""
+"""The Lua script of the gateway: tables rendered from the contract, and the files beside this one."""
 
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -11,11 +11,11 @@ from server.settings import Settings
 
 FREE = "json_keys.FREE"
 OPAQUE = "json_keys.OPAQUE"
-# Each by the name of the file it is in; a later one uses those before it.
+# Modules by file name, in the order of their dependencies.
 BASE = ("utf8", "json_keys", "names", "is_grpc", "problems", "strangers", "new_matcher")
 EDGE = ("responses", "on_request")
 FILES = {"new_matcher": "paths", "on_request": "requests"}
-# Messages whose JSON is not an object of their fields (the JSON mapping of proto3).
+# Messages whose JSON form is not an object of their fields (the JSON mapping of proto3).
 TEXTS = frozenset(f"google.protobuf.{name}" for name in ("Timestamp", "Duration", "FieldMask"))
 WRAPPERS = {
     f"google.protobuf.{name}Value": kind
@@ -97,7 +97,7 @@ def _json_name(contract: Contract, message: str, name: str) -> str:
 
 
 def _is_raw(contract: Contract, body: str) -> bool:
-    """Whether the body is bytes of any type: google.api.HttpBody, alone or in a message that is the whole body."""
+    """Whether the body is raw bytes: google.api.HttpBody, alone or in a message that is the whole body."""
     return body == HTTP_BODY or any(field.type_name == f".{HTTP_BODY}" for field in contract.messages[body].field)
 
 
@@ -111,12 +111,12 @@ def _parameters(contract: Contract, request: str) -> str:
 
 
 def _is_mask(field: FieldDescriptorProto) -> bool:
-    """A field mask is a list of paths, which may come one by one."""
+    """Whether a field is a field mask, which is a list of paths that may be sent one by one."""
     return field.type_name == ".google.protobuf.FieldMask"
 
 
 def _shapes(contract: Contract) -> dict[str, str]:
-    """Every message that a JSON body can hold, as a Lua table of its fields."""
+    """Every message that a JSON body can contain, as a Lua table of its fields."""
     bodies = {contract.body_type(method, binding) for method in contract.methods for binding in method.bindings}
     shapes: dict[str, str] = {}
     waiting = [body for body in bodies if body is not None]
@@ -131,7 +131,7 @@ def _shapes(contract: Contract) -> dict[str, str]:
 
 
 def _field(contract: Contract, field: FieldDescriptorProto) -> Iterator[str]:
-    """A field under its name in JSON and under that in the .proto; the transcoder takes both."""
+    """A field under its JSON name and under its .proto name; the transcoder accepts both."""
     kind = _kind(field)
     facts = {"name": _quote(field.json_name)}
     if kind:
@@ -147,7 +147,7 @@ def _field(contract: Contract, field: FieldDescriptorProto) -> Iterator[str]:
 
 
 def _kind(field: FieldDescriptorProto) -> str:
-    """What the field's value looks like in JSON; empty where it may be anything."""
+    """The kind of the field's value in JSON; empty if it may be anything."""
     if field.type != field.TYPE_MESSAGE:
         return SCALARS.get(field.type, "number")
     name = field.type_name.lstrip(".")
@@ -159,7 +159,7 @@ def _kind(field: FieldDescriptorProto) -> str:
 
 
 def _below(contract: Contract, field: FieldDescriptorProto) -> str:
-    """The shape of what is inside of the field's value, as Lua has it; empty where nothing is."""
+    """The shape below the field's value, in Lua; empty if there is none."""
     if field.type != field.TYPE_MESSAGE:
         return ""
     name = field.type_name.lstrip(".")
@@ -172,7 +172,7 @@ def _below(contract: Contract, field: FieldDescriptorProto) -> str:
 
 
 def _message_below(contract: Contract, field: FieldDescriptorProto) -> str | None:
-    """The message of ours that the field holds."""
+    """The type of a message field whose JSON is an object of its fields, or None."""
     if field.type != field.TYPE_MESSAGE or _is_map(contract, field):
         return None
     name = field.type_name.lstrip(".")
@@ -189,5 +189,5 @@ def _set(names: Iterable[str]) -> str:
 
 
 def _quote(text: str) -> str:
-    # Names of protobuf and paths hold neither quotes, backslashes nor control characters: Envoy refuses such patterns.
+    # Names of protobuf and paths contain no quotes, backslashes or control characters: Envoy refuses such patterns.
     return f'"{text}"'

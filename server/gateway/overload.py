@@ -1,19 +1,19 @@
-"""What keeps Envoy itself alive: bounds on connections and memory, and an admin interface nobody else reaches."""
+"""Protection of Envoy itself: bounds on connections and memory, and a private admin interface."""
 
 from server.gateway.pieces import Config, extension, pipe
 from server.run.open_files import connections_within
 from server.settings import Settings
 
-# As far as the limit of open files allows; above it Envoy would let connections hang.
+# Within the limit of open files. Above that limit Envoy would let connections hang.
 MAX_CONNECTIONS = 10_000
-# Envoy itself takes 17 MB. Bodies grow it: requests up to max_request_bytes, answers up to MAX_RESPONSE_BYTES.
+# Envoy itself takes 17 MB. Bodies add to it: requests up to max_request_bytes, answers up to MAX_RESPONSE_BYTES.
 MAX_HEAP_BYTES = 512 * 1024 * 1024
 RELEASE_BYTES = 16 * 1024 * 1024
 HEAP = "envoy.resource_monitors.fixed_heap"
 
 
 def overload_manager() -> Config:
-    """Give memory back at 90 % of the heap, refuse requests at 95 %, and accept no connection above the maximum."""
+    """Release memory at 90 % of the heap, refuse requests at 95 %, and accept no connection above the maximum."""
     return {
         "refresh_interval": "0.25s",
         "resource_monitors": [
@@ -33,7 +33,7 @@ def overload_manager() -> Config:
 
 
 def memory_allocator() -> Config:
-    """Give back to the system what large bodies took, within seconds; otherwise Envoy keeps it for good."""
+    """Release the memory of large bodies within seconds. Otherwise Envoy keeps it permanently."""
     return {"bytes_to_release": RELEASE_BYTES, "memory_release_interval": "1s"}
 
 

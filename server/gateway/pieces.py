@@ -1,10 +1,10 @@
-"""Pieces that all parts of Envoy's configuration are made of."""
+"""Building blocks of Envoy's configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 Config = dict[str, object]
-"""A message of Envoy's configuration, as YAML has it."""
+"""A message of Envoy's configuration, as for YAML."""
 
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 ADD_IF_ABSENT = "ADD_IF_ABSENT"
@@ -17,7 +17,7 @@ def extension(name: str, message: str, **fields: object) -> Config:
 
 
 def typed(message: str, **fields: object) -> Config:
-    """A message below `envoy.` where Envoy takes one of several kinds, which this names."""
+    """A message below `envoy.`, with its type, for fields that accept several types."""
     return {"@type": f"type.googleapis.com/envoy.{message}", **fields}
 
 
@@ -32,7 +32,7 @@ def headers(values: Mapping[str, str], action: str = OVERWRITE) -> list[Config]:
 
 
 def seconds(duration: float) -> str:
-    """A duration as the JSON form of google.protobuf.Duration has it."""
+    """A duration in the JSON form of google.protobuf.Duration."""
     return f"{duration:.3f}s"
 
 
@@ -51,7 +51,7 @@ def status_is(comparison: str, status: int) -> Config:
 
 
 def details_match(expression: str) -> Config:
-    """A filter of responses by a CEL expression; `response.code_details` is why Envoy answered as it did."""
+    """A filter of responses by a CEL expression. `response.code_details` is the cause of Envoy's answer."""
     return {
         "extension_filter": extension(
             "envoy.access_loggers.extension_filters.cel",

@@ -1,7 +1,7 @@
 """Envoy's configuration, rendered from the contract and the settings.
 
-One port serves gRPC, gRPC-Web, REST/JSON and server-sent events; the processes behind it are reached through unix
-sockets. Nothing here is written by hand twice: routes, streams, timeouts and verbs come from the descriptor set.
+One port serves gRPC, gRPC-Web, REST/JSON and server-sent events. The processes behind it are reached through unix
+sockets. Routes, streams, timeouts and HTTP methods come from the descriptor set, so nothing is written twice.
 """
 
 import subprocess
@@ -29,10 +29,10 @@ VALIDATION_TIMEOUT = 60
 
 
 def render(settings: Settings, descriptors: bytes) -> Config:
-    """Render the configuration. Pure: it names the files that `write` puts beside it, and touches none.
+    """Render the configuration. Pure: it names the files that `write` creates, and touches none.
 
-    Raises GatewayConfigurationError when the contract holds what Envoy would not serve as written: two RPCs with the
-    same verb and pattern, `response_body`, a body that is not one message.
+    Raises GatewayConfigurationError if the contract contains something that Envoy would not serve as written: two RPCs
+    with the same HTTP method and pattern, `response_body`, a body that is not one message.
     """
     folder = _folder(settings)
     contract = Contract.read(descriptor_set.parse(descriptors))
@@ -50,9 +50,9 @@ def render(settings: Settings, descriptors: bytes) -> Config:
 
 
 def _statistics() -> Config:
-    """Without those that the gRPC-Web filter would keep, for good, of every method that a caller names.
+    """The statistics, without those that the gRPC-Web filter would keep for every method name that a caller sends.
 
-    Prefixes that end in a dot are refused before the name is remembered, which other patterns are not.
+    Prefixes that end in a dot are refused before the name is stored; other patterns are not.
     """
     prefixes = [{"prefix": f"cluster.{cluster}.grpc-web."} for cluster in (API, REALTIME)]
     prefixes += [{"prefix": f"cluster.{cluster}.grpc."} for cluster in (API, REALTIME)]
@@ -60,10 +60,10 @@ def _statistics() -> Config:
 
 
 def write(settings: Settings, descriptors: bytes | None = None) -> Path:
-    """Write configuration, Lua and Envoy's copy of the descriptor set below the data folder; return the configuration.
+    """Write configuration, Lua and Envoy's descriptor set to the data folder. Returns the path of the configuration.
 
-    Without a descriptor set it is that of the package `plinth`. Raises GatewayConfigurationError, with Envoy's own
-    words, when Envoy does not accept the configuration.
+    The default descriptor set is that of the package `plinth`. Raises GatewayConfigurationError, with Envoy's message,
+    if Envoy does not accept the configuration.
     """
     if descriptors is None:
         descriptors = files("plinth").joinpath("descriptors.binpb").read_bytes()
@@ -80,7 +80,7 @@ def write(settings: Settings, descriptors: bytes | None = None) -> Path:
 
 
 def validate(settings: Settings, path: Path) -> None:
-    """Let Envoy check a configuration. Raises GatewayConfigurationError with Envoy's own words."""
+    """Let Envoy check a configuration. Raises GatewayConfigurationError with Envoy's message."""
     done = subprocess.run(  # noqa: S603 - Envoy's own binary and a path that is ours
         [str(envoy.binary(settings)), "--mode", "validate", "--log-level", "error", "-c", str(path)],
         capture_output=True,

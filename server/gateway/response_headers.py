@@ -1,4 +1,4 @@
-"""Headers that every response carries."""
+"""Headers of every response."""
 
 from server.settings import Settings
 
@@ -14,5 +14,5 @@ TRANSPORT_SECURITY = {"strict-transport-security": "max-age=63072000; includeSub
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """The security headers; HSTS only where this gateway itself speaks TLS."""
+    """The security headers, with HSTS only if this gateway itself uses TLS."""
     return SECURITY | (TRANSPORT_SECURITY if settings.tls_certificate else {})

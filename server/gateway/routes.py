@@ -1,6 +1,6 @@
-"""Routes: which process answers a method and how long the gateway waits for it.
+"""Routes: the process that answers a method, and the time that the gateway waits for it.
 
-After transcoding a route matches on `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
+After transcoding a route matches `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
 """
 
 from server.gateway.body_limits import READ_BYTES, largest_body
@@ -10,18 +10,18 @@ from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
 from server.settings import Settings
 
-# How many keep-alive comments a browser's stream may miss before it is taken for dead.
+# Number of keep-alive comments that a browser's stream may miss before it counts as dead.
 MISSED_KEEPALIVES = 4
-# Typed streams carry no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
+# Typed streams have no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
 TYPED_STREAM_IDLE = 3600.0
-# The server is told a deadline slightly after the gateway's, so that the gateway is always first: its answer has the
-# details that the gRPC core's own "Deadline Exceeded" lacks. A caller's own deadline reaches the server, which keeps
-# it; Envoy's max_stream_duration would keep it as well, but then ignores the timeout of calls that bring none.
+# The server gets a deadline slightly after the gateway's, so that the gateway answers first: its answer has the details
+# that the gRPC core's own "Deadline Exceeded" lacks. A deadline of the caller reaches the server, which enforces it.
+# Envoy's max_stream_duration would enforce it too, but then ignores the timeout of calls without a deadline.
 DEADLINE_SLACK = 0.25
 
 
 def route_configuration(settings: Settings, contract: Contract) -> Config:
-    """The one table of routes, with CORS for everything in it."""
+    """The only route table, with CORS for all routes."""
     return {
         "name": "plinth",
         "virtual_hosts": [
@@ -29,10 +29,10 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
                 "name": "plinth",
                 "domains": ["*"],
                 "routes": _routes(settings, contract),
-                # gRPC's core parses it, and takes nothing else.
+                # gRPC's core parses it, and accepts no other value.
                 "request_headers_to_add": [header("te", "trailers")],
                 "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
-                # Lua reads JSON bodies whole, before the transcoder could lift the limit.
+                # Lua reads JSON bodies whole, before the transcoder could raise the limit.
                 "request_body_buffer_limit": max(READ_BYTES, largest_body(contract, settings.max_request_bytes)),
             }
         ],
@@ -46,7 +46,7 @@ def _routes(settings: Settings, contract: Contract) -> list[Config]:
         for method in contract.methods
         if method.timeout is not None and not method.server_streaming
     ]
-    # The last one is also what REST paths match before they are transcoded: without it the cors filter finds no policy
+    # REST paths match the last route before they are transcoded. Without it the cors filter finds no policy
     # (envoy#17148).
     return [*streams, *timed, _unary({"prefix": "/"}, settings.gateway_timeout)]
 
@@ -79,7 +79,7 @@ def _stream(settings: Settings, method: Method) -> Config:
 
 
 def _retries() -> Config:
-    # Only what cannot have run: no connection, or a reset before the request left or by a server that refused it.
+    # Only calls that cannot have run: no connection, a reset before the request was sent, or a server that refused it.
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 3,

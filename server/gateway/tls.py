@@ -14,7 +14,7 @@ CIPHERS = (
 
 
 def transport_socket(settings: Settings) -> Config | None:
-    """TLS 1.2 or later with forward secrecy, HTTP/2 offered first; None when no certificate is configured."""
+    """TLS 1.2 or later with forward secrecy, HTTP/2 preferred; None if no certificate is configured."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     return extension(

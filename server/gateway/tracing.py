@@ -1,6 +1,7 @@
-"""Traces: a span per request and one per try at the server, sent over OTLP. Nothing without an endpoint.
+"""Traces: a span per request and one per attempt at the server, sent over OTLP. Nothing without an endpoint.
 
-A caller's trace goes on (`traceparent`), but whether it is recorded is decided here, by its id: anybody may ask for it.
+The trace of a caller (`traceparent`) is continued. Whether it is recorded is decided here by its id, because any caller
+could ask for it.
 """
 
 from ipaddress import ip_address
@@ -15,13 +16,13 @@ TIMEOUT = 5.0
 MILLION = 1_000_000
 PORTS = {"http": 80, "https": 443}
 METHOD = "%REQ(x-envoy-original-method?:method)%"
-# The RPC where there is one, which is so when it was transcoded or the server knew it; names have to be countable.
+# The RPC, if the request was transcoded or the server knew it; the number of names must be bounded.
 NAME = (
     "%CEL('x-envoy-original-path' in request.headers || "
     "(response.code_details == 'via_upstream' && response.grpc_status != 12) ? request.url_path : request.method)%"
 )
-# These replace Envoy's own, which have the method after transcoding, and the query: browsers' streams carry an access
-# token in it.
+# They replace Envoy's own tags, which contain the method after transcoding, and the query: streams of browsers carry an
+# access token in it.
 TAGS = {
     "http.method": METHOD,
     "url.path": "%PATH(NQ:ORIG_OR_PATH):256%",
@@ -30,14 +31,14 @@ TAGS = {
 
 
 def tracing(settings: Settings) -> Config:
-    """The field of the connection manager, or nothing."""
+    """The tracing field of the connection manager, or nothing."""
     if settings.otlp_endpoint is None:
         return {}
     return {
         "tracing": {
             "provider": _tracer(settings.trace_sample_rate),
             "spawn_upstream_span": True,
-            # Envoy's own tag of the URL would have the query; so it has neither path nor query, and ours has the path.
+            # Envoy's own tag of the URL would include the query. It is cut to nothing; the tag above has the path.
             "max_path_tag_length": 0,
             "operation": NAME,
             "custom_tags": [{"tag": tag, "value": value} for tag, value in TAGS.items()],
@@ -46,7 +47,7 @@ def tracing(settings: Settings) -> Config:
 
 
 def trace_headers(settings: Settings) -> tuple[str, ...]:
-    """The headers in which a caller names its trace, where anybody looks at them."""
+    """The headers in which a caller names its trace, if traces are exported."""
     return ("traceparent", "tracestate") if settings.otlp_endpoint else ()
 
 
@@ -68,7 +69,7 @@ def _tracer(rate: float) -> Config:
 
 
 def collector(settings: Settings) -> list[Config]:
-    """The cluster of the collector, or none."""
+    """The cluster of the collector, if there is one."""
     if settings.otlp_endpoint is None:
         return []
     url = urlsplit(settings.otlp_endpoint)
@@ -92,7 +93,7 @@ def collector(settings: Settings) -> list[Config]:
 
 
 def _tls(host: str, settings: Settings) -> Config:
-    """TLS to whoever has a certificate for this name or address that the system trusts."""
+    """TLS to a peer with a certificate for this name or address that the system trusts."""
     by_name = not _is_address(host)
     return extension(
         "envoy.transport_sockets.tls",

@@ -1,4 +1,4 @@
-"""Actors: who does something, as the audit log names them."""
+"""Actors: the user, the API key or the platform itself that the audit log names as the author of a change."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ NOBODY, USER, API_KEY, PLATFORM = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it."""
+    """The author of a change."""
 
     kind: int = NOBODY
     id: str | None = None

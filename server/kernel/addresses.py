@@ -1,8 +1,8 @@
 """Addresses as identities: which addresses count as one caller.
 
-A subscriber of IPv6 has at least a /64 (RFC 6177), within which the next address costs nothing. Whatever counts by
-address therefore counts a /64 as one. Many subscribers have a /56 or a /48, so guesses are counted there as well, with
-more patience, since some providers spread several subscribers over one.
+A subscriber of IPv6 has at least a /64 (RFC 6177) and can change its address within it at no cost. Counters by address
+therefore count a /64 as one caller. Many subscribers have a /56 or a /48, so guesses are counted there too, with higher
+limits, because some providers share one of these among several subscribers.
 """
 
 from functools import lru_cache
@@ -11,16 +11,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Network = IPv4Network | IPv6Network
 
 IPV6_CALLER = 64
-"""Length of the prefix that one caller has for certain."""
+"""Length of the shortest prefix that certainly belongs to one caller."""
 IPV6_STEPS = {IPV6_CALLER: 1, 56: 4, 48: 16}
-"""Lengths of the prefixes that may be one subscriber's, and how many times a caller's failures each has."""
+"""Lengths of the prefixes that may belong to one subscriber. Each value multiplies the failures allowed to a caller."""
 IPV6_WIDEST = min(IPV6_STEPS)
 REMEMBERED = 10_000
 
 
 @lru_cache(maxsize=REMEMBERED)
 def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
-    """The address; None for a text that is not one. An IPv4 address that is written as IPv6 is the IPv4 address."""
+    """The address, or None for a text that is not an address. An IPv4-mapped IPv6 address becomes the IPv4 address."""
     try:
         address = ip_address(written)
     except ValueError:
@@ -31,9 +31,9 @@ def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def caller_of(written: str) -> str:
-    """What names the caller at an address: the address itself, or the /64 of an IPv6 address.
+    """The identity of the caller at an address: the address itself, or the /64 of an IPv6 address.
 
-    A text that is not an address names itself; the empty text stays empty.
+    A text that is not an address is returned unchanged.
     """
     address = parsed_address(written)
     if address is None:
@@ -42,10 +42,7 @@ def caller_of(written: str) -> str:
 
 
 def networks_of(written: str) -> list[tuple[Network, int]]:
-    """The networks that may be those of one subscriber, the narrowest first, and how many callers each may be.
-
-    The list is empty for a text that is not an address.
-    """
+    """The networks that may belong to one subscriber, narrowest first, each with the number of callers it may hold."""
     address = parsed_address(written)
     if address is None:
         return []
@@ -56,5 +53,5 @@ def networks_of(written: str) -> list[tuple[Network, int]]:
 
 def _network(address: IPv6Address, length: int) -> IPv6Network:
     host_bits = address.max_prefixlen - length
-    # From the number, since an address of a link also has the name of an interface.
+    # Built from the number, because a link-local address may carry the name of an interface.
     return IPv6Network((int(address) >> host_bits << host_bits, length))

@@ -1,4 +1,4 @@
-"""One call: who calls what, in whose name, and what is sent back beside the answer."""
+"""One call: the RPC, its caller, its effects, and the metadata sent beside the answer."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -22,9 +22,9 @@ from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
 
 ConflictProblem = Callable[[UniqueViolation], Problem]
-"""Makes a problem of PostgreSQL's unique violation."""
+"""Makes a problem from a unique violation of PostgreSQL."""
 
-# Metadata that the gateway vouches for; it strips them from what clients send.
+# Metadata that the gateway vouches for: it strips these keys from requests of clients.
 ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
 HTTP_STATUS = "x-http-status"
@@ -35,33 +35,33 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class ServerContext(Protocol):
-    """What the chain needs of a gRPC context, of threads and asyncio alike."""
+    """The part of a gRPC context that the chain uses, for threads and asyncio alike."""
 
     def invocation_metadata(self) -> "Iterable[tuple[str, str | bytes]] | None":
         """The metadata of the call."""
 
     def time_remaining(self) -> float | None:
-        """Seconds until the deadline, or None."""
+        """Seconds until the deadline, or None without one."""
 
     def is_active(self) -> bool:
-        """Whether the caller still waits."""
+        """Whether the caller still waits for the answer."""
 
 
 class UnaryContext(ServerContext, Protocol):
-    """The context of a unary RPC, which is served by a thread."""
+    """The context of a unary RPC, which runs in a thread."""
 
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
-        """Set what is sent behind the answer."""
+        """Set the metadata that follows the answer."""
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """End the call with an error."""
 
 
 class StreamContext(ServerContext, Protocol):
-    """The context of a streaming RPC, which is served on asyncio."""
+    """The context of a streaming RPC, which runs on asyncio."""
 
     async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
-        """Send what comes before the first message."""
+        """Send the metadata that precedes the first message."""
 
     async def abort(
         self, code: grpc.StatusCode, details: str, trailing_metadata: tuple[tuple[str, str | bytes], ...]
@@ -71,7 +71,7 @@ class StreamContext(ServerContext, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: a user in a session, or a program with an API key."""
+    """The authenticated caller: a user in a session, or a program with an API key."""
 
     user_id: str
     """Empty for an API key."""
@@ -82,98 +82,99 @@ class Principal:
     roles: tuple[str, ...]
     """The caller's roles in that tenant."""
     is_platform: bool
-    """Whether the caller administers the platform."""
+    """Whether the caller is a platform administrator."""
     expires_at: float
-    """Unix time after which the credentials count no more."""
+    """Unix time at which the credentials expire."""
     api_key_id: str = ""
     """Empty for a user."""
     key_hash: bytes = field(default=b"", repr=False)
-    """Which secret of the API key was shown."""
+    """The hash of the secret that was shown. An API key has two valid secrets during a rotation."""
     calls_per_minute: int = 0
-    """The API key's own rate limit; 0 when it has none."""
+    """The rate limit of the API key itself; 0 if it has none."""
     ancestor_paces: tuple[tuple[str, int], ...] = ()
-    """Of the keys by which the API key was made, those with a rate limit of their own: id and calls per minute."""
+    """Id and calls per minute of each ancestor of the API key that has a rate limit."""
 
     @property
     def paces(self) -> tuple[tuple[str, int], ...]:
-        """The limits per minute that the API key was made with, its own and those of the keys that it comes from."""
+        """The limits per minute that bind the API key: those of its ancestors and its own."""
         if not self.calls_per_minute:
             return self.ancestor_paces
         return (*self.ancestor_paces, (self.api_key_id, self.calls_per_minute))
 
     @property
     def credential_id(self) -> str:
-        """What names the credentials: the session, or the API key with the secret that was shown."""
+        """The id of the credentials: the session, or the API key with the hash of the secret that was shown."""
         return self.session_id or f"{self.api_key_id}:{self.key_hash.hex()}"
 
     @property
     def id(self) -> str:
-        """The user, or the API key."""
+        """The id of the user or the API key."""
         return self.user_id or self.api_key_id
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a caller may do in a tenant."""
+    """The permissions of a caller in a tenant."""
 
     tenant_id: str
     permissions: frozenset[str]
     roles: tuple[str, ...]
     version: int | None
-    """Of the tenant's access as it was loaded; None where it does not matter, for platform administrators."""
+    """The version of the tenant's access at loading; None for platform administrators, where it does not matter."""
     expires_at: float = inf
-    """Unix time after which it counts no more, though nothing has changed: a replaced secret's overlap is over."""
+    """Unix time at which it expires without any change: the end of the overlap of a replaced secret."""
 
 
 @dataclass(slots=True)
 class IdempotencyKey:
-    """What tells a call that is sent again."""
+    """The key that identifies a retried call."""
 
     name: bytes
     """A keyed hash of tenant, caller, method and key."""
     request_hash: bytes
-    """A keyed hash of the request as it came."""
+    """A keyed hash of the request as it was received."""
     secret: int = 0
-    """Which of the deployment's secrets keyed both; 0 is the one that signs."""
+    """Number of the deployment's secret that keyed both hashes; 0 is the current one."""
     is_claimed: bool = False
-    """Whether it was claimed along with the work, by an attempt that failed if this one sees it."""
+    """Set by the first attempt, which claims the key along with its work. An attempt that finds it set follows a failed
+    one."""
 
 
 class Call:
-    """One call on its way through the chain. Steps fill it in; handlers read it."""
+    """One call on its way through the chain. Steps set its attributes; handlers read them."""
 
     transaction: ReadTransaction | WriteTransaction
-    # What most calls leave as it is stands here, since every call pays for what is set in __init__.
+    # Defaults that most calls keep are class attributes, because every call pays for each assignment in __init__.
     principal: Principal | None = None
     tenant_id: str | None = None
     access: Access | None = None
     request: FieldValue = None
-    """The message that was sent, once it is parsed."""
+    """The request message, once it is parsed."""
     event_payload: Message | None = None
     etag = ""
     limit: Verdict | None = None
     limit_class = ""
     is_replay = False
     changes_nothing = False
-    """Whether an update turned out to leave its resource as it was."""
+    """Whether an update left its resource unchanged."""
     key: IdempotencyKey | None = None
-    """The key of a call that has one, from when it was looked at."""
+    """The idempotency key of the call, set once it was looked up."""
     refusal: Exception | None = None
     action = ""
-    """What the audit entry names in place of the declared event: what turned out to happen."""
+    """The action that the audit entry names instead of the declared event, where only the handler knows it."""
     target_id = ""
-    """The user whose account a refused call aimed at."""
+    """The user whose account a refused call targeted."""
     target_tenants: tuple[str, ...] = ()
-    """The tenants of that user, whose audit logs tell of the refusal."""
+    """The tenants of that user. Their audit logs record the refusal."""
     collisions = 0
-    """How many attempts at this call met a value that was taken (see Collision)."""
+    """Number of attempts at this call that chose a value which was taken (see Collision)."""
     _request_id = ""
     _actor = Actor()
 
     def __init__(self, method: MethodPolicy, context: ServerContext) -> None:
         self.method = method
         self.context = context
-        # Only values whose names end in `-bin` are bytes, and nobody reads those here.
+        # Only values whose names end in `-bin` are bytes, and no step reads those.
         self.metadata = cast("dict[str, str]", dict(context.invocation_metadata() or ()))
         self.headers: list[tuple[str, str]] = []
         self.http_status = method.success_status
@@ -182,21 +183,21 @@ class Call:
         self.stale_tags: list[str] = []
         self.changes: list[tuple[Message | None, Message | None]] = []
         self.conflicts: dict[str, ConflictProblem] = {}
-        """By table: the problem of a value that another row has, for statements whose answer nobody waited for."""
+        """By table: the problem of a value that another row has, for statements whose result is read later."""
 
     @property
     def unary_context(self) -> UnaryContext:
-        """The context of a call that a thread serves."""
+        """The context of a call that runs in a thread."""
         return cast("UnaryContext", self.context)
 
     @property
     def stream_context(self) -> StreamContext:
-        """The context of a call that is served on asyncio."""
+        """The context of a call that runs on asyncio."""
         return cast("StreamContext", self.context)
 
     @property
     def request_id(self) -> str:
-        """The caller's request id if it is sane, else one of ours."""
+        """The caller's request id if it is well-formed, else a generated one."""
         if not self._request_id:
             given = self.metadata.get(REQUEST_ID)
             is_sane = isinstance(given, str) and SANE_REQUEST_ID.fullmatch(given)
@@ -205,37 +206,40 @@ class Call:
 
     @property
     def is_rest(self) -> bool:
-        """Whether the gateway made this call from REST."""
+        """Whether the gateway translated this call from REST."""
         return ORIGINAL_PATH in self.metadata
 
     @property
     def client_address(self) -> str:
-        """The caller's address, as far as the gateway vouches for it; empty inside the deployment."""
+        """The address of the caller, as the gateway vouches for it. Empty for calls from inside the deployment."""
         return str(self.metadata.get(CLIENT_ADDRESS, ""))
 
     @property
     def client_network(self) -> str:
-        """What counts as the same caller: the address, or the /64 of an IPv6 address. Empty inside the deployment."""
+        """The identity of the caller's network: the address, or the /64 of an IPv6 address.
+
+        Empty inside the deployment.
+        """
         return caller_of(self.client_address)
 
     @property
     def is_active(self) -> bool:
-        """Whether somebody still waits for the answer."""
+        """Whether the caller still waits for the answer."""
         return bool(self.context.is_active())
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the caller's deadline, which over REST is the gateway's; None without one."""
+        """Seconds until the deadline of the call; None without one. Over REST it is the deadline of the gateway."""
         return self.context.time_remaining()
 
     @property
     def actor_id(self) -> str | None:
-        """The id of the user or the API key that calls, if known."""
+        """The id of the calling user or API key, if known."""
         return self.principal.id if self.principal else None
 
     @property
     def actor(self) -> Actor:
-        """Who calls, as the audit log names them."""
+        """The caller as the audit log names it."""
         principal = self.principal
         if principal is None:
             return self._actor
@@ -245,25 +249,26 @@ class Call:
 
     @property
     def caller(self) -> Principal:
-        """The caller of an RPC that demands credentials."""
+        """The caller of an RPC that requires credentials."""
         if self.principal is None:
             raise LookupError("this RPC has no authenticate step")
         return self.principal
 
     @property
     def scope(self) -> Scope:
-        """Whose rows this call may see."""
+        """The scope of row-level security: the rows that this call may see."""
         caller = self.principal
         if caller is None:
             return Scope(tenant_id=self.tenant_id)
         version = self.access.version if self.access else None
-        # Access that has a version is a member's: who administered the platform when the token was made does no longer.
+        # Access with a version is that of a member. Such a caller no longer administers the platform, even if the token
+        # says so.
         is_platform = caller.is_platform and version is None
         return Scope(self.tenant_id, caller.user_id or None, is_platform, caller.session_id or None, version)
 
     @property
     def writes(self) -> WriteTransaction:
-        """The transaction of an RPC that changes something."""
+        """The transaction of an RPC that writes."""
         if not isinstance(self.transaction, WriteTransaction):
             raise TypeError("a read changes nothing")
         return self.transaction
@@ -275,21 +280,21 @@ class Call:
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether nothing was changed by this call, nor by anything else that it did: no event and no entry is due."""
+        """Whether this call changed nothing and emitted no event, so that no event and no audit entry is due."""
         return self.changes_nothing and not self.changes and not self.events
 
     def enter_tenant(self, tenant_id: str) -> None:
-        """Go on in another tenant, such as the one this call is about to create."""
+        """Continue in another tenant, such as the one that this call is about to create."""
         self.tenant_id = tenant_id
         self.writes.bind(self.scope)
 
     def invalidate(self, tag: str) -> None:
-        """Drop what is cached under a further tag; those of the policy are dropped by themselves."""
+        """Invalidate a further tag. The tags of the policy are invalidated without it."""
         self.stale_tags.append(tag)
 
     @property
     def limit_headers(self) -> list[tuple[str, str]]:
-        """What the gateway makes rate limit headers of: class, limit, period, remaining, seconds until reset."""
+        """The metadata for the gateway's rate limit headers: class, limit, period, remaining, seconds until reset."""
         verdict = self.limit
         if verdict is None:
             return []
@@ -298,7 +303,7 @@ class Call:
         return [(LIMIT, f"{self.limit_class};{told}")]
 
     def forget_effects(self) -> None:
-        """Go back to where nothing had been done yet, for a call that is tried again."""
+        """Drop the effects of a failed attempt, before the call is tried again."""
         self.headers.clear()
         self.events.clear()
         self.changes.clear()
@@ -312,7 +317,7 @@ class Call:
         self.http_status = self.method.success_status
 
     def check_may_grant(self, permissions: Iterable[str]) -> None:
-        """Refuse to hand out what the caller lacks. Raises Denied, naming the first permission that is lacking."""
+        """Refuse to grant permissions that the caller lacks. Raises Denied, which names the first of them."""
         held = self.access.permissions if self.access else frozenset()
         for permission in sorted(set(permissions) - held):
             raise Denied(
@@ -322,25 +327,25 @@ class Call:
             )
 
     def refuse_after_commit(self, problem: Exception) -> None:
-        """Commit what this call did, such as ending a session whose token was stolen, then answer with a problem."""
+        """Commit the effects of this call, such as the end of a stolen session, and answer with a problem."""
         self.refusal = problem
 
     def note_change(self, before: Message | None, after: Message | None) -> None:
-        """Tell the audit entry what was changed. Standard methods do so by themselves."""
+        """Add a change to the audit entry. Standard methods call it themselves."""
         self.changes.append((before, after))
 
     def note_actor(self, user_id: str, session_id: str | None = None) -> None:
-        """Tell the audit entry who turned out to call, where no credentials told: somebody who logs in."""
+        """Name the actor for the audit entry of a call without credentials, such as a log-in."""
         self._actor = Actor(USER, user_id, session_id)
 
     def note_target(self, user_id: str, tenant_ids: Iterable[str]) -> None:
-        """Tell whose account was aimed at by a call that is about to be refused, and where that user belongs."""
+        """Name the user whose account a refused call targeted, and the tenants of that user."""
         self.target_id, self.target_tenants = user_id, tuple(tenant_ids)
 
     def enqueue(self, queue: str, task: str, **arguments: JsonValue) -> None:
-        """Have a job done once this call's transaction is committed. `arguments` become JSON, and hold no secret."""
+        """Enqueue a job in this call's transaction. `arguments` become JSON and must not contain secrets."""
         self.writes.queue(DEFER, queue=queue, task=task, arguments=arguments)
 
     def emit(self, event: str, resource_id: str, payload: Message) -> None:
-        """Write a further event in this call's transaction; the declared one is written by itself."""
+        """Write a further event in this call's transaction. The declared event is written without it."""
         self.events.append((event, resource_id, payload))

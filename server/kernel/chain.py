@@ -1,8 +1,8 @@
-"""The chain: steps composed once per RPC, at its first call, and the table of handlers that gRPC looks methods up in.
+"""The chain: steps composed once per RPC, at its first call, and the table in which gRPC looks up handlers.
 
-A process serves a few of the RPCs that it could: composing all of them took it half a second and 8 MB at 93 services.
-A step that has nothing to do for an RPC is not in its chain. Nothing runs in an interceptor: gRPC calls interceptors on
-its one dispatch thread, so work there caps the whole process.
+A process serves only some of the RPCs that it could. Composing all chains took half a second and 8 MB at 93 services. A
+step that has nothing to do for an RPC is left out of its chain. Nothing runs in an interceptor: gRPC calls interceptors
+on its single dispatch thread, so work there would limit the whole process.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from server.kernel.call import Call, ServerContext
 from server.kernel.policy import MethodPolicy
 
 Answer = Message | bytes
-"""What a handler returns; bytes are an answer that is serialised already."""
+"""The result of a handler; bytes are an answer that is already serialised."""
 Request = Any
-"""Bytes until the step `parse` has read them, then the message."""
+"""Bytes until the step `parse` has parsed them, then the message."""
 Unary = Callable[[Call, Request], Answer]
 Stream = Callable[[Call, Request], AsyncIterator[Message]]
 Guard = Callable[[Call, Request], None]
@@ -32,37 +32,37 @@ Handler = TypeVar("Handler")
 
 
 class Step(Protocol):
-    """One link of the chain, for both shapes of RPC."""
+    """One link of the chain, for unary and streaming RPCs."""
 
     name: str
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """The handler with this step around it, or `proceed` itself when there is nothing to do."""
+        """The handler wrapped in this step, or `proceed` itself if the step has nothing to do."""
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
         """The same for a streaming RPC, on asyncio."""
 
 
 class Before:
-    """A step that acts only before the handler runs; `unary` then serves both shapes of RPC."""
+    """A step that acts only before the handler runs. Its `unary` then serves streaming RPCs too."""
 
     name = ""
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """The handler behind this step. It may block: streams run it in a thread, not on the event loop."""
+        """The handler behind this step. It may block: for streams it runs in a thread, not on the event loop."""
         raise NotImplementedError
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """The stream behind this step. What stands side by side in a chain is done in one go, by compose_stream."""
+        """The stream behind this step. compose_stream runs neighbouring steps of this kind in one hop to a thread."""
         admit = self.unary(method, _let_in)
         return proceed if admit is _let_in else _behind(admit, proceed)
 
 
 class GuardStep(Before):
-    """A step that only looks."""
+    """A step that checks a call and changes nothing."""
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """What to do before this RPC, or None. It may block."""
+        """The check before this RPC, or None. It may block."""
         raise NotImplementedError
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
@@ -85,7 +85,7 @@ def _let_in(_call: Call, _request: Request) -> Answer:
 def _behind(admit: Unary, proceed: Stream) -> Stream:
     async def admitted(call: Call, request: Request) -> AsyncIterator[Message]:
         await asyncio.to_thread(admit, call, request)
-        # Bytes that came in have become a message, if one of the steps parses.
+        # The request is a message by now if one of the steps parsed it.
         async for message in proceed(call, request if call.request is None else call.request):
             yield message
 
@@ -95,8 +95,8 @@ def _behind(admit: Unary, proceed: Stream) -> Stream:
 class Chain(Generic[Handler]):
     """The chain of one RPC.
 
-    Threads that ask for it at once get the same one: steps count in what they make when they are composed, and a second
-    chain would count where nobody looks. (From Python 3.12 on, `cached_property` itself holds no lock.)
+    Threads that ask for it at the same time get the same chain. Steps register counters while they are composed, and a
+    second chain would count in counters that are not exposed. (From Python 3.12 on, `cached_property` holds no lock.)
     """
 
     _composing = RLock()
@@ -106,7 +106,7 @@ class Chain(Generic[Handler]):
 
     @cached_property
     def handle(self) -> Handler:
-        """The handler inside its steps."""
+        """The handler wrapped in its steps."""
         return self._composed()[0]
 
     @cached_property
@@ -138,7 +138,7 @@ class Route:
 
 
 def compose_unary(method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> tuple[Unary, tuple[str, ...]]:
-    """The handler inside those steps which have something to do, and their names, outermost first."""
+    """The handler wrapped in the steps that have something to do, and the names of those steps, outermost first."""
     names: list[str] = []
     for step in reversed(steps):
         wrapped = step.unary(method, handler)
@@ -168,21 +168,21 @@ def compose_stream(method: MethodPolicy, steps: Sequence[Step], handler: Stream)
 
 
 def serialise(answer: Answer) -> bytes:
-    """The bytes of an answer; those of an answer that is serialised already are passed through."""
+    """The bytes of an answer. Bytes are returned as they are."""
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def unary_route(
     method: MethodPolicy, steps: Sequence[Step], handler: Unary, threads: ThreadPoolExecutor | None = None
 ) -> Route:
-    """A unary RPC on threads: the server's, or those given. Its chain gets the request as bytes."""
+    """A unary RPC on the threads of the server, or on the given ones. Its chain gets the request as bytes."""
     chain = Chain(lambda: compose_unary(method, steps, handler))
 
     def serve(request: Request, context: grpc.ServicerContext) -> Answer:
         return chain.handle(Call(method, context), request)
 
     if threads is not None:
-        # Where grpc.server looks for them (grpc/_server.py, _select_thread_pool_for_behavior).
+        # The attribute that grpc.server reads (grpc/_server.py, _select_thread_pool_for_behavior).
         serve.experimental_thread_pool = threads  # type: ignore[attr-defined]
     return Route(method, chain, grpc.unary_unary_rpc_method_handler(serve, None, serialise))
 
@@ -199,14 +199,14 @@ def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -
 
 
 class RouteTable(grpc.GenericRpcHandler):
-    """All RPCs of a process by path; gRPC asks it once per call."""
+    """All RPCs of a process by path. gRPC asks it once per call."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self.routes = dict(routes)
         self._handlers = {path: route.handler for path, route in self.routes.items()}
 
     def by_service(self) -> dict[str, "dict[str, grpc.RpcMethodHandler[Request, Answer]]"]:
-        """Handlers by service and method, as a server registers them: gRPC then finds them before Python is asked."""
+        """Handlers by service and method, as a server registers them. gRPC then finds them without calling Python."""
         services: dict[str, dict[str, grpc.RpcMethodHandler[Request, Answer]]] = {}
         for route in self.routes.values():
             service = route.method.descriptor.containing_service.full_name

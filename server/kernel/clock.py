@@ -1,6 +1,6 @@
 """Time: UTC and injectable. Code that needs the time takes a Clock.
 
-It is PostgreSQL's time (server/data/clock.py), so that every host judges a stored moment alike.
+The time is PostgreSQL's (server/data/clock.py), so that all hosts compare stored times alike.
 """
 
 import os
@@ -11,7 +11,7 @@ from server.data.clock import shared
 
 Clock = Callable[[], datetime]
 unix_now = shared.seconds
-"""Now, as Unix time in seconds: a tenth of the price of a datetime."""
+"""Now, as Unix time in seconds. It costs a tenth of a datetime."""
 
 
 def utc_now() -> datetime:

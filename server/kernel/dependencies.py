@@ -1,4 +1,4 @@
-"""What the platform depends on, asked every second by each process, so that health answers without asking."""
+"""The dependencies of the platform. Each process checks them every second, so that health answers from memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.loops import Loop
 
 INTERVAL = 1.0
-# Seconds after which findings are old.
+# Seconds after which findings are outdated.
 LATEST = 12.0
 BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something the platform depends on. `ask` raises when it is away, or Ailing."""
+    """Something that the platform depends on. `ask` raises if it does not answer, or Ailing if it answers badly."""
 
     name: str
     ask: Callable[[], None]
     vital: bool
-    """Whether nothing works without it."""
+    """Whether the platform cannot work without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of asking."""
+    """The result of one check."""
 
     name: str
     vital: bool
@@ -38,7 +38,7 @@ class Finding:
 
 
 class Dependencies:
-    """Asks in a thread of its own and remembers the findings."""
+    """Checks the dependencies in a thread of its own and keeps the findings."""
 
     def __init__(self, dependencies: list[Dependency], clock: Clock = utc_now) -> None:
         self._dependencies = dependencies
@@ -50,7 +50,7 @@ class Dependencies:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """The newest findings; when they are old, what asks has stopped, and that is a finding as well."""
+        """The newest findings. Outdated ones mean that the checking thread has stopped, which is added as a finding."""
         age = monotonic() - self._looked_at
         if age <= LATEST or not self._findings:
             return self._findings
@@ -61,26 +61,26 @@ class Dependencies:
         return (*(finding for finding in self._findings if finding.name != BACKGROUND), late)
 
     def listen(self, listener: Callable[[bool], None]) -> None:
-        """Be told, after every round, whether everything vital is there."""
+        """Call `listener` after every round with whether all vital dependencies answer."""
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Ask once now, then every second."""
+        """Check once now, then every second."""
         self.look()
         self._loop.start()
 
     def close(self) -> None:
-        """Ask no more; what is being asked is waited for."""
+        """Stop checking, and wait for a check that is under way."""
         self._loop.stop(2 * INTERVAL)
 
     def look(self) -> None:
-        """Ask everything once."""
+        """Check all dependencies once."""
         found = {finding.name: finding for finding in self._findings}
         is_first = not found
         for dependency in self._dependencies:
             found[dependency.name] = self._ask(dependency)
             if not is_first:
-                # At once: the next one may take its time to say that it is away.
+                # Stored at once, because the next dependency may take long to fail.
                 self._findings = tuple(found.values())
         self._findings = tuple(found.values())
         self._looked_at = monotonic()

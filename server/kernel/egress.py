@@ -1,7 +1,7 @@
-"""Egress: where calls may go whose URL somebody else chose. Into the internet, and into no private network.
+"""Egress: the addresses that the server may call when someone else chose the URL. Public ones only, by default.
 
-A name is no decision: who owns it can let it lead anywhere, and elsewhere a moment later. So what counts is asked twice
-of every connection: of all addresses that a name resolves to, and of the very address that is connected to.
+A host name decides nothing: its owner can point it at any address, and at another one a moment later. Each connection
+is therefore checked twice: all addresses that the name resolves to, and the very address that is connected to.
 """
 
 import re
@@ -14,41 +14,44 @@ NOT_ALLOWED = (
     "the address is not allowed: see the settings PLINTH_WEBHOOK_ALLOWED_NETWORKS and PLINTH_WEBHOOK_ALLOW_HTTP"
 )
 TIMEOUT = "timeout"
-"""What went wrong, in the words that logs, delivery logs and metrics share."""
+"""The causes of failures, in the same words in logs, delivery logs and metrics."""
 
-# Faults that a setting would lift name it: whoever tries webhooks at a desk sees them first.
+# Faults that a setting would allow name the setting, because developers who try webhooks locally see them first.
 NOT_HTTPS = "does not begin with https://"
 HTTP_IS_OFF = f"{NOT_HTTPS}; the setting PLINTH_WEBHOOK_ALLOW_HTTP allows http://"
 HTTP_IS_ON = f"{NOT_HTTPS} or http://"
 PRIVATE = "leads into a private network; the setting PLINTH_WEBHOOK_ALLOWED_NETWORKS allows some"
 LOOPBACK = "127.0.0.1"
-# Whatever ipaddress calls global beyond these is tunnelled, reserved, or not routed.
+# Addresses outside of this that ipaddress calls global are tunnelled, reserved or not routed.
 GLOBAL_UNICAST = ip_network("2000::/3")
-# NAT64 (RFC 6052): an IPv4 address is in the last 32 bits.
+# NAT64 (RFC 6052): the last 32 bits are an IPv4 address.
 TRANSLATED = ip_network("64:ff9b::/96")
-# 6to4, and documentation (RFC 9637), which Python 3.11 takes for global.
+# 6to4, and documentation addresses (RFC 9637), which Python 3.11 considers global.
 NEVER = (ip_network("2002::/16"), ip_network("3fff::/20"))
-# Global by its number, but inside of Azure it is the host of the virtual machine.
+# A global address by number. Inside Azure it is the host of the virtual machine.
 INFRASTRUCTURE = IPv4Address("168.63.129.16")
 UNWRITTEN = re.compile(r"[\x00-\x20\x7f\\]")
-# A last label like these makes a host an IPv4 address for some resolvers: `127.1`, `2130706433`, `0x7f.1`.
+# Some resolvers read a host whose last label looks like this as an IPv4 address: `127.1`, `2130706433`, `0x7f.1`.
 NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
-# Full stops that IDNA takes for dots.
+# Full stops that IDNA treats as dots.
 DOTS = re.compile("[\u3002\uff0e\uff61]")
 
 Address = IPv4Address | IPv6Address
 
 
 class Egress:
-    """What a deployment allows."""
+    """The rules of a deployment."""
 
     def __init__(self, *, allow_http: bool = False, allowed_networks: Sequence[str] = ()) -> None:
-        """`allowed_networks` are private ones, such as `10.1.0.0/16`. Raises ValueError for what is no network."""
+        """`allowed_networks` are private networks, such as `10.1.0.0/16`.
+
+        Raises ValueError for a text that is no network.
+        """
         self._allow_http = allow_http
         self._allowed = [ip_network(network) for network in allowed_networks]
 
     def url_fault(self, url: str) -> str | None:
-        """What is wrong with a URL, as far as it shows without asking DNS; None when nothing is."""
+        """The fault of a URL, as far as it shows without DNS; None if there is no fault."""
         if UNWRITTEN.search(url):
             return "holds characters that no URL has"
         try:
@@ -65,7 +68,7 @@ class Egress:
         return self._host_fault(parts)
 
     def address_fault(self, address: str) -> str | None:
-        """What is wrong with an address that is about to be connected to; None when nothing is."""
+        """The fault of an address that is about to be connected to; None if there is no fault."""
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -88,13 +91,13 @@ class Egress:
             return self.address_fault(host)
         last = host.rpartition(".")[2]
         if NUMBER.fullmatch(last):
-            # `is no address` for an odd spelling: nobody means well by it.
+            # An odd spelling gets `is no address`: it has no honest use.
             return self.address_fault(host)
         return self.address_fault(LOOPBACK) if last == "localhost" else None
 
 
 def _with_embedded(address: Address) -> tuple[Address, ...]:
-    """An address, and the IPv4 address that packets to it end up at, if there is one."""
+    """An address, and the IPv4 address to which its packets are translated, if there is one."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address, address.ipv4_mapped

@@ -24,12 +24,12 @@ _process = new_id()
 
 
 def next_id() -> str:
-    """An id unlike any other that takes a tenth of the time: the process's own, and a number."""
+    """A unique id at a tenth of the cost: the id of the process, and a number."""
     return f"{_process}-{next(_numbers):x}"
 
 
 def _become_another() -> None:
-    """A forked process is another one."""
+    """Give a forked process an id of its own."""
     global _process  # noqa: PLW0603 - one per process
     _process = new_id()
 

@@ -1,8 +1,8 @@
-"""Jobs: work that is done in the background, and schedules by which it is done again and again.
+"""Jobs: background work, and schedules that repeat it.
 
-A job is enqueued in the transaction of the change that makes it necessary (`Call.enqueue`), by the name of its queue
-and its own, with arguments that JSON can carry; those of a tenant's job have `tenant_id` among them. It is done at
-least once: a worker that dies has another one begin anew, so doing it twice must do no harm.
+A job is enqueued in the transaction of the change that makes it necessary (`Call.enqueue`), by its queue and its name,
+with arguments that JSON can carry. The arguments of a tenant's job include `tenant_id`. A job runs at least once: when
+a worker dies, another one starts its job again, so a job must be idempotent.
 """
 
 import inspect
@@ -21,7 +21,7 @@ MAINTENANCE_QUEUE = "maintenance"
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a job is tried, and when again: after pauses that double, each shortened by up to half at random."""
+    """How often a job is attempted, and the pauses in between. They double; each is randomly cut by up to half."""
 
     attempts: int = 8
     first_pause: float = 5.0
@@ -30,26 +30,26 @@ class Retry:
     """Seconds."""
 
     def pause(self, failures: int, chance: Chance = random.random) -> float | None:
-        """Seconds until the next attempt after so many failed ones; None when it was the last one."""
+        """Seconds until the next attempt after `failures` failed ones; None after the last one."""
         if failures >= self.attempts:
             return None
-        # The exponent is bounded, for a float is.
+        # The exponent is bounded, because floats are.
         ceiling = min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, 64))
         return ceiling * (1 - chance() / 2)
 
 
 NEVER_AGAIN = Retry(attempts=1)
-"""For what a schedule does soon again anyway."""
+"""For jobs that a schedule soon runs again anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to be done in the background. It has by construction whatever it needs beside its arguments."""
+    """Background work. Its constructor gets whatever it needs beside its arguments."""
 
     name: str
-    """`<domain>.<verb>_<what>`; stays the same for as long as jobs of that name may be queued."""
+    """`<domain>.<verb>_<what>`. Must not change while jobs of that name may be queued."""
     run: Callable[..., Awaitable[None] | None]
-    """Takes the arguments by name. A plain function runs in a thread; it is not ended by the timeout, only given up."""
+    """Takes the arguments by name. A plain function runs in a thread; on timeout it is abandoned, not ended."""
     queue: str = DEFAULT_QUEUE
     retry: Retry = Retry()
     timeout: float = 300.0
@@ -63,15 +63,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a job is done again and again: once at each moment, however many workers there are, and never in parallel.
+    """When a job repeats: once at each time, on any number of workers, and never in parallel.
 
-    What was missed while no worker ran is done once when one starts, if it is not older than a day. A run that failed
-    and waits for its next attempt holds up those after it, so what is done often has no further attempts (NEVER_AGAIN).
+    A time that was missed while no worker ran is made up for once at start-up, if it is less than a day ago. A run that
+    failed and waits for its next attempt delays the runs after it, so frequent jobs are not retried (NEVER_AGAIN).
     """
 
     cron: str
-    """Minute, hour, day of the month, month, day of the week, in UTC; a sixth field, if there is one, has seconds."""
+    """Minute, hour, day of the month, month, day of the week, in UTC. An optional sixth field holds seconds."""
     job: Job
     name: str = ""
-    """Tells schedules of one job apart."""
+    """Distinguishes several schedules of one job."""
     arguments: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Keys derived from the deployment's secret: one per purpose, so that none serves two."""
+"""Keys derived from the deployment's secret: one per purpose."""
 
 import hashlib
 import hmac
@@ -20,10 +20,10 @@ def sign(key: bytes, message: bytes) -> bytes:
 
 
 def matches(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether a signature is the message's, compared in constant time."""
+    """Whether a signature belongs to the message, compared in constant time."""
     return hmac.compare_digest(sign(key, message), signature)
 
 
 def fingerprint(secret: str) -> bytes:
-    """A 16-byte stand-in for a secret where a key of a map is needed, so that no secret is kept."""
+    """A 16-byte hash that replaces a secret as the key of a map, so that the secret itself is not kept."""
     return hashlib.blake2b(secret.encode(), digest_size=16).digest()

@@ -1,7 +1,7 @@
-"""Loops: threads that do something again and again for as long as their process lives.
+"""Loops: threads that repeat something for as long as their process lives.
 
-A loop survives whatever its work raises: it says so once, counts it, and goes on. That it goes round is told by its
-pulse; should the thread end all the same, the pulse ends with it, and health and metrics tell.
+A loop survives every exception of its work: it logs it once, counts it, and continues. Its pulse shows that it runs. If
+the thread ends nevertheless, the pulse stops too, and health and metrics report it.
 """
 
 import logging
@@ -14,22 +14,22 @@ from prometheus_client import Counter
 from server import pulses
 
 log = logging.getLogger("plinth.loops")
-# A round may be late by so many seconds beyond the interval.
+# Seconds that a round may be late beyond the interval.
 GRACE = 10.0
-# The same failure is told again after this long.
+# Seconds after which the same failure is logged again.
 NEXT_WORD = 60.0
 
 FAILURES = Counter("plinth_loop_failures", "Rounds of background threads that failed.", ["loop"])
 
 Work = Callable[[], float | None]
-"""One round; the seconds until the next one, or None for the interval of the loop."""
+"""One round. It returns the seconds until the next one, or None for the interval of the loop."""
 
 
 class Loop:
-    """One such thread."""
+    """One repeating thread."""
 
     def __init__(self, name: str, work: Work, interval: float, *, at_once: bool = False, at_end: bool = False) -> None:
-        """`interval` is seconds. The first round comes `at_once` or after it; `at_end`, stopping makes a last one."""
+        """`interval` is seconds. `at_once`: the first round does not wait for it. `at_end`: stop() runs a last one."""
         self.name = name
         self._work = work
         self._interval = interval
@@ -39,37 +39,37 @@ class Loop:
         self._woken = threading.Event()
         self._told = ""
         self._told_at = 0.0
-        # Made when it starts: a thread that a process made before it forked counts as ended in the fork.
+        # Created by start(): in a forked process, a thread from before the fork counts as ended.
         self._thread: threading.Thread | None = None
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was told to end."""
+        """Whether the loop was told to stop."""
         return self._stopped.is_set()
 
     def start(self) -> None:
-        """Begin."""
-        # Here, so that a thread that never got to run is late as well.
+        """Start the thread."""
+        # Begun here, so that a thread that never got to run counts as late too.
         self._pulse = pulses.begin(self.name, self._interval + GRACE)
-        # So that the first failure is an increase.
+        # Created at 0, so that the first failure is an increase.
         FAILURES.labels(self.name)
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Make the next round come now. Never waits."""
+        """Start the next round now. Never blocks."""
         self._woken.set()
 
     def beat(self) -> None:
-        """A part of a long round is done."""
+        """Report progress within a long round."""
         self._pulse.beat()
 
     def pause(self, seconds: float) -> None:
-        """Wait within a round, unless told to end."""
+        """Sleep within a round, unless told to stop."""
         self._stopped.wait(seconds)
 
     def stop(self, patience: float) -> None:
-        """Tell it to end, and wait for that for up to `patience` seconds. Harmless before it began."""
+        """Tell the loop to stop, and wait up to `patience` seconds for it. Does nothing before start()."""
         self._stopped.set()
         self._woken.set()
         if self._thread is not None and self._thread.is_alive():
@@ -87,20 +87,20 @@ class Loop:
             self._pulse.stop()
 
     def _rested(self, pause: float) -> bool:
-        """Wait for the next round; whether there is none."""
+        """Wait for the next round. True if the loop was told to stop."""
         if pause:
             self._woken.wait(pause)
         self._woken.clear()
         return self._stopped.is_set()
 
     def _round(self) -> float:
-        """Do the work once; seconds until the next time."""
+        """Do the work once. Returns the seconds until the next round."""
         try:
             pause = self._work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
             self._note(error)
             pause = None
-        # A round that failed is a round: what failed is told by the log, the counter, and the health of what it needs.
+        # A failed round counts too: the log, the counter and the health of the dependency report its failure.
         self._pulse.beat()
         return self._interval if pause is None else pause
 

@@ -1,4 +1,4 @@
-"""Modules: what a domain declares of itself, and what it may be given.
+"""Modules: what a domain declares, and what the platform gives to it.
 
 `server/domains/<domain>/module.py` is all that the rest of Plinth knows of a domain; `server/modules.py` lists them.
 """
@@ -32,27 +32,27 @@ from server.settings import DomainSettings, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """What a process has before it knows any domain."""
+    """The parts of a process that exist before any domain is loaded."""
 
     settings: Settings
     clock: Clock
     database: Database
-    """As the runtime role, which row-level security binds."""
+    """Connected as the runtime role, which is subject to row-level security."""
     generations: Generations
 
 
 @dataclass(frozen=True, kw_only=True)
 class Platform(Foundation):
-    """What the services of a domain may be given."""
+    """The parts of the platform that the services of a domain may take."""
 
     process: Callable[[], str]
-    """Gives the name of this process, unlike that of any other of the deployment. Not before it is forked."""
+    """Returns the name of this process, unique in the deployment. Not to be called before the fork."""
     version: str
-    """Of Plinth."""
+    """The version of Plinth."""
     services: tuple[type[AnyService], ...]
-    """Those of every domain."""
+    """The services of all domains."""
     policies: Mapping[str, MethodPolicy]
-    """By path."""
+    """The policies of all RPCs, by path."""
     descriptors: Callable[[], bytes]
     """The descriptor set of the contract, with its comments."""
     permissions: Permissions
@@ -64,93 +64,93 @@ class Platform(Foundation):
     limiter: RateLimiter
     guesses: Guesses
     rates: Mapping[str, Rate]
-    """The rate of each class, where a tenant has none of its own."""
+    """The rate of each class, for tenants without a rate of their own."""
     cache: AnswerCache | None
-    """None where answers are not cached."""
+    """None if answers are not cached."""
     statistics: StatisticsStore
     warm: Callable[[Call, str], list[str]]
-    """Reads what everyone in a tenant shares, through the cache; the names of the methods."""
+    """Reads the data that all users of a tenant share through the cache. Returns the names of the methods."""
     dependencies: Dependencies
     egress: Egress
     senders: Senders
     live: LiveEvents | None
-    """None but in the realtime role, which serves the streams."""
+    """None except in the realtime role, which serves the streams."""
     downloads: Downloads
 
 
 class BackgroundService(Protocol):
-    """Something that a worker does all the time."""
+    """Something that a worker runs all the time."""
 
     async def run(self) -> None:
-        """Do it until cancelled. Whatever it raises, it is run again."""
+        """Run until cancelled. It is started again after any exception."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlatform:
-    """What the background work of a domain may be given."""
+    """The parts of the platform that the background work of a domain may take."""
 
     settings: Settings
     clock: Clock
     process: str
     """The name of this worker."""
     database: Database
-    """As the runtime role, for jobs; statements may take two minutes."""
+    """Connected as the runtime role, for jobs. Statements may take two minutes."""
     dispatch: Database
-    """As the role that does the background work of every tenant; statements may take two minutes."""
+    """Connected as the role for background work across tenants. Statements may take two minutes."""
     quick_dispatch: Database
-    """Likewise, for what is done every few seconds."""
+    """The same role, for work that repeats every few seconds."""
     house_threads: Executor
-    """Threads for what is done every few seconds."""
+    """Threads for work that repeats every few seconds."""
     egress: Egress
     senders: Senders
     hints: Callable[[], AsyncIterator[None]]
-    """Hints that an event was written, from Redis."""
+    """Hints from Redis that an event was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What a domain has done in the background."""
+    """The background work of a domain."""
 
     jobs: tuple[Job, ...] = ()
-    """Done when they are enqueued; those of schedules need not be among them."""
+    """Jobs that are enqueued. Jobs of schedules may be left out."""
     schedules: tuple[Schedule, ...] = ()
     services: tuple[BackgroundService, ...] = ()
 
 
 @dataclass(frozen=True)
 class Serve:
-    """A service that takes something of the platform."""
+    """A service that is made from parts of the platform."""
 
     service: type[AnyService]
     make: Callable[[Platform], AnyService]
 
 
 Kept = timedelta | Callable[[Settings], timedelta]
-"""For how long, or by which setting."""
+"""A duration, or a function that reads it from the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expire:
-    """Rows go some time after a moment that stands in them."""
+    """Rows are deleted some time after the time in one of their columns."""
 
     table: Table
     by: str
-    """The column of that moment, which leads an index; a day is text such as `2026-11-21`."""
+    """The column with that time, which leads an index. A day is text such as `2026-11-21`."""
     after: Kept = timedelta()
     every_tenant: bool = False
-    """Whether that takes the role that does the background work of every tenant."""
+    """Whether the deletion needs the role for background work across tenants."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DropPartitions:
-    """The months of a table that is cut by month are dropped when their last row is older than that."""
+    """Monthly partitions of a table are dropped when their last row is older than `after`."""
 
     table: Table
     after: Kept
 
 
 def kept_for(kept: Kept, settings: Settings) -> timedelta:
-    """For how long."""
+    """The duration."""
     return kept if isinstance(kept, timedelta) else kept(settings)
 
 
@@ -159,31 +159,31 @@ class Module:
     """One domain."""
 
     name: str
-    """That of its package, `plinth.<name>.v1`."""
+    """The name of its package, `plinth.<name>.v1`."""
     services: tuple[type[AnyService] | Serve, ...] = ()
-    """A class is made without arguments."""
+    """A class in it is constructed without arguments."""
     roles: Mapping[str, Patterns] = field(default_factory=dict)
-    """What built-in roles hold of it beside the owner and the administrators."""
+    """What built-in roles hold of this domain, beside the owner and the administrators."""
     settings: type[DomainSettings] | None = None
-    """Those of `settings.py` beside it, which is read without the rest of the domain."""
+    """The settings class from its `settings.py`, which is read without the rest of the domain."""
     offers: Callable[[Foundation], Offers] | None = None
     grants: Grants = NO_GRANTS
     retention: tuple[Expire | DropPartitions, ...] = ()
     background: Callable[[WorkerPlatform], Background] | None = None
-    """Called in workers only. It imports what it needs itself: serving processes do without."""
+    """Called in workers only. It does its own imports, so that serving processes do not load them."""
 
     @property
     def service_classes(self) -> tuple[type[AnyService], ...]:
-        """Its services."""
+        """The classes of its services."""
         return tuple(each.service if isinstance(each, Serve) else each for each in self.services)
 
     def serve(self, platform: Platform) -> list[AnyService]:
-        """Its services for one process."""
+        """The services of the domain, made for one process."""
         return [each.make(platform) if isinstance(each, Serve) else each() for each in self.services]
 
 
 class ModuleFault(Exception):
-    """The modules contradict each other or the contract; the server must not start. Lists every fault."""
+    """The modules contradict each other or the contract, and the server must not start. Lists every fault."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)

@@ -1,4 +1,4 @@
-"""Policies: from descriptors to frozen facts, read once at start-up.
+"""Policies: the options of descriptors, turned into frozen facts at start-up.
 
 `read_policies` collects every fault before it fails, so that one start shows all of them.
 """
@@ -19,7 +19,7 @@ from server.kernel.messages import free_form
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
-"""The domain whose every change is a security event."""
+"""The domain in which every change is a security event."""
 LISTS = ("List", "BatchGet")
 HTTP_BODY = "google.api.HttpBody"
 PERMISSION = re.compile(r"^[a-z_]+\.[a-z_]+\.[a-z_]+$")
@@ -28,7 +28,7 @@ VARIABLE = re.compile(r"\{[^}]*\}")
 
 
 class PolicyError(Exception):
-    """The contract is faulty; the server must not start. The message lists every fault."""
+    """The contract is faulty, and the server must not start. The message lists every fault."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -46,7 +46,7 @@ class Access(enum.Enum):
 
 
 class Criticality(enum.IntEnum):
-    """What is refused first when more arrives than can be served: the lowest."""
+    """The order of load shedding: under overload, the lowest is refused first."""
 
     SHEDDABLE = policy_pb2.CRITICALITY_SHEDDABLE
     NORMAL = policy_pb2.CRITICALITY_NORMAL
@@ -54,7 +54,7 @@ class Criticality(enum.IntEnum):
 
 
 class Kind(enum.Enum):
-    """Which standard method an RPC is (AIP-131 to 135, 164, 231), told from its name and types."""
+    """The standard method that an RPC is (AIP-131 to 135, 164, 231), recognised by its name and types."""
 
     GET = "Get"
     LIST = "List"
@@ -68,7 +68,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One HTTP verb and path at which an RPC answers, and which request field the body fills (`*`: all of it)."""
+    """One HTTP method and path of an RPC, and the request field that the body fills (`*`: the whole request)."""
 
     verb: str
     path: str
@@ -76,7 +76,7 @@ class Binding:
 
     @property
     def pattern(self) -> str:
-        """The path as Envoy matches it: variables have no name."""
+        """The path as Envoy matches it: variables without names."""
         return VARIABLE.sub("{}", self.path)
 
 
@@ -98,16 +98,16 @@ class MethodPolicy:
     cache_seconds: float
     cache_tags: tuple[str, ...]
     per_caller: bool
-    """Whether a cached answer is for its caller alone."""
+    """Whether a cached answer may be served only to the same caller."""
     invalidates: tuple[str, ...]
     changes_access: bool
     is_security: bool
     """Whether it belongs to the security events of the audit log."""
     success_status: int
     timeout: float | None
-    """Seconds the gateway waits; None means the setting."""
+    """Seconds that the gateway waits; None for the setting."""
     is_slow: bool
-    """Whether it runs in the pool of those that wait on others or compute for long."""
+    """Whether it runs in the pool of RPCs that wait for others or compute for long."""
     criticality: Criticality
     read_only: bool
     streaming: bool
@@ -139,7 +139,7 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
 
 
 def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[str, ...]]:
-    """Each permission that a tenant's roles can hold, and the RPCs that ask for it, as `PageService.GetPage`."""
+    """Each permission that roles of a tenant can hold, with the RPCs that require it, such as `PageService.GetPage`."""
     found: dict[str, tuple[str, ...]] = {}
     for policy in policies:
         if policy.access is Access.PERMISSION:
@@ -149,13 +149,13 @@ def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[s
 
 
 def options_of(method: MethodDescriptor) -> policy_pb2.Policy | None:
-    """The policy option of an RPC, or None where nobody decided."""
+    """The policy option of an RPC, or None if it has none."""
     options = method.GetOptions()
     return options.Extensions[POLICY] if options.HasExtension(POLICY) else None
 
 
 def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:
-    """The HTTP bindings of an RPC, the first one first."""
+    """The HTTP bindings of an RPC, in the declared order."""
     options = method.GetOptions()
     if not options.HasExtension(annotations_pb2.http):
         return ()
@@ -179,7 +179,7 @@ def is_read_only(method: MethodDescriptor) -> bool:
 
 
 def kind_of(method: MethodDescriptor) -> Kind:
-    """Which standard method an RPC is. `GetPageBySlug` and others with a tail of their own are custom."""
+    """The standard method that an RPC is. `GetPageBySlug` and other names with a suffix are custom."""
     resource = method.containing_service.name.removesuffix("Service")
     names = {
         f"Get{resource}": Kind.GET,
@@ -195,13 +195,13 @@ def kind_of(method: MethodDescriptor) -> Kind:
 
 
 def _plural_of(service: ServiceDescriptor, name: str) -> str:
-    """`Stories` of the resource `Story`; empty where a service has no resource of its own name."""
+    """`Stories` for the resource `Story`; empty if a service has no resource of its name."""
     resource = _resource_of(service, name)
     return resource.plural[:1].upper() + resource.plural[1:] if resource is not None else ""
 
 
 def _resource_of(service: ServiceDescriptor, name: str) -> ResourceDescriptor | None:
-    """What the message of this name, beside a service, says of itself as a resource."""
+    """The resource option of the message with this name in the file of the service, or None."""
     message = service.file.message_types_by_name.get(name)
     if message is None:
         return None
@@ -227,7 +227,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         emits=option.emits,
         cache_seconds=option.cache.ttl.ToTimedelta().total_seconds(),
         cache_tags=tuple(option.cache.tags),
-        # A page token holds for the caller who was given it.
+        # A page token is valid only for the caller to whom it was given.
         per_caller=option.cache.per_caller or access is Access.SIGNED_IN or "page_token" in fields,
         invalidates=tuple(option.invalidates),
         changes_access=option.changes_access,
@@ -343,7 +343,7 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
 
 
 def _collisions(methods: Iterable[MethodDescriptor]) -> Iterator[str]:
-    """Envoy serves neither of two RPCs with one verb and pattern, and says nothing."""
+    """Two RPCs with the same HTTP method and pattern are a fault: Envoy serves neither, without an error."""
     seen: dict[tuple[str, str], str] = {}
     for method in methods:
         for binding in bindings_of(method):

@@ -1,6 +1,6 @@
-"""Ports: what the kernel, or a domain, needs of another domain that it does not know.
+"""Ports: interfaces through which the kernel, or a domain, uses another domain without knowing it.
 
-A domain offers an implementation in its module.py (`offers`). Exactly one domain offers each.
+A domain offers an implementation in its module.py (`offers`). Exactly one domain offers each port.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,137 +17,140 @@ from server.kernel.rates import Rate
 
 
 class Part(Protocol):
-    """Something that goes on beside the calls of a process, such as a thread that writes what was counted."""
+    """Something that runs beside the calls of a process, such as a thread that writes counts."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start it."""
 
     def close(self) -> None:
-        """Do the last of it, and end."""
+        """Do the remaining work, and stop."""
 
 
 class ApiKeys(Protocol):
-    """The API keys there are."""
+    """The stored API keys."""
 
     def is_key(self, secret: str) -> bool:
-        """Whether a credential looks like an API key, and not like an access token."""
+        """Whether a credential looks like an API key rather than an access token."""
 
     def verify(self, secret: str) -> Principal:
-        """Whom an API key stands for. Raises Unauthenticated. Whether it still counts is told with its access."""
+        """The principal of an API key. Raises Unauthenticated.
+
+        Loading its access then checks whether it is still valid.
+        """
 
 
 class CallCounter(Protocol):
     """Counts the calls of API keys."""
 
     def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
-        """One call has ended. Never waits and never fails."""
+        """Count a call that has ended. Never blocks and never fails."""
 
 
 class Usage(CallCounter, Part, Protocol):
-    """Counts them, and writes the counts beside the calls."""
+    """A call counter that also writes the counts."""
 
 
 class StoredBlocks(Protocol):
-    """The blocked addresses."""
+    """The stored blocks of addresses."""
 
     def load(self) -> list[Blocked]:
-        """Those that hold now."""
+        """The blocks in force now."""
 
     def block(self, written: str) -> None:
-        """Block a network for a while, since too many guesses came from there."""
+        """Block a network for a while after too many guesses from there."""
 
 
 class TenantRates(Protocol):
-    """What differs in a tenant."""
+    """Rate limits that are set for a tenant."""
 
     def of(self, tenant_id: str) -> Mapping[str, Rate]:
         """The tenant's own rates by class."""
 
 
 class Memberships(Protocol):
-    """Who belongs where."""
+    """The memberships of users in tenants."""
 
     def of_user(self, transaction: Transaction, user_id: str) -> list[Row]:
-        """Where a user belongs, the oldest membership first: tenant_id, roles, subdomain, name. At most 100."""
+        """The memberships of a user, oldest first: tenant_id, roles, subdomain, name. At most 100."""
 
     def of_user_in(self, transaction: Transaction, user_id: str, tenant_id: str) -> Row | None:
-        """A user's place in one tenant, or None."""
+        """The membership of a user in one tenant, or None."""
 
     def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
-        """A user's place in the tenant of this subdomain, or None."""
+        """The membership of a user in the tenant with this subdomain, or None."""
 
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
-        """Of a tenant: id, sign_up_open, sign_up_conflict_visible; None when there is no such tenant."""
+        """Id, sign_up_open and sign_up_conflict_visible of a tenant; None if there is no such tenant."""
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
 
 
 class UserGrants(Protocol):
-    """What people may do."""
+    """The permissions of users."""
 
     def of_users(self, call: Call, user_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """The permissions that each of these users has in the call's tenant now. One statement for all of them."""
+        """The current permissions of each of these users in the call's tenant. One statement for all of them."""
 
 
 class KeyGrants(Protocol):
-    """What API keys hold."""
+    """The permissions of API keys."""
 
     def of(self, call: Call, api_key_id: str) -> Row | None:
-        """Name and permissions of an API key of the call's tenant; None where it is absent, expired or revoked."""
+        """Name and permissions of an API key of the call's tenant; None if it is absent, expired or revoked."""
 
 
 class Answer(Protocol):
-    """What came of sending a message to a receiver."""
+    """The result of sending a message to a receiver."""
 
     @property
     def duration(self) -> timedelta:
-        """How long it took."""
+        """The time that the attempt took."""
 
     @property
     def status_code(self) -> int:
-        """The status that was answered; 0 when none was."""
+        """The status of the answer; 0 without an answer."""
 
     @property
     def error(self) -> str:
-        """What went wrong when no status was answered: `timeout`, `connection refused` ..."""
+        """The cause when there was no answer: `timeout`, `connection refused` ..."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that were answered."""
+        """The headers of the answer."""
 
     @property
     def body(self) -> str:
-        """The beginning of the body that was answered."""
+        """The beginning of the body of the answer."""
 
 
 class Sender(Protocol):
-    """Sends messages to receivers on the internet, and to nobody else."""
+    """Sends messages to receivers on the internet, and only there."""
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST a message. Never raises for what a receiver does, and ends within its own time limit."""
+        """POST a message. Never raises for a fault of the receiver, and ends within its own timeout."""
 
 
 Senders = Callable[[], AbstractAsyncContextManager[Sender]]
-"""Makes a sender for the event loop that is running; it ends with the context."""
+"""Makes a sender for the running event loop. The sender is closed with the context."""
 
 
 class StatisticsStore(Protocol):
-    """Where processes tell each other about their caches. Every method raises StoreAway."""
+    """The store in which processes share statistics of their caches. Every method raises StoreAway."""
 
     def publish(self, name: str, text: str) -> None:
-        """Say what a process has to tell now."""
+        """Store the current statistics of a process."""
 
     def read(self) -> dict[str, str]:
-        """What every process said last, by its name."""
+        """The last published statistics of every process, by its name."""
 
     def forget(self, names: Collection[str]) -> None:
-        """Drop what these processes said."""
+        """Delete the statistics of these processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What one domain offers; None is what it does not."""
+    """The ports that one domain offers; None for the others."""
 
     api_keys: ApiKeys | None = None
     usage: Usage | None = None
@@ -158,7 +161,7 @@ class Offers:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What all domains together offer."""
+    """The ports of all domains together."""
 
     api_keys: ApiKeys
     usage: Usage
@@ -168,7 +171,7 @@ class Ports:
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:
-    """The ports, by what each domain offers. Raises LookupError for a port that none offers, or two do."""
+    """The ports from the offers of all domains. Raises LookupError for a port that no domain offers, or several do."""
     return Ports(**{field.name: _the_one(field.name, offers) for field in fields(Ports)})
 
 

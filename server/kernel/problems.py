@@ -1,7 +1,7 @@
-"""What a handler raises, and what the wire carries for it (AIP-193).
+"""Problems: what a handler raises, and what is sent for it (AIP-193).
 
 A problem knows its gRPC code, its HTTP status and its reason (see proto/plinth/errors/v1/reason.proto). Only the errors
-step turns one into a status; nothing else calls `context.abort`.
+step turns a problem into a status; nothing else calls `context.abort`.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from plinth.errors.v1.reason_pb2 import Reason
 from server.data.connections import DatabaseUnavailable
 from server.data.transactions import ScopeEnded
 
-# Who raises a problem names its reason.
+# Reason is exported too, because code that raises a problem names its reason.
 __all__ = [
     "Cancelled",
     "Collision",
@@ -88,7 +88,7 @@ class Problem(Exception):
 
     @property
     def reason_name(self) -> str:
-        """The reason as the wire names it, without its prefix."""
+        """The reason as it is sent, without its prefix."""
         return Reason.Name(self.reason).removeprefix("REASON_")
 
     def status(self, request_id: str) -> status_pb2.Status:
@@ -149,7 +149,7 @@ class RuleViolated(Problem):
 
 
 def broken_rules(violations: list[Violation]) -> RuleViolated:
-    """The problem of rules that are broken."""
+    """The problem of violated rules."""
     first = violations[0]
     more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
     return RuleViolated(f"{first.field}: {first.description}{more}.", violations=violations)
@@ -162,7 +162,7 @@ class Unauthenticated(Problem):
     http_status = 401
     reason = Reason.REASON_CREDENTIALS_INVALID
     is_guess = True
-    """Whether somebody who guesses could have sent these credentials."""
+    """Whether these credentials could be a guess."""
 
 
 class Dead(Unauthenticated):
@@ -277,7 +277,7 @@ class Internal(Problem):
 
 
 def not_found(resource_type: str, resource_id: str = "") -> NotFound:
-    """The problem of a resource that is absent, deleted, or another tenant's: nobody can tell which."""
+    """The problem of a resource that is absent, deleted, or another tenant's. The answer is the same for all three."""
     return NotFound(
         f"There is no such {resource_type.rpartition('/')[2].lower()}.",
         metadata={"resource_type": resource_type} | ({"resource": resource_id} if resource_id else {}),
@@ -285,7 +285,7 @@ def not_found(resource_type: str, resource_id: str = "") -> NotFound:
 
 
 def taken(resource_type: str, field: str) -> Taken:
-    """The problem of a value that another resource has already."""
+    """The problem of a value that another resource already has."""
     return Taken(
         f"Another {resource_type.rpartition('/')[2].lower()} has this {field} already.",
         metadata={"resource_type": resource_type, "field": field},
@@ -293,7 +293,7 @@ def taken(resource_type: str, field: str) -> Taken:
 
 
 def unknown_field(parents: Sequence[str], name: str, known: Iterable[str]) -> Malformed:
-    """The problem of a key that the message lacks, with the nearest name that it has."""
+    """The problem of a key that the message does not have, with the most similar field."""
     path = ".".join((*parents, name))
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     nearest = ".".join((*parents, *near)) if near else ""
@@ -307,7 +307,7 @@ def unknown_field(parents: Sequence[str], name: str, known: Iterable[str]) -> Ma
 
 
 def of(error: BaseException) -> Problem:
-    """The problem that an exception amounts to. What nobody foresaw is Internal and says nothing of its cause."""
+    """The problem for an exception. An unexpected exception becomes Internal, which does not reveal the cause."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, ScopeEnded):
@@ -331,7 +331,7 @@ def _reference_invalid() -> Problem:
     )
 
 
-# The first match counts: subclasses stand before their bases.
+# The first match counts, so subclasses precede their bases.
 _KNOWN: tuple[tuple[type[BaseException], Callable[[], Problem]], ...] = (
     (DatabaseUnavailable, lambda: Unavailable("database")),
     (psycopg.errors.UniqueViolation, lambda: Taken("Another resource has one of these values already.")),
@@ -342,7 +342,7 @@ _KNOWN: tuple[tuple[type[BaseException], Callable[[], Problem]], ...] = (
     (psycopg.errors.SerializationFailure, Conflict),
     (psycopg.errors.DeadlockDetected, Conflict),
     (psycopg.errors.LockNotAvailable, Conflict),
-    # A primary that has become read-only: another one may take its place.
+    # A primary that has become read-only. Another server may be promoted.
     (psycopg.errors.ReadOnlySqlTransaction, lambda: Unavailable("database")),
     (psycopg.OperationalError, lambda: Unavailable("database")),
     (redis.exceptions.RedisError, lambda: Unavailable("redis")),

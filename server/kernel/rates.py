@@ -1,4 +1,4 @@
-"""Rates: how many calls there may be in how much time, and what a caller is told about them."""
+"""Rates: the calls allowed per window, and the verdict that a caller gets."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from server.kernel.problems import RateLimited
 
-# Seconds for which leased calls may be spent; shorter for short periods, so that capacity loses at most 1 %.
+# Seconds for which leased calls may be spent. Shorter for short windows, so that at most 1 % of capacity is lost.
 LEASE = 0.5
 SHARE_OF_PERIOD = 0.01
-# Calls that a key gains while a lease lasts. With fewer, an unspent one is worth nothing when it is given back, and
-# asking for each is cheap, since they are few.
+# Smallest number of calls that a key must gain during a lease. With fewer, returning an unspent call is worth nothing,
+# and asking for each call is cheap because they are few.
 FEWEST_GAINED = 8
 
 
@@ -25,18 +25,18 @@ class Rate:
 
     @property
     def interval(self) -> float:
-        """Seconds in which one call is gained."""
+        """Seconds until one more call is gained."""
         return self.period / self.calls
 
     @property
     def lease_time(self) -> float:
-        """Seconds for which leased calls may be spent; 0 where calls are too few to be leased."""
+        """Seconds for which leased calls may be spent; 0 if calls are too few to be leased."""
         seconds = min(LEASE, self.period * SHARE_OF_PERIOD)
         return seconds if seconds >= FEWEST_GAINED * self.interval else 0.0
 
     @property
     def capacity(self) -> float:
-        """Calls that the store may hand out at once."""
+        """Calls that the store may grant at once."""
         return self.calls - self.lease_time / self.interval
 
     @classmethod
@@ -50,30 +50,30 @@ class Rate:
 
 
 class Verdict(NamedTuple):
-    """Whether a call is let through, and what its caller is told."""
+    """Whether a call is allowed, and the figures that its caller is told."""
 
     rate: Rate
     remaining: int
     reset_at: float
-    """monotonic() at which all calls are there again."""
+    """The monotonic() time at which all calls are available again."""
     retry_after: float = 0.0
-    """Seconds until a call is let through again; 0 when this one is."""
+    """Seconds until the next call is allowed; 0 if this one is."""
     since: int = 0
-    """When the call was charged, by the store's own clock; for who gives it back."""
+    """The time of the charge by the clock of the store. It is needed to return the call."""
 
     @property
     def allowed(self) -> bool:
-        """Whether the call is let through."""
+        """Whether the call is allowed."""
         return not self.retry_after
 
     @property
     def reset_after(self) -> float:
-        """Seconds until all calls are there again."""
+        """Seconds until all calls are available again."""
         return max(0.0, self.reset_at - monotonic())
 
 
 def refusal(rate_class: str, scope: str, verdict: Verdict) -> RateLimited:
-    """The problem of a limit that is used up."""
+    """The problem of an exhausted rate limit."""
     rate = verdict.rate
     return RateLimited(
         f"More than {rate.calls} calls in {ceil(rate.period)} s: try again in {ceil(verdict.retry_after)} s.",

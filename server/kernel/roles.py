@@ -1,7 +1,7 @@
-"""Built-in roles: those that every tenant has from its first moment (decisions.md 3).
+"""Built-in roles: the roles that every tenant has from the start (decisions.md 3).
 
-The owner holds everything, and administrators what no domain takes from them. What the other roles hold, each domain
-declares in its module.py.
+The owner holds every permission. Administrators hold all that no domain excludes. Each domain declares in its module.py
+what the other roles hold.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,14 @@ EVERYTHING = "*"
 BUILT_IN_ROLES = (OWNER, ADMIN, "editor", "member", "viewer", "employee", "partner")
 
 Patterns = tuple[str, ...]
-"""Permissions such as `sites.*.read`; a leading `-` takes away what an earlier pattern gave."""
+"""Permissions such as `sites.*.read`. A leading `-` removes what an earlier pattern granted."""
 
 
 def join_roles(declared: Iterable[Mapping[str, Patterns]]) -> dict[str, Patterns]:
-    """The patterns of every built-in role, in the order of the domains. Raises KeyError for another role."""
+    """The patterns of every built-in role, in the order of the domains.
+
+    Raises KeyError for a role that is not built in.
+    """
     roles: dict[str, Patterns] = {role: (EVERYTHING,) if role in (OWNER, ADMIN) else () for role in BUILT_IN_ROLES}
     for of_domain in declared:
         for role, patterns in of_domain.items():
@@ -25,8 +28,8 @@ def join_roles(declared: Iterable[Mapping[str, Patterns]]) -> dict[str, Patterns
 
 
 def granting_pattern(patterns: Iterable[str], permission: str) -> str:
-    """The pattern by which a role has a permission that it does have.
+    """The pattern that gives a role a permission. The role must have the permission.
 
-    It is the last one that matches: no `-` pattern after it has taken the permission away.
+    It is the last pattern that matches, because no `-` pattern after it has removed the permission.
     """
     return next(pattern for pattern in reversed(tuple(patterns)) if fnmatchcase(permission, pattern))

@@ -1,4 +1,4 @@
-"""Warming: reading what everyone in a tenant shares, so that the first visitor finds it cached."""
+"""Warming: reads, ahead of the first visitor, the cached data that all users of a tenant share."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,18 +12,18 @@ from server.kernel.policy import MethodPolicy
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-# Outside of these nothing concerns a read that no caller asked for: it is neither limited nor logged nor answered.
+# The steps before this one do not apply to a read without a caller: limits, logs and answers.
 FIRST_STEP = "authorize"
 
 
 class Warmer:
-    """Runs the reads that need nothing but a tenant."""
+    """Runs the reads that need only a tenant."""
 
     def __init__(self) -> None:
         self._reads: list[tuple[MethodPolicy, Unary, Callable[..., Message]]] = []
 
     def add(self, method: MethodPolicy, steps: Sequence[Step], handler: Unary) -> None:
-        """Take an RPC in, if its answer is cached for everyone and asks for a tenant alone."""
+        """Add an RPC if its answer is cached for all callers and its request has only a tenant."""
         fields = [field.name for field in method.descriptor.input_type.fields]
         if not method.cache_seconds or method.per_caller or fields != ["tenant_id"]:
             return
@@ -33,7 +33,10 @@ class Warmer:
         self._reads.append((method, composed, GetMessageClass(method.descriptor.input_type)))
 
     def warm(self, call: Call, tenant_id: str) -> list[str]:
-        """Read them in the caller's name; the methods that were read. Raises NotFound when there is no such tenant."""
+        """Run the reads on behalf of the caller. Returns the names of the methods.
+
+        Raises NotFound for an unknown tenant.
+        """
         for method, read, request_class in self._reads:
             inner = Call(method, call.context)
             inner.principal = call.principal

@@ -1,1 +1,1 @@
-"""Metrics: the meters, the files that processes share, the endpoint."""
+"""Metrics: the meters, the files that processes share, and the endpoint."""

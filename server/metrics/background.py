@@ -1,7 +1,7 @@
-"""Whether every background thread and reader of this host goes round, asked for health.
+"""The state of all background threads and readers of this host, for health.
 
-Each process tells when its threads and readers (server/pulses.py) last did what they are for, in the metrics that the
-processes of a host share. So any process tells of all, and a process that tells nothing any more is told of as well.
+Each process reports the last rounds of its threads and readers (server/pulses.py) in the shared metrics of the host.
+Every process can therefore report on all of them, also on a process that has fallen silent.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from server.faults import Ailing
 from server.kernel.record import LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME
 from server.metrics import files as metrics_files
 
-# Seconds between two looks at what the processes have told: a look reads some small files.
+# Seconds between two reads of the shared metrics, which are a few small files.
 INTERVAL = 1.0
-# Health names no more than so many.
+# Largest number of names in a health message.
 MOST_NAMED = 5
 
 Told = Callable[[], list[tuple[str, float, float]]]
-"""Names of what goes round, seconds since the last round, and seconds after which it is late."""
+"""Names of threads and readers, seconds since the last round, and seconds after which each is late."""
 
 
 def of_host(folder: Path | None) -> Told:
-    """What all processes tell that share their metrics in a folder; without one, what this process knows."""
+    """The reports of all processes that share metrics in a folder; without a folder, those of this process."""
 
     def told() -> list[tuple[str, float, float]]:
         if folder is None:
@@ -37,7 +37,7 @@ def of_host(folder: Path | None) -> Told:
         return [
             (f"{loop} of {process}", now - when, limits.get((process, loop), 0.0))
             for (process, loop), when in successes.items()
-            # Those that were asked to end tell 0.
+            # 0 marks one that was asked to end.
             if when
         ]
 
@@ -45,7 +45,7 @@ def of_host(folder: Path | None) -> Told:
 
 
 class Background:
-    """Looks at what is told."""
+    """Checks the reports."""
 
     def __init__(self, told: Told, *, interval: float = INTERVAL) -> None:
         self._told = told
@@ -54,7 +54,7 @@ class Background:
         self._late: list[str] = []
 
     def ask(self) -> None:
-        """Raise Ailing when something is late."""
+        """Raise Ailing if a thread or reader is late."""
         if monotonic() - self._looked >= self._interval:
             self._late = sorted(name for name, silence, limit in self._told() if limit and silence > limit)
             self._looked = monotonic()

@@ -1,7 +1,7 @@
-"""The scrape endpoint: one per host, at which one process tells Prometheus of all, and of Envoy.
+"""The scrape endpoint: one per host, where one process exposes the metrics of all, and of Envoy.
 
-The processes share their metrics in files (metrics_files.py), so any of them can answer. The one that holds a lock
-does; when it ends, however it ends, another one gets the lock and takes over.
+The processes share their metrics in files (files.py), so any of them can answer. The one that holds a lock does. When
+it ends, for whatever reason, another one gets the lock and takes over.
 """
 
 import logging
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
 log = logging.getLogger("plinth.metrics")
-# How often the others look whether it is their turn.
+# Seconds between two attempts of the other processes to get the lock.
 TURN = 2.0
-# What goes round for each reader of a log, as server/pulses.py calls it.
+# The pulse (server/pulses.py) of each reader of a log.
 READERS = {"live": "live events", "webhooks": "dispatch", "audit": "jobs"}
-# Seconds between two rounds of a reader that need no mention.
+# Seconds between two rounds of a reader that are normal.
 USUAL_ROUND = 8.0
 
 
 class HostMetrics(Collector):
-    """What all processes of this host have measured; of gauges, what the living did."""
+    """The metrics of all processes on this host; gauges only of living ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric. Nobody joins or leaves meanwhile."""
+        """All metrics, read while no process joins or leaves."""
         with metrics_files.exclusive(self._folder):
             metrics_files.sweep(self._folder)
             return with_silence(list(self._files.collect()), time())  # type: ignore[no-untyped-call]
 
 
 def with_silence(found: list[Metric], now: float) -> list[Metric]:
-    """Add to the lag of each reader how long it has been silent: who waits in vain tells of no lag.
+    """Add to the lag of each reader the time of its silence, because a reader that hangs reports no lag.
 
-    Of several processes that read the same, the one that was heard of last counts. `now` is a Unix time.
+    Of several processes with the same reader, the one with the latest round counts. `now` is a Unix time.
     """
     by_name = {metric.name: metric for metric in found}
     rounds: dict[str, float] = {}
@@ -71,25 +71,25 @@ def with_silence(found: list[Metric], now: float) -> list[Metric]:
 
 
 def _silence(last_round: float, now: float) -> float:
-    """Seconds that a reader has been silent beyond the time a round may take; 0 where nothing is known of it."""
+    """Seconds of silence of a reader beyond a normal round; 0 if no round is known."""
     silence = now - last_round
     return silence if last_round and silence > USUAL_ROUND else 0.0
 
 
 def begin(settings: Settings, name: str, *, first: bool = False) -> "Endpoint":
-    """Begin to measure as a process of this name, and to answer Prometheus when it is this process' turn."""
+    """Start to measure under this name, and to answer Prometheus whenever this process holds the lock."""
     endpoint = Endpoint(settings, metrics_files.join(name), first=first)
     endpoint.start()
     return endpoint
 
 
 class Endpoint:
-    """The endpoint of this host, from the side of one process."""
+    """The endpoint of this host, in one process."""
 
     def __init__(self, settings: Settings, process: str, *, first: bool = False) -> None:
-        """`first` takes the turn at once: for a process whose interpreter has time for some milliseconds per scrape."""
+        """`first` tries to get the lock at once, for a process that can spare a few milliseconds per scrape."""
         self.process = process
-        """What metrics call this process."""
+        """The label of this process in metrics."""
         self._port = settings.metrics_port
         self._host = settings.metrics_host
         self._folder = metrics_files.shared() or settings.metrics_dir
@@ -97,7 +97,7 @@ class Endpoint:
         if metrics_files.shared():
             self._registry.register(HostMetrics(self._folder))
         else:
-            # Nobody shares anything: this process tells of itself.
+            # Without shared files, this process exposes only its own metrics.
             self._registry.register(REGISTRY)
         self._registry.register(GatewayStatistics(settings.socket("envoy-admin")))
         self._lock: int | None = None
@@ -106,16 +106,16 @@ class Endpoint:
         self._loop = Loop("metrics endpoint", self._take_turn, TURN, at_once=first, at_end=True)
 
     def start(self) -> None:
-        """Wait for the turn, and answer from then on; nothing if the setting says so."""
+        """Wait for the lock, and answer from then on. Does nothing if the setting is 0."""
         if self._port:
             self._loop.start()
 
     def close(self) -> None:
-        """Leave it to the others. Nobody waits until that is done: a process that ends leaves it anyway."""
+        """Release the endpoint to other processes. Does not wait: the end of the process releases it anyway."""
         self._loop.stop(0.0)
 
     def _take_turn(self) -> None:
-        """Take the turn when it is free, and see to it that somebody answers while it is this process'."""
+        """Take the lock if it is free, and keep the server running while this process holds it."""
         if self._loop.is_stopped:
             self._leave()
             return
@@ -128,7 +128,7 @@ class Endpoint:
             self._answer()
 
     def _answer(self) -> None:
-        """Begin to answer. A port that is taken, by another stack, is tried again at the next turn."""
+        """Start to answer. If the port is taken by another stack, try again at the next turn."""
         try:
             self._server = start_http_server(self._port, self._host, self._registry)
         except OSError as error:

@@ -1,11 +1,10 @@
-"""Where the processes of a host keep their metrics for one another: files that each of them maps, named after it.
+"""Shared metrics of the processes on a host: each process maps files that are named after it.
 
-prometheus_client writes them, in its multiprocess mode. It would name them after process ids; ours are named after
-processes (`api-0`), so that a restarted one counts on from where it was killed, and nothing piles up however often
-processes die. A process holds the lock of its name for as long as it lives: that tells the dead from the living, which
-process ids do not, since they are given out again.
+prometheus_client writes them in its multiprocess mode. It would name them after process ids. Here they are named after
+processes (`api-0`), so that a restarted process continues its counts, and no files pile up. A process holds the lock of
+its name for as long as it lives. The lock shows whether it lives; a process id does not, because ids are reused.
 
-`share` comes before anything that measures is imported, `join` before anything is measured.
+Call `share` before importing anything that measures, and `join` before measuring anything.
 """
 
 import fcntl
@@ -17,19 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# Names of processes that are alike, such as several workers on one host, get a number.
+# Processes of the same name, such as several workers on one host, get numbers up to this one.
 MOST_ALIKE = 100
 LIVE_GAUGES = "gauge_live*_{}.db"
-# What a process is called until it joins. Others may have been forked from it, and joined instead.
+# Prefix of a process's name until it joins. Its forks may have joined instead.
 STARTING = "starting-"
 
-# What this process is called, and the descriptor that holds the lock of the name.
+# The name of this process, and the descriptor that holds the lock of the name.
 _name = ""
 _lock: int | None = None
 
 
 def share(folder: Path) -> None:
-    """Let this process, and those that it forks, keep their metrics in a folder. Begin anew if nobody is alive there.
+    """Let this process and its forks keep their metrics in a folder. Clears the folder if no process in it lives.
 
     To be called before the first import of a module that defines metrics.
     """
@@ -40,7 +39,7 @@ def share(folder: Path) -> None:
                 path.unlink()
         _take(folder, f"{STARTING}{secrets.token_hex(8)}")
     os.environ[FOLDER] = str(folder)
-    # Late, since it looks at the variable when it is imported.
+    # Imported late, because prometheus_client reads the variable at import.
     from prometheus_client import values  # noqa: PLC0415
 
     from server.metrics.values import ReservedValues  # noqa: PLC0415
@@ -50,13 +49,13 @@ def share(folder: Path) -> None:
 
 
 def shared() -> Path | None:
-    """The folder, if this process shares its metrics."""
+    """The folder of shared metrics, or None if this process does not share them."""
     folder = os.environ.get(FOLDER)
     return Path(folder) if folder and _name else None
 
 
 def join(name: str) -> str:
-    """Begin to measure as a process of this name; the name it got, which is another one if that is taken."""
+    """Start to measure under this name. Returns the actual name, which has a number if the name is taken."""
     folder, before, lock = shared(), _name, _lock
     if folder is None:
         return name
@@ -65,7 +64,7 @@ def join(name: str) -> str:
         own = next((one for one in alike if _take(folder, one)), None)
         if own is None:
             raise LookupError(f"{MOST_ALIKE} processes are called {name} in {folder}")
-        # What somebody of this name measured last is over; what they counted goes on.
+        # The gauges of an earlier process of this name are outdated; its counters continue.
         for path in [*folder.glob(LIVE_GAUGES.format(own)), *folder.glob(f"*_{before}.db")]:
             path.unlink(missing_ok=True)
     if lock is not None:
@@ -74,14 +73,17 @@ def join(name: str) -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Forget the gauges of the dead, and who died before joining. To be called while holding the folder."""
+    """Remove the gauges of dead processes, and the files of those that died before joining.
+
+    The caller holds the folder.
+    """
     for path in [*folder.glob(LIVE_GAUGES.format("*")), *folder.glob(f"*{STARTING}*")]:
         if not _is_held(folder / f"{path.stem.rpartition('_')[2]}.lock"):
             path.unlink(missing_ok=True)
 
 
 def live_gauges(folder: Path, names: Collection[str]) -> list[tuple[str, dict[str, str], float]]:
-    """Name, labels and value of each of these gauges of every process that lives; they are of mode livemostrecent."""
+    """Name, labels and value of these gauges in all living processes. They have mode livemostrecent."""
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `share`
 
     found = []
@@ -97,7 +99,7 @@ def live_gauges(folder: Path, names: Collection[str]) -> list[tuple[str, dict[st
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder: nobody else adds or removes files meanwhile, except those of its own metrics."""
+    """Lock the folder, so that no other process adds or removes files, except those of its own metrics."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -107,7 +109,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a file until it is closed, or until the process ends; None if it is taken."""
+    """A descriptor that holds the lock of a file until it is closed or the process ends; None if the lock is taken."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +130,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _take(folder: Path, name: str) -> bool:
-    """Be called this, if nobody else is."""
+    """Take this name, unless another process has it."""
     global _name, _lock
     lock = try_lock(folder / f"{name}.lock")
     if lock is None:

@@ -1,6 +1,6 @@
-"""Metering: once a second, what the parts of a process have counted is handed to its metrics (kernel/metrics.py).
+"""Metering: once a second, the counts of a process's parts are added to its metrics (kernel/record/metrics.py).
 
-Nothing here runs in a call. A process that is killed loses what it counted within the last second.
+No call runs any of this. A process that is killed loses the counts of the last second.
 """
 
 import logging
@@ -35,19 +35,19 @@ class Meter:
     """Takes the readings of one process in a thread of its own."""
 
     def __init__(self, readings: Callable[[], Iterable[Reading]]) -> None:
-        """`readings` is asked when the meter starts: metrics belong to a process that has joined (files.py)."""
+        """`readings` is called when the meter starts: metrics belong to a process that has joined (files.py)."""
         self._make = readings
         self._readings: tuple[Reading, ...] = ()
         self._failed: set[Reading] = set()
         self._loop = Loop("meter", self.read, INTERVAL, at_once=True, at_end=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._readings = tuple(self._make())
         self._loop.start()
 
     def close(self) -> None:
-        """Take the last readings, and end."""
+        """Take the last readings, and stop."""
         self._loop.stop(LAST_READING)
 
     def read(self) -> None:
@@ -56,38 +56,38 @@ class Meter:
             try:
                 reading()
             except Exception:
-                # The others are taken all the same, and the log is not filled with what fails every second.
+                # The other readings are still taken, and a repeated failure is logged once.
                 if reading not in self._failed:
                     log.exception("a reading fails")
                 self._failed.add(reading)
 
 
-# How metrics follow numbers. What never happened has no series: a histogram is some fifteen of them for each RPC.
+# Metrics that follow numbers. A number that stays 0 has no series: a histogram has about fifteen for each RPC.
 
 
 class Follower:
-    """Lets a counter follow a number that only grows."""
+    """Makes a counter follow a number that only grows."""
 
     def __init__(self, increase: Callable[[float], None]) -> None:
         self._increase = increase
         self._seen = 0.0
 
     def follow(self, total: float) -> None:
-        """The number has become this one."""
+        """Set the current number."""
         if total > self._seen:
             self._increase(total - self._seen)
             self._seen = total
 
 
 class Followers:
-    """Lets the counters of a metric follow numbers by its last label."""
+    """Makes the counters of a metric follow numbers, one for each value of the last label."""
 
     def __init__(self, counter: Counter, *labels: str) -> None:
         self._labelled = partial(counter.labels, *labels)
         self._followers: dict[str, Follower] = {}
 
     def follow(self, **totals: float) -> None:
-        """The numbers have become these."""
+        """Set the current numbers."""
         for label, total in totals.items():
             if total:
                 follower = self._followers.get(label)
@@ -97,16 +97,16 @@ class Followers:
 
 
 class TallyFollower:
-    """Lets a histogram follow a tally with the same buckets."""
+    """Makes a histogram follow a tally with the same buckets."""
 
     def __init__(self, histogram: Histogram, label: str) -> None:
         self._labelled = partial(histogram.labels, label)
         self._followers: list[Follower] = []
 
     def follow(self, tally: Tally) -> None:
-        """The tally has become this one."""
+        """Set the current tally."""
         if not self._followers and any(tally.counts):
-            # prometheus_client cannot observe many at once; tests/telemetry tells when its inside has changed.
+            # prometheus_client cannot observe many values at once. tests/telemetry fails when its internals change.
             child = self._labelled()
             self._followers = [Follower(value.inc) for value in (*child._buckets, child._sum)]  # noqa: SLF001
         for follower, total in zip(self._followers, (*tally.counts, tally.seconds), strict=False):
@@ -117,7 +117,7 @@ class TallyFollower:
 
 
 def of_calls(tallies: Mapping[str, CallTally]) -> Reading:
-    """The unary calls of each RPC. Its tally comes with the first of them."""
+    """The unary calls of each RPC, whose tally is made at its first call."""
     each: dict[str, Reading] = {}
 
     def read() -> None:
@@ -142,7 +142,7 @@ def _of_calls(tally: CallTally) -> Reading:
 
 
 def of_queries(pool: str, connections: Connections) -> Reading:
-    """The round trips over these connections, from now on."""
+    """The round trips over these connections from now on."""
     tally = QueryTally(pool)
     connections.observe(tally)
     durations = TallyFollower(metrics.QUERY_SECONDS, tally.label)
@@ -156,7 +156,7 @@ def of_queries(pool: str, connections: Connections) -> Reading:
 
 
 def of_connections(process: str, pool: str, connections: Connections) -> Reading:
-    """A pool of connections, and the round trips over it from now on."""
+    """A pool of connections, and its round trips from now on."""
     queries = of_queries(pool, connections)
     gauges = (metrics.CONNECTIONS_LIMIT, metrics.CONNECTIONS, metrics.CONNECTIONS_USED, metrics.CONNECTIONS_WAITING)
     limit, there, used, waiting = (gauge.labels(process, pool) for gauge in gauges)
@@ -187,7 +187,7 @@ def of_threads(process: str, pool: str, threads: CallThreads) -> Reading:
 
 
 def of_cache(process: str, cache: AnswerCache) -> Reading:
-    """The cache of answers. The counts of an RPC come with its first call."""
+    """The cache of answers. The counts of an RPC are made at its first call."""
     each: dict[str, Followers] = {}
     evictions = Follower(metrics.CACHE_EVICTIONS.inc)
     entries, size = (gauge.labels(process) for gauge in (metrics.CACHE_ENTRIES, metrics.CACHE_BYTES))
@@ -205,7 +205,7 @@ def of_cache(process: str, cache: AnswerCache) -> Reading:
 
 
 def of_limits(limit: Limit) -> Reading:
-    """What came of counting calls."""
+    """The outcomes of rate limits."""
     each = [(counts, Followers(metrics.LIMITS, rate_class)) for rate_class, counts in limit.counts.items()]
 
     def read() -> None:
@@ -222,7 +222,7 @@ def of_shedding(shed: Shed) -> Reading:
 
 
 def of_dependencies(process: str, dependencies: Dependencies) -> Reading:
-    """What was found of everything the platform depends on."""
+    """The findings about all dependencies of the platform."""
 
     def read() -> None:
         for finding in dependencies.findings:
@@ -233,14 +233,14 @@ def of_dependencies(process: str, dependencies: Dependencies) -> Reading:
 
 
 def of_pulses(process: str) -> Reading:
-    """When each background thread and reader last went round. What was asked to end tells so."""
+    """The last round of each background thread and reader; 0 for one that was asked to end."""
     told: set[str] = set()
 
     def read() -> None:
         now, known = time(), list(pulses.known())
         for pulse in known:
             metrics.LOOP_LIMIT.labels(process, pulse.name).set(pulse.limit)
-            # One that has died has had its last round before all time.
+            # For a dead one, the time of the last round is the beginning of time.
             metrics.LOOP_SUCCESS.labels(process, pulse.name).set(max(1.0, now - pulse.silence))
         names = {pulse.name for pulse in known}
         for name in told - names:
@@ -252,7 +252,7 @@ def of_pulses(process: str) -> Reading:
 
 
 def of_breakers(process: str, breakers: Iterable[Breaker]) -> Reading:
-    """What Redis refused."""
+    """The failures of Redis."""
     each = [(breaker, Follower(metrics.REDIS_FAILURES.labels(breaker.name).inc)) for breaker in breakers]
 
     def read() -> None:

@@ -1,7 +1,7 @@
-"""The files of prometheus_client's multiprocess mode, with their space reserved.
+"""The files of prometheus_client's multiprocess mode, with their disk space reserved.
 
-Measuring must not fail, and must not end the process, because a disk is full. Where no space can be reserved, a process
-measures into memory of its own, and says so once: nobody else sees these metrics until it is started again.
+A full disk must neither make measuring fail nor end the process. If no space can be reserved, a process measures in its
+own memory and logs that once; its metrics then are not exposed until it is restarted.
 """
 
 import logging
@@ -15,7 +15,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from server.reserved_files import reserve
 
 log = logging.getLogger("plinth.metrics")
-# As large as prometheus_client makes them.
+# The same size as in prometheus_client.
 FIRST_SIZE = 1 << 16
 
 
@@ -31,7 +31,7 @@ class ReservedValues(MmapedDict):
         os.close(descriptor)
 
     def _init_value(self, key: str) -> None:
-        """Make room for a value; the library would make the file longer without reserving anything."""
+        """Make room for a value. The library would extend the file without reserving space."""
         try:
             self._grow(key)
         except OSError as error:
@@ -40,7 +40,7 @@ class ReservedValues(MmapedDict):
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
     def _grow(self, key: str) -> None:
-        # The entry, the padding of its key, and its numbers; a little more than it takes.
+        # The entry, the padding of its key, and its numbers, rounded up.
         needed = self._used + len(key.encode()) + 64
         if needed <= self._capacity:
             return
@@ -52,7 +52,7 @@ class ReservedValues(MmapedDict):
         self._m = mmap.mmap(self._f.fileno(), capacity)
 
     def _move_to_memory(self) -> None:
-        """Go on in a file without a disk; what others read stays as it was."""
+        """Continue in a file without a disk. The file that others read stays unchanged."""
         held: bytes = self._m[:]
         self._f.close()
         self._f = os.fdopen(_memory(), "r+b")
@@ -63,7 +63,7 @@ class ReservedValues(MmapedDict):
 
 
 def _is_reserved(path: Path) -> bool:
-    """Reserve the space of a file; whether it has it."""
+    """Reserve the space of a file. Returns whether that succeeded."""
     descriptor = -1
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -80,7 +80,7 @@ def _is_reserved(path: Path) -> bool:
 
 
 def _memory() -> int:
-    """A file that takes no space of the full disk: in memory on Linux, else in the system's temporary folder."""
+    """A file that takes no space on the full disk: in memory on Linux, else in the system's temporary folder."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("metrics")
     with tempfile.TemporaryFile() as file:

@@ -1,1 +1,1 @@
-"""What runs: the processes of each role, and what commands do."""
+"""The processes of each role, and the work of commands."""

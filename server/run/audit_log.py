@@ -1,4 +1,4 @@
-"""What `plinth audit verify` does."""
+"""The work of `plinth audit verify`."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,16 +11,16 @@ from server.settings import Settings
 
 
 def check_notes(notes: Sequence[str]) -> None:
-    """Raise ValueError for what is no checkpoint."""
+    """Raise ValueError for a text that is no checkpoint."""
     for note in notes:
         parse(note)
 
 
 def verify(settings: Settings, tenants: Sequence[str], notes: Sequence[str], tell: Callable[[str], object]) -> bool:
-    """Verify the audit log of these tenants, or of all, and that it goes on from saved checkpoints.
+    """Verify the audit log of these tenants, or of all, and that it extends the saved checkpoints.
 
-    Tells a line for whatever is wrong, and then how much was looked at; whether all is right. Raises MalformedNote, and
-    Fault when the database cannot be read.
+    Calls `tell` with a line per finding, and then with a summary. Returns whether there is no fault. Raises
+    MalformedNote, and Fault if the database cannot be read.
     """
     preflight.check_login(settings, "dispatch")
     keys = CheckpointKeys(settings.secrets)

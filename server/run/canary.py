@@ -1,8 +1,8 @@
-"""Refuses a start whose secret is not the one that the database was filled under.
+"""Refuses a start with another secret than the one under which the database was filled.
 
 A secret that was lost, or that belongs to another deployment, opens nothing that is stored: sessions, API keys and
-secrets of webhooks would all be refused, one by one. The canary is sealed with the secret that signs, so that one look
-at it tells beforehand.
+secrets of webhooks would be refused one by one. The canary is sealed with the signing secret, so that reading it
+reveals this at the start.
 """
 
 import secrets
@@ -22,10 +22,10 @@ from server.settings import Settings
 CONNECT_TIMEOUT = 5
 NONCE_BYTES = 12
 WORD = b"canary"
-# How long counting waits for a table that somebody reads or writes.
+# How long the count waits for a table that is in use.
 LOCK_TIMEOUT = "10s"
 Connection = psycopg.Connection[tuple[object, ...]]
-# What depends on the secret, in the words that it is told with, and which rows of it count.
+# The data that depend on the secret: their name in messages, their table, and the rows that count.
 LOSSES = (
     ("sessions", "sessions", "end_time IS NULL AND expire_time > now()"),
     ("API keys", "api_keys", "revoke_time IS NULL AND (expire_time IS NULL OR expire_time > now())"),
@@ -35,9 +35,9 @@ LOSSES = (
 
 
 def check(settings: Settings) -> None:
-    """Look as the role that serves, or as the owner where that has no login yet. Raises ForeignSecret.
+    """Check as the serving role, or as the owner if that role has no login yet. Raises ForeignSecret.
 
-    A database that does not answer may come back. One that refuses is reported by the pool that needs it.
+    A database that does not answer may return. One that refuses is reported by the pool that needs it.
     """
     for dsn in (settings.runtime_dsn, settings.owner_dsn):
         with suppress(psycopg.Error):
@@ -47,7 +47,7 @@ def check(settings: Settings) -> None:
 
 
 def check_owner(settings: Settings) -> None:
-    """Look as the owner. Raises ForeignSecret."""
+    """Check as the owner. Raises ForeignSecret."""
     with _connect(settings.owner_dsn) as connection:
         settle(connection, settings)
 
@@ -63,13 +63,13 @@ def settle(connection: Connection, settings: Settings) -> None:
     sealed = bytes(row[0])  # type: ignore[call-overload]
     if not any(_opens(secret, sealed) for secret in settings.secrets.accepted):
         raise ForeignSecret(_refusal(settings))
-    # Not for one ahead: a machine that is further in the rotation wrote it.
+    # Not for a secret that is ahead: a machine that is further in the rotation wrote the canary.
     if not any(_opens(secret, sealed) for secret in settings.secrets.lasting):
         _write(connection, settings.secrets)
 
 
 def accept(settings: Settings, tell: Callable[[str], object]) -> None:
-    """Go on with a secret that opens nothing, and tell what is lost. Does nothing where the secret is right."""
+    """Continue with a secret that opens nothing, and report the losses. Does nothing if the secret is right."""
     try:
         check_owner(settings)
     except ForeignSecret:
@@ -88,7 +88,7 @@ def _refusal(settings: Settings) -> str:
 
 
 def _losses(dsn: str) -> str:
-    """How many rows depend on the secret before. The walls of the tables bind the owner as well, but for this look."""
+    """The numbers of rows that depend on the lost secret. Row-level security is suspended for the owner meanwhile."""
     with _connect(dsn, autocommit=False) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
         found = []
@@ -98,7 +98,7 @@ def _losses(dsn: str) -> str:
             query = sql.SQL("SELECT count(*) FROM {} WHERE ").format(name) + sql.SQL(condition)
             row = connection.execute(query).fetchone()
             found.append(f"{row[0] if row else 0} {words}")
-        # The walls were never open for anybody else.
+        # The rollback restores row-level security. Other sessions never saw it suspended.
         connection.rollback()
     return ", ".join(found)
 

@@ -39,12 +39,12 @@ from server.scaffold.migration import heads
 from server.settings import Settings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-# Alembic's own table, the job queue's own, and the months of what is partitioned.
+# The tables of Alembic and of the job queue, and monthly partitions.
 FOREIGN = re.compile(r"alembic_version|procrastinate_.*|.*_\d{4}_\d{2}")
 
 
 def check() -> None:
-    """Raise Fault when migrations end side by side."""
+    """Raise Fault if there are several heads."""
     ends = heads()
     if len(ends) > 1:
         raise Fault(
@@ -54,12 +54,12 @@ def check() -> None:
 
 
 def write(name: str) -> Path | None:
-    """Write a migration of this name; where it is, or None where nothing has to be changed. Raises Fault."""
+    """Write a migration of this name. Returns its path, or None if nothing has to change. Raises Fault."""
     if not NAME.fullmatch(name):
         raise Fault(f"name={name}: a name has small letters, digits and `_`, such as vehicles")
     scratch = Path(tempfile.mkdtemp(prefix="plinth-migration-"))
     try:
-        # The engines' user has to reach what is below.
+        # The engines' user needs access to the folder.
         scratch.chmod(0o711)
         settings = Settings(data_dir=scratch / "data", database_url=None)
         written = with_postgres(settings, "migration", partial(_write, settings, name))
@@ -69,7 +69,7 @@ def write(name: str) -> Path | None:
 
 
 def describe_every_table() -> None:
-    """Import what describes a table, whether or not a process needs it."""
+    """Import every module that describes a table, whether or not a process needs it."""
     for module in walk_packages(server.__path__, "server."):
         if module.name.startswith(("server.data.", "server.domains.")) and ".migrations" not in module.name:
             import_module(module.name)
@@ -87,18 +87,18 @@ def _write(settings: Settings, name: str) -> str:
 
 
 def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
-    """Whether what the database has is described by tables of ours."""
+    """Whether an object of the database belongs to tables that are described here."""
     return not (kind == "table" and FOREIGN.fullmatch(name or ""))
 
 
 def lacking(dsn: str, described: MetaData) -> ops.UpgradeOps:
-    """What has to be done to a database to make it what the tables describe."""
+    """The operations that turn a database into what the tables describe."""
     options = {"compare_type": True, "compare_server_default": True, "include_object": is_ours}
     engine = create_engine(
         "postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(make_conninfo(dsn))
     )
     with engine.connect() as connection, warnings.catch_warnings():
-        # Of xid8, which SQLAlchemy does not know.
+        # About xid8, which SQLAlchemy does not know.
         warnings.filterwarnings("ignore", "Did not recognize type 'xid8'", SAWarning)
         context = MigrationContext.configure(connection, opts=options)
         changes = produce_migrations(context, described).upgrade_ops
@@ -108,7 +108,7 @@ def lacking(dsn: str, described: MetaData) -> ops.UpgradeOps:
 
 
 def main() -> int:
-    """Write a migration, or check that there is one end; the exit status."""
+    """Write a migration, or check that there is one head. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="make migration", description=__doc__)
     parser.add_argument("name", nargs="?", default="")
     options = parser.parse_args()

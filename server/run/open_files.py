@@ -1,26 +1,26 @@
-"""How many files, connections among them, this process and its children may have open.
+"""The limit of open files, including connections, for this process and its children.
 
-At the limit Envoy accepts no connection and refuses none: callers would hang. So its own bound on connections stays
-below the limit, where it closes what is too much at once.
+At this limit Envoy neither accepts nor refuses connections, so callers would hang. Envoy's own bound on connections
+therefore stays below it; there Envoy closes excess connections.
 """
 
 import resource
 
-# More than anything configured needs; a soft limit that is as high as this stays as it is.
+# More than any configuration needs. A soft limit that is this high stays unchanged.
 WANTED = 65_536
-# What a process opens beside the connections it is there for: logs, sockets, the engines, the other processes.
+# Files that a process opens beside its connections: logs, sockets, the engines, the other processes.
 SPARE = 512
 LEAST_CONNECTIONS = 16
 
 
 def limit() -> int:
-    """Files that a process which raised its limit may have open."""
+    """Number of files that a process may open after it has raised its limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return WANTED if hard == resource.RLIM_INFINITY else hard
 
 
 def raise_limit() -> None:
-    """Let this process and its children open as many files as they may."""
+    """Raise the soft limit of this process and its children as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(WANTED, limit())
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -28,6 +28,6 @@ def raise_limit() -> None:
 
 
 def connections_within(most: int) -> int:
-    """How many of `most` connections fit below the limit."""
-    # Half of a very low limit is left for the rest.
+    """The number of connections, at most `most`, that fit below the limit."""
+    # At a very low limit, half of it is left for other files.
     return max(LEAST_CONNECTIONS, min(most, limit() - min(SPARE, limit() // 2)))

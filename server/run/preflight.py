@@ -1,6 +1,6 @@
-"""What stands between a command and its database or Redis, in one line each that names the setting to change.
+"""Faults on the way from a command to its database or Redis, in one line each that names the setting to change.
 
-A line never shows a URL: it may carry a password. Hosts, ports, users and databases are shown.
+A line never shows a URL, which may contain a password. It shows hosts, ports, users and databases.
 """
 
 import re
@@ -21,19 +21,19 @@ from server.faults import NO_POSTGRESQL, NO_REDIS, Fault
 from server.settings import Settings
 
 Login = Literal["owner", "runtime", "dispatch", "backup"]
-# Seconds until a server that does not answer counts as unreachable. libpq's least is 2.
+# Seconds until a server that does not answer counts as unreachable. libpq's minimum is 2.
 CONNECT_TIMEOUT = 5
 OLDEST = 15
 ENCODING = "in a password, write `@`, `:`, `/`, `?`, `#` and `%` percent-encoded: `%40` for `@`"
 FATAL = re.compile(r"FATAL:\s+([^\n]+)")
-# What a server says that takes nobody just now: it starts, stops, recovers, or is full.
+# Messages of a server that accepts no connections at the moment: it starts, stops, recovers, or is full.
 NOT_NOW = re.compile(
     r"the database system is|terminating connection|too many (?:clients|connections)|slots are reserved"
 )
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
-# The end of what libpq says about an address it cannot reach.
+# The end of libpq's message about an address that it cannot reach.
 UNREACHED = re.compile(r"failed: ([^\n:]+)(?:\n|$)")
-# What a server answers for which the setting is to blame, or the state of the database that the setting leads to.
+# Errors for which the setting is to blame, or the state of the database that it names.
 MENDABLE = (
     psycopg.OperationalError,
     errors.InsufficientPrivilege,
@@ -42,13 +42,13 @@ MENDABLE = (
     errors.UndefinedColumn,
     errors.ReadOnlySqlTransaction,
 )
-# What it answers when it ends, or is about to.
+# Errors of a server that is shutting down or about to.
 AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def check_owner(settings: Settings) -> None:
-    """Log in as the schema's owner. Raises Fault where that fails, or where PostgreSQL is too old."""
+    """Log in as the owner of the schema. Raises Fault if that fails, or if PostgreSQL is too old."""
     with explained(settings, "owner"), _connect(settings.owner_dsn) as connection:
         major = connection.info.server_version // 10_000
         if major < OLDEST:
@@ -56,19 +56,19 @@ def check_owner(settings: Settings) -> None:
 
 
 def check_login(settings: Settings, login: Login) -> None:
-    """Log in. Raises Fault where that fails."""
+    """Log in. Raises Fault if that fails."""
     with explained(settings, login), _connect(_dsn(settings, login)):
         pass
 
 
 def _refusal_of_redis(error: Exception) -> str:
     text = _one_line(str(error))
-    # What clients that begin with HELLO are told, as those do that speak RESP3, where PING is told it in words.
+    # The answer to HELLO, with which clients of RESP3 begin; PING would be answered with these words.
     return "Authentication required" if text.startswith("HELLO must be called") else text
 
 
 def check_redis(settings: Settings, *, must_answer: bool) -> None:
-    """Log in to Redis. Raises Fault where it refuses; with `must_answer` also where nothing answers."""
+    """Log in to Redis. Raises Fault if it refuses; with `must_answer` also if it does not answer."""
     try:
         client = redis.Redis.from_url(
             settings.redis_dsn, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=CONNECT_TIMEOUT, retry=None
@@ -89,7 +89,7 @@ def check_redis(settings: Settings, *, must_answer: bool) -> None:
 
 @contextmanager
 def explained(settings: Settings, login: Login) -> Iterator[None]:
-    """Turn what PostgreSQL refuses this login into a Fault that names the setting. Other errors pass as they are."""
+    """Turn a refusal of PostgreSQL for this login into a Fault that names the setting. Other errors pass unchanged."""
     check_url(settings, login)
     try:
         yield
@@ -98,7 +98,7 @@ def explained(settings: Settings, login: Login) -> Iterator[None]:
     except DatabaseUnavailable as error:
         raise Fault(_unavailable(settings, login, "no connection came in time"), NO_POSTGRESQL) from error
     except Exception as error:
-        # SQLAlchemy wraps what Alembic met.
+        # SQLAlchemy wraps the errors of Alembic.
         cause = getattr(error, "orig", error)
         if isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None:
             raise _unreachable(settings, login, str(cause)) from error
@@ -112,7 +112,7 @@ def explained(settings: Settings, login: Login) -> Iterator[None]:
 
 
 def setting_of(settings: Settings, login: Login) -> str:
-    """The variable that says how this login reaches PostgreSQL: its own, the owner's, or where the embedded one is."""
+    """The variable that configures this login: its own, the owner's, or that of the embedded PostgreSQL."""
     if _is_given(settings, login):
         return f"DATABASE_{login.upper()}_URL"
     return "PLINTH_DATA_DIR" if settings.database_url is None else "DATABASE_URL"
@@ -129,8 +129,8 @@ def _is_given(settings: Settings, login: Login) -> bool:
 
 
 def check_url(settings: Settings, login: Login) -> None:
-    """Raise Fault where the URL cannot be read as it was meant. libpq's own words would show parts of a password."""
-    # The other logins' URLs are made of the owner's, which urlsplit therefore has to read as libpq does.
+    """Raise Fault if the URL is not read as it was meant. libpq's own message would show parts of a password."""
+    # The URLs of other logins are derived from the owner's, so urlsplit must read it as libpq does.
     source = login if _is_given(settings, login) else "owner"
     dsn = _dsn(settings, source)
     try:
@@ -145,7 +145,7 @@ def check_url(settings: Settings, login: Login) -> None:
 
 
 def _after_host(url: str) -> str:
-    """What stands behind host and port. An `@` there is a password's that is not encoded. Raises ValueError."""
+    """The part after host and port. An `@` in it belongs to a password that is not encoded. Raises ValueError."""
     parts = urlsplit(url)
     return f"{parts.path}{parts.query}{parts.fragment}"
 
@@ -167,14 +167,14 @@ def _are_ports(text: str) -> bool:
 
 
 def _said(error: psycopg.Error) -> str:
-    """What the server answered, with its detail, in one line."""
+    """The message of the server, with its detail, in one line."""
     return ": ".join(
         _one_line(part) for part in (error.diag.message_primary or str(error), error.diag.message_detail or "") if part
     )
 
 
 def _unreachable(settings: Settings, login: Login, text: str) -> Fault:
-    """What a failed attempt to connect means. `text` is libpq's, with a line per address that was tried."""
+    """The Fault for a failed attempt to connect. `text` is libpq's, with a line per address that was tried."""
     name = setting_of(settings, login)
     refused = FATAL.findall(text)
     if refused:
@@ -200,7 +200,7 @@ def _unavailable(settings: Settings, login: Login, reason: str) -> str:
 
 
 def _hint(settings: Settings, login: Login, refusal: str) -> str:
-    """What to do when a login that `plinth migrate` makes is not as this process expects it."""
+    """The remedy if a login that `plinth migrate` makes is not as this process expects it."""
     if login in {"owner", "backup"} or _is_given(settings, login):
         return ""
     if "password" in refusal:

@@ -27,39 +27,39 @@ from server.run.seed import Seeded, is_production, seed_tenant
 from server.settings import Settings
 
 log = logging.getLogger("plinth.app")
-# When a process has died, all its subscribers come back at once. Beyond 1,000 that are not begun yet, gRPC would refuse
-# some of them at random.
+# When a process has died, all its subscribers return at the same time. With more than 1,000 pending calls, gRPC would
+# refuse some of them at random.
 STREAM_OPTIONS = (
     ("grpc.server.max_pending_requests", STREAMS_PER_WORKER),
     ("grpc.server.max_pending_requests_hard_limit", STREAMS_PER_WORKER),
 )
-# New objects until the youngest generation is looked at, and how many such looks until an older one is.
+# Number of new objects between two collections of the youngest generation, and of such collections between older ones.
 COLLECT_AFTER = (10_000, 10, 10)
 Ready = Callable[[], None]
 Run = Callable[[Ready], None]
-"""Runs a process until it is told to end; calls what it is given once it works."""
-# Seconds that a thread may take to end when there is nothing left for it to do.
+"""Runs a process until it is told to stop. Calls its argument once the process works."""
+# Seconds that a thread without work may take to end.
 LAST_MOMENT = 0.5
 
 
 def _begin(settings: Settings) -> None:
-    """What every process does first. Logs go to standard error, so that SIGHUP has nothing to open anew here."""
+    """The first steps of every process. Logs go to standard error, so SIGHUP has no file to reopen here."""
     configure_logging(settings.log_level)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def api(settings: Settings, index: int) -> Run:
-    """An api worker, built to be run in a fork: what is built there would write to pages that all forks share."""
+    """An api worker, built before the fork: building it there would write to memory pages that all forks share."""
     return partial(_serve_calls, app.build(settings, f"api-{index}", streams=False))
 
 
 def realtime(settings: Settings, index: int) -> Run:
-    """A realtime worker, built to be run in a fork."""
+    """A realtime worker, built before the fork."""
     return partial(_serve_streams, app.build(settings, f"realtime-{index}", streams=True))
 
 
 def settle_before_fork() -> None:
-    """Take what is there out of the garbage collector's sight, which would write to each object that it looks at."""
+    """Exclude existing objects from garbage collection, which would write to each object and unshare its page."""
     gc.collect()
     gc.freeze()
 
@@ -83,7 +83,7 @@ def _serve_calls(application: Application, ready: Ready) -> None:
     log.info("%s serves", name)
     stopped.asked.wait()
     statuses.enter_graceful_shutdown()
-    # The gateway goes on sending until it has noticed, and gRPC cancels what arrives after stop().
+    # The gateway keeps sending until it has noticed, and gRPC cancels calls that arrive after stop().
     stopped.at_once.wait(settings.drain_notice)
     server.stop(settings.drain_timeout).wait()
     application.close()
@@ -91,7 +91,7 @@ def _serve_calls(application: Application, ready: Ready) -> None:
 
 
 def _serve_streams(application: Application, ready: Ready) -> None:
-    """Serve the live streams until SIGTERM, then end them, each with a last word."""
+    """Serve the live streams until SIGTERM, then end each with a final message."""
     _begin(application.settings)
     asyncio.run(_stream(application, ready))
 
@@ -125,10 +125,10 @@ async def _stream(application: Application, ready: Ready) -> None:
 
 
 def _collect_seldom() -> None:
-    """Let the garbage collector look less often, and never at what lives as long as the process.
+    """Make garbage collection rarer, and exclude objects that live as long as the process.
 
-    A round of events makes some objects for each of thousands of streams. The collector would look at all that these
-    streams consist of several times a round, which took a third of the time of handing an event over.
+    A round of events makes some objects for each of thousands of streams. The collector would examine all objects of
+    these streams several times a round, which took a third of the time of handing an event over.
     """
     gc.collect()
     gc.freeze()
@@ -136,27 +136,27 @@ def _collect_seldom() -> None:
 
 
 def run_worker(settings: Settings, index: int, ready: Ready) -> None:
-    """Do what has to be done in the background until SIGTERM, then let running jobs finish."""
+    """Run the background work until SIGTERM, then let running jobs finish."""
     _begin(settings)
     asyncio.run(_work(settings, f"worker-{index}", ready))
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():
             thread.join(LAST_MOMENT)
             if thread.is_alive():
-                # A thread cannot be ended, and Python would wait for it. What it is doing was put back in its queue.
+                # A thread cannot be ended, and Python would wait for it. Its job has been put back into its queue.
                 logging.shutdown()
                 os._exit(0)
 
 
 async def _work(settings: Settings, name: str, ready: Ready) -> None:
-    # Only workers need what does jobs and sends webhooks: it would cost every serving process 12 MB.
+    # Imported here, because only workers run jobs and send webhooks: it would cost every serving process 12 MB.
     from server.run.worker import Worker  # noqa: PLC0415
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    # Of all processes, these have the most time to answer Prometheus.
+    # Workers have the most time to answer Prometheus.
     endpoint = metrics_endpoint.begin(settings, name, first=True)
     worker = Worker(settings, endpoint.process)
     worker.open()
@@ -177,10 +177,10 @@ def migrate(
     *,
     accept_new_secret: bool = False,
 ) -> None:
-    """Bring the schema up to date, and make the roles that the server logs in with unless they were set.
+    """Bring the schema up to date, and make the roles for the server's logins unless they are configured.
 
-    Waits up to `patience` seconds for another process that does the same, and tells so. Raises Fault, and ForeignSecret
-    unless a new secret is accepted.
+    Waits up to `patience` seconds for another process that does the same, and reports that. Raises Fault, and
+    ForeignSecret unless a new secret is accepted.
     """
     preflight.check_owner(settings)
     dsn = settings.owner_dsn
@@ -198,17 +198,17 @@ def migrate(
 
 
 def begin_epoch(settings: Settings) -> None:
-    """Let positions of the logs begin above all that were given out. Raises Fault."""
+    """Begin a new epoch, so that positions of the logs start above all earlier ones. Raises Fault."""
     with preflight.explained(settings, "owner"):
         schema.begin_epoch(settings.owner_dsn)
 
 
 def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
-    """The role for a purpose: the one of its URL, or one that is made here. Raises Fault."""
+    """The role for a purpose: that of its configured URL, or one that is made here. Raises Fault."""
     given = settings.database_runtime_url if purpose == "runtime" else settings.database_dispatch_url
     if given is None:
         role = settings.role_name(purpose)
-        # A login for each secret: machines that sign with another one go on logging in.
+        # A login for each secret, so that machines that sign with another one can still log in.
         logins = {
             settings.login_name(purpose, secret): settings.role_password(purpose, secret)
             for secret in settings.secrets.accepted
@@ -230,14 +230,14 @@ def _login(settings: Settings, purpose: Literal["runtime", "dispatch"]) -> str:
 
 
 def first_login(settings: Settings) -> Seeded | None:
-    """Seed, and tell who may log in; None in production, which has neither sample data nor known passwords."""
+    """Seed, and return the login; None in production, which has neither sample data nor known passwords."""
     return None if is_production(settings) else seed(settings)
 
 
 def seed(settings: Settings) -> Seeded:
-    """Make the first tenant, with sample data and an owner, unless it is there; the login, which was tried.
+    """Create the first tenant, with sample data and an owner, unless it exists. Returns the login, which was tried.
 
-    Raises Fault in production, and when the database cannot be used.
+    Raises Fault in production, and if the database cannot be used.
     """
     if is_production(settings):
         raise Fault("PLINTH_ENVIRONMENT: production gets no sample data and no login that is printed; sign up instead")

@@ -1,7 +1,7 @@
-"""Reflection: what clients without our stubs ask for, such as grpcurl (grpc.reflection.v1, and v1alpha for older ones).
+"""Reflection, for clients without Plinth's stubs, such as grpcurl (grpc.reflection.v1, and v1alpha for older ones).
 
-grpcio-reflection serves v1alpha. The messages of v1 are the same, so one servicer answers both. Whatever is listed can
-be described: the files of health and of reflection itself stand beside our own.
+grpcio-reflection serves v1alpha. The messages of v1 are the same, so one servicer answers both. Every listed service
+can be described: the pool also has the files of health and of reflection itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 V1_SERVICE = "grpc.reflection.v1.ServerReflection"
 METHOD = "ServerReflectionInfo"
-# Each stream holds one while it is open.
+# Each open stream holds one thread.
 THREADS = 2
 
 
@@ -27,24 +27,24 @@ class Answering(partial[Iterator[reflection_pb2.ServerReflectionResponse]]):
 
 
 class Reflection(reflection.ReflectionServicer):
-    """Answers about every symbol of a pool. The one of the library knows no methods."""
+    """Answers about every symbol of a pool. The library's servicer does not find methods."""
 
     def __init__(self, services: Iterable[str], pool: DescriptorPool) -> None:
-        """`services` are the full names that are listed; `pool` has their files, and all that these import."""
+        """`services` are the full names to list; `pool` has their files with all imports."""
         super().__init__(services, pool=pool)
         self._files = pool
 
     def _file_containing_symbol(
         self, request: reflection_pb2.ServerReflectionRequest, fully_qualified_name: str
     ) -> reflection_pb2.ServerReflectionResponse:
-        # types-grpcio-reflection lacks the class that has it.
+        # types-grpcio-reflection lacks the class that defines it.
         found: reflection_pb2.ServerReflectionResponse = super()._file_containing_symbol(  # type: ignore[misc]
             request, self._findable(fully_qualified_name)
         )
         return found
 
     def _findable(self, symbol: str) -> str:
-        """The symbol, or the service of a method: FindFileContainingSymbol finds all but methods."""
+        """The symbol, or the service of a method: FindFileContainingSymbol finds all symbols except methods."""
         try:
             method = self._files.FindMethodByName(symbol)
         except KeyError:
@@ -53,15 +53,15 @@ class Reflection(reflection.ReflectionServicer):
 
 
 def serve_reflection(server: grpc.Server, services: Iterable[str]) -> None:
-    """Reflection of these services, and of what every server has beside them.
+    """Serve reflection of these services, and of those that every server has.
 
-    It answers from the pool that the stubs are in: a pool of the whole contract would cost each process as much again.
+    It answers from the pool of the stubs: a pool of the whole contract would cost each process the same memory again.
     Its streams wait on threads of their own.
     """
     pool = descriptor_pool.Default()
     alpha = _file(reflection_pb2.DESCRIPTOR.serialized_pb)
     beside = [_file(health_pb2.DESCRIPTOR.serialized_pb), alpha, _v1(alpha)]
-    # No stubs bring this one in. To add what is there already, as a second server does, changes nothing.
+    # No stub registers this file. Adding it again, as a second server does, changes nothing.
     pool.AddSerializedFile(beside[-1].SerializeToString())
     listed = [f"{file.package}.{service.name}" for file in beside for service in file.service]
     answer = Answering(Reflection([*services, *listed], pool).ServerReflectionInfo)
@@ -76,12 +76,12 @@ def serve_reflection(server: grpc.Server, services: Iterable[str]) -> None:
 
 
 def _file(serialized: bytes) -> descriptor_pb2.FileDescriptorProto:
-    """The file that a module was generated from."""
+    """The file from which a module was generated."""
     return descriptor_pb2.FileDescriptorProto.FromString(serialized)
 
 
 def _v1(alpha: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
-    """The file of v1, which has another package and is otherwise that of v1alpha."""
+    """The file of v1, which differs from that of v1alpha only by its package."""
     stable = text_format.Parse(
         text_format.MessageToString(alpha).replace("v1alpha", "v1"), descriptor_pb2.FileDescriptorProto()
     )

@@ -1,4 +1,4 @@
-"""The first tenant of a fresh deployment: its owner, and a few pages to look at."""
+"""The first tenant of a fresh deployment: its owner, and a few sample pages."""
 
 import base64
 import hashlib
@@ -36,14 +36,14 @@ SIGN_UP = "sign up with POST /api/v1/auth/signup, log in, and make a tenant with
 
 @dataclass(frozen=True)
 class Seeded:
-    """A login that was tried, or why there is none."""
+    """A login that was tried, or the reason why there is none."""
 
     email: str = ""
     password: str = ""
     tenant_id: str = ""
-    """Where its owner belongs; empty when that is nowhere."""
+    """The tenant of the owner; empty if the owner has none."""
     advice: str = ""
-    """How to get in instead, when there is no login."""
+    """Another way to log in, if there is no login."""
 
 
 def _insertion(table: object, *names: str) -> Statement:
@@ -60,19 +60,19 @@ FIND_TENANT = Statement(
 )
 
 
-# Two that seed at once would both find nothing there.
+# Two concurrent seeds would both find no tenant.
 LOCK = Statement(select(cast(func.pg_advisory_xact_lock(0x73656564), Text()).label("locked")))
 
 
 def is_production(settings: Settings) -> bool:
-    """Whether this deployment is for everybody, and nothing in it is for trying out."""
+    """Whether this deployment is for production, without sample data."""
     return settings.environment.lower() == PRODUCTION
 
 
 def seed_tenant(database: Database, settings: Settings) -> Seeded:
-    """Make the tenant and its owner in one transaction, unless they are there; the owner's login, if one is known.
+    """Create the tenant and its owner in one transaction, unless they exist. Returns the owner's login, if it is known.
 
-    The password follows from the deployment's secret, so it is another one after the secret or the owner changed it.
+    The password is derived from the deployment's secret. It is wrong after the secret or the owner has changed it.
     """
     with database.write(Scope(platform=True)) as transaction:
         transaction.run(LOCK)
@@ -102,7 +102,7 @@ def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings)
 
 
 def _password(secret: bytes) -> str:
-    """A password that keeps the rules, the same for one secret."""
+    """A password that satisfies the rules, always the same for one secret."""
     digest = hashlib.sha256(derive_key(secret, "seeded password")).digest()
     return "P1-" + base64.urlsafe_b64encode(digest[:12]).decode()
 

@@ -1,4 +1,4 @@
-"""What every gRPC server of ours has beside its RPCs: its socket and limits, health, and how it ends."""
+"""Common parts of all gRPC servers of Plinth beside their RPCs: socket, limits, health, and shutdown."""
 
 import asyncio
 import signal
@@ -15,11 +15,11 @@ from server.kernel.dependencies import Dependencies
 from server.settings import Settings
 
 PROCESS = "plinth.process"
-"""Health name of a process itself: SERVING until it drains, whatever it depends on."""
+"""The health name of a process itself: SERVING until it drains, whatever its dependencies."""
 
 
 class Stop:
-    """How a process is told to end: SIGTERM, leaving time to notice, or SIGINT, when nothing is sent any more."""
+    """How a process is told to stop: SIGTERM leaves time for the gateway to notice, SIGINT does not."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -34,7 +34,7 @@ class Stop:
 
 
 def grpc_options(settings: Settings) -> list[tuple[str, int]]:
-    """Limits of messages and metadata, and how dead connections are found."""
+    """Limits of messages and metadata, and keep-alive."""
     return [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_metadata_size", settings.max_header_kilobytes * 1024 + 16 * 1024),
@@ -52,17 +52,17 @@ def listen(server: grpc.Server | grpc.aio.Server, settings: Settings, name: str)
 
 
 class Health(health.HealthServicer):
-    """The servicer of the library, which would remember every name that anybody ever watched."""
+    """The library's servicer, with a bound: the original would remember every name that was ever watched."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(experimental_non_blocking=True)
         self._names = frozenset(names)
 
-    # The stubs have two signatures, of which a server that does not block uses the one with the callback.
+    # The stubs have two signatures. A server that does not block uses the one with the callback.
     def Watch(  # noqa: N802 - gRPC's name
         self, request: HealthCheckRequest, context: grpc.ServicerContext, send_response_callback: Any = None
     ) -> Any:
-        """Tell a status whenever it changes. What is served is known from the start: an unknown name stays unknown."""
+        """Send a status whenever it changes. Names are fixed from the start: an unknown name stays unknown."""
         if request.service in self._names:
             return super().Watch(request, context, send_response_callback)
         unknown = HealthCheckResponse.SERVICE_UNKNOWN
@@ -71,7 +71,11 @@ class Health(health.HealthServicer):
 
 
 def serve_health(server: grpc.Server, dependencies: Dependencies, services: Iterable[str]) -> health.HealthServicer:
-    """Overall and each service: NOT_SERVING while something vital is away. The process itself: only while it drains."""
+    """Serve the health of the server.
+
+    Overall and each service: NOT_SERVING while a vital dependency does not answer. The process itself: only while it
+    drains.
+    """
     names = ["", *services]
     statuses = Health([PROCESS, *names])
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)

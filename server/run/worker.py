@@ -1,6 +1,6 @@
-"""The worker's composition root: the only place that constructs what a background worker has.
+"""The worker's composition root: the only place that constructs the parts of a background worker.
 
-What a domain has done in the background, it declares in its module.py.
+The background work of a domain is declared in its module.py.
 """
 
 import asyncio
@@ -30,34 +30,34 @@ from server.workers.maintenance import Maintenance
 from server.workers.rescue import Rescue, stalled_after
 from server.workers.supervision import run_until
 
-# Jobs that are plain functions run in so many threads, and have so many connections.
+# Number of threads for jobs that are plain functions, and of their connections.
 JOB_THREADS = 4
 HOUSE_THREADS = 3
-# Seconds for one SQL statement: less than a job may take, but more than somebody who waits for an answer would.
+# Seconds for one SQL statement: less than a job may take, but more than a waiting caller would accept.
 STATEMENT_TIMEOUT = 120.0
-# What is left after the jobs have been put back, for whatever else ends.
+# Seconds for the rest of the shutdown, after the jobs have been put back.
 LAST_SECONDS = 1.0
 
 
 class Worker:
-    """Everything one background worker needs."""
+    """All parts that one background worker needs."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        """`name` shows in logs, in metrics, and in PostgreSQL."""
+        """`name` appears in logs, in metrics, and in PostgreSQL."""
         self._settings = settings
         self._name = name
         self._threads = ThreadPoolExecutor(JOB_THREADS, thread_name_prefix="job")
-        # Jobs that take long hold up neither the rescue of others nor what is told of the queues.
+        # Separate threads, so that long jobs do not delay the rescue of other jobs or the gauges of the queues.
         self._house_threads = ThreadPoolExecutor(HOUSE_THREADS, thread_name_prefix="housekeeping")
         own = settings.model_copy(update={"database_pool_size": JOB_THREADS, "statement_timeout": STATEMENT_TIMEOUT})
-        # What one pool finds out about a peer that has fallen silent, the others need not wait for.
+        # Shared, so that one pool learns from another that the peer has fallen silent.
         doubt = Doubt()
         self.database = Database(parts.connect(own, name, doubt=doubt, in_transaction=LONG_IN_TRANSACTION))
-        # What is done every few seconds is quick, and must not wait for as long as a job's statement may take.
+        # For short work that repeats every few seconds, with the normal statement timeout instead of that of jobs.
         house = settings.model_copy(update={"database_pool_size": HOUSE_THREADS})
         self.house = Database(parts.connect(house, f"{name} house", idle=0, doubt=doubt))
         self.dispatch = Database(_dispatch(own, f"{name} dispatch", doubt))
-        # Seals are made every few seconds; the rest of what is done with this role may take its time.
+        # For sealing, which repeats every few seconds. Other work with this role may take longer.
         self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
         self._meter = Meter(
             lambda: (
@@ -91,13 +91,13 @@ class Worker:
         self._meter.start()
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Work until the event; jobs that run then have the drain timeout left."""
-        # What is stored is judged by PostgreSQL's time, so that has to be known first.
+        """Work until the event. Jobs that run then have the drain timeout left."""
+        # Stored times are compared by PostgreSQL's clock, which must be known first.
         if await self._clock.begin(stopped):
             await run_until(stopped, self._running, patience=self._settings.drain_timeout + LAST_SECONDS)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all parts."""
         for threads in (self._threads, self._house_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._meter.close()
@@ -107,7 +107,7 @@ class Worker:
         self.database.connections.close()
 
     def _services(self) -> list[BackgroundService]:
-        """What runs all the time."""
+        """The services that run all the time."""
         settings = self._settings
         return [
             self._jobs_worker,
@@ -119,7 +119,7 @@ class Worker:
         ]
 
     def _platform(self) -> WorkerPlatform:
-        """What the background work of a domain may be given."""
+        """The parts of the platform that the background work of a domain may take."""
         settings, egress = self._settings, parts.egress(self._settings)
         return WorkerPlatform(
             settings=settings,
@@ -152,7 +152,7 @@ def distinct_jobs(backgrounds: list[Background], schedules: list[Schedule]) -> l
 
 
 def _dispatch(settings: Settings, name: str, doubt: Doubt) -> Connections:
-    """Connections as the role that does the background work of every tenant, for what runs in threads."""
+    """Connections as the role for background work across tenants, for work in threads."""
     return Connections(
         settings.dispatch_dsn,
         size=JOB_THREADS,

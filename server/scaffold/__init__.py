@@ -1,1 +1,1 @@
-"""`plinth new`: the files of a resource, from templates. What it writes belongs to the writer from then on."""
+"""`plinth new`: the files of a resource, from templates. The written files are maintained by hand afterwards."""

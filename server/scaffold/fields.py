@@ -1,4 +1,4 @@
-"""Fields as the command line has them, `registration:text!?unique`, and what each becomes in a proto and a table."""
+"""Fields on the command line, `registration:text!?unique`, and their form in a proto and a table."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from server.faults import REFUSED, Fault
 
 WORD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 REFERENCE = re.compile(r"ref\([a-z]+\.[A-Z][A-Za-z0-9]*\)")
-# What every resource has, and what the request of its standard methods calls its own fields.
+# Fields of every resource, and of the requests of its standard methods.
 TAKEN = frozenset(
     ("id", "tenant_id", "etag", "version", "create_time", "update_time", "delete_time", "update_mask", "metadata")
 )
-# Words of proto3 and of Python that cannot name a field in both.
+# Words of proto3 and of Python that cannot be field names in both.
 RESERVED = frozenset(
     (
         *("message", "enum", "service", "rpc", "option", "package", "import", "reserved", "repeated", "optional"),
@@ -24,7 +24,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Kind:
-    """What a type of the command line becomes."""
+    """The proto and table form of a type on the command line."""
 
     proto: str
     column: str
@@ -32,7 +32,7 @@ class Kind:
     rule: str = ""
     """The rule of protovalidate that bounds a value."""
     sample: str = ""
-    """A valid JSON value, as Python writes it."""
+    """A valid JSON value, as Python source."""
     sortable: bool = False
     has_presence: bool = False
     """Whether an unset value is NULL."""
@@ -124,7 +124,7 @@ class Field:
 
     @property
     def kind(self) -> Kind:
-        """What its type becomes."""
+        """The form of its type."""
         return KINDS[self.type]
 
     def fill(self, pattern: str) -> str:
@@ -138,7 +138,7 @@ class Field:
 
     @property
     def sample(self) -> str:
-        """A valid value of it in JSON, as Python writes it."""
+        """A valid JSON value, as Python source."""
         return self.fill(self.kind.sample)
 
     @property
@@ -149,7 +149,7 @@ class Field:
 
 
 def parse(argument: str) -> Iterator[Field]:
-    """The fields that an argument stands for: two for money. Raises Fault, which names the argument."""
+    """The fields for an argument: two for money. Raises Fault, which names the argument."""
     name, colon, rest = argument.partition(":")
     bare = rest.removesuffix("?unique")
     unique, required = bare != rest, bare.endswith("!")

@@ -1,6 +1,6 @@
-"""Migrations as files: what changes, rendered as the source of a revision that goes on from all that end.
+"""Migrations as files: changes rendered as the source of a revision that follows all current heads.
 
-The one that makes a new table is written from the table's description alone: no database, no generated code.
+The revision of a new table is written from the table's description alone, without a database or generated code.
 """
 
 import re
@@ -25,13 +25,13 @@ NUMBER = re.compile(r"(\d{4})_")
 
 
 def heads() -> tuple[str, ...]:
-    """The revisions that nothing follows."""
+    """The revisions without a successor."""
     script = ScriptDirectory.from_config(schema.alembic_config(""))
     return tuple(sorted(script.get_heads()))
 
 
 def table_revision(root: Path, domain: str, table: str) -> Path:
-    """Write the migration that makes one new table, from its description alone."""
+    """Write the migration that creates one new table, from its description alone."""
     invalidate_caches()
     import_module(f"server.domains.{domain}.tables")
     described = metadata.tables[table]
@@ -41,9 +41,9 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
 
 
 def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Path:
-    """Write a revision after the last one, or after all where there are several. Raises Fault where it is there.
+    """Write a revision after the current head, or after all heads. Raises Fault if the file exists.
 
-    New tables get the row-level security that they describe.
+    New tables get the row-level security in their description.
     """
     before = heads()
     code, walled = _rendered(changes)
@@ -52,7 +52,7 @@ def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Pat
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
     lines = lines or ["pass"]
     walls = list(_walls(walled))
-    # Two people may take one number at a time: the name tells their revisions apart. Ids have at most 32 characters.
+    # Two people may choose the same number: a hash of the name keeps ids distinct. Ids have at most 32 characters.
     text = _TEXT.format(
         title=name.replace("_", " ").capitalize(),
         imports="".join(f"{line}\n" for line in _imports("\n".join(lines), walls=bool(walls))),
@@ -71,9 +71,9 @@ def _rendered(changes: Sequence[ops.MigrateOperation]) -> tuple[str, list[Table]
     """The source of the changes, and the new tables."""
     created = [change for change in changes if isinstance(change, ops.CreateTableOp)]
     for change in created:
-        # What the table describes is told in words.
+        # Row-level security is written as a call instead.
         change.info = {}
-    # SQLAlchemy types no dialect's constructor.
+    # SQLAlchemy gives the constructors of dialects no types.
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     context = MigrationContext.configure(dialect=dialect, opts={"target_metadata": metadata})
     code = render_python_code(ops.UpgradeOps(list(changes)), migration_context=context) if changes else ""
@@ -95,7 +95,7 @@ def upgrade() -> None:
 
 
 def _imports(code: str, *, walls: bool) -> Iterator[str]:
-    """What the code takes; nothing where it only joins two heads."""
+    """The imports of the code; none if it only joins two heads."""
     if "sa." in code:
         yield "import sqlalchemy as sa"
     if "op." in code:
@@ -114,5 +114,5 @@ def _walls(tables: Iterable[Table]) -> Iterator[str]:
 
 
 def _quoted(expression: str) -> str:
-    """As a migration has it: in double quotes, which no expression holds."""
+    """The expression in double quotes, which no expression contains."""
     return f'"{expression}"'

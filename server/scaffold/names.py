@@ -1,4 +1,4 @@
-"""What one resource is called in each place. Everything that is shared among domains begins with the domain."""
+"""The names of one resource in each place. Names that are shared among domains begin with the domain."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Names:
         return f"{self.domain}_{self.plural}"
 
     def words(self) -> dict[str, str]:
-        """What the templates call them."""
+        """The words for the templates."""
         camel = "".join(word.capitalize() for word in self.plural.split("_"))
         plural_words = self.plural.replace("_", " ")
         return {
@@ -75,7 +75,7 @@ def names_of(argument: str, plural: str = "") -> Names:
 
 
 def _plural(singular: str) -> str:
-    """By the rule: `boxes`, `entries`, `vehicles`."""
+    """The plural by rule: `boxes`, `entries`, `vehicles`."""
     if singular.endswith(("s", "x", "z", "ch", "sh")):
         return f"{singular}es"
     if singular.endswith("y") and singular[-2:-1] not in tuple("aeiou"):

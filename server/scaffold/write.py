@@ -1,4 +1,4 @@
-"""Write the files of a resource. Nothing is written unless all of it can be."""
+"""Writing the files of a resource: all of them or none."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ COLUMN_TYPES = ("Boolean", "Column", "Index", "Integer", "SmallInteger", "Text",
 
 
 def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = ROOT) -> list[Path]:
-    """Write a resource; the files that were written. Raises Fault, which names the argument."""
+    """Write a resource. Returns the files written. Raises Fault, which names the argument."""
     if not (root / "proto").is_dir():
         raise Fault(f"`new` works in a clone of Plinth, which {root} is not", REFUSED)
     names = names_of(resource, plural)
@@ -43,7 +43,7 @@ def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = 
 
 @contextmanager
 def _all_or_nothing(paths: Sequence[Path]) -> Iterator[None]:
-    """Put files back as they were when something fails."""
+    """Restore the files if the block raises."""
     before = {path: path.read_bytes() if path.exists() else None for path in paths}
     try:
         yield
@@ -57,7 +57,7 @@ def _all_or_nothing(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _tidy(paths: Sequence[Path], root: Path) -> None:
-    """Put imports in order and break long lines, as `make format` does."""
+    """Sort imports and break long lines, as `make format` does."""
     for command in (("check", "--quiet", "--fix", "--select", "I"), ("format", "--quiet")):
         arguments = [sys.executable, "-m", "ruff", *command, *map(str, paths)]
         subprocess.run(arguments, cwd=root, check=True, timeout=TIDY_WITHIN)  # noqa: S603 - paths of ours
@@ -93,7 +93,7 @@ def _template(name: str, words: dict[str, str]) -> str:
 
 
 def _texts(root: Path, names: Names, fields: Sequence[Field]) -> Iterator[tuple[Path, str]]:
-    """Each file with what stands in it afterwards."""
+    """Each file with its new content."""
     words = names.words() | _field_words(names, fields)
     domain = root / "server/domains" / names.domain
     tests = root / "tests/domains" / names.domain
@@ -170,7 +170,7 @@ def _enum(field: Field) -> str:
 
 
 def _with_table(path: Path, words: dict[str, str]) -> str:
-    """The tables of a domain with one more. What it takes is imported along with what is imported already."""
+    """The tables module of a domain with a further table, with its imports merged into existing ones."""
     table = _template("table.py", words).rstrip() + "\n"
     data = ["tenant_table", *(name for name in ("time_column", "uuid_column") if f"{name}(" in table)]
     needed = {
@@ -190,7 +190,7 @@ def _with_import(text: str, module: str, wanted: Sequence[str]) -> str:
     line = re.compile(rf"^from {re.escape(module)} import (\([^)]*\)|[^\n]*)\n", re.MULTILINE)
     found = line.search(text)
     there = re.findall(r"\w+", found[1]) if found else []
-    # As the linter sorts them: constants, classes, functions.
+    # In the order of the linter: constants, classes, functions.
     every = sorted({*there, *wanted}, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
     new_line = f"from {module} import {', '.join(every)}\n"
     if found:
@@ -202,7 +202,7 @@ def _with_import(text: str, module: str, wanted: Sequence[str]) -> str:
 
 
 def _with_service(path: Path, names: Names, words: dict[str, str]) -> str:
-    """The module of a domain, which serves one more."""
+    """The module of a domain with a further service."""
     if not path.exists():
         return _template("module.py", words)
     text = path.read_text()
@@ -215,7 +215,7 @@ def _with_service(path: Path, names: Names, words: dict[str, str]) -> str:
 
 
 def _with_instance(path: Path, names: Names, words: dict[str, str]) -> str:
-    """How the resources of a domain are made, with one more."""
+    """The instances module of a domain with a further resource."""
     body = f"from tests.domains.{names.domain}.{names.singular}_body import {names.singular}_body\n"
     if not path.exists():
         return _template("instances.py", words).rstrip() + "\n" + _template("instance.py", words)

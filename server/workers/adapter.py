@@ -1,4 +1,4 @@
-"""What procrastinate is told about our jobs: how to connect, which tasks there are, and when to try again."""
+"""The adapter to procrastinate: how it connects, which tasks it has, and when it retries."""
 
 import asyncio
 from asyncio import CancelledError
@@ -19,11 +19,11 @@ from server.kernel.clock import Clock
 from server.kernel.jobs import Retry
 
 CONNECTIONS = 4
-# procrastinate shows its heartbeat every 10 s, and looks for jobs every 4 to 6 s.
+# procrastinate sends its heartbeat every 10 s, and looks for jobs every 4 to 6 s.
 LATE = 12.0
-# Seconds after which a connection that waits for notifications is asked whether it lives.
+# Seconds after which a connection that waits for notifications is tested.
 LISTENED = 10.0
-# Seconds between the attempts to tell the database something, such as how a job ended.
+# Seconds between the attempts to store something in the database, such as the result of a job.
 INSISTENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 T = TypeVar("T")
@@ -33,11 +33,11 @@ JobTask = Task[..., Coroutine[object, None, None], ...]
 class InsistentConnector(PsycopgConnector):
     """A pool of connections that does not give up at once when PostgreSQL restarts.
 
-    What a job came to is told in one statement; were that lost, the job would count as being done for ever.
+    The result of a job is stored in one statement. If that were lost, the job would count as running for ever.
     """
 
     def __init__(self, dsn: str, *, name: str, statement_timeout: float) -> None:
-        """`name` shows in pg_stat_activity; a statement may take `statement_timeout` seconds."""
+        """`name` appears in pg_stat_activity. A statement may take `statement_timeout` seconds."""
         super().__init__(
             conninfo=dsn,
             min_size=1,
@@ -52,7 +52,10 @@ class InsistentConnector(PsycopgConnector):
         )
 
     async def open_async(self, pool: AsyncConnectionPool | None = None) -> None:
-        """Connect. Raises psycopg_pool.PoolTimeout when PostgreSQL does not answer soon: then it is tried anew."""
+        """Connect.
+
+        Raises psycopg_pool.PoolTimeout if PostgreSQL does not answer soon; the service is then run again.
+        """
         own = pool or await self._create_pool(self._pool_args)
         self._async_pool = own
         self._pool_externally_set = pool is not None
@@ -61,11 +64,11 @@ class InsistentConnector(PsycopgConnector):
     async def _loop_notify(
         self, on_notification: Notify, connection: AsyncConnection, timeout: float = LISTENED
     ) -> None:
-        """Pass notifications on, until the connection is lost or does not answer any more."""
+        """Pass notifications on, until the connection is lost or no longer answers."""
         await super()._loop_notify(on_notification, connection, timeout)
 
     async def execute_query_async(self, query: LiteralString, **arguments: object) -> None:
-        """Run a statement whose answer does not matter. Told twice, none of procrastinate's does harm."""
+        """Run a statement whose result is not needed. All statements of procrastinate may safely run twice."""
         for pause in INSISTENCE:
             try:
                 await super().execute_query_async(query, **arguments)
@@ -79,26 +82,26 @@ class InsistentConnector(PsycopgConnector):
 
 
 class KnownTasks(dict[str, JobTask]):
-    """The tasks by name. What is not among them is done by `unknown`: a later release may have enqueued it."""
+    """The tasks by name. `unknown` handles all others, which a later release may have enqueued."""
 
     def __init__(self, unknown: JobTask) -> None:
         super().__init__()
         self._unknown = unknown
 
     def get(self, name: str, default: T | None = None, /) -> JobTask | T:
-        """The task of this name, or the one for all others."""
+        """The task of this name, or the one for unknown names."""
         return super().get(name, default or self._unknown)
 
 
 class RetryStrategy(BaseRetryStrategy):
-    """When a job is tried again."""
+    """Decides when a job is retried."""
 
     def __init__(self, retry: Retry, clock: Clock) -> None:
         self._retry = retry
         self._clock = clock
 
     def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision | None:
-        """At once when it was the worker that ended, else after a pause, unless that was the last attempt."""
+        """Retry at once if the worker ended, else after a pause, unless that was the last attempt."""
         if isinstance(exception, CancelledError):
             return RetryDecision(retry_at=self._clock())
         pause = self._retry.pause(job.attempts + 1)

@@ -1,7 +1,7 @@
-"""Attendance: whether somebody takes what is due in the queues. Asked by every process for its health.
+"""Attendance: whether workers take the due jobs from the queues. Every process checks it for its health.
 
-A look takes PostgreSQL less than 1 ms and the process 0.1 ms; with 20,000 jobs that are due and as many that wait for
-their time, 2.5 ms (2 cores, others at work): what is due has an index, and no more than 1,000 of it are looked at.
+A check takes PostgreSQL less than 1 ms and the process 0.1 ms; with 20,000 due jobs and as many that wait for their
+time, 2.5 ms (2 cores, with other load): due jobs have an index, and at most 1,000 of them are read.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from server.data.statements import Statement
 from server.faults import Ailing
 from server.workers.rescue import SILENCE
 
-# Health is asked for every second in every process; the queues are looked at every so many seconds.
+# Every process checks its health every second, but the queues only every INTERVAL seconds.
 INTERVAL = 5.0
 AT_ONCE = 1000
 
-# A row per queue in which something is due, and with an empty name how long it is that any worker showed its heartbeat.
+# A row per queue with due jobs; and one with an empty name, for the time since the last heartbeat of any worker.
 DUE = Statement(
     text(
         """
@@ -51,33 +51,33 @@ Run = Callable[..., Result]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How long the oldest job that is due has waited, in seconds, by queue; and what nobody takes."""
+    """Seconds that the oldest due job has waited, by queue; and the queues from which no worker takes jobs."""
 
     queues: dict[str, float]
     unattended: frozenset[str]
 
 
 class Attendance:
-    """Looks at the queues, from the side of one process.
+    """Checks the queues, in one process.
 
-    Time counts from when the process began to look: what waited while everything was down is no news.
+    Time counts from the first check, because jobs that waited during a complete outage are no finding.
     """
 
     def __init__(
         self, run: Run, patience: float, *, interval: float = INTERVAL, clock: Callable[[], float] = monotonic
     ) -> None:
-        """A job may be due for `patience` seconds. Raises nothing; `clock` counts seconds."""
+        """A job may be due for `patience` seconds. Raises nothing. `clock` counts seconds."""
         self._run = run
         self._patience = patience
         self._interval = interval
         self._clock = clock
-        # Not before it is asked: what is built is forked later, maybe hours later.
+        # Set by the first check: the object may be made in a parent long before the fork.
         self._began = inf
         self._looked = -inf
         self._waiting = Waiting({}, frozenset())
 
     def ask(self) -> None:
-        """Raise Ailing when a queue is unattended. That the database is away is for its own check to say."""
+        """Raise Ailing if a queue is unattended. A database that does not answer is reported by its own check."""
         if self._clock() - self._looked >= self._interval:
             with suppress(psycopg.OperationalError):
                 self._waiting = self.look()
@@ -86,7 +86,7 @@ class Attendance:
             raise Ailing(f"nobody takes jobs from {', '.join(sorted(self._waiting.unattended))}")
 
     def look(self) -> Waiting:
-        """What waits just now."""
+        """The current state of the queues."""
         self._began = min(self._began, self._clock())
         found = {row["queue"]: row["seconds"] for row in self._run(DUE, limit=AT_ONCE).all()}
         silence = found.pop("", None)

@@ -1,7 +1,7 @@
-"""Keeps PostgreSQL's clock measured in this process (server/data/clock.py), and tells when the host's is far from it.
+"""Keeps PostgreSQL's clock measured in this process (server/data/clock.py), and warns if the host's clock differs much.
 
-Nothing that is stored is judged by the host's clock, so a wrong one harms no data. It still is in the lines of logs,
-in what clients see of certificates, and in signatures that others check: somebody should set it.
+Stored times never come from the host's clock, so a wrong one harms no data. It does affect log lines, the checks of
+certificates by clients, and signatures that others verify, so it should be set.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from server.workers.supervision import repeat
 
 log = logging.getLogger("plinth.clock")
 INTERVAL = 5.0
-# Seconds that a host's clock may be off before it is told of.
+# Seconds that a host's clock may be off before a warning.
 MOST_SKEW = 5.0
-# Seconds between two lines that tell the same.
+# Seconds between two warnings.
 NEXT_WORD = 600.0
-# Seconds between two attempts to measure for the first time.
+# Seconds between two attempts at the first measurement.
 PAUSE = 1.0
 
 
 class ClockWatch:
-    """Measures from time to time, from the side of one process."""
+    """Measures from time to time in one process."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ClockWatch:
         interval: float = INTERVAL,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
-        """`process` names it in metrics."""
+        """`process` is the label in metrics."""
         self._run = run
         self._clock = clock
         self._interval = interval
@@ -56,7 +56,7 @@ class ClockWatch:
     def ask(self) -> None:
         """Measure if it is time, and raise Ailing while the host's clock is far off.
 
-        That the database is away is for its own check to say.
+        A database that does not answer is reported by its own check.
         """
         if self._seconds() - self._looked >= self._interval:
             with suppress(psycopg.OperationalError):
@@ -67,7 +67,7 @@ class ClockWatch:
             raise Ailing(_words(skew))
 
     def look(self) -> None:
-        """Measure. Raises what running a statement raises."""
+        """Measure. Raises as running a statement does."""
         sent = self._clock.begin()
         self._clock.learn(sent, self._run(MOMENT).value())
         skew = self._clock.skew
@@ -78,7 +78,7 @@ class ClockWatch:
 
 
 class ClockKeeper:
-    """A background service that measures in a worker, which nobody asks for its health."""
+    """A background service that measures in a worker, which has no health checks."""
 
     def __init__(self, database: Database, process: str, threads: Executor) -> None:
         self._database = database
@@ -86,7 +86,7 @@ class ClockKeeper:
         self._watch = ClockWatch(self._ask, process)
 
     async def begin(self, stopped: asyncio.Event) -> bool:
-        """Measure for the first time, as soon as the database is there; whether it was before the event."""
+        """Make the first measurement as soon as the database answers. False if `stopped` was set before."""
         loop, said = asyncio.get_running_loop(), False
         while not stopped.is_set():
             try:

@@ -1,4 +1,4 @@
-"""Gauges of what is in the database: the queues, and the partitions of the months to come."""
+"""Gauges of the database's content: the queues, and the partitions of the months to come."""
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -15,7 +15,7 @@ from server.workers.supervision import repeat
 
 INTERVAL = 10.0
 STATUSES = ("todo", "doing", "failed")
-# More jobs than that of a status are not counted.
+# Jobs of a status are counted up to this number.
 MOST_COUNTED = 10_000
 
 COUNTS = Statement(
@@ -37,14 +37,14 @@ COUNTS = Statement(
 
 
 class Gauges:
-    """A background service that sets them."""
+    """A background service that sets the gauges."""
 
     def __init__(self, database: Database, queues: Iterable[str], patience: float, threads: Executor) -> None:
-        """`queues` are those that are told of though they are empty; a job may be due for `patience` seconds."""
+        """`queues` are also reported while they are empty. A job may be due for `patience` seconds."""
         self._database = database
         self._threads = threads
         self._attendance = Attendance(self._ask, patience)
-        # What was told of once goes on being told of, as 0.
+        # A queue that was reported once is reported as 0 later.
         self._queues = set(queues)
 
     async def run(self) -> None:

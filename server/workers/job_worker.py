@@ -1,8 +1,8 @@
-"""Does jobs and keeps schedules: procrastinate's worker, on a small pool of connections of its own.
+"""Runs jobs and schedules: procrastinate's worker, on a small pool of connections of its own.
 
-Why a job is never lost: procrastinate marks it as being done by a worker that shows its heartbeat. One whose worker has
-died, or has lost sight of it, is put back by any other (rescue.py). A worker that cannot tell the database how a job
-ended asks again and again; if that does not help, it ends, and what it was doing counts as lost.
+A job is never lost, because procrastinate marks it as running on a worker that shows a heartbeat. If the worker dies or
+loses the job, any other worker puts it back (rescue.py). A worker that cannot store the result of a job retries. If
+that does not help, it ends, and its jobs count as lost.
 """
 
 import asyncio
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
     from procrastinate.types import JSONDict
 
 log = logging.getLogger("plinth.jobs")
-# It tells of every job at INFO; what fails for good it tells at ERROR.
+# procrastinate logs every job at INFO, and permanent failures at ERROR.
 logging.getLogger("procrastinate").setLevel(logging.WARNING)
 HEARTBEAT = 10.0
-# The truth is in the table; a notification is a hint that something is there.
+# The table is authoritative; a notification is only a hint.
 POLL = 5.0
-# A schedule's moment at which nobody was there is made up for within this time: nightly ones are, too.
+# A scheduled time that was missed is made up for within this time, so that nightly jobs are too.
 CATCH_UP = timedelta(hours=25).total_seconds()
-# What procrastinate adds to the arguments of a scheduled job.
+# The argument that procrastinate adds to scheduled jobs.
 MOMENT = "timestamp"
-# The runs of the same schedule that wait when one begins: it is as good as they would be.
+# Removes the waiting runs of the same schedule when one starts, because it does their work too.
 DROP_WAITING = "DELETE FROM procrastinate_jobs WHERE id > %(id)s AND lock = %(lock)s AND status = 'todo'"
-# For a day or so.
+# About a day.
 UNKNOWN = Retry(attempts=40, first_pause=5.0, longest_pause=3600.0)
 
 
 class UnknownJob(Exception):
-    """No job of this name is known here."""
+    """The worker has no job of this name."""
 
 
 class Cancelled(Exception):
-    """A job has cancelled itself, which is its own failure."""
+    """A job has cancelled itself, which counts as its failure."""
 
 
 class JobWorker:
-    """A background service that does jobs, and enqueues those that are due by a schedule."""
+    """A background service that runs jobs, and enqueues those that are due by a schedule."""
 
     def __init__(
         self,
@@ -69,16 +69,16 @@ class JobWorker:
         name: str,
         clock: Clock = utc_now,
     ) -> None:
-        """Up to `slots` jobs at once; plain functions in `threads`.
+        """Up to `slots` jobs run at the same time; plain functions run in `threads`.
 
         Jobs that run when the service is cancelled have `patience` seconds left, and are then put back. Raises
-        ValueError for two jobs of one name, a schedule that cannot be read, two schedules that cannot be told apart,
-        and one whose job is not among the jobs.
+        ValueError for two jobs of one name, an invalid schedule, two schedules with the same job and name, and a
+        schedule whose job is not among the jobs.
         """
         _check(jobs, schedules)
         self._jobs = jobs
         for job in jobs:
-            # So that the first failure is an increase.
+            # Created at 0, so that the first failure is an increase.
             JOB_FAILURES.labels(job.name)
         self._schedules = schedules
         self._slots = slots
@@ -92,7 +92,7 @@ class JobWorker:
 
     @property
     def queues(self) -> list[str]:
-        """The queues it attends to: those of its jobs. What is in others waits for somebody who knows what to do."""
+        """The queues of its jobs. Jobs in other queues wait for a worker that knows them."""
         return sorted({job.queue for job in self._jobs})
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class JobWorker:
             )
 
     def _app(self) -> App:
-        """What procrastinate has to know; made anew for each run, since it keeps state."""
+        """The configuration of procrastinate, made anew for each run because it keeps state."""
         app = App(connector=self._connector(), periodic_defaults={"max_delay": CATCH_UP})
         unknown = app.task(name="unknown", pass_context=True, retry=RetryStrategy(UNKNOWN, self._clock))(self._refuse)
         app.tasks = KnownTasks(unknown)
@@ -129,9 +129,9 @@ class JobWorker:
         return app
 
     async def _perform(self, job: Job, context: JobContext, /, **arguments: object) -> None:
-        """One attempt."""
+        """Make one attempt."""
         if context.job.lock is not None:
-            # Only schedules have locks. Their runs do not pile up behind one that takes long.
+            # Only schedules have locks. Their runs do not pile up behind a long one.
             arguments.pop(MOMENT, None)
             await context.app.connector.execute_query_async(DROP_WAITING, id=context.job.id, lock=context.job.lock)
         started = perf_counter()
@@ -154,17 +154,17 @@ class JobWorker:
         except asyncio.CancelledError:
             if task is not None and task.cancelling():
                 raise
-            # Nobody has cancelled it but itself.
+            # Not cancelled from outside.
             raise Cancelled(f"job {job.name} {context.job.id} has cancelled itself") from None
 
     async def _refuse(self, context: JobContext, /, **_: object) -> None:
-        """What becomes of a job that this worker does not know."""
+        """Fail a job that this worker does not know."""
         error = UnknownJob(context.job.task_name)
         self._note_failure("unknown", UNKNOWN, context, error)
         raise error
 
     def _note_failure(self, label: str, retry: Retry, context: JobContext, error: Exception) -> None:
-        """Count it. What failed for good is logged by procrastinate, whole."""
+        """Count the failure. procrastinate logs permanent failures in full."""
         attempt = context.job.attempts + 1
         if retry.pause(attempt) is None:
             JOB_FAILURES.labels(label).inc()

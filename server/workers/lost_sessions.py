@@ -1,9 +1,9 @@
-"""Ends sessions of PostgreSQL whose clients have fallen silent in the middle of a transaction.
+"""Ends sessions of PostgreSQL whose clients have fallen silent within a transaction.
 
-Between two messages of one pipeline such a session is neither idle, so that idle_in_transaction_session_timeout does
-not count, nor in a statement. It keeps its locks for as long as TCP takes its peer for alive, and webhooks, seals and
-streams wait for it. PostgreSQL 17 has transaction_timeout for that. An idle one ends by itself before; a drill has
-seen one that did not.
+Between two messages of one pipeline such a session is not idle, so idle_in_transaction_session_timeout does not apply,
+and it is not in a statement either. It keeps its locks for as long as TCP considers its peer alive, and webhooks, seals
+and streams wait for it. PostgreSQL 17 has transaction_timeout for that. An idle session ends by itself earlier; in a
+drill, one did not.
 """
 
 import logging
@@ -20,7 +20,7 @@ from server.workers.supervision import repeat
 
 log = logging.getLogger("plinth.worker")
 INTERVAL = 5.0
-# Seconds that a session waits for its client in the middle of a pipeline, and between two.
+# Seconds that a session may wait for its client within a pipeline, and between two.
 IN_PIPELINE, BETWEEN = 15, 30
 
 # A role may end its own sessions.
@@ -38,19 +38,19 @@ END = Statement(
 
 
 class LostSessions:
-    """A background service that looks for them."""
+    """A background service that finds and ends such sessions."""
 
     def __init__(self, databases: Sequence[Database], threads: Executor) -> None:
-        """`databases` are one per role."""
+        """`databases` has one per role."""
         self._databases = databases
         self._threads = threads
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Run until cancelled."""
         await repeat("lost sessions", self.end, INTERVAL, self._threads)
 
     def end(self) -> None:
-        """End those there are now. A database that is away has its own check in health, and is asked again soon."""
+        """End the current ones. A database that does not answer has its own health check, and is tried again soon."""
         for database in self._databases:
             try:
                 with database.read(Scope()) as transaction:

@@ -1,6 +1,6 @@
-"""Maintenance: what is over is removed, in batches that each take a moment; and partitions come and go.
+"""Maintenance: expired rows are removed in short batches; partitions are made and dropped.
 
-Each table is a job of its own, so that one that fails holds up no other.
+Each table has a job of its own, so that one that fails does not hold up the others.
 """
 
 import logging
@@ -24,15 +24,15 @@ from server.settings import Settings
 
 log = logging.getLogger("plinth.maintenance")
 ROWS_AT_ONCE = 5000
-# How long it can be seen why a job failed.
+# Retention of failed jobs, with the cause of the failure.
 FAILED_JOBS_KEPT = timedelta(days=30)
-# Purges begin at these minutes of the hour, one every five minutes, and then again.
+# Purges start at these minutes of the hour, five minutes apart; further ones share them.
 FIRST_MINUTE, MINUTES_BETWEEN, SLOTS = 7, 5, 10
-# What dropping a partition locks out waits behind it; rather than waiting long, it is tried again later.
+# Statements queue behind the lock that drops a partition. It therefore waits briefly, and is retried later.
 HASTE = Statement(text("SELECT set_config('lock_timeout', '2s', true) AS timeout"))
 
 _limit = bindparam("limit", type_=Integer())
-# The events of a job go with it; done ones are deleted at once.
+# The events of a job are deleted with it. Jobs that succeeded are deleted at once.
 OLD_JOBS = Statement(
     text(
         """
@@ -48,18 +48,18 @@ OLD_JOBS = Statement(
 
 
 def _batch(table: Table, by: str) -> Statement:
-    """Deletes up to `limit` rows whose moment in a column is before that, found by the index that begins with it."""
+    """Deletes up to `limit` rows whose time in a column is before `before`, by the index that the column leads."""
     moment = table.c[by]
     key = tuple(table.primary_key)
     is_over: ColumnElement[bool] = moment < bindparam("before", type_=moment.type)
     chosen = select(*key).where(is_over).order_by(moment).limit(_limit)
-    # What was changed meanwhile is looked at again, so the condition stands outside as well.
+    # Repeated outside, because a row may have changed in the meantime.
     return Statement(delete(table).where(tuple_(*key).in_(chosen)).where(is_over))
 
 
 @dataclass(frozen=True, slots=True)
 class _Purge:
-    """Rows of one table that go."""
+    """The rows of one table to remove."""
 
     table: str
     statement: Statement
@@ -83,7 +83,7 @@ class Maintenance:
         queue: str = MAINTENANCE_QUEUE,
         clock: Clock = utc_now,
     ) -> None:
-        """`dispatch` is the database as the role that works for every tenant; `retention` is what domains declare."""
+        """`dispatch` is the database as the role for work across tenants; `retention` is declared by the domains."""
         self._database = database
         self._queue = queue
         self._clock = clock
@@ -110,7 +110,7 @@ class Maintenance:
         ]
 
     def schedules(self) -> list[Schedule]:
-        """All of it, spread over the hour and the night."""
+        """All schedules, spread over the hour and the night."""
         hourly = [
             *(
                 Job(f"maintenance.purge_{each.table}", partial(self._drain, each), self._queue)
@@ -126,7 +126,7 @@ class Maintenance:
         ]
 
     def purge_deleted_rows(self) -> None:
-        """Remove what was deleted too long ago to be brought back, in all tenants."""
+        """Remove deleted rows of all tenants that can no longer be restored."""
         for each in self._deleted:
             self._drain(each)
 
@@ -140,7 +140,7 @@ class Maintenance:
             transaction.run(partitions.MAKE, months=partitions.MONTHS_AHEAD)
 
     def drop_partitions(self) -> None:
-        """Drop the partitions whose time is over."""
+        """Drop the partitions whose retention has ended."""
         for table, kept in self._dropped.items():
             with self._database.write(Scope()) as transaction:
                 transaction.queue(HASTE)
@@ -149,7 +149,7 @@ class Maintenance:
                 log.info("dropped %d partitions of %s", dropped, table)
 
     def _drain(self, purge: _Purge) -> None:
-        """Run a deletion until nothing is left for it, each batch in a transaction of its own."""
+        """Repeat a deletion until no row is left for it, each batch in a transaction of its own."""
         moment = self._clock() - purge.after
         before = moment.date().isoformat() if purge.by_day else moment
         count = ROWS_AT_ONCE

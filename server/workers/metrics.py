@@ -1,4 +1,4 @@
-"""What is measured of jobs. Labels are the names of jobs and queues, never a tenant."""
+"""Metrics of jobs. Labels are the names of jobs and queues, never a tenant."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -7,7 +7,7 @@ JOBS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 
 
 def _gauge(name: str, text: str, *labels: str) -> Gauge:
-    """A gauge of what is in the database: it is what any worker saw last, and gone when none is left."""
+    """A gauge of the database's content: the last value that any worker saw. It disappears with the last worker."""
     return Gauge(name, text, labels, multiprocess_mode="livemostrecent")
 
 

@@ -1,4 +1,4 @@
-"""Rescue: jobs whose worker is lost are put back, so that another one does them."""
+"""Rescue: jobs whose worker is lost are put back, so that another worker does them."""
 
 import logging
 from concurrent.futures import Executor
@@ -12,15 +12,15 @@ from server.workers.metrics import JOB_FAILURES, JOBS_RESCUED
 from server.workers.supervision import repeat
 
 log = logging.getLogger("plinth.jobs")
-# Without a heartbeat for so many seconds a worker counts as lost.
+# Seconds without a heartbeat after which a worker counts as lost.
 SILENCE = 30.0
 INTERVAL = 10.0
-# A job that has lost so many workers, or been tried so often, is taken for what kills them.
+# Attempts, including lost workers, after which a job is assumed to kill its workers.
 MOST_ATTEMPTS = 20
 AT_ONCE = 1000
 FAILED = "failed"
 
-# Who did a job that is being done is unset when the worker is forgotten: by itself when it ends, else here.
+# The worker of a running job is unset when the worker is removed: by itself when it ends, or here.
 FORGET_LOST = Statement(
     text("DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - :silence").bindparams(
         bindparam("silence", type_=Interval())
@@ -52,25 +52,25 @@ PUT_BACK = Statement(
 
 
 def stalled_after(patience: float) -> float:
-    """Seconds without a heartbeat after which a worker is lost; while it ends, for up to `patience`, it has none."""
+    """Seconds without a heartbeat after which a worker is lost. A worker that ends shows none for up to `patience`."""
     return SILENCE + patience
 
 
 class Rescue:
-    """A background service that looks for lost workers. Several of them may look at once."""
+    """A background service that finds lost workers. Several may run at the same time."""
 
     def __init__(self, database: Database, silence: float, threads: Executor) -> None:
-        """A worker is lost after so many seconds of `silence`."""
+        """`silence` is the seconds without a heartbeat after which a worker is lost."""
         self._database = database
         self._silence = silence
         self._threads = threads
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Run until cancelled."""
         await repeat("rescue of jobs", self.put_back, INTERVAL, self._threads)
 
     def put_back(self) -> None:
-        """Put back what lost workers were doing. What has cost too many workers fails for good."""
+        """Put back the jobs of lost workers. A job that has lost too many workers fails permanently."""
         with self._database.write(Scope()) as transaction:
             transaction.run(FORGET_LOST, silence=timedelta(seconds=self._silence))
             found = transaction.run(PUT_BACK, limit=AT_ONCE, most=MOST_ATTEMPTS).all()

@@ -1,4 +1,4 @@
-"""Background services: what a worker does all the time, each kept running until the worker ends."""
+"""Background services: work that a worker does all the time, each service kept running until the worker ends."""
 
 import asyncio
 import logging
@@ -13,12 +13,12 @@ LATE = 5.0
 log = logging.getLogger("plinth.worker")
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
-# A service that ran for so long before it failed has been well.
+# Seconds of running after which earlier failures no longer count.
 STEADY = 60.0
 
 
 async def run_until(stopped: asyncio.Event, services: Iterable[BackgroundService], *, patience: float) -> None:
-    """Keep services running until the event, then cancel all of them and wait, but no longer than so many seconds."""
+    """Keep services running until the event. Then cancel them and wait, at most `patience` seconds."""
     tasks = [asyncio.create_task(supervise(service), name=type(service).__name__) for service in services]
     await stopped.wait()
     pulses.end_all()
@@ -33,7 +33,7 @@ async def run_until(stopped: asyncio.Event, services: Iterable[BackgroundService
 async def supervise(
     service: BackgroundService, *, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
 ) -> None:
-    """Run a service again and again until cancelled, after pauses that double. Alike failures are logged once."""
+    """Run a service repeatedly until cancelled, with pauses that double. Repeated failures are logged once."""
     failures, logged, loop = 0, "", asyncio.get_running_loop()
     while True:
         began = loop.time()
@@ -53,9 +53,9 @@ async def supervise(
 
 
 async def repeat(name: str, action: Callable[[], None], interval: float, threads: Executor) -> None:
-    """Do something that blocks, in a thread, every so many seconds until cancelled. Raises what it raises.
+    """Run a blocking function in a thread, every `interval` seconds until cancelled. Raises what it raises.
 
-    `name` is what health calls it when it has not been done for too long.
+    Health uses `name` when it has not run for too long.
     """
     loop = asyncio.get_running_loop()
     pulse = pulses.begin(name, 2 * interval + LATE)

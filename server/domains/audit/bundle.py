@@ -1,8 +1,9 @@
-"""Bundles: exports with their proofs, which `clients/audit/verify.py` verifies with nothing but the public key.
+"""Bundles: exports with their proofs, which `clients/audit/verify.py` verifies; it needs only the public key.
 
-JSON Lines of format 1. The first line is the header; then come the entries that the newest checkpoint seals, each with
-its place in the tree, and those that it does not seal yet. Without a filter, every leaf is there, also of entries whose
-retention time is over: the tree can be built from them. With one, each entry brings its own proof instead.
+JSON Lines of format 1. The first line is the header. Then come the entries that the newest checkpoint seals, each with
+its index in the tree, and those that it does not seal yet. Without a filter, all leaves are included, also those of
+entries whose retention time is over, so that the tree can be rebuilt. With a filter, each entry has its own proof
+instead.
 """
 
 import base64
@@ -39,7 +40,7 @@ UNSEALED = Statement(
 
 
 def complete(run: Run, tenant_id: str, until: datetime) -> Lines:
-    """Everything that a tenant's log holds, up to a moment."""
+    """The whole log of a tenant up to a time."""
     checkpoint = newest_checkpoint(run, tenant_id)
     size: int = checkpoint["tree_size"] if checkpoint else 0
     yield _header(run, tenant_id, checkpoint, is_complete=True)
@@ -48,13 +49,14 @@ def complete(run: Run, tenant_id: str, until: datetime) -> Lines:
         for leaf, entry in sealed(run, tenant_id, first, min(first + BATCH, size)):
             yield _leaf(leaf, entry)
             since = time_of(leaf["entry_id"]) - SLACK
-    # Entries are sealed in the order in which they were written, so what is not sealed is not much older than the last.
+    # Entries are sealed in the order in which they were written, so unsealed ones are not much older than the last
+    # leaf.
     for row in every_row(run, UNSEALED, tenant=tenant_id, size=size, since=since, until=until):
         yield _line(_entry(row))
 
 
 def filtered(run: Run, tenant_id: str, rows: Callable[[Run], Iterator[Row]]) -> Lines:
-    """Some of a tenant's entries, each that is sealed with its proof."""
+    """Selected entries of a tenant, each with its proof if it is sealed."""
     checkpoint = newest_checkpoint(run, tenant_id)
     size: int = checkpoint["tree_size"] if checkpoint else 0
     yield _header(run, tenant_id, checkpoint, is_complete=False)
@@ -92,7 +94,7 @@ def _place(leaf: Row) -> str:
 
 
 def _entry(row: Row) -> str:
-    """As it was hashed and as it is stored, to the byte."""
+    """The entry as it was hashed and as it is stored, byte for byte."""
     return f'"entry":{canonical(row)},"personal":{row["personal"]}'
 
 

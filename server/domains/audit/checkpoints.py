@@ -1,7 +1,7 @@
-"""Checkpoints: signed statements that a tenant's log had so many entries, and this root over them.
+"""Checkpoints: signed statements of the size and the root of a tenant's log.
 
-They are notes (C2SP signed-note and tlog-checkpoint) with Ed25519 signatures. The key follows from the deployment's
-secret. After a rotation of the secret the key before still verifies, and a note may carry signatures of both.
+They are notes (C2SP signed-note and tlog-checkpoint) with Ed25519 signatures. The key is derived from the deployment's
+secret. After a rotation of the secret the previous key still verifies, and a note may carry signatures of both.
 """
 
 import base64
@@ -26,7 +26,7 @@ MOST_SIGNATURES = 16
 
 
 class TreeHead(NamedTuple):
-    """What a checkpoint says."""
+    """The content of a checkpoint."""
 
     tenant_id: str
     tree_size: int
@@ -34,16 +34,16 @@ class TreeHead(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text that is signed."""
+        """The signed text."""
         return f"{origin(self.tenant_id)}\n{self.tree_size}\n{_base64(self.root_hash)}\n"
 
 
 class MalformedNote(ValueError):
-    """A text is no checkpoint."""
+    """A text that is no checkpoint."""
 
 
 class Standing(Enum):
-    """What signatures of known keys say of a note."""
+    """The verdict on a note by its signatures of known keys."""
 
     SIGNED = "signed"
     UNKNOWN = "signed by no known key"
@@ -51,12 +51,12 @@ class Standing(Enum):
 
 
 def origin(tenant_id: str) -> str:
-    """What a tenant's log is called."""
+    """The name of a tenant's log."""
     return f"{KEY_NAME}/{tenant_id}"
 
 
 def parse(note: str) -> TreeHead:
-    """What a note says, whoever signed it. Raises MalformedNote."""
+    """The content of a note, without a check of its signatures. Raises MalformedNote."""
     lines = note.partition("\n\n")[0].split("\n")
     try:
         name, size, root = lines
@@ -70,7 +70,7 @@ def parse(note: str) -> TreeHead:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointKey:
-    """A key pair, named and numbered as notes show it."""
+    """A key pair, with the name and id that notes show."""
 
     private: Ed25519PrivateKey
     public: bytes
@@ -78,27 +78,27 @@ class CheckpointKey:
 
     @classmethod
     def of(cls, secret: bytes) -> "CheckpointKey":
-        """The key pair that a deployment's secret gives."""
+        """The key pair derived from a secret of the deployment."""
         private = Ed25519PrivateKey.from_private_bytes(derive_key(secret, "audit checkpoint"))
         public = private.public_key().public_bytes_raw()
         return cls(private, public, hashlib.sha256(f"{KEY_NAME}\n".encode() + ED25519 + public).digest()[:ID_BYTES])
 
     @property
     def verifier_key(self) -> str:
-        """The public key as verifiers of notes take it."""
+        """The public key in the format of note verifiers."""
         return f"{self.key_id}+{_base64(ED25519 + self.public)}"
 
     @property
     def key_id(self) -> str:
-        """Its name and the hash of it."""
+        """The name of the key with its hash."""
         return f"{KEY_NAME}+{self.id.hex()}"
 
     def signature_line(self, text: str) -> str:
-        """The line of a note that signs its text."""
+        """The line of a note with a signature of its text."""
         return f"{DASH}{KEY_NAME} {_base64(self.id + self.private.sign(text.encode()))}\n"
 
     def has_signed(self, text: str, signature: bytes) -> bool:
-        """Whether it made this signature of a text."""
+        """Whether this key made the signature of a text."""
         try:
             self.private.public_key().verify(signature, text.encode())
         except InvalidSignature:
@@ -107,7 +107,7 @@ class CheckpointKey:
 
 
 class CheckpointKeys:
-    """Signs checkpoints, and tells whether one was signed here."""
+    """Signs checkpoints, and verifies their signatures."""
 
     def __init__(self, secrets: Secrets) -> None:
         self.all = [CheckpointKey.of(secret) for secret in secrets.accepted]
@@ -123,15 +123,15 @@ class CheckpointKeys:
         return f"{head.text}\n{self.current.signature_line(head.text)}"
 
     def sign_too(self, note: str) -> str:
-        """A note with a signature of the current key besides those that it has."""
+        """The note with an additional signature of the current key."""
         return note + self.current.signature_line(parse(note).text)
 
     def is_current(self, note: str) -> bool:
-        """Whether the current key is among those that signed a note."""
+        """Whether the current key has signed a note."""
         return self.current.id in dict(_signatures(note))
 
     def standing(self, note: str) -> Standing:
-        """What the signatures of a note are worth; one that does not hold spoils all."""
+        """The verdict on the signatures of a note. One invalid signature makes the note forged."""
         text = parse(note).text
         known = [(key, signature) for name, signature in _signatures(note) if (key := self._by_id.get(name))]
         if not all(key.has_signed(text, signature) for key, signature in known):
@@ -140,7 +140,7 @@ class CheckpointKeys:
 
 
 def _signatures(note: str) -> list[tuple[bytes, bytes]]:
-    """The signatures under our name, each with the id of its key."""
+    """The signatures under the name of Plinth's key, each with the id of its key."""
     found = []
     for line in note.partition("\n\n")[2].split("\n")[:MOST_SIGNATURES]:
         name, _, encoded = line.removeprefix(DASH).partition(" ")

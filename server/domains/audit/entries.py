@@ -19,8 +19,8 @@ from server.kernel.resources import ConversionPlan, Raw, Resource
 ENTRIES = Resource(
     AuditEntry,
     audit_entries,
-    # Of each tenant's log, these are ranges of an index: id, actor_id, resource_id, action and create_time. The others
-    # narrow down what those find, or what is newest.
+    # In each tenant's log, these are ranges of an index: id, actor_id, resource_id, action and create_time. The others
+    # narrow the rows that those find, or the newest ones.
     filterable=(
         *("id", "action", "method", "actor_id", "actor_kind", "resource_type", "resource_id", "outcome", "reason"),
         *("security", "request_id", "create_time"),
@@ -29,7 +29,7 @@ ENTRIES = Resource(
 )
 ALL_ENTRIES = replace(ENTRIES, filterable=("tenant_id", *ENTRIES.filterable))
 SECURITY_EVENTS = replace(ENTRIES, visible=audit_entries.c.security)
-# What people changed; refusals and what programs did are no part of it.
+# Changes made by users, without refusals and without the calls of programs.
 USER_ACTIVITIES = replace(
     ENTRIES,
     visible=and_(
@@ -39,11 +39,11 @@ USER_ACTIVITIES = replace(
 CHANGES = "changes"
 ACTOR_KINDS = {number: name for name, number in AuditEntry.ActorKind.items()}
 SIGNS_OF_ONE = '":"'
-"""Stands in the JSON of commitments once for each."""
+"""Occurs in the JSON of commitments once for each."""
 
 
 class Facts(NamedTuple):
-    """What an entry tells besides its plain columns."""
+    """The facts in an entry besides its plain columns."""
 
     changes: str
     """A JSON object, or empty."""
@@ -53,18 +53,18 @@ class Facts(NamedTuple):
 
 
 def facts_of(changes: str, personal: str, commitments: str) -> Facts:
-    """Read the columns of these names: JSON, or empty."""
+    """Parse the columns of these names: JSON, or empty."""
     kept: dict[str, dict[str, str]] = json.loads(personal)
     values = {name: part["value"] for name, part in kept.items()}
     if CHANGES in values:
         changes = _merged(changes, values[CHANGES])
-    # What is committed to and no longer there has been erased.
+    # A value with a commitment that is no longer present was erased.
     erased = commitments.count(SIGNS_OF_ONE) > len(kept)
     return Facts(changes, values.get("ip", ""), values.get("user_agent", ""), erased)
 
 
 def _merged(plain: str, personal: str) -> str:
-    """Plain and personal changes together. Of several resources, each id may stand in both."""
+    """Plain and personal changes combined. With several resources, an id may be in both."""
     changes: dict[str, JsonObject] = json.loads(plain) if plain else {}
     for name, change in json.loads(personal).items():
         changes[name] = changes.get(name, {}) | change
@@ -77,7 +77,7 @@ def compact(value: object) -> str:
 
 
 class EntryPlan:
-    """Rows to messages; `changes` and what is personal are JSON in columns of text."""
+    """Conversion of rows to messages. `changes` and personal values are JSON in text columns."""
 
     def __init__(self) -> None:
         self._plan = ConversionPlan(
@@ -86,10 +86,10 @@ class EntryPlan:
         self._place = len(self._plan.columns)
         columns = audit_entries.c
         self.columns = (*self._plan.columns, columns.changes, columns.personal, columns.commitments)
-        """What a statement selects, in this order."""
+        """The columns that a statement must select, in this order."""
 
     def message(self, raw: Raw) -> AuditEntry:
-        """The entry that a row holds."""
+        """The entry in a row."""
         entry = self._plan.message(raw)
         texts = [(value or b"").decode() for value in raw[self._place : self._place + 3]]
         facts = facts_of(*texts)
@@ -99,12 +99,12 @@ class EntryPlan:
         return entry
 
     def messages(self, result: Result) -> list[AuditEntry]:
-        """The entries that a result's rows hold."""
+        """The entries in the rows of a result."""
         return [self.message(result.raw(row)) for row in range(result.returned)]
 
 
 def shown(row: Row) -> JsonObject:
-    """A row as REST shows the entry, in the order of the .proto; but `changes` is JSON or empty.
+    """A row in the REST form of an entry, in the order of the .proto; but `changes` is JSON text or empty.
 
     Through protobuf it would take ten times as long.
     """

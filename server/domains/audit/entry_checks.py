@@ -1,4 +1,4 @@
-"""What can be wrong with one audit entry: that it is not what was sealed, or that it is gone."""
+"""Checks of one audit entry: whether it is unchanged since it was sealed, and whether it may be gone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from server.kernel.record import commitment, leaf_hash
 
 
 def faults_of_entry(leaf: Row, entry: Row) -> Iterator[str]:
-    """How an entry differs from what its leaf sealed, and its personal values from what it commits to."""
+    """The differences between an entry and its sealed leaf, and between its personal values and their commitments."""
     if leaf_hash(entry) != leaf["hash"]:
         yield "is not what was sealed"
     elif entry["hash"] != leaf["hash"]:
@@ -22,7 +22,7 @@ def faults_of_entry(leaf: Row, entry: Row) -> Iterator[str]:
 
 
 def _unkept(entry: Row) -> Iterator[str]:
-    """The names under which something else stands than what was committed to. What is erased is no fault."""
+    """The names of personal values that do not match their commitments. An erased value is no fault."""
     try:
         personal, commitments = json.loads(entry["personal"]), json.loads(entry["commitments"])
         for name, kept in personal.items():
@@ -35,28 +35,28 @@ def _unkept(entry: Row) -> Iterator[str]:
 
 
 class Retention:
-    """Tells whether an entry that is gone was due to go."""
+    """Decides whether a missing entry was removed by retention."""
 
     def __init__(self, oldest: Callable[[], datetime]) -> None:
-        """`oldest` is since when entries are kept, as of now."""
+        """`oldest` returns the time from which entries are currently kept."""
         self._oldest = oldest
         self._from = oldest()
         self._is_over = False
 
     def present(self, entry: Row) -> None:
-        """An entry is there. Entries are sealed in about the order of their times."""
+        """Note an entry that exists. Entries are sealed roughly in the order of their times."""
         self._is_over = self._is_over or entry["create_time"] > self._from + SLACK
 
     def excuses(self, leaf: Row) -> bool:
-        """Whether the entry of a leaf is gone for its age.
+        """Whether the entry of a leaf is missing because of its age.
 
-        Its age is told by its id, which nothing vouches for when it is gone: so it does not count any more once there
-        was an entry that is kept for its age.
+        Its age is taken from its id, which nothing confirms once the entry is missing. The age is therefore no excuse
+        after an entry that is young enough to be kept.
         """
         if self._is_over:
             return False
         made = time_of(leaf["entry_id"])
         if made >= self._from:
-            # A month may have been dropped meanwhile.
+            # A month may have been dropped in the meantime.
             self._from = self._oldest()
         return made < self._from

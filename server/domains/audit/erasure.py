@@ -1,17 +1,17 @@
-"""Erasing a person from the audit log: what was personal is cleared, the commitments to it stay."""
+"""Erasure of a person from the audit log: personal values are cleared, and the commitments to them stay."""
 
 from sqlalchemy import text
 
 from server.data.statements import Statement
 from server.kernel.call import Call
 
-# Of an entry that names the person: address and user agent, when it was they who acted or nobody knows who; and what
-# changed, when it was done to them, or to nothing that has an id, such as their session. The rest is somebody else's.
+# The personal values that belong to the person. Address and user agent, if the person acted or the actor is unknown.
+# Changes, if they were made to the person, or to something without an id, such as the person's session.
 _THEIRS = """(
     CASE WHEN coalesce(actor_id = CAST(:person AS uuid), true) THEN '{ip,user_agent}' ELSE '{}' END::text[]
     || CASE WHEN resource_id IN (CAST(:person AS text), '') THEN '{changes}' ELSE '{}' END::text[]
 )"""
-# Either half of the OR is a range of an index.
+# Each half of the OR is a range of an index.
 ERASE = Statement(
     text(
         f"""UPDATE audit_entries
@@ -24,8 +24,8 @@ ERASE = Statement(
 
 
 def erase(call: Call, person_id: str) -> int:
-    """Erase a person from the entries of the call's tenant; how many held something of them.
+    """Erase a person from the entries of the call's tenant. Returns the number of entries changed.
 
-    What belongs to no tenant, such as signing up, is out of the reach of a tenant.
+    Entries that belong to no tenant, such as those of sign-ups, are outside a tenant's reach.
     """
     return call.writes.run(ERASE, tenant=call.tenant_id, person=person_id).count

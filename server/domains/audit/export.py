@@ -1,8 +1,8 @@
-"""Exports: the log as a file, oldest entries first, at a memory that does not depend on how many there are.
+"""Exports: the log as a file, oldest entries first, in memory that does not depend on the number of entries.
 
 CSV is RFC 4180: UTF-8, a header line, lines that end in CR LF. Its columns are the fields of AuditEntry, by name and in
-order; `changes` is JSON. JSON Lines hold each entry as REST shows it. What is written after the export began is no part
-of it.
+order; `changes` is JSON. JSON Lines hold each entry in its REST form. Entries written after the export began are left
+out.
 """
 
 import csv
@@ -26,13 +26,13 @@ from server.kernel.queries import BoundFilter, FilterPlan, OrderTerm, after_curs
 from server.kernel.resources import Resource
 
 BATCH = 500
-"""Entries that are read at once."""
+"""Number of entries per read."""
 CHUNK_BYTES = 64 * 1024
 OLDEST_FIRST = (OrderTerm("create_time", descending=False), OrderTerm("id", descending=False))
 BEFORE_ALL = {"after_0": datetime.min.replace(tzinfo=UTC), "after_1": NO_TENANT}
 UNTIL: ColumnElement[bool] = audit_entries.c.create_time <= bindparam("until", type_=audit_entries.c.create_time.type)
 OF_TENANT: ColumnElement[bool] = audit_entries.c.tenant_id == bindparam("tenant", type_=audit_entries.c.tenant_id.type)
-# What a spreadsheet takes for the beginning of a formula, or passes over in front of one.
+# Characters that start a formula in a spreadsheet, or that it skips before one.
 FORMULA = frozenset("=+-@\t\r\n")
 BOOLEANS = {True: "true", False: "false"}
 COLUMNS = tuple(field.name for field in AuditEntry.DESCRIPTOR.fields)
@@ -43,7 +43,7 @@ Lines = Iterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How an export is written."""
+    """The format of an export."""
 
     media_type: str
     suffix: str
@@ -59,7 +59,7 @@ FORMATS: dict[int, Format] = {
 
 
 def format_of(call: Call, asked: int) -> Format:
-    """What the request asks for, or over REST the media type in Accept."""
+    """The format that the request names, or over REST the media type in Accept."""
     accepted = str(call.metadata.get("accept", "")) if call.is_rest else ""
     if not asked and any(media_type in accepted for media_type in JSON_LINES):
         return JSONL
@@ -67,16 +67,16 @@ def format_of(call: Call, asked: int) -> Format:
 
 
 class Selection:
-    """Which entries are exported: those of one tenant, or of all, that a filter finds."""
+    """The selection of entries to export: those of one tenant, or of all, that match a filter."""
 
     def __init__(self, resource: Resource[AuditEntry], *scope: ColumnElement[bool]) -> None:
-        """`scope` are conditions whose parameters `rows` is given."""
+        """`scope` are conditions whose parameters are given to `rows`."""
         fields: Any = resource.message.DESCRIPTOR.fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
         self._scope = scope
 
     def rows(self, text: str, **parameters: object) -> Callable[[Run], Iterator[Row]]:
-        """What reads the rows, oldest first. Raises Malformed for a filter that is none."""
+        """A function that reads the rows, oldest first. Raises Malformed for an invalid filter."""
         bound = self._filters.bind(parse_filter(text))
         statement = SHAPES.statement((self, bound.key), lambda: self._select(bound))
         return lambda run: every_row(run, statement, **parameters, **bound.parameters)
@@ -87,13 +87,13 @@ class Selection:
 
 
 def oldest_first(*conditions: ColumnElement[bool]) -> AnySelect:
-    """What the statement selects that `every_row` takes: a batch of entries after a cursor."""
+    """The select of a statement for `every_row`: a batch of entries after a cursor."""
     entries = select(*ENTRY_COLUMNS).where(*conditions, after_cursor(audit_entries, OLDEST_FIRST))
     return entries.order_by(*order_columns(audit_entries, OLDEST_FIRST)).limit(literal_column(str(BATCH)))
 
 
 def every_row(run: Run, statement: Statement, **parameters: object) -> Iterator[Row]:
-    """All rows that a statement finds, read in batches."""
+    """All rows of a statement, read in batches."""
     cursor = BEFORE_ALL
     while True:
         batch = run(statement, **parameters, **cursor).all()
@@ -112,10 +112,10 @@ def csv_lines(rows: Iterable[Row]) -> Lines:
 
 
 class _Echo:
-    """Hands each line of csv.writer back to who wrote it."""
+    """Returns each line of csv.writer to its caller."""
 
     def write(self, line: str) -> bytes:
-        """The line as it goes out."""
+        """The line as bytes."""
         return line.encode()
 
 
@@ -130,13 +130,13 @@ def json_lines(rows: Iterable[Row]) -> Lines:
     for row in rows:
         entry = shown(row)
         changes = entry.pop(CHANGES)
-        # As the log holds it already.
+        # Already JSON in the log.
         told = f',"changes":{changes}' if changes else ""
         yield f"{compact(entry)[:-1]}{told}}}\n".encode()
 
 
 def chunks_of(lines: Lines) -> Iterator[bytes]:
-    """Lines put together to what is sent at once; one chunk at least, if need be an empty one."""
+    """Lines combined into chunks; at least one chunk, which may be empty."""
     waiting: list[bytes] = []
     size, sent = 0, False
     for line in lines:

@@ -1,6 +1,6 @@
-"""The leaves of tenants' trees as they are stored, the entries that they are of, and the tiles over them.
+"""Reads of the stored leaves of tenants' trees, of their entries, and of the tiles over them.
 
-Every function takes the `run` of a transaction that may see the tenants it is asked for.
+Every function takes the `run` of a transaction that may see the tenants in question.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +18,8 @@ from server.kernel.record import EPOCH
 
 Run = Callable[..., Result]
 SLACK = timedelta(days=1)
-"""How far the time in an entry's id and its `create_time` may be apart; what is farther is found, but not as fast."""
-# Milliseconds since 1970, in the year 2286: what an id can have is beyond what a datetime can.
+"""Largest expected difference between the time in an entry's id and `create_time`. Beyond it, the search is slower."""
+# Milliseconds since 1970, in the year 2286: ids can hold times that a datetime cannot.
 LATEST = 10**13
 
 _tenant = bindparam("tenant", type_=audit_leaves.c.tenant_id.type)
@@ -35,7 +35,7 @@ _checkpoint = select(
 _leaf = select(*(column for column in audit_leaves.c if column.name != "tenant_id")).where(
     audit_leaves.c.tenant_id == _tenant
 )
-# What the canonical form has, and what its hash and commitments are compared with.
+# The columns of the canonical form, and those compared with its hash and commitments.
 ENTRY_COLUMNS = tuple(column for column in audit_entries.c if column.name not in ("transaction_id", "sequence"))
 PLACE_COLUMNS = (
     cast(cast(audit_entries.c.transaction_id, Text), BigInteger).label("transaction_number"),
@@ -51,7 +51,7 @@ LEAVES = Statement(
     )
 )
 PLACES = Statement(_leaf.where(audit_leaves.c.entry_id == _ids))
-# Partitions outside of the time between are not looked at.
+# Reads only the partitions of this time range.
 ENTRIES_BETWEEN = Statement(_entry.where(audit_entries.c.create_time.between(_since, _until)))
 ENTRIES = Statement(_entry)
 RETAINED_FROM = Statement(
@@ -61,8 +61,8 @@ RETAINED_FROM = Statement(
             WHERE i.inhparent = 'public.audit_entries'::regclass"""
     ).columns(retained_from=DateTime(timezone=True))
 )
-"""When the oldest month begins that is kept: entries from before are gone for good, and their leaves remain."""
-# Each tile is read by a scan of the primary key; a tile with a gap is left out.
+"""The start of the oldest month that is kept. Earlier entries have been removed, and their leaves remain."""
+# Each tile is read by a scan of the primary key. A tile with a gap is left out.
 TILES = Statement(
     text(
         """SELECT tile.tenant_id, tile.level, tile.number, stored.hashes
@@ -86,7 +86,10 @@ TILES = Statement(
 
 
 def newest_checkpoint(run: Run, tenant_id: str) -> Row | None:
-    """The checkpoint of the largest size: `tree_size`, `root_hash`, `note`, `create_time`. None before the first."""
+    """The checkpoint of the largest size: `tree_size`, `root_hash`, `note`, `create_time`.
+
+    None before the first one.
+    """
     return run(NEWEST, tenant=tenant_id).first()
 
 
@@ -96,9 +99,9 @@ def checkpoint_of_size(run: Run, tenant_id: str, size: int) -> Row | None:
 
 
 def sealed(run: Run, tenant_id: str, first: int, last: int) -> list[tuple[Row, Row | None]]:
-    """Leaves `first` to `last - 1`, as far as they are there, in order, each with its entry, or None if that is gone.
+    """The existing leaves from `first` to `last - 1`, in order, each with its entry, or None if the entry is missing.
 
-    A leaf comes once for every row that has the id of its entry: more than one is what nobody but a forger makes.
+    A leaf is returned once per row with the id of its entry; only a forger makes more than one.
     """
     found = run(LEAVES, tenant=tenant_id, first=first, last=last).all()
     rows: dict[str, list[Row | None]] = {}
@@ -108,7 +111,7 @@ def sealed(run: Run, tenant_id: str, first: int, last: int) -> list[tuple[Row, R
 
 
 def entries(run: Run, tenant_id: str, ids: Sequence[str]) -> list[Row]:
-    """The entries with these ids, as far as they are there, in any order."""
+    """The existing entries with these ids, in any order."""
     if not ids:
         return []
     times = [time_of(entry_id) for entry_id in ids]
@@ -119,12 +122,12 @@ def entries(run: Run, tenant_id: str, ids: Sequence[str]) -> list[Row]:
 
 
 def places(run: Run, tenant_id: str, ids: Sequence[str]) -> dict[str, Row]:
-    """The leaves of entries by their id: `leaf_index`, `entry_id`, `hash`. Those that are not sealed have none."""
+    """The leaves of entries by entry id: `leaf_index`, `entry_id`, `hash`. Entries that are not sealed have none."""
     return {row["entry_id"]: row for row in run(PLACES, tenant=tenant_id, ids=ids).all()}
 
 
 def tiles(run: Run, wanted: Iterable[tuple[str, Tile]]) -> dict[tuple[str, Tile], bytes]:
-    """Tiles of tenants' trees, in one statement; what is not there, or has a gap, is left out."""
+    """Tiles of tenants' trees, in one statement. A tile that is missing or has a gap is left out."""
     asked = list(wanted)
     if not asked:
         return {}
@@ -138,5 +141,5 @@ def tiles(run: Run, wanted: Iterable[tuple[str, Tile]]) -> dict[tuple[str, Tile]
 
 
 def time_of(entry_id: str) -> datetime:
-    """The moment that a UUIDv7 carries, to the millisecond; for another id any moment."""
+    """The time in a UUIDv7, in milliseconds; an arbitrary time for another id."""
     return EPOCH + timedelta(milliseconds=min(int(entry_id[:8] + entry_id[9:13], 16), LATEST))

@@ -1,8 +1,8 @@
-"""Merkle trees as RFC 9162 (2.1) has them: roots, proofs, and how both are checked.
+"""Merkle trees by RFC 9162 (2.1): roots, proofs, and the verification of both.
 
-Only hashes are known here, never what they are of. A tree is kept as tiles: rows of up to 256 hashes, on level 0 of
-leaves, on level n of complete subtrees with 256 ** n leaves. A proof thus reads two tiles per level at most, a few
-hundred hashes however large the tree.
+Only hashes are known here, not what they are hashes of. A tree is stored in tiles: rows of up to 256 hashes, on level 0
+of leaves, on level n of complete subtrees with 256 ** n leaves. A proof thus reads at most two tiles per level, a few
+hundred hashes in a tree of any size.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 
 
 class Tile(NamedTuple):
-    """A place in a tree: hashes `number * 256` and up of a level."""
+    """A position in a tree: the hashes from `number * 256` on of a level."""
 
     level: int
     number: int
@@ -32,9 +32,9 @@ class Node(NamedTuple):
 
 
 Tiles = Mapping[Tile, bytes]
-"""Tiles with their hashes, one after the other; the last tile of a level may have less than 256."""
+"""Tiles with their concatenated hashes. The last tile of a level may have fewer than 256."""
 Fetch = Callable[[Iterable[Tile]], Tiles]
-"""Fetches tiles; those that are not there are left out."""
+"""Fetches tiles. Missing tiles are left out."""
 
 
 class Range(NamedTuple):
@@ -45,7 +45,7 @@ class Range(NamedTuple):
 
 
 class MissingHash(LookupError):
-    """A tree lacks a hash that it has to have."""
+    """A hash that the tree must have is missing."""
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -54,12 +54,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Frontier:
-    """A tree that grows to the right, with nothing in memory but the roots of its complete subtrees."""
+    """A tree that grows to the right. It keeps only the roots of its complete subtrees in memory."""
 
     __slots__ = ("_roots", "size")
 
     def __init__(self, size: int = 0, roots: Iterable[bytes] = ()) -> None:
-        """`roots` are those of the complete subtrees, from the left: one per bit that is set in `size`."""
+        """`roots` are the roots of the complete subtrees, from the left: one per bit that is set in `size`."""
         self.size = size
         self._roots = list(roots)
 
@@ -69,7 +69,7 @@ class Frontier:
         return cls(size, [_subtree_root(part, tiles) for part in _subtrees(Range(0, size))])
 
     def append(self, leaf: bytes) -> list[Node]:
-        """Add the hash of a leaf; the nodes that this completed, to be stored in tiles."""
+        """Add the hash of a leaf. Returns the nodes that this completed, to be stored in tiles."""
         self._roots.append(leaf)
         rest, height = self.size, 0
         self.size += 1
@@ -94,14 +94,17 @@ def frontier_tiles(size: int) -> set[Tile]:
 
 
 def prove_inclusion(indexes: Iterable[int], size: int, fetch: Fetch) -> dict[int, list[bytes]]:
-    """For each leaf, the hashes that lead to the root of the tree of this size (2.1.3.1). Raises MissingHash."""
+    """For each leaf, the hashes up to the root of the tree of this size (2.1.3.1). Raises MissingHash."""
     paths = {index: inclusion_ranges(index, size) for index in indexes}
     tiles = fetch(_tiles_of(part for path in paths.values() for part in path))
     return {index: [_root(part, tiles) for part in path] for index, path in paths.items()}
 
 
 def prove_consistency(first: int, second: int, fetch: Fetch) -> list[bytes]:
-    """The hashes that prove the tree of size `second` to begin with that of `first` (2.1.4.1). Raises MissingHash."""
+    """The hashes that prove that the tree of size `second` begins with that of `first` (2.1.4.1).
+
+    Raises MissingHash.
+    """
     ranges = consistency_ranges(first, second)
     tiles = fetch(_tiles_of(ranges))
     return [_root(part, tiles) for part in ranges]
@@ -128,7 +131,7 @@ def consistency_ranges(first: int, second: int) -> list[Range]:
     if not 0 < first <= second:
         raise ValueError(f"a tree of {second} leaves does not begin with one of {first}")
     ranges, start, end = [], 0, second
-    # Until what is left is one subtree that the first tree has as it is.
+    # Until the remainder is one subtree that is complete in the first tree.
     while first != end:
         middle = start + _split(end - start)
         if first <= middle:
@@ -138,13 +141,13 @@ def consistency_ranges(first: int, second: int) -> list[Range]:
             ranges.append(Range(start, middle))
             start = middle
     if start:
-        # Otherwise that subtree is the whole first tree, whose root is known.
+        # Otherwise the subtree is the whole first tree, whose root is known.
         ranges.append(Range(start, end))
     return ranges[::-1]
 
 
 def root_by_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """The root that an inclusion proof leads to (2.1.3.2); None when it is none for that place."""
+    """The root of an inclusion proof (2.1.3.2); None if the proof does not fit the position."""
     if not 0 <= index < size:
         return None
     place, last, root = index, size - 1, leaf
@@ -162,12 +165,12 @@ def root_by_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]
 
 
 def is_consistent(first: int, first_root: bytes, second: int, second_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether a consistency proof holds (2.1.4.2)."""
+    """Whether a consistency proof is valid (2.1.4.2)."""
     if first == second:
         return not proof and first_root == second_root
     if not 0 < first < second or not proof:
         return False
-    # A first tree that is complete is its own beginning.
+    # If the first tree is complete, the proof omits its root.
     path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
     place, last = first - 1, second - 1
     while place & 1:
@@ -194,18 +197,18 @@ class _Subtree(NamedTuple):
 
     @property
     def tile(self) -> Tile:
-        """The tile that has the hashes below it, or its own."""
+        """The tile with the hashes below the subtree, or with its own hash."""
         level, rest = divmod(self.height, TILE_HEIGHT)
         return Tile(level, (self.number << rest) // TILE_WIDTH)
 
 
 def _split(size: int) -> int:
-    """The largest power of two below a size: how many leaves are in the left subtree."""
+    """The largest power of two below a size: the number of leaves in the left subtree."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
 def _subtrees(part: Range) -> Iterator[_Subtree]:
-    """The complete subtrees of a part that a tree splits off, from the left."""
+    """The complete subtrees that make up a range, from the left."""
     start = part.start
     while start < part.end:
         height = (part.end - start).bit_length() - 1
@@ -235,7 +238,7 @@ def _subtree_root(subtree: _Subtree, tiles: Tiles) -> bytes:
 
 
 def _joined(roots: Sequence[bytes]) -> bytes:
-    """The root over complete subtrees that become smaller to the right."""
+    """The root over complete subtrees whose sizes decrease to the right."""
     if not roots:
         return EMPTY_ROOT
     root = roots[-1]

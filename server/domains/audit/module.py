@@ -1,4 +1,4 @@
-"""Audit: the log of who did what, sealed so that a change of it shows."""
+"""Audit: the log of changes and refusals, sealed so that tampering is detected."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ MODULE = Module(
     services=(Serve(AuditService, _service),),
     grants=Grants(
         dispatch_writes=("audit_leaves", "audit_nodes", "audit_checkpoints"),
-        # An entry is written once; only an erasure changes one column.
+        # An entry is written once. Only an erasure changes one of its columns.
         runtime_limits=(
             "REVOKE UPDATE, DELETE ON audit_entries, audit_leaves, audit_nodes, audit_checkpoints FROM {}",
             "REVOKE INSERT ON audit_leaves, audit_nodes, audit_checkpoints FROM {}",

@@ -1,4 +1,4 @@
-"""What the audit log proves to whoever asks: checkpoints, and that what they seal is there and goes on from each other.
+"""Checkpoints and proofs of the audit log: that an entry is in it, and that a later log begins with an earlier one.
 
 AuditService delegates the RPCs of these names to `Proofs`; exports prove their entries with `prove`.
 """
@@ -34,17 +34,17 @@ ENTRY, CHECKPOINT = "plinth.dev/AuditEntry", "plinth.dev/Checkpoint"
 
 
 class Proofs:
-    """Checkpoints and proofs of a tenant's log. What does not hold is never given out."""
+    """Checkpoints and proofs of a tenant's log. A proof that does not verify is never returned."""
 
     def __init__(self, keys: CheckpointKeys) -> None:
         self._keys = keys
 
     def get_checkpoint(self, call: Call, request: audit_pb2.GetCheckpointRequest) -> audit_pb2.Checkpoint:
-        """The newest checkpoint, or the one of a size."""
+        """The newest checkpoint, or the one of a given size."""
         return _message(_checkpoint(call.reads.run, _tenant_of(call), request.tree_size))
 
     def get_inclusion_proof(self, call: Call, request: audit_pb2.GetInclusionProofRequest) -> audit_pb2.InclusionProof:
-        """That an entry is in the log. Its canonical form is left out when the entry itself is over its retention."""
+        """Proof that an entry is in the log. The canonical form is omitted if retention has removed the entry."""
         run, tenant_id, entry_id = call.reads.run, _tenant_of(call), request.entry_id.lower()
         leaf = leaves.places(run, tenant_id, [entry_id]).get(entry_id)
         entry = next(iter(leaves.entries(run, tenant_id, [entry_id])), None)
@@ -71,7 +71,7 @@ class Proofs:
     def get_consistency_proof(
         self, call: Call, request: audit_pb2.GetConsistencyProofRequest
     ) -> audit_pb2.ConsistencyProof:
-        """That the log of one checkpoint begins with that of another."""
+        """Proof that the log of one checkpoint begins with that of another."""
         run, tenant_id = call.reads.run, _tenant_of(call)
         first = _checkpoint(run, tenant_id, request.first_tree_size)
         second = _checkpoint(run, tenant_id, request.second_tree_size)
@@ -98,7 +98,7 @@ class Proofs:
 
 
 def prove(run: Run, tenant_id: str, tree_size: int, indexes: Iterable[int]) -> dict[int, list[bytes]]:
-    """Inclusion proofs of many leaves in the tree of one size, in one statement. Raises MissingHash."""
+    """Inclusion proofs of several leaves in the tree of one size, in one statement. Raises MissingHash."""
     return prove_inclusion(indexes, tree_size, partial(_fetch, run, tenant_id))
 
 
@@ -122,7 +122,7 @@ def _checkpoint(run: Run, tenant_id: str, size: int) -> Row:
 
 
 def _found(tenant_id: str, make: Callable[[], Made]) -> Made:
-    """What is made of a tree's hashes, all of which have to be there."""
+    """The result of `make`. Raises Internal if a hash of the tree is missing."""
     try:
         return make()
     except MissingHash as error:
@@ -130,7 +130,7 @@ def _found(tenant_id: str, make: Callable[[], Made]) -> Made:
 
 
 def _broken(tenant_id: str, what: str) -> Internal:
-    """The problem of a tree that was tampered with; `plinth audit verify` tells more."""
+    """The problem of a tree that was tampered with. `plinth audit verify` shows more."""
     log.error("audit log: tenant %s: %s", tenant_id, what)
     return Internal("The audit log has been tampered with, so there is no such proof.")
 

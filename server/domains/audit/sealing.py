@@ -1,8 +1,8 @@
-"""Sealing: every few seconds, what was committed to the audit log becomes part of the tenants' trees, which are signed.
+"""Sealing: every few seconds, committed entries of the audit log are added to the tenants' trees and signed.
 
-Entries are taken in the order in which the event log is read (server/data/events.py), so that none is missed although
-transactions commit out of order. One process seals at a time; whatever a batch does is one transaction, so that one
-that dies leaves nothing half done.
+Entries are taken in the reading order of the event log (server/data/events.py), so that none is missed although
+transactions commit out of order. One process seals at a time. Each batch is one transaction, so that a process that
+dies leaves nothing half done.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ QUEUE = "audit"
 # Seconds.
 LONGEST_RUN = 600.0
 BATCH = 2000
-# One call seals no more than so many batches; the next one goes on.
+# Largest number of batches per call. The next call continues.
 MOST_BATCHES = 500
-# Those that wait are counted up to here.
+# Waiting entries are counted up to this number.
 MOST_COUNTED = 10_000
 TREES_AT_ONCE = 1000
 
@@ -45,7 +45,7 @@ UNSEALED = Gauge(
 )
 
 MAKE_CURSOR = Statement(text("INSERT INTO event_cursors (name) VALUES (:name) ON CONFLICT DO NOTHING"))
-# No row while another process seals.
+# Returns no row while another process seals.
 LOCK_CURSOR = Statement(
     text("SELECT transaction_id, sequence FROM event_cursors WHERE name = :name FOR NO KEY UPDATE SKIP LOCKED").columns(
         transaction_id=BigInteger(), sequence=BigInteger()
@@ -95,7 +95,7 @@ KNOWN = Statement(
 
 
 class Sealer:
-    """Seals what was committed, over connections of the dispatch role."""
+    """Seals committed entries, over connections of the dispatch role."""
 
     def __init__(self, database: Database, keys: CheckpointKeys, clock: Clock = utc_now) -> None:
         self._database = database
@@ -105,17 +105,17 @@ class Sealer:
 
     @property
     def schedule(self) -> Schedule:
-        """When it seals: every 5 seconds."""
+        """The schedule: every 5 seconds."""
         return Schedule("* * * * * */5", Job("audit.seal_entries", self.run, QUEUE, NEVER_AGAIN, timeout=LONGEST_RUN))
 
     def run(self) -> None:
-        """Do it once."""
+        """Seal once."""
         sealed = self.seal()
         if sealed:
             log.debug("sealed %d audit entries", sealed)
 
     def seal(self) -> int:
-        """Seal what waits; how many entries. None while another process is at it."""
+        """Seal the waiting entries. Returns their number, which is 0 while another process seals."""
         self._is_signed = self._is_signed or self._sign()
         total = 0
         horizon = self._look_at_horizon()
@@ -127,12 +127,12 @@ class Sealer:
         return total
 
     def _look_at_horizon(self) -> int:
-        """How far may be read, whatever transactions of other databases are open."""
+        """The horizon up to which entries may be read, whatever transactions of other databases are open."""
         with self._database.read(Scope()) as transaction:
             return int(transaction.run(HORIZON).value())
 
     def _seal_batch(self, horizon: int) -> tuple[int, int]:
-        """How many entries were taken, and how many of them were sealed."""
+        """Seal a batch. Returns the number of entries taken, and how many of them were sealed."""
         with self._database.write(Scope()) as transaction:
             place = _lock(transaction)
             if place is None:
@@ -150,7 +150,7 @@ class Sealer:
         return len(rows), sealed
 
     def _seal_rows(self, transaction: WriteTransaction, rows: Sequence[Row]) -> int:
-        """Seal those that are not yet; they are again among the next ones when somebody has put the cursor back."""
+        """Seal the entries that are not sealed yet. Sealed ones appear again if the cursor was set back."""
         known = _known(transaction.run, rows)
         fresh = [row for row in rows if _key(row) not in known]
         tenants = sorted({row["tenant_id"] for row in fresh})
@@ -169,9 +169,9 @@ class Sealer:
         return len(seen)
 
     def _sign(self) -> bool:
-        """After a rotation of the secret, have the current key sign what is there. False while another process seals.
+        """After a rotation of the secret, sign the trees with the current key. False while another process seals.
 
-        It is enough to do so once per process: a new secret is known to new processes only.
+        Once per process is enough, because only new processes know a new secret.
         """
         start: str | None = trees.LOWEST_ID
         while start is not None:
@@ -194,7 +194,7 @@ class Sealer:
 
 
 def _lock(transaction: WriteTransaction) -> Position | None:
-    """How far the log is sealed; nobody else seals until the transaction ends. None while somebody does."""
+    """The sealed position of the log, locked until the transaction ends. None while another process holds the lock."""
     transaction.queue(MAKE_CURSOR, name=READER)
     cursor = transaction.run(LOCK_CURSOR, name=READER).first()
     return Position(cursor["transaction_id"], cursor["sequence"]) if cursor else None
@@ -209,7 +209,7 @@ def _key(row: Row) -> tuple[str, str]:
 
 
 def _known(run: Run, rows: Sequence[Row]) -> set[tuple[str, str]]:
-    """Tenant and id of those that are sealed already."""
+    """Tenant and id of the entries that are already sealed."""
     found = run(KNOWN, tenants=[row["tenant_id"] for row in rows], ids=[row["id"] for row in rows])
     return {_key(row) for row in found.all()}
 
@@ -223,7 +223,7 @@ def _faults_of(row: Row, *, is_copy: bool) -> Iterable[str]:
 
 
 def _sealable(stored: bytes) -> bytes:
-    """The hash that is sealed: the one that was stored with the entry, so that what was changed since is told by it."""
+    """The hash to seal. It is the stored one, so that a later change of the entry is detected."""
     return stored if len(stored) == HASH_BYTES else hashlib.sha256(stored).digest()
 
 

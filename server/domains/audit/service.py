@@ -1,4 +1,4 @@
-"""AuditService: the log as lists and files, its proofs, and the erasure of persons. What writes it is the kernel."""
+"""AuditService: lists and exports of the log, its proofs, and the erasure of persons. The kernel writes the log."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import ClassVar
@@ -74,7 +74,7 @@ class AuditService(Service):
     def list_all_audit_entries(
         self, call: Call, request: audit_pb2.ListAllAuditEntriesRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
-        """The entries of all tenants, and those of none."""
+        """The entries of all tenants, and those that belong to no tenant."""
         return _page(self._all, call, request)
 
     def list_security_events(
@@ -86,7 +86,7 @@ class AuditService(Service):
     def list_user_activities(
         self, call: Call, request: audit_pb2.ListUserActivitiesRequest
     ) -> audit_pb2.ListAuditEntriesResponse:
-        """What people changed."""
+        """The changes that users made."""
         return _page(self._activities, call, request)
 
     def get_audit_entry(self, call: Call, request: audit_pb2.GetAuditEntryRequest) -> AuditEntry:
@@ -112,15 +112,15 @@ class AuditService(Service):
     def export_all_audit_entries(
         self, call: Call, request: audit_pb2.ExportAllAuditEntriesRequest
     ) -> AsyncIterator[HttpBody]:
-        """The entries of all tenants, and those of none, as a file."""
+        """The entries of all tenants, and those that belong to no tenant, as a file."""
         rows = self._all_exported.rows(request.filter, until=self._clock())
         return self._downloads.send(call, _file("audit", format_of(call, request.format), rows))
 
     # Erasure -------------------------------------------------------------------------------------------------------
 
     def erase_personal_data(self, call: Call, request: audit_pb2.ErasePersonalDataRequest) -> Erasure:
-        """Erase a person."""
-        # UUIDs compare without regard to case; in `resource_id` they stand in the canonical form.
+        """Erase the personal data of a person."""
+        # Equality of UUIDs ignores case; `resource_id` holds the canonical form.
         person_id = request.person_id.lower()
         return Erasure(id=person_id, erased_entries=erase(call, person_id))
 

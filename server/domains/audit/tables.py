@@ -1,7 +1,7 @@
-"""Tables of the audit log's seals: a Merkle tree per tenant (RFC 9162), grown in batches by one job.
+"""Tables of the audit log's seals: a Merkle tree per tenant (RFC 9162), extended in batches by one job.
 
-The log itself is in server/data/audit.py. Leaves are never changed and outlive their entries, so that proofs hold after
-the retention time; they are some 120 bytes each.
+The log itself is in server/data/audit.py. Leaves never change and outlive their entries, so that proofs stay valid
+after the retention time. A leaf takes about 120 bytes.
 """
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Text, text
@@ -15,7 +15,7 @@ audit_leaves = global_table(
     uuid_column("tenant_id"),
     Column("leaf_index", BigInteger, nullable=False),
     uuid_column("entry_id"),
-    # Where the entry stood in the order of the log: the only columns of it that its hash has not.
+    # The position of the entry in the log: the only columns that are not in its hash.
     Column("transaction_id", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
@@ -24,7 +24,8 @@ audit_leaves = global_table(
 )
 Index("audit_leaves_entry_id_key", audit_leaves.c.tenant_id, audit_leaves.c.entry_id, unique=True)
 
-# Hashes of complete subtrees with 256 ** level leaves, so that a proof reads a few hundred hashes of however many.
+# Hashes of complete subtrees with 256 ** level leaves, so that a proof reads a few hundred hashes in a tree of any
+# size.
 audit_nodes = global_table(
     "audit_nodes",
     uuid_column("tenant_id"),

@@ -1,6 +1,6 @@
-"""One tenant's part of the audit log, checked from its first entry to its last at flat memory.
+"""The check of one tenant's audit log, from its first entry to its last, in constant memory.
 
-Everything is read back and computed anew: the hash of each entry, nodes over them, and the root of every checkpoint.
+Everything is read and computed again: the hash of each entry, the nodes over them, and the root of every checkpoint.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from server.kernel.record import EPOCH
 BATCH = 2000
 SAVED = "the saved checkpoint"
 GRACE = timedelta(seconds=60)
-"""What is older has to be sealed."""
+"""Entries that are older must be sealed."""
 
 CHECKPOINTS = Statement(
     select(audit_checkpoints.c.tree_size, audit_checkpoints.c.root_hash, audit_checkpoints.c.note)
@@ -44,7 +44,7 @@ NODES = Statement(
              FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[])) AS node (level, number)"""
     ).columns(level=SmallInteger(), number=BigInteger(), hash=LargeBinary())
 )
-# The order is that of an index, and each entry costs a look at another one.
+# The order is that of an index, and each entry costs a look-up in another one.
 PRESENT = Statement(
     text(
         """SELECT entry.id, entry.create_time, coalesce((
@@ -65,14 +65,14 @@ PRESENT = Statement(
 
 
 class Finding(NamedTuple):
-    """Something to be told of a tenant's log."""
+    """A finding about a tenant's log."""
 
     text: str
     is_fault: bool = True
 
 
 class _Expected(NamedTuple):
-    """A root that the tree has to have at some size, and who says so."""
+    """A root that the tree must have at some size, and the source of that claim."""
 
     root_hash: bytes
     source: str
@@ -91,11 +91,11 @@ class TreeCheck:
         saved: Sequence[TreeHead] = (),
         pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """`saved` are tree heads that were kept elsewhere. `pause` is called between batches; it may raise."""
+        """`saved` are tree heads that were kept elsewhere. `pause` is called between batches and may raise."""
         self.entries = 0
-        """How many are there."""
+        """Number of entries found."""
         self.checkpoints = 0
-        """How many are there."""
+        """Number of checkpoints found."""
         self._run = run
         self._tenant_id = tenant_id
         self._keys = keys
@@ -105,14 +105,14 @@ class TreeCheck:
         for head in saved:
             self._expected[head.tree_size].append(_Expected(head.root_hash, SAVED))
         self._retention = Retention(lambda: run(leaves.RETAINED_FROM).value() or EPOCH)
-        # None after a gap: what is computed over leaves can then be compared no more.
+        # None after a gap, because roots over later leaves can no longer be computed.
         self._frontier: Frontier | None = Frontier()
         self._right_size = 0
         self._wrong_sizes: list[int] = []
         self._unknown_sizes: list[int] = []
 
     def findings(self) -> Iterator[Finding]:
-        """What is wrong, in the order of the log."""
+        """All findings, in the order of the log."""
         head = self._run(HEADS, tenants=[self._tenant_id]).one()
         size = head["tree_size"]
         for first in range(0, size, BATCH):
@@ -156,7 +156,7 @@ class TreeCheck:
             yield Finding(f"{name}: {fault}")
 
     def _checkpoint(self, row: Row) -> Iterator[Finding]:
-        """Read what a checkpoint says, and who says so."""
+        """Read the claim of a checkpoint, and verify its signatures."""
         self.checkpoints += 1
         name, size = f"checkpoint of {row['tree_size']}", row["tree_size"]
         try:
@@ -184,7 +184,7 @@ class TreeCheck:
             self._wrong_sizes.append(frontier.size)
 
     def _nodes(self, nodes: Sequence[Node]) -> Iterator[Finding]:
-        """Compare nodes with those that are stored, which proofs are made of."""
+        """Compare nodes with the stored ones, from which proofs are made."""
         rows = self._run(
             NODES,
             tenant=self._tenant_id,
@@ -207,13 +207,14 @@ class TreeCheck:
         if len(self._wrong_sizes) > 1:
             yield Finding(f"{len(self._wrong_sizes) - 1} checkpoints after it have other roots, too")
         if self._unknown_sizes:
-            # One of before a rotation is no fault, but a tree that goes on is signed anew.
+            # An old checkpoint with an earlier key is no fault. The newest one is, because a rotation has it signed
+            # again.
             newest = self._unknown_sizes[-1]
             text = f"{len(self._unknown_sizes)} checkpoints, up to that of {newest}, are signed by no known key"
             yield Finding(text, is_fault=newest == size)
 
     def _unsealed(self) -> Iterator[Finding]:
-        """Entries that are there, and should be sealed by now; and such as are elsewhere than their id tells."""
+        """Entries that should be sealed by now, and entries whose time differs from that in their id."""
         before = self._now - GRACE
         time, entry_id, found = EPOCH, LOWEST_ID, BATCH
         while found == BATCH:
@@ -230,7 +231,7 @@ class TreeCheck:
 
 
 def _leaves(first: int, end: int) -> str:
-    """Leaves by their numbers."""
+    """Leaves by number, as text."""
     return f"leaf {first}" if end - first == 1 else f"leaves {first} to {end - 1}"
 
 

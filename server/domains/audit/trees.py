@@ -1,4 +1,4 @@
-"""Tenants' trees as the job that seals them has them: loaded where they end, grown, signed and stored."""
+"""Tenants' trees in the sealing job: loaded at their right edge, extended, signed and stored."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ HEADS = Statement(
              ) AS newest ON true"""
     ).columns(tenant_id=postgresql.UUID(as_uuid=False), tree_size=BigInteger(), note=Text(), leaves=BigInteger())
 )
-# Each tree costs a look at an index, however large it is.
+# Each tree costs one look-up in an index, whatever its size.
 NEWEST_NOTES = Statement(
     text(
         """WITH RECURSIVE tree (tenant_id) AS (
@@ -62,7 +62,7 @@ APPEND_LEAVES = Statement(
                                 CAST(:hashes AS bytea[]))"""
     )
 )
-# A node that is there before its leaves was put there by nobody who seals.
+# The conflict clause replaces a node that exists before its leaves: sealing did not write it.
 APPEND_NODES = Statement(
     text(
         """INSERT INTO audit_nodes (tenant_id, level, node_index, hash)
@@ -82,11 +82,11 @@ APPEND_CHECKPOINTS = Statement(
 
 
 class Fork(Exception):
-    """A tree is not the one that was signed."""
+    """A tree differs from the one that was signed."""
 
 
 class Leaf(NamedTuple):
-    """A leaf that is new."""
+    """A new leaf."""
 
     number: int
     entry_id: str
@@ -96,29 +96,29 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class Tree:
-    """A tree that is as its newest checkpoint says."""
+    """A tree in the state of its newest checkpoint."""
 
     tenant_id: str
     frontier: Frontier
     note: str
-    """The newest checkpoint; empty while there is none."""
+    """The newest checkpoint; empty if there is none yet."""
     leaves: list[Leaf]
     nodes: list[Node]
-    """What it grew by, and is not stored yet."""
+    """The nodes that were added and are not stored yet."""
 
     @property
     def head(self) -> TreeHead:
-        """What there is to be signed."""
+        """The tree head to sign."""
         return TreeHead(self.tenant_id, self.frontier.size, self.frontier.root)
 
     def append(self, entry_id: str, place: Position, leaf_hash: bytes) -> None:
-        """Add the hash of an entry that stood at this place."""
+        """Add the hash of the entry at this position."""
         self.leaves.append(Leaf(self.frontier.size, entry_id, place, leaf_hash))
         self.nodes += self.frontier.append(leaf_hash)
 
 
 def load(run: Run, keys: CheckpointKeys, tenants: Sequence[str]) -> tuple[dict[str, Tree], list[str]]:
-    """The trees of tenants, and what is wrong. A tree that denies what was signed is left out: it may not be signed."""
+    """The trees of tenants, and faults. A tree that contradicts its signed head is left out and must not be signed."""
     rows = run(HEADS, tenants=tenants).all()
     hashes = tiles(run, [(row["tenant_id"], tile) for row in rows for tile in frontier_tiles(row["tree_size"])])
     trees: dict[str, Tree] = {}
@@ -137,18 +137,18 @@ def load(run: Run, keys: CheckpointKeys, tenants: Sequence[str]) -> tuple[dict[s
 
 
 def newest_notes(run: Run, start: str, limit: int) -> dict[str, str]:
-    """The newest checkpoint of each tenant from this one on, in the order of their ids."""
+    """The newest checkpoint of each tenant from `start` on, in the order of their ids."""
     return {row["tenant_id"]: row["note"] for row in run(NEWEST_NOTES, start=start, limit=limit).all()}
 
 
 def following(tenant_id: str) -> str | None:
-    """The id right after this one; None after the last there can be."""
+    """The next id; None after the last possible one."""
     number = UUID(tenant_id).int
     return str(UUID(int=number + 1)) if number < HIGHEST else None
 
 
 def store(transaction: WriteTransaction, keys: CheckpointKeys, trees: Iterable[Tree]) -> None:
-    """Store what trees grew by, each with a checkpoint; one that did not grow has the current key sign its newest."""
+    """Store the additions to trees, each with a checkpoint. A tree without any gets a signature by the current key."""
     grown = list(trees)
     leaves = [(tree.tenant_id, leaf) for tree in grown for leaf in tree.leaves]
     nodes = [(tree.tenant_id, node) for tree in grown for node in tree.nodes]
@@ -188,7 +188,7 @@ def _tree(row: Row, hashes: Mapping[tuple[str, Tile], bytes]) -> Tree:
 
 
 def _is_signed(tree: Tree, leaves: int, keys: CheckpointKeys) -> bool:
-    """Whether a known key has signed the tree as it is stored. Raises Fork when it was another one that was signed."""
+    """Whether a known key has signed the tree as stored. Raises Fork if a different tree was signed."""
     if leaves != tree.frontier.size:
         raise Fork(f"it has {leaves} leaves, and its newest checkpoint is of {tree.frontier.size}")
     if not tree.note:

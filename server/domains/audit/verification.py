@@ -1,6 +1,7 @@
-"""Verification: whether the audit log is what was sealed, for `plinth audit verify` and every night.
+"""Verification: whether the audit log equals what was sealed, for `plinth audit verify` and every night.
 
-All of it is read with the dispatch role, in statements of bounded size: neither the log nor a tree ever is in memory.
+The dispatch role reads all of it in statements of bounded size. Neither the log nor a tree is ever in memory as a
+whole.
 """
 
 import logging
@@ -25,10 +26,10 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.jobs import NEVER_AGAIN, Job, Schedule
 
 log = logging.getLogger("plinth.audit")
-# Of each tenant's log; how many more there are is told by their number.
+# Per tenant. Further findings are only counted.
 MOST_FINDINGS = 1000
 QUEUE = "audit-verification"
-# A core verifies some 10,000 entries in a second.
+# A core verifies about 10,000 entries per second.
 NIGHTLY_SECONDS = 3600.0
 NEXT_TENANT = Statement(
     sql_text(
@@ -47,14 +48,14 @@ NEXT_TENANT = Statement(
 
 @dataclass(slots=True)
 class Summary:
-    """What was looked at, and how often something was wrong."""
+    """The numbers of items checked, and of faults."""
 
     tenants: int = 0
     entries: int = 0
     checkpoints: int = 0
     faults: int = 0
     is_complete: bool = True
-    """Whether the time sufficed for all."""
+    """Whether the time was enough for all tenants."""
 
     def __str__(self) -> str:
         unfinished = "" if self.is_complete else ", not all there are"
@@ -65,11 +66,11 @@ class Summary:
 
 
 class OutOfTime(Exception):
-    """The check has taken as long as it may."""
+    """The check has used up its time."""
 
 
 class Verifier:
-    """Checks tenants' logs."""
+    """Checks the logs of tenants."""
 
     def __init__(self, database: Database, keys: CheckpointKeys, clock: Clock = utc_now) -> None:
         self._database = database
@@ -83,7 +84,7 @@ class Verifier:
         saved: Mapping[str, Sequence[TreeHead]] | None = None,
         pause: Callable[[], None] = lambda: None,
     ) -> Iterator[Finding]:
-        """What is wrong with the logs of tenants; `saved` are tree heads by tenant that were kept elsewhere."""
+        """The findings in the logs of tenants. `saved` are tree heads by tenant that were kept elsewhere."""
         for tenant_id in tenants:
             kept = (saved or {}).get(tenant_id, ())
             check = TreeCheck(self._run, tenant_id, self._keys, now=self._clock(), saved=kept, pause=pause)
@@ -95,16 +96,16 @@ class Verifier:
                 self.summary.checkpoints += check.checkpoints
 
     def verify_with(self, notes: Iterable[str], tenants: Collection[str] = ()) -> Iterator[Finding]:
-        """What is wrong with the logs of these tenants, or of all, and of those that saved checkpoints are of.
+        """The findings in the logs of these tenants, or of all, and in the logs of which checkpoints were saved.
 
-        Raises MalformedNote for what is no checkpoint.
+        Raises MalformedNote for a text that is no checkpoint.
         """
         saved = defaultdict(list)
         for note in notes:
             head, standing = parse(note), self._keys.standing(note)
             saved[head.tenant_id].append(head)
             if standing is not Standing.SIGNED:
-                # One of before a rotation is as good as who saved it thinks it is.
+                # A saved note that was signed before a rotation is as trustworthy as its holder believes.
                 is_fault = standing is Standing.FORGED
                 self.summary.faults += is_fault
                 text = f"tenant {head.tenant_id} saved checkpoint of {head.tree_size}: is {standing.value}"
@@ -112,7 +113,10 @@ class Verifier:
         yield from self.verify(dict.fromkeys([*(tenants or self.tenants()), *saved]), saved)
 
     def verify_within(self, seconds: float) -> Iterator[Finding]:
-        """As many tenants' logs as this time suffices for, from one at random on, so that in some nights all are."""
+        """The findings in as many logs as time allows.
+
+        A random start makes sure that all are checked in some nights.
+        """
         deadline = monotonic() + seconds
 
         def pause() -> None:
@@ -127,7 +131,7 @@ class Verifier:
             self.summary.is_complete = False
 
     def tenants(self, start: str | None = LOWEST_ID, end: str | None = None) -> Iterator[str]:
-        """Those that the audit log knows, by their id: from `start` on, before `end`."""
+        """The tenants in the audit log by id: from `start` on, before `end`."""
         while start is not None:
             row = self._run(NEXT_TENANT, start=start).first()
             if row is None or (end is not None and row["tenant_id"] >= end):
@@ -136,7 +140,7 @@ class Verifier:
             start = following(row["tenant_id"])
 
     def _run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a query as a transaction of its own: no snapshot grows old, and others use the connection in between."""
+        """Run a query in a transaction of its own: no snapshot gets old, and others use the connection in between."""
         with self._database.read(Scope()) as transaction:
             return transaction.run(statement, **parameters)
 
@@ -152,7 +156,7 @@ class Verifier:
 
 
 class NightlyCheck:
-    """Checks, every night, as much as there is time for; logs what is wrong, and counts it."""
+    """Checks as much as time allows every night. Logs and counts the findings."""
 
     def __init__(self, database: Database, keys: CheckpointKeys, clock: Clock = utc_now) -> None:
         self._database = database
@@ -161,13 +165,13 @@ class NightlyCheck:
 
     @property
     def schedule(self) -> Schedule:
-        """When it does so."""
+        """The schedule: once a night."""
         return Schedule(
             "23 2 * * *", Job("audit.verify_log", self.run, QUEUE, NEVER_AGAIN, timeout=2 * NIGHTLY_SECONDS)
         )
 
     def run(self) -> None:
-        """Do it once."""
+        """Check once."""
         verifier = Verifier(self._database, self._keys, self._clock)
         for finding in verifier.verify_within(NIGHTLY_SECONDS):
             log.log(logging.ERROR if finding.is_fault else logging.WARNING, "audit log: %s", finding.text)

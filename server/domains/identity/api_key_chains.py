@@ -1,8 +1,8 @@
-"""Chains of API keys: keys that were made by keys.
+"""Chains of API keys: keys that were made with other keys.
 
-A key that a key makes may do no more than its maker, no longer, and no faster. It has the maker's expiry and pace
-unless it asks for less. Its calls are counted against the limits of every key before it, and it ends when one of those
-is revoked. Whom a chain goes back to is recorded with each key.
+A key that is made with another key is bounded by its maker: in permissions, expiry and calls per minute. It inherits
+the maker's expiry and rate limit unless it asks for less. Its calls count against the limits of all its ancestors, and
+it ends when one of them is revoked. Each key records the user at the origin of its chain.
 """
 
 from collections.abc import Iterable
@@ -38,9 +38,9 @@ from server.kernel.resources import ConversionPlan
 
 MAKING = "identity.api_keys.create"
 """The permission to make keys."""
-# Keys between a key and the person whom it goes back to. Each is looked at when its descendants are used.
+# Keys between a key and the user at its origin. Each is checked when a descendant is used.
 MOST_ANCESTORS = 8
-# Moments are kept to the microsecond, and a float of today is good for a quarter of one.
+# Stored times are precise to the microsecond, a float of today to a quarter of one.
 ROUNDING = 1e-6
 
 _uuid = UUID(as_uuid=False)
@@ -51,7 +51,7 @@ _tenant = bindparam("tenant", type_=_uuid)
 _id = bindparam("api_key_id", type_=_uuid)
 
 CHAIN_LIVES: ColumnElement[bool] = ~exists(literal_column("1")).where(*_above, _ancestors.c.revoke_time.is_not(None))
-"""Whether no key before this one has been revoked."""
+"""Whether no ancestor of the key has been revoked."""
 
 
 def _of_paced_ancestors(column: AnyExpression, name: str) -> AnyExpression:
@@ -64,9 +64,9 @@ PACED_ANCESTORS = (
     _of_paced_ancestors(_ancestors.c.id, "paced_ids"),
     _of_paced_ancestors(_ancestors.c.calls_per_minute, "paces"),
 )
-"""Of the keys before this one that have a pace of their own: ids, and calls per minute as text, in the same order."""
+"""The ancestors with a rate limit of their own: ids, and calls per minute as text, in the same order."""
 
-# A revocation takes its key FOR UPDATE, which waits for this lock, and then finds the key that is being made.
+# A revocation takes its key FOR UPDATE. It waits for this lock, and then finds the key that is being made.
 _chain = select(func.array_append(_ancestors.c.ancestor_ids, _ancestors.c.id)).where(
     _ancestors.c.tenant_id == _tenant, _ancestors.c.id == _id
 )
@@ -76,14 +76,14 @@ LOCK_CHAIN = Statement(
     .order_by(_keys.id)
     .with_for_update(read=True, key_share=True)
 )
-"""Takes `tenant` and `api_key_id`. The key and those before it."""
+"""Takes `tenant` and `api_key_id`. Returns the key and its ancestors."""
 
 
 class Chains:
-    """Records and bounds what keys make."""
+    """Records and bounds keys that are made with keys."""
 
     def __init__(self, plan: ConversionPlan[ApiKey], permissions: Permissions, grants: UserGrants) -> None:
-        """`plan` reads API keys."""
+        """`plan` converts rows of API keys."""
         self._plan = plan
         self._permissions = permissions
         self._grants = grants
@@ -100,7 +100,7 @@ class Chains:
         )
 
     def record(self, call: Call, key: ApiKey) -> None:
-        """Write down who makes a key, and give it what it inherits."""
+        """Record the maker of a key, and set what the key inherits."""
         caller = call.caller
         key.create_user_id = key.origin_user_id = caller.user_id
         if not caller.api_key_id:
@@ -121,7 +121,7 @@ class Chains:
         _inherit(key, call)
 
     def check_may_grant(self, call: Call, key: ApiKey) -> None:
-        """Refuse a key that works for longer or faster than the key that calls. Raises Denied."""
+        """Refuse a key with a later expiry or a higher rate than the calling key. Raises Denied."""
         until, pace = _end_of(call), _pace_of(call.caller)
         own_end = _seconds(key.expire_time) if key.HasField("expire_time") else inf
         if own_end > until + ROUNDING:
@@ -131,7 +131,7 @@ class Chains:
             raise _exceeds("calls_per_minute", f"your key makes {pace} calls per minute", str(pace))
 
     def revoke_descendants(self, call: Call, key: ApiKey) -> None:
-        """End all keys that go back to one that was just revoked, with an event for each."""
+        """Revoke all descendants of a key that was just revoked, with an event for each."""
         moment = key.revoke_time.ToDatetime(UTC)
         result = call.writes.run(self._revoke_descendants, tenant=call.tenant_id, ids=[key.id], moment=moment)
         for after in self._plan.messages(result):
@@ -142,19 +142,19 @@ class Chains:
             call.emit("api_key.revoked", after.id, after)
 
     def note_excess(self, call: Call, keys: Iterable[ApiKey]) -> None:
-        """Tell of each key whether the person whom it goes back to could not make it today."""
+        """Set for each key whether the user at its origin could no longer make it."""
         living = [key for key in keys if key.origin_user_id and not key.HasField("revoke_time")]
         if not living:
             return
         held = self._grants.of_users(call, sorted({key.origin_user_id for key in living}))
         for key in living:
-            # Permissions that are no more count for nothing.
+            # Permissions that no longer exist are ignored.
             needed = {MAKING, *self._permissions.of((), key.permissions)}
             key.exceeds_origin = not needed <= held.get(key.origin_user_id, frozenset())
 
 
 def ancestor_paces(row: Row) -> tuple[tuple[str, int], ...]:
-    """What PACED_ANCESTORS found, as Principal has it."""
+    """The result of PACED_ANCESTORS in the form of Principal."""
     return tuple(zip(row["paced_ids"] or (), map(int, row["paces"] or ()), strict=True))
 
 
@@ -166,14 +166,14 @@ def _inherit(key: ApiKey, call: Call) -> None:
 
 
 def _end_of(call: Call) -> float:
-    """Unix time at which the calling key ends, or the secret of it that was shown; infinite for people."""
+    """Unix time at which the calling key, or the secret that was shown, expires; infinite for users."""
     if not call.caller.api_key_id or call.access is None:
         return inf
     return min(call.caller.expires_at, call.access.expires_at)
 
 
 def _pace_of(caller: Principal) -> int:
-    """Calls per minute that a key can make, by its own limit and those of the keys before it; 0 when nothing limits."""
+    """Calls per minute of a key, by its own limit and those of its ancestors; 0 without a limit."""
     return min((calls for _, calls in caller.paces), default=0)
 
 

@@ -1,7 +1,7 @@
-"""How often API keys are used: calls are noted in memory, and written every few seconds.
+"""Usage of API keys: calls are noted in memory, and counts are written every few seconds.
 
-A note takes no lock and a microsecond. What a process noted last is lost when it is killed; while PostgreSQL is away,
-counts are kept, up to a bound, and written afterwards.
+A note takes no lock and one microsecond. A process that is killed loses its last notes. While PostgreSQL does not
+answer, counts are kept up to a bound and written afterwards.
 """
 
 import logging
@@ -39,9 +39,9 @@ from server.kernel.loops import Loop
 
 log = logging.getLogger("plinth.api_key_usage")
 FLUSH_SECONDS = 3.0
-# How long a process that ends waits for the last flush.
+# Seconds that a process waits for the last flush when it ends.
 LAST_FLUSH = 5.0
-# Some 50 MB, when nobody can write for a long time: then the oldest notes go, and no new counts begin.
+# About 50 MB during a long outage. Beyond it the oldest notes are dropped, and no new counts begin.
 MOST_NOTES = 200_000
 MOST_COUNTS = 50_000
 
@@ -50,14 +50,14 @@ _uuid, _big, _moment = UUID(as_uuid=False), BigInteger(), DateTime(timezone=True
 
 
 def _listed(name: str, **columns: AnyType) -> TableValuedAlias:
-    """Rows from arrays, one parameter for each column."""
+    """Rows from arrays, with one parameter per column."""
     arrays = [bindparam(column_name, type_=ARRAY(kind)) for column_name, kind in columns.items()]
     described = [column(column_name, kind) for column_name, kind in columns.items()]
     return func.unnest(*arrays).table_valued(*described).render_derived(name)
 
 
 _used = _listed("used", tenant_id=_uuid, api_key_id=_uuid, use_time=_moment)
-# Processes that flush at once lock keys in the same order, here, before either adds to what is counted of them.
+# Processes that flush at the same time lock keys in the same order here, before either adds to their counts.
 _locked = (
     select(_keys.tenant_id, _keys.id, _used.c.use_time)
     .join(_used, and_(_used.c.tenant_id == _keys.tenant_id, _used.c.api_key_id == _keys.id))
@@ -70,10 +70,10 @@ NOTE_USE = Statement(
     .where(_keys.tenant_id == _locked.c.tenant_id, _keys.id == _locked.c.id)
     .values(last_use_time=func.greatest(_keys.last_use_time, _locked.c.use_time))
 )
-"""Takes lists: `tenant_id`, `api_key_id` and `use_time`. The ETag stays: nobody has changed anything."""
+"""Takes lists: `tenant_id`, `api_key_id` and `use_time`. The ETag stays, because this is no change by a caller."""
 
 _counted = _listed("counted", tenant_id=_uuid, api_key_id=_uuid, day=Text(), method=Text(), calls=_big, failures=_big)
-# A key that has been deleted meanwhile is passed over.
+# A key that was deleted in the meantime is skipped.
 _addition = insert(api_key_usage).from_select(
     api_key_usage.columns.keys(),
     select(*_counted.c).join(
@@ -96,7 +96,7 @@ _Note = tuple[Principal, str, bool, datetime]
 
 
 class _Place(NamedTuple):
-    """What is counted by itself."""
+    """The key of a count."""
 
     tenant_id: str
     api_key_id: str
@@ -117,37 +117,37 @@ class UsageCounter:
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
-        # Appending and taking from the other end is atomic.
+        # Appending, and removing at the other end, are atomic.
         self._notes: deque[_Note] = deque(maxlen=MOST_NOTES)
         self._counts: dict[_Place, _Count] = {}
         self._loop = Loop("api key usage", self.flush, FLUSH_SECONDS, at_end=True)
 
     def note(self, principal: Principal, method: str, *, succeeded: bool) -> None:
-        """One call has ended. Never waits and never fails."""
+        """Note a call that has ended. Never blocks and never fails."""
         self._notes.append((principal, method, succeeded, self._clock()))
 
     def start(self) -> None:
-        """Write what is noted, from now on."""
+        """Start to write counts regularly."""
         self._loop.start()
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write the remaining counts, and stop."""
         self._loop.stop(LAST_FLUSH)
 
     def flush(self) -> None:
-        """Write what was noted. What cannot be written now is kept."""
+        """Write the counts. After a failed write they are kept."""
         self._count()
         if not self._counts:
             return
         try:
             self._write()
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
-            # Health tells that PostgreSQL is away. What PostgreSQL itself refuses, such as a deadlock, only this tells.
+            # Health reports that PostgreSQL does not answer. Only this reports what PostgreSQL refuses, such as a deadlock.
             if getattr(error, "sqlstate", None):
                 log.warning("usage of API keys is kept for the next flush: %s", type(error).__name__)
             return
         except psycopg.Error as error:
-            # It would be refused again.
+            # A retry would be refused too.
             log.warning("some usage of API keys is lost: %s", type(error).__name__)
         self._counts.clear()
 

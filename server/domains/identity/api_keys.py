@@ -1,8 +1,8 @@
 """API keys: credentials for programs, each of one tenant.
 
-A key is `sn_live_` or `sn_test_` and 256 random bits. Stored are its first characters, by which it is found, and a hash
-of all of it, keyed with the deployment's secret: whoever reads the table has nothing to try keys against. A slow hash
-would add nothing, since nobody guesses 256 bits, and would take its time with every call.
+A key is `sn_live_` or `sn_test_` and 256 random bits. Stored are its first characters, by which it is looked up, and a
+hash of the whole key, keyed with the deployment's secret: a reader of the table has nothing to test keys against. A
+slow hash would add nothing, because 256 bits cannot be guessed, and it would cost time at every call.
 """
 
 import re
@@ -34,16 +34,16 @@ from server.secrets import Secrets
 PEPPER = "api key pepper"
 LIVE, TEST = "sn_live_", "sn_test_"
 SECRET_BYTES = 32
-# Of the random part, what is shown: enough to tell keys apart, and 208 bits remain unknown.
+# Shown characters of the random part: enough to tell keys apart, while 208 bits remain unknown.
 SHOWN = 8
 FORMAT = re.compile(rf"(?:{LIVE}|{TEST})[A-Za-z0-9_-]{{43}}")
-# Finding a key costs a round trip to PostgreSQL, remembering 1 us. 10,000 principals take some 6 MB.
+# Finding a key costs a round trip to PostgreSQL, a look-up here 1 us. 10,000 principals take about 6 MB.
 REMEMBERED = 10_000
-# Seconds for which a wrong secret is refused without asking the database again.
+# Seconds for which a wrong secret is refused without another query.
 REFUSED_FOR = 10.0
 DEFAULT_DAYS = 30
 MOST_METHODS = 200
-# Counters are int32, since browsers get 64 bits as text.
+# Counters are int32, because JSON shows 64-bit integers as text.
 LARGEST_COUNT = 2**31 - 1
 
 _keys, _usage = api_keys.c, api_key_usage.c
@@ -59,7 +59,7 @@ FIND = Statement(
         *PACED_ANCESTORS,
     ).where(or_(_keys.prefix == _prefix, and_(_keys.previous_prefix == _prefix, _keys.previous_prefix != text("''"))))
 )
-"""Takes `prefix`. One key, or two when a prefix is what another key's was before."""
+"""Takes `prefix`. Returns one key, or two if the prefix was that of another key before."""
 
 _tenant = bindparam("tenant", type_=_keys.tenant_id.type)
 _id = bindparam("api_key_id", type_=_keys.id.type)
@@ -90,7 +90,7 @@ DAYS = Statement(
     .group_by(_keys.id, _usage.day)
     .order_by(_usage.day.desc())
 )
-"""Takes `tenant`, `api_key_id` and `since`. No row where there is no key, one without a day where it made no calls."""
+"""Takes `tenant`, `api_key_id` and `since`. No row if the key does not exist; one without a day if it made no calls."""
 METHODS = Statement(
     select(_usage.method, *_counts)
     .where(_usage.tenant_id == _tenant, _usage.api_key_id == _id, _usage.day >= _since)
@@ -102,26 +102,26 @@ METHODS = Statement(
 
 
 def new_key(environment: ApiKey.Environment) -> str:
-    """A new key."""
+    """Generate a key."""
     return (TEST if environment == ApiKey.ENVIRONMENT_TEST else LIVE) + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def shown(key: str) -> str:
-    """How a key begins: all that people get to see of it later."""
+    """The beginning of a key: the only part that is shown later."""
     return key[: len(LIVE) + SHOWN]
 
 
 def key_hash(secrets: Secrets) -> Callable[[str], bytes]:
-    """What is stored of a new key."""
+    """A function that returns the stored hash of a new key."""
     pepper = derive_key(secrets.accepted[0], PEPPER)
     return lambda key: sign(pepper, key.encode())
 
 
 class ApiKeys:
-    """Finds out whom a key stands for."""
+    """Verifies API keys."""
 
     def __init__(self, database: Database, secrets: Secrets, clock: Clock = utc_now) -> None:
-        """Keys that were made with any of the secrets are valid."""
+        """Keys that were hashed with any of the secrets are valid."""
         self._database = database
         self._peppers = [derive_key(given, PEPPER) for given in secrets.accepted]
         self._lasting = [derive_key(given, PEPPER) for given in secrets.lasting]
@@ -135,9 +135,10 @@ class ApiKeys:
         return secret.startswith((LIVE, TEST))
 
     def verify(self, secret: str) -> Principal:
-        """Whom a key stands for. Raises Unauthenticated when there is no such key, or when it has expired.
+        """The principal of a key. Raises Unauthenticated if the key does not exist or has expired.
 
-        What is remembered here never changes; what may change, such as a revocation, is told with the key's access.
+        Only facts that never change are cached here. Loading the key's access checks what may change, such as a
+        revocation.
         """
         name = fingerprint(secret)
         principal = self._known.get(name)
@@ -151,7 +152,7 @@ class ApiKeys:
         return principal
 
     def _find_anew(self, name: bytes, secret: str) -> Principal:
-        """What _find says. A wrong secret is not looked up again for a while, since no key will ever get it."""
+        """Run _find. A wrong secret is not looked up again for a while, because no key will ever get it."""
         if self._refused.get(name, 0.0) > monotonic():
             raise _no_such_key()
         try:
@@ -170,7 +171,7 @@ class ApiKeys:
         raise _no_such_key()
 
     def _rehashed(self, row: Row, stored: bytes, secret: str) -> bytes:
-        """The hash of a key under the deployment's secret of now: keys outlive the secret they were made under."""
+        """The hash of a key under the current secret: keys outlive the secret under which they were hashed."""
         if stored != row["secret_hash"] or any(matches(pepper, secret.encode(), stored) for pepper in self._lasting):
             return stored
         hashed = self._hash(secret)
@@ -179,7 +180,7 @@ class ApiKeys:
         return hashed
 
     def _rows(self, secret: str) -> list[Row]:
-        """The keys that begin like this one. What has not the form of a key is not looked up."""
+        """The keys with the prefix of this one. A text without the form of a key is not looked up."""
         if not FORMAT.fullmatch(secret):
             return []
         with self._database.read(Scope(platform=True)) as transaction:
@@ -257,14 +258,14 @@ class ApiKeyService(Service[ApiKey]):
         )
 
     def prepare(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
-        """A new key gets its secret, which goes as `prefix` to where it is hashed."""
+        """Generate the secret of a new key. It is passed in `prefix` to the hook that hashes it."""
         if before is None:
             resource.environment = resource.environment or ApiKey.ENVIRONMENT_LIVE
             self._chains.record(call, resource)
             resource.key = resource.prefix = new_key(resource.environment)
 
     def check(self, call: Call, resource: ApiKey, before: ApiKey | None) -> None:
-        """A new key has a future, and permissions: ones that there are, and that its maker has."""
+        """A new key must expire in the future, and its permissions must exist and be held by its maker."""
         if before is None:
             violations = [*self._permission_violations(resource), *self._expiry_violations(resource)]
             if violations:
@@ -273,14 +274,14 @@ class ApiKeyService(Service[ApiKey]):
             self._chains.check_may_grant(call, resource)
 
     def before_write(self, call: Call, values: Row, before: ApiKey | None) -> None:
-        """Store a hash of a new key, and how it begins."""
+        """Store the hash of a new key, and its beginning."""
         del call
         if before is None:
             key = values["prefix"]
             values |= {"prefix": shown(key), "secret_hash": self._hash(key)}
 
     def present(self, call: Call, resources: list[ApiKey]) -> None:
-        """A secret that was replaced is shown while it works."""
+        """Show the prefix of a replaced secret while the secret is valid."""
         self._chains.note_excess(call, resources)
         now = self._clock()
         for key in resources:
@@ -289,7 +290,7 @@ class ApiKeyService(Service[ApiKey]):
                 key.ClearField("previous_expire_time")
 
     def create_api_key(self, call: Call, request: api_key_pb2.CreateApiKeyRequest) -> ApiKey:
-        """Create a key; this answer shows it, and no other one will."""
+        """Create a key. Only this answer shows it."""
         asked = ApiKey()
         asked.CopyFrom(request.api_key)
         created: ApiKey = self.rows.insert(call, asked)
@@ -297,7 +298,7 @@ class ApiKeyService(Service[ApiKey]):
         return created
 
     def revoke_api_key(self, call: Call, request: api_key_pb2.RevokeApiKeyRequest) -> Empty:
-        """Revoke a key for good, and with it all keys that go back to it."""
+        """Revoke a key permanently, with all its descendants."""
         before: ApiKey = self.rows.lock(call, request.api_key_id, etag=request.etag)
         self._refuse_revoked(before)
         key = ApiKey()
@@ -308,11 +309,11 @@ class ApiKeyService(Service[ApiKey]):
         return Empty()
 
     def rotate_api_key(self, call: Call, request: api_key_pb2.RotateApiKeyRequest) -> ApiKey:
-        """Replace the secret of a key; this answer shows the new one, and no other one will."""
+        """Replace the secret of a key. Only this answer shows the new one."""
         before: ApiKey = self.rows.lock(call, request.api_key_id)
         self._refuse_revoked(before)
         self._refuse_expired(before)
-        # Permissions that are no more count for nothing, so nobody has to have them.
+        # Permissions that no longer exist are ignored, so the caller need not hold them.
         call.check_may_grant(self._permissions.of((), before.permissions))
         self._chains.check_may_grant(call, before)
         secret, overlap = new_key(before.environment), request.overlap.ToTimedelta()
@@ -371,7 +372,7 @@ class ApiKeyService(Service[ApiKey]):
 
 
 def _is_over(moment: Timestamp, now: datetime) -> bool:
-    """Whether a moment has passed. What is unset has; years that Python does not know are compared as well."""
+    """Whether a time has passed. An unset time counts as passed. Works for years beyond Python's range."""
     return moment.seconds + moment.nanos / 1e9 <= now.timestamp()
 
 

@@ -1,4 +1,4 @@
-"""Signing up, signing in and staying signed in."""
+"""Sign-up, sign-in and sessions."""
 
 from typing import ClassVar
 
@@ -65,7 +65,7 @@ NOTE_LOGIN = Statement(
 
 
 class AuthService(Service):
-    """Signing up, signing in and staying signed in."""
+    """Sign-up, sign-in and sessions."""
 
     descriptor = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
     events: ClassVar = {
@@ -87,7 +87,7 @@ class AuthService(Service):
         guard: SignInGuard,
         default_tenant: str | None,
     ) -> None:
-        """`default_tenant` is the subdomain that sign-ups join when they name none."""
+        """`default_tenant` is the subdomain of the tenant for sign-ups that name none."""
         super().__init__()
         self._tokens = tokens
         self._sessions = sessions
@@ -97,11 +97,11 @@ class AuthService(Service):
         self._default_tenant = default_tenant
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
-        """Create a user. A known address gets the same answer, so that nobody can probe for addresses."""
+        """Create a user. A known address gets the same answer, so that addresses cannot be probed."""
         email = _normal_address(request.email)
         if is_common(request.password):
             raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
-        # Hashing takes some 40 ms, which no open transaction has to wait for.
+        # Hashing takes about 40 ms, so it comes before the transaction.
         hashed = self._passwords.hash(request.password)
         tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
         user = User(id=new_id(), email=email, first_name=request.first_name, last_name=request.last_name)
@@ -117,13 +117,13 @@ class AuthService(Service):
         return SignUpResponse(user=user)
 
     def log_in(self, call: Call, request: auth_pb2.LogInRequest) -> Session:
-        """Trade an address and a password for tokens."""
+        """Exchange an address and a password for tokens."""
         email = _known_form(request.email)
         row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
         try:
             attempt = self._guard.admit(call, email, row)
         except RateLimited:
-            # The tenants of the account's owner get to see that as well.
+            # The tenants of the account's owner see this refusal too.
             self._wrong_credentials(call, row)
             raise
         hashed = self._passwords.sign_in(row["password_hash"] if row else None, request.password)
@@ -143,7 +143,7 @@ class AuthService(Service):
         return session
 
     def refresh_token(self, call: Call, request: auth_pb2.RefreshTokenRequest) -> Session:
-        """Trade a refresh token for new tokens; one that was copied ends its session."""
+        """Exchange a refresh token for new tokens. A copied token ends its session."""
         session_id, counter = self._sessions.read(request.refresh_token)
         held = self._sessions.lock(call.writes, session_id)
         if self._sessions.is_reuse(held, counter):
@@ -152,7 +152,7 @@ class AuthService(Service):
         return self._renewed(call, held, held["current_tenant_id"], counter)
 
     def switch_tenant(self, call: Call, request: auth_pb2.SwitchTenantRequest) -> Session:
-        """Trade the session's tenant for another one that the caller is a member of."""
+        """Exchange the session's tenant for another one in which the caller is a member."""
         held = self._sessions.lock(call.writes, call.caller.session_id)
         session = self._renewed(call, held, request.tenant_id)
         if session.tenant_id != request.tenant_id:
@@ -169,7 +169,7 @@ class AuthService(Service):
         return Empty()
 
     def get_current_user(self, call: Call, request: auth_pb2.GetCurrentUserRequest) -> CurrentUser:
-        """Who the caller is."""
+        """The caller, with memberships and roles."""
         del request
         caller = call.caller
         row = call.reads.run(BY_ID, user_id=caller.user_id).first()
@@ -195,7 +195,10 @@ class AuthService(Service):
         return ListJsonWebKeysResponse(keys=keys)
 
     def _open_tenant(self, call: Call, subdomain: str) -> Row | None:
-        """The tenant that a sign-up joins. Raises Denied when it takes none, or is not there: nobody can tell which."""
+        """The tenant that a sign-up joins.
+
+        Raises the same Denied if it accepts no sign-ups and if it does not exist.
+        """
         if not subdomain:
             return None
         tenant = self._memberships.sign_up_policy(call.writes, subdomain)
@@ -204,7 +207,7 @@ class AuthService(Service):
         return tenant
 
     def _welcome(self, call: Call, user: User, added: Result, tenant: Row | None) -> None:
-        """Let a new user in; for a known address leave an event for its owner, or tell, where the tenant chose so."""
+        """Welcome a new user. For a known address, emit an event for its owner, or reveal it if the tenant chose so."""
         row = added.first()
         if row is not None:
             user.create_time.FromDatetime(row["create_time"])
@@ -220,9 +223,9 @@ class AuthService(Service):
         call.emit("user.sign_up_repeated", "", User(email=user.email))
 
     def _renewed(self, call: Call, held: Row, tenant_id: str | None, counter: int | None = None) -> Session:
-        """New tokens for a session, with the roles as they are now; without a tenant when the user is not in it.
+        """New tokens for a session, with current roles; without a tenant if the user is not a member of it.
 
-        `counter` is that of the refresh token that was used, if one was: only then it gets a successor.
+        `counter` is that of the refresh token used, if any. Only then does the token get a successor.
         """
         call.writes.bind(Scope(user_id=held["user_id"]))
         row = call.writes.run(BY_ID, user_id=held["user_id"]).first()
@@ -241,9 +244,9 @@ class AuthService(Service):
         return session
 
     def _wrong_credentials(self, call: Call, row: Row | None) -> Unauthenticated:
-        """The problem of a sign-in that fails, which the tenants of the account's owner get to see.
+        """The problem of a failed sign-in, which the tenants of the account's owner see.
 
-        For an address that nobody has, the same is asked, so that the time it takes tells nothing.
+        For an unknown address the same query is run, so that the time taken reveals nothing.
         """
         user_id = row["id"] if row else new_id()
         call.writes.bind(Scope(user_id=user_id))
@@ -253,7 +256,7 @@ class AuthService(Service):
         return Unauthenticated("Invalid credentials.")
 
     def _chosen(self, call: Call, row: Row, subdomain: str) -> Row | None:
-        """The place to sign in to: in the tenant named, else in the last one, else the first place, else none."""
+        """The membership to sign in to: in the named tenant, else in the last one, else the first one, else None."""
         find = self._memberships
         if subdomain:
             named = find.of_user_at(call.writes, row["id"], subdomain)
@@ -284,7 +287,7 @@ class AuthService(Service):
         )
 
     def _refuse_reuse(self, call: Call, held: Row) -> Session:
-        """Leave the event and the entry where the session was, while its user still belongs there."""
+        """Record the event and the audit entry in the tenant of the session, if its user is still a member there."""
         user_id, tenant_id = held["user_id"], held["current_tenant_id"]
         call.writes.bind(Scope(user_id=user_id))
         place = self._memberships.of_user_in(call.writes, user_id, tenant_id) if tenant_id else None
@@ -303,7 +306,7 @@ class AuthService(Service):
 
 
 def _leave_event(call: Call, session: Session, session_id: str) -> None:
-    """The event tells whose session it is and where; tokens are redacted from it."""
+    """Set the event, which names the user and the tenant of the session. Tokens are redacted from it."""
     call.event_payload = session
     call.note_actor(session.user.id, session_id)
     call.tenant_id = session.tenant_id or None
@@ -311,7 +314,7 @@ def _leave_event(call: Call, session: Session, session_id: str) -> None:
 
 
 def _normal_address(email: str) -> str:
-    """The address in its normal form. Raises RuleViolated when it is none."""
+    """The address in its normal form. Raises RuleViolated if it is no address."""
     try:
         return validate_email(email, check_deliverability=False, globally_deliverable=False).normalized
     except EmailNotValidError as error:
@@ -319,7 +322,7 @@ def _normal_address(email: str) -> str:
 
 
 def _known_form(email: str) -> str:
-    """The address as sign-up stored it. What is no address is looked up as it is, and not found."""
+    """The address in the form stored by sign-up. A text that is no address is looked up unchanged, and not found."""
     try:
         return _normal_address(email.strip())
     except RuleViolated:

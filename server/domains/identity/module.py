@@ -12,7 +12,7 @@ from server.domains.identity.tables import api_key_usage, sessions, sign_in_netw
 from server.kernel.module import Expire, Foundation, Module, Platform, Serve
 from server.kernel.ports import Offers
 
-# How long it can be seen how often an API key was used.
+# Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
 
 

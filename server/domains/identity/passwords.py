@@ -1,8 +1,8 @@
-"""Passwords: argon2id with OWASP's parameters; verifying takes the same time whether or not there is a user.
+"""Passwords: argon2id with OWASP's parameters. Verification takes the same time whether or not the user exists.
 
-A password is prepared before it is hashed and compared, as RFC 8265 has it, since one keyboard composes what another
-does not: here to NFKC, which also takes wide letters and odd spaces for the plain ones. Hashes of passwords that were
-not prepared are known by a second try, and replaced when it is the right one.
+A password is normalised before it is hashed and compared, as in RFC 8265, because keyboards compose characters
+differently. The form is NFKC, which also maps wide letters and unusual spaces to the plain ones. For hashes of
+passwords that were not normalised, the password is tried as sent, and the hash is replaced if it matches.
 """
 
 from functools import cache, cached_property
@@ -16,7 +16,7 @@ _SIGNS_AROUND = "!@#$%^&*()-_=+[]{};:'\",.<>/?\\|`~ "
 
 
 class Passwords:
-    """How passwords are kept. The settings say how much memory a guess shall cost."""
+    """The hashing of passwords. The settings define how much memory a guess costs."""
 
     def __init__(self, memory: int) -> None:
         """`memory` is in KiB. OWASP's Password Storage Cheat Sheet: at least 19 MiB with 2 passes in 1 lane."""
@@ -27,10 +27,10 @@ class Passwords:
         return self._hasher.hash(prepared(password))
 
     def sign_in(self, stored: str | None, password: str) -> str | None:
-        """The hash to store from now on when the password is the one; None when it is not, or nothing is stored.
+        """The hash to store from now on if the password is correct; None if it is wrong or nothing is stored.
 
-        How many hashes are computed for a wrong password depends on the password alone, so nobody can tell by the time
-        whether there is a user, or how theirs was hashed.
+        The number of hashes computed for a wrong password depends on the password alone. The time taken therefore
+        reveals neither whether the user exists nor how the password was hashed.
         """
         form = prepared(password)
         if self._is(stored, form):
@@ -40,7 +40,7 @@ class Passwords:
         return None
 
     def _is(self, stored: str | None, form: str) -> bool:
-        """Whether this is what was hashed. Without a stored hash, spends the same time and says no."""
+        """Whether this form was hashed. Without a stored hash it takes the same time and returns False."""
         try:
             return self._hasher.verify(stored or self._nobodys_hash, form) and stored is not None
         except (VerificationError, InvalidHashError):
@@ -57,19 +57,19 @@ def prepared(password: str) -> str:
 
 
 def is_common(password: str) -> bool:
-    """Whether a password, without signs around it, is in the list of the 30,000 most common ones."""
+    """Whether a password, without the signs around it, is among the 30,000 most common ones."""
     lowered = password.lower()
     return not _common().isdisjoint({lowered, lowered.strip(_SIGNS_AROUND), _plain(lowered).strip(_SIGNS_AROUND)})
 
 
 @cache
 def _common() -> frozenset[str]:
-    # Imported by whoever checks the first password: the lists take 12 MB.
+    # Imported at the first check: the lists take 12 MB.
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415
 
     return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 def _plain(password: str) -> str:
-    """Without the usual stand-ins for letters: `p@ssw0rd` is `password`."""
+    """The password without the usual substitutes for letters: `p@ssw0rd` becomes `password`."""
     return password.translate(str.maketrans("@$01345", "asoieas"))

@@ -1,15 +1,16 @@
 """Sessions and their refresh tokens.
 
-A refresh token names its session and a counter, signed with a key of the deployment: nothing secret is stored, and no
-row is written per token. The counter of the session says which token is the last one:
+A refresh token names its session and a counter, signed with a key of the deployment. No secret is stored, and no row is
+written per token. The counter of the session identifies the latest token:
 
-- the last one: rotate, the counter grows by one;
-- the one before: its successor was not used yet. The answer was lost, or several calls of one client ran in parallel:
-  all get the same successor, however late they come;
-- an older one: somebody has used the successor already, so one of the two was copied. The session ends.
+- the latest one: rotate; the counter grows by one;
+- the one before: its successor has not been used. The answer was lost, or several calls of one client ran in parallel.
+  All of them get the same successor, however late they come;
+- an older one: its successor has been used, so one of the two was copied. The session ends.
 
-A token ahead of the counter was issued as well, before the database was put back to an earlier moment: it counts as the
-last one. Switching the tenant uses no refresh token, so it does not move the counter: its answers can be lost as well.
+A token ahead of the counter was issued before the database was restored to an earlier point in time; it counts as the
+latest one. Switching the tenant uses no refresh token, so it does not change the counter, and its answer may be lost
+too.
 """
 
 import base64
@@ -61,7 +62,7 @@ class Sessions:
     """Starts, rotates and ends sessions."""
 
     def __init__(self, secrets: Secrets, unused: timedelta, clock: Clock) -> None:
-        """`unused` is how long a refresh token lives that is not used."""
+        """`unused` is the lifetime of an unused refresh token."""
         purpose = "refresh token"
         self._keys = [derive_key(key, purpose) for key in secrets.accepted]
         self._unused = unused
@@ -84,14 +85,14 @@ class Sessions:
         return session_id, self._token(session_id, 0), expires
 
     def lock(self, transaction: WriteTransaction, session_id: str) -> Row:
-        """The session, locked. Raises Unauthenticated when it has ended or expired."""
+        """The session, locked. Raises Unauthenticated if it has ended or expired."""
         row = transaction.run(LOCK, session_id=session_id).first()
         if row is None or row["end_time"] is not None or row["expire_time"] < self._clock():
             raise Unauthenticated("The session has ended: log in again.", reason=Reason.REASON_SESSION_ENDED)
         return row
 
     def read(self, token: str) -> tuple[str, int]:
-        """The session and counter of a refresh token. Raises Unauthenticated for one that is not ours."""
+        """The session and counter of a refresh token. Raises Unauthenticated for a token that Plinth did not issue."""
         try:
             raw = base64.b64decode(token.removeprefix(PREFIX), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
@@ -102,13 +103,13 @@ class Sessions:
         return uuid_text(body[:ID_BYTES]), int.from_bytes(body[ID_BYTES:], "big")
 
     def is_reuse(self, session: Row, counter: int) -> bool:
-        """Whether a token was used whose successor has been used already."""
+        """Whether the successor of the token has already been used."""
         return bool(session["counter"] - counter > 1)
 
     def rotate(
         self, transaction: WriteTransaction, session: Row, counter: int, tenant_id: str | None
     ) -> tuple[str, datetime]:
-        """The successor of a token, and when it expires. A token that was replaced already gets the same successor."""
+        """The successor of a token, and its expiry. A token that was already replaced gets the same successor."""
         if counter < session["counter"]:
             return self._token(session["id"], session["counter"]), session["expire_time"]
         now = self._clock()
@@ -118,14 +119,17 @@ class Sessions:
         return self._token(session["id"], counter + 1), expires
 
     def move(self, transaction: WriteTransaction, session: Row, tenant_id: str | None) -> tuple[str, datetime]:
-        """Take the session to another tenant: its last refresh token, which stays the last one, and when it expires."""
+        """Move the session to another tenant.
+
+        Returns its latest refresh token, which stays the latest, and its expiry.
+        """
         now = self._clock()
         expires = now + self._unused
         transaction.run(MOVE, session_id=session["id"], now=now, until=expires, tenant=tenant_id)
         return self._token(session["id"], session["counter"]), expires
 
     def end(self, call: Call, session_id: str, reason: str) -> None:
-        """End a session; its tokens are dead from the commit on."""
+        """End a session. Its tokens are invalid from the commit on."""
         call.writes.run(END, session_id=session_id, reason=reason)
         call.invalidate(session_tag(session_id))
 

@@ -1,11 +1,11 @@
-"""Guesses at one account, from however many addresses they come.
+"""Protection of one account against guesses from many addresses.
 
-Passwords that are tried from ten thousand networks are tried once from each, which no limit by address sees. An account
-therefore has a budget of failures as well. A network from which its owner has signed in lately has a budget of its own.
-An attacker who uses up the account's budget keeps the owner out of places where the owner never was, and nowhere else.
-Sessions go on in any case.
+An attacker who tries each password from another of ten thousand networks stays below every limit by address. An account
+therefore has a limit of failures too. A network from which its owner has recently signed in has a separate limit. An
+attacker who exhausts the limit of the account therefore locks its owner out only on networks new to the account.
+Existing sessions are not affected.
 
-Accounts are named by address, whether or not there is one, so that nobody learns from a refusal which ones there are.
+Accounts are named by address, whether or not they exist, so that a refusal does not reveal which ones do.
 """
 
 from contextlib import suppress
@@ -22,23 +22,23 @@ from server.kernel.guard import Guesses, LimitsAway, RateLimiter
 from server.kernel.rates import Rate, Verdict, refusal
 
 RATE_CLASS, SCOPE = "auth_failure", "account"
-# An address is blocked before it has used up an account by itself.
+# An address is blocked before it alone has exhausted the limit of an account.
 CALLS, PERIOD = 2, 4
-"""How many times the failures of an address an account has, in how many times its period."""
+"""The limit of an account, as multiples of the failures and of the period of an address."""
 MOST_NETWORKS = 50
 KNOWN_FOR = timedelta(days=90)
 _known_for: ColumnElement[timedelta] = literal_column(f"interval '{KNOWN_FOR.days} days'")
 
 _networks = sign_in_networks.c
 IS_FORGOTTEN: ColumnElement[bool] = _networks.last_time < func.now() - _known_for
-"""Whether it is too long ago that a user signed in from a network."""
+"""Whether the last sign-in of a user from a network is too long ago."""
 _user = bindparam("user_id", type_=UUID(as_uuid=False))
 _network = bindparam("network", type_=_networks.network.type)
 
 IS_KNOWN: ColumnElement[bool] = exists(literal_column("1")).where(
     _networks.user_id == users.c.id, _networks.network == _network, ~IS_FORGOTTEN
 )
-"""Takes `network`. Whether a user has signed in from there lately."""
+"""Takes `network`. Whether a user has recently signed in from there."""
 
 _new = insert(sign_in_networks).values(user_id=_user, network=_network)
 REMEMBER = Statement(
@@ -63,31 +63,31 @@ FORGET = Statement(
         ),
     )
 )
-"""Takes `user_id` and `network`, which is kept."""
+"""Takes `user_id` and `network`. Keeps that network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to sign in, charged as if it were to fail."""
+    """An attempt to sign in, charged in advance as a failure."""
 
     key: str
     verdict: Verdict | None
-    """None inside the deployment, where nobody vouches for an address, and while Redis is away."""
+    """None inside the deployment, where no address is vouched for, and while Redis does not answer."""
 
 
 class SignInGuard:
-    """Counts failures to sign in by account."""
+    """Counts failed sign-ins by account."""
 
     def __init__(self, limiter: RateLimiter, guesses: Guesses, failures: Rate) -> None:
-        """`failures` is how many an address has."""
+        """`failures` is the rate of an address."""
         self._limiter = limiter
         self._guesses = guesses
         self._rate = Rate(failures.calls * CALLS, min(failures.period * PERIOD, 86400.0))
 
     def admit(self, call: Call, email: str, user: Row | None) -> Attempt:
-        """Charge an attempt before the password is looked at. Raises RateLimited when there were too many failures.
+        """Charge an attempt before the password is checked. Raises RateLimited after too many failures.
 
-        `user` has `is_known`: whether they have signed in from the caller's network lately.
+        `is_known` of `user` tells whether the user has recently signed in from the caller's network.
         """
         network = call.client_network
         place = network if user is not None and user["is_known"] else ""
@@ -97,7 +97,7 @@ class SignInGuard:
         try:
             verdict = self._limiter.take(attempt.key, self._rate)
         except LimitsAway:
-            # Whether somebody may sign in without Redis was decided by the step `limit`.
+            # The step `limit` has already decided whether sign-ins are allowed without Redis.
             return attempt
         if not verdict.allowed:
             call.limit, call.limit_class = verdict, RATE_CLASS
@@ -105,7 +105,7 @@ class SignInGuard:
         return Attempt(attempt.key, verdict)
 
     def failed(self, attempt: Attempt, password: str) -> None:
-        """Give back what was charged for a password that has failed before, as one that a device remembers does."""
+        """Return the charge for a password that failed before, such as one that a device has stored."""
         if attempt.verdict is None:
             return
         with suppress(LimitsAway):
@@ -113,7 +113,7 @@ class SignInGuard:
                 self._limiter.give_back(attempt.key, attempt.verdict)
 
     def succeeded(self, call: Call, attempt: Attempt, user_id: str) -> None:
-        """Give back what was charged, and remember where the user signed in from."""
+        """Return the charge, and remember the network of the user."""
         if attempt.verdict is not None:
             self._limiter.give_back(attempt.key, attempt.verdict)
         network = call.client_network

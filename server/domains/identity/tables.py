@@ -29,7 +29,7 @@ from server.data.tables import (
     uuid_column,
 )
 
-# A key is looked up before it is known whose it is, and calls are counted for many tenants at once.
+# A key is looked up before its tenant is known, and usage is written for many tenants at once.
 KEY_WALL = f"{OWN_TENANT} OR {IS_PLATFORM}"
 
 users = global_table(
@@ -44,7 +44,7 @@ users = global_table(
     uuid_column("last_tenant_id", nullable=True),
     *resource_columns(soft_delete=True),
 )
-# Addresses are stored as typed (normalised by email-validator) and compared without regard to case.
+# Addresses are stored as typed (normalised by email-validator) and compared ignoring case.
 Index("users_email_key", func.lower(users.c.email), unique=True, postgresql_where=users.c.delete_time.is_(None))
 
 sessions = global_table(
@@ -93,11 +93,11 @@ api_keys = tenant_table(
     Column("create_user_id", Text, nullable=False, server_default=text("''")),
     Column("create_api_key_id", Text, nullable=False, server_default=text("''")),
     Column("origin_user_id", Text, nullable=False, server_default=text("''")),
-    # The keys that it goes back to, its maker last.
+    # The ancestors of the key, its maker last.
     Column("ancestor_ids", ARRAY(UUID(as_uuid=False)), nullable=False, server_default=text("'{}'")),
     row_security=KEY_WALL,
 )
-# Looked up without a tenant; 48 random bits make a prefix unique, and the index makes it so.
+# Looked up without a tenant. 48 random bits make prefixes distinct, and the index enforces it.
 Index("api_keys_prefix_key", api_keys.c.prefix, unique=True)
 Index(
     "api_keys_previous_prefix_key",

@@ -1,4 +1,4 @@
-"""The cache of answers: how well it works, dropping what is in it, and filling it."""
+"""The cache of answers: its statistics, its invalidation and its warming."""
 
 import contextlib
 import json
@@ -16,53 +16,53 @@ from server.kernel.ports import StatisticsStore
 from server.kernel.resources import Service
 
 INTERVAL = 5.0
-# Seconds after which a process that has said nothing counts as gone.
+# Seconds after which a silent process counts as gone.
 LATEST = 60.0
 EVERYTHING = "*"
 WHAT_HAPPENED = ("memory_hits", "redis_hits", "misses", "coalesced")
 
 
 class ProcessCounts(TypedDict):
-    """What the cache of one process has done, as it is published in JSON."""
+    """The statistics of one process's cache, as published in JSON."""
 
     time: float
-    """Unix time at which it was told."""
+    """Unix time of the statistics."""
     methods: dict[str, list[int]]
-    """By the method's path without the leading slash: a number for each of WHAT_HAPPENED."""
+    """By the path of the method without the leading slash: one number for each name in WHAT_HAPPENED."""
     entries: int
     bytes: int
     evictions: int
 
 
 class CacheStatistics:
-    """What the caches of all processes have done; each publishes its own counts."""
+    """The statistics of all processes' caches. Each process publishes its own."""
 
     def __init__(self, store: StatisticsStore, cache: AnswerCache | None, process: Callable[[], str]) -> None:
-        """`process` gives the name of this process, unlike any other's."""
+        """`process` returns the unique name of this process."""
         self._store = store
         self._cache = cache
         self._process = process
         self._loop = Loop("cache statistics", self._publish, INTERVAL, at_once=True)
 
     def start(self) -> None:
-        """Begin to publish, unless this process caches nothing."""
+        """Start to publish, unless this process caches nothing."""
         if self._own():
             self._loop.start()
 
     def close(self) -> None:
-        """Publish no more; what an ended process has done is not counted."""
+        """Stop, and withdraw the statistics of this process."""
         self._loop.stop(INTERVAL)
         if self._own():
             with contextlib.suppress(StoreAway):
                 self._store.forget([self._process()])
 
     def gather(self) -> list[ProcessCounts]:
-        """The counts of every process seen within the last minute, this one's as they are right now."""
+        """The statistics of all processes seen within the last minute; those of this process are current."""
         own = self._own()
         return [*own, *self._others()] if own else []
 
     def _own(self) -> list[ProcessCounts]:
-        """The counts of this process; none where no method is cached."""
+        """The statistics of this process; empty if no method is cached."""
         cache = self._cache
         if cache is None or not cache.counts:
             return []
@@ -78,7 +78,7 @@ class CacheStatistics:
         ]
 
     def _others(self) -> list[ProcessCounts]:
-        """What the others said last; while the store is away, nothing is known of them."""
+        """The last statistics of the other processes; empty while the store does not answer."""
         try:
             told: dict[str, ProcessCounts] = {
                 name: json.loads(text) for name, text in self._store.read().items() if name != self._process()
@@ -86,7 +86,7 @@ class CacheStatistics:
             latest = unix_now() - LATEST
             silent = [name for name, counts in told.items() if counts["time"] < latest]
             if silent:
-                # They publish again should they be alive.
+                # A process that is still alive publishes again.
                 self._store.forget(silent)
         except StoreAway:
             return []
@@ -109,7 +109,10 @@ class CacheService(Service):
     def __init__(
         self, statistics: CacheStatistics, generations: Generations, warm: Callable[[Call, str], list[str]]
     ) -> None:
-        """`warm` reads what everyone in a tenant shares, through the cache, and gives the names of the methods."""
+        """`warm` reads the data that all users of a tenant share through the cache.
+
+        Returns the names of the methods.
+        """
         super().__init__()
         self.parts = (statistics,)
         self._statistics = statistics
@@ -117,7 +120,7 @@ class CacheService(Service):
         self._warm = warm
 
     def get_cache_stats(self, call: Call, request: cache_pb2.GetCacheStatsRequest) -> CacheStats:
-        """The counts of all workers; zeros when nothing is cached."""
+        """The sums over all processes; zeros if nothing is cached."""
         del request, call
         workers = self._statistics.gather()
         methods = _sums(workers)
@@ -138,20 +141,20 @@ class CacheService(Service):
     def invalidate_cache(
         self, call: Call, request: cache_pb2.InvalidateCacheRequest
     ) -> cache_pb2.InvalidateCacheResponse:
-        """Drop what stands under tags, or everything."""
+        """Invalidate tags, or everything."""
         del call
         tags = [EVERYTHING] if request.everything else list(request.tags)
-        # Nothing is written here that a commit would have to come before.
+        # No row is written, so there is no commit to wait for.
         self._generations.invalidate(tags)
         return cache_pb2.InvalidateCacheResponse(tags=tags)
 
     def warm_cache(self, call: Call, request: cache_pb2.WarmCacheRequest) -> cache_pb2.WarmCacheResponse:
-        """Read what everyone in a tenant shares."""
+        """Read the data that all users of a tenant share."""
         return cache_pb2.WarmCacheResponse(methods=self._warm(call, request.tenant_id))
 
 
 def _sums(workers: list[ProcessCounts]) -> dict[str, list[int]]:
-    """Method to what happened to its reads in all workers."""
+    """The sums over all processes, by method."""
     sums: dict[str, list[int]] = {}
     for worker in workers:
         for name, numbers in worker["methods"].items():

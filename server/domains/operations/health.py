@@ -1,4 +1,4 @@
-"""Health, for people and dashboards. Probes ask grpc.health.v1."""
+"""Health, for people and dashboards. Probes use grpc.health.v1."""
 
 import psutil
 from plinth.operations.v1 import health_pb2

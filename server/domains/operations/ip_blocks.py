@@ -1,4 +1,4 @@
-"""Addresses whose calls are refused: managed by platform administrators, and added after failures to authenticate."""
+"""Blocked addresses: managed by platform administrators, and added after failures to authenticate."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -25,14 +25,14 @@ from server.kernel.record import record_platform_change
 from server.kernel.resources import Resource, Service
 
 log = logging.getLogger("plinth.blocks")
-# A wider network is a slip: it would refuse a good part of the world.
+# A shorter prefix is a mistake: it would refuse a large part of the internet.
 SHORTEST_PREFIX = {4: 8, 6: 16}
 LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 MAPPED = IPv6Network("::ffff:0:0/96")
 MOST_BLOCKS = 100_000
 AUTOMATIC_BLOCK = timedelta(hours=1)
 CAUSE = "plinth/address"
-"""Where audit entries name an RPC: the step that blocks by itself."""
+"""Takes the place of an RPC in audit entries: the step that adds blocks."""
 AUTOMATIC_REASON = "repeated failures to authenticate"
 
 _network = bindparam("network", type_=ip_blocks.c.network.type)
@@ -54,7 +54,7 @@ BLOCK = Statement(
             "version": ip_blocks.c.version + text("1"),
             "update_time": func.now(),
         },
-        # A block that never ends, or ends later, stays as it is.
+        # A block that never ends, or ends later, stays unchanged.
         where=ip_blocks.c.expire_time < _new.excluded.expire_time,
     )
 )
@@ -77,14 +77,14 @@ class IpBlockService(Service[IpBlock]):
         self._clock = clock
 
     def prepare(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
-        """Put the network into its canonical form."""
+        """Convert the network to its canonical form."""
         del call, before
         network = parse_network(resource.network)
         if network is not None:
             resource.network = str(network)
 
     def check(self, call: Call, resource: IpBlock, before: IpBlock | None) -> None:
-        """Refuse what is no network, would block too many or ourselves, or has ended before it began."""
+        """Refuse an invalid network, one that is too wide or contains this host, and an expiry in the past."""
         del call, before
         violations = [
             *_network_violations(parse_network(resource.network)),
@@ -94,13 +94,13 @@ class IpBlockService(Service[IpBlock]):
             raise broken_rules(violations)
 
     def before_write(self, call: Call, values: Row, before: IpBlock | None) -> None:
-        """A block that has ended blocks nothing, so it makes room for the new one of the same network."""
+        """Remove an ended block of the same network, to make room for the new one."""
         del before
         call.writes.queue(DROP_ENDED, network=values["network"], now=self._clock())
 
 
 class StoredBlocks:
-    """The blocks as the address step needs them."""
+    """The stored blocks, for the address step."""
 
     def __init__(self, database: Database, generations: Generations, clock: Clock = utc_now) -> None:
         self._database = database
@@ -108,7 +108,7 @@ class StoredBlocks:
         self._clock = clock
 
     def load(self) -> list[Blocked]:
-        """The blocks that have not ended; the newest ones, should there be more than anybody can mean."""
+        """The blocks that have not ended; only the newest MOST_BLOCKS."""
         with self._database.read(Scope()) as transaction:
             found = transaction.run(HOLDING, now=self._clock()).all()
         if len(found) == MOST_BLOCKS:
@@ -116,7 +116,10 @@ class StoredBlocks:
         return [(ip_network(row["network"], strict=False), row["expire_time"]) for row in found]
 
     def block(self, written: str) -> None:
-        """Block a network for a while, or an address; for IPv6 at least a /64. Never fails, and never loopback."""
+        """Block a network or an address for a while; for IPv6 at least a /64.
+
+        Never fails, and never blocks loopback.
+        """
         network = parse_network(written)
         if isinstance(network, IPv6Network) and network.prefixlen > IPV6_CALLER:
             network = network.supernet(new_prefix=IPV6_CALLER)
@@ -125,7 +128,7 @@ class StoredBlocks:
         try:
             self._store(str(network))
         except (psycopg.Error, DatabaseUnavailable) as error:
-            # The call that went wrong is answered with its own problem.
+            # The failed call is answered with its own problem.
             log.warning("the address %s cannot be blocked: %s", written, type(error).__name__)
             return
         self._generations.invalidate([BLOCKS_TAG])
@@ -153,12 +156,12 @@ class StoredBlocks:
 
 
 def parse_network(written: str) -> Network | None:
-    """The network that is written here, whatever host bits it has; None when it is none.
+    """The network in a text, which may have host bits set; None if it is no network.
 
-    One of IPv4 that is written as IPv6 counts as what it is.
+    An IPv4-mapped IPv6 network becomes the IPv4 network.
     """
     if "%" in written:
-        # The name of an interface means something on one machine only.
+        # The name of an interface has a meaning on one machine only.
         return None
     try:
         return _unmapped(ip_network(written, strict=False))

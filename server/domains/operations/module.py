@@ -9,7 +9,7 @@ from server.domains.operations.tables import ip_blocks
 from server.kernel.module import Expire, Foundation, Module, Platform, Serve
 from server.kernel.ports import Offers
 
-# How long it can be seen that an address was blocked.
+# Retention of ended blocks.
 BLOCKS_KEPT = timedelta(days=30)
 
 

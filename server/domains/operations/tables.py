@@ -7,7 +7,7 @@ from server.data.tables import global_table, resource_columns, time_column, uuid
 ip_blocks = global_table(
     "ip_blocks",
     uuid_column("id", primary_key=True),
-    # In canonical form, always with the length of its prefix.
+    # In canonical form, always with the prefix length.
     Column("network", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=text("''")),
     Column("automatic", Boolean, nullable=False, server_default=text("false")),

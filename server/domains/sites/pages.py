@@ -37,7 +37,7 @@ class PageService(Service[Page]):
     )
 
     def __init__(self, live: LiveEvents | None = None, clock: Clock = utc_now) -> None:
-        """`live` is there in the realtime role only, which serves the streams."""
+        """`live` is set only in the realtime role, which serves the streams."""
         super().__init__()
         self._live = live
         self._clock = clock
@@ -47,7 +47,7 @@ class PageService(Service[Page]):
         self._by_slug = Statement(select(*self.rows.plan.columns).where(*alive, pages.c.slug == slug))
 
     def prepare(self, call: Call, resource: Page, before: Page | None) -> None:
-        """A new page is a draft, and gets a slug from its title when it brings none."""
+        """Make a new page a draft. Without a slug, it gets one from its title."""
         if before is None:
             resource.status = Page.STATUS_DRAFT
             if resource.title and not resource.slug:
@@ -73,7 +73,7 @@ class PageService(Service[Page]):
         return self.rows.insert(call, copy)
 
     def publish_page(self, call: Call, request: page_pb2.PublishPageRequest) -> Page:
-        """Put a page on the site."""
+        """Publish a page on the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         page = Page()
         page.CopyFrom(before)
@@ -82,7 +82,7 @@ class PageService(Service[Page]):
         return self.rows.update(call, page, before)
 
     def unpublish_page(self, call: Call, request: page_pb2.UnpublishPageRequest) -> Page:
-        """Take a page off the site."""
+        """Remove a page from the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         if before.status != Page.STATUS_PUBLISHED:
             raise StateForbids(
@@ -95,7 +95,7 @@ class PageService(Service[Page]):
         return self.rows.update(call, page, before)
 
     def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
-        """What happens to the pages of a tenant, as messages."""
+        """The events of a tenant's pages, as messages."""
         return events_of(self._live, call, EVENTS, request.last_event_id, as_message)
 
     def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
@@ -103,7 +103,7 @@ class PageService(Service[Page]):
         return server_sent(self._live, call, EVENTS, request.last_event_id, as_frame)
 
     def _slug_from_title(self, call: Call, title: str) -> str:
-        """The slug of a title, numbered when it is taken; that it is, mostly turns out along with the insertion."""
+        """The slug of a title, numbered if it is taken. A conflict is mostly detected by the insertion."""
         slug = slug_of(title)
         if not slug:
             description = "has no letters or digits to make a slug from: send a slug"
@@ -111,7 +111,7 @@ class PageService(Service[Page]):
         return self._chosen(call, free_slug(call, slug) if call.collisions else slug)
 
     def _chosen(self, call: Call, slug: str) -> str:
-        """A slug that nobody asked for, so another one will do when it is taken meanwhile."""
+        """Mark a generated slug: if it turns out to be taken, the call is retried with another one."""
         call.conflicts[pages.name] = self._collision
         return slug
 
@@ -123,11 +123,11 @@ class PageService(Service[Page]):
 
 
 def as_message(event: Event) -> PageEvent:
-    """An event as WatchPages tells it."""
+    """An event as a message of WatchPages."""
     message = PageEvent(id=str(event.position), type=event.type, page=Page.FromString(event.payload))
     message.create_time.FromDatetime(event.create_time)
     return message
 
 
 as_frame = framing(Page)
-"""An event as StreamPages tells it."""
+"""An event as a frame of StreamPages."""

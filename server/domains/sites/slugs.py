@@ -1,4 +1,4 @@
-"""Slugs that nobody named: made from a title or from another slug, and numbered when they are taken."""
+"""Generated slugs: made from a title or from another slug, and numbered if they are taken."""
 
 import secrets
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from server.kernel.call import Call
 
 LONGEST_SLUG = 64
 MOST_NUMBERED = 100
-"""Slugs of one stem that are numbered; further ones end in something random, so that finding one costs the same."""
+"""Largest number of numbered slugs per stem. Later ones end in random digits, so that finding one costs the same."""
 RANDOM_BYTES = 4
 
 _lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
 LOCK = Statement(select(cast(_lock, Text()).label("locked")))
-"""Waits for others that choose among the slugs of one stem, who have committed then."""
+"""Waits until other transactions that choose a slug of the same stem have ended."""
 TAKEN = Statement(
     select(func.array_agg(pages.c.slug).label("slugs")).where(
         pages.c.tenant_id == bindparam("tenant", type_=pages.c.tenant_id.type),
@@ -29,8 +29,8 @@ TAKEN = Statement(
 
 
 def slug_of(title: str) -> str:
-    """The slug that a title amounts to; empty when it has neither letters nor digits."""
-    # Its tables take 5 MB, which only the processes that name pages pay for.
+    """The slug of a title; empty if the title has neither letters nor digits."""
+    # Imported here, because its tables take 5 MB, which only processes that name pages need.
     from slugify import slugify  # noqa: PLC0415
 
     slug: str = slugify(title, max_length=LONGEST_SLUG, word_boundary=True)
@@ -40,7 +40,7 @@ def slug_of(title: str) -> str:
 def free_slug(call: Call, stem: str) -> str:
     """The first of `<stem>`, `<stem>-2`, `<stem>-3` ... that no page of the tenant has, each cut to fit.
 
-    Who names a slug takes no lock, and may take this one first: then the insertion collides, and is tried again.
+    A call that names its slug takes no lock and may take this one first. The insertion then collides and is retried.
     """
     candidates = [stem, *(with_suffix(stem, f"-{number}") for number in range(2, MOST_NUMBERED + 1))]
     _, found = call.writes.run_both(
@@ -52,5 +52,5 @@ def free_slug(call: Call, stem: str) -> str:
 
 
 def with_suffix(stem: str, suffix: str) -> str:
-    """A slug with something behind it, cut to fit."""
+    """A slug with a suffix, cut to fit."""
     return stem[: LONGEST_SLUG - len(suffix)].rstrip("-") + suffix

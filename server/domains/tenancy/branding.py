@@ -1,4 +1,4 @@
-"""Branding: how a tenant looks. Every tenant has exactly one."""
+"""Branding: the look of a tenant. Every tenant has exactly one."""
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import branding_pb2
@@ -24,7 +24,7 @@ class BrandingService(Service[Branding]):
     resource = Resource(Branding, brandings, singleton=True)
 
     def prepare(self, call: Call, resource: Branding, before: Branding | None) -> None:
-        """What is cleared takes its default."""
+        """Set cleared fields to their defaults."""
         del call, before
         for name, default in DEFAULTS.items():
             if not getattr(resource, name):

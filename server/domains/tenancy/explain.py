@@ -1,4 +1,4 @@
-"""Why somebody may do something in a tenant, or why not: the same facts that decide a call, read anew and named."""
+"""Explanations of access in a tenant: the facts that decide a call, read again and named."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,10 +16,10 @@ from server.kernel.roles import granting_pattern
 
 API_KEY_TYPE = "plinth.dev/ApiKey"
 USER_TYPE = "plinth.dev/User"
-# What is looked at beside roles.
+# Sources of permissions that are considered beside roles.
 PLATFORM, API_KEY = "platform", "api_key"
 EVERYTHING = "*"
-# A tenant may make any number of roles.
+# A tenant may create any number of roles.
 MOST_NAMED = 200
 
 _id = UUID(as_uuid=False)
@@ -45,7 +45,10 @@ class Explainer:
         self._keys = keys
 
     def explain(self, call: Call, request: ExplainAccessRequest) -> Explanation:
-        """Whether somebody has a permission in the tenant of the call, and why. Raises RuleViolated and NotFound."""
+        """Whether a user or API key has a permission in the tenant of the call, and why.
+
+        Raises RuleViolated and NotFound.
+        """
         permission = request.permission
         if permission not in self._permissions.every:
             raise broken_rules([unknown_permission("permission")])
@@ -73,7 +76,7 @@ class Explainer:
             explanation.grants.add(source=Grant.SOURCE_API_KEY, name=key["name"], rule=explanation.permission)
 
     def _explain_user(self, call: Call, user_id: str, explanation: Explanation, custom: list[str]) -> None:
-        # Of others it is not known here; to a tenant they are what their membership makes them.
+        # Known for the caller only. In a tenant, other users have what their membership gives them.
         is_platform = call.caller.is_platform and user_id == call.caller.user_id
         membership = call.reads.run(HELD, within=call.tenant_id, member=user_id).first()
         if membership is None and not is_platform:
@@ -95,5 +98,5 @@ class Explainer:
 
 
 def unknown_permission(path: str) -> Violation:
-    """That the field at this path names a permission which there is not."""
+    """The violation of an unknown permission in the field at this path."""
     return Violation(path, "is not in the catalogue of permissions", "permission.unknown")

@@ -1,4 +1,4 @@
-"""Roles that members have. Whoever gives or takes one may do all that it permits."""
+"""Roles of members. A caller who grants or removes a role must hold all its permissions."""
 
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from server.kernel.problems import Reason, StateForbids, not_found
 from server.kernel.resources import ConversionPlan, EventFacts, Service
 
 ROLE_TYPE = "plinth.dev/Role"
-# A member's roles are answered at once, and stand in each of their access tokens.
+# All roles of a member are returned in one answer, and each access token contains them.
 MOST_ROLES = 50
 
 _id = UUID(as_uuid=False)
@@ -39,14 +39,14 @@ ROLES_OF = Statement(
 
 
 def _role(condition: ColumnElement[bool]) -> Select[tuple[str, list[str]]]:
-    """A role that is not deleted while it is given: a later one of its name would go to whoever still had it."""
+    """Locks a role against deletion while it is granted: a later role of the same name would go to its old holders."""
     found = select(roles.c.name, roles.c.permissions).where(roles.c.tenant_id == _within, condition)
     return found.with_for_update(read=True)
 
 
 ROLE_NAMED = Statement(_role(roles.c.name == bindparam("role", type_=Text())))
 ROLE_WITH_ID = Statement(_role(roles.c.id == bindparam("role", type_=_id)))
-# In one order, so that two calls that lock owners wait for each other instead of for good.
+# In a fixed order, so that two calls that lock owners wait for each other instead of deadlocking.
 OWNERS = Statement(
     select(memberships.c.user_id)
     .where(memberships.c.tenant_id == _within, bindparam("owner", type_=Text()) == any_(memberships.c.roles))
@@ -81,11 +81,11 @@ class MembershipService(Service):
         return ListMemberRolesResponse(roles=found)
 
     def assign_role(self, call: Call, request: role_pb2.AssignRoleRequest) -> Membership:
-        """Give a member a role."""
+        """Grant a role to a member."""
         name = self._grantable(call, ROLE_NAMED, request.role)
         held = _lock_roles(call, request.user_id)
         if name in held:
-            # Nothing has happened, so there is no event; who asked for it stands in the audit log.
+            # Nothing has changed, so there is no event. The audit log records the call.
             call.emits = ""
             return _membership(request.user_id, held)
         if len(held) >= MOST_ROLES:
@@ -97,7 +97,7 @@ class MembershipService(Service):
         return _set_roles(call, request.user_id, held, [*held, name])
 
     def remove_role(self, call: Call, request: role_pb2.RemoveRoleRequest) -> Empty:
-        """Take a role from a member."""
+        """Remove a role from a member."""
         name = self._grantable(call, ROLE_WITH_ID, request.role_id)
         if name == OWNER:
             _keep_an_owner(call, request.user_id)
@@ -108,7 +108,7 @@ class MembershipService(Service):
         return Empty()
 
     def _grantable(self, call: Call, statement: Statement, role: str) -> str:
-        """The name of a role of the tenant, all of which the caller may do. Raises NotFound and Denied."""
+        """The name of a role in the tenant whose permissions the caller all holds. Raises NotFound and Denied."""
         row = call.writes.run(statement, within=call.tenant_id, role=role).first()
         if row is None:
             raise not_found(ROLE_TYPE, role)
@@ -117,7 +117,7 @@ class MembershipService(Service):
 
 
 def _lock_roles(call: Call, user_id: str) -> list[str]:
-    """The roles of a member, which nobody else changes until the call ends. Raises NotFound."""
+    """The roles of a member, locked until the call ends. Raises NotFound."""
     row: Row | None = call.writes.run(MEMBER, within=call.tenant_id, member=user_id).first()
     if row is None:
         raise not_found(USER_TYPE, user_id)

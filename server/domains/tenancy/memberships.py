@@ -1,4 +1,4 @@
-"""Memberships, as other domains see them: through the ports that app.py hands out."""
+"""Memberships, offered to other domains through a port."""
 
 from plinth.tenancy.v1.tenant_pb2 import Tenant
 from sqlalchemy import ColumnElement, and_, bindparam, select
@@ -28,7 +28,7 @@ _of_member = (
 OF_USER = Statement(_of_member.order_by(memberships.c.create_time, memberships.c.tenant_id).limit(LARGEST_LIST))
 OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
-# Whether a tenant takes sign-ups is asked before anyone is signed in, so it looks past the wall: only these facts.
+# A sign-up needs this before a user exists, so it is read as the platform, and only these columns.
 SIGN_UP_POLICY = Statement(
     select(tenants.c.id, tenants.c.sign_up_open, tenants.c.sign_up_conflict_visible).where(
         tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type), _alive()
@@ -37,22 +37,22 @@ SIGN_UP_POLICY = Statement(
 
 
 class Memberships:
-    """Who belongs where."""
+    """The memberships of users in tenants."""
 
     def of_user(self, transaction: Transaction, user_id: str) -> list[Row]:
-        """Where a user belongs, the oldest membership first: tenant_id, roles, subdomain, name. At most 100."""
+        """The memberships of a user, oldest first: tenant_id, roles, subdomain, name. At most 100."""
         return transaction.run(OF_USER, member=user_id).all()
 
     def of_user_in(self, transaction: Transaction, user_id: str, tenant_id: str) -> Row | None:
-        """A user's place in one tenant, or None."""
+        """The membership of a user in one tenant, or None."""
         return transaction.run(OF_USER_IN, member=user_id, within=tenant_id).first()
 
     def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
-        """A user's place in the tenant of this subdomain, or None."""
+        """The membership of a user in the tenant with this subdomain, or None."""
         return transaction.run(OF_USER_AT, member=user_id, label=subdomain).first()
 
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
-        """A tenant's id and what it lets people who sign up do, or None when there is no such tenant."""
+        """Id and sign-up settings of a tenant; None if there is no such tenant."""
         transaction.bind(Scope(platform=True))
         row = transaction.run(SIGN_UP_POLICY, label=subdomain).first()
         transaction.bind(Scope())

@@ -1,4 +1,4 @@
-"""Tenancy: tenants, their members and roles, their look and their limits."""
+"""Tenancy: tenants, their members and roles, their branding and their limits."""
 
 from datetime import timedelta
 

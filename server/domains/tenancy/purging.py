@@ -1,4 +1,4 @@
-"""Removing tenants, with everything under them, that were deleted too long ago to be brought back."""
+"""Purging of tenants, with everything under them, that were deleted too long ago to be restored."""
 
 import logging
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.jobs import MAINTENANCE_QUEUE, Job, Schedule
 
 log = logging.getLogger("plinth.maintenance")
-# A tenant takes everything with it that refers to it, so each is removed in a transaction of its own.
+# All rows that refer to a tenant are removed with it, so each tenant is removed in a transaction of its own.
 TENANTS_AT_ONCE = 500
 EVERY_HOUR = "32 * * * *"
 
@@ -33,16 +33,16 @@ DROP_TENANT = Statement(
 
 
 class Unfinished(Exception):
-    """Some tenants could not be removed; every other one was."""
+    """Some tenants could not be removed; all others were."""
 
 
 class Purging:
-    """Removes them, at most TENANTS_AT_ONCE in an hour."""
+    """Removes deleted tenants, at most TENANTS_AT_ONCE per hour."""
 
     def __init__(
         self, database: Database, kept: timedelta, clock: Clock = utc_now, *, queue: str = MAINTENANCE_QUEUE
     ) -> None:
-        """A deleted tenant can be brought back for as long as it is `kept`."""
+        """A deleted tenant can be restored for the time `kept`."""
         self._database = database
         self._kept = kept
         self._clock = clock
@@ -50,11 +50,11 @@ class Purging:
 
     @property
     def schedule(self) -> Schedule:
-        """When it is done."""
+        """The schedule: every hour."""
         return Schedule(EVERY_HOUR, Job("maintenance.purge_tenants", self.run, self._queue))
 
     def run(self) -> None:
-        """Remove those whose time is over. Raises Unfinished when one could not be removed."""
+        """Remove the tenants whose retention has ended. Raises Unfinished if one could not be removed."""
         before = self._clock() - self._kept
         with self._database.write(Scope(platform=True)) as transaction:
             found = transaction.run(OLD_TENANTS, before=before, limit=TENANTS_AT_ONCE).all()
@@ -63,7 +63,7 @@ class Purging:
             raise Unfinished(f"removing failed for {len(failed)} tenants, {failed[0]} among them")
 
     def _drop(self, tenant: str, before: datetime) -> bool:
-        """Whether it went well. A tenant that cannot be removed holds up no other."""
+        """Remove a tenant. Returns whether it succeeded, so that one failure does not stop the others."""
         try:
             with self._database.write(Scope(platform=True)) as transaction:
                 transaction.run(DROP_TENANT, tenant=tenant, before=before)

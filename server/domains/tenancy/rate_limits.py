@@ -1,4 +1,4 @@
-"""Rate limits of a tenant, where they differ from the deployment's."""
+"""Rate limits of a tenant that differ from those of the deployment."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from server.kernel.rates import Rate
 from server.kernel.resources import Service
 
 TENANT_TYPE = "plinth.dev/Tenant"
-# Tenants whose rates are remembered per process, some 300 bytes each where nothing differs.
+# Tenants whose rates are kept per process, about 300 bytes each without overrides.
 REMEMBERED = 20_000
-# Seconds until PostgreSQL is asked again after it did not answer.
+# Seconds until the next query after PostgreSQL did not answer.
 PAUSE = 1.0
 NOTHING: Mapping[str, Rate] = {}
 
@@ -47,9 +47,9 @@ class _Known:
 
 
 class TenantRates:
-    """What differs in each tenant, as this process knows it; whatever may have changed is read again.
+    """The rates of tenants in the memory of this process. Whatever may have changed is read again.
 
-    Limits keep no call from being answered: while PostgreSQL is away, what is known counts, or else the deployment's.
+    A missing answer refuses no call: while PostgreSQL does not answer, the known rates apply, or else the deployment's.
     """
 
     def __init__(self, database: Database, generations: Generations) -> None:
@@ -69,7 +69,7 @@ class TenantRates:
         if monotonic() < self._ask_after:
             return known
         slots = self._generations.slots((f"limits:{tenant_id}",))
-        # Taken before reading: what changes while reading makes the stamp an old one.
+        # Taken before the read, so that a change during the read makes the stamp outdated.
         stamp = self._generations.stamp(slots)
         try:
             rates = self._read(tenant_id)
@@ -96,21 +96,21 @@ class RateLimitsService(Service):
     descriptor = rate_limits_pb2.DESCRIPTOR.services_by_name["RateLimitsService"]
 
     def __init__(self, rates: Mapping[str, Rate]) -> None:
-        """`rates` are the deployment's, by class."""
+        """`rates` are those of the deployment, by class."""
         super().__init__()
         self._rates = rates
 
     def get_rate_limits(self, call: Call, request: rate_limits_pb2.GetRateLimitsRequest) -> RateLimits:
-        """What holds for a tenant."""
+        """The limits that apply to a tenant."""
         row = call.reads.run(STORED, tenant=request.tenant_id).first()
         if row is None:
             raise not_found(TENANT_TYPE, request.tenant_id)
         return self._limits(request.tenant_id, row["rate_limits"])
 
     def replace_rate_limits(self, call: Call, request: rate_limits_pb2.ReplaceRateLimitsRequest) -> RateLimits:
-        """Replace what differs in a tenant."""
+        """Replace the overrides of a tenant."""
         self._check(request.overrides)
-        # Its event and its tag are the tenant's, though platform administrators are bound to none.
+        # Event and tag belong to the tenant, but platform administrators are bound to no tenant.
         call.enter_tenant(request.tenant_id.lower())
         overrides = {limit.rate_class: [limit.calls, limit.period_seconds] for limit in request.overrides}
         held = call.writes.run(LOCKED, tenant=request.tenant_id).first()

@@ -1,4 +1,4 @@
-"""Roles of a tenant: the built-in ones, and those it made from the catalogue of permissions."""
+"""Roles of a tenant: the built-in ones, and custom ones made from the catalogue of permissions."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,7 +18,7 @@ from server.kernel.queries import OrderTerm
 from server.kernel.resources import Resource, Service
 from server.kernel.roles import BUILT_IN_ROLES
 
-# Names that mean the same in every tenant; `super_admin` is how platform administrators are shown.
+# Names with the same meaning in every tenant. `super_admin` denotes platform administrators.
 RESERVED = frozenset({*BUILT_IN_ROLES, "super_admin"})
 
 _name = bindparam("role", type_=Text())
@@ -44,7 +44,7 @@ class RoleService(Service[Role]):
     )
 
     def __init__(self, permissions: Permissions, methods: Mapping[str, tuple[str, ...]], keys: KeyGrants) -> None:
-        """`methods` are the RPCs that ask for each permission."""
+        """`methods` are the RPCs that require each permission."""
         super().__init__()
         self._permissions = permissions
         self._explainer = Explainer(permissions, keys)
@@ -53,7 +53,7 @@ class RoleService(Service[Role]):
         )
 
     def check(self, call: Call, resource: Role, before: Role | None) -> None:
-        """Built-in roles and names stay as they are, and nobody makes a role of what they lack."""
+        """Built-in roles and names cannot change, and a role cannot have permissions that the caller lacks."""
         if before is not None:
             self._refuse_built_in(before)
             if resource.name != before.name:
@@ -62,16 +62,16 @@ class RoleService(Service[Role]):
             raise taken(self.rows.type, "name")
         had = before.permissions if before else ()
         self._check_known(resource.permissions, had)
-        # What the role held before counts too: nobody takes away from others what they lack themselves.
+        # The previous permissions count too, so that a caller cannot take from others what the caller lacks.
         call.check_may_grant(self._permissions.of((), (*had, *resource.permissions)))
 
     def present(self, call: Call, resources: list[Role]) -> None:
-        """Show what built-in roles permit."""
+        """Show the permissions of built-in roles."""
         del call
         show_built_in(self._permissions, resources)
 
     def delete_role(self, call: Call, request: role_pb2.DeleteRoleRequest) -> Empty:
-        """Delete a role and take it from everyone who has it."""
+        """Delete a role, and remove it from all members."""
         before: Role = self.rows.lock(call, request.role_id, etag=request.etag)
         self._refuse_built_in(before)
         call.check_may_grant(self._permissions.of((), before.permissions))
@@ -80,12 +80,12 @@ class RoleService(Service[Role]):
         return Empty()
 
     def list_permissions(self, call: Call, request: role_pb2.ListPermissionsRequest) -> ListPermissionsResponse:
-        """Every permission there is, with the RPCs that ask for it."""
+        """All permissions, with the RPCs that require them."""
         del request, call
         return self._catalogue
 
     def explain_access(self, call: Call, request: role_pb2.ExplainAccessRequest) -> Explanation:
-        """Whether somebody may do something, and why."""
+        """Whether a user or API key has a permission, and why."""
         return self._explainer.explain(call, request)
 
     def _refuse_built_in(self, role: Role) -> None:
@@ -96,7 +96,10 @@ class RoleService(Service[Role]):
             )
 
     def _check_known(self, named: Iterable[str], had: Iterable[str]) -> None:
-        """What a role has had since before it left the catalogue may stay: it permits nothing."""
+        """Refuse unknown permissions.
+
+        One that the role already has may stay after it left the catalogue: it permits nothing.
+        """
         known = {*self._permissions.every, *had}
         unknown = [place for place, name in enumerate(named) if name not in known]
         if unknown:
@@ -104,7 +107,7 @@ class RoleService(Service[Role]):
 
 
 def show_built_in(permissions: Permissions, found: Iterable[Role]) -> None:
-    """Fill in what built-in roles permit, which their rows do not say."""
+    """Fill in the permissions of built-in roles, which are not stored in their rows."""
     for role in found:
         if role.built_in:
             role.permissions[:] = sorted(permissions.built_in.get(role.name, ()))

@@ -24,12 +24,12 @@ from server.data.tables import (
     uuid_column,
 )
 
-# A tenant is seen from inside, by its members, and by platform administrators.
+# Visible inside the tenant, to its members, and to platform administrators.
 TENANT_WALL = (
     f"id = {CURRENT_TENANT} OR {IS_PLATFORM} OR EXISTS "
     f"(SELECT 1 FROM memberships m WHERE m.tenant_id = tenants.id AND m.user_id = {CURRENT_USER})"
 )
-# A membership is seen from inside its tenant, by its user, and by platform administrators.
+# Visible inside the tenant, to the user of the membership, and to platform administrators.
 MEMBERSHIP_WALL = f"tenant_id = {CURRENT_TENANT} OR user_id = {CURRENT_USER} OR {IS_PLATFORM}"
 
 tenants = global_table(
@@ -41,9 +41,9 @@ tenants = global_table(
     Column("sign_up_open", Boolean, nullable=False, server_default=text("false")),
     Column("sign_up_conflict_visible", Boolean, nullable=False, server_default=text("false")),
     Column("settings", JSONB),
-    # Grows with every change of what somebody may do in the tenant: roles, memberships, API keys.
+    # Grows with every change of access in the tenant: roles, memberships, API keys.
     Column("access_version", BigInteger, nullable=False, server_default=text("1")),
-    # Rate classes whose limit differs from the deployment's: `{"default": [2000, 60]}` (calls, seconds).
+    # Rate classes whose limit differs from that of the deployment: `{"default": [2000, 60]}` (calls, seconds).
     Column("rate_limits", JSONB, nullable=False, server_default=text("'{}'")),
     *resource_columns(soft_delete=True),
     row_security=TENANT_WALL,

@@ -1,4 +1,4 @@
-"""Tenants. A tenant is born with its branding, its domain, its roles and its owner, in one transaction."""
+"""Tenants. A tenant is created with its branding, its domain, its roles and its owner, in one transaction."""
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import tenant_pb2
@@ -17,7 +17,7 @@ from server.kernel.resources import Resource, Service
 from server.kernel.roles import BUILT_IN_ROLES
 
 OWNER = "owner"
-# Labels that would pass for the platform itself.
+# Subdomains that could be mistaken for the platform itself.
 RESERVED = frozenset({"www", "api", "admin", "app", "mail", "static", "assets", "status", "support", "help", "auth"})
 
 
@@ -68,20 +68,23 @@ class TenantService(Service[Tenant]):
         self._sites_domain = sites_domain
 
     def prepare(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
-        """A new tenant is active, and the rest of the transaction runs inside it."""
+        """Make a new tenant active, and run the rest of the transaction inside it."""
         if before is None:
             resource.id = new_id()
             resource.status = Tenant.STATUS_ACTIVE
             call.enter_tenant(resource.id)
 
     def check(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
-        """Refuse subdomains that would pass for the platform itself."""
+        """Refuse subdomains that could be mistaken for the platform itself."""
         del call, before
         if resource.subdomain in RESERVED:
             raise broken_rules([Violation("tenant.subdomain", "is reserved", "tenant.subdomain.reserved")])
 
     def after_write(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
-        """Branding, domain, roles and owner come with a new tenant; the domain follows the subdomain."""
+        """Add branding, domain, roles and owner to a new tenant.
+
+        After a change of the subdomain, change the domain too.
+        """
         if before is None:
             self._furnish(call, resource)
         elif before.subdomain != resource.subdomain:
@@ -111,6 +114,6 @@ class TenantService(Service[Tenant]):
 
 
 def add_built_in_roles(transaction: WriteTransaction, tenant_id: str) -> None:
-    """Give a new tenant the roles that every tenant has."""
+    """Add the built-in roles to a new tenant."""
     ids = [new_id() for _ in BUILT_IN_ROLES]
     transaction.queue(ADD_BUILT_IN_ROLES, tenant=tenant_id, ids=ids, names=list(BUILT_IN_ROLES))

@@ -1,4 +1,4 @@
-"""Attempts: what was sent to a receiver and what it answered, kept without what is secret and cut to size."""
+"""Attempts: the request to a receiver and its answer, stored without secrets and cut to size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from server.domains.webhooks.messages import moment
 from server.domains.webhooks.tables import webhook_attempts
 from server.kernel.ports import Answer
 
-# SCHEDULE has nine retries. An attempt has some 130 KB at most, and all that are shown have to fit into one answer.
+# SCHEDULE has nine retries. An attempt has at most about 130 KB, and all that are shown must fit into one answer.
 MOST_ATTEMPTS = 20
 MOST_HEADERS = 50
 LONGEST_HEADER = 1000
 REQUEST_BYTES = 16 * 1024
 RESPONSE_BYTES = 4 * 1024
-# Whoever holds these can act as somebody, be it us or the receiver.
+# A holder of one of these can impersonate Plinth or the receiver.
 SECRET_HEADERS = frozenset(
     (
         *("webhook-signature", "authorization", "proxy-authorization", "authentication-info", "proxy-authenticate"),
@@ -30,7 +30,7 @@ _columns = webhook_attempts.c
 ADD = Statement(
     insert(webhook_attempts).values({column.name: bindparam(column.name, type_=column.type) for column in _columns})
 )
-"""Takes what `attempt_row` gives, `tenant_id` and `delivery_id`."""
+"""Takes the row of `attempt_row`, `tenant_id` and `delivery_id`."""
 OF_DELIVERY = Statement(
     select(*(column for column in _columns if column.name not in ("tenant_id", "delivery_id")))
     .where(_columns.tenant_id == bindparam("tenant", type_=_columns.tenant_id.type))
@@ -43,7 +43,7 @@ OF_DELIVERY = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent, and when."""
+    """The request and its time."""
 
     time: datetime
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class Sent:
 
 
 def attempt_row(number: int, sent: Sent, answer: Answer) -> Row:
-    """The row of an attempt, the first of which is 1, but for `tenant_id` and `delivery_id`."""
+    """The row of an attempt, without `tenant_id` and `delivery_id`. The first attempt is 1."""
     return {
         "number": number,
         "create_time": sent.time,
@@ -66,7 +66,7 @@ def attempt_row(number: int, sent: Sent, answer: Answer) -> Row:
 
 
 def attempt_of(row: Row) -> WebhookDelivery.Attempt:
-    """The attempt that a row of `OF_DELIVERY`, or one that `attempt_row` made, holds."""
+    """The attempt in a row of `OF_DELIVERY` or of `attempt_row`."""
     attempt = WebhookDelivery.Attempt(
         number=row["number"],
         create_time=moment(row["create_time"]),
@@ -91,5 +91,5 @@ def _short(text: str) -> str:
 
 
 def _cut(content: bytes, size: int) -> str:
-    """At most so many bytes as text; PostgreSQL stores no NUL."""
+    """At most `size` bytes as text. A NUL is replaced, because PostgreSQL stores none."""
     return content[:size].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

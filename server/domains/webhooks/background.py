@@ -1,4 +1,4 @@
-"""What webhooks have done in the background: events become deliveries, and deliveries are sent."""
+"""The background work of webhooks: events become deliveries, and deliveries are sent."""
 
 from server.domains.webhooks.delivery import DeliveryEngine
 from server.domains.webhooks.dispatch import Dispatcher
@@ -11,7 +11,7 @@ from server.kernel.module import Background, WorkerPlatform
 
 
 def background(platform: WorkerPlatform) -> Background:
-    """All of it."""
+    """The jobs, schedules and services of webhooks."""
     settings, name = platform.settings, platform.process
     dsn, box = settings.dispatch_dsn, SecretBox(settings.secrets)
     engine = DeliveryEngine(

@@ -1,7 +1,7 @@
-"""Cancellation: what waited for a webhook that was disabled for failing is not sent any more.
+"""Cancellation: deliveries that wait for a webhook which was disabled for failing are cancelled.
 
-It goes by pieces, since there may be much of it. Nothing has to be remembered: a webhook that has queues still is found
-by the next worker that looks for work.
+They are cancelled in batches, because there may be many. No progress needs to be stored: the next worker that looks for
+work finds a webhook that still has queues.
 """
 
 from datetime import datetime
@@ -9,12 +9,12 @@ from datetime import datetime
 from server.domains.webhooks.queues import Pool
 
 PIECE = 1000
-# Held until the end of the piece, so that what is added to a queue meanwhile is seen, or makes the queue anew.
+# Locked until the end of the batch, so that an addition to a queue in between is seen, or creates the queue again.
 LOCK = """
 SELECT subject FROM webhook_queues WHERE tenant_id = %(tenant)s AND webhook_id = %(webhook)s
  ORDER BY tenant_id, webhook_id, subject LIMIT %(piece)s FOR UPDATE
 """
-# Only while it is disabled: somebody may enable it in between.
+# Only while the webhook is disabled: it may be enabled in between.
 CANCEL = """
 UPDATE webhook_deliveries AS deliveries SET status = 4, finish_time = %(now)s, next_attempt_time = NULL
   FROM (SELECT tenant_id, id FROM webhook_deliveries
@@ -33,7 +33,7 @@ DELETE FROM webhook_queues AS queues
 
 
 async def cancel_waiting(pool: Pool, tenant_id: str, webhook_id: str, now: datetime) -> int:
-    """Cancel what waits for a webhook; how many deliveries. Raises psycopg.Error, and can then be called again."""
+    """Cancel the waiting deliveries of a webhook. Returns their number. Raises psycopg.Error; call it again then."""
     key = {"tenant": tenant_id, "webhook": webhook_id, "piece": PIECE, "now": now}
     total = 0
     removed = cancelled = PIECE

@@ -1,4 +1,4 @@
-"""One attempt: the message is made and signed, sent, and judged by what is answered."""
+"""One attempt: the message is made, signed and sent, and the answer is evaluated."""
 
 import random
 from datetime import datetime
@@ -22,7 +22,7 @@ from server.kernel.ports import Sender
 
 
 class Unsendable(Exception):
-    """A message cannot be made, now or later. The text says why."""
+    """A message cannot be made, now or later. The text gives the reason."""
 
 
 class Courier:
@@ -35,7 +35,10 @@ class Courier:
         self._chance = chance
 
     async def attempt(self, visit: Visit, pending: Pending) -> Delivered:
-        """Send what is next in a queue. Raises UnknownKey and InvalidTag when the webhook's secret cannot be opened."""
+        """Send the next message of a queue.
+
+        Raises UnknownKey and InvalidTag if the webhook's secret cannot be opened.
+        """
         number = pending.attempts + 1
         now = self._clock()
         try:
@@ -86,7 +89,7 @@ def _is_new(pending: Pending) -> bool:
 
 
 def _body(pending: Pending) -> bytes:
-    """The message, the same bytes for every attempt. Raises Unsendable."""
+    """The body of the message, the same bytes for every attempt. Raises Unsendable."""
     if pending.message_type is None or pending.payload is None:
         raise Unsendable("the event is no longer kept")
     message_class = _class_of(pending.message_type)

@@ -1,8 +1,8 @@
-"""Delivery: what is queued is sent, each queue in order, every message until it is taken or given up.
+"""Delivery: queued messages are sent, each queue in order, every message until it is accepted or given up.
 
-A message is sent at least once: whoever dies after sending it has not written that down, so it is sent again, under the
-same id. Within a queue nothing is sent before it is written what came of the message before, so that a repetition never
-comes after a later event.
+A message is sent at least once: a worker that dies between sending and recording leaves it to be sent again, under the
+same id. In a queue, the result of a message is stored before the next one is sent, so that a repetition never arrives
+after a later event.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ from server.kernel.ports import Senders
 
 log = logging.getLogger("plinth.webhooks")
 CONNECTIONS = 4
-# How often the queues are looked at without a hint.
+# Seconds between two looks at the queues without a hint.
 POLL = 0.5
 RECONNECT = 0.5
-# Seconds between two looks at the queues, so that one look finds more than one free slot.
+# Seconds between two claims, so that one claim finds more than one free slot.
 GATHER = 0.005
-# What an attempt may take, and then some: with less left of the lease, nothing more is sent.
+# Somewhat more than an attempt may take. With less left of the lease, no further message is sent.
 LONGEST_ATTEMPT = timedelta(seconds=20)
-# When a webhook's secret cannot be opened: somebody has to look after the deployment's keys.
+# The pause of a webhook whose secret cannot be opened, until an administrator corrects the deployment's keys.
 KEYLESS_PAUSE = timedelta(minutes=5)
-# Seconds for a claim under way, and for what is still to be written, when the worker ends.
+# Seconds for a claim under way, and for unwritten results, when the worker ends.
 LAST_STATEMENTS = 2.0
-# Nobody's lock on a row of one webhook holds up the results of all others for long.
+# A lock on a row of one webhook must not hold up the results of all others for long.
 OPTIONS = "-c lock_timeout=1000"
 
 
 class DeliveryEngine:
-    """A background service that delivers for the webhooks of all tenants, beside other workers that do the same."""
+    """A background service that delivers for the webhooks of all tenants. Several workers run it."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class DeliveryEngine:
         clock: Clock = utc_now,
         chance: Chance = random.random,
     ) -> None:
-        """`dsn` is the dispatch role's; attempts under way when the worker ends have `patience` seconds left."""
+        """`dsn` is that of the dispatch role. When the worker ends, attempts under way have `patience` seconds left."""
         self._dsn = dsn
         self._senders = senders
         self._box = box
@@ -72,7 +72,7 @@ class DeliveryEngine:
         self._news = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something to deliver."""
+        """Look for deliveries now."""
         self._news.set()
 
     async def run(self) -> None:
@@ -85,7 +85,7 @@ class DeliveryEngine:
 
 
 class Run:
-    """One run of the engine: what is under way, and what is known only while it is."""
+    """One run of the engine: the visits under way, and the state that lasts as long as the run."""
 
     def __init__(self, pool: Pool, courier: Courier, news: asyncio.Event, *, concurrency: int, clock: Clock) -> None:
         self._pool = pool
@@ -101,7 +101,10 @@ class Run:
         self._is_ending = False
 
     async def until_cancelled(self, patience: float) -> None:
-        """Claim and deliver until cancelled; then end what is under way in so many seconds, and give back the rest."""
+        """Claim and deliver until cancelled.
+
+        Then finish the visits under way within `patience` seconds, and release the rest.
+        """
         writing = asyncio.create_task(self._results.run())
         claiming = asyncio.create_task(self._claim_forever())
         try:
@@ -111,7 +114,7 @@ class Run:
         finally:
             self._is_ending = True
             self._news.set()
-            # A claim under way is not cut off: what it takes would be nobody's until the leases are over.
+            # A claim under way is not cancelled: its queues would be blocked until their leases expire.
             await _end([claiming], LAST_STATEMENTS)
             await _end(self._visits, patience)
             self._results.close()
@@ -132,7 +135,7 @@ class Run:
                 await asyncio.sleep(GATHER)
 
     async def _claim(self) -> bool:
-        """Begin visits; whether it is worth looking again at once."""
+        """Begin visits. Returns whether to look again at once."""
         self._news.clear()
         now = self._clock()
         claim = await self._queues.claim(self._slots.room, now, now + LEASE)
@@ -151,7 +154,7 @@ class Run:
                 await self._news.wait()
 
     def _leave(self, visit: Visit) -> None:
-        """Let others be visited: what is left to do for this one takes no time of its receiver."""
+        """Free the slot of a visit whose remaining work takes no time of its receiver."""
         if visit.has_slot:
             visit.has_slot = False
             self._slots.give_back(visit)
@@ -165,7 +168,7 @@ class Run:
     # Visiting ------------------------------------------------------------------------------------------------------
 
     async def _visit(self, visit: Visit) -> None:
-        """Deliver what was found in a queue, one after the other, up to the first that fails."""
+        """Send the loaded deliveries of a queue one after another, up to the first failure."""
         again: datetime | None = None
         ends = False
         try:
@@ -177,33 +180,33 @@ class Run:
                 delivered = await self._courier.attempt(visit, pending)
                 again = delivered.again
                 ends = again is not None or pending is visit.deliveries[-1]
-                # What is known is written, even if the worker ends now.
+                # A known result is written even if the worker ends now.
                 await asyncio.shield(self._write(visit, delivered, ends=ends))
                 if ends:
                     return
         except Unwritten:
-            # The lease runs out; then somebody begins anew with what is written.
+            # When the lease expires, another worker continues from what is stored.
             return
         except (UnknownKey, InvalidTag):
             log.exception("the secret of webhook %s cannot be opened", visit.webhook_id)
             again = self._clock() + KEYLESS_PAUSE
         except asyncio.CancelledError:
             if not ends:
-                # The next worker need not wait for the end of the lease.
+                # Release the lease, so that the next worker need not wait for its expiry.
                 _ignore(self._results.add(Result(visit, ends=True)))
             raise
         with suppress(Unwritten):
             await self._results.add(Result(visit, ends=True, again=again))
 
     def _write(self, visit: Visit, delivered: Delivered, *, ends: bool) -> "asyncio.Future[None]":
-        """Have it written what came of an attempt. The other visits of its webhook heed a pause at once."""
+        """Write the result of an attempt. Other visits of the same webhook observe a pause at once."""
         end = delivered.time + LEASE if delivered.happening is Happening.GONE else delivered.pause_until
         written = self._results.add(Result(visit, delivered, ends=ends, again=delivered.again))
         if end is not None:
             self._pauses.note(visit.webhook_id, end)
             written.add_done_callback(lambda _: self._pauses.settle(visit.webhook_id, self._clock()))
         if ends and delivered.happening is Happening.SUCCESS:
-            # After a failure, the next claim has to know of it first.
+            # After a failure, the slot stays taken until the next claim can see the failure.
             self._leave(visit)
         return written
 
@@ -225,7 +228,7 @@ class Run:
 
 
 async def _end(tasks: Iterable["asyncio.Task[None]"], patience: float) -> None:
-    """Wait for tasks to end, and cancel those that take longer than so many seconds."""
+    """Wait for tasks, and cancel those that take longer than `patience` seconds."""
     waiting = tuple(tasks)
     if waiting:
         _, late = await asyncio.wait(waiting, timeout=patience)
@@ -236,5 +239,5 @@ async def _end(tasks: Iterable["asyncio.Task[None]"], patience: float) -> None:
 
 
 def _ignore(future: "asyncio.Future[None]") -> None:
-    """Nobody asks what becomes of it, and nobody is to be told that nobody asked."""
+    """Retrieve the exception of a future that is not awaited, so that asyncio logs no warning."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

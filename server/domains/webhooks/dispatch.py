@@ -1,7 +1,7 @@
-"""Dispatch: what happened is queued for the webhooks that want to hear of it, each event once for each of them.
+"""Dispatch: events are queued for the webhooks that subscribe to them, each event once per webhook.
 
-One statement takes the cursor, reads on in the event log, adds the deliveries and their queues, and moves the cursor:
-whoever dies in between has done nothing. Of several workers, the one that gets the cursor works; the others find
+One statement locks the cursor, reads the next events of the log, adds the deliveries and their queues, and moves the
+cursor. A worker that dies in between has done nothing. The worker that gets the cursor does the work; the others find
 nothing to do.
 """
 
@@ -21,27 +21,27 @@ from server.kernel.clock import Clock, utc_now
 log = logging.getLogger("plinth.webhooks")
 CURSOR = "webhooks"
 BATCH = 500
-# How often the log is looked at without a hint.
+# Seconds between two reads of the log without a hint.
 POLL = 0.5
-# After a hint that shows nothing yet, since an older transaction is still running: look again soon, then less soon.
+# After a hint without a visible event, because an older transaction is still running: seconds until the next looks.
 SOON = 0.01
 LESS_SOON = 0.1
 LOOKS = 8
 RECONNECT = 0.5
-# Between two looks at how far may be read while transactions of other databases are open.
+# Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
 
 Hints = Callable[[], AsyncIterator[None]]
 Announce = Callable[[], None]
 
-# Who finds one need not wait for whoever is moving it.
+# An existing cursor is found without waiting for a worker that is moving it.
 MAKE_CURSOR = """
 INSERT INTO event_cursors (name) SELECT %(cursor)s WHERE NOT EXISTS (SELECT FROM event_cursors WHERE name = %(cursor)s)
     ON CONFLICT DO NOTHING
 """
-# The webhooks are held against being deleted, so that who deletes one finds all of its deliveries or none. Queues that
-# are there stay as they are, but are locked: a worker that is about to remove an empty one sees what was added. Ids are
-# UUIDv7 (RFC 9562): milliseconds since 1970, then chance; PostgreSQL has a function for that from 18 on.
+# The webhooks are locked against deletion, so that a deletion finds all deliveries of an event or none. Existing queues
+# stay unchanged but are locked: a worker that is about to remove an empty one sees the addition. Ids are UUIDv7 (RFC
+# 9562): milliseconds since 1970, then random bits; PostgreSQL has a function for that from version 18 on.
 DISPATCH = """
 WITH place AS MATERIALIZED (
     SELECT transaction_id::text::xid8 AS transaction_id, sequence FROM event_cursors WHERE name = %(cursor)s
@@ -90,7 +90,7 @@ class Dispatcher:
     """Follows the event log of all tenants."""
 
     def __init__(self, dsn: str, hints: Hints, announce: Announce, *, name: str, clock: Clock = utc_now) -> None:
-        """`dsn` is the dispatch role's; `announce` is told when there is something to deliver."""
+        """`dsn` is that of the dispatch role. `announce` is called when there are new deliveries."""
         self._dsn = dsn
         self._hints = hints
         self._announce = announce
@@ -111,7 +111,7 @@ class Dispatcher:
                 await asyncio.gather(listening, return_exceptions=True)
 
     async def _listen(self) -> None:
-        """Turn hints into a look at the log; without Redis it is looked at all the same."""
+        """Wake the loop at every hint. Without Redis the log is still polled."""
         while True:
             try:
                 async for _ in self._hints():
@@ -144,10 +144,10 @@ class Dispatcher:
         return hinted
 
     async def dispatch(self, pool: Pool) -> int:
-        """Dispatch everything that is new; how many events that were."""
+        """Dispatch all new events. Returns their number."""
         total = 0
         if monotonic() - self._looked >= LOOK:
-            # A fault on the way forgets the last one: whatever answers afterwards may be another cluster.
+            # A fault in between resets the horizon, because the server that answers afterwards may be another cluster.
             self._horizon = 0
             self._horizon = await _horizon(pool)
             self._looked = monotonic()
@@ -161,7 +161,7 @@ class Dispatcher:
 
 
 async def _horizon(pool: Pool) -> int:
-    """How far may be read while transactions of other databases are open."""
+    """The horizon up to which events may be read while transactions of other databases are open."""
     async with pool.connection() as connection:
         cursor = await connection.execute(READ_HORIZON)
         row = await cursor.fetchone()

@@ -1,4 +1,4 @@
-"""The types of events that there are, read from the contract: what the policies of all RPCs emit, and further ones."""
+"""The types of events, read from the contract: those that the policies of RPCs emit, and further ones."""
 
 import difflib
 import re
@@ -15,14 +15,14 @@ from server.kernel.resources import AnyService
 
 EVERY = "*"
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
-# Places in a FileDescriptorProto: its services, and a service's methods.
+# Field numbers: the services of a FileDescriptorProto, and the methods of a service.
 SERVICES, METHODS = 6, 2
 
 EventType = ListEventTypesResponse.EventType
 
 
 def matches(patterns: Iterable[str], event_type: str) -> bool:
-    """Whether one of the patterns takes events of this type: `*`, `page.*`, or the type itself."""
+    """Whether one of the patterns matches this type: `*`, `page.*`, or the type itself."""
     group = f"{event_type.partition('.')[0]}.*"
     return any(pattern in (EVERY, group, event_type) for pattern in patterns)
 
@@ -31,7 +31,7 @@ class EventTypes:
     """The catalogue of event types."""
 
     def __init__(self, services: Iterable[type[AnyService]], descriptor_set: bytes) -> None:
-        """`descriptor_set` holds the comments of the contract, which descriptors at run time lack."""
+        """`descriptor_set` includes the comments of the contract, which descriptors at run time lack."""
         self._services = tuple(services)
         self._descriptor_set = descriptor_set
         self._payloads = dict(sorted(self._read_payloads()))
@@ -40,7 +40,7 @@ class EventTypes:
 
     @cached_property
     def listed(self) -> tuple[EventType, ...]:
-        """All types by name, with what they mean."""
+        """All types by name, with their descriptions."""
         described = self._descriptions()
         return tuple(
             EventType(name=name, description=described[name], payload=payload)
@@ -48,11 +48,11 @@ class EventTypes:
         )
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
-        """The types that one of the patterns takes."""
+        """The types that match one of the patterns."""
         return [name for name in self._payloads if matches(patterns, name)]
 
     def violations(self, field: str, patterns: Sequence[str]) -> list[Violation]:
-        """What is wrong with patterns that stand in a field: those that take no type at all."""
+        """The violations of patterns in a field: those that match no type."""
         return [
             Violation(f"{field}[{place}]", f"is no event type{self._hint(pattern)}", "event_type.unknown")
             for place, pattern in enumerate(patterns)
@@ -90,7 +90,7 @@ def _emitting(service: type[AnyService]) -> Iterator[tuple[str, MethodDescriptor
 
 
 def _payload_of(service: type[AnyService], method: MethodDescriptor) -> str:
-    """What an RPC answers, or the resource as it was for one that answers nothing."""
+    """The message that an RPC returns, or the resource before the change for an RPC that returns nothing."""
     if method.output_type.full_name != EMPTY:
         return str(method.output_type.full_name)
     if service.resource is None:
@@ -99,7 +99,7 @@ def _payload_of(service: type[AnyService], method: MethodDescriptor) -> str:
 
 
 def _comments(descriptor_set: bytes) -> dict[str, str]:
-    """The comment of every RPC by its full name."""
+    """The comments of all RPCs by full name."""
     found = {}
     for file in FileDescriptorSet.FromString(descriptor_set).file:
         for location in file.source_code_info.location:

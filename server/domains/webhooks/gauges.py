@@ -1,4 +1,4 @@
-"""How webhooks stand, asked every few seconds by questions that cost little however much waits."""
+"""Gauges of webhooks, measured every few seconds with queries whose cost is bounded, however much waits."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from server.kernel.record import EVENT_LAG
 log = logging.getLogger("plinth.webhooks")
 INTERVAL = 10.0
 MOST_COUNTED = 100_000
-# Webhooks with queues that are looked at for what is due.
+# Number of webhooks with queues that are searched for due deliveries.
 WINDOW = 2000
 LOOK = """
 WITH RECURSIVE hooks AS (
@@ -51,16 +51,16 @@ SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE status = 1 LI
 
 
 class WebhookGauges:
-    """A background service that keeps the gauges of webhooks."""
+    """A background service that updates the gauges of webhooks."""
 
     def __init__(self, dsn: str, *, name: str, clock: Clock = utc_now) -> None:
-        """`dsn` is the dispatch role's."""
+        """`dsn` is that of the dispatch role."""
         self._dsn = dsn
         self._name = name
         self._clock = clock
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         async with open_pool(self._dsn, f"plinth {self._name} webhook gauges", size=1, late=INTERVAL + LATE) as pool:
             while True:
                 now = self._clock()

@@ -1,10 +1,10 @@
-"""The health of a webhook: healthy, failing, warned, disabled. Pure: what happened goes in, the next state comes out.
+"""The health of a webhook: healthy, failing, warned, disabled. A pure function from a result to the next state.
 
     healthy --failure--> failing --failure, 3 days later--> warned --failure, 5 days later--> disabled
        ^------- success ----+----------- success --------------+
 
-Who answers 410 is disabled at once. A disabled webhook stays so until somebody enables it. For failing, nobody is
-disabled who was not warned a day before, even if nothing was sent in between.
+A receiver that answers 410 is disabled at once. A disabled webhook stays disabled until it is enabled by a call. A
+failing webhook is disabled only if its tenant was warned at least a day before, even if nothing was sent in between.
 """
 
 from dataclasses import dataclass, replace
@@ -19,16 +19,16 @@ NOTICE = timedelta(days=1)
 
 
 class Happening(Enum):
-    """How an attempt ended."""
+    """The result of an attempt."""
 
     SUCCESS = 1
     FAILURE = 2
     GONE = 3
-    """The receiver wants no more of it."""
+    """The receiver wants no more messages."""
 
 
 class State(Enum):
-    """Where a webhook stands."""
+    """The state of a webhook."""
 
     HEALTHY = 1
     FAILING = 2
@@ -37,7 +37,7 @@ class State(Enum):
 
 
 class Notice(Enum):
-    """What its tenant is told; the values are types of events."""
+    """A notice to the tenant. The values are types of events."""
 
     FAILING = "webhook.failing"
     DISABLED = "webhook.disabled"
@@ -45,19 +45,19 @@ class Notice(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of a webhook."""
+    """The health of a webhook."""
 
     enabled: bool = True
     failing_since: datetime | None = None
     """The first failure after the last success."""
     warned: datetime | None = None
-    """When its tenant was told."""
+    """When the tenant was warned."""
     disabled: datetime | None = None
     reason: int = Webhook.DISABLE_REASON_UNSPECIFIED
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """The state that follows from these facts."""
         if not self.enabled:
             return State.DISABLED
         if self.warned is not None:
@@ -66,7 +66,7 @@ class Health:
 
 
 def after(health: Health, happening: Happening, time: datetime) -> tuple[Health, Notice | None]:
-    """The health after an attempt that ended then, and what to tell the tenant."""
+    """The health after an attempt that ended at `time`, and the notice for the tenant, if any."""
     if not health.enabled:
         return health, None
     if happening is Happening.SUCCESS:

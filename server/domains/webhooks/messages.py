@@ -9,15 +9,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def message_of(event_type: str, time: datetime, payload: Message) -> bytes:
-    """The body of the message that tells of an event. `time` is when it happened."""
+    """The body of the message for an event. `time` is the time of the event."""
     data = json_format.MessageToDict(payload, always_print_fields_with_no_presence=True)
     body = {"type": event_type, "timestamp": moment(time).ToJsonString(), "data": data}
-    # Sorted: the entries of maps come in another order in every process, and each attempt sends the same bytes.
+    # Sorted, because the order of map entries differs between processes, and each attempt must send the same bytes.
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
 
 
 def moment(time: datetime) -> Timestamp:
-    """A moment as messages have it."""
+    """A time as a protobuf message."""
     timestamp = Timestamp()
     timestamp.FromDatetime(time)
     return timestamp

@@ -1,4 +1,4 @@
-"""What is measured of webhooks. No label names a tenant, a webhook or a host."""
+"""Metrics of webhooks. No label names a tenant, a webhook or a host."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -38,7 +38,7 @@ DISABLED = Counter("plinth_webhook_disabled", "Webhooks that were disabled becau
 
 
 def outcome_label(answer: Answer) -> str:
-    """What ATTEMPTS calls an attempt that was answered so."""
+    """The label of ATTEMPTS for an attempt with this answer."""
     if answer.status_code:
         return "delivered" if is_success(answer.status_code) else "rejected"
     return {TIMEOUT: "timeout", NOT_ALLOWED: "refused"}.get(answer.error, "unreachable")

@@ -1,4 +1,4 @@
-"""What a tenant is told of a webhook that fails: an event, and an audit entry, in the transaction of the change."""
+"""Notices to a tenant about a failing webhook: an event and an audit entry, in the transaction of the change."""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ TIMES = (
 
 
 def webhook_of(row: Row) -> Webhook:
-    """The resource that a row of webhooks holds, without its secret."""
+    """The resource in a row of webhooks, without its secret."""
     webhook = Webhook(etag=etag_of(row["id"], row["version"]), **{name: row[name] for name in PLAIN})
     for name in TIMES:
         if row[name] is not None:
@@ -27,7 +27,7 @@ def webhook_of(row: Row) -> Webhook:
 
 
 def record_of(event_type: str, before: Row, after: Row, now: datetime) -> list[tuple[Statement, dict[str, object]]]:
-    """Statements, with their parameters, that tell how the row of a webhook was changed."""
+    """The statements, with their parameters, that record a change of a webhook's row."""
     statements = _Statements()
     record_platform_change(
         statements,
@@ -42,7 +42,7 @@ def record_of(event_type: str, before: Row, after: Row, now: datetime) -> list[t
 
 
 class _Statements:
-    """What stands for a transaction on a connection of psycopg's."""
+    """A stand-in for a transaction, to collect statements for a connection of psycopg."""
 
     def __init__(self) -> None:
         self.queued: list[tuple[Statement, dict[str, object]]] = []

@@ -1,4 +1,4 @@
-"""What follows from an attempt: delivered, tried again and when, given up; and whether the receiver wants a pause."""
+"""Consequences of an attempt: success, retry or failure, and a pause if the receiver wants one."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from server.domains.webhooks.answers import fault_of, is_success
 from server.domains.webhooks.health import Happening
 from server.kernel.ports import Answer
 
-# After the first failure, the second one and so on: about three days in all, as Standard Webhooks recommends.
+# Pauses after the first failure, the second one and so on: about three days in all, as Standard Webhooks recommends.
 SCHEDULE = (
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -26,13 +26,13 @@ SCHEDULE = (
 )
 JITTER = 0.2
 LONGEST_RETRY_AFTER = timedelta(hours=24)
-# The receiver as a whole has too much to do: nothing is sent to it for a while.
+# The receiver is overloaded: nothing is sent to it for a while.
 OVERLOADED = frozenset((429, 502, 504))
 GONE = 410
-# Unless it says how long. One late attempt of one message must not stop all others for hours.
+# The longest pause without a Retry-After. One late attempt of one message must not stop all others for hours.
 LONGEST_PAUSE = timedelta(minutes=1)
 ZERO = timedelta()
-# Svix's way for a receiver to refuse one message for good.
+# The header by which a receiver refuses one message permanently, as defined by Svix.
 ABORT_HEADER, ABORT = "webhook-delivery", "abort-message"
 
 Chance = Callable[[], float]
@@ -41,20 +41,20 @@ Chance = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What follows."""
+    """The consequence of an attempt."""
 
     status: int
-    """Of the delivery: succeeded, failed, or pending when it is tried again."""
+    """The status of the delivery: succeeded, failed, or pending if it is tried again."""
     happening: Happening
     fault: str = ""
-    """What went wrong, in a few words."""
+    """The cause of the failure in a few words."""
     next_attempt: datetime | None = None
     pause_until: datetime | None = None
-    """Until when nothing is sent to this webhook."""
+    """The end of a pause for this webhook."""
 
 
 def outcome(answer: Answer, attempt: int, now: datetime, chance: Chance = random.random) -> Outcome:
-    """What follows from the answer to an attempt, the first of which is 1."""
+    """The consequence of the answer to an attempt. The first attempt is 1."""
     if is_success(answer.status_code):
         return Outcome(WebhookDelivery.STATUS_SUCCEEDED, Happening.SUCCESS)
     fault = fault_of(answer)
@@ -72,7 +72,7 @@ def outcome(answer: Answer, attempt: int, now: datetime, chance: Chance = random
 
 
 def _later(pause: timedelta, chance: Chance, *, earliest: timedelta) -> timedelta:
-    """A pause with jitter, but not below what the receiver asked for, beyond which jitter goes as well."""
+    """A pause with jitter, but not shorter than the receiver asked for. In that case jitter is added to its request."""
     jittered = pause * (1 + JITTER * (2 * chance() - 1))
     return jittered if jittered >= earliest else earliest * (1 + JITTER * chance())
 
@@ -82,7 +82,7 @@ def _is_aborted(answer: Answer) -> bool:
 
 
 def _retry_after(answer: Answer, now: datetime) -> timedelta:
-    """How long the receiver asks to be left alone, in seconds or up to a date; zero when it does not."""
+    """The pause that the receiver asks for, in seconds or up to a date; zero without a request."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), LONGEST_RETRY_AFTER.total_seconds()))

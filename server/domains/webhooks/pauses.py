@@ -1,11 +1,11 @@
-"""Pauses that receivers asked for, kept for the visits under way: what is claimed later learns it from the database."""
+"""Pauses that receivers asked for, for the visits under way. Later claims read them from the database."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from server.domains.webhooks.queues import Visit
 
-# Beyond it, none is worth an entry: whoever asks learns it from the database.
+# Largest number of pauses. Without an entry, a pause is still found in the database.
 MOST = 1000
 
 
@@ -13,30 +13,30 @@ MOST = 1000
 class _Pause:
     end: datetime
     known: datetime | None = None
-    """Since when claims know of it."""
+    """The time from which claims read it from the database."""
 
 
 class Pauses:
-    """The pauses that one worker heard of."""
+    """The pauses known to one worker."""
 
     def __init__(self) -> None:
         self._pauses: dict[str, _Pause] = {}
 
     def note(self, webhook_id: str, end: datetime) -> None:
-        """A receiver asked for a pause; that is not in the database yet."""
+        """Add a pause that is not in the database yet."""
         while len(self._pauses) >= MOST:
             del self._pauses[next(iter(self._pauses))]
         self._pauses.pop(webhook_id, None)
         self._pauses[webhook_id] = _Pause(end)
 
     def settle(self, webhook_id: str, now: datetime) -> None:
-        """What is claimed from now on knows of it."""
+        """Mark a pause as stored: later claims read it from the database."""
         pause = self._pauses.get(webhook_id)
         if pause is not None:
             pause.known = now
 
     def end_for(self, visit: Visit, now: datetime) -> datetime | None:
-        """Until when a visit has to wait, if it has to."""
+        """The end of the pause that a visit must observe, or None."""
         pause = self._pauses.get(visit.webhook_id)
         if pause is None or pause.end <= now:
             return None

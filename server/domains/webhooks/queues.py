@@ -1,10 +1,11 @@
-"""Queues of deliveries, one per webhook and subject: how workers share them out, and what they load of one.
+"""Queues of deliveries, one per webhook and subject: how workers claim them, and what they load from one.
 
-A worker claims a queue by a lease. Nobody else touches it until the lease is over, so its deliveries go out one after
-the other; whoever dies lets go of it by then. Leases are numbered by their time: one that was lost is recognised.
+A worker claims a queue by a lease. No other worker touches it until the lease expires, so its deliveries are sent one
+after another. A worker that dies releases it by the expiry. The time of a lease identifies it, so that a lost one is
+recognised.
 
-Claiming goes round the webhooks that have queues, a window at a time, and takes a few of each, the longest due first: a
-webhook with a million due queues, or one that takes none at the moment, stands in nobody's way.
+Claiming goes round the webhooks that have queues, a window at a time, and takes a few of each, the longest due first. A
+webhook with a million due queues, or one that accepts none at the moment, does not delay the others.
 """
 
 from collections.abc import Mapping
@@ -18,21 +19,21 @@ from psycopg.rows import TupleRow, dict_row
 from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, service_of, session
 from server.data.statements import Row
 
-# Webhooks with queues that one look goes over.
+# Number of webhooks with queues per claim.
 WINDOW = 500
-# Deliveries of one queue that are loaded at once, and beyond the first only while their payloads stay below that.
+# Deliveries of one queue that are loaded at once. Beyond the first, only while their payloads stay below this size.
 BATCH = 10
 BATCH_BYTES = 256 * 1024
 FIRST_PLACE = ("00000000-0000-0000-0000-000000000000",) * 2
-# Statistics never fit tables that fill and empty all the time. So plans go by index whatever they say; statements are
-# written so that one index fits best, with OFFSET 0 where what comes first must come first; and plans are made anew
+# Statistics never fit tables that fill and empty all the time. Plans therefore use indexes whatever the statistics say:
+# statements are written so that one index fits best, with OFFSET 0 where the order of steps matters. Plans are renewed
 # with the connections, every few minutes.
 PLANS_KEPT = 120.0
 PLANNING = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 Pool = WatchedPool
 Connection = AsyncConnection[TupleRow]
-# Background services ask PostgreSQL something twice a second: one that has had no answer for so long is late.
+# Background services query PostgreSQL twice a second. One without an answer for this many seconds is late.
 LATE = 6.0
 
 CLAIM = """
@@ -96,7 +97,7 @@ SELECT last.number AS looked_at, last.tenant_id::text AS last_tenant, last.webho
               WHERE NOT webhooks.enabled AND webhooks.disable_reason IN (2, 3)) AS stopped
   FROM (SELECT * FROM hooks ORDER BY number DESC LIMIT 1) AS last LEFT JOIN claimed ON true
 """
-# A statement of its own: it has to see what was delivered up to the moment of the claim.
+# A statement of its own, so that it sees everything that was delivered up to the claim.
 LOAD = """
 SELECT asked.place, pending.*
   FROM unnest(%(tenants)s::uuid[], %(webhooks)s::uuid[], %(subjects)s::text[])
@@ -130,57 +131,57 @@ class Pending:
     event_type: str
     event_time: datetime
     attempts: int
-    """How many there were already."""
+    """Number of attempts so far."""
     kind: int
     message_type: str | None
-    """None when the event is no longer in the log; then there is no payload either."""
+    """None if the event is no longer in the log; then there is no payload either."""
     payload: bytes | None
 
 
 PENDING_VALUES = itemgetter(*(one.name for one in fields(Pending)))
-"""The values of a Pending, in order, from a row that has more."""
+"""The values of a Pending, in order, from a row with further columns."""
 
 
 @dataclass(slots=True)
 class Visit:
-    """A claimed queue, and what was found in it."""
+    """A claimed queue and its loaded deliveries."""
 
     tenant_id: str
     webhook_id: str
     subject: str
     failing: bool
-    """Whether nothing has been delivered to the webhook since its last failure."""
+    """Whether no delivery to the webhook has succeeded since its last failure."""
     claim_time: datetime
     lease: datetime
-    """Until when; it grows."""
+    """The expiry of the lease, which is extended."""
     receiver: Row | None = None
-    """The webhook's row, as far as sending needs it; None when it was deleted."""
+    """The columns of the webhook that sending needs; None if it was deleted."""
     deliveries: list[Pending] = field(default_factory=list)
     lost: bool = False
-    """Whether the lease turned out to be over."""
+    """Whether the lease was found to have expired."""
     has_slot: bool = True
-    """Whether it counts as under way (slots.py)."""
+    """Whether the visit counts as under way (slots.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """How much may be claimed, and how much is claimed already."""
+    """How many queues may be claimed, and how many are already claimed."""
 
     room: int
     failing_room: int
-    """Of that, for webhooks that are failing."""
+    """Of these, for webhooks that are failing."""
     share: int
-    """Of one webhook."""
+    """For one webhook."""
     failing_share: int
-    """Of one webhook that is failing."""
+    """For one webhook that is failing."""
     tenant_share: int
     webhooks: Mapping[str, int]
-    """How many queues of which webhooks are claimed."""
+    """Number of claimed queues by webhook."""
     tenants: Mapping[str, int]
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What CLAIM takes of it."""
+        """The parameters of CLAIM."""
         return {
             "room": self.room,
             "failing_room": self.failing_room,
@@ -196,19 +197,19 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a look at the queues gave."""
+    """The result of claiming."""
 
     visits: list[Visit]
     stopped: list[tuple[str, str]]
-    """Tenant and id of webhooks that were disabled for failing, and have queues still."""
+    """Tenant and id of webhooks that were disabled for failing and still have queues."""
     is_all: bool
-    """Whether it went over the last webhook with queues."""
+    """Whether the window reached the last webhook with queues."""
 
 
 def open_pool(dsn: str, name: str, *, size: int, options: str = "", late: float = LATE) -> Pool:
-    """Connections of one background service; `name` shows in pg_stat_activity.
+    """Connections of one background service. `name` appears in pg_stat_activity.
 
-    Without an answer for `late` seconds, health names the service.
+    Health names the service when it has had no answer for `late` seconds.
     """
     return WatchedPool(
         dsn,
@@ -227,14 +228,14 @@ def open_pool(dsn: str, name: str, *, size: int, options: str = "", late: float 
 
 
 class Queues:
-    """The queues, from the side of one worker."""
+    """The queues, as one worker sees them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._place = FIRST_PLACE
 
     async def claim(self, room: Room, now: datetime, lease: datetime) -> Claim:
-        """Claim queues that are due, up to the room there is, and load what waits in them."""
+        """Claim due queues within the given room, and load their waiting deliveries."""
         tenant, webhook = self._place
         place = {"tenant": tenant, "webhook": webhook, "window": WINDOW, "now": now, "lease": lease}
         async with self._pool.connection() as connection:

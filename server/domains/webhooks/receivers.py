@@ -1,4 +1,4 @@
-"""The state of webhooks in the database: brought up to date by what attempts came to, in the caller's transaction."""
+"""The stored state of webhooks: updated by the results of attempts, in the caller's transaction."""
 
 import logging
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from server.domains.webhooks.notices import record_of
 from server.domains.webhooks.queues import Connection
 
 log = logging.getLogger("plinth.webhooks")
-# `last_success_time` is as exact as that: a webhook that works is not written to with every message.
+# Precision of `last_success_time`, so that a working webhook is not written to with every message.
 COARSE = timedelta(seconds=10)
 
-# Those of which something may change, in the order in which whoever locks several does.
+# The webhooks that may change, in the order in which all transactions lock several of them.
 LOCK = """
 SELECT webhooks.tenant_id::text, webhooks.id::text, url, description, event_types, enabled, signature_scheme,
        previous_secret_expire_time, failing_since_time, warn_time, disable_time, disable_reason, last_success_time,
@@ -30,7 +30,7 @@ SELECT webhooks.tenant_id::text, webhooks.id::text, url, description, event_type
  ORDER BY webhooks.tenant_id, webhooks.id
    FOR NO KEY UPDATE OF webhooks
 """
-# The ETag changes with what an administrator may want to have seen before writing; not with every failure or success.
+# The ETag changes with fields that an administrator should see before writing, not with every failure or success.
 STORE = """
 UPDATE webhooks
    SET enabled = told.enabled, failing_since_time = told.failing, warn_time = told.warned,
@@ -51,19 +51,19 @@ STORED = (
 
 @dataclass(slots=True)
 class Story:
-    """What happened to one webhook, in order."""
+    """The results of attempts for one webhook, in order."""
 
     happenings: list[tuple[Happening, datetime]] = field(default_factory=list)
     pause_until: datetime | None = None
 
     @property
     def has_failures(self) -> bool:
-        """Whether there is anything but success."""
+        """Whether anything but success is among them."""
         return self.pause_until is not None or any(one is not Happening.SUCCESS for one, _ in self.happenings)
 
 
 async def update_receivers(connection: Connection, stories: Mapping[tuple[str, str], Story], now: datetime) -> int:
-    """Bring webhooks up to date, by tenant and id, and tell tenants what they have to know; how many were disabled."""
+    """Update webhooks, by tenant and id, and notify tenants. Returns the number of disabled webhooks."""
     if not stories:
         return 0
     rows = await _lock(connection, stories, now)
@@ -79,7 +79,7 @@ async def update_receivers(connection: Connection, stories: Mapping[tuple[str, s
         await connection.execute(STORE, {name: [row[name] for row in changed] for name in STORED})
     for notice, before, told in notices:
         for statement, values in record_of(notice.value, before, told, now):
-            # It is written for libpq, whose parameters are `$1` and so on.
+            # The statement is written for libpq, whose parameters are `$1` and so on.
             raw = AsyncRawCursor(connection)
             await raw.execute(statement.sql, [values[name] for name in statement.parameters])
         log.info("%s: tenant %s webhook %s", notice.value, told["tenant_id"], told["id"])
@@ -104,7 +104,7 @@ async def _lock(connection: Connection, stories: Mapping[tuple[str, str], Story]
 
 
 def _applied(row: Row, story: Story, now: datetime) -> tuple[Row, Notice | None]:
-    """The row as it has to be, and what to tell."""
+    """The updated row, and the notice for the tenant, if any."""
     health = Health(
         row["enabled"], row["failing_since_time"], row["warn_time"], row["disable_time"], row["disable_reason"]
     )

@@ -1,4 +1,4 @@
-"""Removal: what is left of a deleted webhook goes away in the background, however many deliveries it had."""
+"""Removal of deleted webhooks in the background, with any number of deliveries."""
 
 from sqlalchemy import BigInteger, bindparam, delete, false, func, text, update
 from sqlalchemy.dialects.postgresql import UUID
@@ -11,7 +11,7 @@ from server.kernel.jobs import Job
 
 REMOVE = "webhooks.remove_webhook"
 BATCH = 1000
-# Seconds. Every batch is committed by itself.
+# Seconds. Each batch is committed by itself.
 TIMEOUT = 1800.0
 
 _is_own = (
@@ -44,18 +44,18 @@ REMOVE_WEBHOOK = Statement(delete(webhooks).where(*_is_own, webhooks.c.removal_t
 
 
 class Remover:
-    """Removes what is left of deleted webhooks."""
+    """Removes deleted webhooks with their deliveries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def job(self) -> Job:
-        """As workers do it."""
+        """The job of workers."""
         return Job(REMOVE, self.run, QUEUE, timeout=TIMEOUT)
 
     def run(self, *, tenant_id: str, webhook_id: str) -> None:
-        """Remove attempts, deliveries, and in the end the webhook, which takes its queues along."""
+        """Remove attempts and deliveries, and at the end the webhook, which removes its queues."""
         named = {"tenant": tenant_id, "webhook": webhook_id}
         while True:
             with self._database.write(Scope(tenant_id=tenant_id)) as transaction:

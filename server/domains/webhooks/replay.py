@@ -1,7 +1,7 @@
-"""Replays: events that are sent to a webhook again, asked for by a call and queued by a job.
+"""Replays: events that are sent to a webhook again, requested by a call and queued by a job.
 
-An event keeps its id, by which receivers tell a repetition. The id of a delivery follows from those of the replay and
-of the event, so a job that is done twice queues nothing twice.
+An event keeps its id, by which receivers recognise a repetition. The id of a delivery is derived from those of the
+replay and of the event, so that a job that runs twice queues nothing twice.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ log = logging.getLogger("plinth.webhooks")
 QUEUE, REPLAY = "webhooks", "webhooks.replay_events"
 MOST_EVENTS = 100_000
 BATCH = 500
-# Seconds. Every batch is committed by itself, so it holds up nobody.
+# Seconds. Each batch is committed by itself, so a long job blocks nothing.
 TIMEOUT = 1800.0
 EVENT_TYPE, WEBHOOK_TYPE = "plinth.dev/Event", "plinth.dev/Webhook"
 
@@ -38,7 +38,7 @@ _FACTS: dict[str, AnyType] = {
     "subject": Text(),
     "create_time": DateTime(timezone=True),
 }
-# As the dispatcher has it.
+# The same expression as in the dispatcher.
 _SUBJECT = "coalesce(nullif(resource_id, ''), id::text) AS subject"
 _MATCHING = """
   FROM events
@@ -46,7 +46,7 @@ _MATCHING = """
    AND create_time >= CAST(:start AS timestamptz) AND create_time < CAST(:end AS timestamptz)
    AND type = ANY (CAST(:types AS text[]))
 """
-# A delivery is made after its event. Tests have events of their own, which are not in the log.
+# A delivery is made after its event. Events of tests are not in the log.
 _FAILED = """
    AND id IN (SELECT event_id FROM webhook_deliveries
                WHERE tenant_id = CAST(:tenant AS uuid) AND webhook_id = CAST(:webhook AS uuid)
@@ -70,8 +70,8 @@ ENABLED = Statement(
         "SELECT id FROM webhooks WHERE tenant_id = CAST(:tenant AS uuid) AND id = CAST(:webhook AS uuid) AND enabled"
     ).columns(id=UUID(as_uuid=False))
 )
-# First the deliveries, in the order of the log, which gives them their numbers; then the queues of their subjects. The
-# update locks the row of a queue that is there, lest a worker that has just emptied it takes it away.
+# First the deliveries, in the order of the log, from which they get their numbers; then the queues of their subjects.
+# The update locks the row of an existing queue, so that a worker that has just emptied it does not remove it.
 ADD = Statement(
     text(
         """
@@ -92,7 +92,7 @@ SELECT CAST(:tenant AS uuid), CAST(:webhook AS uuid), subject, now() FROM added 
 """
     )
 )
-"""Takes `tenant`, `webhook` and five lists of one length."""
+"""Takes `tenant`, `webhook` and five lists of equal length."""
 
 
 def _counting(condition: str) -> Statement:
@@ -112,7 +112,7 @@ READS = {only_failed: _reading(_FAILED if only_failed else "") for only_failed i
 
 
 class Range(NamedTuple):
-    """Which events of a tenant are sent to a webhook again."""
+    """The events of a tenant that are sent to a webhook again."""
 
     tenant: str
     webhook: str
@@ -122,14 +122,14 @@ class Range(NamedTuple):
 
 
 class Replays:
-    """Answers those who ask for a replay."""
+    """Answers requests for replays."""
 
     def __init__(self, event_types: EventTypes, clock: Clock) -> None:
         self._event_types = event_types
         self._clock = clock
 
     def ask(self, call: Call, request: ReplayWebhookEventsRequest, webhook: Webhook) -> ReplayWebhookEventsResponse:
-        """Count the events and, unless only that is asked for, see to it that they are sent."""
+        """Count the events and, unless only the count is requested, enqueue their sending."""
         call.note_change(webhook, webhook)
         if request.dry_run:
             call.emits = ""
@@ -175,14 +175,14 @@ class Replays:
 
 
 class Replayer:
-    """Queues what a replay asks for, batch by batch."""
+    """Queues the events of a replay, batch by batch."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def job(self) -> Job:
-        """As workers do it."""
+        """The job of workers."""
         return Job(REPLAY, self.run, QUEUE, timeout=TIMEOUT)
 
     def run(
@@ -196,7 +196,7 @@ class Replayer:
         only_failed: bool,
         replay_id: str,
     ) -> None:
-        """Begin at the beginning, whether or not it was begun before; end early when nothing is sent any more."""
+        """Start at the beginning, even after an earlier run. Stop if the webhook is disabled or deleted."""
         chosen = Range(tenant_id, webhook_id, start_time, end_time, event_types)
         position = {"transaction_id": "0", "sequence": 0}
         queued = 0
@@ -215,7 +215,7 @@ class Replayer:
 
 
 def add(transaction: WriteTransaction, tenant_id: str, webhook_id: str, replay_id: str, events: list[Row]) -> None:
-    """Queue events, unless this replay has queued them before."""
+    """Queue events, unless this replay has already queued them."""
     if events:
         transaction.run(
             ADD,
@@ -230,7 +230,7 @@ def add(transaction: WriteTransaction, tenant_id: str, webhook_id: str, replay_i
 
 
 def delivery_id(replay_id: str, event_id: str) -> str:
-    """A UUIDv7 with the time of the replay, the same whenever it is asked for."""
+    """A UUIDv7 with the time of the replay, the same at each call."""
     digits = hashlib.sha256(f"{replay_id}{event_id}".encode()).hexdigest()
     variant = VARIANTS[int(digits[0], 16) >> 2]
     return f"{replay_id[:13]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:20]}"
@@ -255,7 +255,7 @@ def _refuse_disabled(webhook: Webhook) -> None:
 
 
 def _time_of(timestamp: Timestamp) -> datetime:
-    """A moment, the nearest that PostgreSQL and Python have in common."""
+    """The time, or the nearest one that both PostgreSQL and Python can represent."""
     try:
         return timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError):

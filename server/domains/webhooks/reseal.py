@@ -1,8 +1,8 @@
-"""Resealing: after PLINTH_SECRET_KEY was rotated, secrets of webhooks are brought under the new one.
+"""Resealing: after a rotation of PLINTH_SECRET_KEY, secrets of webhooks are sealed under the new one.
 
-A worker does so when it starts, and then every ten minutes, since machines that still sign with the secret before go on
-sealing with it. Until `plinth_webhook_stale_secrets` is 0 on all machines of the new secret, the one before has to stay
-in PLINTH_SECRET_KEY_PREVIOUS.
+A worker does so at its start, and then every ten minutes, because machines that still use the previous secret keep
+sealing with it. The previous secret must stay in PLINTH_SECRET_KEY_PREVIOUS until `plinth_webhook_stale_secrets` is 0
+on all machines of the new secret.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ EVERY_TEN_MINUTES = "*/10 * * * *"
 BATCH = 500
 NIL = "00000000-0000-0000-0000-000000000000"
 
-# A sealed secret begins with the 8 bytes that name its key.
+# A sealed secret begins with the 8-byte id of its key.
 STALE = Statement(
     text(
         """
@@ -43,8 +43,8 @@ SELECT tenant_id, id, secret, previous_secret
         tenant_id=UUID(as_uuid=False), id=UUID(as_uuid=False), secret=LargeBinary(), previous_secret=LargeBinary()
     )
 )
-"""Takes `keys` that need no resealing in hexadecimal, `tenant_id` and `id` of the row to go on after, and `limit`."""
-# What was rotated meanwhile is left alone: it is under the current key.
+"""Takes `keys` that need no resealing in hexadecimal, `tenant_id` and `id` of the last row seen, and `limit`."""
+# A secret that was rotated in the meantime is skipped: it is under the current key.
 REPLACE = Statement(
     text(
         """
@@ -56,29 +56,32 @@ UPDATE webhooks
 """
     )
 )
-"""Takes five lists of one length; secrets are in hexadecimal."""
+"""Takes five lists of equal length; secrets are in hexadecimal."""
 
 
 class Resealer:
     """Reseals the secrets of all tenants' webhooks."""
 
     def __init__(self, dispatch: Database, box: SecretBox) -> None:
-        """`dispatch` sees the webhooks of every tenant."""
+        """`dispatch` sees the webhooks of all tenants."""
         self._dispatch = dispatch
         self._box = box
         self._lasting = [key.hex() for key in box.lasting]
 
     @property
     def schedule(self) -> Schedule:
-        """When workers do it."""
+        """The schedule of workers."""
         return Schedule(EVERY_TEN_MINUTES, Job(RESEAL, self.run, MAINTENANCE_QUEUE, NEVER_AGAIN))
 
     def at_start(self, threads: Executor) -> "FirstReseal":
-        """The same as soon as a worker runs."""
+        """A service that reseals as soon as a worker runs."""
         return FirstReseal(self.run, threads)
 
     def run(self) -> None:
-        """Reseal what is not under the current key, batch by batch. What does not open stays as it is, and is told."""
+        """Reseal secrets that are not under the current key, batch by batch.
+
+        Those that do not open are counted and logged.
+        """
         after, lost, done = {"tenant_id": NIL, "id": NIL}, 0, 0
         while True:
             with self._dispatch.write(Scope()) as transaction:
@@ -99,7 +102,7 @@ class Resealer:
             log.error("%d secrets of webhooks open under none of PLINTH_SECRET_KEY, _PREVIOUS and _NEXT", lost)
 
     def _resealed(self, row: Row) -> Sequence[str] | None:
-        """What REPLACE takes of one webhook; None when a secret of it does not open."""
+        """The parameters of REPLACE for one webhook; None if one of its secrets does not open."""
         try:
             new = [self._under_current(sealed, row["id"]) for sealed in (row["secret"], row["previous_secret"])]
         except (UnknownKey, InvalidTag):
@@ -113,7 +116,7 @@ class Resealer:
 
 
 class FirstReseal:
-    """A background service that does it once; what fails is tried again."""
+    """A background service that reseals once. After a failure it is run again."""
 
     def __init__(self, run: Callable[[], None], threads: Executor) -> None:
         self._run = run
@@ -121,7 +124,7 @@ class FirstReseal:
         self._is_done = False
 
     async def run(self) -> None:
-        """Do it, and wait until cancelled."""
+        """Reseal, then wait until cancelled."""
         if not self._is_done:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._run)
             self._is_done = True

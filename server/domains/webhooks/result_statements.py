@@ -1,6 +1,7 @@
-"""The statements by which results are written (results.py), each for all of them at once.
+"""The statements that write results (results.py), each for all results at once.
 
-What is many columns wide comes as JSON: making arrays of it takes psycopg longer than all that PostgreSQL does with it.
+Rows with many columns are passed as JSON: psycopg would take longer to make arrays of them than PostgreSQL takes to
+execute the statement.
 """
 
 LOCK = """
@@ -10,7 +11,7 @@ SELECT FROM unnest(%(tenants)s::uuid[], %(webhooks)s::uuid[], %(subjects)s::text
  ORDER BY queues.tenant_id, queues.webhook_id, queues.subject
    FOR UPDATE OF queues
 """
-# What was cancelled meanwhile stays so, unless it was delivered.
+# A delivery that was cancelled in the meantime stays cancelled, unless it was delivered.
 DELIVERIES = """
 UPDATE webhook_deliveries AS deliveries
    SET status = CASE WHEN wins THEN told.status ELSE deliveries.status END,
@@ -34,7 +35,7 @@ SELECT told.*
                 request_headers jsonb, request_body text, response_headers jsonb, response_body text)
  WHERE EXISTS (SELECT FROM webhook_deliveries AS found WHERE found.tenant_id = told.tenant AND found.id = told.id)
 """
-# Who lost the lease has no say any more.
+# Only a worker that still holds the lease may change the queue.
 REMOVE = """
 DELETE FROM webhook_queues AS queues
  USING unnest(%(tenants)s::uuid[], %(webhooks)s::uuid[], %(subjects)s::text[], %(leases)s::timestamptz[],

@@ -1,8 +1,8 @@
-"""Results: what came of attempts, written together with whatever else ended at that moment.
+"""Results of attempts, written together with other results of the same moment.
 
-One transaction takes all of it: states of webhooks, deliveries, their attempts, and what becomes of the queues. A queue
-that is empty is removed: its row is locked first, and looked at by the statement after that, so that whoever adds to it
-meanwhile (dispatch.py, replays) either is seen or makes it anew.
+One transaction writes all of them: the states of webhooks, deliveries, their attempts, and the state of the queues. An
+empty queue is removed: its row is locked first, and the next statement checks whether it is empty. A concurrent
+addition (dispatch.py, replays) is therefore either seen or creates the queue again.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ LEASE = timedelta(seconds=30)
 # Seconds between renewals of leases.
 RENEWAL = 5.0
 RECONNECT = 0.5
-# How often, and how many seconds apart, the results of one webhook are tried again when its rows are locked or refused.
+# Attempts to write the results of one webhook whose rows are locked or refused, and the seconds in between.
 TRIES = 5
 LATER = 1.0
 
 
 class Unwritten(Exception):
-    """A result cannot be written: once its queue's lease is over, the delivery is sent again."""
+    """A result cannot be written. The delivery is sent again when the lease of its queue expires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """What became of one delivery."""
+    """The result of one delivery."""
 
     id: str
     status: int
@@ -52,28 +52,28 @@ class Delivered:
     fault: str = ""
     status_code: int = 0
     again: datetime | None = None
-    """When it is tried again."""
+    """The time of the next attempt."""
     attempt: Row | None = None
-    """The row of the attempt, unless none was made."""
+    """The row of the attempt, if there was one."""
     happening: Happening | None = None
     pause_until: datetime | None = None
 
 
 @dataclass(slots=True)
 class Result:
-    """What a visit has to tell: of a delivery, of its own end, or both."""
+    """A report of a visit: a delivery, the end of the visit, or both."""
 
     visit: Visit
     delivered: Delivered | None = None
     ends: bool = False
     again: datetime | None = None
-    """When the queue is due again after the end; None: at once, if anything waits in it."""
+    """When the queue is due again after the end of the visit; None for at once, if anything waits in it."""
     written: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     tries: int = 0
 
 
 class Results:
-    """Writes results, and keeps leases alive."""
+    """Writes results, and renews leases."""
 
     def __init__(self, pool: Pool, visits: Iterable[Visit], clock: Clock) -> None:
         """`visits` are those under way at any moment."""
@@ -85,7 +85,7 @@ class Results:
         self._closing = False
 
     def add(self, result: Result) -> "asyncio.Future[None]":
-        """Have a result written; done once it is committed. Raises Unwritten when it cannot be."""
+        """Add a result. The future is done once it is committed, or raises Unwritten if it cannot be written."""
         self._waiting.append(result)
         self._news.set()
         return result.written
@@ -108,12 +108,12 @@ class Results:
                 await self._insist(self._write, batch)
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write the remaining results, and stop."""
         self._closing = True
         self._news.set()
 
     async def _insist(self, action: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
-        """Do it as soon as the database is there."""
+        """Repeat an action until the database is available."""
         while True:
             try:
                 await action(*arguments)
@@ -124,7 +124,7 @@ class Results:
                 return
 
     async def _write(self, batch: Sequence[Result]) -> None:
-        """Write all of it in one transaction, or if the database objects, that of each webhook in its own."""
+        """Write all results in one transaction. If the database refuses it, use one transaction per webhook."""
         unwritten = [result for result in batch if not result.written.done()]
         try:
             await self._commit(unwritten)
@@ -186,7 +186,7 @@ class Results:
             await connection.execute(sql.RELEASE, queues)
 
     async def _renew(self) -> None:
-        """Renew the leases of all visits; who lost it is told."""
+        """Renew the leases of all visits, and mark those that have lost theirs."""
         visits = [visit for visit in self._visits if not visit.lost]
         if not visits:
             return

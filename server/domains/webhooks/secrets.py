@@ -1,8 +1,8 @@
-"""Secrets of webhooks, as they are stored: sealed with a key that the deployment's secret gives.
+"""Stored secrets of webhooks: sealed with a key derived from the deployment's secret.
 
 A sealed secret is the id of the key, a nonce, and AES-256-GCM over the secret, bound to its webhook: moved to another
-row it does not open. After PLINTH_SECRET_KEY was rotated, what the one before has sealed still opens, and the job in
-reseal.py brings it under the new one.
+row it does not open. After a rotation of PLINTH_SECRET_KEY, secrets sealed under the previous one still open, and the
+job in reseal.py seals them under the new one.
 """
 
 import secrets
@@ -21,11 +21,11 @@ NONCE_BYTES = 12
 
 
 class UnknownKey(Exception):
-    """A secret was sealed under a deployment secret that is neither the current nor the previous one."""
+    """A secret is sealed under a deployment secret that is neither the current nor the previous one."""
 
 
 def new_secret() -> bytes:
-    """A new secret: the key of an HMAC, or the seed of an Ed25519 key pair."""
+    """Generate a secret: the key of an HMAC, or the seed of an Ed25519 key pair."""
     return secrets.token_bytes(SECRET_BYTES)
 
 
@@ -33,28 +33,31 @@ class SecretBox:
     """Seals and opens secrets of webhooks."""
 
     def __init__(self, given: Secrets) -> None:
-        """The deployment's secrets."""
+        """`given` are the deployment's secrets."""
         keys = [_Key(secret) for secret in given.accepted]
         self.lasting = frozenset(_Key(secret).id for secret in given.lasting)
-        """What a sealed secret begins with that needs no resealing."""
+        """The key ids of sealed secrets that need no resealing."""
         self._current = keys[0]
         self._keys = {key.id: key for key in keys}
 
     def seal(self, secret: bytes, webhook_id: str) -> bytes:
-        """What is stored of a secret."""
+        """The sealed form of a secret."""
         return self._current.seal(secret, webhook_id)
 
     def open(self, sealed: bytes, webhook_id: str) -> bytes:
-        """A secret. Raises UnknownKey, and InvalidTag for what was sealed for another webhook or is damaged."""
+        """Open a secret.
+
+        Raises UnknownKey, and InvalidTag for one that was sealed for another webhook or is damaged.
+        """
         key = self._keys.get(sealed[:KEY_ID_BYTES])
         if key is None:
             raise UnknownKey
         return key.open(sealed, webhook_id)
 
     def open_all(self, row: Row, webhook_id: str, now: datetime) -> list[bytes]:
-        """What messages are signed with now; the row has `secret`, `previous_secret`, `previous_secret_expire_time`.
+        """The secrets that sign messages now. `row` has `secret`, `previous_secret` and `previous_secret_expire_time`.
 
-        Raises what `open` raises; a previous secret under an unknown key is passed over, since there is another one.
+        Raises as `open` does, but skips a previous secret under an unknown key, because the current one remains.
         """
         found, until = [self.open(row["secret"], webhook_id)], row["previous_secret_expire_time"]
         if until is not None and until > now:
@@ -63,7 +66,7 @@ class SecretBox:
         return found
 
     def reseal(self, sealed: bytes, webhook_id: str) -> bytes | None:
-        """The same under the current key; None when it is there, or under one ahead. Raises what `open` raises."""
+        """The secret under the current key; None if its key is current or ahead. Raises as `open` does."""
         if sealed[:KEY_ID_BYTES] in self.lasting:
             return None
         return self.seal(self.open(sealed, webhook_id), webhook_id)

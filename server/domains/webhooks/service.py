@@ -1,4 +1,4 @@
-"""Webhooks of a tenant: where events are sent, and what became of them."""
+"""Webhooks of a tenant: the receivers of events, and the deliveries to them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -38,7 +38,7 @@ DELIVERIES = Resource(
     ),
     sortable=("create_time",),
     computed=("attempt_log",),
-    # Those of a deleted webhook are gone with it, though a job has still to remove them.
+    # The deliveries of a deleted webhook are hidden, although a job has yet to remove them.
     visible=exists()
     .where(webhooks.c.tenant_id == webhook_deliveries.c.tenant_id, webhooks.c.id == webhook_deliveries.c.webhook_id)
     .where(webhooks.c.removal_time.is_(None))
@@ -49,7 +49,7 @@ _id = UUID(as_uuid=False)
 _tenant = bindparam("tenant", type_=_id)
 _webhook = bindparam("webhook", type_=_id)
 _is_own = (webhooks.c.tenant_id == _tenant, webhooks.c.id == _webhook)
-# Held until the call ends, so that two that create at once see each other.
+# Held until the call ends, so that two concurrent creations see each other.
 _lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
 LOCK_COUNT = Statement(select(cast(_lock, Text()).label("locked")))
 COUNT = Statement(
@@ -125,7 +125,7 @@ class WebhookService(Service[Webhook]):
     # Hooks ---------------------------------------------------------------------------------------------------------
 
     def prepare(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
-        """Fill in what is unset, and note when and why it is disabled, or forget why it was."""
+        """Fill in unset fields. Record when and why the webhook is disabled, or clear that."""
         del call
         if not resource.HasField("enabled"):
             resource.enabled = True
@@ -140,7 +140,7 @@ class WebhookService(Service[Webhook]):
                 resource.ClearField(name)
 
     def check(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
-        """URL and event types are valid when they change: settings, and the contract, may be others than they were."""
+        """Check URL and event types when they change: settings and contract may have changed since they were stored."""
         violations = []
         if before is None or resource.url != before.url:
             violations += self._url_violations(resource)
@@ -154,13 +154,13 @@ class WebhookService(Service[Webhook]):
             self._check_count(call)
 
     def before_write(self, call: Call, values: Row, before: Webhook | None) -> None:
-        """A new webhook gets its secret."""
+        """Generate the secret of a new webhook."""
         del call
         if before is None:
             values["secret"] = self._box.seal(new_secret(), values["id"])
 
     def after_write(self, call: Call, resource: Webhook, before: Webhook | None) -> None:
-        """What waited goes on when a webhook is enabled again; a receiver at another URL asked for no pause."""
+        """Resume waiting deliveries when a webhook is enabled again, and drop the pause when its URL changes."""
         if before is None:
             return
         key = {"tenant": call.tenant_id, "webhook": resource.id}
@@ -172,7 +172,7 @@ class WebhookService(Service[Webhook]):
             call.writes.queue(GO_ON, **key)
 
     def present(self, call: Call, resources: Sequence[Message]) -> None:
-        """Public keys are shown always, and an overlap while it lasts."""
+        """Show public keys always, and an overlap while it lasts."""
         found = [resource for resource in resources if isinstance(resource, Webhook)]
         now = self._clock()
         for webhook in found:
@@ -183,7 +183,7 @@ class WebhookService(Service[Webhook]):
     # Custom methods ------------------------------------------------------------------------------------------------
 
     def create_webhook(self, call: Call, request: webhook_pb2.CreateWebhookRequest) -> Webhook:
-        """Create a webhook; this answer shows its secret, and no other one will."""
+        """Create a webhook. Only this answer shows its secret."""
         asked = Webhook()
         asked.CopyFrom(request.webhook)
         created: Webhook = self.rows.insert(call, asked)
@@ -191,7 +191,7 @@ class WebhookService(Service[Webhook]):
         return created
 
     def delete_webhook(self, call: Call, request: webhook_pb2.DeleteWebhookRequest) -> Empty:
-        """Delete a webhook. Nobody sees it any more; a job removes it, for there may be millions of deliveries."""
+        """Delete a webhook. It is hidden at once; a job removes it, because it may have millions of deliveries."""
         before: Webhook = self.rows.lock(call, request.webhook_id, etag=request.etag)
         call.writes.queue(HIDE, tenant=call.tenant_id, webhook=before.id)
         call.enqueue(QUEUE, REMOVE, tenant_id=call.tenant_id, webhook_id=before.id)
@@ -200,7 +200,7 @@ class WebhookService(Service[Webhook]):
         return Empty()
 
     def test_webhook(self, call: Call, request: webhook_pb2.TestWebhookRequest) -> WebhookDelivery:
-        """Send a message that says nothing, and wait for what comes of it."""
+        """Send a test message, and wait for the result."""
         delivery = self._trials.run(call, request.webhook_id)
         told = WebhookDelivery()
         told.CopyFrom(delivery)
@@ -209,7 +209,7 @@ class WebhookService(Service[Webhook]):
         return delivery
 
     def rotate_webhook_secret(self, call: Call, request: webhook_pb2.RotateWebhookSecretRequest) -> Webhook:
-        """Replace the secret; this answer shows the new one, and no other one will."""
+        """Replace the secret. Only this answer shows the new one."""
         before: Webhook = self.rows.lock(call, request.webhook_id)
         overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else DEFAULT_OVERLAP
         result = call.writes.run(
@@ -227,7 +227,7 @@ class WebhookService(Service[Webhook]):
     def replay_webhook_events(
         self, call: Call, request: webhook_pb2.ReplayWebhookEventsRequest
     ) -> webhook_pb2.ReplayWebhookEventsResponse:
-        """Have events sent again, or count them."""
+        """Send events again, or count them."""
         webhook: Webhook = self.rows.get(call, request.webhook_id)
         return self._replays.ask(call, request, webhook)
 
@@ -237,7 +237,7 @@ class WebhookService(Service[Webhook]):
         """The deliveries of a webhook."""
         found, token, total = self._lister.page(call, request)
         if not found:
-            # An empty page is one of a webhook that is there.
+            # An empty page may only be returned for a webhook that exists.
             self.rows.get(call, request.webhook_id)
         return webhook_pb2.ListWebhookDeliveriesResponse(
             webhook_deliveries=found, next_page_token=token, total_size=total
@@ -265,7 +265,7 @@ class WebhookService(Service[Webhook]):
         rows = call.reads.run(SECRETS, tenant=call.tenant_id, ids=[webhook.id for webhook in found]).all()
         sealed = {row["id"]: row["secret"] for row in rows}
         for webhook in found:
-            # Where the deployment's secret was lost, webhooks are there all the same: their secrets can be rotated.
+            # If the deployment's secret was lost, webhooks are shown without their secrets, which can be rotated.
             with suppress(UnknownKey):
                 webhook.secret = shown(webhook.signature_scheme, self._box.open(sealed[webhook.id], webhook.id))
 

@@ -1,7 +1,7 @@
-"""Signatures of messages, as the Standard Webhooks specification (1.0.0) has them.
+"""Signatures of messages by the Standard Webhooks specification (1.0.0).
 
-Signed is `{id}.{timestamp}.{body}`. While a secret is being replaced there are two signatures, and the receiver takes
-either. `v1` is HMAC-SHA256; `v1a` is Ed25519, whose secret is the 32-byte seed of the private key.
+The signed text is `{id}.{timestamp}.{body}`. While a secret is being replaced there are two signatures, and the
+receiver accepts either. `v1` is HMAC-SHA256; `v1a` is Ed25519, whose secret is the 32-byte seed of the private key.
 """
 
 import base64
@@ -24,7 +24,7 @@ def sign(scheme: int, secrets: Sequence[bytes], message_id: str, timestamp: int,
 
 
 def headers(scheme: int, secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """All headers of a message that say what it is and whom it is from."""
+    """All headers of a message that identify it and prove its origin."""
     return {
         "content-type": "application/json",
         ID: message_id,
@@ -34,7 +34,7 @@ def headers(scheme: int, secrets: Sequence[bytes], message_id: str, timestamp: i
 
 
 def shown(scheme: int, secret: bytes) -> str:
-    """What receivers verify with: the shared secret, or the public key that belongs to a private one."""
+    """The key with which receivers verify: the shared secret, or the public key of a key pair."""
     if scheme != ED25519:
         return SHARED_SECRET + base64.b64encode(secret).decode()
     public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()

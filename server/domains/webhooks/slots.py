@@ -1,7 +1,7 @@
-"""Slots: how many queues a worker visits at once, and how many of them one webhook or one tenant may have.
+"""Slots: how many queues a worker visits at the same time, in all, per webhook and per tenant.
 
-Whoever hangs holds its slots for as long as an attempt may take. So nobody gets all of them, and who is known to fail
-gets next to none: all failing webhooks together have half of the slots.
+A receiver that hangs holds its slots for the longest time of an attempt. No webhook may therefore have all slots, and
+one that is failing gets very few: all failing webhooks together have half of them.
 """
 
 from collections import Counter
@@ -24,12 +24,12 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """How many there are."""
+        """Number of free slots."""
         return self._concurrency - self._taken
 
     @property
     def room(self) -> Room:
-        """What may be claimed."""
+        """The bounds for the next claim."""
         return Room(
             room=self.free,
             failing_room=max(0, max(1, self._concurrency // 2) - self._failing),
@@ -41,11 +41,11 @@ class Slots:
         )
 
     def take(self, visit: Visit) -> None:
-        """A visit begins."""
+        """Count a visit that begins."""
         self._count(visit, 1)
 
     def give_back(self, visit: Visit) -> None:
-        """A visit has ended."""
+        """Count a visit that has ended."""
         self._count(visit, -1)
 
     def _count(self, visit: Visit, number: int) -> None:

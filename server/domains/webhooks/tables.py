@@ -24,19 +24,19 @@ webhooks = tenant_table(
     Column("event_types", ARRAY(Text), nullable=False),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("signature_scheme", SmallInteger, nullable=False),
-    # Sealed with a key that the deployment's secret gives (secrets.py); the key's id is in front.
+    # Sealed with a key derived from the deployment's secret (secrets.py). The id of the key comes first.
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary, nullable=True),
     time_column("previous_secret_expire_time", nullable=True),
-    # Since when every attempt has failed; when the tenant was told; when and why it was disabled.
+    # The first failure without a later success; when the tenant was warned; when and why it was disabled.
     time_column("failing_since_time", nullable=True),
     time_column("warn_time", nullable=True),
     time_column("disable_time", nullable=True),
     Column("disable_reason", SmallInteger, nullable=False, server_default=text("0")),
     time_column("last_success_time", nullable=True),
-    # When it was deleted; it is hidden until a job has removed its deliveries.
+    # When it was deleted. It is hidden until a job has removed its deliveries.
     time_column("removal_time", nullable=True),
-    # Until when nothing is sent, since the receiver asked for a pause.
+    # The end of a pause that the receiver asked for.
     time_column("resume_time", nullable=True),
 )
 Index("webhooks_create_time_idx", webhooks.c.tenant_id, webhooks.c.create_time, webhooks.c.id)
@@ -47,15 +47,15 @@ webhook_deliveries = global_table(
     uuid_column("tenant_id"),
     uuid_column("id"),
     uuid_column("webhook_id"),
-    # The event, which is in the log under this id and time; a test has one of its own, which is nowhere else.
+    # The event, which is in the log under this id and time. The event of a test exists only here.
     uuid_column("event_id"),
     Column("event_type", Text, nullable=False),
-    # What happened in this order is delivered in this order: the resource of the event.
+    # The resource of the event. Deliveries of the same subject keep the order of its events.
     Column("subject", Text, nullable=False),
     time_column("event_time"),
     # The order of deliveries for one subject.
     Column("number", BigInteger, nullable=False, server_default=text("nextval('webhook_deliveries_number_seq')")),
-    # As the enums of webhook.proto have it.
+    # The numbers of the enums in webhook.proto.
     Column("kind", SmallInteger, nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -85,23 +85,23 @@ Index(
 )
 Index("webhook_deliveries_create_time_idx", webhook_deliveries.c.create_time)
 
-# One row per webhook and subject that has something to deliver: what workers claim. Its deliveries go out one by one.
+# One row per webhook and subject with waiting deliveries, which workers claim. They are sent one after another.
 webhook_queues = global_table(
     "webhook_queues",
     uuid_column("tenant_id"),
     uuid_column("webhook_id"),
     Column("subject", Text, nullable=False),
     time_column("next_attempt_time"),
-    # Until when a worker has it for itself; whoever dies lets go of it by then.
+    # The end of a worker's claim, which also ends the claim of a worker that died.
     time_column("lease_time", nullable=True),
     PrimaryKeyConstraint("tenant_id", "webhook_id", "subject"),
     ForeignKeyConstraint(["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], ondelete="CASCADE"),
     row_security=OWN_TENANT,
 )
-# Without the tenant: nothing but a look for what is due can take it for the primary key.
+# Without the tenant, so that only queries for due queues can use it instead of the primary key.
 Index("webhook_queues_next_attempt_time_idx", webhook_queues.c.webhook_id, webhook_queues.c.next_attempt_time)
 
-# Every attempt, with what was sent and answered, credentials left out.
+# Every attempt, with request and answer, without credentials.
 webhook_attempts = global_table(
     "webhook_attempts",
     uuid_column("tenant_id"),
@@ -109,7 +109,7 @@ webhook_attempts = global_table(
     Column("number", Integer, nullable=False),
     time_column("create_time"),
     Column("duration_ms", Integer, nullable=False),
-    # The status that was answered; 0 when none was.
+    # The status of the answer; 0 without an answer.
     Column("status_code", Integer, nullable=False),
     Column("error", Text, nullable=False),
     Column("request_headers", JSONB, nullable=False),

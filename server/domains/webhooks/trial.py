@@ -1,4 +1,4 @@
-"""Trials: a message that is sent to a webhook at once, for somebody who waits for what comes of it."""
+"""Trials: a test message that is sent to a webhook while the caller waits for the result."""
 
 import asyncio
 from datetime import UTC
@@ -55,7 +55,7 @@ NOTE_SUCCESS = Statement(
 
 
 class Trials:
-    """Tries webhooks."""
+    """Sends test messages."""
 
     def __init__(self, box: SecretBox, senders: Senders, clock: Clock) -> None:
         self._box = box
@@ -63,12 +63,12 @@ class Trials:
         self._clock = clock
 
     def run(self, call: Call, webhook_id: str) -> WebhookDelivery:
-        """Send a message that says nothing but that it is a test, and keep what came of it.
+        """Send a test message, and store the result.
 
         Raises NotFound, and StateForbids for a webhook whose secret is lost.
 
-        Until the receiver has answered, the transaction writes nothing and locks nothing: readers of the event log
-        wait for every transaction that has written.
+        Until the receiver has answered, the transaction writes nothing and locks nothing: readers of the event log wait
+        for every transaction that has written.
         """
         target = call.reads.run(TARGET, tenant=call.tenant_id, webhook=webhook_id).first()
         if target is None:

@@ -1,4 +1,4 @@
-"""Caching: answers that are kept, and the generations that say what was written since."""
+"""Caching: the cache of answers, and the generations that tell which tags were written since."""
 
 from server.kernel.caching.cache import AnswerCache, Counts, StoreAway
 from server.kernel.caching.generations import Generations, Stamp

@@ -1,8 +1,8 @@
 """The cache of answers: serialised bytes in the memory of each process, in front of a store that processes share.
 
-An entry stands under the tags of its policy, its tenant's access, and what it depends on is told by a stamp (see
-generations.py): it is served only while nothing has changed under them. On a miss, one call computes and the others
-wait for it, in the process and, through the store, among processes.
+An entry is stored under the tags of its policy and the tag of its tenant's access. It carries a stamp of their
+generations (see generations.py) and is served only while the stamp is current. On a miss, one call computes the answer.
+The other calls wait for it, within the process and, through the store, across processes.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from typing import Protocol
 from server.kernel.caching.generations import Generations, Stamp
 from server.kernel.clock import unix_now
 
-# How long another process may compute before somebody else does.
+# Seconds that another process may compute an answer before this one computes it too.
 COMPUTING = 5.0
-# How often who waits for another process looks; the pauses grow to the longer one.
+# Seconds between two looks at the store while another process computes: the first pause and the longest.
 FIRST_LOOK = 0.002
 LAST_LOOK = 0.05
-# What an entry takes beside key and body: the dictionary's place, the entry, its stamp.
+# Bytes that an entry takes beside key and body: its place in the dictionary, the object, the stamp.
 OVERHEAD = 500
 
 
@@ -40,12 +40,12 @@ class Entry:
     slots: tuple[int, ...]
     stamp: Stamp
     until: float
-    """monotonic() after which it is served no more."""
+    """The monotonic() time at which the entry expires."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to the reads of one method."""
+    """Outcomes of the reads of one method."""
 
     memory_hits: int = 0
     store_hits: int = 0
@@ -58,24 +58,25 @@ class StoreAway(Exception):
 
 
 class AnswerStore(Protocol):
-    """Where processes share answers. Every method raises StoreAway."""
+    """The store in which processes share answers. Every method raises StoreAway."""
 
     def take(self, key: str, stamp: bytes, claim: str, seconds: float) -> bytes | bool:
         """The value under a key, if it carries this stamp.
 
-        Else True when the caller is to compute it, claimed for so many seconds, or False when somebody else is at it.
+        Without one: True if the caller now holds the claim to compute it, for `seconds`; False if another process holds
+        it.
         """
 
     def put(self, key: str, value: bytes, claim: str, seconds: float) -> None:
-        """Store a value for so many seconds, and give up the claim."""
+        """Store a value for `seconds`, and release the claim."""
 
     def release(self, key: str, claim: str) -> None:
-        """Give up the claim without a value."""
+        """Release the claim without a value."""
 
 
 @dataclass(slots=True)
 class _Flight:
-    """One computation that others wait for."""
+    """One computation on which other threads wait."""
 
     done: threading.Event = field(default_factory=threading.Event)
     entry: Entry | None = None
@@ -87,20 +88,20 @@ class Read:
 
     key: bytes
     slots: tuple[int, ...]
-    """Those of the tags under which its answer stands."""
+    """The slots of the tags under which the answer is stored."""
     seconds: float
-    """How long its answer may be served."""
+    """Seconds for which the answer may be served."""
     counts: Counts
     work: Callable[[], Computed]
 
 
 class AnswerCache:
-    """The answers that one process knows, at most so many bytes of them."""
+    """The answers in the memory of one process, at most `most_bytes` of them."""
 
     def __init__(
         self, generations: Generations, store: AnswerStore | None, most_bytes: int, process: Callable[[], str]
     ) -> None:
-        """`process` gives a name that tells this process's claims from those of others."""
+        """`process` returns a name that distinguishes the claims of this process from those of others."""
         self.generations = generations
         self._store = store
         self._most_bytes = most_bytes
@@ -114,30 +115,30 @@ class AnswerCache:
 
     @property
     def entries(self) -> int:
-        """How many answers are in memory."""
+        """The number of answers in memory."""
         return len(self._entries)
 
     def counts_of(self, method: str) -> Counts:
-        """The counts of a method, from now on in the statistics."""
+        """The counts of a method. The statistics list the method from the first call on."""
         return self.counts.setdefault(method, Counts())
 
     def find(self, key: bytes) -> Entry | None:
-        """The answer in memory, if it still holds."""
+        """The answer in memory, if it is still current."""
         entry = self._entries.get(key)
         if entry is None or entry.until < monotonic() or not self.generations.is_current(entry.slots, entry.stamp):
             return None
         try:
-            # What is asked for stays longest.
+            # The least recently used entry is evicted first.
             self._entries.move_to_end(key)
         except KeyError:
-            # Another thread has just made room.
+            # Another thread has just evicted it.
             return entry
         return entry
 
     def compute(self, read: Read) -> Entry | Computed:
-        """The answer of whoever computes it first: this call, another thread, or another process.
+        """The answer, computed once: by this call, by another thread or by another process.
 
-        What `work` raises is raised to this caller alone; the others compute for themselves.
+        An exception of `work` is raised to the caller that ran it; the others then compute the answer themselves.
         """
         stamp = self.generations.stamp(read.slots)
         if stamp is None:
@@ -145,7 +146,7 @@ class AnswerCache:
             return read.work()
         with self._lock:
             flight = self._flights.get(read.key)
-            # Somebody may have finished since this call looked.
+            # Another thread may have stored the answer since this call looked.
             known = self.find(read.key) if flight is None else None
             if flight is None and known is None:
                 mine = self._flights[read.key] = _Flight()
@@ -164,7 +165,7 @@ class AnswerCache:
         return mine.entry
 
     def _wait(self, flight: _Flight, read: Read) -> Entry | Computed:
-        """Take what another thread computes, unless something was written meanwhile: its answer may be the old one."""
+        """Take the answer of another thread, unless a write came in between: that answer may be outdated."""
         flight.done.wait(COMPUTING)
         entry = flight.entry
         if entry is not None and self.generations.is_current(read.slots, entry.stamp):
@@ -192,7 +193,7 @@ class AnswerCache:
         return entry
 
     def _claim(self, name: str, stamp: bytes) -> bytes | bool:
-        """The shared value; True when it is this process's turn to compute it; False to compute it unclaimed."""
+        """The shared value; True if this process holds the claim to compute it; False to compute it without a claim."""
         if self._store is None:
             return False
         give_up, pause, rest = monotonic() + COMPUTING, FIRST_LOOK, threading.Event()
@@ -239,7 +240,7 @@ def _size(key: bytes, entry: Entry) -> int:
 
 
 def _name(key: bytes) -> str:
-    """A short name that tells nothing of what was asked."""
+    """A short name that reveals nothing about the request."""
     return hashlib.blake2b(key, digest_size=20).hexdigest()
 
 
@@ -247,7 +248,7 @@ def _pack_stamp(stamp: Stamp) -> bytes:
     return struct.pack(f"<B{len(stamp)}Q", len(stamp), *stamp)
 
 
-# After the stamp: how long the answer is good for from the moment it was computed (Unix time, seconds), and its ETag.
+# The header after the stamp: when the answer expires (Unix time, seconds), and the length of its ETag.
 _HEAD = struct.Struct("<dH")
 
 

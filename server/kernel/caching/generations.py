@@ -1,14 +1,15 @@
-"""Generations: whether anything has changed under a tag, told without asking anybody.
+"""Generations tell, without a query, whether something was written under a tag.
 
 A tag (`tenant:<id>:pages`) falls into one of 65,536 slots of a file that all processes of a host map into memory. A
-write gives its slots new values before it is answered; whoever keeps something in memory keeps the values with it (the
-stamp) and compares. Tags that share a slot drop each other's entries, which costs a computation and nothing else.
+write gives its slots new values before it is answered. A reader keeps the values of its slots (the stamp) with what it
+caches, and compares them before it serves it. Tags that share a slot invalidate each other's entries, which costs one
+computation each.
 
-- While a write commits, its slots are marked: nothing is kept or served under them. Should the process die there, the
-  mark itself is a value nobody has, so nothing older is served after it either.
-- Where several hosts share a database, values also go through Redis (`remote`). A host then serves what it keeps for
-  at most `WINDOW` after it last compared its slots with Redis, and while Redis is away it serves nothing.
-- Slot 0 is in every stamp: a new value there drops everything.
+- While a write commits, its slots are marked: nothing is kept or served under them. If the process dies meanwhile, the
+  mark remains as a value that no stamp contains, so no older entry is served afterwards either.
+- Where several hosts share a database, values also go through Redis (`remote`). A host then serves its entries for
+  at most `WINDOW` after it last compared their slots with Redis. While Redis does not answer, it serves none.
+- Slot 0 is in every stamp: a new value there invalidates everything.
 """
 
 import logging
@@ -32,36 +33,36 @@ SLOTS = 1 << 16
 EVERYTHING = 0
 LONGEST_REMEMBERED = 150
 WINDOW = 0.04
-"""Seconds for which a host may not notice another host's write."""
+"""Seconds for which a host may miss the write of another host."""
 WINDOW_NS = int(WINDOW * 1e9)
-# A write that has not ended by then has died: no statement may run that long.
+# A mark that is older belongs to a process that died: no statement may run this long.
 LONGEST_WRITE_NS = 30 * 10**9
 MARK = 1
 RETRY = 0.2
 LONGEST_RETRY = 5.0
-# Seconds without an attempt to send after which the thread that sends counts as late.
+# Seconds without an attempt after which the sending thread counts as late.
 LATE = 15.0
 
 Stamp = tuple[int, ...]
 
 
 class RemoteGenerations(Protocol):
-    """The generations of all hosts. Every method raises GenerationsAway when they cannot be had."""
+    """The generations of all hosts. Every method raises GenerationsAway while they are unavailable."""
 
     def read(self, slots: Sequence[int]) -> list[int]:
-        """Their values; a slot without one gets a new one first."""
+        """The values of the slots. A slot without a value gets a new one first."""
 
     def write(self, values: dict[int, int]) -> None:
         """Set values."""
 
 
 class GenerationsAway(Exception):
-    """Nobody can say what other hosts have changed."""
+    """The generations of other hosts are unavailable."""
 
 
 def slot_of(tag: str) -> int:
     """The slot of a tag, the same in every process."""
-    # Tags hold what callers write, such as an id, so only short ones are remembered: at most some 3 MB.
+    # Tags contain input of callers, such as ids. Only short tags are remembered: about 3 MB at most.
     return _remembered_slot(tag) if len(tag) <= LONGEST_REMEMBERED else _slot(tag)
 
 
@@ -73,7 +74,7 @@ _remembered_slot = lru_cache(maxsize=10_000)(_slot)
 
 
 def new_value() -> int:
-    """A value that was never there before; even, as everything that is not a mark."""
+    """A value that was never used before. It is even, because odd values are marks."""
     return int.from_bytes(os.urandom(8), "little") & ~MARK
 
 
@@ -92,15 +93,15 @@ class Generations:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Map the file, which is made when it is not there. Raises Fault where the disk has no room for it."""
+        """Map the file, and create it if it is absent. Raises Fault if the disk has no room for it."""
         self._values, self._compared = _map(self._path)
 
     def slots(self, tags: Iterable[str]) -> tuple[int, ...]:
-        """The slots of these tags, and the one of everything."""
+        """The slots of these tags, and the slot of everything."""
         return (EVERYTHING, *map(slot_of, tags))
 
     def stamp(self, slots: tuple[int, ...]) -> Stamp | None:
-        """The values right now. None when nothing may be kept: a write is under way, or Redis is away."""
+        """The current values. None if nothing may be kept: a write is under way, or Redis does not answer."""
         if self._remote is not None and not self._compare(slots):
             return None
         stamp = tuple(map(self._values.__getitem__, slots))
@@ -115,7 +116,7 @@ class Generations:
         return tuple(map(self._values.__getitem__, slots)) == stamp
 
     def can_tell(self, slots: tuple[int, ...]) -> bool:
-        """Whether anybody can say what has changed under them: not while other hosts' changes cannot be had."""
+        """Whether changes under these slots are detected: not while the generations of other hosts are unavailable."""
         return self._remote is None or self._compare(slots)
 
     def changing(self, slots: Iterable[int]) -> int:
@@ -126,9 +127,9 @@ class Generations:
         return mark
 
     def changed(self, slots: Iterable[int]) -> None:
-        """The write has ended, one way or the other.
+        """The write has ended, committed or not.
 
-        From now on this host serves nothing that was kept before; other hosts may, for WINDOW.
+        From now on this host serves no entry from before the write. Other hosts may serve one for up to WINDOW.
         """
         values = {slot: new_value() for slot in slots}
         if self._remote is not None and values:
@@ -141,7 +142,7 @@ class Generations:
             self._values[slot] = value
 
     def invalidate(self, tags: Iterable[str]) -> None:
-        """Drop what is kept under these tags; `*` is everything."""
+        """Invalidate everything cached under these tags; `*` is everything."""
         slots = {EVERYTHING if tag == "*" else slot_of(tag) for tag in tags}
         self.changing(slots)
         self.changed(slots)
@@ -149,7 +150,7 @@ class Generations:
     # Other hosts ---------------------------------------------------------------------------------------------------
 
     def _compare(self, slots: tuple[int, ...]) -> bool:
-        """Take over what other hosts have changed, unless that was done a moment ago. False when nobody can say."""
+        """Copy the values of other hosts, unless that was done within WINDOW. False if they are unavailable."""
         now = monotonic_ns()
         due = [slot for slot in slots if not 0 <= now - self._compared[slot] < WINDOW_NS]
         if not due:
@@ -159,7 +160,7 @@ class Generations:
         before = [self._values[slot] for slot in due]
         dead = [slot for slot, value in zip(due, before, strict=True) if value & MARK and not _is_changing(value)]
         if dead:
-            # Whoever wrote there has died: nobody knows what came of it, on no host.
+            # The process that wrote there died. Whether its write was committed is unknown, on every host.
             self.changed(dead)
             return not any(self._values[slot] & MARK for slot in dead) and self._compare(slots)
         try:
@@ -168,14 +169,14 @@ class Generations:
             self._was_away = True
             return False
         for slot, old, value in zip(due, before, values, strict=True):
-            # What this host has just changed itself stands; the next comparison meets it in Redis.
+            # A value that this host has just set itself stays. The next comparison finds it in Redis.
             if value != old and self._values[slot] == old and not _is_changing(old):
                 self._values[slot] = value
             self._compared[slot] = now
         return True
 
     def _doubt_everything(self) -> bool:
-        """After an outage: others may have written what never got to Redis, so nothing from before is trusted."""
+        """Invalidate everything after an outage, because writes of other hosts may not have reached Redis."""
         try:
             value = new_value()
             if self._remote is not None:
@@ -187,7 +188,10 @@ class Generations:
         return True
 
     def _send_later(self, values: dict[int, int]) -> None:
-        """Redis is away: leave the marks, so that this host keeps nothing under them, and try until it is back."""
+        """Keep the marks while Redis does not answer, so that this host caches nothing under them.
+
+        Retry until it answers.
+        """
         with self._lock:
             idle = not self._unsent
             self._unsent.update(values)
@@ -203,7 +207,7 @@ class Generations:
             except GenerationsAway:
                 is_done = None
             except Exception as error:
-                # Were this to end here, nobody would send them any more.
+                # If this thread ended here, the values would never be sent.
                 is_done = None
                 if type(error).__name__ != told:
                     log.exception("generations cannot be sent, and are tried again")
@@ -217,7 +221,7 @@ class Generations:
                 pause.wait(rest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def _send_unsent(self) -> bool:
-        """Send what could not be sent; whether nothing came up meanwhile, and this thread is to end."""
+        """Send the unsent values. True if none were added meanwhile, so that this thread can end."""
         with self._lock:
             sent = dict(self._unsent)
         values = {slot: new_value() for slot in sent}
@@ -241,7 +245,7 @@ def _is_changing(value: int) -> bool:
 
 
 def _map(path: Path) -> "tuple[memoryview[int], memoryview[int]]":
-    """The values and the times of the last comparison (monotonic nanoseconds), 8 bytes per slot."""
+    """The values, and the times of the last comparison (monotonic nanoseconds), 8 bytes per slot each."""
     size = 2 * SLOTS * struct.calcsize("Q")
     descriptor = open_reserved(path, size)
     try:

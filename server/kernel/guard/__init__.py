@@ -1,4 +1,4 @@
-"""What guards calls: credentials, access, limits, caches, threads, egress."""
+"""Guards of calls: credentials, access, limits, blocks, threads."""
 
 from server.kernel.guard.access import Permissions, session_tag
 from server.kernel.guard.blocks import BLOCKS_TAG, Blocked

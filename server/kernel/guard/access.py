@@ -1,8 +1,8 @@
-"""Access: what a caller may do in a tenant, loaded once and kept until it may have changed.
+"""Access: the permissions of a caller in a tenant, loaded once and kept until they may have changed.
 
-The decision and the wall both lead back to stored facts: a call that asks the database proves in its own transaction
-that what it was decided by still holds (see Scope.access_version); a call that is answered from the cache proves it by
-the generations of `session:` and `access:` (see generations.py).
+The decision and row-level security rest on the same stored facts. A call that uses the database checks in its own
+transaction that its access is still current (see Scope.access_version). A call that is answered from the cache checks
+it by the generations of `session:` and `access:` (see generations.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,25 +15,25 @@ from server.kernel.caching.generations import Generations, Stamp
 from server.kernel.call import Access, Principal
 from server.kernel.clock import unix_now
 
-# Some 20 MB at the most.
+# About 20 MB at most.
 REMEMBERED = 20_000
 SETS = 1000
 
 
 class Permissions:
-    """The catalogue of permissions, and which of them the built-in roles hold, from patterns such as `sites.*.read`."""
+    """The catalogue of permissions, and the permissions of built-in roles, from patterns such as `sites.*.read`."""
 
     def __init__(self, roles: Mapping[str, Iterable[str]], catalogue: Iterable[str]) -> None:
-        """A pattern with a leading `-` takes permissions away from what stands before it."""
+        """A pattern with a leading `-` removes permissions that earlier patterns granted."""
         self.catalogue = tuple(sorted(set(catalogue)))
         self.patterns = {role: tuple(patterns) for role, patterns in roles.items()}
         self.built_in = {role: _expand(patterns, self.catalogue) for role, patterns in self.patterns.items()}
         self._every = frozenset(self.catalogue)
-        # One set for all who hold the same, since each live stream keeps its own caller's.
+        # Callers with the same permissions share one set, because each live stream keeps the set of its caller.
         self._union = lru_cache(maxsize=SETS)(self._union_of)
 
     def of(self, roles: Iterable[str], custom: Iterable[str]) -> frozenset[str]:
-        """What these roles hold, and custom ones beside them. A permission that is no more counts for nothing."""
+        """The permissions of these roles, together with custom ones. A permission that no longer exists is ignored."""
         return self._union(tuple(roles), tuple(custom))
 
     def _union_of(self, roles: tuple[str, ...], custom: tuple[str, ...]) -> frozenset[str]:
@@ -42,13 +42,13 @@ class Permissions:
 
     @property
     def every(self) -> frozenset[str]:
-        """All of them."""
+        """All permissions."""
         return self._every
 
 
 @cache
 def _expand(patterns: tuple[str, ...], known: tuple[str, ...]) -> frozenset[str]:
-    """Remembered: a parent composes for all that it forks, and the patterns of built-in roles are given by the code."""
+    """Cached, because a parent process composes for all its forks, and the patterns of built-in roles are constants."""
     held: set[str] = set()
     for pattern in patterns:
         if pattern.startswith("-"):
@@ -59,12 +59,12 @@ def _expand(patterns: tuple[str, ...], known: tuple[str, ...]) -> frozenset[str]
 
 
 class AccessSource(Protocol):
-    """Where access is stored."""
+    """The store of access."""
 
     def load(self, principal: Principal, tenant_id: str) -> Access | None:
-        """What a caller may do in a tenant as of now; None for a stranger.
+        """The current permissions of a caller in a tenant; None for a caller who is not a member.
 
-        Raises ScopeEnded when the session or the tenant is gone, and Unauthenticated for an API key that has ended.
+        Raises ScopeEnded if the session or the tenant is gone, and Unauthenticated for an API key that has ended.
         """
 
 
@@ -76,7 +76,7 @@ class _Known:
 
 
 class AccessMemory:
-    """Access as this process knows it; whatever may have changed is loaded again."""
+    """Access in the memory of this process. Whatever may have changed is loaded again."""
 
     def __init__(self, source: AccessSource, generations: Generations) -> None:
         self._source = source
@@ -84,7 +84,7 @@ class AccessMemory:
         self._known: dict[tuple[str, str], _Known] = {}
 
     def get(self, principal: Principal, tenant_id: str) -> Access | None:
-        """What a caller may do in a tenant; None for a stranger. Raises as AccessSource.load."""
+        """The permissions of a caller in a tenant; None for a non-member. Raises as AccessSource.load."""
         known = self._known.get((principal.credential_id, tenant_id))
         if (
             known is not None
@@ -100,7 +100,7 @@ class AccessMemory:
 
     def _load(self, principal: Principal, tenant_id: str) -> Access | None:
         slots = self._generations.slots(access_tags(principal, tenant_id))
-        # Taken before reading: what changes while reading makes the stamp an old one.
+        # Taken before the read, so that a change during the read makes the stamp outdated.
         stamp = self._generations.stamp(slots)
         access = self._source.load(principal, tenant_id)
         if access is None or stamp is None:
@@ -112,16 +112,16 @@ class AccessMemory:
 
 
 def access_tags(principal: Principal, tenant_id: str) -> tuple[str, ...]:
-    """The tags under which a change drops what is known of a caller's access."""
+    """The tags that invalidate the access of a caller."""
     own = (session_tag(principal.session_id),) if principal.session_id else ()
     return (*own, access_tag(tenant_id))
 
 
 def access_tag(tenant_id: str) -> str:
-    """The tag of everything that decides who may do what in a tenant."""
+    """The tag of all data that decides access in a tenant."""
     return f"access:{tenant_id}"
 
 
 def session_tag(session_id: str) -> str:
-    """The tag of a session's life."""
+    """The tag of a session's state."""
     return f"session:{session_id}"

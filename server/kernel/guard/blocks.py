@@ -1,4 +1,4 @@
-"""Blocked addresses: networks whose calls are refused, as this process knows them."""
+"""Blocked addresses: networks whose calls this process refuses."""
 
 import logging
 import threading
@@ -16,20 +16,20 @@ from server.kernel.problems import Denied, Reason
 
 log = logging.getLogger("plinth.blocks")
 BLOCKS_TAG = "ip-blocks"
-# Seconds after which the blocks are loaded again without a change.
+# Seconds after which the blocks are loaded again, even without a change.
 LONGEST_KNOWN = 10.0
-# The same where nobody can say whether anything has changed, and after loading failed.
+# The same while changes cannot be detected, and after a failed load.
 SHORTLY_KNOWN = 1.0
 
 Blocked = tuple[Network, datetime | None]
-"""A network, and when its block ends by itself."""
+"""A network, and when its block expires, if it does."""
 
 
 class AddressBlocks:
-    """Refuses addresses. What it knows is loaded again when a block was added or lifted."""
+    """Refuses blocked addresses. Loads the blocks again after one was added or lifted."""
 
     def __init__(self, load: Callable[[], Iterable[Blocked]], generations: Generations, clock: Clock = utc_now) -> None:
-        """`load` gives the blocks that have not ended."""
+        """`load` returns the blocks that have not ended."""
         self._load = load
         self._generations = generations
         self._clock = clock
@@ -40,7 +40,7 @@ class AddressBlocks:
         self._lock = threading.Lock()
 
     def check(self, address: str) -> None:
-        """Raise Denied when the address is blocked."""
+        """Raise Denied if the address is blocked."""
         if not self._is_current():
             self._refresh()
         if not self._by_length:
@@ -74,14 +74,14 @@ class AddressBlocks:
         return False, None
 
     def _refresh(self) -> None:
-        """Load them again. While the database is away, what is known goes on to hold."""
+        """Load the blocks again. While the database does not answer, the known blocks stay in force."""
         with self._lock:
             if self._is_current():
                 return
             self._stamp = self._generations.stamp(self._slots)
             seconds = LONGEST_KNOWN
             if self._stamp is None:
-                # What a call finds that meets a commit says nothing about the next one.
+                # A write is under way. The next call loads again, because this result may already be outdated.
                 seconds = 0.0 if self._generations.can_tell(self._slots) else SHORTLY_KNOWN
             try:
                 self._by_length = _by_length(self._load())
@@ -92,7 +92,7 @@ class AddressBlocks:
 
 
 def _by_length(blocks: Iterable[Blocked]) -> dict[tuple[int, int], dict[int, datetime | None]]:
-    """Version and length of the prefix to the networks of that length, as numbers, and when each block ends."""
+    """By version and prefix length: the networks as numbers, and when each block ends."""
     found: dict[tuple[int, int], dict[int, datetime | None]] = {}
     for network, until in blocks:
         length = network.prefixlen

@@ -1,8 +1,8 @@
-"""Guesses: failures to authenticate, counted by where they come from.
+"""Guesses: failures to authenticate, counted by network.
 
-A credential that is no longer good is sent again and again by programs and open tabs, and tells nobody anything new.
-The same one counts once per window, so that only a caller that tries different ones is taken for one that guesses. Two
-bytes of a keyed hash are kept of it: enough to know it again among a few hundred, too little to find out a mistyped
+Programs and open tabs send an expired credential again and again, which is no sign of guessing. The same credential
+therefore counts once per window, and only a caller that tries different ones is treated as guessing. Two bytes of a
+keyed hash are kept of each credential: enough to recognise it among a few hundred, too little to find out a mistyped
 password.
 """
 
@@ -15,19 +15,19 @@ from server.kernel.keys import sign
 from server.kernel.rates import Rate
 
 MARK_BYTES = 2
-# Marks of one network: more than any network has failures before it is blocked.
+# Marks kept per network: more than the failures that any network may have before it is blocked.
 MOST_MARKS = 1_000
-# Marks remembered per process, some 200 bytes each, so that a repeated credential costs no round trip.
+# Marks kept per process, about 200 bytes each, so that a repeated credential costs no round trip.
 REMEMBERED = 10_000
 
 
 class Marks(Protocol):
-    """Where the credentials that failed are remembered for all workers."""
+    """The store of failed credentials, shared by all workers."""
 
     def add(self, subject: str, mark: bytes, seconds: float, most: int) -> bool:
         """Whether a mark is new for a subject. It is kept until `seconds` after the subject's first one.
 
-        A subject that has `most` of them gets no further ones, which then stay new. Raises LimitsAway.
+        A subject with `most` marks gets no further ones, so every other mark counts as new. Raises LimitsAway.
         """
 
 
@@ -35,7 +35,7 @@ class Guesses:
     """Counts failures to authenticate."""
 
     def __init__(self, limiter: RateLimiter, rate: Rate, marks: Marks, key: bytes) -> None:
-        """`rate` is how many failures one caller has; `key` makes the hashes of what failed."""
+        """`rate` is the failures allowed to one caller; `key` keys the hashes of credentials."""
         self._limiter = limiter
         self._marks = marks
         self._key = key
@@ -44,7 +44,7 @@ class Guesses:
         self._known: dict[tuple[str, bytes], float] = {}
 
     def count(self, address: str, credential: bytes) -> Network | None:
-        """Count a failure; the widest network that has had too many, if there is one. Never fails."""
+        """Count a failure. Returns the widest network that exceeds its limit, or None. Never fails."""
         networks = networks_of(address)
         if not networks:
             return None
@@ -56,7 +56,7 @@ class Guesses:
             return None
 
     def is_new(self, subject: str, credential: bytes) -> bool:
-        """Whether a credential that failed has not failed there lately, and counts therefore. Raises LimitsAway."""
+        """Whether a credential has not failed for this subject within the window. Raises LimitsAway."""
         mark = sign(self._key, subject.encode() + b"\0" + credential)[:MARK_BYTES]
         name, now = (subject, mark), monotonic()
         if self._known.get(name, 0.0) > now:
@@ -64,12 +64,13 @@ class Guesses:
         is_new = self._marks.add(subject, mark, self._period, MOST_MARKS)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        # Other workers may have seen it first; it is looked for again before it can have been forgotten everywhere.
+        # Kept for half a window, because another worker may have added the mark earlier: it must not outlive the
+        # store's.
         self._known[name] = now + self._period / 2
         return is_new
 
     def _exceeded(self, networks: list[tuple[Network, int]]) -> Network | None:
-        """Charge each network that the address is in."""
+        """Charge each network that contains the address."""
         found: Network | None = None
         for network, callers in networks:
             if not self._limiter.take(f"auth_failure:address:{network}", self._rates[callers]).allowed:

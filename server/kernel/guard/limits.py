@@ -3,15 +3,15 @@
 GCRA (ITU-T I.371; Brandur Leach, "Rate limiting, cells, and GCRA", 2015) keeps one number per key, the theoretical
 arrival time. A key of `calls` per `period` gains a call every `period / calls` and holds at most `calls` of them.
 
-A worker takes a small share of a key's calls in one round trip and spends it locally, since a round trip per call costs
-more than everything else in the chain. That a lease never lets a key exceed its limit:
+A worker leases a small share of a key's calls in one round trip and spends it locally, because a round trip per call
+costs more than everything else in the chain. A lease never lets a key exceed its limit:
 
 - leased calls are charged when they are leased, and spent within LEASE, so in any time t at most
   `capacity + rate * (t + LEASE)` are spent; the store's capacity is smaller than `calls` by `rate * LEASE`;
-- what is given back counts for less by what was gained since it was leased (the store works that out, by its own clock:
-  a request may be long on its way);
-- the less is left, the smaller the leases: in the end each call is asked for by itself, and what a caller is told
-  remains is what every worker would tell.
+- returned calls are credited minus the calls that were gained since they were leased. The store computes this by its
+  own clock, because a request may be delayed on its way;
+- leases shrink as calls run out. Near the limit each call is requested by itself, and the remaining number that a
+  caller is told is the same on every worker.
 """
 
 import threading
@@ -23,39 +23,39 @@ from typing import Protocol
 
 from server.kernel.rates import Rate, Verdict
 
-# A lease that was spent in this part of its time is followed by one of twice its size. Callers do not come evenly, and
-# what is leased and not spent in time is lost to them: with larger leases they lose a tenth of their calls or more.
+# A lease that is spent within this part of its time is followed by one of twice its size. Calls arrive unevenly, and
+# calls that are leased and not spent in time are lost: with larger leases, callers lose a tenth of their calls or more.
 QUICKLY = 1 / 8
 LARGEST_LEASE = 1024
-# Seconds that a caller is told to wait beyond what it takes: the store counts microseconds, and clocks drift.
+# Seconds added to the wait that a caller is told: the store counts microseconds, and clocks drift.
 MARGIN = 0.001
-# Keys remembered per worker, some 500 bytes each.
+# Keys kept per worker, about 500 bytes each.
 REMEMBERED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the store answered."""
+    """The answer of the store."""
 
     calls: int
-    """How many were leased; 0 when none is left."""
+    """Number of leased calls; 0 if the limit is exhausted."""
     remaining: int
-    """How many are left for everybody else."""
+    """Number of calls left for other workers."""
     retry_after: float
-    """Seconds until a call is gained, when none was leased."""
+    """Seconds until a call is gained, if none was leased."""
     reset_after: float
-    """Seconds until all calls are there again."""
+    """Seconds until all calls are available again."""
     at: int
-    """When it was made, by the store's own clock."""
+    """Time of the grant by the store's clock."""
 
 
 class LimitStore(Protocol):
-    """Where the numbers are kept for all workers."""
+    """The store of the numbers, shared by all workers."""
 
     def lease(self, key: str, rate: Rate, want: int, unspent: int, since: int) -> Grant:
-        """Take up to `want` calls, and give back `unspent` ones of the grant that was made at `since`.
+        """Lease up to `want` calls, and return `unspent` calls of the grant that was made at `since`.
 
-        With a `want` of 0 nothing is taken, and the answer tells how many could be. Raises LimitsAway.
+        With `want` 0 no call is leased, and the answer tells how many are available. Raises LimitsAway.
         """
 
 
@@ -65,7 +65,7 @@ class LimitsAway(Exception):
 
 @dataclass(slots=True)
 class _Lease:
-    """Calls to spend: what is popped is how many are left. `list.pop` is atomic, so threads share them unlocked."""
+    """Leased calls. Each popped number is how many are left. `list.pop` is atomic, so threads share it unlocked."""
 
     rate: Rate
     calls: list[int] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Lease:
 
 
 class RateLimiter:
-    """Lets calls through, for the workers' share of what the store hands out."""
+    """Allows calls within this worker's leases."""
 
     def __init__(self, store: LimitStore) -> None:
         self._store = store
@@ -94,10 +94,10 @@ class RateLimiter:
         if lease is None:
             lease = self._remember(key, rate)
         elif lease.rate is not rate and lease.rate != rate:
-            # What the other rate allowed or refused says nothing about this one.
+            # Grants and refusals under the previous rate do not apply to this one.
             lease = self._leases[key] = _Lease(rate)
         if now < lease.until:
-            # Read first: when another lease begins meanwhile, the call counts as one of the older.
+            # Read first: if another lease begins in between, the call counts towards the older one.
             since = lease.since
             left = _spend(lease.calls)
             if left is not None:
@@ -107,7 +107,7 @@ class RateLimiter:
         return self._renew(key, lease, rate)
 
     def ask(self, key: str, rate: Rate) -> Verdict:
-        """Whether a call would be let through, without spending one. Raises LimitsAway."""
+        """Whether a call would be allowed, without spending one. Raises LimitsAway."""
         lease, now = self._leases.get(key), monotonic()
         if lease is not None and lease.rate == rate:
             if now < lease.until and lease.calls:
@@ -120,10 +120,10 @@ class RateLimiter:
         return Verdict(rate, grant.remaining, now + grant.reset_after, wait)
 
     def give_back(self, key: str, verdict: Verdict) -> None:
-        """Give back the call that a verdict let through, since another limit refused it. Never fails.
+        """Return the call of a verdict, because another limit refused it. Never fails.
 
-        It goes back to the lease that it is of, while that lasts; to the store where each call is asked for by itself.
-        A call of a lease that is over stays spent: what is leased lasts half a second.
+        It returns to its lease while the lease lasts, or to the store where each call is requested by itself. A call of
+        an expired lease stays spent: a lease lasts half a second.
         """
         lease, rate = self._leases.get(key), verdict.rate
         if lease is not None and lease.since == verdict.since and monotonic() < lease.until:
@@ -134,12 +134,12 @@ class RateLimiter:
 
     def _remember(self, key: str, rate: Rate) -> _Lease:
         if len(self._leases) >= REMEMBERED:
-            # What was leased is charged: callers lose less than half a second's worth.
+            # Leased calls are charged already, so callers lose the calls of half a second at most.
             self._leases.clear()
         return self._leases.setdefault(key, _Lease(rate))
 
     def _renew(self, key: str, lease: _Lease, rate: Rate) -> Verdict:
-        """Ask the store, one thread at a time; who waited may find that another one has brought something."""
+        """Ask the store, one thread at a time. A thread that waited may find that another has renewed the lease."""
         with lease.lock:
             now = monotonic()
             if now < lease.until:
@@ -154,9 +154,9 @@ class RateLimiter:
             return self._receive(lease, rate, grant, now)
 
     def _receive(self, lease: _Lease, rate: Rate, grant: Grant, asked: float) -> Verdict:
-        """Begin a lease. The store charged it after it was asked: the time to spend it in counts from then.
+        """Begin a lease. Its time counts from the request to the store, because the store charged it later than that.
 
-        What a caller waits for counts from now, which is later than the store means: it does not come too early.
+        Count the wait from now, not from the store's answer, so that no caller retries too early.
         """
         now = monotonic()
         lease.taken, lease.since, lease.until = asked, grant.at, asked + rate.lease_time
@@ -175,7 +175,7 @@ class RateLimiter:
 
 
 def _spend(calls: list[int]) -> int | None:
-    """Take one; how many are left, or None when there was none."""
+    """Spend a call. Returns how many are left, or None if there was none to spend."""
     try:
         return calls.pop()
     except IndexError:
@@ -183,7 +183,7 @@ def _spend(calls: list[int]) -> int | None:
 
 
 def _drain(calls: list[int]) -> int:
-    """Take all that are left, while other threads may still spend; how many they were."""
+    """Take all calls that are left, while other threads may still spend some. Returns their number."""
     count = 0
     while _spend(calls) is not None:
         count += 1
@@ -191,7 +191,7 @@ def _drain(calls: list[int]) -> int:
 
 
 def _size(lease: _Lease, rate: Rate, unspent: int, age: float) -> int:
-    """Twice the last lease when that was spent quickly, half of it when it was not spent; at most a twentieth."""
+    """The size of the next lease: doubled after a quick one, halved after an unspent one, at most a twentieth."""
     if not rate.lease_time:
         return 1
     wanted = lease.size
@@ -212,21 +212,21 @@ DEFAULT_RATES: Mapping[str, str] = {
     "payment": "20/3600",
     "webhook": "30/60",
     "analytics": "50/60",
-    # Everything that happens in one tenant.
+    # All calls in one tenant.
     "tenant": "20000/60",
-    # What probes and browsers ask again and again, such as health and public keys.
+    # Calls that probes and browsers repeat, such as health and public keys.
     "probe": "600/60",
-    # Failed attempts to authenticate from one address; beyond it, the address is blocked. An account has twice as many
-    # in four times the time, from all addresses together.
+    # Failed attempts to authenticate from one address. Beyond the limit, the address is blocked. An account has twice
+    # as many in four times the time, counted over all addresses.
     "auth_failure": "20/900",
 }
 
 DEVELOPMENT_RATES: Mapping[str, str] = {
-    # A developer of a sign-in form signs in more often than five times.
+    # A developer of a sign-in form signs in more than five times.
     "auth": "100/900",
 }
 
 
 def default_rates(environment: str) -> dict[str, str]:
-    """The rate of each class in an environment, unless the settings say otherwise."""
+    """The default rate of each class in an environment. Settings override it."""
     return {**DEFAULT_RATES, **(DEVELOPMENT_RATES if environment == "development" else {})}

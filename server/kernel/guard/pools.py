@@ -1,11 +1,11 @@
-"""Thread pools: calls get a thread when their message is there, and the least critical are refused when too many wait.
+"""Thread pools: a call gets a thread once its message has arrived. If too many wait, the least critical are refused.
 
-grpc.server gives a call its thread as soon as the headers have come; the thread then waits for the message, on a
-condition that the dispatch thread notifies. Here the message is awaited first, without a thread: no thread waits for a
-caller who sends slowly, and two hand-overs between threads are saved. Measured with a handler of 10 us: 95 us of CPU
-per call instead of 152 (a bare hello-world: 131).
+grpc.server gives a call its thread as soon as the headers have arrived; the thread then waits for the message, on a
+condition that the dispatch thread notifies. Here the message is awaited first, without a thread. No thread waits for a
+slow sender, and two hand-overs between threads are saved. Measured with a handler of 10 us: 95 us of CPU per call
+instead of 152 (a bare hello-world: 131).
 
-It uses what grpc/_server.py is made of (grpcio is pinned; tests/kernel/test_pools.py tells when it has changed).
+It uses internals of grpc/_server.py (grpcio is pinned; tests/kernel/test_pools.py fails when they change).
 """
 # ruff: noqa: SLF001 - see above
 
@@ -27,26 +27,29 @@ class CallThreads(ThreadPoolExecutor):
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a thread."""
+        """Number of calls that wait for a thread."""
         return self._work_queue.qsize()
 
     @property
     def size(self) -> int:
-        """How many threads there may be."""
+        """Largest number of threads."""
         return self._max_workers
 
     @property
     def busy(self) -> int:
-        """How many threads serve a call: those whose innermost frame is not that of waiting for work.
+        """Number of threads that serve a call: those whose innermost frame is not the one that waits for work.
 
-        Looking costs some 20 us; counting would cost every call.
+        A look costs about 20 us; counting would cost every call.
         """
         frames = sys._current_frames()
         ours = [frames.get(one.ident) for one in list(self._threads) if one.ident is not None]
         return sum(frame is not None and frame.f_code is not thread._worker.__code__ for frame in ours)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Run something; if it is how grpc.server runs a unary call, receive the call's message first."""
+        """Run a function.
+
+        For the function by which grpc.server runs a unary call, receive the message of the call first.
+        """
         if not args or args[0] is not _server._unary_response_in_pool:
             return super().submit(fn, *args, **kwargs)
         respond, event, state, behavior, _, deserializer, serializer = args
@@ -65,7 +68,7 @@ class CallThreads(ThreadPoolExecutor):
 
 
 def _argument(event: Any, state: Any) -> Callable[[], Any]:
-    """Gives the message that has been received, as `_server._unary_request` does; None when nobody wants an answer."""
+    """Returns the received message, as `_server._unary_request` does; None if the call has ended."""
 
     def argument() -> Any:
         with state.condition:
@@ -79,12 +82,15 @@ def _argument(event: Any, state: Any) -> Callable[[], Any]:
 
 
 def _submitted() -> "Future[None]":
-    """What grpc.server counts running calls by, which only a limit of concurrent calls needs; there is none."""
+    """The future by which grpc.server counts running calls.
+
+    Only a limit of concurrent calls needs it; Plinth sets none.
+    """
     future: Future[None] = Future()
     future.set_result(None)
     return future
 
 
 def queue_bounds(bound: int) -> Mapping[Criticality, int]:
-    """How many calls may wait when one of each criticality gets its thread: the least critical goes first."""
+    """For each criticality: the number of waiting calls above which such a call is refused."""
     return {Criticality.SHEDDABLE: bound, Criticality.NORMAL: 2 * bound, Criticality.CRITICAL: 4 * bound}

@@ -16,13 +16,13 @@ from server.kernel.problems import Dead, Reason, Unauthenticated
 from server.secrets import Secrets
 
 ALGORITHM = "EdDSA"
-# Seconds by which PostgreSQL's time may differ between two processes that have just measured it, and more.
+# Seconds: more than PostgreSQL's time can differ between two processes that have just measured it.
 LEEWAY = 5
-# Seconds that a token may be from the future: as many as the clock may be set back, as when another server takes over.
+# Seconds that a token may be from the future: as much as the clock may be set back, for example at a failover.
 SET_BACK = 60
-# Verifying costs some 80 us, remembering 1 us. 10,000 principals take some 6 MB.
+# Verification costs about 80 us, a look-up 1 us. 10,000 principals take about 6 MB.
 REMEMBERED = 10_000
-# What PyJWT finds only behind a signature that is right.
+# Errors that PyJWT raises only after it has verified the signature.
 OF_ANOTHER_ISSUER = (jwt.InvalidIssuerError, jwt.MissingRequiredClaimError)
 
 
@@ -36,14 +36,14 @@ class SigningKey:
 
     @classmethod
     def of(cls, secret: bytes) -> "SigningKey":
-        """The key pair that a deployment's secret gives."""
+        """The key pair derived from a secret of the deployment."""
         private = Ed25519PrivateKey.from_private_bytes(derive_key(secret, "access token signature"))
         x = base64url_encode(private.public_key().public_bytes_raw()).decode()
         return cls(private, _thumbprint(x), x)
 
     @property
     def public(self) -> Ed25519PublicKey:
-        """What verifies."""
+        """The key that verifies."""
         return self.private.public_key()
 
 
@@ -58,18 +58,18 @@ class AccessTokens:
 
     def __init__(self, secrets: Secrets, *, issuer: str, lifetime: int, clock: Clock = utc_now) -> None:
         """`lifetime` is seconds."""
-        # Published as well while they are accepted ahead: clients that cache the keys know one before it signs.
+        # Keys of secrets that are accepted ahead of use are published too, so that clients have cached them in time.
         self.keys = [SigningKey.of(secret) for secret in secrets.accepted]
         self.lifetime = lifetime
         self._issuer = issuer
         self._clock = clock
-        # Asked for every call: a datetime costs ten times as much.
+        # Called for every call: a datetime costs ten times as much.
         self._seconds = unix_now if clock is utc_now else lambda: clock().timestamp()
         self._public = {key.key_id: key.public for key in self.keys}
         self._known: dict[bytes, Principal] = {}
 
     def issue(self, principal: Principal) -> str:
-        """A token for a principal; its expiry is set here."""
+        """A token for a principal. Its expiry is set here."""
         now = self._clock()
         claims: dict[str, object] = {
             "iss": self._issuer,
@@ -87,7 +87,7 @@ class AccessTokens:
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
 
     def verify(self, token: str) -> Principal:
-        """Whom a token stands for. Raises Unauthenticated when it is false or has expired."""
+        """The principal of a token. Raises Unauthenticated if the token is invalid or has expired."""
         name = fingerprint(token)
         principal = self._known.get(name)
         if principal is None:
@@ -112,13 +112,13 @@ class AccessTokens:
             )
             return _principal(claims, until=self._latest(float(claims["iat"])))
         except OF_ANOTHER_ISSUER as error:
-            # Its signature is ours, which nobody guesses: the deployment has changed since.
+            # The signature is valid, so this is no guess: the deployment has changed since.
             raise Dead("The access token is not valid.") from error
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated("The access token is not valid.") from error
 
     def _latest(self, issued: float) -> float:
-        """When a token ends at the latest, whatever it says itself. Raises ValueError for one from the future."""
+        """The latest time at which a token ends, whatever its own claim. Raises ValueError for one from the future."""
         now = self._seconds()
         if issued > now + SET_BACK:
             raise ValueError("the token was issued in the future")

@@ -1,7 +1,7 @@
-"""Downloads: a file that is sent while it is made, piece by piece, to a caller who may still have it.
+"""Downloads: a file that is sent while it is made, piece by piece, for as long as its caller has access.
 
-Pieces are made in threads, a few at a time however many downloads there are, and the next one only when the one before
-has left: a slow reader holds neither a thread nor a connection, and no more than one piece.
+Threads make the pieces, a few at a time for all downloads together. The next piece is made only after the previous one
+was sent: a slow reader holds neither a thread nor a connection, and at most one piece of memory.
 """
 
 import asyncio
@@ -17,26 +17,26 @@ from server.kernel.call import Call
 from server.kernel.clock import unix_now
 from server.kernel.problems import Conflict, Reason, Unauthenticated
 
-# How many threads make pieces at once. Authentication and rechecks of live streams need threads of the process as well.
+# Threads that make pieces. Authentication and rechecks of live streams need threads of the process as well.
 MAKERS = 2
-# Seconds after which a caller is looked at again though neither session nor access has changed.
+# Seconds after which access is rechecked, even if neither session nor access has changed.
 RECHECK = 15.0
 DECISIONS = 3
 
 Run = Callable[..., Result]
 """Runs a statement."""
 Recheck = Callable[[Call], None]
-"""Raises a problem when the caller may not go on, and renews the call's access. Blocks."""
+"""Raises a problem if the caller no longer has access; otherwise renews the call's access. Blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to be made."""
+    """A file to make."""
 
     name: str
     media_type: str
     pieces: Callable[[Run], Iterator[bytes]]
-    """Makes it, one piece at least. Every statement that it runs is a transaction of its own."""
+    """Makes the file, in at least one piece. Every statement that it runs is a transaction of its own."""
 
 
 class Downloads:
@@ -49,7 +49,7 @@ class Downloads:
         self._makers = asyncio.Semaphore(MAKERS)
 
     async def send(self, call: Call, download: Download) -> AsyncIterator[HttpBody]:
-        """The file, in messages. What keeps its first piece from being made is raised before anything is sent."""
+        """Send the file in messages. A fault in making the first piece is raised before anything is sent."""
         pieces = download.pieces(_Reader(call, self._database, self._recheck, self._clock).run)
         piece = await self._next(pieces)
         if call.is_rest:
@@ -66,7 +66,7 @@ class Downloads:
 
 
 class _Reader:
-    """Reads for one download what its caller may see right now."""
+    """Runs the queries of one download with the caller's current access."""
 
     def __init__(self, call: Call, database: Database, recheck: Recheck, clock: Callable[[], float]) -> None:
         self._call = call
@@ -76,7 +76,7 @@ class _Reader:
         self._looked = clock()
 
     def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a query in a transaction of its own, in which session and access are those that the call has."""
+        """Run a query in a transaction of its own, which checks session and access of the call."""
         self._look_at_caller()
         for _ in range(DECISIONS):
             try:

@@ -1,4 +1,4 @@
-"""The event log as the realtime role reads it: all tenants' events, on a few connections of its own."""
+"""The event log as the realtime role reads it: the events of all tenants, on a few connections of its own."""
 
 from collections.abc import Mapping
 from time import monotonic
@@ -18,21 +18,21 @@ from server.data.events import (
 )
 from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
 
-# Of several hosts, each has some realtime processes: they share what PostgreSQL has.
+# Connections per process. All realtime processes of all hosts share the connections of PostgreSQL.
 CONNECTIONS = 4
 WAIT = 3.0
 LAST_SEQUENCE = 2**63 - 1
-# Seconds between two looks at how far may be read while transactions of other databases are open.
+# Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
 
 
 class End(NamedTuple):
-    """Where the log ends."""
+    """The end of the log."""
 
     position: Position
-    """Everything up to here has been decided."""
+    """Every transaction up to this position has ended."""
     base: int
-    """What the numbers of the epoch's transactions begin above."""
+    """Transactions of the current epoch have higher numbers."""
 
 
 class EventLog:
@@ -55,34 +55,37 @@ class EventLog:
         self._looked = 0.0
 
     async def open(self) -> None:
-        """Begin to connect."""
+        """Start to connect."""
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._pool.close()
 
     async def after(self, position: Position, most: int) -> list[Event]:
-        """The next events of all tenants. To be asked by one reader only."""
+        """The next events of all tenants. For one reader only."""
         await self._look_at_horizon()
         return await self._read(READ_ALL, read_parameters(position, most, self._horizon))
 
     async def of_tenant_after(self, tenant_id: str, position: Position, most: int, until: Position) -> list[Event]:
-        """The next events of a tenant, at least up to `until`, up to where the reader has come."""
+        """The next events of a tenant, at least up to `until`, which is the position of the reader."""
         parameters = read_parameters(position, most, until.transaction_id + 1) | {"tenant_id": tenant_id}
         return await self._read(READ_TENANT, parameters)
 
     async def end(self) -> End:
-        """Where the log ends now."""
+        """The current end of the log."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(READ_END)
             last, base = await cursor.fetchone() or (0, 0)
-        # What is read from here on must not end before.
+        # The horizon of later reads must not be below this end.
         self._horizon, self._looked = last + 1, monotonic()
         return End(Position(last, LAST_SEQUENCE), base)
 
     async def knows(self, position: Position) -> bool:
-        """Whether there is an event at a position. True where nobody can tell: at an end, and before what is kept."""
+        """Whether a position has an event.
+
+        True where this is unknown: at an end, and before the oldest event that is kept.
+        """
         if position.sequence == LAST_SEQUENCE:
             return True
         async with self._pool.connection() as connection:
@@ -91,16 +94,16 @@ class EventLog:
         return row is not None and row[0] is True
 
     async def lag(self, position: Position) -> float:
-        """How old the first event after a position is, in seconds, though it may not be read yet; 0 without one."""
+        """Age in seconds of the first event after a position, even if it may not be read yet; 0 without one."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(READ_LAG, read_parameters(position, 1))
             row = await cursor.fetchone()
         return float(row[0]) if row else 0.0
 
     async def _look_at_horizon(self) -> None:
-        """See how far may be read, unless it was seen a moment ago.
+        """Update the horizon, up to which the log may be read, unless that was done within LOOK.
 
-        A fault forgets it: whatever answers afterwards may be another cluster.
+        A fault resets it, because the server that answers afterwards may be another cluster.
         """
         if monotonic() - self._looked < LOOK:
             return

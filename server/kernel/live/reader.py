@@ -1,8 +1,8 @@
-"""Live streams: the event log, followed by one reader per process and fanned out to its subscribers.
+"""Live streams: one reader per process follows the event log and fans it out to the subscribers.
 
-A subscriber that resumes gets what it missed from memory, where the last events are kept, or else from the log, up to
-where the reader stands; and then what the reader hands out. Events are told apart by their position, so nothing is lost
-and nothing comes twice.
+A subscriber that resumes first gets the events that it missed, up to the position of the reader: from memory, where the
+last events are kept, or else from the log. Then it gets what the reader hands out. Positions identify events, so none
+is lost and none comes twice.
 """
 
 import asyncio
@@ -34,29 +34,29 @@ from server.kernel.record.metrics import EVENT_LAG
 log = logging.getLogger("plinth.live")
 
 BATCH = 250
-# How often the reader looks by itself; hints make it look at once, and then again soon, since what an older transaction
-# holds back shows a moment later.
+# Seconds between two reads of the log without a hint. After a hint the reader reads at once, and again SOON, because
+# events that an older transaction holds back become visible a moment later.
 POLL = 0.5
 SOON = 0.01
 RECONNECT = 0.5
 MEASURE = 1.0
-# How long who subscribes waits for a reader that has just begun.
+# Seconds that a new subscriber waits for a reader that has just started.
 READY_WITHIN = 3.0
-# When more comes at once than a batch, the reader waits until few have anything waiting, or nobody takes anything any
-# more: subscribers are cut for what they leave lying, not for what this process had no time to send.
+# After a full batch the reader pauses until few subscribers have events waiting, or none of them makes progress.
+# Subscribers are to be cut for reading slowly, not because this process had no time to send.
 FEW = 0.1
 PAUSE = 0.05
 PAUSES = 5
-# The last events, for those who resume. A process that starts reads back this many transactions of the log: its
-# subscribers were with another one a moment ago.
+# Events kept for subscribers that resume. A process that starts reads the last REACH transactions of the log, because
+# its subscribers were connected to another process a moment ago.
 RECENT = 4000
-# Of payload; what is made of it for the wire takes about twice as much again.
+# Bytes of payload. The forms made for sending take about twice as much again.
 RECENT_BYTES = 8 * 1024 * 1024
 REACH = 10_000
 READER = "live"
 PULSE = "live events"
 STALL = 10.0
-# Seconds between two looks whether the log answers.
+# Seconds between two checks whether the log answers.
 WATCH = 1.0
 
 LAG = Histogram(
@@ -76,9 +76,9 @@ class UnknownEvent(Problem):
 
 Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
-"""Raises a problem when the caller of a stream may not go on. Blocks; run in a thread."""
+"""Raises a problem if the caller of a stream no longer has access. Blocks; run in a thread."""
 Review = Callable[[Sequence[Call]], None]
-"""Asks the database whether what these streams were allowed by still stands; what does not, Alive then decides anew.
+"""Checks in the database whether the access of these streams is still current. Alive decides anew for the others.
 
 Raises nothing. Blocks; run in a thread.
 """
@@ -101,7 +101,7 @@ class LiveEvents:
     ) -> None:
         """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
 
-        When the log has not answered for `stall` seconds, streams are ended: a sign of life would be a lie.
+        If the log has not answered for `stall` seconds, streams are ended, because a keep-alive would be a lie.
         """
         self._stall = stall
         self._log = EventLog(dispatch_dsn)
@@ -110,16 +110,16 @@ class LiveEvents:
         self._review = review
         self._queue = queue
         self._keep_alive = keep_alive
-        # Whoever takes what comes in time never has a full queue.
+        # Half a queue, so that a subscriber that reads in time never has a full queue.
         self._batch = min(BATCH, queue // 2)
         self._news = asyncio.Event()
         self._position = Position(0, 0)
         self._recent = RecentEvents(self._position, most=0, most_bytes=0)
         self._ready = asyncio.Event()
         self._subscriptions = Subscriptions(places)
-        # One connection stays the reader's.
+        # One connection is reserved for the reader.
         self._resuming = asyncio.Semaphore(CONNECTIONS - 1)
-        # A thread of its own: when everybody comes at once, nobody who is there waits for their turn.
+        # A thread of its own, so that rechecks of open streams do not wait behind many new subscribers.
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="recheck")
         self._closing = False
         self._at_end = unix_now()
@@ -127,14 +127,14 @@ class LiveEvents:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Begin to follow the log, from its end."""
+        """Start to follow the log, from its end."""
         await self._log.open()
         self._pulse = pulses.begin(PULSE, self._stall)
         work = (self._read_forever(), self._listen_forever(), self._look_round_forever(), self._watch_forever())
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
-        """End every stream, saying so, and stop."""
+        """End every stream with a problem, and stop."""
         self._closing = True
         pulses.end(self._pulse)
         self._subscriptions.end(lambda: Unavailable("server"))
@@ -147,18 +147,18 @@ class LiveEvents:
     async def follow(self, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[list[LiveEvent] | Position]:
         """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
 
-        First comes the position it starts from, then events as they come, one or several together, and an empty list
-        when it is time for a sign of life. Raises Malformed for an event id that is none, UnknownEvent, NoPlace,
-        TooSlow, Unavailable, and what refuses the caller once its credentials or its access count no more.
+        The first item is the start position. Then come events, one or several together, and an empty list when a
+        keep-alive is due. Raises Malformed for an invalid event id, UnknownEvent, NoPlace, TooSlow, Unavailable, and
+        the problem of a caller whose credentials or access have ended.
         """
         after = _parse(last_event_id)
         await self._wait_until_ready()
         if call.access is None:
-            # Nobody has asked yet whether session and tenant are there.
+            # Neither session nor tenant has been checked so far.
             await asyncio.to_thread(self._alive, call)
         if after is not None and after not in self._recent:
             await self._refuse_unknown(after)
-        # From here to the registration nothing is awaited: no event can come in between.
+        # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
         subscription = Subscription(call, prefix, start, after, self._queue)
         missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
@@ -167,7 +167,7 @@ class LiveEvents:
             yield after or start
             async for events in missed:
                 yield events
-            # What was missed is not kept for as long as the stream lives.
+            # Release the missed events, which would otherwise be kept as long as the stream lives.
             del missed
             events = []
             while True:
@@ -176,7 +176,10 @@ class LiveEvents:
             self._subscriptions.remove(subscription)
 
     async def _refuse_unknown(self, after: Position) -> None:
-        """Another process may be ahead of this one, but not of the log."""
+        """Raise UnknownEvent unless the log has the event.
+
+        Another process may be ahead of this one, but not of the log.
+        """
         try:
             async with self._resuming:
                 is_known = await self._log.knows(after)
@@ -197,7 +200,7 @@ class LiveEvents:
     async def _missed(
         self, subscription: Subscription, after: Position, remembered: list[LiveEvent] | None
     ) -> AsyncIterator[list[LiveEvent]]:
-        """What happened between an event and where the subscription starts, in messages; from the log in batches."""
+        """The events between `after` and the start of the subscription, in messages. The log is read in batches."""
         batches = self._logged(subscription, after) if remembered is None else _at_once(remembered)
         async for events in batches:
             waiting = deque(event for event in events if event.event.type.startswith(subscription.prefix))
@@ -216,7 +219,7 @@ class LiveEvents:
     # The reader ----------------------------------------------------------------------------------------------------
 
     async def _listen_forever(self) -> None:
-        """Turn hints into a look at the log; without Redis the reader still looks by itself."""
+        """Wake the reader at every hint. Without Redis it still polls."""
         while True:
             try:
                 async for _ in self._hints():
@@ -230,7 +233,7 @@ class LiveEvents:
             try:
                 await self._read_on()
             except Exception as error:
-                # Whatever it is, nobody else would read on.
+                # Caught, whatever it is: no other task reads the log.
                 known = isinstance(error, psycopg.Error | PoolTimeout)
                 log.warning("the event log cannot be read: %s", type(error).__name__, exc_info=None if known else error)
                 EVENT_LAG.labels(READER).set(unix_now() - self._at_end)
@@ -251,7 +254,7 @@ class LiveEvents:
             self._news.clear()
 
     async def _begin(self) -> None:
-        """Stand at the end of the log, and know the last events, unless they are too many to be read quickly."""
+        """Start at the end of the log, and load the last events, unless they are too many to read quickly."""
         end = (await self._log.end()).position
         position = Position(max(0, end.transaction_id - REACH), LAST_SEQUENCE)
         self._recent = RecentEvents(position, most=RECENT, most_bytes=RECENT_BYTES)
@@ -269,18 +272,18 @@ class LiveEvents:
         self._ready.set()
 
     async def _find_place_again(self) -> None:
-        """After a fault: what answers now may be a copy of the database that knows less than was handed out."""
+        """Check the position after a fault: the database may now be a copy that lacks events already handed out."""
         end = await self._log.end()
         if self._position > end.position or not await self._log.knows(self._position):
             log.error("the event log lacks what was handed out: the database was put back to an earlier moment")
             self._subscriptions.end(UnknownEvent)
             await self._begin()
         elif self._position.transaction_id < end.base:
-            # What is remembered of an earlier epoch need not be in the log any more.
+            # The log may no longer have the remembered events, because they are of an earlier epoch.
             self._recent = RecentEvents(self._position, most=RECENT, most_bytes=RECENT_BYTES)
 
     async def _hand_out(self) -> None:
-        """Read everything that is new and give it to whom it concerns."""
+        """Read all new events and give each to its subscribers."""
         while True:
             events = await self._log.after(self._position, self._batch)
             for event in events:
@@ -295,7 +298,7 @@ class LiveEvents:
             await self._let_them_catch_up()
 
     async def _measure(self) -> None:
-        """Tell how old the first event is that may not be read yet, about once a second."""
+        """Record the age of the first event that may not be read yet, about once a second."""
         if self._at_end - self._measured >= MEASURE:
             EVENT_LAG.labels(READER).set(await self._log.lag(self._position))
             self._measured = self._at_end
@@ -315,16 +318,16 @@ class LiveEvents:
             before, behind = behind, self._subscriptions.behind()
 
     async def _watch_forever(self) -> None:
-        """End every stream while the log does not answer: who resumes elsewhere, or later, misses nothing."""
+        """End every stream while the log does not answer. A client that resumes elsewhere or later misses no event."""
         while True:
             await asyncio.sleep(WATCH)
             if self._pulse.is_late:
                 self._subscriptions.end(lambda: Unavailable("database"))
 
-    # Looking after those who listen --------------------------------------------------------------------------------
+    # Subscribers -----------------------------------------------------------------------------------------------------
 
     async def _look_round_forever(self) -> None:
-        """Look at every subscriber once in `keep_alive`: give it a sign of life, and see whether it may go on."""
+        """Visit every subscriber once per `keep_alive`: send a keep-alive, and check whether it still has access."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         for slot in cycle(range(SLOTS)):
@@ -346,13 +349,13 @@ class LiveEvents:
                 subscription.end(refusal)
 
     def _refusals(self, chosen: Sequence[Subscription]) -> list[Problem | None]:
-        # Those that have ended meanwhile are asked about no more: each question may take as long as an outage.
+        # Streams that have ended meanwhile are not checked: each check may take as long as an outage.
         here = [one for one in chosen if one in self._subscriptions]
         self._review([one.call for one in here])
         return [self._refusal(one.call) if one in self._subscriptions else None for one in chosen]
 
     def _refusal(self, call: Call) -> Problem | None:
-        """Why the caller may not go on, if so."""
+        """The reason to end the stream of this caller, or None."""
         if call.caller.expires_at < unix_now():
             return Unauthenticated("The access token has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
         try:

@@ -1,4 +1,4 @@
-"""The last events of the log, kept in memory: who was away for a moment resumes without asking the database."""
+"""The last events of the log, kept in memory, so that a short interruption is resumed without the database."""
 
 from collections import deque
 
@@ -7,10 +7,10 @@ from server.kernel.live.subscriptions import LiveEvent
 
 
 class RecentEvents:
-    """The end of the log, without a gap, of all tenants."""
+    """The end of the log for all tenants, without a gap."""
 
     def __init__(self, since: Position, *, most: int, most_bytes: int) -> None:
-        """It begins empty, behind `since`; `most_bytes` are of payload."""
+        """Starts empty, after the position `since`. `most_bytes` counts payload."""
         self._since = since
         self._most = most
         self._room = most_bytes
@@ -19,14 +19,14 @@ class RecentEvents:
         self._positions = {since}
 
     def __contains__(self, position: Position) -> bool:
-        """Whether it is the position of an event that is kept, or of the last one that is not."""
+        """Whether a position is that of a kept event, or of the last dropped one."""
         return position in self._positions
 
     def __len__(self) -> int:
         return len(self._events)
 
     def add(self, event: LiveEvent) -> None:
-        """Keep the next event of the log, and drop the oldest ones when that makes it too much."""
+        """Add the next event of the log, and drop the oldest ones beyond the bounds."""
         self._events.append(event)
         self._positions.add(event.position)
         self._by_tenant.setdefault(event.event.tenant_id, deque()).append(event)
@@ -35,7 +35,7 @@ class RecentEvents:
             self._drop()
 
     def after(self, tenant_id: str, position: Position) -> list[LiveEvent] | None:
-        """The events of a tenant after a position, or None when they reach further back than what is kept."""
+        """The events of a tenant after a position, or None if some of them have been dropped."""
         if position < self._since:
             return None
         found: list[LiveEvent] = []

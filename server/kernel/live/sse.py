@@ -1,4 +1,4 @@
-"""Server-sent events, as the HTML standard writes them on the wire, made of the event log."""
+"""Server-sent events, in the format of the HTML standard, made from the event log."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -25,21 +25,23 @@ def frame(event: str, data: str, event_id: str = "") -> bytes:
 
 
 def opening(event_id: str, retry_milliseconds: int) -> bytes:
-    """The first frame: how soon to reconnect, and from where should nothing have come by then."""
+    """The first frame: the reconnection time, and the event id to resume from if no event follows."""
     return retry(retry_milliseconds) + frame("open", "{}", event_id)
 
 
 def retry(milliseconds: int) -> bytes:
-    """How soon to reconnect."""
+    """The reconnection time."""
     return f"retry: {milliseconds}\n".encode()
 
 
 async def events_of(
     live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], Message]
 ) -> AsyncIterator[Message]:
-    """The events alone, for typed streams, as `make` makes them. Initial metadata tells that one is subscribed.
+    """The events alone, in the form that `make` gives them, for typed streams.
 
-    A message is made once and sent to everyone, so `make` is one function for all streams.
+    Initial metadata confirms the subscription.
+
+    A message is made once and sent to all subscribers, so `make` must be the same function for all streams.
     """
     async for item in _follow(live, call, prefix, last_event_id):
         if isinstance(item, Position):
@@ -52,7 +54,7 @@ async def events_of(
 async def server_sent(
     live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], HttpBody]
 ) -> AsyncIterator[HttpBody]:
-    """The same as frames, which `framing` makes. The header Last-Event-ID wins."""
+    """The same as frames, which `framing` makes. The header Last-Event-ID takes precedence."""
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
     async for item in _follow(live, call, prefix, str(after)):
         if isinstance(item, Position):
@@ -70,15 +72,15 @@ def _follow(
 
 
 def _joined(bodies: list[HttpBody]) -> HttpBody:
-    """One message with all the frames; without any, a comment."""
+    """One message with all the frames; a comment if there are none."""
     if not bodies:
         return KEEP_ALIVE
-    # The same object goes to everyone who is not behind.
+    # A single event is sent as the object that other subscribers get too.
     return bodies[0] if len(bodies) == 1 else _body(b"".join(body.data for body in bodies))
 
 
 def framing(message_class: type[Message]) -> Callable[[Event], HttpBody]:
-    """What makes the frame of an event, whose data is the resource as REST shows it."""
+    """A function that makes the frame of an event. Its data is the resource as REST shows it."""
 
     def make(event: Event) -> HttpBody:
         message = message_class.FromString(event.payload)

@@ -1,7 +1,7 @@
-"""How many live streams may be open at once: for a caller, and for all of a tenant.
+"""Limits of live streams that are open at the same time: per caller, and per tenant.
 
-Counted per process, of those that are open there: nothing has to be agreed with others, and nothing stays counted when
-a process dies.
+Each process counts the streams that are open in it. The processes need no agreement, and no stream stays counted when a
+process dies.
 """
 
 from collections import Counter
@@ -31,11 +31,11 @@ class StreamPlaces:
         self._limits = {USER: per_caller, API_KEY: per_caller, TENANT: per_tenant}
         self._open: Counter[tuple[str, str]] = Counter()
         for scope in self._limits:
-            # So that the first refusal is an increase.
+            # Created at 0, so that the first refusal is an increase.
             REFUSED.labels(scope)
 
     def take(self, call: Call) -> None:
-        """A place for a stream, which give_back frees. Raises NoPlace."""
+        """Count a stream as open until give_back. Raises NoPlace."""
         owners = _owners(call)
         for scope, owner in owners:
             limit = self._limits[scope]
@@ -45,7 +45,7 @@ class StreamPlaces:
         self._open.update(owners)
 
     def give_back(self, call: Call) -> None:
-        """The stream of a call that took a place has ended."""
+        """Count the stream of a call as ended."""
         for owner in _owners(call):
             self._open[owner] -= 1
             if not self._open[owner]:
@@ -53,7 +53,7 @@ class StreamPlaces:
 
 
 def _owners(call: Call) -> list[tuple[str, str]]:
-    """Whose places a stream takes: scope and id."""
+    """The scopes and ids against which a stream counts."""
     caller = call.caller
     own = (API_KEY, caller.api_key_id) if caller.api_key_id else (USER, caller.user_id)
     return [own, (TENANT, call.tenant_id)] if call.tenant_id else [own]

@@ -1,7 +1,7 @@
-"""Subscriptions to live events: what waits for each subscriber, and which events concern whom.
+"""Subscriptions to live events: the queue of each subscriber, and the selection of its events.
 
-Everything here belongs to one event loop. An event is looked at once per group of subscribers that ask for the same,
-and costs each of them an append; what it looks like on the wire is made once for all.
+Everything here belongs to one event loop. Subscribers of one tenant with the same prefix form a group. An event is
+matched once per group, and costs each subscriber an append; its form for sending is made once for all.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.problems import Problem, Reason
 from server.kernel.record.metrics import method_label
 
-# What one message to a subscriber may join, in bytes of payload; a single event may be larger.
+# Bytes of payload that one message to a subscriber may combine. A single event may be larger.
 MESSAGE_BYTES = 32 * 1024
-# Everybody is looked at once per round, a slot at a time, so that not all is done at once.
+# Every subscriber is visited once per round, one slot at a time, so that the work is spread over the round.
 SLOTS = 10
 
 OPEN = Gauge("plinth_streams_open", "Live streams that are open.", ["method"], multiprocess_mode="livesum")
@@ -40,7 +40,7 @@ class TooSlow(Problem):
 
 
 class LiveEvent:
-    """An event on its way to many, with the forms it has been brought into for them."""
+    """An event on its way to many subscribers, with the forms that were made of it."""
 
     __slots__ = ("_forms", "event", "position")
 
@@ -50,14 +50,14 @@ class LiveEvent:
         self._forms: dict[Callable[[Event], object], object] = {}
 
     def form(self, make: Callable[[Event], T]) -> T:
-        """What `make` makes of the event: made for the first who asks, and the same object for everyone after."""
+        """The form that `make` gives the event. It is made once; later callers get the same object."""
         if make not in self._forms:
             self._forms[make] = make(self.event)
         return cast("T", self._forms[make])
 
 
 def take_message(waiting: deque[LiveEvent]) -> list[LiveEvent]:
-    """Take as many events from the front as fit into a message, at least one."""
+    """Take the events that fit into a message from the front, at least one."""
     taken = [waiting.popleft()]
     room = MESSAGE_BYTES - len(taken[0].event.payload)
     while waiting and (room := room - len(waiting[0].event.payload)) >= 0:
@@ -66,17 +66,17 @@ def take_message(waiting: deque[LiveEvent]) -> list[LiveEvent]:
 
 
 class Subscription:
-    """One subscriber: what waits for it, and how it ends."""
+    """One subscriber: its waiting events, and the problem that ends it."""
 
     __slots__ = ("_after", "_ending", "_silent", "_size", "_waiter", "_waiting", "call", "prefix", "slot", "start")
 
     def __init__(self, call: Call, prefix: str, start: Position, after: Position | None, size: int) -> None:
-        """It is given what comes after `start`, and wants what comes after `after`; `size` events may wait for it."""
+        """It is offered events after `start` and takes those after `after`. At most `size` events wait."""
         self.call = call
         self.prefix = prefix
         self.start = start
         self.slot = 0
-        # Only who followed a process that was ahead of this one has seen what is still to come.
+        # Only a subscriber of a process that was ahead of this one has already seen events after `start`.
         self._after = after if after is not None and after > start else None
         self._size = size
         self._waiting: deque[LiveEvent] = deque()
@@ -86,11 +86,11 @@ class Subscription:
 
     @property
     def is_behind(self) -> bool:
-        """Whether anything waits."""
+        """Whether events are waiting."""
         return bool(self._waiting)
 
     def offer(self, event: LiveEvent) -> bool:
-        """Hand an event over. False when it has ended, and when it ends because too many wait already."""
+        """Queue an event. False if the subscription has ended, or ends now because its queue is full."""
         if self._ending is not None:
             return False
         if self._after is not None:
@@ -105,12 +105,12 @@ class Subscription:
         return True
 
     def nudge(self) -> None:
-        """Time for a sign of life, if there is nothing else to send."""
+        """Make a keep-alive due, unless events are waiting."""
         self._silent = True
         self._wake()
 
     def end(self, problem: Problem) -> None:
-        """End with a problem, and give up what waits: what was handed out stays a prefix of the log."""
+        """End with a problem, and drop waiting events. What was delivered remains a prefix of the log."""
         if self._ending is None:
             self._ending = problem
             self._waiting.clear()
@@ -118,9 +118,9 @@ class Subscription:
             self._wake()
 
     async def next(self) -> list[LiveEvent]:
-        """What has come, as much as fits into a message; nothing when it is time for a sign of life.
+        """The next events, as many as fit into a message; an empty list when a keep-alive is due.
 
-        Raises the problem that the subscription ends with.
+        Raises the problem that ends the subscription.
         """
         while True:
             if self._ending is not None:
@@ -159,7 +159,7 @@ class Subscriptions:
             yield from slot
 
     def add(self, subscription: Subscription) -> None:
-        """Give it what comes from now on. Raises NoPlace when too many are open."""
+        """Register a subscription, which gets events from now on. Raises NoPlace if too many are open."""
         call = subscription.call
         self._places.take(call)
         groups = self._groups.setdefault(str(call.tenant_id), {})
@@ -169,7 +169,7 @@ class Subscriptions:
         OPEN.labels(method_label(call.method)).inc()
 
     def remove(self, subscription: Subscription) -> None:
-        """Give it nothing any more. Harmless when it is gone already."""
+        """Remove a subscription. Does nothing if it is already removed."""
         if subscription not in self:
             return
         self._slots[subscription.slot].remove(subscription)
@@ -184,22 +184,22 @@ class Subscriptions:
         OPEN.labels(method_label(call.method)).dec()
 
     def give(self, event: LiveEvent) -> None:
-        """Hand an event to everyone whom it concerns; who has too much waiting is ended."""
+        """Offer an event to its subscribers. A subscriber with a full queue is ended."""
         for prefix, group in self._groups.get(event.event.tenant_id, {}).items():
             if event.event.type.startswith(prefix):
-                # They remove themselves later, when they notice: the group stays as it is meanwhile.
+                # Ended subscribers remove themselves later, so the group does not change during the loop.
                 EVENTS.inc(sum(subscription.offer(event) for subscription in group))
 
     def slot(self, number: int) -> list[Subscription]:
-        """Those in a slot."""
+        """The subscriptions in a slot."""
         return list(self._slots[number])
 
     def end(self, make: Callable[[], Problem]) -> None:
-        """End all of them, each with a problem of its own: one that is raised keeps what it was raised through."""
+        """End all subscriptions. Each gets a problem of its own, because an exception keeps its traceback."""
         for subscription in self:
             subscription.end(make())
 
     def behind(self) -> float:
-        """Which part of them has something waiting, 0 to 1."""
+        """The share of subscribers with waiting events, 0 to 1."""
         total = sum(map(len, self._slots))
         return sum(subscription.is_behind for subscription in self) / total if total else 0.0

@@ -1,7 +1,7 @@
-"""What a mutation changed, as an audit entry tells it: field by field, before and after, without what is secret.
+"""The changes of a mutation, as an audit entry shows them: field by field, before and after, without secrets.
 
-What is marked `debug_redact` is left out; what is marked `personal` (plinth/policy/v1/policy.proto), or has such a
-field below it, is told apart, since an erasure has to reach it.
+Fields marked `debug_redact` are left out. Fields marked `personal` (plinth/policy/v1/policy.proto), or with such a
+field below them, are kept apart, because an erasure must be able to remove them.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from server.kernel.messages.fields import FieldValue, descriptor_of, option_of
 from server.kernel.messages.redact import redacted
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, plain_struct
 
-# They change with every write and say nothing.
+# Left out: they change with every write.
 SELF_EVIDENT = ("etag", "update_time")
 LONGEST_VALUE = 4096
-"""Characters of JSON; a longer value is told by its length and its SHA-256."""
+"""Characters of JSON. A longer value is replaced by its length and its SHA-256."""
 LONGEST_CHANGES = 256 * 1024
-"""Characters of JSON that one entry tells; of more, every value is told by its length and its SHA-256."""
-# Made once: json.dumps makes one for every call that is not all defaults.
+"""Characters of JSON per entry. Beyond them, every value is replaced by its length and its SHA-256."""
+# Made once: json.dumps makes an encoder per call unless all its arguments are defaults.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Changes(NamedTuple):
-    """JSON objects: field, as REST names it, to `before` and `after`. Empty text where nothing changed."""
+    """JSON objects that map a field, by its REST name, to `before` and `after`. Empty text if nothing changed."""
 
     plain: str
     personal: str
@@ -47,14 +47,14 @@ class _Field(NamedTuple):
     json_name: str
     is_personal: bool
     kind: str
-    """`enum`, `struct`, `time`, `message`, `bytes` or empty; with `*` in front when repeated."""
+    """`enum`, `struct`, `time`, `message`, `bytes` or empty; prefixed with `*` if repeated."""
     enum: EnumDescriptor | None
 
 
 def changes_of(before: Message | None, after: Message | None, longest: int = LONGEST_VALUE) -> Changes:
-    """What differs between two messages of one type; None is what is not there yet, or any more.
+    """The differences between two messages of one type. None stands for a resource that does not exist.
 
-    A value with more than `longest` characters of JSON is told by its length and its SHA-256.
+    A value with more than `longest` characters of JSON is replaced by its length and its SHA-256.
     """
     message = after if after is not None else before
     if message is None:
@@ -84,7 +84,7 @@ def _fields_of(message: Message | None) -> dict[int, FieldValue]:
 
 @lru_cache(maxsize=1024)
 def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
-    """The fields by name, so that equal changes are equal texts."""
+    """The fields sorted by name, so that equal changes give equal texts."""
     told = (
         _Field(field.number, field.json_name, _is_personal(field, ()), _kind(field), field.enum_type)
         for field in descriptor.fields
@@ -94,7 +94,7 @@ def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
 
 
 def _is_personal(field: FieldDescriptor, above: tuple[str, ...]) -> bool:
-    """Whether a field is personal, or one below it."""
+    """Whether a field, or one below it, is personal."""
     if option_of(field, policy_pb2.personal):
         return True
     below = field.message_type
@@ -113,7 +113,7 @@ def _kind(field: FieldDescriptor) -> str:
 
 
 def changes_of_all(pairs: Sequence[tuple[Message | None, Message | None]]) -> list[Changes]:
-    """The changes of one call, as much of them as one entry tells."""
+    """The changes of one call, within the bounds of one entry."""
     found = [changes_of(*pair) for pair in pairs]
     if sum(len(plain) + len(personal) for plain, personal in found) <= LONGEST_CHANGES:
         return found
@@ -121,7 +121,7 @@ def changes_of_all(pairs: Sequence[tuple[Message | None, Message | None]]) -> li
 
 
 def _shown(field: _Field, value: FieldValue, longest: int) -> str:
-    """A field's value as JSON text, or what tells of one that is too long."""
+    """The value of a field as JSON text, or its length and SHA-256 if it is too long."""
     plain = value if type(value) is str else _plain(field, value)
     text = encode_basestring(plain) if type(plain) is str else _encode(plain)
     if len(text) <= longest:
@@ -130,7 +130,7 @@ def _shown(field: _Field, value: FieldValue, longest: int) -> str:
 
 
 def _plain(field: _Field, value: FieldValue) -> JsonValue:
-    """A field's value as JSON has it."""
+    """The value of a field as plain JSON."""
     if field.kind == "*message":
         return _many(value)
     convert = _CONVERTERS.get(field.kind.removeprefix("*"))

@@ -1,6 +1,6 @@
-"""ETags (AIP-154, RFC 9110): weak, from the id and version of a row, so that they cost nothing to make or compare.
+"""ETags (AIP-154, RFC 9110): weak, from the id and version of a row, so that they are cheap to make and compare.
 
-The id takes part because one address can show different resources over time (a page by its slug).
+The id is part of it because one address can show different resources over time (a page by its slug).
 """
 
 ANY = "*"
@@ -8,17 +8,17 @@ ID_DIGITS = 8
 
 
 def etag_of(resource_id: str, version: int) -> str:
-    """The ETag of a row, as header and field carry it."""
+    """The ETag of a row, as in headers and fields."""
     return f'W/"{resource_id[-ID_DIGITS:]}-{version:x}"'
 
 
 def version_of(etag: str) -> int:
-    """The version of a row whose ETag this is; 0 for one that has none."""
+    """The version of the row in an ETag; 0 for the ETag of something without a version."""
     return int(_opaque(etag).rpartition("-")[2] or "0", 16)
 
 
 def lists(header: str, etag: str) -> bool:
-    """Whether an If-Match or If-None-Match header names this ETag (weak comparison: `W/` and quotes do not count)."""
+    """Whether an If-Match or If-None-Match header names this ETag (weak comparison: `W/` and quotes are ignored)."""
     opaque = _opaque(etag)
     return any(part in (ANY, opaque) for part in map(_opaque, header.split(",")))
 

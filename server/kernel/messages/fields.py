@@ -1,7 +1,7 @@
-"""What messages and descriptors hold, for code that learns at run time of which type it is.
+"""Typed access to messages and descriptors, for code that learns their type at run time.
 
-The stubs of protobuf say `Descriptor` as a union over its implementations, and do not say what an extension holds
-(server/extensions.py does, of those that are messages).
+The stubs of protobuf define `Descriptor` as a union of its implementations, and give no types for the values of
+extensions (server/extensions.py does so for those that are messages).
 """
 
 from typing import Any, Protocol, cast
@@ -10,11 +10,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 FieldValue = Any
-"""The value of a field, of the type that its descriptor says."""
+"""The value of a field, of the type that its descriptor declares."""
 
 
 class Described(Protocol):
-    """What carries options: a message, a field, an enum, a service, a method."""
+    """A descriptor with options: of a message, a field, an enum, a service or a method."""
 
     def GetOptions(self) -> Message:  # noqa: N802 - protobuf's name
         """The options in its .proto."""
@@ -26,18 +26,18 @@ def descriptor_of(message: Message | type[Message]) -> Descriptor:
 
 
 def value_of(message: Message, name: str) -> FieldValue:
-    """The value of a field. Raises AttributeError where there is none of this name."""
+    """The value of a field. Raises AttributeError if there is no field of this name."""
     return getattr(message, name)
 
 
 def option_of(described: Described, extension: object) -> FieldValue:
-    """An option that an extension declares; its default where it is not set."""
+    """The value of an option that an extension declares, or its default."""
     options: Any = described.GetOptions()
     return options.Extensions[extension]
 
 
 def message_type_of(field: FieldDescriptor) -> Descriptor:
-    """The message that a field holds. Raises LookupError when it holds none."""
+    """The message type of a field. Raises LookupError for a field of another type."""
     if field.message_type is None:
         raise LookupError(f"{field.full_name} holds no message")
     return field.message_type

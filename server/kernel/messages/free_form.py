@@ -1,8 +1,8 @@
 """Free-form fields: JSON whose shape the caller chooses, bounded so that every reader can show what was stored.
 
-A bound holds for a field as a whole, also where it is a list or a map, and is the rule of the message that declares the
-field (`free_form` in plinth/policy/v1/policy.proto). Bytes are those of JSON in UTF-8 without white space, as it is
-stored. Levels are those of JSON: an object of texts has one level.
+A bound applies to a field as a whole, also to a list or a map. It is a rule of the message that declares the field
+(`free_form` in plinth/policy/v1/policy.proto). Bytes are those of JSON in UTF-8 without white space, as it is stored.
+Levels are those of JSON: an object of texts has one level.
 
 Depth: protobuf parsers (C++, Java, Python) and Envoy's transcoder read 100 nested messages. A level of JSON takes up to
 three, and the deepest wrapper, a list of audit entries with `before` and `after`, takes another nine. Measured with
@@ -25,20 +25,20 @@ from server.kernel.problems import Violation
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
-"""What holds without the option."""
+"""The bounds without the option."""
 MOST_BYTES = 256 * 1024
 MOST_DEPTH = 24
-"""What an option may ask for. 24 levels take 72 messages, which leaves 28 for what an answer wraps around them."""
+"""The largest bounds that an option may set. 24 levels take 72 messages, which leaves 28 for the answer around them."""
 VALUE = Value.DESCRIPTOR.full_name
 KINDS = frozenset((STRUCT, VALUE, LIST_VALUE))
 
-# A number of one digit with its comma has 2 bytes of JSON, and 11 in protobuf; everything else has fewer for each.
+# The largest ratio: a one-digit number with its comma takes 2 bytes of JSON and 11 in protobuf.
 WIRE_BYTES_PER_JSON_BYTE = 6
-# A control character has 1 byte in protobuf and is 6 bytes of JSON.
+# A control character takes 1 byte in protobuf and 6 bytes of JSON.
 JSON_BYTES_PER_WIRE_BYTE = 6
-# The least that a level takes in protobuf: that of a list in a list.
+# The smallest size of a level in protobuf, that of a list in a list.
 WIRE_BYTES_PER_LEVEL = 4
-# What begins an object or a list in a Value. The bytes occur in text as well: a count of them is never too low.
+# The bytes that begin an object or a list in a Value. Text may contain them too, so counting them gives an upper bound.
 STRUCT_TAG, LIST_TAG = (
     bytes([Value.DESCRIPTOR.fields_by_name[name].number << 3 | 2]) for name in ("struct_value", "list_value")
 )
@@ -46,7 +46,7 @@ _CONTAINERS = frozenset(("struct_value", "list_value"))
 
 
 class Bounds(NamedTuple):
-    """How much a free-form field may hold."""
+    """The bounds of a free-form field."""
 
     max_bytes: int
     max_depth: int
@@ -56,11 +56,11 @@ DEFAULT = Bounds(MAX_BYTES, MAX_DEPTH)
 
 
 class _Field(NamedTuple):
-    """A field that is free-form, or a message (or several) with such fields below it."""
+    """A free-form field, or a field of one or more messages that contain free-form fields."""
 
     name: str
     bounds: Bounds | None
-    """None for a message with such fields below it."""
+    """None for a message that contains such fields."""
     is_repeated: bool
     is_map: bool
 
@@ -78,7 +78,7 @@ def bounds_of(field: FieldDescriptor) -> Bounds | None:
 
 
 def faults(message: Descriptor, seen: set[str] | None = None) -> Iterator[str]:
-    """Options that contradict the field they stand on, or what can be shown, in a message and below it."""
+    """Options in a message, or below it, that contradict their field or exceed what can be shown."""
     seen = set() if seen is None else seen
     if message.full_name in seen or message.full_name in KINDS:
         return
@@ -102,14 +102,14 @@ def _field_faults(name: str, field: FieldDescriptor) -> Iterator[str]:
 
 
 def _map_value(field: FieldDescriptor) -> FieldDescriptor:
-    """The value of a map's entries; any other field itself."""
+    """The value field of a map's entries; any other field itself."""
     entry = field.message_type
     return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else field
 
 
 @lru_cache(maxsize=4096)
 def _plan(descriptor: Descriptor) -> tuple[_Field, ...]:
-    """The fields of a message to look at. What is output only is not taken from a caller."""
+    """The fields of a message to check. Output-only fields are not taken from a caller."""
     planned = ((field, bounds_of(field)) for field in descriptor.fields if not _is_output_only(field))
     return tuple(
         _Field(field.name, bounds, field.is_repeated, _map_value(field) is not field)
@@ -142,7 +142,7 @@ def _is_output_only(field: FieldDescriptor) -> bool:
 
 
 def violations(message: Message, path: str = "") -> list[Violation]:
-    """What the free-form fields of a message, and of those below it, break of their bounds."""
+    """The violated bounds of the free-form fields in a message and below it."""
     found: list[Violation] = []
     for field in _plan(descriptor_of(message)):
         if not (field.is_repeated or message.HasField(field.name)):
@@ -161,14 +161,14 @@ def violations(message: Message, path: str = "") -> list[Violation]:
 
 
 def _parts(field: _Field, value: FieldValue) -> Iterable[tuple[str, FieldValue]]:
-    """The messages of a field, each with its place in it: a key, a number, or nothing."""
+    """The messages of a field, each with its index in it: a key, a number, or nothing."""
     if field.is_map:
         return [(f"[{key}]", part) for key, part in value.items()]
     return [(f"[{place}]", part) for place, part in enumerate(value)] if field.is_repeated else [("", value)]
 
 
 def _broken(parts: list[FreeForm], bounds: Bounds) -> tuple[str, str] | None:
-    """What is wrong with a field's values, and the rule's id. The cheapest look comes first."""
+    """The fault of a field's values, and the id of the rule. The cheapest check comes first."""
     wires = [part.SerializeToString() for part in parts]
     size = sum(map(len, wires))
     if size > bounds.max_bytes * WIRE_BYTES_PER_JSON_BYTE:
@@ -176,7 +176,7 @@ def _broken(parts: list[FreeForm], bounds: Bounds) -> tuple[str, str] | None:
     has_many = (wire.count(STRUCT_TAG) + wire.count(LIST_TAG) >= bounds.max_depth for wire in wires)
     if any(many and _is_deeper(part, bounds.max_depth) for part, many in zip(parts, has_many, strict=True)):
         return f"nests deeper than {bounds.max_depth} levels", "free_form.max_depth"
-    # An empty object has no byte in protobuf and two in JSON.
+    # An empty object takes no byte in protobuf and two in JSON.
     is_near = (size + len(parts)) * JSON_BYTES_PER_WIRE_BYTE > bounds.max_bytes
     if is_near and sum(len(json_text(part).encode()) for part in parts) > bounds.max_bytes:
         return _too_large(bounds)
@@ -188,7 +188,7 @@ def _too_large(bounds: Bounds) -> tuple[str, str]:
 
 
 def _is_deeper(part: FreeForm, levels: int) -> bool:
-    """Whether a Struct, a ListValue or a Value nests deeper than so many levels, of which there is at least one."""
+    """Whether a Struct, a ListValue or a Value nests deeper than `levels`, which is at least 1."""
     if part.ByteSize() < levels * WIRE_BYTES_PER_LEVEL:
         return False
     if is_struct(part):
@@ -199,7 +199,7 @@ def _is_deeper(part: FreeForm, levels: int) -> bool:
 
 
 def _are_deeper(values: Iterable[Value], levels: int) -> bool:
-    """Whether one of these Values nests deeper. What is too short to do so is not looked into."""
+    """Whether one of these Values nests deeper. Values too short for that are skipped."""
     for value in values:
         kind = value.WhichOneof("kind")
         if kind not in _CONTAINERS:

@@ -15,13 +15,13 @@ REMEMBERED_KEYS = 500
 
 
 def body_mask(request: Descriptor, body: str, keys: str) -> tuple[str, ...]:
-    """The field mask that the keys of a JSON body amount to: the most deeply named fields.
+    """The field mask for the keys of a JSON body: the most deeply nested fields that it names.
 
-    `body` is the request field that the body fills, or `*`; `keys` comes from the gateway (see server/gateway/*.lua):
-    dotted, percent-encoded paths, comma separated, `[]` after the name of an array. Raises Malformed with the nearest
-    real name.
+    `body` is the request field that the body fills, or `*`. `keys` comes from the gateway (see server/gateway/*.lua):
+    dotted, percent-encoded paths, separated by commas, with `[]` after the name of an array. Raises Malformed with the
+    most similar field name.
     """
-    # Callers choose the keys, so only short ones are remembered: at most some 4 MB.
+    # Callers choose the keys, so only short ones are cached: about 4 MB at most.
     return _remembered_mask(request, body, keys) if len(keys) <= REMEMBERED_KEYS else _body_mask(request, body, keys)
 
 
@@ -64,7 +64,7 @@ def _names(message: Descriptor) -> list[str]:
 
 
 def _descends(field: FieldDescriptor) -> bool:
-    """Whether keys below this field are fields of a message of ours."""
+    """Whether keys below this field are fields of a message type of Plinth."""
     kind = field.message_type
     if kind is None or kind.GetOptions().map_entry:
         return False
@@ -72,7 +72,7 @@ def _descends(field: FieldDescriptor) -> bool:
 
 
 def check_mask(message: Descriptor, paths: Iterable[str]) -> tuple[str, ...]:
-    """A mask as gRPC callers send it. Raises RuleViolated when it names what is not there."""
+    """Check a mask from a gRPC caller. Raises RuleViolated for a path that does not exist."""
     checked = tuple(paths)
     if checked == (EVERYTHING,):
         return checked
@@ -95,7 +95,7 @@ def _exists(message: Descriptor | None, names: list[str]) -> bool:
 
 
 def apply_mask(source: Message, target: Message, paths: Iterable[str]) -> None:
-    """Set or clear in `target` what the mask names, to what `source` has."""
+    """Set the fields in the mask to their values in `source`, or clear them in `target` if they are unset there."""
     for path in paths:
         _apply(source, target, path.split("."))
 
@@ -128,5 +128,5 @@ def copy_field(source: Message, target: Message, field: FieldDescriptor) -> None
 
 
 def set_fields(message: Message) -> tuple[str, ...]:
-    """The fields that are set: what an update without a mask means (AIP-134)."""
+    """The fields that are set: the mask of an update that has none (AIP-134)."""
     return tuple(field.name for field, _ in message.ListFields())

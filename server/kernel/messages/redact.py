@@ -1,4 +1,4 @@
-"""Redaction: what is marked `debug_redact` in the .proto never leaves in an event, an audit row or a log."""
+"""Redaction: fields marked `debug_redact` in the .proto never appear in an event, an audit row or a log."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -10,7 +10,7 @@ from server.kernel.messages.fields import FieldValue, descriptor_of, message_typ
 
 
 def redacted(message: Message) -> Message:
-    """The message itself when its type has nothing to hide, else a copy without what is to be hidden."""
+    """The message itself if its type has no redacted field, else a copy without these fields."""
     if not _hides(descriptor_of(message)):
         return message
     copy = type(message)()
@@ -21,7 +21,7 @@ def redacted(message: Message) -> Message:
 
 @lru_cache(maxsize=1024)
 def _hides(descriptor: Descriptor) -> bool:
-    """Whether a message of this type, or one below it, has something to hide."""
+    """Whether a message of this type, or one below it, has a redacted field."""
     seen: set[str] = set()
     waiting = [descriptor]
     while waiting:
@@ -37,7 +37,7 @@ def _hides(descriptor: Descriptor) -> bool:
 
 @lru_cache(maxsize=1024)
 def _plan(descriptor: Descriptor) -> tuple[tuple[str, ...], tuple[FieldDescriptor, ...]]:
-    """Names of the fields to clear, and the fields to go into."""
+    """The names of the fields to clear, and the fields to descend into."""
     hidden = tuple(field.name for field in descriptor.fields if field.GetOptions().debug_redact)
     below = (field for field in descriptor.fields if field.name not in hidden and field.message_type is not None)
     return hidden, tuple(field for field in below if _hides(message_type_of(field)))
@@ -53,7 +53,7 @@ def _clear(message: Message) -> None:
 
 
 def _parts(message: Message, field: FieldDescriptor) -> Iterable[Message]:
-    """The messages that a field holds: one, many, or the values of a map."""
+    """The messages in a field: one, several, or the values of a map."""
     value: FieldValue = getattr(message, field.name)
     parts: Iterable[Message]
     if message_type_of(field).GetOptions().map_entry:

@@ -7,5 +7,5 @@ from server.kernel.messages.fields import descriptor_of, option_of
 
 
 def resource_type_of(message: Message | type[Message]) -> str:
-    """`plinth.dev/Page`; empty for what is no resource."""
+    """`plinth.dev/Page`; empty for a message that is no resource."""
     return str(option_of(descriptor_of(message), resource_pb2.resource).type)

@@ -1,7 +1,7 @@
-"""How large answers and resources may be, so that nothing that can be written makes a read fail.
+"""Size limits of answers and resources, so that no stored data makes a read fail.
 
-A gRPC client takes 4 MB by default, and Envoy's transcoder MAX_RESPONSE_BYTES of JSON (server/gateway/filters.py), in
-which a byte of protobuf becomes six at most: an escaped character.
+A gRPC client accepts 4 MB by default. Envoy's transcoder accepts MAX_RESPONSE_BYTES of JSON
+(server/gateway/filters.py), in which a byte of protobuf takes six at most: an escaped character.
 """
 
 from collections.abc import Iterable
@@ -9,22 +9,22 @@ from typing import Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """A message, or what counts as one."""
+    """A message, or a stand-in for one."""
 
     def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
-        """Its bytes on the wire."""
+        """Its size in bytes, serialised."""
 
 
 M = TypeVar("M", bound=Sized)
 
 ANSWER_BYTES = 2 * 1024 * 1024
-"""Bytes of protobuf that a list or a batch read answers at most, before `present` adds what is computed."""
+"""Bytes of protobuf in an answer of a list or batch read, before `present` adds computed values."""
 RESOURCE_BYTES = 1024 * 1024
-"""Bytes of protobuf that a resource may have: less than an answer, and with its event less than a client takes."""
+"""Bytes of protobuf in a resource: less than an answer, and together with its event less than a client accepts."""
 
 
 def fitting(messages: Iterable[M]) -> list[M]:
-    """As many messages from the front as one answer holds; at least one, where there is one."""
+    """The messages from the front that fit into one answer; at least one, if there is one."""
     taken: list[M] = []
     room = ANSWER_BYTES
     for message in messages:

@@ -17,10 +17,10 @@ FreeForm = Struct | ListValue | Value
 STRUCT = Struct.DESCRIPTOR.full_name
 LIST_VALUE = ListValue.DESCRIPTOR.full_name
 TIMESTAMP = Timestamp.DESCRIPTOR.full_name
-# Beyond it, doubles no longer hold every whole number.
+# Doubles hold every integer up to this one.
 LARGEST_EXACT = 2.0**53
 
-# Made once: json.dumps makes one for every call that is not all defaults.
+# Made once: json.dumps makes an encoder per call unless all its arguments are defaults.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -32,7 +32,7 @@ def json_text(part: FreeForm) -> str:
 
 
 def is_struct(part: FreeForm) -> TypeGuard[Struct]:
-    """Whether it is a Struct, by name: a message of another pool has a class of its own."""
+    """Whether it is a Struct. Compared by name, because a message of another pool has a class of its own."""
     return part.DESCRIPTOR.full_name == STRUCT
 
 
@@ -68,7 +68,7 @@ def _fill_value(target: Value, value: FieldValue) -> None:
 
 
 def plain_struct(struct: Struct) -> JsonObject:
-    """The plain values of a Struct; whole numbers as integers, as JSON shows them. Raises RuleViolated for NaN."""
+    """The plain values of a Struct. Whole numbers become integers, as JSON shows them. Raises RuleViolated for NaN."""
     return {key: _plain_value(value) for key, value in struct.fields.items()}
 
 

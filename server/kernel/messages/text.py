@@ -1,8 +1,8 @@
-"""Text in requests: what looks alike and means the same is the same text (Unicode Standard Annex #15).
+"""Normal forms of text in requests: texts that look alike and mean the same become equal (Unicode Standard Annex #15).
 
-An `é` may be one code point or two. Whatever compares texts, in PostgreSQL or here, compares code points. So every text
-is composed (NFC) where it comes in, before its rules are checked: what is stored, and what a filter asks for, have one
-form. The option `text` of a field (plinth/policy/v1/policy.proto) names another form.
+An `é` may be one code point or two. PostgreSQL and Python compare code points. Every text is therefore composed (NFC)
+on arrival, before its rules are checked, so that stored values and filters have the same form. The option `text` of a
+field (plinth/policy/v1/policy.proto) selects another form.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ Form = Literal["NFC", "NFKC"]
 Normaliser = Callable[[Message], None]
 
 MOST_SHRINKING = 4
-"""Code points that compose to one at most: a text that is longer than so many times its rule breaks it in any form."""
+"""Largest number of code points that compose to one. A text longer than its rule times this breaks it in any form."""
 LONGEST = 100_000
-"""Characters of a text whose rules name no length."""
+"""Characters of a text whose rules set no length."""
 LONGEST_RUN = 30
-"""Combining marks in a row in text of any language, as the Stream-Safe Text Format has it. Putting marks into their
-order takes the square of their number, so a text with more of them stays as it is."""
+"""Longest run of combining marks in text of any language, by the Stream-Safe Text Format. Ordering marks takes
+quadratic time, so a text with a longer run is left unchanged."""
 
 
 def normal_form(text: str, form: Form = "NFC") -> str:
-    """A text in this form."""
+    """The text in this form."""
     if text.isascii() or is_normalized(form, text) or _has_long_run(text):
         return text
     return normalize(form, text)
@@ -52,7 +52,7 @@ class _Text(NamedTuple):
     form: Form
     is_repeated: bool
     longest: int
-    """Beyond it, a text is left as it is, for its rule to refuse."""
+    """A longer text is left unchanged, for its rule to refuse."""
 
 
 class _Part(NamedTuple):
@@ -63,7 +63,7 @@ class _Part(NamedTuple):
 
 @cache
 def normaliser(message: Descriptor) -> Normaliser | None:
-    """What puts the texts of a request into their forms; None when it has none."""
+    """A function that normalises the texts of a request; None if it has no texts."""
     texts = tuple(_texts_of(message))
     parts = tuple(_parts_of(message))
     if not texts and not parts:
@@ -101,7 +101,7 @@ def _texts_of(message: Descriptor) -> list[_Text]:
 
 
 def _form_of(field: FieldDescriptor) -> Form | None:
-    """The form of a field's text; None for what is no text of a caller's, or stays as it was sent."""
+    """The form of a field's text; None for a field that is not set by callers, is not text, or is stored verbatim."""
     asked = option_of(field, policy_pb2.text)
     is_ours = field_behavior_pb2.OUTPUT_ONLY in option_of(field, field_behavior_pb2.field_behavior)
     is_id = _rules(field).uuid

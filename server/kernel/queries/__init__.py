@@ -1,4 +1,4 @@
-"""Queries: filters, orders and page tokens, as lists take them."""
+"""Queries: filters, orders and page tokens of lists."""
 
 from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter

@@ -1,4 +1,4 @@
-"""What a filter means in SQL, for the fields that a resource declares filterable."""
+"""The SQL of a filter, for the fields that a resource declares filterable."""
 
 import re
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ ORDERED = ("<", "<=", ">", ">=")
 TIMESTAMP = "google.protobuf.Timestamp"
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 LARGEST_OFFSET = timedelta(hours=15, minutes=59)
-"""PostgreSQL takes no time with a larger one."""
+"""PostgreSQL accepts no time with a larger offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundFilter:
-    """A filter with its fields found and its values read. Two with the same `key` have the same SQL."""
+    """A filter with its fields resolved and its values parsed. Filters with equal `key` have the same SQL."""
 
     shape: Node | None
     forms: tuple[str, ...]
@@ -35,22 +35,22 @@ class BoundFilter:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the SQL depends on."""
+        """All that the SQL depends on."""
         return (self.shape, self.forms)
 
 
 class FilterPlan:
-    """What can be filtered in one resource."""
+    """The filterable fields of one resource."""
 
     def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
         self._columns: dict[str, AnyExpression] = {name: table.c[name] for name in names}
         self._fields = {name: fields[name] for name in names}
-        # Not every id is a UUID: a request's is what the caller chose.
+        # Not every id is a UUID: a request id is chosen by the caller.
         self._ids = frozenset(name for name in names if isinstance(table.c[name].type, postgresql.UUID))
         self._names = {fields[name].json_name: name for name in names} | {name: name for name in names}
 
     def bind(self, parsed: Filter) -> BoundFilter:
-        """Find the fields and read the values. Raises Malformed for a field or value that cannot be."""
+        """Resolve the fields and parse the values. Raises Malformed for an unknown field or an impossible value."""
         forms, parameters = [], {}
         for comparison in comparisons(parsed.shape):
             value = parsed.values[comparison.place]
@@ -63,14 +63,14 @@ class FilterPlan:
         return BoundFilter(parsed.shape, tuple(forms), parameters)
 
     def condition(self, bound: BoundFilter) -> ColumnElement[bool] | None:
-        """The SQL of a filter; its values are parameters. None when it is empty."""
+        """The SQL of a filter, with its values as parameters. None if the filter is empty."""
         return None if bound.shape is None else self._node(bound.shape, bound.forms)
 
     def _node(self, node: Node, forms: tuple[str, ...]) -> ColumnElement[bool]:
         if isinstance(node, Group):
             parts = [self._node(part, forms) for part in node.parts]
             if node.operator == "not":
-                # What is null does not match, so NOT finds it.
+                # A comparison with null does not match, so its negation does.
                 return not_(func.coalesce(parts[0], false()))
             return and_(*parts) if node.operator == "and" else or_(*parts)
         return self._comparison(node, forms[node.place])
@@ -78,7 +78,7 @@ class FilterPlan:
     def _comparison(self, comparison: Comparison, form: str) -> ColumnElement[bool]:
         column = self._columns[self._names[comparison.field]]
         if form == "is_set":
-            # Text without presence is set when it is not empty (AIP-160).
+            # Text without presence counts as set if it is not empty (AIP-160).
             field = self._fields[self._names[comparison.field]]
             is_text = _is_text(field, is_id=field.name in self._ids)
             return column != literal_column("''") if is_text else column.is_not(None)
@@ -107,7 +107,7 @@ def _is_text(field: FieldDescriptor, *, is_id: bool) -> bool:
 
 
 def _form(comparison: Comparison, field: FieldDescriptor, value: Value, *, is_id: bool) -> str:
-    """Which SQL a comparison takes."""
+    """The form of SQL that a comparison needs."""
     is_text = _is_text(field, is_id=is_id)
     if comparison.operator == ":":
         if value.text == "*" and not value.quoted:
@@ -128,7 +128,7 @@ def _has_wildcard(text: str) -> bool:
 
 
 def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: str, kind: AnyType) -> Parameter:
-    """The parameter of a comparison with a column of this type. Raises Malformed for what it cannot hold."""
+    """The parameter of a comparison with a column of this type. Raises Malformed for a value that does not fit."""
     try:
         if form == "contains":
             return f"%{_escape(value.text)}%"
@@ -152,7 +152,7 @@ def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Parameter:
 
 
 def _integer(text: str, kind: AnyType) -> int:
-    """A whole number that a column of this type can hold."""
+    """An integer that a column of this type can hold."""
     if not WHOLE_NUMBER.fullmatch(text):
         raise ValueError("it is a whole number")
     number, bits = int(text), _bits(kind)
@@ -162,7 +162,7 @@ def _integer(text: str, kind: AnyType) -> int:
 
 
 def _bits(kind: AnyType) -> int:
-    """The size of an integer column. BigInteger is an Integer as well."""
+    """The size of an integer column in bits. BigInteger is a subclass of Integer."""
     if isinstance(kind, SmallInteger):
         return 16
     return 64 if isinstance(kind, BigInteger) else 32
@@ -175,7 +175,7 @@ def _storable(text: str) -> str:
 
 
 def _enum_number(enum: EnumDescriptor, text: str) -> int:
-    """`PUBLISHED` or `STATUS_PUBLISHED`."""
+    """The number of `PUBLISHED` or `STATUS_PUBLISHED`."""
     prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
     found = enum.values_by_name.get(text) or enum.values_by_name.get(f"{prefix}{text}")
     if found is None:
@@ -185,7 +185,7 @@ def _enum_number(enum: EnumDescriptor, text: str) -> int:
 
 
 def _time(text: str) -> datetime:
-    """A moment as RFC 3339 writes it; without an offset it is UTC."""
+    """A time in RFC 3339; without an offset it is UTC."""
     moment = datetime.fromisoformat(text)
     offset = moment.utcoffset()
     if offset is None:
@@ -193,7 +193,7 @@ def _time(text: str) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        # Python's years end at 9999 in UTC; those of PostgreSQL do not.
+        # In Python, the years in UTC end at 9999; in PostgreSQL they do not.
         if abs(offset) > LARGEST_OFFSET or offset.seconds % 60 or offset.microseconds:
             raise ValueError("it is beyond what a timestamp holds") from None
         return moment
@@ -206,7 +206,7 @@ def _boolean(text: str) -> bool:
 
 
 def _escape(text: str) -> str:
-    """Text in which LIKE sees no wildcard."""
+    """Text with LIKE's wildcards escaped."""
     return re.sub(r"([\\%_])", r"\\\1", _storable(text))
 
 

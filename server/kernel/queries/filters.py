@@ -1,9 +1,9 @@
-"""AIP-160 filters: from text to a tree. What the tree means in SQL stands in filter_sql.py.
+"""AIP-160 filters: from text to a tree. The SQL of a tree is made in filter_sql.py.
 
     status = PUBLISHED AND (title = "Home*" OR create_time > "2026-01-01T00:00:00Z") AND NOT slug:home
 
-OR binds tighter than AND, as AIP-160 has it. `:` on text means contains; `field:*` means that it is set; a `*` at the
-start or end of quoted text matches any text there. Free text without a field is refused.
+OR binds tighter than AND, as in AIP-160. `:` on text means contains; `field:*` means that it is set; a `*` at the start
+or end of quoted text matches any text there. Free text without a field is refused.
 """
 
 import re
@@ -31,7 +31,7 @@ _LEXEME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`field operator value`; the value stands in `Filter.values` at this place, so that the shape has none."""
+    """`field operator value`. The shape has no values: `place` is the index of the value in `Filter.values`."""
 
     field: str
     operator: str
@@ -51,7 +51,7 @@ Node = Comparison | Group
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value as it was written, and whether it was quoted (then `*` is a wildcard and the text is no keyword)."""
+    """A value as written, and whether it was quoted. In quoted text `*` is a wildcard, and no word is a keyword."""
 
     text: str
     quoted: bool
@@ -59,7 +59,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter: its shape, by which statements are remembered, and its values."""
+    """A parsed filter: its shape, which keys the cache of statements, and its values."""
 
     shape: Node | None
     values: tuple[Value, ...]
@@ -75,7 +75,7 @@ def comparisons(node: Node | None) -> Iterator[Comparison]:
 
 
 def refuse(message: str, position: int) -> NoReturn:
-    """Answer that the filter is wrong, and where."""
+    """Raise Malformed for a wrong filter, with the position of the fault."""
     raise Malformed(
         f"filter: {message} at character {position + 1}.",
         reason=Reason.REASON_FILTER_INVALID,
@@ -84,8 +84,8 @@ def refuse(message: str, position: int) -> NoReturn:
 
 
 def parse_filter(text: str) -> Filter:
-    """Parse a filter. Raises Malformed, naming the place, when it is not one."""
-    # Callers choose the text, so only short ones are remembered: at most some 8 MB.
+    """Parse a filter. Raises Malformed, with the position, if it is not one."""
+    # Callers choose the text, so only short filters are cached: about 8 MB at most.
     return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _parse(text)
 
 
@@ -130,7 +130,7 @@ class _Parser:
         return node
 
     def _expression(self) -> Node:
-        """Factors joined by AND, or just by standing side by side."""
+        """Factors joined by AND, or by juxtaposition."""
         self._depth += 1
         if self._depth > DEEPEST:
             refuse(f"more than {DEEPEST} levels", self._start)
@@ -194,7 +194,7 @@ class _Parser:
         return Value(f"-{lexeme}" if negative else self._joined(lexeme), quoted=False)
 
     def _joined(self, lexeme: str) -> str:
-        """A bare timestamp holds colons, which are operators elsewhere: 2026-01-01T00:00:00Z."""
+        """A bare timestamp with its colons, which are operators elsewhere: 2026-01-01T00:00:00Z."""
         while self._kind == "operator" and self._lexeme == ":" and self._text[self._start - 1 : self._start].isdigit():
             self._advance()
             lexeme = f"{lexeme}:{self._lexeme}"

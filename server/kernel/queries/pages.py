@@ -1,7 +1,7 @@
-"""Pages of lists (AIP-158, AIP-132): order, keyset cursors, and tokens that are bound to the question they answer.
+"""Pages of lists (AIP-158, AIP-132): order, keyset cursors, and tokens that are bound to their query.
 
-A token holds the order values of the last row, so that page 1,000 costs what page 1 costs. It is signed together with
-the method, tenant, caller, filter and order, so that it answers no other question.
+A token holds the order values of the last row, so that page 1,000 costs as much as page 1. Its signature covers the
+method, tenant, caller, filter and order, so that it is valid for no other query.
 """
 
 import base64
@@ -20,11 +20,11 @@ DEFAULT_SIZE = 25
 LARGEST_SIZE = 200
 SIGNATURE_BYTES = 12
 OrderValue = str | int | bool | datetime | None
-"""What a row is ordered by."""
+"""A value by which rows are ordered."""
 FORMAT = b"\0values\0"
-"""Is signed as well, so that tokens of another format are refused and not misread."""
+"""Part of the signed text, so that tokens of another format are refused instead of misread."""
 SEPARATOR = "\0"
-"""Between the values of a token: no text that PostgreSQL stores has it."""
+"""Separates the values of a token. PostgreSQL stores no text that contains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ Order = tuple[OrderTerm, ...]
 
 
 def page_size(asked: int) -> int:
-    """How many rows a page has."""
+    """The number of rows on a page."""
     return min(asked, LARGEST_SIZE) if asked else DEFAULT_SIZE
 
 
 def parse_order(text: str, sortable: tuple[str, ...], default: Order) -> Order:
-    """An `order_by`, with the id as the last word so that the order is total. Raises Malformed."""
+    """Parse an `order_by`. The id is appended, so that the order is total. Raises Malformed."""
     terms = tuple(_term(part, sortable) for part in text.split(",")) if text.strip() else default
     names = [term.field for term in terms]
     if len(set(names)) != len(names):
@@ -76,11 +76,11 @@ def order_columns(table: Table, order: Order) -> list[AnyExpression]:
 
 
 def after_cursor(table: Table, order: Order) -> ColumnElement[bool]:
-    """The condition that a row stands after the cursor, whose values are the parameters `after_<n>`."""
+    """The condition for rows after the cursor, whose values are the parameters `after_<n>`."""
     columns = [table.c[term.field] for term in order]
     values = [bindparam(f"after_{place}", type_=column.type) for place, column in enumerate(columns)]
     if len({term.descending for term in order}) == 1:
-        # One direction: a row comparison, which an index answers as a range.
+        # All terms have one direction: a row comparison, which an index answers as a range.
         row, cursor = tuple_(*columns), tuple_(*values)
         return row < cursor if order[0].descending else row > cursor
     steps = []
@@ -93,21 +93,22 @@ def after_cursor(table: Table, order: Order) -> ColumnElement[bool]:
 class PageTokens:
     """Writes and reads page tokens.
 
-    A token is as short as its values allow, since it comes back in a query and has to keep the rule of `page_token`:
-    16 characters, and 4 for every 3 bytes of UTF-8. JSON, which escapes, takes up to 12 bytes for a code point of 4.
+    A token is as short as its values allow, because it is sent back in a query and must satisfy the rule of
+    `page_token`: 16 characters, and 4 for every 3 bytes of UTF-8. JSON with its escapes takes up to 12 bytes for a code
+    point of 4.
     """
 
     def __init__(self, key: bytes, *accepted: bytes) -> None:
-        """`key` signs; tokens that any of `accepted` signed are read as well."""
+        """`key` signs. Tokens signed with any of `accepted` are read as well."""
         self._keys = (key, *accepted)
 
     def write(self, question: str, values: Sequence[OrderValue]) -> str:
-        """The token that goes on after a row with these order values."""
+        """The token for the page after a row with these order values."""
         payload = SEPARATOR.join(map(_told, values)).encode()
         return base64.urlsafe_b64encode(_signature(self._keys[0], question, payload) + payload).rstrip(b"=").decode()
 
     def read(self, question: str, token: str) -> dict[str, OrderValue]:
-        """The parameters of `after_cursor`. Raises Malformed for a token that answers another question."""
+        """The parameters of `after_cursor`. Raises Malformed for a token of another query."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
@@ -124,14 +125,14 @@ def _signature(key: bytes, question: str, payload: bytes) -> bytes:
 
 
 def _told(value: OrderValue) -> str:
-    """A value as text, behind a letter that says how to read it."""
+    """A value as text, with a prefix letter for its type."""
     if value is None:
         return "n"
     if isinstance(value, bool):
         return f"b{value:d}"
     if isinstance(value, int):
         return f"i{value}"
-    # PostgreSQL reads a time as it reads text.
+    # PostgreSQL parses a time from text.
     return f"t{value.isoformat() if isinstance(value, datetime) else value}"
 
 

@@ -1,4 +1,4 @@
-"""What is recorded: audit entries, refusals, metrics, logs."""
+"""Records: audit entries, refusals, metrics, logs."""
 
 from server.kernel.record.audit import EPOCH, OK, canonical, commitment, leaf_hash
 from server.kernel.record.metrics import EVENT_LAG, LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME

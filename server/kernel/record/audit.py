@@ -1,9 +1,9 @@
-"""Audit entries: who did what to what, what it changed, and a hash over all of it.
+"""Audit entries: the actor, the action, the resource, the changes, and a hash over all of it.
 
 The hash is that of a leaf of a Merkle tree (RFC 9162, 2.1.1) over the entry in canonical form (RFC 8785: JSON with
-sorted keys and without white space). Everything in it is text, whole numbers and null, so that what is read back from
-the database hashes alike to the byte. What is personal enters by commitments only, SHA-256 over a random salt and the
-value: salt and value can be erased later, and the hash still holds.
+sorted keys and without white space). All values are text, integers or null, so that an entry that is read back from the
+database has the same hash. Personal data enters as commitments only: SHA-256 over a random salt and the value. Salt and
+value can be erased later, and the hash stays valid.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def entry_row(
     personal: Mapping[str, str],
     count: int = 1,
 ) -> Row:
-    """The parameters of server.data.audit.APPEND. `personal`, by name, is what an erasure can reach."""
+    """The parameters of server.data.audit.APPEND. `personal`, by name, are the values that an erasure can remove."""
     kept, commitments = commit(personal)
     row = {
         "tenant_id": tenant_id or NO_TENANT,
@@ -71,12 +71,12 @@ def entry_row(
 
 
 def leaf_hash(row: Row) -> bytes:
-    """The hash that a row has to have."""
+    """The hash that belongs to a row."""
     return hashlib.sha256(LEAF_PREFIX + canonical(row).encode()).digest()
 
 
 def canonical(row: Row) -> str:
-    """A row in canonical form, written out by hand: a fifth of the time of json.dumps."""
+    """A row in canonical form. Formatting it here takes a fifth of the time of json.dumps."""
     text = encode_basestring
     return (
         f'{{"action":{text(row["action"])},"actor_id":{_nullable(row["actor_id"])},"actor_kind":{row["actor_kind"]},'
@@ -91,12 +91,12 @@ def canonical(row: Row) -> str:
 
 
 def microseconds(moment: datetime) -> int:
-    """A moment as whole microseconds since 1970, the precision that PostgreSQL keeps."""
+    """A time as whole microseconds since 1970, the precision that PostgreSQL stores."""
     return (moment - EPOCH) // MICROSECOND
 
 
 def commit(personal: Mapping[str, str]) -> tuple[str, str]:
-    """Values with their salts, and the commitments to them, both as JSON. Names are plain words."""
+    """Values with their salts, and the commitments to them, both as JSON. Names need no escaping."""
     values, commitments = [], []
     for name in sorted(personal):
         value = personal[name]

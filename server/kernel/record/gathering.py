@@ -1,6 +1,6 @@
-"""Rows that others cause and nobody asked for: the first of a kind is written at once, and what follows is counted.
+"""Gathered rows, for events that others can cause at will: a row for the first of a kind, a count for the next.
 
-However much comes, a kind costs a row a minute, and all kinds together no more rows a minute than there is room for.
+At any load, each kind costs one row a minute, and the number of kinds is bounded.
 """
 
 from collections.abc import Callable, Hashable
@@ -9,7 +9,7 @@ from time import monotonic
 
 from server.data.statements import Row
 
-# Seconds from one row of a kind to the next.
+# Seconds between two rows of a kind.
 PAUSE = 60.0
 MOST_KINDS = 2_000
 
@@ -17,24 +17,24 @@ MOST_KINDS = 2_000
 @dataclass(slots=True)
 class _Kind:
     due: float
-    """monotonic() from which on the next row of it may be written."""
+    """The monotonic() time from which its next row may be written."""
     row: Row | None
-    """What waits, if anything does: the first of those that are counted."""
+    """The first of the counted ones, which is written for all of them; None if none waits."""
     count: int
 
 
 class Gathering:
-    """Counts what is alike. Belongs to somebody who locks it."""
+    """Counts events that are alike. Not thread-safe: its owner locks it."""
 
     def __init__(self, pause: float = PAUSE, most: int = MOST_KINDS, clock: Callable[[], float] = monotonic) -> None:
-        """`pause` is seconds; `most` is how many kinds are known at once."""
+        """`pause` is seconds; `most` is the largest number of kinds at a time."""
         self._pause = pause
         self._most = most
         self._clock = clock
         self._kinds: dict[Hashable, _Kind] = {}
 
     def note(self, key: Hashable, make: Callable[[], Row]) -> bool:
-        """One more of a kind, whose row `make` gives. Whether there was room for it."""
+        """Count one more of a kind. `make` makes its row. False if there was no room for it."""
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= self._most:
@@ -47,13 +47,13 @@ class Gathering:
         return True
 
     def take(self, *, everything: bool = False) -> list[tuple[Hashable, Row, int]]:
-        """The rows that are due, each with its key and how many it stands for; or all that wait."""
+        """The rows that are due, or all rows that wait, each with its key and the number of events it stands for."""
         now, taken = self._clock(), []
         for key, kind in list(self._kinds.items()):
             if kind.due > now and not everything:
                 continue
             if kind.row is None:
-                # Nothing has come for a while: the next one is a first one again.
+                # None came during the pause, so the next one is a first one again.
                 del self._kinds[key]
                 continue
             taken.append((key, kind.row, kind.count))

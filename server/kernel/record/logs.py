@@ -1,8 +1,8 @@
 """Logs: one JSON object per line on standard error, for people's tools and for log collectors.
 
-Call lines do not go through `logging`: a record costs 13 us, a line here 3 us, and there is one per call. They are
-collected and written by a thread of their own ten times a second: a write per call would let go of the interpreter
-lock, for which eight threads contend. Whatever is wrong goes through `logging` at once.
+Lines of calls do not go through `logging`: a record costs 13 us, a line here 3 us, and each call writes one. They are
+collected, and a thread of their own writes them ten times a second. A write per call would release the interpreter
+lock, for which eight threads contend. Faults go through `logging` at once.
 """
 
 import atexit
@@ -55,27 +55,27 @@ class CallLog:
     """Collects the lines of calls and writes them in batches."""
 
     def __init__(self) -> None:
-        # When nobody reads standard error, the oldest lines go, not the memory.
+        # If standard error is not read, the oldest lines are dropped, so that memory stays bounded.
         self._lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
         self._loop: Loop | None = None
 
     def write(self, fields: str) -> None:
-        """Add a line whose further fields are JSON already."""
+        """Add a line. `fields` are already JSON."""
         self._lines.append((time.time(), fields))
 
     def start(self) -> None:
-        """Write what is collected, from now on and once more at the end of the process."""
+        """Write the collected lines regularly, and once more at the end of the process."""
         atexit.register(self.close)
         self._loop = Loop("call log", self.flush, BATCH_SECONDS)
         self._loop.start()
 
     def close(self) -> None:
-        """Write what is left, if that can be done."""
+        """Write the remaining lines, if possible."""
         with suppress(OSError, ValueError):
             self.flush()
 
     def flush(self) -> None:
-        """Write what is there. Raises OSError, after which it is lost: memory must not fill up in its place."""
+        """Write the collected lines. Raises OSError, after which they are lost, so that memory stays bounded."""
         lines: list[str] = []
         with suppress(IndexError):
             while True:
@@ -99,7 +99,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # psycopg.pool warns of every attempt to reconnect; health and 503 tell the same once.
+    # psycopg.pool warns at every attempt to reconnect. Health and the answer 503 already report it.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     call_log.start()
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,12 +1,12 @@
-"""What is measured of calls, queries and what guards them, and how that is counted at next to no cost.
+"""Metrics of calls, queries and guards, counted at almost no cost.
 
-Labels are bounded: methods, status codes, outcomes, names of processes; never a tenant, a user or an address. The
-other metrics stand where they are counted.
+Labels are bounded: methods, status codes, outcomes, names of processes; never a tenant, a user or an address. Other
+metrics are defined where they are counted.
 
-A counter that processes share takes a lock and writes to a mapped file: counting a call and its duration costs 4 us
-that way. So what happens in every call is counted in plain integers (`Tally`, 0.15 us), and handed over once a second
-(server/metrics/metering.py). `x[i] += 1` on a list of integers is one step for other threads: CPython lets go of the
-interpreter lock at calls and jumps, and there is none in between.
+A counter that processes share takes a lock and writes to a mapped file: counting a call and its duration that way costs
+4 us. Events of every call are therefore counted in plain integers (`Tally`, 0.15 us) and transferred once a second
+(server/metrics/metering.py). `x[i] += 1` on a list of integers is atomic: CPython releases the interpreter lock at
+calls and jumps, and there are none in between.
 """
 
 from bisect import bisect_left
@@ -18,13 +18,13 @@ from prometheus_client import Counter, Gauge, Histogram
 from server.data.observer import RoundTrip
 from server.kernel.policy import MethodPolicy
 
-# Seconds. What alerts and dashboards ask for has to be among them.
+# Seconds. The buckets must include the thresholds of alerts and dashboards.
 CALLS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5, 5.0, 15.0)
 QUERIES = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Gauge:
-    """A gauge that tells what a process saw last, and is gone when that process is."""
+    """A gauge with the last value that each process set. It disappears with the process."""
     return Gauge(name, text, ["process", *labels], multiprocess_mode="livemostrecent")
 
 
@@ -90,7 +90,7 @@ PROCESS_CPU = Counter("plinth_process_cpu_seconds", "CPU time of user and system
 
 
 def method_label(method: MethodPolicy) -> str:
-    """What metrics call an RPC: `plinth.sites.v1.PageService/GetPage`."""
+    """The label of an RPC: `plinth.sites.v1.PageService/GetPage`."""
     return method.path.removeprefix("/")
 
 
@@ -100,13 +100,16 @@ class Tally:
     __slots__ = ("bounds", "counts", "seconds")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """`bounds` are the buckets' upper ones, in seconds, ascending; what is longer has a bucket of its own."""
+        """`bounds` are the upper bounds of the buckets, in seconds, ascending.
+
+        Longer durations have a bucket of their own.
+        """
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.seconds = 0.0
 
     def note(self, seconds: float) -> None:
-        """One more has ended."""
+        """Count a duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.seconds += seconds
 
@@ -118,12 +121,12 @@ class CallTally:
         self.label = method_label(method)
         self.succeeded = Tally(CALLS)
         self.failed = Tally(CALLS)
-        # All there are from the start: a missing key would be made in several steps.
+        # All codes exist from the start, because adding a key takes several steps and is not atomic.
         self.codes = dict.fromkeys((code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK), 0)
         """Failures by status code."""
 
     def fail(self, code: str, seconds: float) -> None:
-        """A call has ended with a status other than OK."""
+        """Count a call that ended with a status other than OK."""
         self.codes[code] += 1
         self.failed.note(seconds)
 
@@ -137,7 +140,7 @@ class QueryTally:
         self.failures = 0
 
     def round_trip(self, trip: RoundTrip) -> None:
-        """One has ended."""
+        """Count a round trip."""
         self.durations.note(trip.seconds)
         if trip.error is not None:
             self.failures += 1

@@ -1,4 +1,4 @@
-"""What the platform changes by itself, without a call: its event and its audit entry, as a mutation leaves them."""
+"""Changes that the platform makes without a call: each gets an event and an audit entry, as a mutation does."""
 
 from datetime import datetime
 from typing import Protocol
@@ -21,10 +21,10 @@ PLATFORM_ACTOR = Actor(PLATFORM)
 
 
 class Writes(Protocol):
-    """A transaction, or what stands for one."""
+    """A transaction, or a stand-in for one."""
 
     def queue(self, statement: Statement, **parameters: object) -> None:
-        """Have a statement run before the commit."""
+        """Run a statement before the commit."""
 
 
 def record_platform_change(
@@ -38,9 +38,9 @@ def record_platform_change(
     tenant_id: str | None = None,
     security: bool = False,
 ) -> None:
-    """Write the event, whose payload is `after`, and the entry. `cause` stands where entries name an RPC."""
+    """Write the event, whose payload is `after`, and the entry. `cause` takes the place of the RPC in the entry."""
     payload = redacted(after)
-    # There is no request: who looks for one finds the event.
+    # There is no request. A search for this request id finds the event.
     event_id = request_id = new_id()
     transaction.queue(
         APPEND_EVENT,

@@ -1,8 +1,8 @@
 """Refusals on their way to the audit log: collected, and written together a few times a second.
 
-Refusing must stay cheap, and nobody who is refused may make the platform write a row per call: refusals that are alike
-within a moment become one entry that counts them. A process that is killed loses what it had not written yet, at most a
-fifth of a second; an outage of the database is waited for.
+Refusing must stay cheap, and a refused caller must not cause a row per call: similar refusals within a moment become
+one entry with a count. A process that is killed loses its unwritten refusals, at most a fifth of a second of them.
+During an outage of the database, refusals wait.
 """
 
 import logging
@@ -23,9 +23,9 @@ from server.kernel.record.gathering import Gathering
 
 log = logging.getLogger("plinth.audit")
 INTERVAL = 0.2
-# How many unlike ones wait at most; what is more is counted and lost.
+# Largest number of different refusals that wait. Further ones are counted and dropped.
 MOST_WAITING = 5_000
-# How many are written in one transaction.
+# Number of refusals per transaction.
 BATCH = 500
 LONGEST_PAUSE = 5.0
 
@@ -52,23 +52,26 @@ class RefusalLog:
         self._loop = Loop("refusals", self._try_to_flush, INTERVAL, at_end=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._loop.start()
 
     def close(self) -> None:
-        """Write what is left, and stop."""
+        """Write the remaining refusals, and stop."""
         self._is_ending = True
         self._loop.stop(LONGEST_PAUSE)
 
     def note(self, row: Row, address: str) -> None:
-        """One more refusal, from this caller (see addresses.py). Never waits and never fails."""
+        """Add a refusal of this caller (see addresses.py). Never blocks and never fails."""
         NOTED.labels(row["reason"]).inc()
         key = (row["tenant_id"], row["actor_id"], row["method"], row["reason"], row["resource_id"], address)
         with self._lock:
             self._add(key, row, 1)
 
     def gather(self, key: Hashable, make: Callable[[], Row]) -> None:
-        """One more that is counted with those of the same key for a minute (see Gathering). Never waits or fails."""
+        """Add a refusal that is counted with others of the same key for a minute (see Gathering).
+
+        Never blocks or fails.
+        """
         with self._lock:
             if not self._gathering.note(key, make):
                 DROPPED.inc()
@@ -83,7 +86,7 @@ class RefusalLog:
             DROPPED.inc(count)
 
     def flush(self) -> None:
-        """Write what waits. Raises psycopg's exceptions and DatabaseUnavailable, and then keeps it."""
+        """Write the waiting refusals. Raises psycopg's exceptions and DatabaseUnavailable, and then keeps them."""
         with self._lock:
             for key, row, count in self._gathering.take(everything=self._is_ending):
                 self._add(("gathered", key), row, count)
@@ -113,7 +116,7 @@ class RefusalLog:
                     self._waiting[key] = entry
 
     def _try_to_flush(self) -> float:
-        """Write; how long to wait before the next time."""
+        """Write the waiting refusals. Returns the seconds until the next time."""
         try:
             self.flush()
         except (psycopg.Error, DatabaseUnavailable) as error:

@@ -1,6 +1,6 @@
-"""Rows to messages and back, by plans that are made once per type.
+"""Conversion of rows to messages and back, by plans that are made once per type.
 
-A field and a column of the same name belong together. `etag` comes from the column `version`, where there is one.
+A field is stored in the column of the same name. `etag` is made from the column `version`, if there is one.
 """
 
 import json
@@ -31,16 +31,16 @@ Raw = list[bytes | None]
 
 
 class PlanFault(Exception):
-    """A message and its table do not fit; the server must not start. Lists every fault."""
+    """A message and its table do not match, and the server must not start. Lists every fault."""
 
 
 class ConversionPlan(Generic[M]):
-    """How rows of one table become messages of one type, and back."""
+    """The conversion between the rows of one table and messages of one type."""
 
     def __init__(
         self, message_class: type[M], table: Table, hidden: Collection[str] = (), computed: Collection[str] = ()
     ) -> None:
-        """`hidden` names columns that are no field's, though one of the same name exists: it is filled otherwise.
+        """`hidden` names columns that do not belong to the field of the same name, which is filled in another way.
 
         `computed` names the fields without a column. Raises PlanFault for any other field that would not be stored.
         """
@@ -52,7 +52,7 @@ class ConversionPlan(Generic[M]):
         versions = (table.c[VERSION],) if VERSION in table.c else ()
         shown = (name for name in fields if name in table.c and name not in hidden)
         self.columns = (*(table.c[name] for name in shown), *versions)
-        """What a statement selects, in this order, so that `message` can read its rows."""
+        """The columns that a statement must select, in this order, so that `message` can read its rows."""
         places = {column.name: place for place, column in enumerate(self.columns)}
         self._scalars: list[tuple[str, int, Decoder]] = []
         self._times: list[tuple[str, int]] = []
@@ -68,7 +68,7 @@ class ConversionPlan(Generic[M]):
         self._has_etag = ETAG in fields and bool(versions)
 
     def as_stored(self, message: M, key: Row, times: dict[str, datetime], version: int) -> M:
-        """What reading back a message that is being stored would give: `key` and `times` are what the kernel adds."""
+        """The message as it would be read back after storing. `key` and `times` are the values that the kernel adds."""
         stored = self._class()
         stored.CopyFrom(message)
         for name in self._computed:
@@ -83,7 +83,7 @@ class ConversionPlan(Generic[M]):
                 getattr(stored, name).FromDatetime(times[name])
             elif stored.HasField(name):
                 moment = getattr(stored, name)
-                # PostgreSQL keeps microseconds.
+                # PostgreSQL stores microseconds.
                 moment.nanos -= moment.nanos % 1000
         if self._has_etag:
             setattr(stored, ETAG, etag_of(value_of(stored, "id"), version))
@@ -99,7 +99,7 @@ class ConversionPlan(Generic[M]):
             self._scalars.append((field.name, place, decoder_of(table.c[field.name].type)))
 
     def message(self, raw: Raw) -> M:
-        """The message that a row holds."""
+        """The message in a row."""
         values: Row = {
             name: decode(value) for name, place, decode in self._scalars if (value := raw[place]) is not None
         }
@@ -117,23 +117,23 @@ class ConversionPlan(Generic[M]):
         return message
 
     def messages(self, result: Result) -> list[M]:
-        """The messages that a result's rows hold."""
+        """The messages in the rows of a result."""
         message, raw = self.message, result.raw
         return [message(raw(row)) for row in range(result.returned)]
 
     def holds(self, message: Message, values: Mapping[str, object]) -> bool:
-        """Whether a message, as it was read, has these values already."""
+        """Whether a message that was read already has these values."""
         return all(store(message) == values[name] for name, store in self._stores if name in values)
 
     def values(self, message: Message) -> Row:
-        """The parameters that store a message's own fields; unset ones are NULL where they have presence."""
+        """The parameters that store the fields of a message. Unset fields with presence become NULL."""
         return {name: store(message) for name, store in self._stores}
 
 
 def _plan_faults(
     fields: Iterable[FieldDescriptor], table: Table, hidden: Collection[str], computed: Collection[str]
 ) -> Iterator[str]:
-    """What of a message would be accepted, and then neither stored nor read."""
+    """Fields that would be accepted but neither stored nor read, and other contradictions."""
     known = set()
     for field in fields:
         known.add(field.name)
@@ -154,21 +154,21 @@ def _plan_faults(
 
 
 def _is_convertible(field: FieldDescriptor) -> bool:
-    """Whether there is a way from a column to the field and back."""
+    """Whether the field can be converted from a column and back."""
     if field.message_type is not None:
         return not field.is_repeated and field.message_type.full_name in (TIMESTAMP, STRUCT)
     return not field.is_repeated or field.type == FieldDescriptor.TYPE_STRING
 
 
 def _set_time(timestamp: Timestamp, value: bytes) -> None:
-    """A timestamptz in binary is microseconds since 2000."""
+    """Set a timestamp from a binary timestamptz: microseconds since 2000."""
     seconds, rest = divmod(int.from_bytes(value, "big", signed=True), MICROSECONDS)
     timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
     timestamp.nanos = rest * 1000
 
 
 def _store_of(field: FieldDescriptor) -> Callable[[Message], FieldValue]:
-    """What reads a field of a message as the parameter that stores it."""
+    """The function that reads the parameter of a field from a message."""
     name = field.name
     kind = field.message_type.full_name if field.message_type is not None else ""
     if kind == TIMESTAMP:
@@ -183,7 +183,7 @@ def _store_of(field: FieldDescriptor) -> Callable[[Message], FieldValue]:
 
 
 def _time_of(message: Message, name: str) -> datetime:
-    """A moment to the microsecond, as PostgreSQL keeps it. Raises RuleViolated for one beyond the year 9999."""
+    """A time in microseconds, as PostgreSQL stores it. Raises RuleViolated for a time after the year 9999."""
     try:
         moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:

@@ -1,6 +1,6 @@
-"""List (AIP-132, 158, 160): one statement per call, whatever the page size, with the caller's rights inside it.
+"""List (AIP-132, 158, 160): one statement per call at any page size, restricted to what the caller may see.
 
-A page ends early where its answer would grow too large (sizes.py); its token goes on after the last row that it gives.
+A page ends early if its answer would grow too large (sizes.py). Its token then continues after the last row returned.
 """
 
 from typing import Generic
@@ -26,8 +26,8 @@ from server.kernel.resources.resource import M
 class Lister(Generic[M]):
     """Answers List for one resource.
 
-    The kernel makes one for the List of a service's own resource. A service with more lists makes one for each, of
-    ReadRows and the PageTokens that the composition root gives it.
+    The kernel makes one for the List of a service's own resource. A service with more lists makes one for each, from
+    ReadRows and the PageTokens of the platform.
     """
 
     def __init__(self, rows: ReadRows[M], tokens: PageTokens) -> None:
@@ -38,7 +38,7 @@ class Lister(Generic[M]):
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
 
     def page(self, call: Call, request: Request) -> tuple[list[M], str, int | None]:
-        """The page's resources, the token of the next page (empty on the last), and the total when asked for."""
+        """The resources of the page, the token of the next page (empty on the last), and the total if requested."""
         resource = self._rows.resource
         bound = self._filters.bind(parse_filter(request.filter))
         order = parse_order(request.order_by, resource.sortable, resource.default_order)
@@ -55,9 +55,9 @@ class Lister(Generic[M]):
         self, call: Call, result: Result, order: Order, size: int, question: str, *, total: bool
     ) -> tuple[list[M], str, int | None]:
         count = int.from_bytes(result.last_of_first() or b"", "big") if total else None
-        # An empty page with its total is one row, of which everything else is NULL.
+        # An empty page with its total is one row in which every other column is NULL.
         found = 0 if total and result.raw(0)[0] is None else result.returned
-        # One after the other: what does not fit is not even read.
+        # A generator, so that rows that do not fit are not even converted.
         messages = fitting(self._rows.plan.message(result.raw(row)) for row in range(min(size, found)))
         token = ""
         if found > len(messages):
@@ -70,7 +70,7 @@ class Lister(Generic[M]):
         return [decoded[term.field] for term in order]
 
     def _question(self, call: Call, request: Request) -> str:
-        """What a page token is bound to."""
+        """The text to which a page token is bound."""
         deleted = getattr(request, "show_deleted", False)
         within = self._rows.within(request).values()
         parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted, *within)
@@ -96,7 +96,7 @@ class Lister(Generic[M]):
         return self._with_total(page, matching) if total else page
 
     def _with_total(self, page: AnySelect, matching: list[ColumnElement[bool]]) -> AnySelect:
-        """The total stands in every row, and in a row of its own where the page is empty."""
+        """Adds the total to every row. An empty page becomes one row with the total."""
         counted = (
             select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")
         )

@@ -1,7 +1,7 @@
-"""Fields that are output only (AIP-203). What a caller sends in them is what they hold already, or is refused.
+"""Output-only fields (AIP-203). A request may repeat their current values; any other value is refused.
 
-AIP-203 ignores what is sent, so that a resource that was read can be sent back whole. That holds here for what was not
-changed. Ignoring a change would answer OK to what was not done.
+AIP-203 ignores sent values, so that a resource that was read can be sent back whole. Plinth ignores unchanged values
+only: to ignore a change would answer OK to something that was not done.
 """
 
 from collections.abc import Collection
@@ -16,10 +16,10 @@ from server.kernel.problems import Violation
 
 
 class ReadOnlyFields:
-    """The fields of one resource that are output only."""
+    """The output-only fields of one resource."""
 
     def __init__(self, message: Descriptor, singular: str) -> None:
-        """`singular` is the resource's field in requests, which violations name."""
+        """`singular` is the name of the resource in requests, which violations include."""
         behaviors = field_behavior_pb2.field_behavior
         self._fields = tuple(
             field for field in message.fields if field_behavior_pb2.OUTPUT_ONLY in option_of(field, behaviors)
@@ -28,20 +28,20 @@ class ReadOnlyFields:
         self.names = frozenset(field.name for field in self._fields)
 
     def set_in(self, message: Message) -> list[str]:
-        """Those that a message sets."""
+        """The names of the output-only fields that a message sets."""
         return [field.name for field in self._fields if _is_set(message, field)]
 
     def clear(self, message: Message) -> None:
-        """Forget what a message says in them."""
+        """Clear these fields in a message."""
         for field in self._fields:
             message.ClearField(field.name)
 
     def changed(self, sent: Message, known: Message, names: Collection[str]) -> list[str]:
-        """Those of these names in which a message differs from what is known."""
+        """The output-only fields among `names` in which `sent` differs from `known`."""
         return [field.name for field in self._fields if field.name in names and _differs(sent, known, field)]
 
     def violations(self, names: Collection[str]) -> list[Violation]:
-        """What is wrong with changing these."""
+        """The violations of changing these fields."""
         return [
             Violation(f"{self._singular}.{field.name}", _description(field), "read_only")
             for field in self._fields

@@ -1,6 +1,6 @@
-"""The rows of one resource as they are read: one, several by id, and what lists need to select them.
+"""Reading the rows of one resource: one, several by id, and the conditions of lists.
 
-Rows that are read only, such as those of a log, need neither the columns nor the fields of a resource that is written.
+Rows that are only read, such as those of a log, need neither the columns nor the fields of a resource that is written.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 
 class ReadPlan(Protocol[M_co]):
-    """How rows become messages, where ConversionPlan does not fit."""
+    """The conversion of rows to messages, for rows that ConversionPlan does not fit."""
 
     columns: tuple[AnyColumn, ...]
-    """What a statement selects, in this order."""
+    """The columns that a statement must select, in this order."""
 
     def message(self, raw: Raw) -> M_co:
-        """The message that a row holds."""
+        """The message in a row."""
 
     def messages(self, result: Result) -> Sequence[M_co]:
-        """The messages that a result's rows hold."""
+        """The messages in the rows of a result."""
 
 
 class ReadRows(Generic[M]):
@@ -49,9 +49,9 @@ class ReadRows(Generic[M]):
         within: tuple[str, ...] = (),
         across_tenants: bool = False,
     ) -> None:
-        """`within` names columns of what the rows belong to beside the tenant, each a field of every request.
+        """`within` names the columns of parents beside the tenant. Each is a field of every request.
 
-        With `across_tenants`, rows of every tenant are read, as far as row-level security lets the caller see them.
+        With `across_tenants`, rows of all tenants are read, as far as row-level security allows.
         """
         self.resource = resource
         self.hooks = hooks
@@ -67,23 +67,23 @@ class ReadRows(Generic[M]):
         self._batch_get = Statement(lambda: self._alive(_is_one_of(resource.table.c.id)))
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
-        """One that is not deleted. Raises NotFound. Where rows are `within` others, the request names those."""
+        """A row that is not deleted. Raises NotFound. With `within`, the request is needed."""
         result = call.reads.run(self._get, **self._key_id(resource_id), **self.scope(call, request))
         if not result.returned:
             raise not_found(self.type, resource_id)
         return self._present(call, self.plan.message(result.raw(0)))
 
     def find(self, call: Call, statement: Statement, **parameters: object) -> M | None:
-        """The one that a statement of one's own selects (its columns are `plan.columns`), or None."""
+        """The row that a custom statement selects (its columns are `plan.columns`), or None."""
         result = call.reads.run(statement, **parameters, **self._visible(call))
         return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
 
     def batch_get(self, call: Call, ids: list[str]) -> list[M]:
-        """Those with these ids, in their order: as many from the front as one answer holds, at least one.
+        """The rows with these ids, in this order: as many from the front as fit into one answer, at least one.
 
-        Raises NotFound naming the first that is absent.
+        Raises NotFound, which names the first absent id.
         """
-        # UUIDs compare without regard to case, and PostgreSQL answers in lower case.
+        # Equality of UUIDs ignores case, and PostgreSQL returns lower case.
         ids = [resource_id.lower() for resource_id in ids]
         result = call.reads.run(self._batch_get, ids=ids, **self.scope(call))
         rows = [result.raw(row) for row in range(result.returned)]
@@ -101,25 +101,25 @@ class ReadRows(Generic[M]):
         return select(*self.plan.columns).where(self.in_scope(), condition, *self._is_alive())
 
     def in_tenant(self) -> ColumnElement[bool]:
-        """The condition that a row is of the call's tenant, the parameter `key_tenant_id`."""
+        """The condition that a row belongs to the call's tenant, the parameter `key_tenant_id`."""
         if not self._has_tenant:
             return true()
         return self.resource.table.c.tenant_id == bindparam("key_tenant_id", type_=UUID(as_uuid=False))
 
     def in_scope(self) -> ColumnElement[bool]:
-        """The condition that a call may see a row: of its tenant, within what it names, and visible to the caller."""
+        """The condition that a call may see a row: of its tenant, within the parents it names, visible to it."""
         columns = [self.resource.table.c[name] for name in self._within]
         named = [column == bindparam(f"within_{column.name}", type_=column.type) for column in columns]
         visible = true() if self.resource.visible is None else self.resource.visible
         return and_(self.in_tenant(), *named, visible)
 
     def scope(self, call: Call, request: Message | None = None) -> Row:
-        """The parameters of `in_scope`; rows that are `within` others need the request."""
+        """The parameters of `in_scope`. With `within`, the request is needed."""
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self.within(request) | self._visible(call)
 
     def within(self, request: Message | None) -> dict[str, str]:
-        """What a request names of what the rows belong to."""
+        """The parents that a request names."""
         return {f"within_{name}": getattr(request, name) for name in self._within}
 
     def _is_one(self) -> ColumnElement[bool]:

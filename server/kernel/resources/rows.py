@@ -1,7 +1,7 @@
-"""The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service around.
+"""The rows of one resource: loading, inserting, updating and deleting them, with the hooks of its service.
 
-Statements are described and compiled when they are first used. Standard methods are made of these; custom methods use
-them too. What is only read stands in reads.py.
+Statements are described and compiled when they are first used. Standard and custom methods use them. Rows that are only
+read are in reads.py.
 """
 
 import re
@@ -42,20 +42,20 @@ from server.kernel.resources.read_only import ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Hooks, M, Resource
 
-# As json.dumps writes it: behind an even number of backslashes.
+# A NUL as json.dumps writes it: after an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 KEPT_BY_KERNEL = ("id", "tenant_id", VERSION, "create_time", "update_time", "delete_time")
 
 
 class Values(NamedTuple):
-    """What is written: the columns, and whether the hook `before_write` changed one that the message shows."""
+    """The columns to write, and whether the hook `before_write` changed one that the message shows."""
 
     columns: Row
     are_changed: bool
 
 
 class Storing:
-    """A statement that stores a row, with and without showing it."""
+    """A statement that stores a row, with and without returning it."""
 
     def __init__(self, describe: Callable[[], Insert | Update], columns: tuple[AnyColumn, ...]) -> None:
         self.silently = Statement(describe)
@@ -81,7 +81,7 @@ class ResourceRows(ReadRows[M]):
     # What handlers use ---------------------------------------------------------------------------------------------
 
     def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> M:
-        """One, locked until the call ends, of the ETag that the caller demands. Raises NotFound, EtagMismatch."""
+        """Lock a row until the call ends, and check the ETag that the caller demands. Raises NotFound, EtagMismatch."""
         statement = self._lock_deleted if deleted else self._lock
         result = call.writes.run(statement, **self._key_id(resource_id), **self.scope(call))
         if not result.returned:
@@ -91,9 +91,9 @@ class ResourceRows(ReadRows[M]):
         return message
 
     def insert(self, call: Call, message: M) -> M:
-        """Store a new one, with hooks; answers it as stored.
+        """Store a new resource, with hooks. Returns it as stored.
 
-        Raises RuleViolated where a field that is output only is set to anything but what it becomes.
+        Raises RuleViolated if an output-only field is set to anything but the value that it gets.
         """
         sent = self._set_read_only(message)
         self.hooks.prepare(call, message, None)
@@ -108,22 +108,22 @@ class ResourceRows(ReadRows[M]):
         return stored
 
     def update(self, call: Call, message: M, before: M) -> M:
-        """Store a change of one that was locked, with hooks; answers it as stored.
+        """Store a change of a locked resource, with hooks. Returns it as stored.
 
-        One that changes nothing writes nothing, and leaves neither an event nor an audit entry.
+        An update without a change writes nothing, and leaves neither an event nor an audit entry.
         """
         self.hooks.prepare(call, message, before)
         self._check_required(message)
         self.hooks.check(call, message, before)
         values = self._writable(call, message, before)
-        # Messages are compared as well, since the text of free-form JSON may have its keys in another order.
+        # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
             call.changes_nothing = True
             return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
 
     def delete(self, call: Call, before: M) -> M:
-        """Delete one that was locked; answers it as it was last."""
+        """Delete a locked resource. Returns its last state."""
         result = call.writes.run(self._delete, **self._key(call, id_of(before)))
         message = self.plan.message(result.raw(0))
         call.note_change(message, None)
@@ -131,7 +131,7 @@ class ResourceRows(ReadRows[M]):
         return message
 
     def undelete(self, call: Call, before: M) -> M:
-        """Bring one back that was locked as deleted. Raises StateForbids when it is not deleted."""
+        """Restore a deleted resource that is locked. Raises StateForbids if it is not deleted."""
         if not before.HasField("delete_time"):
             raise StateForbids(
                 "It is not deleted.",
@@ -140,7 +140,7 @@ class ResourceRows(ReadRows[M]):
         return self._written(call, self._undelete, self._key(call, id_of(before)), before)
 
     def refuse_read_only(self, call: Call, sent: M, known: M, names: Collection[str]) -> None:
-        """Raise RuleViolated where what was sent changes fields that are output only, of these names."""
+        """Raise RuleViolated if the request changes an output-only field among `names`."""
         changed = self.read_only.changed(sent, known, names)
         if changed:
             # Readers may be shown more, or less, than what is stored.
@@ -151,7 +151,7 @@ class ResourceRows(ReadRows[M]):
             raise broken_rules(self.read_only.violations(changed))
 
     def taken(self, error: psycopg.errors.UniqueViolation) -> Problem:
-        """The problem of a value that another resource has."""
+        """The problem of a value that another resource already has."""
         field = self.resource.unique.get(error.diag.constraint_name or "")
         return taken(self.type, field) if field else taken(self.type, "id")
 
@@ -193,7 +193,7 @@ class ResourceRows(ReadRows[M]):
         return update(table).where(self._is_key()).values(version=table.c.version + text("1"))
 
     def _is_key(self) -> ColumnElement[bool]:
-        """The row of a call: by tenant and id, by tenant (singleton), or by id (tenants themselves)."""
+        """The condition for the row of a call: by tenant and id, by tenant (singleton), or by id (tenants)."""
         return and_(self.in_tenant(), self._is_one())
 
     # Parts ---------------------------------------------------------------------------------------------------------
@@ -214,10 +214,10 @@ class ResourceRows(ReadRows[M]):
         return Values(columns, any(columns[name] is not value for name, value in shown.items()))
 
     def _store(self, call: Call, storing: Storing, values: Values, message: M, before: M | None, *, key: Row) -> M:
-        """Store a message; answers it as stored.
+        """Store a message. Returns it as stored.
 
-        The statement is sent along with whatever comes next, mostly COMMIT, which saves a round trip: what it stores is
-        known here. Only where the hook `before_write` changed a column that is shown, it is read back.
+        The statement is sent together with the next one, mostly COMMIT, which saves a round trip, because the stored
+        values are known here. The row is read back only if the hook `before_write` changed a column that is shown.
         """
         now = self._clock()
         times = {"update_time": now} if before is not None else {"create_time": now, "update_time": now}
@@ -243,7 +243,7 @@ class ResourceRows(ReadRows[M]):
         return self._present(call, message)
 
     def _set_read_only(self, message: M) -> M | None:
-        """What a message said before its output-only fields were cleared here; None when it sets none."""
+        """Clear output-only fields in a message. Returns a copy of it as it was sent; None if it sets none of them."""
         if not self.read_only.set_in(message):
             return None
         sent = self.resource.message()
@@ -252,7 +252,7 @@ class ResourceRows(ReadRows[M]):
         return sent
 
     def _refuse_nul(self, values: Row) -> None:
-        """PostgreSQL stores no NUL, neither in text nor in JSON."""
+        """Raise RuleViolated for a NUL, which PostgreSQL stores neither in text nor in JSON."""
         json_names = self._json_names
         wrong = [
             name
@@ -265,14 +265,14 @@ class ResourceRows(ReadRows[M]):
             raise broken_rules([Violation(path, "has a NUL", "string.nul") for path in paths])
 
     def _check_required(self, message: M) -> None:
-        """AIP-203: a required field can neither be left out nor be cleared."""
+        """Raise RuleViolated for a required field that is left out or cleared (AIP-203)."""
         missing = [field.name for field in self.required if not _is_set(message, field)]
         if missing:
             raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
 
 
 def _is_set(message: Message, field: FieldDescriptor) -> bool:
-    """Whether a field says something: a message or an optional field is there, anything else is not empty."""
+    """Whether a field is set: a message or an optional field is present, any other field is not empty."""
     return message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
 
 
@@ -287,20 +287,20 @@ def etag_in(message: Message) -> str:
 
 
 def _give_id(message: Message) -> str:
-    """The id of a new resource, which it is given unless it has one."""
+    """The id of a new resource. One is generated unless the message has it."""
     given = id_of(message) or new_id()
     setattr(message, ID, given)
     return given
 
 
 def fields_that_are(descriptor: Descriptor, behavior: int) -> tuple[FieldDescriptor, ...]:
-    """The fields of this behaviour (AIP-203)."""
+    """The fields with this behaviour (AIP-203)."""
     behaviors = field_behavior_pb2.field_behavior
     return tuple(field for field in descriptor.fields if behavior in option_of(field, behaviors))
 
 
 def check_etag(call: Call, message: Message, etag: str) -> None:
-    """Raise EtagMismatch when the caller demands another version, in If-Match or in the request's etag."""
+    """Raise EtagMismatch if the caller demands another version, in If-Match or in the request's etag."""
     for wanted in (call.metadata.get("if-match"), etag):
         if wanted and not lists(wanted, etag_in(message)):
             raise EtagMismatch(

@@ -1,4 +1,4 @@
-"""Services: what a domain writes. Hooks and custom methods are its own; standard methods come from the kernel."""
+"""Services: the code of a domain. It writes hooks and custom methods; the kernel provides the standard methods."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +15,11 @@ _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class EventFacts(NamedTuple):
-    """What the policy of an RPC does not tell of an event."""
+    """Facts about an event that the policy of its RPC does not contain."""
 
     payload: type[Message]
     description: str = ""
-    """Empty for the event of an RPC, whose comment says it."""
+    """Empty for the event of an RPC, which is described by the comment of the RPC."""
 
 
 class Service(Hooks[M], Generic[M]):
@@ -30,9 +30,9 @@ class Service(Hooks[M], Generic[M]):
     rows: ResourceRows[M]
     """The rows of `resource`. A service without a resource has no such attribute."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
-    """Events that tell something else than what their RPC answers, and further ones, which no policy names."""
+    """Events whose payload differs from the answer of their RPC, and further events that no policy names."""
     parts: Sequence[Part] = ()
-    """What goes on beside its calls, from the start of the process to its end."""
+    """Parts that run beside its calls, from the start of the process to its end."""
 
     def __init__(self) -> None:
         if self.resource is not None:
@@ -40,11 +40,11 @@ class Service(Hooks[M], Generic[M]):
 
 
 AnyService = Service[Any]
-"""A service, whatever its resource is."""
+"""A service with any resource."""
 
 
 class ServiceFault(Exception):
-    """A service and its .proto do not fit; the server must not start. Lists every fault."""
+    """A service and its .proto do not match, and the server must not start. Lists every fault."""
 
 
 _DECLARED = frozenset(("descriptor", "resource", "rows", "events", "parts"))
@@ -52,7 +52,7 @@ _HOOKS = frozenset(name for name, value in vars(Hooks).items() if callable(value
 
 
 def check_methods(service: type[AnyService]) -> None:
-    """Raise ServiceFault where a public method is neither a hook nor an RPC, which nobody would call, or is both."""
+    """Raise ServiceFault for a public method that is neither a hook nor an RPC, or is both."""
     rpcs = {python_name(method.name): method.full_name for method in service.descriptor.methods}
     own = service.__mro__[: service.__mro__.index(Service)]
     public = {name for each in own for name in vars(each) if not name.startswith("_")} - _DECLARED
@@ -78,7 +78,7 @@ def python_name(rpc: str) -> str:
 
 
 def narrowed_services(services: Iterable[AnyService]) -> frozenset[str]:
-    """Full names of the services whose rows depend on who asks, beyond the tenant."""
+    """Full names of the services whose rows depend on the caller, beyond the tenant."""
     return frozenset(
         service.descriptor.full_name
         for service in services

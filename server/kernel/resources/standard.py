@@ -1,4 +1,4 @@
-"""Standard methods (AIP-131 to 135, 164, 231): from a request's shape to the rows of its resource."""
+"""Standard methods (AIP-131 to 135, 164, 231): from the shape of a request to the rows of its resource."""
 
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -21,7 +21,7 @@ from server.kernel.resources.service import AnyService, by_name, check_methods, 
 
 
 class MissingHandler(Exception):
-    """An RPC is declared that nothing serves; the server must not start."""
+    """No handler serves a declared RPC, and the server must not start."""
 
 
 class StandardMethods:
@@ -122,7 +122,7 @@ class StandardMethods:
 
         def handle(call: Call, request: Request) -> Answer:
             ids = list(request.ids)
-            # For everyone who may ask: what is cached is shared.
+            # Not bound to the caller: cached answers are shared by all who have the permission.
             question = "\n".join((call.method.path, call.tenant_id or "", *ids))
             start = cast("int", tokens.read(question, request.page_token)["after_0"]) if request.page_token else 0
             found = rows.batch_get(call, ids[start:])
@@ -135,9 +135,9 @@ class StandardMethods:
 
 
 def _mask_of(call: Call, request: Request, source: Message, read_only: Collection[str]) -> tuple[str, ...]:
-    """What to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
+    """The fields to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
 
-    `*` means every field, and those that are read only where they are set.
+    `*` means every field, but output-only fields only if they are set.
     """
     paths = tuple(request.update_mask.paths)
     if call.is_rest and paths != ("*",):
@@ -152,7 +152,7 @@ def _mask_of(call: Call, request: Request, source: Message, read_only: Collectio
 
 
 class ServiceHandlers:
-    """Finds the handler of every RPC: the method of that name on its service, else the standard method."""
+    """Finds the handler of every RPC: the method of that name on its service, or else the standard method."""
 
     def __init__(self, services: Iterable[AnyService], tokens: PageTokens) -> None:
         self._services = by_name(services)

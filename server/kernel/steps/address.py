@@ -1,8 +1,8 @@
-"""address: refuses blocked addresses, and blocks those from which too many try to authenticate in vain.
+"""address: refuses blocked addresses, and blocks addresses with too many failures to authenticate.
 
-The address is the one that the gateway vouches for; inside the deployment there is none, and nothing is refused. What
-probes ask (rate class `probe`: health, public keys) is answered to blocked addresses too: a load balancer that shares
-an address with somebody who guesses does not take the deployment for dead.
+The address is the one that the gateway vouches for. Calls from inside the deployment have none and are not refused.
+Probes (rate class `probe`: health, public keys) are answered for blocked addresses too, so that a load balancer that
+shares an address with an attacker does not consider the deployment down.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from server.kernel.steps.authenticate import KEY_HEADER
 from server.kernel.steps.parse import QUERY_TOKEN
 
 PROBE = "probe"
-# What somebody gets who guesses. An expired token or an ended session is no guess.
+# The reasons that a guess results in. An expired token or an ended session is no guess.
 GUESSED = (Reason.REASON_CREDENTIALS_INVALID,)
 
 
@@ -58,16 +58,16 @@ class Address(Before):
 
 
 def _let_in(address: str) -> None:
-    """Refuse nobody."""
+    """Allow any address."""
 
 
 def _tried_request(call: Call) -> bytes:
-    """What was tried at an RPC that trades credentials, such as an address and a password: all that it was sent."""
+    """The attempt at an RPC that trades credentials, such as an address and a password: the whole request."""
     return bytes(call.request.SerializeToString(deterministic=True)) if call.request is not None else b""
 
 
 def _tried_credential(call: Call) -> bytes:
-    """The credentials of a call, wherever they stand."""
+    """The credentials of a call, from a header or from the request."""
     header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)
     if header is None:
         header = getattr(call.request, QUERY_TOKEN, "")

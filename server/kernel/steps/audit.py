@@ -1,7 +1,7 @@
-"""audit: every mutation leaves an entry in its own transaction, and every refusal one of its own.
+"""audit: every mutation leaves an entry in its own transaction, and every refusal leaves one in a separate transaction.
 
-The step stands outside of address and authenticate, so that nothing is refused unseen. What a mutation leaves is
-written by the transaction step (`append`), with the change or not at all.
+The step comes before address and authenticate, so that it sees every refusal. The transaction step writes the entry of
+a mutation (`append`), together with the change or not at all.
 """
 
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -30,28 +30,28 @@ REFUSED = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
-"""What refuses a caller, whether it was to read or to write."""
+"""The codes of refusals, of reads and writes alike."""
 NO_DECISION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""How a mutation ends that nobody has decided about."""
+"""The codes of mutations that ended without a decision."""
 LONGEST_USER_AGENT = 500
 USER_TYPE = "plinth.dev/User"
 
 
 class Refusals(Protocol):
-    """Keeps refusals."""
+    """Stores refusals."""
 
     def note(self, row: Row, address: str) -> None:
-        """One more, as entry_row made it, from this address. Never waits and never fails."""
+        """Add a row made by entry_row, from this address. Never blocks and never fails."""
 
     def gather(self, key: Hashable, make: Callable[[], Row]) -> None:
-        """One more of those that share `key`, of which few are written however many there are. Never waits or fails.
+        """Count one of the refusals that share `key`, of which only a few are written. Never blocks and never fails.
 
-        `make` gives the row; it is called for the first of those that are counted together.
+        `make` makes the row. It is called for the first of the refusals that are counted together.
         """
 
 
 class Audit:
-    """Notes what is refused, and mutations that failed."""
+    """Records refusals, and mutations that failed."""
 
     name = "audit"
 
@@ -60,7 +60,7 @@ class Audit:
         self._clock = clock
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Note how the call was refused, if it was."""
+        """Record the refusal or failure of a call."""
         del method
         note = self._note
 
@@ -74,7 +74,7 @@ class Audit:
         return audited
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """The same for a stream that is refused, or ended because its caller may no longer have it."""
+        """The same for a stream that is refused, or that ends because its caller lost access."""
         del method
 
         async def audited(call: Call, request: Request) -> AsyncIterator[Message]:
@@ -91,7 +91,7 @@ class Audit:
         problem = problems.of(error)
         refused = problem.code in REFUSED or _is_stranger(call, problem)
         failed = not call.method.read_only and problem.code not in NO_DECISION
-        # What was refused after its commit has its entry already.
+        # A call that is refused after its commit already has its entry.
         if error is call.refusal or not (refused or failed):
             return
         entry = _entry(call, self._clock, outcome=problem.code.name, reason=problem.reason_name)
@@ -103,7 +103,7 @@ class Audit:
         self._tell_tenants(call, entry)
 
     def _tell_tenants(self, call: Call, entry: Row) -> None:
-        """The refusal of a call that aimed at somebody's account, in the log of each tenant where they belong."""
+        """Record the refusal of a call that targeted a user's account in the log of each tenant of that user."""
         for tenant_id in call.target_tenants:
             about = entry | {"tenant_id": tenant_id, "resource_type": USER_TYPE, "resource_id": call.target_id}
             key = (tenant_id, call.target_id, entry["method"], entry["reason"])
@@ -111,7 +111,7 @@ class Audit:
 
 
 def append(call: Call, transaction: WriteTransaction, clock: Clock, event_id: str | None) -> None:
-    """Write the entry of a mutation along with what it changed. After the events, so that it can name the first."""
+    """Write the entry of a mutation in its transaction. Called after the events, so that the entry can name one."""
     refusal = problems.of(call.refusal) if call.refusal is not None else None
     entry = _entry(
         call,
@@ -155,17 +155,17 @@ def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> Row:
 
 
 def _row_of(entry: Row) -> Row:
-    """The row of an entry that is one of several of a call."""
+    """The row of one of several entries of a call."""
     return entry_row(**entry | {"entry_id": new_id()})
 
 
 def _changes(call: Call) -> tuple[str, str, Changes]:
-    """Type and id of what was changed, and how. Where the handler told nothing, what the event tells."""
+    """Type and id of the changed resource, and its changes. Without noted changes, the payload of the event is used."""
     if not call.changes:
         payload = call.event_payload
         if payload is None or call.refusal is not None:
             return "", "", NOTHING
-        # A call that emits nothing, such as giving a role that is held already, has changed nothing.
+        # A call that emits nothing, such as granting a role that is already held, has changed nothing.
         changes = changes_of_all([(None, payload)])[0] if call.emits else NOTHING
         return resource_type_of(payload), getattr(payload, "id", ""), changes
     before, after = call.changes[0]
@@ -186,10 +186,10 @@ def _joined(call: Call, found: list[Changes]) -> Changes:
 
 
 def _is_stranger(call: Call, problem: problems.Problem) -> bool:
-    """Whether it is the wall between tenants that answered: to a stranger, what is there is not found."""
+    """Whether the call was refused as that of a caller outside the tenant, who gets NOT_FOUND."""
     return problem.code is grpc.StatusCode.NOT_FOUND and call.principal is not None and call.access is None
 
 
 def _asked_for(request: Request) -> str:
-    """The tenant that a refused caller named, if any."""
+    """The tenant that a refused caller named, or empty text."""
     return str(getattr(request, "tenant_id", "") or "")[:64]

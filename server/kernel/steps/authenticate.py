@@ -1,4 +1,4 @@
-"""authenticate: who calls. Not in the chain of public RPCs."""
+"""authenticate: identifies the caller. Not in the chain of public RPCs."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ class Authenticate(GuardStep):
         self._keys = keys
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """Verify the bearer token or API key; EventSource may bring it as a field of the request instead."""
+        """Verify the bearer token or API key. For an EventSource it may be a field of the request instead."""
         if method.access is Access.PUBLIC:
             return None
         verify_token, keys = self._tokens.verify, self._keys
@@ -44,7 +44,7 @@ class Authenticate(GuardStep):
 
 
 def credential(metadata: Mapping[str, str]) -> str:
-    """The token or key that a call brings, or nothing. Raises Unauthenticated for another scheme."""
+    """The token or key of a call, or empty text. Raises Unauthenticated for another scheme."""
     header = metadata.get("authorization")
     if not isinstance(header, str) or not header:
         key = metadata.get(KEY_HEADER, "")

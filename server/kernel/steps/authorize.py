@@ -1,4 +1,7 @@
-"""authorise: may the caller do this, and in which tenant. Stands before validate, so that a stranger learns nothing."""
+"""authorise: decides whether the caller may make the call, and in which tenant.
+
+It comes before validate, so that a caller without access learns nothing.
+"""
 
 from dataclasses import replace
 
@@ -11,15 +14,15 @@ from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenti
 
 TENANT = "plinth.dev/Tenant"
 NO_TENANT = ""
-# How often a call is decided anew because its tenant's access changed while it ran.
+# How often a call is decided at most, if its tenant's access changes while it runs.
 DECISIONS = 3
 
 
 class Authorize(Before):
-    """Decides by the policy; sets the tenant of the call and the access it was allowed by.
+    """Decides by the policy. Sets the tenant of the call, and the access by which it was allowed.
 
-    A call that asks the database has the decision confirmed there, along with its first statement. When the tenant's
-    access has changed since it was loaded, nothing was read or written, and the call is decided anew.
+    The first statement of a call confirms the decision in the database. If the tenant's access has changed since it was
+    loaded, nothing was read or written, and the call is decided anew.
     """
 
     name = "authorize"
@@ -28,7 +31,7 @@ class Authorize(Before):
         self._memory = memory
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Decide, and decide anew when access has changed meanwhile."""
+        """Decide, and decide anew if access changes in the meantime."""
         decide = self._decision(method)
         if decide is None:
             return proceed
@@ -47,24 +50,24 @@ class Authorize(Before):
         return authorized
 
     def recheck(self, call: Call) -> None:
-        """Whether a call that has been running for a while may go on. Raises what refuses it."""
+        """Decide again for a long-running call, with access loaded anew. Raises the problem of a refusal."""
         self.forget(call)
         self.glance(call)
 
     def forget(self, call: Call) -> None:
-        """Look up anew, the next time, what the caller of a running call may do."""
+        """Load the access of a running call's caller anew the next time."""
         if call.tenant_id is not None:
             self._memory.forget(call.caller, call.tenant_id)
 
     def glance(self, call: Call) -> None:
-        """The same, but nobody is asked where nothing has changed, as the generations tell."""
+        """The same as recheck, but access is loaded only if the generations show a change."""
         if call.method.access is Access.PLATFORM:
             self._memory.forget(call.caller, NO_TENANT)
             self._platform_decision(call.method)(call, None)
         if call.access is None or call.tenant_id is None:
             return
         if call.access.version is None:
-            # No generation tells who administers the platform no longer.
+            # Generations do not show that a user has stopped being a platform administrator.
             self._memory.forget(call.caller, call.tenant_id)
         call.access = self._memory.get(call.caller, call.tenant_id)
         if call.access is None:
@@ -80,7 +83,7 @@ class Authorize(Before):
         if method.access is Access.PUBLIC:
             return None
         if method.access is Access.SIGNED_IN:
-            # Bound to no tenant: whoever's tenant is gone can still log out, or go elsewhere.
+            # Not bound to a tenant: a user whose tenant was deleted can still log out or switch tenants.
             return self._user_decision()
         if method.access is Access.PERMISSION:
             return self._permission_decision(method)
@@ -96,7 +99,7 @@ class Authorize(Before):
             if caller.api_key_id:
                 raise Denied("Only a person can do this: sign in.", reason=Reason.REASON_USER_REQUIRED)
             if caller.is_platform and get(caller, NO_TENANT) is None:
-                # No longer, whatever the token says.
+                # No longer an administrator, even if the token says so.
                 call.principal = replace(caller, is_platform=False)
 
         return authorize
@@ -106,7 +109,7 @@ class Authorize(Before):
 
         def authorize(call: Call, request: Request) -> None:
             principal = call.caller
-            # UUIDs compare without regard to case; tokens carry the canonical form.
+            # Equality of UUIDs ignores case; tokens hold the canonical form.
             tenant_id = (request.tenant_id.lower() if has_tenant else "") or principal.tenant_id
             if not tenant_id:
                 raise Denied(
@@ -127,7 +130,7 @@ class Authorize(Before):
         permission, get = method.permission, self._memory.get
 
         def authorize(call: Call, _: Request) -> None:
-            # Not every such call asks the database, where it would turn out that the session has ended.
+            # Checked here, because a call that uses no database would not find out that the session has ended.
             if not call.caller.is_platform or get(call.caller, NO_TENANT) is None:
                 raise denied(permission)
 
@@ -135,7 +138,7 @@ class Authorize(Before):
 
 
 def denied(permission: str) -> Problem:
-    """The problem of a permission that is missing."""
+    """The problem of a missing permission."""
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
 
 

@@ -1,8 +1,8 @@
 """cache: answers reads from memory or Redis while nothing has changed under their tags.
 
-It stands behind authorise: who may not ask gets no cached answer either. It stands before validate, since a request
-that has an answer was valid. What it keeps is keyed by method, tenant and request, and by the caller where the answer
-depends on who asks.
+It comes after authorise, so that a caller without access gets no cached answer either. It comes before validate,
+because a request with a cached answer was valid. Entries are keyed by method, tenant and request, and by the caller if
+the answer depends on the caller.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Tags = Callable[[Call, Request], tuple[str, ...]]
 
 
 class Uncacheable(Exception):
-    """An answer came with headers or a status of its own, which the cache does not keep."""
+    """An answer has headers or a status of its own, which the cache does not store."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -35,7 +35,7 @@ class Cache:
     name = "cache"
 
     def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: frozenset[str]) -> None:
-        """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on who asks."""
+        """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on the caller."""
         self._cache = cache
         self._ceiling = ceiling
         self._narrowed = narrowed
@@ -46,7 +46,7 @@ class Cache:
         return proceed
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Look in memory, then in the store, then compute."""
+        """Look in memory, then in the store, then compute the answer."""
         cache = self._cache
         if cache is None or not method.cache_seconds:
             return proceed
@@ -85,7 +85,7 @@ class Cache:
 
 
 def tags_template(tags: tuple[str, ...]) -> Tags:
-    """What fills in tags: `{tenant_id}` is the tenant of the call, everything else a field of the request."""
+    """A function that fills in tags: `{tenant_id}` is the tenant of the call, other names are fields of the request."""
     if all(tag.count("{") == tag.count("{tenant_id}") for tag in tags):
         return lambda call, _: tuple(tag.replace("{tenant_id}", call.tenant_id or "") for tag in tags)
 
@@ -105,6 +105,6 @@ def _compute(call: Call, request: Request, proceed: Unary) -> Computed:
 
 
 def _etag_of(answer: Answer, body: bytes) -> str:
-    """The resource's own ETag, or one of the bytes."""
+    """The resource's own ETag, or one made from the bytes."""
     own = getattr(answer, "etag", "") if isinstance(answer, Message) else ""
     return cast("str", own) or f'W/"{hashlib.blake2b(body, digest_size=ETAG_BYTES).hexdigest()}"'

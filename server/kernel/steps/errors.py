@@ -1,4 +1,4 @@
-"""errors: the outermost step. It alone turns a problem into a status, and sends the headers that go with one."""
+"""errors: the outermost step. It alone turns a problem into a status and sends the headers of a problem."""
 
 from collections.abc import AsyncIterator
 from math import ceil
@@ -17,9 +17,9 @@ from server.kernel.steps.json_names import JsonNames
 
 STATUS_DETAILS = "grpc-status-details-bin"
 RESUMES = "last_event_id"
-"""The field that requests of server-sent events have."""
+"""A field that only requests for server-sent events have."""
 NO_MESSAGE = b"\xff"
-"""What no HttpBody is: the gateway resets the stream. A file that ended with a status would look whole."""
+"""No HttpBody, so that the gateway resets the stream. A file that ended with a status would look whole."""
 
 
 class Errors:
@@ -43,7 +43,10 @@ class Errors:
         return answered
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Abort before the first message. Later, REST has its status: events need a last frame, a file is cut off."""
+        """Abort before the first message.
+
+        After it, REST has sent its status already: a stream of events ends with an error frame, and a file is cut off.
+        """
         is_rest = method.descriptor.output_type.full_name == HTTP_BODY
         is_events = is_rest and RESUMES in method.descriptor.input_type.fields_by_name
 
@@ -67,15 +70,15 @@ class Errors:
 
 
 def _named(call: Call, problem: problems.Problem) -> problems.Problem:
-    """Over REST, fields are named as in the JSON that was sent."""
+    """Over REST, name the fields as in the JSON that was sent."""
     return JsonNames(call.method, call.metadata.get(JSON_KEYS, "")).problem(problem) if call.is_rest else problem
 
 
 def problem_headers(problem: problems.Problem) -> list[tuple[str, str]]:
-    """What REST needs to show a problem: its status, when to try again, and how to authenticate."""
+    """The headers by which REST shows a problem: its status, when to try again, and how to authenticate."""
     headers = [(HTTP_STATUS, str(problem.http_status))]
     if problem.retry_after is not None:
-        # Rounded up: who waits as long as told is let through.
+        # Rounded up, so that a caller who waits that long is not refused again.
         headers.append(("retry-after", str(max(1, ceil(problem.retry_after)))))
     if problem.http_status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with this status
         headers.append(("www-authenticate", 'Bearer realm="plinth"'))
@@ -102,12 +105,12 @@ async def _abort_stream(call: Call, problem: problems.Problem, status: status_pb
 
 
 def _would_give_up(call: Call, problem: problems.Problem) -> bool:
-    """Whether an EventSource asks, which never tries again after any status but 200 (HTML standard, 9.2.3)."""
+    """Whether the caller is an EventSource, which retries after no status but 200 (HTML standard, 9.2.3)."""
     is_event_source = EVENT_STREAM in str(call.metadata.get("accept", ""))
     return is_event_source and isinstance(problem, problems.Unavailable)
 
 
 def error_frame(status: status_pb2.Status) -> HttpBody:
-    """The last frame of a stream that cannot go on."""
+    """The last frame of a stream that ends with an error."""
     text = json_format.MessageToJson(status, indent=None)
     return HttpBody(content_type=EVENT_STREAM, data=retry(RETRY_MILLISECONDS) + frame("error", text))

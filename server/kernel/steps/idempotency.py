@@ -1,12 +1,12 @@
-"""idempotency: a call that is sent again with its key is answered as the first time, and has no second effect.
+"""idempotency: a call that is sent again with its key gets the first answer, and has no second effect.
 
-The key comes as `Idempotency-Key` (over gRPC also `request_id`), and counts for tenant, caller and method. What was
-answered is written in the transaction of the effect, so there is no moment at which one exists without the other; for
-that the step stands inside the transaction. A lock of that transaction tells whether the first call is still running.
+The key is the header `Idempotency-Key` (over gRPC also `request_id`), scoped to tenant, caller and method. The answer
+is stored in the transaction of the effect, so that neither exists without the other; the step is therefore inside the
+transaction. A lock of that transaction shows whether the first call is still running.
 
-Most calls with a key are the first. So the key is claimed along with the work, which takes no round trip of its own.
-When it turns out to be taken, PostgreSQL refuses everything, and the call begins again by looking for the first one's
-answer. The handlers of custom methods wait until the key is theirs: what they do may reach further than a transaction.
+Most calls with a key are the first. The key is therefore claimed along with the work, without a round trip of its own.
+If it turns out to be taken, PostgreSQL refuses the whole transaction, and the call starts again by looking up the first
+answer. Handlers of custom methods wait until the key is claimed, because their effects may reach beyond a transaction.
 """
 
 import secrets
@@ -38,9 +38,9 @@ RETRY_AFTER = 1.0
 
 
 class FirstAnswer:
-    """What the first call was answered: read like its message, sent byte for byte.
+    """The answer of the first call: read like its message, sent byte for byte.
 
-    A message that was parsed has the entries of its maps in another order when it is serialised again.
+    Serialising a parsed message again may change the order of map entries.
     """
 
     def __init__(self, message: Message, body: bytes) -> None:
@@ -56,7 +56,7 @@ class FirstAnswer:
 
 
 class Idempotency:
-    """Runs a keyed mutation once, and replays its answer."""
+    """Runs a mutation with a key once, and replays its answer."""
 
     name = "idempotency"
 
@@ -65,16 +65,16 @@ class Idempotency:
         self._clock = clock
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """A stream changes nothing."""
+        """Streams change nothing, so they are left alone."""
         del method
         return proceed
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Find the first call's answer, or keep this one's."""
+        """Return the answer of the first call, or store this one's."""
         if method.read_only:
             return proceed
         answer_class = GetMessageClass(method.descriptor.output_type)
-        # Standard methods change rows and nothing else. What others do may reach further than a transaction.
+        # Standard methods change only rows. The effects of custom methods may reach beyond a transaction.
         waits = method.kind is Kind.CUSTOM
 
         def idempotent(call: Call, request: Request) -> Answer:
@@ -83,7 +83,7 @@ class Idempotency:
                 return proceed(call, request)
             call.key = key
             if not key.is_claimed:
-                # Once: whatever makes this attempt fail, the next one looks first.
+                # Only once: after a failure for whatever reason, the next attempt looks for the first answer.
                 key.is_claimed = True
                 for form in self._forms(call, request, key):
                     call.writes.queue(CLAIM, lock=_lock_of(form.name), id=form.name, now=self._clock())
@@ -94,7 +94,7 @@ class Idempotency:
             try:
                 answer = proceed(call, request)
             except Problem:
-                # What the first call was answered counts more than what this one would be.
+                # If the key is taken, settle() raises KeyTaken, which takes precedence over this problem.
                 with suppress(psycopg.Error):
                     call.writes.settle()
                 raise
@@ -109,7 +109,7 @@ class Idempotency:
         return self._form(call, request, key, 0) if key else None
 
     def _form(self, call: Call, request: Request, key: str, secret: int) -> IdempotencyKey:
-        """What one of the secrets makes of a key."""
+        """The key as hashed with one of the secrets."""
         parts = (call.tenant_id or "", call.actor_id or "", call.method.path, key)
         keys = self._keys[secret]
         name = sign(keys.names, "\0".join(parts).encode())
@@ -118,10 +118,10 @@ class Idempotency:
         )
 
     def _forms(self, call: Call, request: Request, key: IdempotencyKey) -> list[IdempotencyKey]:
-        """The key under every secret, in an order that all machines share whichever secret signs there.
+        """The key hashed with every secret, in an order that is the same on all machines.
 
-        During a rotation the first call may have come to a machine that signs with another secret. All machines take
-        the lock that is first in this order before any other.
+        During a rotation the first call may have reached a machine on which another secret is the current one. All
+        machines take the lock of the first hash in this order before any other.
         """
         if len(self._keys) == 1:
             return [key]
@@ -130,15 +130,15 @@ class Idempotency:
         return sorted([key, *others], key=lambda form: form.name)
 
     def _first(self, call: Call, request: Request, key: IdempotencyKey) -> tuple[Row, IdempotencyKey] | None:
-        """The answer of the first call, and the key as that call's machine made it."""
+        """The stored answer of the first call, and the key as hashed by that call's machine."""
         for form in self._forms(call, request, key):
             if known := self._find(call, form.name):
                 return known, form
         return None
 
     def _find(self, call: Call, name: bytes) -> Row | None:
-        """The answer of the first call. Raises Conflict while that one runs."""
-        # FIND is a statement of its own: it sees what was committed before the lock was let go.
+        """The stored answer of the first call. Raises Conflict while that call runs."""
+        # FIND is a statement of its own, so that it sees everything committed before the lock was released.
         mine, found = call.writes.run_both(TRY_LOCK, FIND, lock=_lock_of(name), id=name, now=self._clock())
         if not mine.value():
             raise Conflict(
@@ -174,22 +174,22 @@ class Idempotency:
 
 
 class _Keys:
-    """What one secret of the deployment gives for idempotency keys."""
+    """The keys that one secret of the deployment gives for idempotency."""
 
     def __init__(self, secret: bytes) -> None:
         self.names = derive_key(secret, "idempotency name")
-        # Keyed as well: a request may hold a password, which could be guessed from a plain hash.
+        # Keyed too: a request may hold a password, which could be guessed from a plain hash.
         self.requests = derive_key(secret, "idempotency request")
         self.cipher = AESGCM(derive_key(secret, "idempotency answer"))
 
 
 def _lock_of(name: bytes) -> int:
-    """The first 8 bytes of a keyed hash are a lock that no other key shares, but for one chance in 2**64."""
+    """The lock number: the first 8 bytes of a keyed hash. Another key shares it with a chance of one in 2**64."""
     return int.from_bytes(name[:8], "big", signed=True)
 
 
 def idempotency_key(call: Call) -> str:
-    """The key that a call brings, or nothing. Raises Malformed for one that is too long or not printable ASCII."""
+    """The key of a call, or empty text. Raises Malformed for a key that is too long or not printable ASCII."""
     names = HEADERS[:1] if call.is_rest else HEADERS
     key = next((value for name in names if (value := call.metadata.get(name))), "")
     if key and not (isinstance(key, str) and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):

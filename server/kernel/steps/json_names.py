@@ -1,7 +1,7 @@
-"""Fields as a REST caller knows them: by the keys of the JSON that was sent, not by the paths of the .proto.
+"""Names of fields for REST callers: the keys of the JSON that was sent, instead of the paths of the .proto.
 
-Over gRPC a violation of `CreatePageRequest` is at `page.og_image`; over REST, where the page is the body, at `ogImage`,
-or at `og_image` if the caller spelled it so.
+Over gRPC a violation of `CreatePageRequest` is at `page.og_image`. Over REST, where the page is the body, it is at
+`ogImage`, or at `og_image` if the caller spelled it so.
 """
 
 import copy
@@ -12,12 +12,12 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Problem, Reason, Violation
 
 SUBSCRIPT = re.compile(r"\[[^\]]*\]")
-# What a message about a field begins with.
+# The field at the beginning of a message about it.
 ABOUT = re.compile(r"`?([a-z][a-z0-9_]*(?:\[[^\]]*\])?(?:\.[A-Za-z0-9_]+(?:\[[^\]]*\])?)*)`?(?=: | )")
 
 
 def camel(name: str) -> str:
-    """`og_image` as `ogImage`; names in camelCase stay."""
+    """`og_image` as `ogImage`. Names in camelCase stay unchanged."""
     first, *rest = name.split("_")
     return first + "".join(part[:1].upper() + part[1:] for part in rest)
 
@@ -26,14 +26,14 @@ class JsonNames:
     """The names of one call's fields."""
 
     def __init__(self, method: MethodPolicy, keys: str) -> None:
-        """`keys` are those of the body, as the gateway tells them."""
+        """`keys` are those of the body, in the form of the gateway."""
         self._known = method.descriptor.input_type.fields_by_name
         self._body = next((binding.body for binding in method.bindings if binding.body), "")
         sent = (".".join(unquote(part) for part in key.split(".")) for key in keys.split(",") if key)
         self._sent = {_camel_path(key): key for key in sent}
 
     def of(self, path: str) -> str:
-        """A path of the .proto as the caller wrote it. What is no field of the request stays as it is."""
+        """A path of the .proto as the caller wrote it. A path that is no field of the request stays unchanged."""
         name = SUBSCRIPT.sub("", path.partition(".")[0])
         if name == self._body and "." in path:
             path = path.partition(".")[2]
@@ -47,7 +47,7 @@ class JsonNames:
         )
 
     def problem(self, problem: Problem) -> Problem:
-        """The same problem with these names. Those of unknown fields are the caller's own already."""
+        """The same problem with these names. An unknown field already has the caller's name."""
         if problem.reason is Reason.REASON_UNKNOWN_FIELD:
             return problem
         named = copy.copy(problem)
@@ -58,7 +58,7 @@ class JsonNames:
         return named
 
     def _message(self, problem: Problem) -> str:
-        """A message that begins with the field that it is about begins with its name."""
+        """The message, with the caller's name for the field at its beginning."""
         about = ABOUT.match(problem.message)
         if about is None:
             return problem.message

@@ -1,10 +1,10 @@
-"""limit: how often may be called. Before anything is decided or looked up, so that refusing costs next to nothing.
+"""limit: enforces rate limits, before anything is decided or looked up, so that a refusal costs almost nothing.
 
-Anonymous callers are counted by address, known ones by user or API key, and everything in a tenant once more together.
-An API key also has the limits that it and the keys before it were made with. All limits that apply are asked, and the
-tightest one answers. A call that one of them refuses is charged to none: a caller that is refused costs others nothing.
+Anonymous callers are counted by address, known ones by user or API key, and all calls in a tenant once more together.
+An API key also has its own limit and those of its ancestors. All limits that apply are checked, and the tightest one is
+reported. A call that one of them refuses is charged to none, so that a refused caller costs others nothing.
 
-While the store is away, the classes of `strict` refuse and all others let through; both are counted.
+While the store does not answer, the classes in `strict` refuse calls and all others allow them. Both are counted.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,25 +25,25 @@ DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
 
 @dataclass(slots=True)
 class Counts:
-    """What came of counting calls. One call is counted for its caller and once more for its tenant."""
+    """Outcomes of rate limits. A call is counted once for its caller and once for its tenant."""
 
     allowed: int = 0
     refused: int = 0
     unchecked: int = 0
-    """Let through because the store was away."""
+    """Allowed because the store did not answer."""
     unavailable: int = 0
-    """Refused because the store was away."""
+    """Refused because the store did not answer."""
 
 
 Asked = tuple[str, str, str, Rate]
-"""A limit that applies to a call: rate class, scope, what names it in the store, and the rate.
+"""A limit that applies to a call: rate class, scope, key in the store, and rate.
 
-A plain tuple, since every call makes two of them.
+A plain tuple, because every call makes two of them.
 """
 
 
 class Limit(GuardStep):
-    """Answers RESOURCE_EXHAUSTED when a limit is used up."""
+    """Answers RESOURCE_EXHAUSTED if a limit is exhausted."""
 
     name = "limit"
 
@@ -54,21 +54,21 @@ class Limit(GuardStep):
         tenants: TenantRates,
         strict: Collection[str],
     ) -> None:
-        """`rates` by class; `strict` are the classes that refuse while the store is away."""
+        """`rates` by class; `strict` are the classes that refuse while the store does not answer."""
         self._limiter = limiter
         self._rates = rates
         self._tenants = tenants
         self._strict = frozenset(strict)
         self.counts = {rate_class: Counts() for rate_class in rates}
-        """What came of counting, by rate class."""
+        """Outcomes by rate class."""
 
     def guard(self, method: MethodPolicy) -> Guard:
-        """Count the call, or refuse it."""
+        """The guard that counts a call, or refuses it."""
         rate_class = self._class_of(method)
         return self._anonymous_guard(rate_class) if method.access is Access.PUBLIC else self._known_guard(rate_class)
 
     def check(self, methods: Iterable[MethodPolicy]) -> None:
-        """Raise PolicyError when one of them names a rate class without a limit in the settings."""
+        """Raise PolicyError if a method names a rate class without a limit in the settings."""
         for method in methods:
             self._class_of(method)
 
@@ -85,7 +85,7 @@ class Limit(GuardStep):
         rate = self._rates[rate_class]
 
         def count(call: Call, _: Request) -> None:
-            # Inside the deployment nobody vouches for an address, and callers are our own.
+            # Calls from inside the deployment have no vouched address, and their callers are part of Plinth.
             network = call.client_network
             if network:
                 self._take(call, ((rate_class, "address", f"{rate_class}:address:{network}", rate),))
@@ -113,7 +113,7 @@ class Limit(GuardStep):
         return count
 
     def _take(self, call: Call, limits: Sequence[Asked]) -> None:
-        """Spend one call of each limit, or of none. Of several limits, the headers tell the tightest."""
+        """Spend one call of each limit, or of none. The headers report the tightest limit."""
         take = self._limiter.take
         taken: list[tuple[Asked, Verdict]] = []
         tightest: Verdict | None = None
@@ -137,7 +137,7 @@ class Limit(GuardStep):
                 self.counts[counted].allowed += 1
 
     def _refuse(self, call: Call, limit: Asked, verdict: Verdict, limits: Sequence[Asked]) -> NoReturn:
-        """Answer for the limit that makes the caller wait longest, of the one that refuses and those behind it."""
+        """Refuse with the limit that has the longest wait, among the refusing one and those after it."""
         for other in limits[limits.index(limit) + 1 :]:
             try:
                 answer = self._limiter.ask(other[2], other[3])
@@ -152,7 +152,7 @@ class Limit(GuardStep):
         raise refusal(rate_class, scope, verdict)
 
     def _let_through(self, rate_class: str, error: LimitsAway) -> None:
-        """While the store is away, pass over a limit, or raise Unavailable where its class is strict."""
+        """Skip a limit while the store does not answer, or raise Unavailable if its class is strict."""
         counts = self.counts[rate_class]
         if rate_class in self._strict:
             counts.unavailable += 1

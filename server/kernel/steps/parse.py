@@ -1,7 +1,9 @@
-"""parse: bytes become the request's message. Behind address, authenticate and limit, which need none of it.
+"""parse: parses the bytes of the request.
 
-What a caller sends costs nothing in proportion to its length before it is known who calls. gRPC itself would parse
-before any step, and answer INTERNAL to what does not parse.
+It comes after address, authenticate and limit, which do not need the message.
+
+A request from an unknown caller therefore costs nothing in proportion to its length. gRPC itself would parse before any
+step, and answer INTERNAL to bytes that do not parse.
 """
 
 from google.protobuf.message import DecodeError, Message
@@ -14,20 +16,20 @@ from server.kernel.problems import Malformed
 
 QUERY_TOKEN = "access_token"  # noqa: S105 - the name of a field
 SMALL = 16 * 1024
-"""Bytes that are parsed for anybody: for a token among the fields, and for the audit entry of a refusal."""
+"""Bytes that are parsed for any caller: for a token among the fields, and for the audit entry of a refusal."""
 
 
 class Parse(Before):
-    """Hands the message on, and keeps it as `call.request`; answers INVALID_ARGUMENT to bytes that are none."""
+    """Passes the message on and keeps it as `call.request`. Answers INVALID_ARGUMENT to bytes that do not parse."""
 
     name = "parse"
 
     def __init__(self, *, early: bool = False) -> None:
-        """`early`: for those RPCs whose credentials may be a field of the request. The others are parsed later."""
+        """`early`: for RPCs whose credentials may be a field of the request. The others are parsed later."""
         self._early = early
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Parse, in the one of the two places where this RPC is parsed."""
+        """Parse, unless this RPC is parsed by the other instance of the step."""
         if is_early(method) is not self._early:
             return proceed
         parse, early = GetMessageClass(method.descriptor.input_type).FromString, self._early
@@ -45,12 +47,12 @@ class Parse(Before):
 
 
 def is_early(method: MethodPolicy) -> bool:
-    """Whether credentials may come as a field of the request, as those of an EventSource do."""
+    """Whether credentials may be a field of the request, as for an EventSource."""
     return QUERY_TOKEN in method.descriptor.input_type.fields_by_name
 
 
 def request_of(call: Call, raw: Request) -> Message | None:
-    """The request of a call that was refused, parsed or not; None when it is large, or bytes that are no message."""
+    """The request of a refused call, parsed or not. None if it is large or does not parse."""
     if call.request is not None:
         parsed: Message = call.request
         return parsed

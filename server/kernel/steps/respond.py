@@ -1,6 +1,6 @@
-"""respond: what goes beside the answer: status, Location, ETag, rate limit; and 304 where the caller has it already.
+"""respond: metadata beside the answer: status, Location, ETag, rate limit; and 304 if the caller's copy is current.
 
-It goes as trailing metadata, for REST too (the gateway makes headers of it): sending initial metadata ahead of the
+It is sent as trailing metadata, for REST too (the gateway turns it into headers): sending initial metadata before the
 answer is an operation of its own in gRPC, and cost 15 % of a call.
 """
 
@@ -23,12 +23,12 @@ VARIABLE = re.compile(r"\{([a-z_]+)\}")
 
 
 class Respond:
-    """Sends what REST shows as headers, and the request id."""
+    """Sends the metadata that REST shows as headers, and the request id."""
 
     name = "respond"
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Send it with the answer."""
+        """Send the metadata with the answer."""
         location = _location_of(method) if method.success_status == CREATED else None
         has_etag = "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
 
@@ -42,7 +42,7 @@ class Respond:
                 if location is not None:
                     call.headers.append(("location", location(call.request, answer)))
                 _add_facts(call)
-            # The gateway tells the request id; metadata of our own would cost 6 % of a cached read.
+            # The gateway adds the request id. Metadata of our own would cost 6 % of a cached read.
             if call.headers:
                 call.unary_context.set_trailing_metadata(tuple(call.headers))
             return answer
@@ -50,20 +50,20 @@ class Respond:
         return responded
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """A stream's headers leave with its first message."""
+        """The headers of a stream are sent with its first message."""
         del method
         return proceed
 
 
 def _add_facts(call: Call) -> None:
-    """What REST shows of a rate limit and of a status that is not 200."""
+    """Add the rate limit, and a status other than 200."""
     call.headers.extend(call.limit_headers)
     if call.http_status != OK:
         call.headers.append((HTTP_STATUS, str(call.http_status)))
 
 
 def _add_etag(call: Call, answer: Answer) -> None:
-    """The ETag of the resource, or the one the cache gave the answer."""
+    """Add the ETag of the resource, or the one that the cache gave the answer."""
     etag = call.etag or getattr(answer, "etag", "")
     if not etag:
         return
@@ -74,9 +74,9 @@ def _add_etag(call: Call, answer: Answer) -> None:
 
 
 def _location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | None:
-    """Where what an RPC creates can be read: the path of its service's Get, if there is one.
+    """A function that gives the path of a created resource: that of its service's Get, if there is one.
 
-    Its variables are fields of the request; the last one is the id of what was created.
+    Its variables are fields of the request; the last one is the id of the new resource.
     """
     for sibling in method.descriptor.containing_service.methods:
         if kind_of(sibling) is Kind.GET and sibling.output_type == method.descriptor.output_type:

@@ -1,7 +1,7 @@
-"""shed: refuses what can wait when more arrives than can be served, the least critical first.
+"""shed: refuses calls under overload, the least critical first.
 
-A call is looked at when it gets its thread: refusing takes some 50 us, so what waits behind it moves on. Calls whose
-caller has gone away meanwhile, or whose deadline has passed, are not begun either.
+A call is checked when it gets its thread. Refusing takes about 50 us, so the calls behind it move on. A call whose
+caller is gone, or whose deadline has passed, is not started either.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Shed(GuardStep):
         """Calls refused since the process started."""
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """Compare the queue of the RPC's threads with the bound of its criticality. Streams have no queue."""
+        """Compare the queue of the RPC's threads with the bound of its criticality. Streams do not queue."""
         if method.streaming:
             return None
         queue = (self._slow if method.is_slow else self._fast)._work_queue  # noqa: SLF001 - a property costs 0.1 us

@@ -1,4 +1,4 @@
-"""telemetry: one structured log line per call, with timing and outcome; and its place in the metrics."""
+"""telemetry: logs one structured line per call, with timing and outcome, and counts the call in the metrics."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ log = logging.getLogger("plinth.calls")
 failures = logging.getLogger("plinth.failures")
 INTERNAL_ERROR = 500
 EMPTY = '""'
-# Lines wait in memory while nobody reads them, and callers choose the path.
+# Lines wait in memory while standard error is not read, and callers choose the path.
 LONGEST_PATH = 1000
 PLAIN = re.compile(r"[\w\-./:~]*", re.ASCII)
 
 
 class Telemetry:
-    """Logs and counts calls. What nobody foresaw is logged whole, with its stack; callers see only the request id."""
+    """Logs and counts calls. Unexpected exceptions are logged with their stack; callers see only the request id."""
 
     name = "telemetry"
 
@@ -59,7 +59,7 @@ class Telemetry:
         return timed
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Log the stream and count it when it ends. How long it lived is no latency."""
+        """Log and count the stream when it ends. Its lifetime is not recorded as latency."""
         end, fail = self._end, self._fail
         counted = partial(STREAMS.labels, method_label(method))
 
@@ -72,7 +72,7 @@ class Telemetry:
                 counted(fail(call, error, perf_counter() - start)).inc()
                 raise
             except (GeneratorExit, asyncio.CancelledError):
-                # The caller went away, which is how most streams end.
+                # The caller closed the stream, which is how most streams end.
                 counted("OK").inc()
                 end(call, "OK", call.http_status, perf_counter() - start)
                 raise
@@ -87,7 +87,7 @@ class Telemetry:
             self._usage.note(call.principal, call.method.path, succeeded=code == "OK")
 
     def _fail(self, call: Call, error: Exception, seconds: float) -> str:
-        """Log it; the code it is answered with."""
+        """Log a failure. Returns the code of the answer."""
         problem = problems.of(error)
         if problem.http_status == INTERNAL_ERROR:
             failures.error("%s failed, request %s", call.method.path, call.request_id, exc_info=error)
@@ -96,11 +96,11 @@ class Telemetry:
 
 
 def _log(call: Call, code: str, status: int, seconds: float, reason: str) -> None:
-    """Write the call's line. The query string stays out: it may hold a token."""
+    """Write the line of a call. The query string is left out because it may hold a token."""
     if not log.isEnabledFor(logging.INFO):
         return
     principal, access = call.principal, call.access
-    # A tenant that access was found for is an id; any other one is what the caller wrote.
+    # The tenant of an access is an id; any other tenant is input of the caller.
     tenant = f'"{access.tenant_id}"' if access else _quoted(call.tenant_id or "")
     kind = "api_key" if principal is not None and principal.api_key_id else "user"
     address = call.client_address
@@ -115,5 +115,5 @@ def _log(call: Call, code: str, status: int, seconds: float, reason: str) -> Non
 
 
 def _quoted(text: str) -> str:
-    """A JSON string; most texts need no escaping, which is told in a tenth of the time."""
+    """A JSON string. Most texts need no escaping, and checking that takes a tenth of the time."""
     return f'"{text}"' if PLAIN.fullmatch(text) else json.dumps(text)

@@ -1,10 +1,10 @@
-"""trace: a span per call, in the trace that `traceparent` names. Only in the chain where traces go somewhere.
+"""trace: a span per call, in the trace that `traceparent` names. In the chain only if traces are exported.
 
-A unary call's span is current while the call runs, so that what it asks of PostgreSQL becomes spans below. A stream's
-ends with the stream, as the gateway's does, and is not current: its caller is looked at again every few seconds for as
-long as it lives. Names are those of OpenTelemetry's conventions for RPCs.
+The span of a unary call is current while the call runs, so that its queries to PostgreSQL become child spans. The span
+of a stream ends with the stream, as the gateway's does, and is not current: its caller is rechecked every few seconds
+for as long as it lives. Names follow OpenTelemetry's conventions for RPCs.
 
-What the caller sent is never recorded, nor what a problem says: names, ids of ours and codes are.
+Spans contain names, codes and ids of Plinth, but never input of the caller or messages of problems.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.policy import MethodPolicy
 
 CODE = "rpc.response.status_code"
-# The codes that are a server's failure, not a caller's.
+# The codes of a failure of the server.
 FAILURES = frozenset(
     {
         StatusCode.UNKNOWN,
@@ -36,7 +36,7 @@ FAILURES = frozenset(
 )
 PARENT = "traceparent"
 PARENT_LENGTH = 55
-# Its last digit where the lowest bit, "sampled", is not set.
+# Last digits of `traceparent` in which the lowest bit, "sampled", is not set.
 LEFT_OUT = frozenset("02468ace")
 _propagator = TraceContextTextMapPropagator()
 
@@ -71,7 +71,7 @@ class Trace:
         return traced
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """A span for the life of the stream."""
+        """Make a span for the life of the stream."""
 
         async def traced(call: Call, request: Request) -> AsyncIterator[Message]:
             span = self._start(method, call)
@@ -82,7 +82,7 @@ class Trace:
                 _fail(span, call, error)
                 raise
             except (GeneratorExit, asyncio.CancelledError):
-                # The caller went away, which is how most streams end.
+                # The caller closed the stream, which is how most streams end.
                 _end(span, call, StatusCode.OK)
                 raise
             _end(span, call, StatusCode.OK)
@@ -100,7 +100,7 @@ class Trace:
 
 
 def _is_left_out(call: Call) -> bool:
-    """Whether the gateway left this trace out, as the last bit of `traceparent` says; a span would cost 30 us."""
+    """Whether the gateway did not sample this trace, by the last bit of `traceparent`. A span would cost 30 us."""
     parent = call.metadata.get(PARENT, "")
     return len(parent) == PARENT_LENGTH and parent[-1] in LEFT_OUT
 
@@ -120,6 +120,6 @@ def _end(span: Span, call: Call, code: StatusCode) -> None:
         return
     span.set_attributes({CODE: code.name, "plinth.request_id": call.request_id})
     if call.access is not None and call.access.tenant_id:
-        # Any other tenant is what the caller wrote.
+        # Any other tenant is input of the caller.
         span.set_attribute("plinth.tenant_id", call.access.tenant_id)
     span.end()

@@ -1,7 +1,8 @@
-"""transaction: one transaction per call, bound to its tenant; the event of a mutation commits with it or not at all.
+"""transaction: one transaction per call, bound to its tenant. The event of a mutation commits with it or not at all.
 
-What a mutation makes stale is dropped around its commit: marked right before, so that nothing is kept meanwhile, and
-dropped before the call is answered, so that whoever reads after the answer reads what was written.
+The cached answers that a mutation makes outdated are invalidated around its commit. Their slots are marked right
+before, so that nothing is cached in between. They get new values before the call is answered, so that a read after the
+answer sees the change.
 """
 
 from typing import TYPE_CHECKING, Protocol, cast
@@ -30,14 +31,14 @@ MOST_ATTEMPTS = 6
 
 
 class Announcer(Protocol):
-    """Tells whoever follows the event log that it has grown. May fail silently: readers also look by themselves."""
+    """Notifies readers that the event log has grown. It may fail silently, because readers also poll."""
 
     def announce(self) -> None:
-        """Something was committed."""
+        """Notify readers of a commit."""
 
 
 class InTransaction:
-    """Opens the transaction, writes the declared event, commits. Handlers do neither."""
+    """Opens the transaction, writes the declared event, and commits. Handlers do none of these."""
 
     name = "transaction"
 
@@ -60,12 +61,12 @@ class InTransaction:
         self._access_changed = access_changed
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
-        """Read-only for reads; nothing is sent to PostgreSQL before the handler asks for something."""
+        """Reads run in a read-only transaction. Nothing is sent to PostgreSQL before the handler runs a statement."""
         database = self._slow_database if method.is_slow else self._database
         return _reading(database, proceed) if method.read_only else self._writing(method, database, proceed)
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """A stream outlives any transaction; it reads the event log by itself."""
+        """A stream outlives any transaction and reads the event log itself."""
         del method
         return proceed
 
@@ -83,7 +84,7 @@ class InTransaction:
                         return answer
                     if not call.is_replay:
                         self._finish(call, transaction, answer)
-                    # For a replay too: who made the change may have died before anybody heard of it.
+                    # Replays invalidate too: the first process may have died between its commit and its invalidation.
                     if method.changes_access and call.tenant_id:
                         call.invalidate(access_tag(call.tenant_id))
                     slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
@@ -101,9 +102,9 @@ class InTransaction:
         return _tried_again(attempt)
 
     def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
-        """What belongs to every mutation: event, audit entry, and word that what somebody may do has changed."""
+        """Write the parts common to all mutations: event, audit entry, and the new version of the tenant's access."""
         if call.event_payload is None:
-            # A mutation answers a message: only what is cached or replayed is bytes.
+            # A mutation returns a message; only cached or replayed answers are bytes.
             call.event_payload = cast("Message", answer)
         if call.refusal is None and call.emits:
             call.emit(call.emits, getattr(call.event_payload, "id", ""), call.event_payload)
@@ -114,7 +115,7 @@ class InTransaction:
 
 
 def _tried_again(attempt: Unary) -> Unary:
-    """Attempts until one meets nobody else's work, but not for ever."""
+    """Repeats attempts that collide with other calls, up to MOST_ATTEMPTS times."""
 
     def write(call: Call, request: Request) -> Answer:
         tenant_id = call.tenant_id
@@ -122,7 +123,8 @@ def _tried_again(attempt: Unary) -> Unary:
             try:
                 return attempt(call, request)
             except (KeyTaken, Collision) as error:
-                # Both turn out along with the work, so that most calls, which meet neither, do not wait for it.
+                # Both are found along with the work, so that the many calls without a collision need not wait for a
+                # check.
                 call.collisions += isinstance(error, Collision)
                 call.forget_effects()
                 call.tenant_id = tenant_id
@@ -140,7 +142,7 @@ def _reading(database: Database, proceed: Unary) -> Unary:
 
 
 def _append(call: Call, transaction: WriteTransaction) -> list[str]:
-    """Write the events; their ids. The declared one is the last."""
+    """Write the events, and return their ids. The declared event is the last."""
     ids = [new_id() for _ in call.events]
     for event_id, (event, resource_id, payload) in zip(ids, call.events, strict=True):
         message = redacted(payload)

@@ -1,4 +1,4 @@
-"""validate: the request keeps the rules of its .proto, and a JSON body has no key that the message lacks."""
+"""validate: the request satisfies the rules of its .proto, and a JSON body has no unknown key."""
 
 import protovalidate
 from google.protobuf.message import Message
@@ -15,12 +15,12 @@ _validator = protovalidate.Validator()
 
 
 class Validate(GuardStep):
-    """Answers INVALID_ARGUMENT, with every violation listed."""
+    """Answers INVALID_ARGUMENT, and lists every violation."""
 
     name = "validate"
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """Check keys first, since a mistyped key explains the field that seems to be missing."""
+        """Check keys first, because a mistyped key explains the field that seems to be missing."""
         input_type = method.descriptor.input_type
         if not input_type.fields:
             return None
@@ -42,9 +42,9 @@ class Validate(GuardStep):
 
 
 def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
-    """What to change: what the parameter `updateMask` names if there is one (AIP-134), else the keys of the body.
+    """Choose the fields to change: the parameter `updateMask` if it is set (AIP-134), else the keys of the body.
 
-    Raises RuleViolated for a parameter that names what the resource lacks.
+    Raises RuleViolated for a parameter that names an unknown field.
     """
     named = request.update_mask.paths
     if named:
@@ -53,7 +53,7 @@ def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
 
 
 def check(message: Message) -> None:
-    """Raise RuleViolated with every rule that the message breaks."""
+    """Raise RuleViolated with every violated rule."""
     violations = [_violation(violation) for violation in _validator.collect_violations(message)]
     violations += free_form.violations(message)
     if violations:
@@ -61,7 +61,7 @@ def check(message: Message) -> None:
 
 
 def _violation(found: protovalidate.Violation) -> Violation:
-    """A broken rule, with the place of the field: names, and the place or key in a repeated field or map."""
+    """A violated rule with the path of the field: names, and the index or key in a repeated field or map."""
     proto = found.proto
     steps = [(step.field_name, step.subscript) for step in proto.field.elements] if proto.field else []
     path = ".".join(str(name) if place is None else f"{name}[{place.value}]" for name, place in steps)
