@@ -142,7 +142,7 @@ class UsageCounter:
         try:
             self._write()
         except (DatabaseUnavailable, psycopg.OperationalError) as error:
-            # Health reports that PostgreSQL does not answer. Only this reports what PostgreSQL refuses, such as a deadlock.
+            # Health reports that PostgreSQL does not answer. Only this reports a refusal, such as a deadlock.
             if getattr(error, "sqlstate", None):
                 log.warning("usage of API keys is kept for the next flush: %s", type(error).__name__)
             return
