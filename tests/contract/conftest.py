@@ -14,14 +14,14 @@ ROOM = 20
 
 @pytest.fixture(scope="module")
 def another(stack: Stack) -> Callable[[], House]:
-    """One more of everything, in a tenant that has room for it: a tenant holds at most 50 webhooks."""
+    """One more of what will be asked for, in a tenant that has room for it: a tenant holds at most 50 webhooks."""
     houses: list[House] = []
 
     def make() -> House:
         if len(houses) % ROOM == 0:
-            houses.append(wall.furnished(stack))
+            houses.append(wall.open_house(stack))
         else:
-            houses.append(houses[-1].again())
+            houses.append(houses[-1].one_more())
         return houses[-1]
 
     return make

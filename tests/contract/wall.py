@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from google.api import resource_pb2
 from google.protobuf import json_format
@@ -53,18 +53,53 @@ def resolve(method: MethodPolicy, field: str, made: Mapping[str, Named]) -> Any:
     resource = method.descriptor.containing_service.full_name.removesuffix("Service")
     package = resource.rpartition(".")[0]
     declared = own_resources(method).get(field)
-    places = (
-        [name for name in made if name == (declared or resource) and field in made[name]],
-        [name for name in made if name.startswith(f"{package}.") and field in made[name]],
-        [name for name in made if field in made[name]],
-    )
-    for found in places[:1] if declared else places:
+    own = declared or resource
+    places = [[own] if own in made else []]
+    if not declared:
+        places += [[name for name in made if name.startswith(f"{package}.")], list(made)]
+    for place in places:
+        found = [name for name in place if _names(made, name, field)]
         if len(found) > 1:
             raise Unknown(f"{method.path}: `{field}` names one of {' and '.join(sorted(found))}: rename it there")
         if found:
             return made[found[0]][field]
     wanted = f" of {declared}" if declared else ""
     raise Unknown(f"{method.path}: nobody made an instance{wanted} for `{field}`: {remedy(method)}")
+
+
+def _names(made: Mapping[str, Named], resource: str, field: str) -> bool:
+    return made.names(resource, field) if isinstance(made, Furniture) else field in made[resource]
+
+
+class Furniture(Mapping[str, Named]):
+    """One instance of every resource in a tenant, each made when it is asked for.
+
+    A sweep that needs one page would otherwise pay for one of everything, and with every resource more.
+    """
+
+    # What names an instance of a resource is alike in every tenant.
+    _fields: ClassVar[dict[str, frozenset[str]]] = {}
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+        self._made: dict[str, Named] = {}
+
+    def __getitem__(self, resource: str) -> Named:
+        if resource not in self._made:
+            self._made[resource] = INSTANCES[resource].make(self._tenant)
+            self._fields[resource] = frozenset(self._made[resource])
+        return self._made[resource]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(INSTANCES)
+
+    def __len__(self) -> int:
+        return len(INSTANCES)
+
+    def names(self, resource: str, field: str) -> bool:
+        """Whether this field of a request names an instance of the resource."""
+        known = self._fields.get(resource)
+        return field in (self[resource] if known is None else known)
 
 
 def remedy(method: MethodPolicy) -> str:
@@ -113,6 +148,16 @@ class House:
     def again(self) -> "House":
         """The same tenant, with one more of everything."""
         return House(self.tenant, furnish(self.tenant))
+
+    def one_more(self) -> "House":
+        """The same tenant, with one more of what will be asked for."""
+        return House(self.tenant, Furniture(self.tenant))
+
+
+def open_house(stack: Stack) -> House:
+    """A new tenant with what will be asked for in it."""
+    tenant = new_tenant(stack, name=f"{MARK}-new")
+    return House(tenant, Furniture(tenant))
 
 
 def furnished(stack: Stack) -> House:
