@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api import field_behavior_pb2
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -158,6 +159,41 @@ def test_no_update_changes_what_is_read_only(stack: Stack, writer: Writer) -> No
             check_refusal(writer, writer.write(with_value(writer, name, value), mask, asked[-1]), name)
     assert writer.read() == before
     assert events_by_request(stack, asked) == []
+
+
+def immutable_of(message: Any) -> list[Any]:
+    """The fields of a resource that keep the value it was created with."""
+    behaviors = field_behavior_pb2.field_behavior
+    return [
+        field for field in message.fields if field_behavior_pb2.IMMUTABLE in field.GetOptions().Extensions[behaviors]
+    ]
+
+
+def test_no_update_changes_what_is_immutable(stack: Stack, writer: Writer) -> None:
+    before, asked = writer.read(), []
+    for field in immutable_of(before.DESCRIPTOR):
+        body = wall.INSTANCES[before.DESCRIPTOR.full_name].body
+        assert body is not None, f"{before.DESCRIPTOR.full_name} has no body in its instance"
+        new: Any = writer.resource_class()
+        json_format.ParseDict(body(), new)
+        value, known = getattr(new, field.name), getattr(before, field.name)
+        value = another(field, known) if value == known or field.enum_type is not None else value
+        for mask in ([field.name], None):
+            asked.append(unique(field.name))
+            problem = writer.write(with_value(writer, field.name, value), mask, asked[-1])
+            assert problem is not None, field.full_name
+            assert (problem.reason, problem.rules) == ("RULE_VIOLATED", ("immutable",)), problem
+            assert {*problem.violations} <= {f"{writer.body}.{field.name}", camel(field.name), field.name}, problem
+    assert writer.read() == before
+    assert events_by_request(stack, asked) == []
+
+
+def test_some_fields_are_immutable() -> None:
+    resources = [method.descriptor.output_type for method in UPDATES]
+    assert {field.full_name for resource in resources for field in immutable_of(resource)} >= {
+        "plinth.tenancy.v1.Role.name",
+        "plinth.webhooks.v1.Webhook.signature_scheme",
+    }
 
 
 def test_no_mask_clears_what_is_read_only(house: House, channel: grpc.Channel) -> None:

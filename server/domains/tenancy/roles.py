@@ -13,7 +13,7 @@ from server.domains.tenancy.tables import memberships, roles
 from server.kernel.call import Call
 from server.kernel.guard import Permissions
 from server.kernel.ports import KeyGrants
-from server.kernel.problems import StateForbids, Violation, broken_rules, taken
+from server.kernel.problems import StateForbids, broken_rules, taken
 from server.kernel.queries import OrderTerm
 from server.kernel.resources import Resource, Service
 from server.kernel.roles import BUILT_IN_ROLES
@@ -53,11 +53,9 @@ class RoleService(Service[Role]):
         )
 
     def check(self, call: Call, resource: Role, before: Role | None) -> None:
-        """Built-in roles and names cannot change, and a role cannot have permissions that the caller lacks."""
+        """Built-in roles cannot change, and a role cannot have permissions that the caller lacks."""
         if before is not None:
             self._refuse_built_in(before)
-            if resource.name != before.name:
-                raise broken_rules([Violation("role.name", "cannot be changed", "role.name.immutable")])
         elif resource.name in RESERVED:
             raise taken(self.rows.type, "name")
         had = before.permissions if before else ()

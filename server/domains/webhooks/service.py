@@ -146,8 +146,6 @@ class WebhookService(Service[Webhook]):
             violations += self._url_violations(resource)
         if before is None or resource.event_types != before.event_types:
             violations += self._event_type_violations(resource)
-        if before is not None and resource.signature_scheme != before.signature_scheme:
-            violations.append(Violation("webhook.signature_scheme", "cannot be changed", "webhook.signature_scheme"))
         if violations:
             raise broken_rules(violations)
         if before is None:

@@ -1,4 +1,4 @@
-"""Output-only fields (AIP-203). A request may repeat their current values; any other value is refused.
+"""Output-only and immutable fields (AIP-203). A request may repeat their current values; any other value is refused.
 
 AIP-203 ignores sent values, so that a resource that was read can be sent back whole. Plinth ignores unchanged values
 only: to ignore a change would answer OK to something that was not done.
@@ -46,6 +46,26 @@ class ReadOnlyFields:
             Violation(f"{self._singular}.{field.name}", _description(field), "read_only")
             for field in self._fields
             if field.name in names
+        ]
+
+
+class ImmutableFields:
+    """The fields of one resource that keep the value it was created with (AIP-203)."""
+
+    def __init__(self, message: Descriptor, singular: str) -> None:
+        """`singular` is the resource's field in requests, which violations name."""
+        behaviors = field_behavior_pb2.field_behavior
+        self._fields = tuple(
+            field for field in message.fields if field_behavior_pb2.IMMUTABLE in option_of(field, behaviors)
+        )
+        self._singular = singular
+
+    def violations(self, message: Message, before: Message) -> list[Violation]:
+        """A violation for each field in which an update differs from the stored resource."""
+        return [
+            Violation(f"{self._singular}.{field.name}", "cannot be changed", "immutable")
+            for field in self._fields
+            if _differs(message, before, field)
         ]
 
 

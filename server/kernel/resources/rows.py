@@ -38,7 +38,7 @@ from server.kernel.messages.fields import descriptor_of, option_of, value_of
 from server.kernel.messages.sizes import RESOURCE_BYTES
 from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, broken_rules, not_found, taken
 from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
-from server.kernel.resources.read_only import ReadOnlyFields
+from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Hooks, M, Resource
 
@@ -75,6 +75,7 @@ class ResourceRows(ReadRows[M]):
         named = option_of(descriptor, resource_pb2.resource)
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.read_only = ReadOnlyFields(descriptor, self._field)
+        self._immutable = ImmutableFields(descriptor, self._field)
         self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
         self._compile()
 
@@ -115,6 +116,9 @@ class ResourceRows(ReadRows[M]):
         self.hooks.prepare(call, message, before)
         self._check_required(message)
         self.hooks.check(call, message, before)
+        violations = self._immutable.violations(message, before)
+        if violations:
+            raise broken_rules(violations)
         values = self._writable(call, message, before)
         # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):

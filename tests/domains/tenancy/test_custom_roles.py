@@ -199,7 +199,7 @@ def test_a_name_cannot_be_changed(tenant: Tenant) -> None:
     role = make_role(tenant)
     response = tenant.rest.patch(path_of(role), {"name": "other"})
     assert reason(response) == (422, "RULE_VIOLATED")
-    assert (set(problem(response).violations), problem(response).rules) == ({"name"}, ("role.name.immutable",))
+    assert (set(problem(response).violations), problem(response).rules) == ({"name"}, ("immutable",))
     assert tenant.rest.put(path_of(role), {"name": role["name"], "description": "The same."}).status_code == 200
 
 
