@@ -36,3 +36,16 @@ def secretive() -> Any:
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return GetMessageClass(pool.FindMessageTypeByName("test.Node"))
+
+
+def reference() -> Any:
+    """`Reference`: id, owner_id (optional), parent_id."""
+    file = FileDescriptorProto(name="test/reference.proto", package="test", syntax="proto3")
+    message = file.message_type.add(name="Reference")
+    message.field.add(name="id", number=1, type=TEXT, label=ONE)
+    message.oneof_decl.add(name="_owner_id")
+    message.field.add(name="owner_id", number=2, type=TEXT, label=ONE, oneof_index=0, proto3_optional=True)
+    message.field.add(name="parent_id", number=3, type=TEXT, label=ONE)
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName("test.Reference"))

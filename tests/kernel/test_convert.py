@@ -9,16 +9,18 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plinth.sites.v1.page_pb2 import CreatePageRequest, Page
-from sqlalchemy import bindparam, delete, insert, literal_column
+from sqlalchemy import MetaData, Table, bindparam, delete, insert, literal_column, select
 
 from server.data.statements import Statement
+from server.data.tables import uuid_column
 from server.data.transactions import Database, Scope
 from server.domains.sites.tables import pages
 from server.kernel.ids import new_id
 from server.kernel.resources.convert import ConversionPlan
 from tests.clients import Tenant, new_tenant, problem, refused
 from tests.contract.scratch import administrator
-from tests.kernel.database import connections
+from tests.kernel.database import connections, scratch
+from tests.kernel.messages import reference
 from tests.stack import Stack
 
 PLAN = ConversionPlan(Page, pages)
@@ -97,6 +99,25 @@ def test_nanoseconds_are_kept_to_the_microsecond(database: Database, tenant: Ten
     page = page_of(tenant, slug="nanos")
     page.publish_time.seconds, page.publish_time.nanos = 1_700_000_000, 123_456_000
     assert stored(database, page).publish_time.nanos == 123_456_000
+
+
+@pytest.mark.parametrize("facts", [{}, {"owner_id": ""}, {"owner_id": new_id().upper(), "parent_id": new_id().upper()}])
+def test_what_is_answered_for_ids_is_what_is_read_back(stack: Stack, facts: dict[str, str]) -> None:
+    """An id that is unset, or empty where nothing refused it, is absent in both."""
+    reference_class = reference()
+    table = Table(
+        "reference", MetaData(), *(uuid_column(name, nullable=True) for name in ("id", "owner_id", "parent_id"))
+    )
+    plan: ConversionPlan[Any] = ConversionPlan(reference_class, table)
+    sent = reference_class(id=new_id(), **facts)
+    create = "CREATE TABLE reference (id uuid, owner_id uuid, parent_id uuid)"
+    with scratch(stack, create) as dsn, connections(dsn) as pool, Database(pool).write(Scope()) as transaction:
+        parameters = {column.name: bindparam(column.name, type_=column.type) for column in table.c}
+        transaction.queue(Statement(insert(table).values(parameters)), **plan.values(sent))
+        (found,) = plan.messages(transaction.run(Statement(select(*plan.columns))))
+    assert found == plan.as_stored(sent, {}, {}, 1)
+    assert found.HasField("owner_id") is bool(facts.get("owner_id"))
+    assert found.owner_id == facts.get("owner_id", "").lower()
 
 
 def test_fields_without_a_column_are_left_out() -> None:

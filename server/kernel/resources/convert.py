@@ -60,10 +60,14 @@ class ConversionPlan(Generic[M]):
         for name, field in fields.items():
             if name in places:
                 self._plan(field, places[name], table)
-        self._stores = [(name, _store_of(fields[name])) for name in places if name != VERSION]
+        self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
+        self._stores = [
+            (name, _id_store_of(fields[name]) if name in self._ids else _store_of(fields[name]))
+            for name in places
+            if name != VERSION
+        ]
         self._names = frozenset(places)
         self._computed = tuple(name for name in fields if name not in places)
-        self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
         self._version = places.get(VERSION, 0)
         self._has_etag = ETAG in fields and bool(versions)
 
@@ -77,7 +81,11 @@ class ConversionPlan(Generic[M]):
             if name in self._names:
                 setattr(stored, name, value)
         for name in self._ids:
-            setattr(stored, name, getattr(stored, name).lower())
+            named = value_of(stored, name)
+            if named:
+                setattr(stored, name, named.lower())
+            else:
+                stored.ClearField(name)
         for name, _ in self._times:
             if name in times:
                 getattr(stored, name).FromDatetime(times[name])
@@ -180,6 +188,12 @@ def _store_of(field: FieldDescriptor) -> Callable[[Message], FieldValue]:
     if field.has_presence:
         return lambda message: getattr(message, name) if message.HasField(name) else None
     return attrgetter(name)
+
+
+def _id_store_of(field: FieldDescriptor) -> Callable[[Message], str | None]:
+    """The function that reads the parameter of an id. A column of ids holds no empty text: unset and empty are NULL."""
+    name = field.name
+    return lambda message: value_of(message, name) or None
 
 
 def _time_of(message: Message, name: str) -> datetime:
