@@ -8,8 +8,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 from plinth.audit.v1.audit_pb2 import AuditEntry
 from plinth.sites.v1.page_pb2 import BatchGetPagesResponse, Page
-from sqlalchemy import Column, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Date, MetaData, Table, Text
 
+from server.data.clauses import AnyType
 from server.domains.sites.pages import PageService
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
@@ -24,6 +25,12 @@ from tests.contract.contract import PAGES, message_of, method_of, planted, real
 def without(*names: str) -> Table:
     """The table of pages without these columns."""
     return Table("pages", MetaData(), *(Column(each.name, each.type) for each in pages.c if each.name not in names))
+
+
+def with_column(name: str, kind: AnyType) -> Table:
+    """The table of pages with a column of another type."""
+    kinds = {each.name: each.type for each in pages.c} | {name: kind}
+    return Table("pages", MetaData(), *(Column(each, kinds[each]) for each in kinds))
 
 
 def beside(message: type[Message], *names: str) -> Table:
@@ -52,6 +59,14 @@ PLANS: dict[str, tuple[Callable[[], ConversionPlan], str]] = {
     "messages of their own": (
         lambda: ConversionPlan(BatchGetPagesResponse, beside(BatchGetPagesResponse, "pages", "next_page_token")),
         "plinth.sites.v1.BatchGetPagesResponse.pages is of a type that no column holds: name it in computed=...",
+    ),
+    "a column of another type": (
+        lambda: ConversionPlan(Page, with_column("title", BigInteger())),
+        "plinth.sites.v1.Page.title does not fit into `pages.title` of BigInteger(): use Text or String or UUID",
+    ),
+    "a column that no field is read from": (
+        lambda: ConversionPlan(Page, with_column("publish_time", Date())),
+        "plinth.sites.v1.Page.publish_time does not fit into `pages.publish_time` of Date(): use DateTime",
     ),
     "an ETag without a version": (
         lambda: ConversionPlan(Page, without("version")),

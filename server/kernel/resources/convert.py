@@ -12,8 +12,21 @@ from typing import Generic
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Table
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
+from server.data.clauses import AnyColumn, AnyType
 from server.data.connections import Result
 from server.data.statements import POSTGRES_EPOCH_SECONDS, Decoder, Row, decoder_of, uuid_text
 from server.kernel.messages.etags import etag_of
@@ -149,8 +162,8 @@ def _plan_faults(
         name = field.full_name
         if has_column and field.name in computed:
             yield f"{name} is declared as computed, but `{table.name}` has a column of that name: one has to go"
-        elif has_column and not _is_convertible(field):
-            yield f"{name} is of a type that no column holds: name it in computed=..."
+        elif has_column:
+            yield from _column_faults(field, table.c[field.name])
         elif not has_column and not (
             field.name in computed or field.name in hidden or (field.name == ETAG and VERSION in table.c)
         ):
@@ -161,11 +174,36 @@ def _plan_faults(
         yield f"`{name}` is declared as hidden for `{table.name}`, which has no such column"
 
 
-def _is_convertible(field: FieldDescriptor) -> bool:
-    """Whether the field can be converted from a column and back."""
+def _column_faults(field: FieldDescriptor, column: AnyColumn) -> Iterator[str]:
+    kinds = _column_types_of(field)
+    if not kinds:
+        yield f"{field.full_name} is of a type that no column holds: name it in computed=..."
+    elif not isinstance(column.type, kinds):
+        allowed = " or ".join(kind.__name__ for kind in kinds)
+        place = f"`{column.table.name}.{column.name}` of {column.type!r}"
+        yield f"{field.full_name} does not fit into {place}: use {allowed}"
+
+
+def _column_types_of(field: FieldDescriptor) -> tuple[type[AnyType], ...]:
+    """The types of columns that hold a field. None for a field that no column holds."""
     if field.message_type is not None:
-        return not field.is_repeated and field.message_type.full_name in (TIMESTAMP, STRUCT)
-    return not field.is_repeated or field.type == FieldDescriptor.TYPE_STRING
+        return () if field.is_repeated else _COLUMNS_OF_MESSAGES.get(field.message_type.full_name, ())
+    if field.is_repeated:
+        return (ARRAY,) if field.type == FieldDescriptor.TYPE_STRING else ()
+    return _COLUMNS.get(field.type, ())
+
+
+_INTEGERS: tuple[type[AnyType], ...] = (SmallInteger, Integer, BigInteger)
+_COLUMNS: dict[int, tuple[type[AnyType], ...]] = {
+    FieldDescriptor.TYPE_STRING: (Text, String, UUID),
+    FieldDescriptor.TYPE_BOOL: (Boolean,),
+    FieldDescriptor.TYPE_BYTES: (LargeBinary,),
+    FieldDescriptor.TYPE_ENUM: _INTEGERS,
+    FieldDescriptor.TYPE_INT32: _INTEGERS,
+    FieldDescriptor.TYPE_INT64: _INTEGERS,
+    FieldDescriptor.TYPE_UINT32: _INTEGERS,
+}
+_COLUMNS_OF_MESSAGES: dict[str, tuple[type[AnyType], ...]] = {TIMESTAMP: (DateTime,), STRUCT: (JSONB,)}
 
 
 def _set_time(timestamp: Timestamp, value: bytes) -> None:
