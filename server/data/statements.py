@@ -6,12 +6,27 @@ that it imports.
 """
 
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, LargeBinary, SmallInteger, String, Text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    Float,
+    Integer,
+    Interval,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Dialect
@@ -115,9 +130,12 @@ def _result_columns(compiled: SQLCompiler) -> list[tuple[str, AnyType]]:
     return [(entry.name, entry.type) for entry in entries]
 
 
-def _encode_list(values: Sequence[str]) -> bytes:
-    """An array of text."""
-    quoted = (b'"' + _encode_text(v).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for v in values)
+def _encode_list(values: Sequence[ColumnValue]) -> bytes:
+    """An array. PostgreSQL reads each item, in quotes, as it reads a value of the item's type."""
+    items = [item for value in values if (item := _ENCODERS[type(value)](value)) is not None]
+    if len(items) != len(values):
+        raise TypeError("an array holds no NoneType")
+    quoted = (b'"' + item.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for item in items)
     return b"{" + b",".join(quoted) + b"}"
 
 
@@ -136,6 +154,8 @@ _ENCODERS: dict[type, Encoder] = {
     str: _encode_text,
     int: lambda value: b"%d" % value,
     bool: lambda value: b"t" if value else b"f",
+    # The shortest text that reads as the same double.
+    float: lambda value: repr(value).encode(),
     type(None): lambda _: None,
     bytes: bytes,
     datetime: _encode_time,
@@ -178,24 +198,44 @@ def decode_json(value: bytes) -> JsonValue:
     return read
 
 
-def decode_text_array(value: bytes) -> list[str]:
-    """A one-dimensional array of text or uuid without nulls (binary: header, then length and bytes of each)."""
+def decode_float(value: bytes) -> float:
+    """A float of 4 or 8 bytes."""
+    number: float
+    (number,) = _DOUBLE.unpack(value) if len(value) == _DOUBLE.size else _FLOAT.unpack(value)
+    return number
+
+
+def decode_date(value: bytes) -> date:
+    """A date: days since 2000-01-01."""
+    return POSTGRES_EPOCH.date() + timedelta(days=decode_int(value))
+
+
+def microseconds_of_interval(value: bytes) -> int:
+    """An interval, with days of 24 hours and months of 30 days."""
+    rest, days, months = _INTERVAL.unpack(value)
+    return int(rest) + (int(days) + int(months) * 30) * 86_400_000_000
+
+
+def decode_interval(value: bytes) -> timedelta:
+    """An interval, with days of 24 hours and months of 30 days."""
+    return timedelta(microseconds=microseconds_of_interval(value))
+
+
+def decode_array(value: bytes, decode: Decoder) -> list[object]:
+    """A one-dimensional array without nulls (binary: header, then length and bytes of each item)."""
     if int.from_bytes(value[:4], "big") == 0:
         return []
-    is_uuid = int.from_bytes(value[8:12], "big") == _UUID_OID
     items, position = [], 20
     while position < len(value):
         size = int.from_bytes(value[position : position + 4], "big")
-        item = value[position + 4 : position + 4 + size]
-        items.append(uuid_text(item) if is_uuid else item.decode())
+        items.append(decode(value[position + 4 : position + 4 + size]))
         position += 4 + size
     return items
 
 
-_UUID_OID = 2950
+_DOUBLE, _FLOAT, _INTERVAL = struct.Struct(">d"), struct.Struct(">f"), struct.Struct(">qii")
 _DECODERS: tuple[tuple[type[AnyType], Decoder], ...] = (
     (UUID, uuid_text),
-    (ARRAY, decode_text_array),
     (JSONB, decode_json),
     (DateTime, decode_time),
     (Boolean, decode_bool),
@@ -205,11 +245,16 @@ _DECODERS: tuple[tuple[type[AnyType], Decoder], ...] = (
     (SmallInteger, decode_int),
     (BigInteger, decode_int),
     (Integer, decode_int),
+    (Float, decode_float),
+    (Date, decode_date),
+    (Interval, decode_interval),
 )
 
 
 def decoder_of(kind: AnyType) -> Decoder:
     """The decoder of a column of this type."""
+    if isinstance(kind, ARRAY):
+        return partial(decode_array, decode=decoder_of(kind.item_type))
     for known, decoder in _DECODERS:
         if isinstance(kind, known):
             return decoder

@@ -58,7 +58,7 @@ PLANS: dict[str, tuple[Callable[[], ConversionPlan], str]] = {
     ),
     "messages of their own": (
         lambda: ConversionPlan(BatchGetPagesResponse, beside(BatchGetPagesResponse, "pages", "next_page_token")),
-        "plinth.sites.v1.BatchGetPagesResponse.pages is of a type that no column holds: name it in computed=...",
+        "plinth.sites.v1.BatchGetPagesResponse.pages does not fit into `odd.pages` of Text(): use JSONB",
     ),
     "a column of another type": (
         lambda: ConversionPlan(Page, with_column("title", BigInteger())),

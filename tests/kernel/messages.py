@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
+from google.type import date_pb2, latlng_pb2
 
 TEXT = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
@@ -49,3 +51,70 @@ def reference() -> Any:
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return GetMessageClass(pool.FindMessageTypeByName("test.Reference"))
+
+
+def everything() -> Any:
+    """`Everything`: a field of every type that a column holds, and of every google.type that has a codec."""
+    file = FileDescriptorProto(name="test/everything.proto", package="test", syntax="proto3")
+    file.dependency.extend(WELL_KNOWN)
+    kind = file.enum_type.add(name="Kind")
+    for number, name in enumerate(("KIND_UNSPECIFIED", "KIND_ONE", "KIND_TWO")):
+        kind.value.add(name=name, number=number)
+    part = file.message_type.add(name="Part")
+    part.field.add(name="name", number=1, type=TEXT, label=ONE)
+    part.field.add(name="count", number=2, type=FieldDescriptorProto.TYPE_INT64, label=ONE)
+    part.field.add(name="since", number=3, type=MESSAGE, label=ONE, type_name=".google.protobuf.Timestamp")
+    message = file.message_type.add(name="Everything")
+    entry = message.nested_type.add(name="PricesEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=TEXT, label=ONE)
+    entry.field.add(name="value", number=2, type=FieldDescriptorProto.TYPE_INT32, label=ONE)
+    for number, (name, (type_, type_name, label)) in enumerate(FIELDS.items(), 1):
+        message.field.add(name=name, number=number, type=type_, type_name=type_name or None, label=label)
+    for name in OPTIONAL:
+        field = next(field for field in message.field if field.name == name)
+        field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{name}")
+    pool = DescriptorPool()
+    for each in (date_pb2, latlng_pb2, duration_pb2, struct_pb2, timestamp_pb2):
+        pool.AddSerializedFile(each.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName("test.Everything"))
+
+
+WELL_KNOWN = (
+    *("google/protobuf/timestamp.proto", "google/protobuf/duration.proto", "google/protobuf/struct.proto"),
+    *("google/type/date.proto", "google/type/latlng.proto"),
+)
+P = FieldDescriptorProto
+# Name to type, type name and label.
+FIELDS = {
+    "id": (TEXT, "", ONE),
+    "text": (TEXT, "", ONE),
+    "flag": (P.TYPE_BOOL, "", ONE),
+    "raw": (P.TYPE_BYTES, "", ONE),
+    "ratio": (P.TYPE_DOUBLE, "", ONE),
+    "share": (P.TYPE_FLOAT, "", ONE),
+    "small": (P.TYPE_INT32, "", ONE),
+    "large": (P.TYPE_INT64, "", ONE),
+    "unsigned": (P.TYPE_UINT32, "", ONE),
+    "kind": (P.TYPE_ENUM, ".test.Kind", ONE),
+    "maybe": (P.TYPE_DOUBLE, "", ONE),
+    "owner_id": (TEXT, "", ONE),
+    "texts": (TEXT, "", MANY),
+    "flags": (P.TYPE_BOOL, "", MANY),
+    "ratios": (P.TYPE_DOUBLE, "", MANY),
+    "numbers": (P.TYPE_INT64, "", MANY),
+    "kinds": (P.TYPE_ENUM, ".test.Kind", MANY),
+    "ids": (TEXT, "", MANY),
+    "moment": (MESSAGE, ".google.protobuf.Timestamp", ONE),
+    "span": (MESSAGE, ".google.protobuf.Duration", ONE),
+    "day": (MESSAGE, ".google.type.Date", ONE),
+    "place": (MESSAGE, ".google.type.LatLng", ONE),
+    "free": (MESSAGE, ".google.protobuf.Struct", ONE),
+    "value": (MESSAGE, ".google.protobuf.Value", ONE),
+    "part": (MESSAGE, ".test.Part", ONE),
+    "parts": (MESSAGE, ".test.Part", MANY),
+    "prices": (MESSAGE, ".test.Everything.PricesEntry", MANY),
+}
+OPTIONAL = ("maybe", "owner_id")

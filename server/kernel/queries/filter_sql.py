@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from math import isfinite
 from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -15,11 +16,13 @@ from server.data.clauses import AnyExpression, AnyType
 from server.kernel.problems import Malformed, Reason
 from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
 
-Parameter = str | int | bool | datetime
+Parameter = str | int | bool | float | datetime
 
 SQL_OPERATORS = {"=": "=", "!=": "IS DISTINCT FROM", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 ORDERED = ("<", "<=", ">", ">=")
 TIMESTAMP = "google.protobuf.Timestamp"
+DATE = "google.type.Date"
+DOUBLES = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 LARGEST_OFFSET = timedelta(hours=15, minutes=59)
 """PostgreSQL accepts no time with a larger offset."""
@@ -43,6 +46,10 @@ class FilterPlan:
     """The filterable fields of one resource."""
 
     def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
+        """Raises TypeError for a field that no filter can name."""
+        for name in names:
+            if fields[name].is_repeated or not _can_be_compared(fields[name]):
+                raise TypeError(f"{fields[name].full_name} cannot be filtered: take it out of Resource(filterable=...)")
         self._columns: dict[str, AnyExpression] = {name: table.c[name] for name in names}
         self._fields = {name: fields[name] for name in names}
         # Not every id is a UUID: a request id is chosen by the caller.
@@ -142,13 +149,27 @@ def _read(comparison: Comparison, field: FieldDescriptor, value: Value, form: st
 def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Parameter:
     if field.enum_type is not None:
         return _enum_number(field.enum_type, text)
-    if field.message_type is not None and field.message_type.full_name == TIMESTAMP:
-        return _time(text)
+    if field.message_type is not None:
+        return _time(text) if field.message_type.full_name == TIMESTAMP else date.fromisoformat(text).isoformat()
     if field.type == FieldDescriptor.TYPE_BOOL:
         return _boolean(text)
     if field.type == FieldDescriptor.TYPE_STRING:
         return str(UUID(text)) if isinstance(kind, postgresql.UUID) else _storable(text)
-    return _integer(text, kind)
+    return _double(text) if field.type in DOUBLES else _integer(text, kind)
+
+
+def _can_be_compared(field: FieldDescriptor) -> bool:
+    if field.message_type is not None:
+        return field.message_type.full_name in (TIMESTAMP, DATE)
+    return field.type != FieldDescriptor.TYPE_BYTES
+
+
+def _double(text: str) -> float:
+    """A finite number, which is all that JSON can show."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("it is a finite number")
+    return number
 
 
 def _integer(text: str, kind: AnyType) -> int:

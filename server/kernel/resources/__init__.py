@@ -1,6 +1,7 @@
 """Resources: their rows, standard methods, lists, filters and pages."""
 
-from server.kernel.resources.convert import ConversionPlan, Raw
+from server.kernel.resources.codecs import Raw
+from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Resource

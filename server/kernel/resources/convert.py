@@ -1,22 +1,22 @@
 """Conversion of rows to messages and back, by plans that are made once per type.
 
-A field is stored in the column of the same name. `etag` is made from the column `version`, if there is one.
+A field is stored in the column of the same name, or in those that its codec names (codecs.py). `etag` is made from the
+column `version`, if there is one.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
-    DateTime,
+    Double,
+    Float,
     Integer,
     LargeBinary,
     SmallInteger,
@@ -24,27 +24,34 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.clauses import AnyColumn, AnyType
 from server.data.connections import Result
-from server.data.statements import POSTGRES_EPOCH_SECONDS, Decoder, Row, decoder_of, uuid_text
+from server.data.statements import Decoder, Row, decoder_of, uuid_text
 from server.kernel.messages.etags import etag_of
 from server.kernel.messages.fields import FieldValue, descriptor_of, value_of
-from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
-from server.kernel.problems import RuleViolated, Violation
+from server.kernel.messages.structs import TIMESTAMP
+from server.kernel.resources.codecs import WITHOUT, Codec, Raw, codec_of
 from server.kernel.resources.resource import M
 
-MICROSECONDS = 1_000_000
 ID = "id"
 ETAG = "etag"
 VERSION = "version"
 
-Raw = list[bytes | None]
-
 
 class PlanFault(Exception):
     """A message and its table do not match, and the server must not start. Lists every fault."""
+
+
+class _Coded(NamedTuple):
+    """A field with a codec, and the places of its columns."""
+
+    name: str
+    codec: Codec
+    columns: tuple[str, ...]
+    first: int
+    end: int
 
 
 class ConversionPlan(Generic[M]):
@@ -62,27 +69,37 @@ class ConversionPlan(Generic[M]):
         if faults:
             raise PlanFault("\n".join(faults))
         self._class = message_class
+        stored = {name: _columns_of(field, table) for name, field in fields.items() if name not in hidden}
         versions = (table.c[VERSION],) if VERSION in table.c else ()
-        shown = (name for name in fields if name in table.c and name not in hidden)
-        self.columns = (*(table.c[name] for name in shown), *versions)
+        self.columns: tuple[AnyColumn, ...] = (*(each for columns in stored.values() for each in columns), *versions)
         """The columns that a statement must select, in this order, so that `message` can read its rows."""
-        places = {column.name: place for place, column in enumerate(self.columns)}
         self._scalars: list[tuple[str, int, Decoder]] = []
-        self._times: list[tuple[str, int]] = []
-        self._structs: list[tuple[str, int]] = []
-        for name, field in fields.items():
-            if name in places:
-                self._plan(field, places[name], table)
+        self._coded: list[_Coded] = []
+        self.fields: dict[str, str] = {}
+        """The field that each column belongs to."""
+        place = 0
+        for name, columns in stored.items():
+            self._plan(fields[name], columns, place)
+            place += len(columns)
+        self._version = place
         self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
         self._stores = [
             (name, _id_store_of(fields[name]) if name in self._ids else _store_of(fields[name]))
-            for name in places
-            if name != VERSION
+            for name, _, _ in self._scalars
         ]
-        self._names = frozenset(places)
-        self._computed = tuple(name for name in fields if name not in places)
-        self._version = places.get(VERSION, 0)
+        self._names = frozenset(self.fields.values())
+        self._times = tuple(name for name in self._names if _is_time(fields[name]))
+        self._computed = tuple(name for name in fields if name not in self._names)
         self._has_etag = ETAG in fields and bool(versions)
+
+    def _plan(self, field: FieldDescriptor, columns: Sequence[AnyColumn], place: int) -> None:
+        self.fields |= dict.fromkeys((column.name for column in columns), field.name)
+        codec = codec_of(field)
+        if codec is None:
+            self._scalars += [(field.name, place, decoder_of(column.type)) for column in columns]
+        elif columns:
+            names = tuple(column.name for column in columns)
+            self._coded.append(_Coded(field.name, codec(field), names, place, place + len(columns)))
 
     def as_stored(self, message: M, key: Row, times: dict[str, datetime], version: int) -> M:
         """The message as it would be read back after storing. `key` and `times` are the values that the kernel adds."""
@@ -93,31 +110,24 @@ class ConversionPlan(Generic[M]):
         for name, value in key.items():
             if name in self._names:
                 setattr(stored, name, value)
+        for name in self._times:
+            if name in times:
+                value_of(stored, name).FromDatetime(times[name])
+        self._settle(stored)
+        if self._has_etag:
+            setattr(stored, ETAG, etag_of(value_of(stored, "id"), version))
+        return stored
+
+    def _settle(self, stored: M) -> None:
         for name in self._ids:
             named = value_of(stored, name)
             if named:
                 setattr(stored, name, named.lower())
             else:
                 stored.ClearField(name)
-        for name, _ in self._times:
-            if name in times:
-                getattr(stored, name).FromDatetime(times[name])
-            elif stored.HasField(name):
-                moment = getattr(stored, name)
-                # PostgreSQL stores microseconds.
-                moment.nanos -= moment.nanos % 1000
-        if self._has_etag:
-            setattr(stored, ETAG, etag_of(value_of(stored, "id"), version))
-        return stored
-
-    def _plan(self, field: FieldDescriptor, place: int, table: Table) -> None:
-        kind = field.message_type.full_name if field.message_type is not None else ""
-        if kind == TIMESTAMP:
-            self._times.append((field.name, place))
-        elif kind == STRUCT:
-            self._structs.append((field.name, place))
-        else:
-            self._scalars.append((field.name, place, decoder_of(table.c[field.name].type)))
+        for each in self._coded:
+            if not each.codec.has_presence or stored.HasField(each.name):
+                each.codec.settle(stored)
 
     def message(self, raw: Raw) -> M:
         """The message in a row."""
@@ -127,14 +137,9 @@ class ConversionPlan(Generic[M]):
         if self._has_etag:
             values[ETAG] = etag_of(values["id"], int.from_bytes(raw[self._version] or b"", "big"))
         message = self._class(**values)
-        for name, place in self._times:
-            if (value := raw[place]) is not None:
-                _set_time(getattr(message, name), value)
-        for name, place in self._structs:
-            if (value := raw[place]) is not None:
-                struct = getattr(message, name)
-                struct.SetInParent()
-                fill_struct(struct, json.loads(value[1:]))
+        for _, codec, _, first, end in self._coded:
+            if raw[first] is not None:
+                codec.read(message, raw[first:end])
         return message
 
     def messages(self, result: Result) -> list[M]:
@@ -144,11 +149,15 @@ class ConversionPlan(Generic[M]):
 
     def holds(self, message: Message, values: Mapping[str, object]) -> bool:
         """Whether a message that was read already has these values."""
-        return all(store(message) == values[name] for name, store in self._stores if name in values)
+        held = self.values(message)
+        return all(held[name] == value for name, value in values.items() if name in held)
 
     def values(self, message: Message) -> Row:
-        """The parameters that store the fields of a message. Unset fields with presence become NULL."""
-        return {name: store(message) for name, store in self._stores}
+        """The parameters that store the fields of a message, by column. Unset fields with presence become NULL."""
+        values = {name: store(message) for name, store in self._stores}
+        for _, codec, columns, _, _ in self._coded:
+            values.update(zip(columns, codec.store(message), strict=True))
+        return values
 
 
 def _plan_faults(
@@ -158,15 +167,14 @@ def _plan_faults(
     known = set()
     for field in fields:
         known.add(field.name)
-        has_column = field.name in table.c and field.name not in hidden
         name = field.full_name
-        if has_column and field.name in computed:
+        wanted = [field.name + suffix for suffix, _ in _column_types_of(field)] or [field.name]
+        present = [each for each in wanted if each in table.c] if field.name not in hidden else []
+        if present and field.name in computed:
             yield f"{name} is declared as computed, but `{table.name}` has a column of that name: one has to go"
-        elif has_column:
-            yield from _column_faults(field, table.c[field.name])
-        elif not has_column and not (
-            field.name in computed or field.name in hidden or (field.name == ETAG and VERSION in table.c)
-        ):
+        elif present:
+            yield from _column_faults(field, table)
+        elif not (field.name in computed or field.name in hidden or (field.name == ETAG and VERSION in table.c)):
             yield f"{name} has no column in `{table.name}`: add one, or name the field in Resource(computed=...)"
     for name in sorted(set(computed) - known):
         yield f"`{name}` is declared as computed for `{table.name}`, whose message has no such field"
@@ -174,23 +182,45 @@ def _plan_faults(
         yield f"`{name}` is declared as hidden for `{table.name}`, which has no such column"
 
 
-def _column_faults(field: FieldDescriptor, column: AnyColumn) -> Iterator[str]:
-    kinds = _column_types_of(field)
-    if not kinds:
+def _column_faults(field: FieldDescriptor, table: Table) -> Iterator[str]:
+    """Columns of a field that are absent, or that cannot hold it."""
+    for suffix, kinds in _column_types_of(field):
+        name = field.name + suffix
+        if name not in table.c:
+            yield f"{field.full_name} has no column `{name}` in `{table.name}`: add it"
+        elif not isinstance(table.c[name].type, kinds) or not _has_items(table.c[name].type, field):
+            allowed = " or ".join(kind.__name__ for kind in kinds)
+            items = f" of {' or '.join(kind.__name__ for kind in _COLUMNS[field.type])}" if ARRAY in kinds else ""
+            place = f"`{table.name}.{name}` of {table.c[name].type!r}"
+            yield f"{field.full_name} does not fit into {place}: use {allowed}{items}"
+    if not _column_types_of(field):
         yield f"{field.full_name} is of a type that no column holds: name it in computed=..."
-    elif not isinstance(column.type, kinds):
-        allowed = " or ".join(kind.__name__ for kind in kinds)
-        place = f"`{column.table.name}.{column.name}` of {column.type!r}"
-        yield f"{field.full_name} does not fit into {place}: use {allowed}"
 
 
-def _column_types_of(field: FieldDescriptor) -> tuple[type[AnyType], ...]:
-    """The types of columns that hold a field. None for a field that no column holds."""
-    if field.message_type is not None:
-        return () if field.is_repeated else _COLUMNS_OF_MESSAGES.get(field.message_type.full_name, ())
-    if field.is_repeated:
-        return (ARRAY,) if field.type == FieldDescriptor.TYPE_STRING else ()
-    return _COLUMNS.get(field.type, ())
+def _has_items(kind: AnyType, field: FieldDescriptor) -> bool:
+    """Whether the items of an array hold those of a list."""
+    return not isinstance(kind, ARRAY) or isinstance(kind.item_type, _COLUMNS.get(field.type, ()))
+
+
+def _columns_of(field: FieldDescriptor, table: Table) -> list[AnyColumn]:
+    """The columns that hold a field; none for a field without."""
+    names = [field.name + suffix for suffix, _ in _column_types_of(field)]
+    return [table.c[name] for name in names if name in table.c]
+
+
+def _column_types_of(field: FieldDescriptor) -> list[tuple[str, tuple[type[AnyType], ...]]]:
+    """What the columns of a field are called behind its name, and their types. None for a type that no column holds."""
+    codec = codec_of(field)
+    if codec is not None:
+        if field.message_type is not None and field.message_type.full_name in WITHOUT:
+            return []
+        return [(suffix, (kind,)) for suffix, kind in codec.columns]
+    kinds = _COLUMNS.get(field.type, ())
+    return [("", (ARRAY,) if field.is_repeated else kinds)] if kinds else []
+
+
+def _is_time(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == TIMESTAMP and not field.is_repeated
 
 
 _INTEGERS: tuple[type[AnyType], ...] = (SmallInteger, Integer, BigInteger)
@@ -198,29 +228,24 @@ _COLUMNS: dict[int, tuple[type[AnyType], ...]] = {
     FieldDescriptor.TYPE_STRING: (Text, String, UUID),
     FieldDescriptor.TYPE_BOOL: (Boolean,),
     FieldDescriptor.TYPE_BYTES: (LargeBinary,),
+    FieldDescriptor.TYPE_DOUBLE: (Double,),
+    FieldDescriptor.TYPE_FLOAT: (Double, Float),
     FieldDescriptor.TYPE_ENUM: _INTEGERS,
     FieldDescriptor.TYPE_INT32: _INTEGERS,
-    FieldDescriptor.TYPE_INT64: _INTEGERS,
-    FieldDescriptor.TYPE_UINT32: _INTEGERS,
+    FieldDescriptor.TYPE_SINT32: _INTEGERS,
+    FieldDescriptor.TYPE_SFIXED32: _INTEGERS,
+    FieldDescriptor.TYPE_INT64: (BigInteger,),
+    FieldDescriptor.TYPE_SINT64: (BigInteger,),
+    FieldDescriptor.TYPE_SFIXED64: (BigInteger,),
+    # PostgreSQL has no unsigned integers.
+    FieldDescriptor.TYPE_UINT32: (BigInteger,),
+    FieldDescriptor.TYPE_FIXED32: (BigInteger,),
 }
-_COLUMNS_OF_MESSAGES: dict[str, tuple[type[AnyType], ...]] = {TIMESTAMP: (DateTime,), STRUCT: (JSONB,)}
-
-
-def _set_time(timestamp: Timestamp, value: bytes) -> None:
-    """Set a timestamp from a binary timestamptz: microseconds since 2000."""
-    seconds, rest = divmod(int.from_bytes(value, "big", signed=True), MICROSECONDS)
-    timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
-    timestamp.nanos = rest * 1000
 
 
 def _store_of(field: FieldDescriptor) -> Callable[[Message], FieldValue]:
-    """The function that reads the parameter of a field from a message."""
+    """The function that reads the parameter of a scalar, or of a list of scalars, from a message."""
     name = field.name
-    kind = field.message_type.full_name if field.message_type is not None else ""
-    if kind == TIMESTAMP:
-        return lambda message: _time_of(message, name) if message.HasField(name) else None
-    if kind == STRUCT:
-        return lambda message: json_text(getattr(message, name)) if message.HasField(name) else None
     if field.is_repeated:
         return lambda message: list(getattr(message, name))
     if field.has_presence:
@@ -232,13 +257,3 @@ def _id_store_of(field: FieldDescriptor) -> Callable[[Message], str | None]:
     """The function that reads the parameter of an id. A column of ids holds no empty text: unset and empty are NULL."""
     name = field.name
     return lambda message: value_of(message, name) or None
-
-
-def _time_of(message: Message, name: str) -> datetime:
-    """A time in microseconds, as PostgreSQL stores it. Raises RuleViolated for a time after the year 9999."""
-    try:
-        moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        violation = Violation(name, "is no moment between the years 1 and 9999", "timestamp.range")
-        raise RuleViolated(f"{name}: {violation.description}.", violations=[violation]) from error
-    return moment

@@ -18,7 +18,8 @@ from server.data.statements import Row, Statement, uuid_text
 from server.kernel.call import Call
 from server.kernel.messages.sizes import fitting
 from server.kernel.problems import not_found
-from server.kernel.resources.convert import ConversionPlan, Raw
+from server.kernel.resources.codecs import Raw
+from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.resource import AnyHooks, M, Resource
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)

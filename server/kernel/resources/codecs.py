@@ -1,0 +1,227 @@
+"""Codecs: how the fields of a message are stored in columns, and read back.
+
+A scalar is stored in one column of the field's name; the plan (convert.py) reads it without a codec, since most fields
+are scalars. Everything else has a codec here, chosen by the type of the field in the .proto. A field that no codec
+takes keeps the server from starting.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import ClassVar
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from sqlalchemy import Date, DateTime, Double, Interval
+from sqlalchemy.dialects.postgresql import JSONB
+
+from server.data.clauses import AnyType
+from server.data.statements import (
+    POSTGRES_EPOCH_SECONDS,
+    ColumnValue,
+    decode_date,
+    decode_float,
+    decode_int,
+    microseconds_of_interval,
+)
+from server.kernel.messages.fields import FieldValue, value_of
+from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
+from server.kernel.problems import RuleViolated, Violation
+
+MICROSECONDS = 1_000_000
+DURATION = "google.protobuf.Duration"
+DATE = "google.type.Date"
+LAT_LNG = "google.type.LatLng"
+# Degrees.
+MOST_LATITUDE, MOST_LONGITUDE = 90, 180
+
+Raw = Sequence[bytes | None]
+
+
+class Codec:
+    """The conversion of one field."""
+
+    columns: ClassVar[tuple[tuple[str, type[AnyType]], ...]]
+    """What each column is called behind the name of the field, and its type."""
+
+    def __init__(self, field: FieldDescriptor) -> None:
+        self.name = field.name
+        self.has_presence = bool(field.has_presence)
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """Set the field from its columns, of which the first is not NULL."""
+        raise NotImplementedError
+
+    def store(self, message: Message) -> Sequence[ColumnValue]:
+        """The parameters of the columns; all None where the field is unset. Raises RuleViolated."""
+        raise NotImplementedError
+
+    def settle(self, message: Message) -> None:
+        """Change a field that is set to what reading it back will give. By default it comes back as it was."""
+
+
+class TimeCodec(Codec):
+    """A Timestamp, to the microsecond."""
+
+    columns = (("", DateTime),)
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """A binary timestamptz is microseconds since 2000."""
+        seconds, rest = divmod(decode_int(raw[0] or b""), MICROSECONDS)
+        timestamp: FieldValue = value_of(message, self.name)
+        timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
+        timestamp.nanos = rest * 1000
+
+    def store(self, message: Message) -> Sequence[datetime | None]:
+        """Raises RuleViolated for a time that is not between the years 1 and 9999."""
+        if not message.HasField(self.name):
+            return (None,)
+        try:
+            return (value_of(message, self.name).ToDatetime(tzinfo=UTC),)
+        except (ValueError, OverflowError) as error:
+            raise _refused(self.name, "is no moment between the years 1 and 9999", "timestamp.range") from error
+
+    def settle(self, message: Message) -> None:
+        """PostgreSQL stores microseconds."""
+        moment: FieldValue = value_of(message, self.name)
+        moment.nanos -= moment.nanos % 1000
+
+
+class StructCodec(Codec):
+    """A Struct, as JSON."""
+
+    columns = (("", JSONB),)
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """A binary jsonb is a version byte and the text."""
+        struct: FieldValue = value_of(message, self.name)
+        struct.SetInParent()
+        fill_struct(struct, json.loads((raw[0] or b"")[1:]))
+
+    def store(self, message: Message) -> Sequence[str | None]:
+        """JSON without white space. Raises RuleViolated for NaN."""
+        return (json_text(value_of(message, self.name)) if message.HasField(self.name) else None,)
+
+
+class JsonCodec(Codec):
+    """A message, a list of messages, a map, or free-form JSON other than a Struct: as protobuf's own JSON."""
+
+    columns = (("", JSONB),)
+
+    def __init__(self, field: FieldDescriptor) -> None:
+        super().__init__(field)
+        if field.containing_type is None:
+            raise LookupError(f"{field.full_name} is a field of no message")
+        self._holder: Callable[[], Message] = GetMessageClass(field.containing_type)
+        self._is_repeated = field.is_repeated
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """What a later release has stored beside is ignored."""
+        stored = {self.name: json.loads((raw[0] or b"")[1:])}
+        json_format.ParseDict(stored, message, ignore_unknown_fields=True)
+
+    def store(self, message: Message) -> Sequence[str | None]:
+        """With keys in order, so that equal values are equal texts. An empty list or map is stored as such."""
+        if self.has_presence and not message.HasField(self.name):
+            return (None,)
+        holder = self._holder()
+        if self._is_repeated:
+            value_of(holder, self.name).MergeFrom(value_of(message, self.name))
+        else:
+            value_of(holder, self.name).CopyFrom(value_of(message, self.name))
+        try:
+            shown = json_format.MessageToDict(
+                holder, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+        except (json_format.SerializeToJsonError, ValueError) as error:
+            raise _refused(self.name, "cannot be told in JSON", "json.value") from error
+        return (json.dumps(shown[self.name], sort_keys=True, separators=(",", ":"), ensure_ascii=False),)
+
+
+class DurationCodec(Codec):
+    """A Duration, to the microsecond."""
+
+    columns = (("", Interval),)
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """Days and months of other writers count as 24 hours and 30 days, as in PostgreSQL's comparisons."""
+        value_of(message, self.name).FromMicroseconds(microseconds_of_interval(raw[0] or b""))
+
+    def store(self, message: Message) -> Sequence[str | None]:
+        """An interval in microseconds alone."""
+        if not message.HasField(self.name):
+            return (None,)
+        return (f"{value_of(message, self.name).ToMicroseconds()} microseconds",)
+
+    def settle(self, message: Message) -> None:
+        """PostgreSQL stores microseconds."""
+        duration: FieldValue = value_of(message, self.name)
+        duration.FromMicroseconds(duration.ToMicroseconds())
+
+
+class DateCodec(Codec):
+    """A whole google.type.Date: year, month and day."""
+
+    columns = (("", Date),)
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """A binary date is days since 2000."""
+        day = decode_date(raw[0] or b"")
+        shown: FieldValue = value_of(message, self.name)
+        shown.year, shown.month, shown.day = day.year, day.month, day.day
+
+    def store(self, message: Message) -> Sequence[str | None]:
+        """Raises RuleViolated for a date that the calendar does not have, or that is not whole."""
+        if not message.HasField(self.name):
+            return (None,)
+        asked: FieldValue = value_of(message, self.name)
+        try:
+            return (date(asked.year, asked.month, asked.day).isoformat(),)
+        except ValueError as error:
+            raise _refused(self.name, "is no day of the calendar", "date.day") from error
+
+
+class LatLngCodec(Codec):
+    """A google.type.LatLng, in two columns: `<field>_latitude` and `<field>_longitude`."""
+
+    columns = (("_latitude", Double), ("_longitude", Double))
+
+    def read(self, message: Message, raw: Raw) -> None:
+        """Two doubles."""
+        place: FieldValue = value_of(message, self.name)
+        place.latitude, place.longitude = decode_float(raw[0] or b""), decode_float(raw[1] or b"")
+
+    def store(self, message: Message) -> Sequence[float | None]:
+        """Raises RuleViolated for what is not on the globe."""
+        if not message.HasField(self.name):
+            return (None, None)
+        place: FieldValue = value_of(message, self.name)
+        if not (abs(place.latitude) <= MOST_LATITUDE and abs(place.longitude) <= MOST_LONGITUDE):
+            raise _refused(self.name, "has a latitude of -90 to 90 and a longitude of -180 to 180", "lat_lng.range")
+        return (place.latitude, place.longitude)
+
+
+# Stored as JSON they could be neither compared nor added up.
+WITHOUT = frozenset(("google.type.Money", "google.type.DateTime", "google.protobuf.Any"))
+CODECS: dict[str, type[Codec]] = {
+    TIMESTAMP: TimeCodec,
+    STRUCT: StructCodec,
+    DURATION: DurationCodec,
+    DATE: DateCodec,
+    LAT_LNG: LatLngCodec,
+}
+
+
+def codec_of(field: FieldDescriptor) -> type[Codec] | None:
+    """The codec of a field; None for a scalar, or a list of scalars, which needs none."""
+    if field.message_type is None:
+        return None
+    if field.is_repeated:
+        return JsonCodec
+    return CODECS.get(field.message_type.full_name, JsonCodec)
+
+
+def _refused(name: str, description: str, rule: str) -> RuleViolated:
+    return RuleViolated(f"{name}: {description}.", violations=[Violation(name, description, rule)])
