@@ -212,8 +212,11 @@ def _seed(settings: Settings) -> dict[str, str]:
 def _build(settings: Settings) -> list[Role]:
     """Import the application, and build the processes that are forked from this one."""
     metrics_files.share(settings.metrics_dir)
-    from server.run import processes  # noqa: PLC0415
+    from server.run import preflight, processes  # noqa: PLC0415
 
+    # A process cannot be built with URLs that cannot be read. Whether they lead anywhere is checked later.
+    preflight.check_url(settings, "runtime")
+    preflight.redis_of(settings)
     # A little more than the drain timeout of the roles. The gateway has been drained by then and need not notice, so
     # SIGINT is used instead of SIGTERM.
     stop = ((signal.SIGINT, settings.drain_timeout + 2.0),)

@@ -69,14 +69,7 @@ def _refusal_of_redis(error: Exception) -> str:
 
 def check_redis(settings: Settings, *, must_answer: bool) -> None:
     """Log in to Redis. Raises Fault if it refuses; with `must_answer` also if it does not answer."""
-    try:
-        client = redis.Redis.from_url(
-            settings.redis_dsn, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=CONNECT_TIMEOUT, retry=None
-        )
-        place = _place_of_redis(settings)
-    except ValueError:
-        example = "redis://:password@host:6379/0"
-        raise Fault(f"REDIS_URL: it is no URL of a Redis, such as {example}; {ENCODING}") from None
+    client, place = redis_of(settings)
     try:
         with client:
             client.ping()
@@ -85,6 +78,18 @@ def check_redis(settings: Settings, *, must_answer: bool) -> None:
     except redis.RedisError as error:
         if must_answer:
             raise Fault(f"REDIS_URL: {place} cannot be reached: {_reason_of_redis(error)}", NO_REDIS) from error
+
+
+def redis_of(settings: Settings) -> tuple[redis.Redis, str]:
+    """A client of the Redis of these settings, which has not connected, and its address. Raises Fault for a bad URL."""
+    try:
+        client = redis.Redis.from_url(
+            settings.redis_dsn, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=CONNECT_TIMEOUT, retry=None
+        )
+        return client, _place_of_redis(settings)
+    except ValueError:
+        example = "redis://:password@host:6379/0"
+        raise Fault(f"REDIS_URL: it is no URL of a Redis, such as {example}; {ENCODING}") from None
 
 
 @contextmanager
