@@ -8,6 +8,7 @@ takes keeps the server from starting.
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import ClassVar
 
 from google.protobuf import json_format
@@ -50,12 +51,17 @@ class Codec:
         self.name = field.name
         self.has_presence = bool(field.has_presence)
 
-    def read(self, message: Message, raw: Raw) -> None:
-        """Set the field from its columns, of which the first is not NULL."""
+    def read(self, message: Message, raw: Raw, place: int) -> None:
+        """Set the field from its columns, of which the first is at `place` and not NULL."""
         raise NotImplementedError
 
-    def store(self, message: Message) -> Sequence[ColumnValue]:
-        """The parameters of the columns; all None where the field is unset. Raises RuleViolated."""
+    @property
+    def stores(self) -> tuple[Callable[[Message], ColumnValue], ...]:
+        """What reads the parameter of each column from a message."""
+        return (self.store,)
+
+    def store(self, message: Message) -> ColumnValue:
+        """The parameter of the only column; None where the field is unset. Raises RuleViolated."""
         raise NotImplementedError
 
     def settle(self, message: Message) -> None:
@@ -67,21 +73,22 @@ class TimeCodec(Codec):
 
     columns = (("", DateTime),)
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """A binary timestamptz is microseconds since 2000."""
-        seconds, rest = divmod(decode_int(raw[0] or b""), MICROSECONDS)
+        seconds, rest = divmod(decode_int(raw[place] or b""), MICROSECONDS)
         timestamp: FieldValue = value_of(message, self.name)
         timestamp.seconds = seconds + POSTGRES_EPOCH_SECONDS
         timestamp.nanos = rest * 1000
 
-    def store(self, message: Message) -> Sequence[datetime | None]:
+    def store(self, message: Message) -> datetime | None:
         """Raises RuleViolated for a time that is not between the years 1 and 9999."""
         if not message.HasField(self.name):
-            return (None,)
+            return None
         try:
-            return (value_of(message, self.name).ToDatetime(tzinfo=UTC),)
+            moment: datetime = value_of(message, self.name).ToDatetime(tzinfo=UTC)
         except (ValueError, OverflowError) as error:
             raise _refused(self.name, "is no moment between the years 1 and 9999", "timestamp.range") from error
+        return moment
 
     def settle(self, message: Message) -> None:
         """PostgreSQL stores microseconds."""
@@ -94,15 +101,15 @@ class StructCodec(Codec):
 
     columns = (("", JSONB),)
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """A binary jsonb is a version byte and the text."""
         struct: FieldValue = value_of(message, self.name)
         struct.SetInParent()
-        fill_struct(struct, json.loads((raw[0] or b"")[1:]))
+        fill_struct(struct, json.loads((raw[place] or b"")[1:]))
 
-    def store(self, message: Message) -> Sequence[str | None]:
+    def store(self, message: Message) -> str | None:
         """JSON without white space. Raises RuleViolated for NaN."""
-        return (json_text(value_of(message, self.name)) if message.HasField(self.name) else None,)
+        return json_text(value_of(message, self.name)) if message.HasField(self.name) else None
 
 
 class JsonCodec(Codec):
@@ -117,15 +124,15 @@ class JsonCodec(Codec):
         self._holder: Callable[[], Message] = GetMessageClass(field.containing_type)
         self._is_repeated = field.is_repeated
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """What a later release has stored beside is ignored."""
-        stored = {self.name: json.loads((raw[0] or b"")[1:])}
+        stored = {self.name: json.loads((raw[place] or b"")[1:])}
         json_format.ParseDict(stored, message, ignore_unknown_fields=True)
 
-    def store(self, message: Message) -> Sequence[str | None]:
+    def store(self, message: Message) -> str | None:
         """With keys in order, so that equal values are equal texts. An empty list or map is stored as such."""
         if self.has_presence and not message.HasField(self.name):
-            return (None,)
+            return None
         holder = self._holder()
         if self._is_repeated:
             value_of(holder, self.name).MergeFrom(value_of(message, self.name))
@@ -137,7 +144,7 @@ class JsonCodec(Codec):
             )
         except (json_format.SerializeToJsonError, ValueError) as error:
             raise _refused(self.name, "cannot be told in JSON", "json.value") from error
-        return (json.dumps(shown[self.name], sort_keys=True, separators=(",", ":"), ensure_ascii=False),)
+        return json.dumps(shown[self.name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class DurationCodec(Codec):
@@ -145,15 +152,15 @@ class DurationCodec(Codec):
 
     columns = (("", Interval),)
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """Days and months of other writers count as 24 hours and 30 days, as in PostgreSQL's comparisons."""
-        value_of(message, self.name).FromMicroseconds(microseconds_of_interval(raw[0] or b""))
+        value_of(message, self.name).FromMicroseconds(microseconds_of_interval(raw[place] or b""))
 
-    def store(self, message: Message) -> Sequence[str | None]:
+    def store(self, message: Message) -> str | None:
         """An interval in microseconds alone."""
         if not message.HasField(self.name):
-            return (None,)
-        return (f"{value_of(message, self.name).ToMicroseconds()} microseconds",)
+            return None
+        return f"{value_of(message, self.name).ToMicroseconds()} microseconds"
 
     def settle(self, message: Message) -> None:
         """PostgreSQL stores microseconds."""
@@ -166,19 +173,19 @@ class DateCodec(Codec):
 
     columns = (("", Date),)
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """A binary date is days since 2000."""
-        day = decode_date(raw[0] or b"")
+        day = decode_date(raw[place] or b"")
         shown: FieldValue = value_of(message, self.name)
         shown.year, shown.month, shown.day = day.year, day.month, day.day
 
-    def store(self, message: Message) -> Sequence[str | None]:
+    def store(self, message: Message) -> str | None:
         """Raises RuleViolated for a date that the calendar does not have, or that is not whole."""
         if not message.HasField(self.name):
-            return (None,)
+            return None
         asked: FieldValue = value_of(message, self.name)
         try:
-            return (date(asked.year, asked.month, asked.day).isoformat(),)
+            return date(asked.year, asked.month, asked.day).isoformat()
         except ValueError as error:
             raise _refused(self.name, "is no day of the calendar", "date.day") from error
 
@@ -188,19 +195,25 @@ class LatLngCodec(Codec):
 
     columns = (("_latitude", Double), ("_longitude", Double))
 
-    def read(self, message: Message, raw: Raw) -> None:
+    def read(self, message: Message, raw: Raw, place: int) -> None:
         """Two doubles."""
-        place: FieldValue = value_of(message, self.name)
-        place.latitude, place.longitude = decode_float(raw[0] or b""), decode_float(raw[1] or b"")
+        point: FieldValue = value_of(message, self.name)
+        point.latitude, point.longitude = decode_float(raw[place] or b""), decode_float(raw[place + 1] or b"")
 
-    def store(self, message: Message) -> Sequence[float | None]:
+    @property
+    def stores(self) -> tuple[Callable[[Message], float | None], ...]:
+        """The latitude and the longitude."""
+        return partial(self._degrees, "latitude"), partial(self._degrees, "longitude")
+
+    def _degrees(self, name: str, message: Message) -> float | None:
         """Raises RuleViolated for what is not on the globe."""
         if not message.HasField(self.name):
-            return (None, None)
-        place: FieldValue = value_of(message, self.name)
-        if not (abs(place.latitude) <= MOST_LATITUDE and abs(place.longitude) <= MOST_LONGITUDE):
+            return None
+        point: FieldValue = value_of(message, self.name)
+        if not (abs(point.latitude) <= MOST_LATITUDE and abs(point.longitude) <= MOST_LONGITUDE):
             raise _refused(self.name, "has a latitude of -90 to 90 and a longitude of -180 to 180", "lat_lng.range")
-        return (place.latitude, place.longitude)
+        degrees: float = getattr(point, name)
+        return degrees
 
 
 # Stored as JSON they could be neither compared nor added up.

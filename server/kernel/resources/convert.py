@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.clauses import AnyColumn, AnyType
 from server.data.connections import Result
-from server.data.statements import Decoder, Row, decoder_of, uuid_text
+from server.data.statements import ColumnValue, Decoder, Row, decoder_of, uuid_text
 from server.kernel.messages.etags import etag_of
 from server.kernel.messages.fields import FieldValue, descriptor_of, value_of
 from server.kernel.messages.structs import TIMESTAMP
@@ -45,13 +45,12 @@ class PlanFault(Exception):
 
 
 class _Coded(NamedTuple):
-    """A field with a codec, and the places of its columns."""
+    """A field with a codec."""
 
     name: str
     codec: Codec
-    columns: tuple[str, ...]
-    first: int
-    end: int
+    place: int
+    """That of its first column."""
 
 
 class ConversionPlan(Generic[M]):
@@ -75,6 +74,7 @@ class ConversionPlan(Generic[M]):
         """The columns that a statement must select, in this order, so that `message` can read its rows."""
         self._scalars: list[tuple[str, int, Decoder]] = []
         self._coded: list[_Coded] = []
+        self._stores: list[tuple[str, Callable[[Message], ColumnValue]]] = []
         self.fields: dict[str, str] = {}
         """The field that each column belongs to."""
         place = 0
@@ -82,8 +82,10 @@ class ConversionPlan(Generic[M]):
             self._plan(fields[name], columns, place)
             place += len(columns)
         self._version = place
+        # The others come back as they were stored.
+        self._settled = [each for each in self._coded if type(each.codec).settle is not Codec.settle]
         self._ids = tuple(name for name, _, decode in self._scalars if decode is uuid_text)
-        self._stores = [
+        self._stores += [
             (name, _id_store_of(fields[name]) if name in self._ids else _store_of(fields[name]))
             for name, _, _ in self._scalars
         ]
@@ -98,8 +100,9 @@ class ConversionPlan(Generic[M]):
         if codec is None:
             self._scalars += [(field.name, place, decoder_of(column.type)) for column in columns]
         elif columns:
-            names = tuple(column.name for column in columns)
-            self._coded.append(_Coded(field.name, codec(field), names, place, place + len(columns)))
+            made = codec(field)
+            self._coded.append(_Coded(field.name, made, place))
+            self._stores += zip((column.name for column in columns), made.stores, strict=True)
 
     def as_stored(self, message: M, key: Row, times: dict[str, datetime], version: int) -> M:
         """The message as it would be read back after storing. `key` and `times` are the values that the kernel adds."""
@@ -125,9 +128,9 @@ class ConversionPlan(Generic[M]):
                 setattr(stored, name, named.lower())
             else:
                 stored.ClearField(name)
-        for each in self._coded:
-            if not each.codec.has_presence or stored.HasField(each.name):
-                each.codec.settle(stored)
+        for name, codec, _ in self._settled:
+            if not codec.has_presence or stored.HasField(name):
+                codec.settle(stored)
 
     def message(self, raw: Raw) -> M:
         """The message in a row."""
@@ -137,9 +140,9 @@ class ConversionPlan(Generic[M]):
         if self._has_etag:
             values[ETAG] = etag_of(values["id"], int.from_bytes(raw[self._version] or b"", "big"))
         message = self._class(**values)
-        for _, codec, _, first, end in self._coded:
-            if raw[first] is not None:
-                codec.read(message, raw[first:end])
+        for _, codec, place in self._coded:
+            if raw[place] is not None:
+                codec.read(message, raw, place)
         return message
 
     def messages(self, result: Result) -> list[M]:
@@ -149,15 +152,11 @@ class ConversionPlan(Generic[M]):
 
     def holds(self, message: Message, values: Mapping[str, object]) -> bool:
         """Whether a message that was read already has these values."""
-        held = self.values(message)
-        return all(held[name] == value for name, value in values.items() if name in held)
+        return all(store(message) == values[name] for name, store in self._stores if name in values)
 
     def values(self, message: Message) -> Row:
         """The parameters that store the fields of a message, by column. Unset fields with presence become NULL."""
-        values = {name: store(message) for name, store in self._stores}
-        for _, codec, columns, _, _ in self._coded:
-            values.update(zip(columns, codec.store(message), strict=True))
-        return values
+        return {name: store(message) for name, store in self._stores}
 
 
 def _plan_faults(
