@@ -6,7 +6,7 @@ from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from google.type import date_pb2, latlng_pb2
+from google.type import date_pb2, latlng_pb2, money_pb2
 
 TEXT = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
@@ -118,3 +118,16 @@ FIELDS = {
     "prices": (MESSAGE, ".test.Everything.PricesEntry", MANY),
 }
 OPTIONAL = ("maybe", "owner_id")
+
+
+def priced() -> Any:
+    """`Priced`: id, price (google.type.Money)."""
+    file = FileDescriptorProto(name="test/priced.proto", package="test", syntax="proto3")
+    file.dependency.append("google/type/money.proto")
+    message = file.message_type.add(name="Priced")
+    message.field.add(name="id", number=1, type=TEXT, label=ONE)
+    message.field.add(name="price", number=2, type=MESSAGE, label=ONE, type_name=".google.type.Money")
+    pool = DescriptorPool()
+    for each in (money_pb2.DESCRIPTOR.serialized_pb, file.SerializeToString()):
+        pool.AddSerializedFile(each)
+    return GetMessageClass(pool.FindMessageTypeByName("test.Priced"))

@@ -40,7 +40,7 @@ from server.kernel.queries.filter_sql import FilterPlan
 from server.kernel.queries.filters import parse_filter
 from server.kernel.resources.convert import ConversionPlan, PlanFault
 from tests.kernel.database import connections, scratch
-from tests.kernel.messages import FIELDS, everything
+from tests.kernel.messages import FIELDS, everything, priced
 from tests.stack import Stack
 
 EVERYTHING = everything()
@@ -211,6 +211,14 @@ def test_a_column_that_cannot_hold_its_field_keeps_the_server_from_starting(colu
     with pytest.raises(PlanFault) as refused:
         ConversionPlan(EVERYTHING, table_of(columns))
     assert str(refused.value) == fault
+
+
+def test_a_field_without_a_codec_keeps_the_server_from_starting() -> None:
+    table = table_of({"id": UUID(as_uuid=False), "price": JSONB()})
+    with pytest.raises(
+        PlanFault, match=r"^test\.Priced\.price is of a type that no column holds: name it in computed="
+    ):
+        ConversionPlan(priced(), table)
 
 
 FILTERS = FilterPlan(EVERYTHING.DESCRIPTOR.fields_by_name, TABLE, ("ratio", "day", "moment", "small"))

@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from sqlalchemy import Date, DateTime, Double, Interval
@@ -119,9 +119,8 @@ class JsonCodec(Codec):
 
     def __init__(self, field: FieldDescriptor) -> None:
         super().__init__(field)
-        if field.containing_type is None:
-            raise LookupError(f"{field.full_name} is a field of no message")
-        self._holder: Callable[[], Message] = GetMessageClass(field.containing_type)
+        # Only extensions have none.
+        self._holder: Callable[[], Message] = GetMessageClass(cast("Descriptor", field.containing_type))
         self._is_repeated = field.is_repeated
 
     def read(self, message: Message, raw: Raw, place: int) -> None:
