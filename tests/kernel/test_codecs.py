@@ -1,7 +1,7 @@
 """Every field that a column holds comes back from the real PostgreSQL as it was stored, and as Create answered it."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +167,16 @@ def test_what_is_stored_comes_back_and_is_what_create_answers(
         message.ClearField("moment")
         found.ClearField("moment")
     assert found == message
+
+
+def test_rows_have_the_values_of_python(database: Database) -> None:
+    message = EVERYTHING(id=new_id(), ratio=1.5, share=0.5, numbers=[1, 2], day={"year": 2026, "month": 11, "day": 27})
+    message.span.FromMicroseconds(-1_500_000)
+    with database.write(Scope()) as transaction:
+        transaction.queue(INSERT, **PLAN.values(message))
+        row = transaction.run(FOUND, wanted=message.id).one()
+    assert (row["ratio"], row["share"], row["numbers"]) == (1.5, 0.5, [1, 2])
+    assert (row["day"], row["span"]) == (date(2026, 11, 27), timedelta(seconds=-1.5))
 
 
 def test_nothing_set_is_nothing_read(database: Database) -> None:
