@@ -130,7 +130,8 @@ def test_fields_without_a_column_are_left_out() -> None:
 def test_numbers_that_json_does_not_have_are_refused_as_the_caller_s_fault(tenant: Tenant, number: float) -> None:
     request = CreatePageRequest(tenant_id=tenant.id, page=Page(slug="infinite"))
     request.page.settings.update({"a": number})
-    assert refused(lambda: tenant.stubs.pages.CreatePage(request)).reason == "RULE_VIOLATED"
+    told = refused(lambda: tenant.stubs.pages.CreatePage(request))
+    assert (told.reason, {*told.violations}, told.rules) == ("RULE_VIOLATED", {"page.settings"}, ("json.value",))
 
 
 @pytest.mark.parametrize(

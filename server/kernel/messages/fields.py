@@ -6,6 +6,7 @@ extensions (server/extensions.py does so for those that are messages).
 
 from typing import Any, Protocol, cast
 
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -34,6 +35,21 @@ def option_of(described: Described, extension: object) -> FieldValue:
     """The value of an option that an extension declares, or its default."""
     options: Any = described.GetOptions()
     return options.Extensions[extension]
+
+
+def has_behavior(field: FieldDescriptor, behavior: int) -> bool:
+    """Whether a field has a behavior (AIP-203), such as REQUIRED."""
+    return behavior in option_of(field, field_behavior_pb2.field_behavior)
+
+
+def fields_that_are(descriptor: Descriptor, behavior: int) -> tuple[FieldDescriptor, ...]:
+    """The fields of a message with this behavior."""
+    return tuple(field for field in descriptor.fields if has_behavior(field, behavior))
+
+
+def is_set(message: Message, field: FieldDescriptor) -> bool:
+    """Whether a field has a value: a field with presence is set, any other field is not empty."""
+    return message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
 
 
 def message_type_of(field: FieldDescriptor) -> Descriptor:

@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 
 from server.extensions import FREE_FORM
-from server.kernel.messages.fields import FieldValue, descriptor_of, option_of
+from server.kernel.messages.fields import FieldValue, descriptor_of, has_behavior
 from server.kernel.messages.structs import LIST_VALUE, STRUCT, FreeForm, is_list, is_struct, json_text
 from server.kernel.problems import Violation
 
@@ -135,7 +135,7 @@ def _leads_to_free_form(message: Descriptor | None) -> bool:
 
 
 def _is_output_only(field: FieldDescriptor) -> bool:
-    return field_behavior_pb2.OUTPUT_ONLY in option_of(field, field_behavior_pb2.field_behavior)
+    return has_behavior(field, field_behavior_pb2.OUTPUT_ONLY)
 
 
 # Per call ------------------------------------------------------------------------------------------------------------

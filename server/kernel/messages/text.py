@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
 from server.extensions import RULES
-from server.kernel.messages.fields import option_of
+from server.kernel.messages.fields import has_behavior, option_of
 
 Form = Literal["NFC", "NFKC"]
 Normaliser = Callable[[Message], None]
@@ -103,7 +103,7 @@ def _texts_of(message: Descriptor) -> list[_Text]:
 def _form_of(field: FieldDescriptor) -> Form | None:
     """The form of a field's text; None for a field that is not set by callers, is not text, or is stored verbatim."""
     asked = option_of(field, policy_pb2.text)
-    is_ours = field_behavior_pb2.OUTPUT_ONLY in option_of(field, field_behavior_pb2.field_behavior)
+    is_ours = has_behavior(field, field_behavior_pb2.OUTPUT_ONLY)
     is_id = _rules(field).uuid
     if field.type != FieldDescriptor.TYPE_STRING or asked == policy_pb2.TEXT_VERBATIM or is_ours or is_id:
         return None

@@ -29,12 +29,13 @@ from server.data.statements import (
 )
 from server.kernel.messages.fields import FieldValue, value_of
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
-from server.kernel.problems import RuleViolated, Violation
+from server.kernel.problems import RuleViolated, Violation, broken_rules
 
 MICROSECONDS = 1_000_000
 DURATION = "google.protobuf.Duration"
 DATE = "google.type.Date"
 LAT_LNG = "google.type.LatLng"
+NOT_JSON = "has a number that JSON does not have: NaN or an infinity"
 # Degrees.
 MOST_LATITUDE, MOST_LONGITUDE = 90, 180
 
@@ -109,7 +110,12 @@ class StructCodec(Codec):
 
     def store(self, message: Message) -> str | None:
         """JSON without white space. Raises RuleViolated for NaN."""
-        return json_text(value_of(message, self.name)) if message.HasField(self.name) else None
+        if not message.HasField(self.name):
+            return None
+        try:
+            return json_text(value_of(message, self.name))
+        except RuleViolated as error:
+            raise _refused(self.name, NOT_JSON, "json.value") from error
 
 
 class JsonCodec(Codec):
@@ -142,7 +148,7 @@ class JsonCodec(Codec):
                 holder, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
         except (json_format.SerializeToJsonError, ValueError) as error:
-            raise _refused(self.name, "cannot be told in JSON", "json.value") from error
+            raise _refused(self.name, NOT_JSON, "json.value") from error
         return json.dumps(shown[self.name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -236,4 +242,4 @@ def codec_of(field: FieldDescriptor) -> type[Codec] | None:
 
 
 def _refused(name: str, description: str, rule: str) -> RuleViolated:
-    return RuleViolated(f"{name}: {description}.", violations=[Violation(name, description, rule)])
+    return broken_rules([Violation(name, description, rule)])

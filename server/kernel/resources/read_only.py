@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from plinth.policy.v1 import policy_pb2
 
-from server.kernel.messages.fields import option_of
+from server.kernel.messages.fields import fields_that_are, is_set, option_of
 from server.kernel.problems import Violation
 
 
@@ -20,16 +20,13 @@ class ReadOnlyFields:
 
     def __init__(self, message: Descriptor, singular: str) -> None:
         """`singular` is the name of the resource in requests, which violations include."""
-        behaviors = field_behavior_pb2.field_behavior
-        self._fields = tuple(
-            field for field in message.fields if field_behavior_pb2.OUTPUT_ONLY in option_of(field, behaviors)
-        )
+        self._fields = fields_that_are(message, field_behavior_pb2.OUTPUT_ONLY)
         self._singular = singular
         self.names = frozenset(field.name for field in self._fields)
 
     def set_in(self, message: Message) -> list[str]:
         """The names of the output-only fields that a message sets."""
-        return [field.name for field in self._fields if _is_set(message, field)]
+        return [field.name for field in self._fields if is_set(message, field)]
 
     def clear(self, message: Message) -> None:
         """Clear these fields in a message."""
@@ -50,14 +47,11 @@ class ReadOnlyFields:
 
 
 class ImmutableFields:
-    """The fields of one resource that keep the value it was created with (AIP-203)."""
+    """The fields of one resource that keep the value it was created with."""
 
     def __init__(self, message: Descriptor, singular: str) -> None:
-        """`singular` is the resource's field in requests, which violations name."""
-        behaviors = field_behavior_pb2.field_behavior
-        self._fields = tuple(
-            field for field in message.fields if field_behavior_pb2.IMMUTABLE in option_of(field, behaviors)
-        )
+        """`singular` is the name of the resource in requests, which violations include."""
+        self._fields = fields_that_are(message, field_behavior_pb2.IMMUTABLE)
         self._singular = singular
 
     def violations(self, message: Message, before: Message) -> list[Violation]:
@@ -69,12 +63,8 @@ class ImmutableFields:
         ]
 
 
-def _is_set(message: Message, field: FieldDescriptor) -> bool:
-    return bool(message.HasField(field.name)) if field.has_presence else bool(getattr(message, field.name))
-
-
 def _differs(sent: Message, known: Message, field: FieldDescriptor) -> bool:
-    return _is_set(sent, field) != _is_set(known, field) or getattr(sent, field.name) != getattr(known, field.name)
+    return is_set(sent, field) != is_set(known, field) or getattr(sent, field.name) != getattr(known, field.name)
 
 
 def _description(field: FieldDescriptor) -> str:

@@ -6,11 +6,11 @@ read are in reads.py.
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import (
     ColumnElement,
@@ -34,9 +34,18 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.ids import new_id
 from server.kernel.messages.etags import lists, version_of
-from server.kernel.messages.fields import descriptor_of, option_of, value_of
+from server.kernel.messages.fields import descriptor_of, fields_that_are, is_set, option_of, value_of
 from server.kernel.messages.sizes import RESOURCE_BYTES
-from server.kernel.problems import EtagMismatch, Problem, StateForbids, Violation, broken_rules, not_found, taken
+from server.kernel.problems import (
+    EtagMismatch,
+    Problem,
+    RuleViolated,
+    StateForbids,
+    Violation,
+    broken_rules,
+    not_found,
+    taken,
+)
 from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
 from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
@@ -210,12 +219,20 @@ class ResourceRows(ReadRows[M]):
         if message.ByteSize() > RESOURCE_BYTES:
             fault = f"is larger than {RESOURCE_BYTES} bytes in all"
             raise broken_rules([Violation(self._field, fault, "resource.max_bytes")])
-        stored = self.plan.values(message)
+        stored = self._values(message)
         self._refuse_nul(stored)
         shown = {name: stored[name] for name in self._writable_names}
         columns = {"id": id_of(message), **shown}
         self.hooks.before_write(call, columns, before)
         return Values(columns, any(columns[name] is not value for name, value in shown.items()))
+
+    def _values(self, message: M) -> Row:
+        """The columns of a message. Raises RuleViolated for values that no column holds, each with its path."""
+        try:
+            return self.plan.values(message)
+        except RuleViolated as refused:
+            inside = [replace(each, field=f"{self._field}.{each.field}") for each in refused.violations]
+            raise broken_rules(inside) from refused
 
     def _store(self, call: Call, storing: Storing, values: Values, message: M, before: M | None, *, key: Row) -> M:
         """Store a message. Returns it as stored.
@@ -264,20 +281,14 @@ class ResourceRows(ReadRows[M]):
             if type(value) is str and (NUL_IN_JSON.search(value) if name in json_names else "\0" in value)
         ]
         if wrong:
-            fields = self.resource.message.DESCRIPTOR.fields_by_name
-            paths = [f"{self._field}.{fields[name].name}" for name in wrong]
+            paths = [f"{self._field}.{self.plan.fields[name]}" for name in wrong]
             raise broken_rules([Violation(path, "has a NUL", "string.nul") for path in paths])
 
     def _check_required(self, message: M) -> None:
         """Raise RuleViolated for a required field that is left out or cleared (AIP-203)."""
-        missing = [field.name for field in self.required if not _is_set(message, field)]
+        missing = [field.name for field in self.required if not is_set(message, field)]
         if missing:
             raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
-
-
-def _is_set(message: Message, field: FieldDescriptor) -> bool:
-    """Whether a field is set: a message or an optional field is present, any other field is not empty."""
-    return message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
 
 
 def id_of(message: Message) -> str:
@@ -295,12 +306,6 @@ def _give_id(message: Message) -> str:
     given = id_of(message) or new_id()
     setattr(message, ID, given)
     return given
-
-
-def fields_that_are(descriptor: Descriptor, behavior: int) -> tuple[FieldDescriptor, ...]:
-    """The fields with this behaviour (AIP-203)."""
-    behaviors = field_behavior_pb2.field_behavior
-    return tuple(field for field in descriptor.fields if behavior in option_of(field, behaviors))
 
 
 def check_etag(call: Call, message: Message, etag: str) -> None:
