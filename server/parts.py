@@ -113,7 +113,7 @@ def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe)
 
 
 def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) -> str:
-    """The calls that are refused while Redis does not count them, in words; empty if there are none."""
+    """The calls that are refused while Redis does not count them, in words; empty if every call is allowed."""
     strict = settings.rate_limits_strict if settings.rate_limits_enabled else ()
     methods = [method for method in policies if method.rate_class in strict]
     names = sorted({f"{method.descriptor.containing_service.name}.{method.descriptor.name}" for method in methods})

@@ -43,7 +43,7 @@ VERY_ALIKE = 0.7
 
 
 def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
-    """The known word that is most similar to this one, or contains it, ignoring case; None if there is none."""
+    """The known word that is most similar to this one, or contains it, ignoring case; None if no word is similar."""
     folded = {each.casefold(): each for each in known}
     plain = word.casefold()
     found = get_close_matches(plain, folded, 1, alike)

@@ -101,7 +101,7 @@ class Result:
         return self.row(0) if self._result.ntuples else None
 
     def one(self) -> Row:
-        """The only row. Raises LookupError if there is none."""
+        """The only row. Raises LookupError if the result is empty."""
         row = self.first()
         if row is None:
             raise LookupError("the statement returned no row")

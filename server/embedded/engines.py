@@ -23,7 +23,7 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A kind of program: how it is found, the supported versions, and advice if there is none."""
+    """A kind of program: how it is found, the supported versions, and advice if it is missing."""
 
     title: str
     # The wheel: its name, the package to import, and the path of the program in it.
@@ -93,7 +93,7 @@ ENVOY = Engine(
 def find(engine: Engine, named: Path | None = None, *, major: int | None = None) -> Path:
     """The program of an engine: of this major version if there is one, else any supported one.
 
-    Raises Fault, in one line, if there is none, or if the one that the setting names is not supported.
+    Raises Fault, in one line, if the program is missing, or if the version that the setting names is not supported.
     """
     if named is not None:
         return _named(engine, named)

@@ -26,7 +26,7 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S1
 
 
 def binary(settings: Settings) -> Path:
-    """Find the program. Raises Fault if there is none."""
+    """Find the program. Raises Fault if it is missing."""
     return engines.find(engines.ENVOY, settings.envoy)
 
 

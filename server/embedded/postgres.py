@@ -128,7 +128,7 @@ def program(settings: Settings, identity: Identity | None) -> Program:
 
 
 def _major_of_data(settings: Settings) -> int | None:
-    """The major version of the data; None if there are none."""
+    """The major version that wrote the data; None before the first start."""
     try:
         return int((data_folder(settings) / "PG_VERSION").read_text().strip().partition(".")[0])
     except FileNotFoundError:

@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 def binary(settings: Settings) -> Path:
-    """Find the server, Redis or Valkey. Raises Fault if there is none."""
+    """Find the server, Redis or Valkey. Raises Fault if both are missing."""
     return engines.find(engines.REDIS, settings.redis_server)
 
 

@@ -159,7 +159,7 @@ def _kind(field: FieldDescriptorProto) -> str:
 
 
 def _below(contract: Contract, field: FieldDescriptorProto) -> str:
-    """The shape below the field's value, in Lua; empty if there is none."""
+    """The shape below the field's value, in Lua; empty for a field without fields of its own."""
     if field.type != field.TYPE_MESSAGE:
         return ""
     name = field.type_name.lstrip(".")

@@ -36,7 +36,7 @@ SIGN_UP = "sign up with POST /api/v1/auth/signup, log in, and make a tenant with
 
 @dataclass(frozen=True)
 class Seeded:
-    """A login that was tried, or the reason why there is none."""
+    """A login that was tried, or the reason why no login can be shown."""
 
     email: str = ""
     password: str = ""

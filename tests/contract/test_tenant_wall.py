@@ -220,7 +220,7 @@ def test_their_tenant_is_not_found_over_rest(
 def conditions(theirs: House) -> list[dict[str, str]]:
     """What a caller may bring of another's: nothing, an ETag, or any ETag at all."""
     etags = (theirs.of(PAGE)["etag"], "*")
-    return [{}, *({"if-match": etag, "if-none-match": etag} for etag in etags)]
+    return [{}, *({name: etag} for name in ("if-match", "if-none-match") for etag in etags)]
 
 
 @pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)

@@ -14,6 +14,16 @@ ONE = FieldDescriptorProto.LABEL_OPTIONAL
 MANY = FieldDescriptorProto.LABEL_REPEATED
 
 
+def built(file: FileDescriptorProto, name: str, *imported: Any) -> Any:
+    """The class of a message of a file that imports these modules."""
+    pool = DescriptorPool()
+    for module in imported:
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    file.dependency.extend(module.DESCRIPTOR.name for module in imported)
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}"))
+
+
 def secretive() -> Any:
     """`Node`: name, token (redacted), child, children, by_name (a map), one of two leaves."""
     file = FileDescriptorProto(name="test/node.proto", package="test", syntax="proto3")
@@ -35,9 +45,7 @@ def secretive() -> Any:
     node.oneof_decl.add(name="either")
     node.field.add(name="left", number=8, type=MESSAGE, label=ONE, type_name=".test.Leaf", oneof_index=0)
     node.field.add(name="right", number=9, type=TEXT, label=ONE, oneof_index=0).options.debug_redact = True
-    pool = DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName("test.Node"))
+    return built(file, "Node")
 
 
 def reference() -> Any:
@@ -48,15 +56,12 @@ def reference() -> Any:
     message.oneof_decl.add(name="_owner_id")
     message.field.add(name="owner_id", number=2, type=TEXT, label=ONE, oneof_index=0, proto3_optional=True)
     message.field.add(name="parent_id", number=3, type=TEXT, label=ONE)
-    pool = DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName("test.Reference"))
+    return built(file, "Reference")
 
 
 def everything() -> Any:
     """`Everything`: a field of every type that a column holds, and of every google.type that has a codec."""
     file = FileDescriptorProto(name="test/everything.proto", package="test", syntax="proto3")
-    file.dependency.extend(WELL_KNOWN)
     kind = file.enum_type.add(name="Kind")
     for number, name in enumerate(("KIND_UNSPECIFIED", "KIND_ONE", "KIND_TWO")):
         kind.value.add(name=name, number=number)
@@ -75,17 +80,10 @@ def everything() -> Any:
         field = next(field for field in message.field if field.name == name)
         field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
         message.oneof_decl.add(name=f"_{name}")
-    pool = DescriptorPool()
-    for each in (date_pb2, latlng_pb2, duration_pb2, struct_pb2, timestamp_pb2):
-        pool.AddSerializedFile(each.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName("test.Everything"))
+    return built(file, "Everything", *WELL_KNOWN)
 
 
-WELL_KNOWN = (
-    *("google/protobuf/timestamp.proto", "google/protobuf/duration.proto", "google/protobuf/struct.proto"),
-    *("google/type/date.proto", "google/type/latlng.proto"),
-)
+WELL_KNOWN = (date_pb2, latlng_pb2, duration_pb2, struct_pb2, timestamp_pb2)
 P = FieldDescriptorProto
 # Name to type, type name and label.
 FIELDS = {
@@ -123,11 +121,7 @@ OPTIONAL = ("maybe", "owner_id")
 def priced() -> Any:
     """`Priced`: id, price (google.type.Money)."""
     file = FileDescriptorProto(name="test/priced.proto", package="test", syntax="proto3")
-    file.dependency.append("google/type/money.proto")
     message = file.message_type.add(name="Priced")
     message.field.add(name="id", number=1, type=TEXT, label=ONE)
     message.field.add(name="price", number=2, type=MESSAGE, label=ONE, type_name=".google.type.Money")
-    pool = DescriptorPool()
-    for each in (money_pb2.DESCRIPTOR.serialized_pb, file.SerializeToString()):
-        pool.AddSerializedFile(each)
-    return GetMessageClass(pool.FindMessageTypeByName("test.Priced"))
+    return built(file, "Priced", money_pb2)

@@ -38,6 +38,7 @@ from server.kernel.ids import new_id
 from server.kernel.problems import Malformed, RuleViolated
 from server.kernel.queries.filter_sql import FilterPlan
 from server.kernel.queries.filters import parse_filter
+from server.kernel.queries.pages import OrderTerm, PageTokens, after_cursor, order_columns
 from server.kernel.resources.convert import ConversionPlan, PlanFault
 from tests.kernel.database import connections, scratch
 from tests.kernel.messages import FIELDS, everything, priced
@@ -268,3 +269,29 @@ def test_a_filter_with_a_value_that_the_field_cannot_have_is_refused(condition: 
 def test_a_field_that_cannot_be_compared_is_not_filterable(name: str) -> None:
     with pytest.raises(TypeError, match=rf"test\.Everything\.{name} cannot be filtered"):
         FilterPlan(EVERYTHING.DESCRIPTOR.fields_by_name, TABLE, (name,))
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("ratio", [-1e300, -0.5, 1e-7, 2.0]),
+        ("day", [{"year": year, "month": 2, "day": 28} for year in (1, 1999, 2026, 9999)]),
+        ("span", [{"seconds": seconds, "nanos": 0} for seconds in (-(10**11), -1, 0, 86_401)]),
+        ("large", [-(2**63), -1, 0, 2**63 - 1]),
+    ],
+)
+def test_pages_go_on_after_numbers_days_and_spans(database: Database, field: str, values: list[Any]) -> None:
+    """A page of one item each, with the token of the page before."""
+    order, tokens, kind = (OrderTerm(field, descending=False),), PageTokens(b"key"), new_id()
+    own = TABLE.c.text == kind
+    page = select(*PLAN.columns).where(own).order_by(*order_columns(TABLE, order)).limit(1)
+    first, following = Statement(page), Statement(page.where(after_cursor(TABLE, order)))
+    with database.write(Scope()) as transaction:
+        for value in values[::-1]:
+            transaction.queue(INSERT, **PLAN.values(EVERYTHING(id=new_id(), text=kind, **{field: value})))
+        result, found = transaction.run(first), []
+        while result.returned:
+            found += PLAN.messages(result)
+            cursor = tokens.read("question", tokens.write("question", [result.one()[field]]))
+            result = transaction.run(following, **cursor)
+    assert [getattr(one, field) for one in found] == [getattr(EVERYTHING(**{field: value}), field) for value in values]

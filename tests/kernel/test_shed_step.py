@@ -15,6 +15,7 @@ from server.kernel.policy import Criticality
 from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded, Problem
 from server.kernel.steps.shed import RETRY_AFTER, Shed
 from tests.kernel.calls import GET, Context
+from tests.stack import PATIENCE
 
 BOUNDS = {Criticality.SHEDDABLE: 1, Criticality.NORMAL: 2, Criticality.CRITICAL: 3}
 
@@ -40,8 +41,13 @@ class Crowd:
     def __init__(self) -> None:
         self.threads = CallThreads(1)
         self.step = Shed(self.threads, self.threads, BOUNDS)
-        self._end = Event()
-        self._calls = [self.threads.submit(self._end.wait)]
+        self._begun, self._end = Event(), Event()
+        self._calls = [self.threads.submit(self._work)]
+        assert self._begun.wait(PATIENCE)
+
+    def _work(self) -> None:
+        self._begun.set()
+        self._end.wait()
 
     def grow(self, waiting: int) -> None:
         """Let so many wait."""

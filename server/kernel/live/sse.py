@@ -72,7 +72,7 @@ def _follow(
 
 
 def _joined(bodies: list[HttpBody]) -> HttpBody:
-    """One message with all the frames; a comment if there are none."""
+    """One message with all the frames; a comment instead of no frames."""
     if not bodies:
         return KEEP_ALIVE
     # A single event is sent as the object that other subscribers get too.

@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
 
@@ -19,7 +19,7 @@ from server.kernel.problems import Malformed, Reason
 DEFAULT_SIZE = 25
 LARGEST_SIZE = 200
 SIGNATURE_BYTES = 12
-OrderValue = str | int | bool | datetime | None
+OrderValue = str | int | bool | float | date | datetime | timedelta | None
 """A value by which rows are ordered."""
 FORMAT = b"\0values\0"
 """Part of the signed text, so that tokens of another format are refused instead of misread."""
@@ -132,7 +132,7 @@ def _told(value: OrderValue) -> str:
         return f"b{value:d}"
     if isinstance(value, int):
         return f"i{value}"
-    # PostgreSQL parses a time from text.
+    # PostgreSQL parses a time, a date, an interval and a double from text, as Python writes them.
     return f"t{value.isoformat() if isinstance(value, datetime) else value}"
 
 
