@@ -43,9 +43,10 @@ class HostMetrics(Collector):
         self._files = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics, read while no process joins or leaves."""
-        with metrics_files.exclusive(self._folder):
-            metrics_files.sweep(self._folder)
+        """All metrics, read while no process joins or leaves, unless a stopped process keeps the lock."""
+        with metrics_files.exclusive(self._folder) as is_locked:
+            if is_locked:
+                metrics_files.sweep(self._folder)
             return with_silence(list(self._files.collect()), time())  # type: ignore[no-untyped-call]
 
 

@@ -11,13 +11,18 @@ import fcntl
 import json
 import os
 import secrets
+import struct
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Processes of the same name, such as several workers on one host, get numbers up to this one.
 MOST_ALIKE = 100
+# Seconds to wait for the lock of the folder, and between two looks.
+LOCKED_WITHIN = 1.0
+LOOK = 0.005
 LIVE_GAUGES = "gauge_live*_{}.db"
 # Prefix of a process's name until it joins. Its forks may have joined instead.
 STARTING = "starting-"
@@ -33,8 +38,8 @@ def share(folder: Path) -> None:
     To be called before the first import of a module that defines metrics.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder):
-        if not any(_is_held(path) for path in folder.glob("*.lock")):
+    with exclusive(folder) as is_locked:
+        if is_locked and not any(_is_held(path) for path in folder.glob("*.lock")):
             for path in [*folder.glob("*.db"), *folder.glob("*.lock")]:
                 path.unlink()
         _take(folder, f"{STARTING}{secrets.token_hex(8)}")
@@ -87,25 +92,43 @@ def live_gauges(folder: Path, names: Collection[str]) -> list[tuple[str, dict[st
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `share`
 
     found = []
-    with exclusive(folder):
-        sweep(folder)
+    with exclusive(folder) as is_locked:
+        if is_locked:
+            sweep(folder)
         for path in folder.glob("gauge_livemostrecent_*.db"):
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
-                metric, _, labels, _ = json.loads(key)
-                if metric in names:
-                    found.append((metric, labels, value))
+            # Without the lock, a file may vanish or have just been created.
+            with nullcontext() if is_locked else suppress(OSError, ValueError, struct.error):
+                for key, value, _, _ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+                    metric, _, labels, _ = json.loads(key)
+                    if metric in names:
+                        found.append((metric, labels, value))
     return found
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Lock the folder, so that no other process adds or removes files, except those of its own metrics."""
+def exclusive(folder: Path) -> Iterator[bool]:
+    """Lock the folder, so that no other process adds or removes files, except those of its own metrics.
+
+    Yields whether it is locked. It is not if another process keeps the lock, which is held for milliseconds unless its
+    holder was stopped: that must stop neither the health of the others nor their start.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield _lock_within(descriptor, LOCKED_WITHIN)
     finally:
         os.close(descriptor)
+
+
+def _lock_within(descriptor: int, seconds: float) -> bool:
+    deadline = monotonic() + seconds
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if monotonic() > deadline:
+            return False
+        # flock has no timeout.
+        sleep(LOOK)
 
 
 def try_lock(path: Path) -> int | None:

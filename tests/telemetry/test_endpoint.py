@@ -1,6 +1,8 @@
 """The scrape endpoint of a host: one process answers for all, and when it dies another one does."""
 
+import fcntl
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -102,6 +104,25 @@ def test_another_process_answers_when_the_one_that_did_is_killed(
     assert files == {
         f"{kind}_{name}.db" for kind in ("counter", "gauge_livemostrecent") for name in ("api-0", "api-0-1")
     }
+
+
+def test_a_process_that_was_stopped_with_the_lock_holds_up_nobody(
+    settings: Settings, start: Callable[[str], Member]
+) -> None:
+    assert called(start("first")) == "first"
+    wait_for(lambda: scrape(url(settings)).total(ALIVE, process="first"), what="the endpoint")
+    descriptor = os.open(settings.metrics_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert scrape(url(settings)).total(ALIVE, process="first") == 1
+        assert called(start("second")) == "second"
+
+        def told() -> set[str]:
+            return {labels["process"] for _, labels, _ in metrics_files.live_gauges(settings.metrics_dir, {ALIVE})}
+
+        wait_for(lambda: told() == {"first", "second"}, what="both processes")
+    finally:
+        os.close(descriptor)
 
 
 def test_a_host_begins_anew_when_nobody_is_left(tmp_path: Path) -> None:
