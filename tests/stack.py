@@ -21,6 +21,7 @@ from server.embedded import launch
 from server.settings import Settings
 
 START_PATIENCE = 90.0
+ANNOUNCEMENT = "Plinth is up"
 STOP_PATIENCE = 25.0
 # Long enough for a machine that others load as well: who waits for what comes waits no longer than it takes.
 PATIENCE = 60.0
@@ -104,6 +105,7 @@ class Stack:
         self._overrides = overrides | {"redis_timeout": 5} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
+        self._announced = 0
         self._settings: Settings | None = None
 
     @classmethod
@@ -170,7 +172,7 @@ class Stack:
     def start(self) -> Self:
         """Start it and wait until it serves."""
         process = self.launch()
-        wait_for(lambda: self._serving.exists() or process.poll() is not None, START_PATIENCE, "serving")
+        wait_for(lambda: self._has_announced() or process.poll() is not None, START_PATIENCE, "serving")
         if process.poll() is not None:
             raise AssertionError(f"`plinth up` ended with {process.returncode}:\n{self.output}")
         self._learn()
@@ -180,6 +182,7 @@ class Stack:
         """Start it without waiting. It gets SIGTERM when this process dies: not even a SIGKILL leaves it behind."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         self._serving.unlink(missing_ok=True)
+        self._announced = self.output.count(ANNOUNCEMENT)
         tie = [str(launch.__file__), str(os.getpid()), str(int(signal.SIGTERM)), "-", str(self.data_dir.parent)]
         with (self.data_dir.parent / "output").open("ab") as output:
             self._process = subprocess.Popen(
@@ -245,6 +248,10 @@ class Stack:
             shutil.rmtree(self.settings.socket_dir, ignore_errors=True)
             if self._temporary:
                 shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _has_announced(self) -> bool:
+        """Whether programs and people have been told. People are told last, and tests read what they are told."""
+        return self._serving.exists() and self.output.count(ANNOUNCEMENT) > self._announced
 
     def _learn(self) -> None:
         """What it tells of itself once it serves."""

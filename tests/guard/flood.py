@@ -11,6 +11,7 @@ from tests.stack import Stack
 
 CONNECTIONS = 16
 PATIENCE = 30.0
+FAILURE = 500
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,39 @@ class Request:
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
-def flood(stack: Stack, requests: Iterable[Request]) -> Counter[int]:
+class Statuses(Counter[int]):
+    """How many answers had which status, and what the server said when it failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: Counter[bytes] = Counter()
+        """How many answers with a status of 500 or more had which body, up to its request id."""
+
+    def note(self, status: int, body: bytes) -> None:
+        """Count an answer."""
+        self[status] += 1
+        if status >= FAILURE:
+            self.failures[body.partition(b'"requestId"')[0]] += 1
+
+
+def flood(stack: Stack, requests: Iterable[Request]) -> Statuses:
     """Send all of them over a few connections; how many answers had which status."""
     waiting = iter(list(requests))
+    found = Statuses()
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        each = [threads.submit(_send, stack, waiting) for _ in range(CONNECTIONS)]
-        return sum((one.result() for one in each), Counter[int]())
+        for each in [threads.submit(_send, stack, waiting) for _ in range(CONNECTIONS)]:
+            for status, body in each.result():
+                found.note(status, body)
+    return found
 
 
-def _send(stack: Stack, requests: Iterator[Request]) -> Counter[int]:
-    """Send what nobody else sends: taking the next one from an iterator over a list is atomic."""
-    found: Counter[int] = Counter()
+def _send(stack: Stack, requests: Iterator[Request]) -> list[tuple[int, bytes]]:
+    """Send what nobody else sends: taking the next one from an iterator over a list is atomic.
+
+    The status of each answer, with its body if the server failed.
+    """
     line = _Line(stack.port)
-    for request in requests:
-        found[line.ask(request)] += 1
+    found = [(status, body if status >= FAILURE else b"") for status, body in map(line.ask, requests)]
     line.close()
     return found
 
@@ -63,19 +83,19 @@ class _Line:
         self._port = port
         self._connect()
 
-    def ask(self, request: Request) -> int:
-        """Send a request and read its answer; the status."""
+    def ask(self, request: Request) -> tuple[int, bytes]:
+        """Send a request and read its answer; the status and the body."""
         self._connection.sendall(request.wire)
         status = int(self._answers.readline().split(b" ")[1])
         headers = {}
         while line := self._answers.readline().strip():
             name, _, value = line.lower().partition(b":")
             headers[name] = value.strip()
-        self._pass_over_body(headers)
+        body = self._body(headers)
         if headers.get(b"connection") == b"close":
             self.close()
             self._connect()
-        return status
+        return status, body
 
     def close(self) -> None:
         """Let go of it."""
@@ -86,10 +106,11 @@ class _Line:
         self._connection = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
         self._answers = self._connection.makefile("rb")
 
-    def _pass_over_body(self, headers: Mapping[bytes, bytes]) -> None:
+    def _body(self, headers: Mapping[bytes, bytes]) -> bytes:
         if headers.get(b"transfer-encoding") != b"chunked":
-            self._answers.read(int(headers.get(b"content-length", 0)))
-            return
+            return self._answers.read(int(headers.get(b"content-length", 0)))
+        chunks = []
         while size := int(self._answers.readline(), 16):
-            self._answers.read(size + len(b"\r\n"))
+            chunks.append(self._answers.read(size + len(b"\r\n"))[:size])
         self._answers.readline()
+        return b"".join(chunks)

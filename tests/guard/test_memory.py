@@ -46,9 +46,9 @@ Kind = Callable[[Tenant, int], Request]
 @pytest.fixture(scope="module")
 def tenant() -> Iterator[Tenant]:
     # One worker, which meets everything, with little memory of its own for answers.
-    stack = Stack(
-        api_workers=1, api_threads=4, slow_threads=1, database_pool_size=4, cache_bytes=4 * MEGABYTE, trusted_proxies=1
-    )
+    # It waits as long for PostgreSQL as a machine takes that does much else.
+    few: dict[str, Any] = {"api_workers": 1, "api_threads": 4, "slow_threads": 1, "database_pool_size": 4}
+    stack = Stack(**few, cache_bytes=4 * MEGABYTE, trusted_proxies=1, database_connect_timeout=20)
     try:
         yield new_tenant(stack.start())
     finally:
@@ -250,7 +250,7 @@ def test_what_callers_choose_is_not_kept(tenant: Tenant, kind: Kind) -> None:
     before = memory(tenant.stack)
     statuses = flood(tenant.stack, requests)
     assert statuses.total() == MANY
-    assert not [status for status in statuses if status >= 500], statuses
+    assert not statuses.failures, f"{statuses.failures}\n{tenant.stack.output}"
     check_growth(tenant.stack, before)
 
 
