@@ -29,7 +29,7 @@ from server.kernel.queries import PageTokens
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
 from server.kernel.resources import AnyService
-from server.kernel.resources.service import narrowed_services
+from server.kernel.resources.service import narrowed_services, private_events, revealed_by
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
@@ -102,7 +102,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     without_redis = parts.refused_without_redis(settings, policies().values())
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
     warmer = Warmer()
-    live = parts.live_events(settings, databases.fast, guard) if streams else None
+    live = parts.live_events(settings, databases.fast, guard, revealed_by(SERVICES)) if streams else None
     platform = _platform(settings, process, guard, redis, dependencies=dependencies, live=live, warmer=warmer)
     services = [service for module in modules.MODULES for service in module.serve(platform)]
     tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
@@ -111,7 +111,10 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     steps = guard.steps(
         telemetry,
         Audit(refusals, platform.clock),
-        InTransaction(databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED),
+        InTransaction(
+            *(databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED),
+            private=private_events(SERVICES),
+        ),
         narrowed_services(services),
         tracing.follow(*databases.both) if tracing else None,
     )

@@ -26,6 +26,7 @@ from server.kernel.module import Foundation, Module
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.ports import join_offers
 from server.kernel.rates import Rate
+from server.kernel.resources import seen_by
 from server.kernel.roles import join_roles
 from server.kernel.steps.address import Address
 from server.kernel.steps.authenticate import Authenticate
@@ -63,7 +64,7 @@ class Guard:
         rates = {**default_rates(settings.environment), **settings.rate_limits}
         self.rates = {rate_class: Rate.parse(text) for rate_class, text in rates.items()}
         roles = join_roles(module.roles for module in modules)
-        self.permissions = Permissions(roles, _catalogue(policies.values()))
+        self.permissions = Permissions(roles, _catalogue(policies.values(), modules))
         # Processes that share the embedded Redis share a host, and therefore the file of generations.
         remote = RedisGenerations(redis, self.breakers.make("generations")) if settings.redis_url else None
         self.generations = Generations(settings.socket_dir / "generations", remote)
@@ -141,9 +142,10 @@ class Guard:
         ]
 
 
-def _catalogue(policies: Iterable[MethodPolicy]) -> list[str]:
+def _catalogue(policies: Iterable[MethodPolicy], modules: Iterable[Module]) -> list[str]:
     """The permissions that roles can hold, without those of platform administrators."""
-    return [policy.permission for policy in policies if policy.access is Access.PERMISSION]
+    classes = (service for module in modules for service in module.service_classes)
+    return [*(policy.permission for policy in policies if policy.access is Access.PERMISSION), *seen_by(classes)]
 
 
 def _cache(

@@ -14,13 +14,14 @@ from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.operations.module import MODULE as OPERATIONS
 from server.domains.sites.module import MODULE as SITES
 from server.domains.tenancy.module import MODULE as TENANCY
+from server.domains.travel.module import MODULE as TRAVEL
 from server.domains.webhooks.module import MODULE as WEBHOOKS
 from server.kernel.module import Module, ModuleFault
-from server.kernel.policy import options_of
+from server.kernel.policy import PERMISSION, options_of
 from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
-MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBHOOKS)
+MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBHOOKS, TRAVEL)
 
 T = TypeVar("T")
 
@@ -72,6 +73,12 @@ def _faults(module: Module) -> Iterator[str]:
     for service in module.service_classes:
         if service.descriptor.file.package != package:
             yield f"`{module.name}` has the service {service.descriptor.full_name}, which is not of `{package}`"
+        owned = service.resource if service.resource is not None and service.resource.owner else None
+        if owned is not None and not (PERMISSION.match(owned.seen_by) and owned.seen_by.startswith(f"{module.name}.")):
+            yield (
+                f"{service.__name__}.resource has an owner, and `{owned.seen_by}` is no permission of `{module.name}` "
+                f"with which others see it: name one in Resource(seen_by=...)"
+            )
     for role, patterns in module.roles.items():
         if role not in BUILT_IN_ROLES:
             yield f"`{module.name}` declares the role `{role}`, which is no built-in one: {', '.join(BUILT_IN_ROLES)}"
@@ -93,6 +100,8 @@ def _permissions(service: type[AnyService]) -> Iterator[str]:
         policy = options_of(method)
         if policy is not None and policy.permission:
             yield policy.permission
+    if service.resource is not None and service.resource.owner:
+        yield service.resource.seen_by
 
 
 def _unserved(modules: Iterable[Module], contract: FileDescriptorSet) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The parts of a process, made from the settings: connections, dependencies, live events, traces."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from socket import gethostname
@@ -120,7 +120,7 @@ def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) 
     return f"refused meanwhile: {', '.join(names)}" if names else ""
 
 
-def live_events(settings: Settings, database: Database, guard: Guard) -> LiveEvents:
+def live_events(settings: Settings, database: Database, guard: Guard, revealed_by: Mapping[str, str]) -> LiveEvents:
     """The live events of the realtime role."""
     standing = access.Standing(database)
 
@@ -143,6 +143,7 @@ def live_events(settings: Settings, database: Database, guard: Guard) -> LiveEve
         alive,
         review,
         StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
+        revealed_by=revealed_by,
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
         stall=settings.stream_stall,

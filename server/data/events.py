@@ -18,6 +18,7 @@ from typing import Self
 from psycopg.rows import TupleRow
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     LargeBinary,
@@ -63,6 +64,9 @@ events = global_table(
     Column("message_type", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     uuid_column("actor_id", nullable=True),
+    # The user whose event it is; NULL for an event of the whole tenant.
+    uuid_column("audience", nullable=True),
+    Column("for_webhooks", Boolean, nullable=False, server_default=text("true")),
     Column("request_id", Text, nullable=False),
     time_column("create_time", server_default=text("now()")),
     PrimaryKeyConstraint("tenant_id", "transaction_id", "sequence", "create_time"),
@@ -73,7 +77,10 @@ events = global_table(
     partition_by="RANGE (create_time)",
 )
 
-_WRITTEN = ("tenant_id", "id", "type", "resource_id", "message_type", "payload", "actor_id", "request_id")
+_WRITTEN = (
+    *("tenant_id", "id", "type", "resource_id", "message_type", "payload", "actor_id", "audience", "for_webhooks"),
+    "request_id",
+)
 APPEND = Statement(insert(events).values({name: bindparam(name, type_=events.c[name].type) for name in _WRITTEN}))
 
 
@@ -109,11 +116,13 @@ class Event:
     payload: bytes
     """The resource right after the change (for a deletion: right before), as the message `message_type`."""
     create_time: datetime
+    audience: str | None = None
+    """The user whose event it is; None for an event of the whole tenant."""
 
 
 _READ = """
 SELECT tenant_id::text, transaction_id::text::bigint, sequence, id::text, type, resource_id, message_type, payload,
-       create_time
+       create_time, audience::text
   FROM events
  WHERE {tenant} (transaction_id, sequence) > (%(transaction_id)s::text::xid8, %(sequence)s)
    AND transaction_id < greatest(plinth_log_horizon(), %(horizon)s::text::xid8)

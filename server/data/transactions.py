@@ -4,6 +4,7 @@ Every transaction starts by setting, for row-level security, whose rows it may s
 They end with the transaction (`set_config(..., true)`), so nothing leaks to the next user of a pooled connection.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
@@ -265,6 +266,16 @@ class WriteTransaction(Transaction):
         self._send(second, parameters)
         results = self._answers()
         return results[-2], results[-1]
+
+    def run_all(self, statements: Sequence[tuple[Statement, Mapping[str, object]]]) -> list[Result]:
+        """Run several statements, each with its parameters, in one round trip; their results.
+
+        Each sees everything committed until the one before it ended.
+        """
+        self._begin()
+        for statement, parameters in statements:
+            self._send(statement, dict(parameters))
+        return self._answers()[-len(statements) :]
 
     def queue(self, statement: Statement, **parameters: object) -> None:
         """Send a statement along with the next one, which raises its failure."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import NoReturn, Protocol, cast
+from typing import NamedTuple, NoReturn, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -125,6 +125,16 @@ class Access:
     """Unix time at which it expires without any change: the end of the overlap of a replaced secret."""
 
 
+class Emission(NamedTuple):
+    """An event that a call writes in its transaction."""
+
+    type: str
+    resource_id: str
+    payload: Message
+    audience: str | None
+    """The user whose event it is; None for an event of the whole tenant."""
+
+
 @dataclass(slots=True)
 class IdempotencyKey:
     """The key that identifies a retried call."""
@@ -151,6 +161,10 @@ class Call:
     request: FieldValue = None
     """The request message, once it is parsed."""
     event_payload: Message | None = None
+    subject_id = ""
+    """The resource that the declared event is about, where its payload has no id."""
+    audience: str | None = None
+    """The user who owns what the call changes, and whose its events are; None if it belongs to the whole tenant."""
     etag = ""
     limit: Verdict | None = None
     limit_class = ""
@@ -179,7 +193,7 @@ class Call:
         self.headers: list[tuple[str, str]] = []
         self.http_status = method.success_status
         self.emits = method.emits
-        self.events: list[tuple[str, str, Message]] = []
+        self.events: list[Emission] = []
         self.stale_tags: list[str] = []
         self.changes: list[tuple[Message | None, Message | None]] = []
         self.conflicts: dict[str, ConflictProblem] = {}
@@ -310,6 +324,8 @@ class Call:
         self.conflicts.clear()
         self.stale_tags.clear()
         self.event_payload = None
+        self.audience = None
+        self.subject_id = ""
         self.refusal = None
         self.action = ""
         self.changes_nothing = False
@@ -347,5 +363,8 @@ class Call:
         self.writes.queue(DEFER, queue=queue, task=task, arguments=arguments)
 
     def emit(self, event: str, resource_id: str, payload: Message) -> None:
-        """Write a further event in this call's transaction. The declared event is written without it."""
-        self.events.append((event, resource_id, payload))
+        """Write a further event in this call's transaction. The declared event is written without it.
+
+        It has the audience that the call has now.
+        """
+        self.events.append(Emission(event, resource_id, payload, self.audience))

@@ -54,7 +54,7 @@ class Criticality(enum.IntEnum):
 
 
 class Kind(enum.Enum):
-    """The standard method that an RPC is (AIP-131 to 135, 164, 231), recognised by its name and types."""
+    """The standard method that an RPC is (AIP-131 to 135, 164, 231, 233 to 235), recognised by its name and types."""
 
     GET = "Get"
     LIST = "List"
@@ -63,7 +63,22 @@ class Kind(enum.Enum):
     DELETE = "Delete"
     UNDELETE = "Undelete"
     BATCH_GET = "BatchGet"
+    BATCH_CREATE = "BatchCreate"
+    BATCH_UPDATE = "BatchUpdate"
+    BATCH_DELETE = "BatchDelete"
+    BATCH_WRITE = "BatchWrite"
+    """Creations, updates and deletions together."""
+    REORDER = "Reorder"
     CUSTOM = ""
+
+
+OF_SEVERAL = (
+    *(Kind.LIST, Kind.BATCH_GET, Kind.BATCH_CREATE, Kind.BATCH_UPDATE, Kind.BATCH_DELETE, Kind.BATCH_WRITE),
+    Kind.REORDER,
+)
+"""The standard methods whose name has the plural of the resource."""
+BATCHES = {Kind.BATCH_CREATE: "requests", Kind.BATCH_UPDATE: "requests", Kind.BATCH_WRITE: "operations"}
+"""The batch methods whose request has further requests, each with the field that has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +205,7 @@ def kind_of(method: MethodDescriptor) -> Kind:
     }
     plural = _plural_of(method.containing_service, resource)
     if plural:
-        names |= {f"List{plural}": Kind.LIST, f"BatchGet{plural}": Kind.BATCH_GET}
+        names |= {f"{kind.value}{plural}": kind for kind in OF_SEVERAL}
     return names.get(method.name, Kind.CUSTOM)
 
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from google.api import resource_pb2
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.kernel.policy import VARIABLE, MethodPolicy
+from server.kernel.policy import BATCHES, VARIABLE, MethodPolicy
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant, new_tenant
 from tests.contract.instances import MARK, Instance, Named, instances
@@ -118,10 +118,10 @@ class House:
     def named(self, method: MethodPolicy) -> dict[str, Any]:
         """Every field of a method's request that names something, to what it names here."""
         found = {}
-        for field in method.descriptor.input_type.fields_by_name:
-            if field not in NEUTRAL:
+        for field in fields_of(method.descriptor.input_type):
+            if field.name not in NEUTRAL:
                 try:
-                    found[field] = resolve(method, field, self.made)
+                    found[field.name] = resolve(method, field.name, self.made)
                 except Unknown:
                     continue
         return found
@@ -174,20 +174,39 @@ def furnish(tenant: Tenant) -> dict[str, Named]:
 def fill(request: Any, named: Mapping[str, Any], declared: Mapping[str, Instance] = INSTANCES) -> None:
     """Set those fields which the request has; a resource in it becomes one that can be stored."""
     for name, field in request.DESCRIPTOR.fields_by_name.items():
-        if field.message_type is not None:
+        if is_batch(field):
+            inside = getattr(request, name).add()
+            fill(inside.update if inside.DESCRIPTOR.oneofs else inside, named, declared)
+        elif field.message_type is not None:
             instance = declared.get(field.message_type.full_name)
             if instance is not None and instance.body is not None and not field.is_repeated:
-                json_format.ParseDict(instance.body(), getattr(request, name))
+                json_format.ParseDict({**instance.body(), **named.get(name, {})}, getattr(request, name))
         elif name in named:
             value = named[name]
             getattr(request, name).extend(value) if isinstance(value, list) else setattr(request, name, value)
+
+
+def is_batch(field: FieldDescriptor) -> bool:
+    """Whether a field of a request has further requests."""
+    return field.is_repeated and field.name in BATCHES.values()
+
+
+def fields_of(request: Descriptor) -> list[FieldDescriptor]:
+    """The fields of a request, and those of the requests in a batch."""
+    found = {field.name: field for field in request.fields if not is_batch(field)}
+    for field in request.fields:
+        if is_batch(field):
+            inside: Any = field.message_type
+            chosen = inside.fields_by_name["update"].message_type if inside.oneofs else inside
+            found |= {each.name: each for each in chosen.fields if each.name not in found}
+    return list(found.values())
 
 
 def identifying(method: MethodPolicy) -> list[str]:
     """The fields of a request that name something beside the tenant. An ETag alone names nothing."""
     in_path = {name.strip("{}") for binding in method.bindings for name in VARIABLE.findall(binding.path)}
     found = []
-    for field in method.descriptor.input_type.fields:
+    for field in fields_of(method.descriptor.input_type):
         is_name = field.name in {"ids", "role"} or field.name.endswith("_id") or field.name in in_path
         is_other = field.name in {"tenant_id", "last_event_id", *NEEDED}
         if is_name and field.type == FieldDescriptor.TYPE_STRING and not is_other:
@@ -200,7 +219,8 @@ def unknown_fields(
 ) -> Iterator[str]:
     """Fields of requests for which nobody said what they name: the wall would not be tried there."""
     for method in methods:
-        for name, field in method.descriptor.input_type.fields_by_name.items():
+        for field in fields_of(method.descriptor.input_type):
+            name = field.name
             if name in NEUTRAL:
                 continue
             if field.message_type is not None:

@@ -47,7 +47,7 @@ def subscribe(
     subscriptions: Subscriptions, prefix: str = "page.", *, after: Position | None = None, size: int = 100
 ) -> Subscription:
     """A new subscription to events of ACME, from the beginning of the log."""
-    made = Subscription(call(), prefix, BEGINNING, after, size)
+    made = Subscription(call(), prefix, BEGINNING, after, size, revealed_by={})
     subscriptions.add(made)
     return made
 

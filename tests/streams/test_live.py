@@ -51,7 +51,14 @@ async def live_events(
 ) -> AsyncIterator[LiveEvents]:
     places = StreamPlaces(per_caller=100, per_tenant=100)
     live = LiveEvents(
-        stack.settings.dispatch_dsn, silence, alive, lambda _: None, places, queue=queue, keep_alive=keep_alive
+        stack.settings.dispatch_dsn,
+        silence,
+        alive,
+        lambda _: None,
+        places,
+        revealed_by={},
+        queue=queue,
+        keep_alive=keep_alive,
     )
     await live.open()
     try:

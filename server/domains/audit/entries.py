@@ -28,11 +28,11 @@ ENTRIES = Resource(
     sortable=("create_time",),
 )
 ALL_ENTRIES = replace(ENTRIES, filterable=("tenant_id", *ENTRIES.filterable))
-SECURITY_EVENTS = replace(ENTRIES, visible=audit_entries.c.security)
+SECURITY_EVENTS = replace(ENTRIES, where=audit_entries.c.security)
 # Changes made by users, without refusals and without the calls of programs.
 USER_ACTIVITIES = replace(
     ENTRIES,
-    visible=and_(
+    where=and_(
         audit_entries.c.actor_kind == literal_column(str(USER)), audit_entries.c.outcome == literal_column(f"'{OK}'")
     ),
 )

@@ -1,9 +1,9 @@
 """Tables of sites."""
 
-from sqlalchemy import Column, Index, SmallInteger, Text, text
+from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from server.data.tables import tenant_table, time_column
+from server.data.tables import tenant_table, time_column, uuid_column
 
 pages = tenant_table(
     "pages",
@@ -20,3 +20,17 @@ Index("pages_slug_key", pages.c.tenant_id, pages.c.slug, unique=True, postgresql
 Index("pages_create_time_idx", pages.c.tenant_id, pages.c.create_time, pages.c.id)
 Index("pages_update_time_idx", pages.c.tenant_id, pages.c.update_time, pages.c.id)
 Index("pages_title_idx", pages.c.tenant_id, pages.c.title, pages.c.id)
+
+sections = tenant_table(
+    "sections",
+    uuid_column("page_id"),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False, server_default=text("''")),
+    Column("content", JSONB),
+    Column("style", JSONB),
+    Column("hidden", Boolean, nullable=False, server_default=text("false")),
+    Column("place", Integer, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
+    soft_delete=True,
+)
+Index("sections_place_idx", sections.c.tenant_id, sections.c.page_id, sections.c.place, sections.c.id)

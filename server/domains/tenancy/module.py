@@ -11,6 +11,7 @@ from server.domains.tenancy.tenants import TenantService
 from server.kernel.module import Background, Foundation, Module, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
 from server.kernel.ports import Offers
+from server.kernel.resources import seen_by
 
 
 def _offers(foundation: Foundation) -> Offers:
@@ -34,7 +35,9 @@ MODULE = Module(
         Serve(
             RoleService,
             lambda platform: RoleService(
-                platform.permissions, methods_by_permission(platform.policies.values()), platform.key_grants
+                platform.permissions,
+                methods_by_permission(platform.policies.values()) | seen_by(platform.services),
+                platform.key_grants,
             ),
         ),
         Serve(MembershipService, lambda platform: MembershipService(platform.permissions)),

@@ -39,6 +39,7 @@ MAKE_CURSOR = """
 INSERT INTO event_cursors (name) SELECT %(cursor)s WHERE NOT EXISTS (SELECT FROM event_cursors WHERE name = %(cursor)s)
     ON CONFLICT DO NOTHING
 """
+# An event of one user goes to webhooks that name its type or family. `*` stands for the events of the whole tenant.
 # The webhooks are locked against deletion, so that a deletion finds all deliveries of an event or none. Existing queues
 # stay unchanged but are locked: a worker that is about to remove an empty one sees the addition. Ids are UUIDv7 (RFC
 # 9562): milliseconds since 1970, then random bits; PostgreSQL has a function for that from version 18 on.
@@ -49,15 +50,17 @@ WITH place AS MATERIALIZED (
 ), batch AS MATERIALIZED (
     SELECT news.*
       FROM place CROSS JOIN LATERAL (
-          SELECT tenant_id, transaction_id, sequence, id, type, resource_id, create_time FROM events
+          SELECT tenant_id, transaction_id, sequence, id, type, resource_id, create_time, audience, for_webhooks
+            FROM events
            WHERE (events.transaction_id, events.sequence) > (place.transaction_id, place.sequence)
              AND events.transaction_id < greatest(plinth_log_horizon(), %(horizon)s::text::xid8)
            ORDER BY events.transaction_id, events.sequence LIMIT %(limit)s) AS news
 ), wanted AS MATERIALIZED (
     SELECT batch.*, coalesce(nullif(batch.resource_id, ''), batch.id::text) AS subject, webhooks.id AS webhook_id
       FROM batch JOIN webhooks ON webhooks.tenant_id = batch.tenant_id
-     WHERE webhooks.enabled AND webhooks.create_time < batch.create_time
-       AND webhooks.event_types && ARRAY['*', batch.type, split_part(batch.type, '.', 1) || '.*']
+     WHERE webhooks.enabled AND webhooks.create_time < batch.create_time AND batch.for_webhooks
+       AND webhooks.event_types && (ARRAY[batch.type, split_part(batch.type, '.', 1) || '.*']
+                                    || CASE WHEN batch.audience IS NULL THEN ARRAY['*'] ELSE ARRAY[]::text[] END)
      ORDER BY batch.transaction_id, batch.sequence, webhooks.id
        FOR KEY SHARE OF webhooks
 ), added AS (

@@ -11,7 +11,7 @@ from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
-from server.kernel.resources import AnyService
+from server.kernel.resources import AnyService, private_events, revealed_by
 
 EVERY = "*"
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
@@ -34,7 +34,9 @@ class EventTypes:
         """`descriptor_set` includes the comments of the contract, which descriptors at run time lack."""
         self._services = tuple(services)
         self._descriptor_set = descriptor_set
-        self._payloads = dict(sorted(self._read_payloads()))
+        private = private_events(self._services)
+        self._payloads = {name: payload for name, payload in sorted(self._read_payloads()) if name not in private}
+        self._revealed_by = revealed_by(self._services)
         groups = {f"{name.partition('.')[0]}.*" for name in self._payloads}
         self._known = (EVERY, *sorted(groups), *self._payloads)
 
@@ -50,6 +52,14 @@ class EventTypes:
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """The types that match one of the patterns."""
         return [name for name in self._payloads if matches(patterns, name)]
+
+    def revealing(self, patterns: Sequence[str]) -> set[str]:
+        """The permissions that show the events of single users which the patterns name. `*` names none of them."""
+        return {self._revealed_by[name] for name in self.naming(patterns) if name in self._revealed_by}
+
+    def naming(self, patterns: Sequence[str]) -> list[str]:
+        """The types that patterns name by themselves or by their family. Of these, events of single users are sent."""
+        return self.matching([pattern for pattern in patterns if pattern != EVERY])
 
     def violations(self, field: str, patterns: Sequence[str]) -> list[Violation]:
         """The violations of patterns in a field: those that match no type."""

@@ -39,7 +39,7 @@ DELIVERIES = Resource(
     sortable=("create_time",),
     computed=("attempt_log",),
     # The deliveries of a deleted webhook are hidden, although a job has yet to remove them.
-    visible=exists()
+    where=exists()
     .where(webhooks.c.tenant_id == webhook_deliveries.c.tenant_id, webhooks.c.id == webhook_deliveries.c.webhook_id)
     .where(webhooks.c.removal_time.is_(None))
     .correlate(webhook_deliveries),
@@ -82,7 +82,7 @@ class WebhookService(Service[Webhook]):
         filterable=("id", "url", "enabled", "create_time", "update_time", "disable_time"),
         sortable=("create_time",),
         hidden=("secret",),
-        visible=webhooks.c.removal_time.is_(None),
+        where=webhooks.c.removal_time.is_(None),
     )
     events: ClassVar[Mapping[str, EventFacts]] = {
         "webhook.failing": EventFacts(Webhook, "A webhook has failed for a while, and is disabled unless it recovers."),
@@ -148,6 +148,9 @@ class WebhookService(Service[Webhook]):
             violations += self._event_type_violations(resource)
         if violations:
             raise broken_rules(violations)
+        if before is None or resource.event_types != before.event_types:
+            # Nobody gets events by a webhook that they could not see themselves.
+            call.check_may_grant(self._event_types.revealing(resource.event_types))
         if before is None:
             self._check_count(call)
 

@@ -8,7 +8,7 @@ is lost and none comes twice.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
@@ -95,11 +95,14 @@ class LiveEvents:
         review: Review,
         places: StreamPlaces,
         *,
+        revealed_by: Mapping[str, str],
         queue: int,
         keep_alive: float,
         stall: float = STALL,
     ) -> None:
         """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
+
+        `revealed_by` has, by type of event, the permission that shows its events of other users.
 
         If the log has not answered for `stall` seconds, streams are ended, because a keep-alive would be a lie.
         """
@@ -108,6 +111,7 @@ class LiveEvents:
         self._hints = hints
         self._alive = alive
         self._review = review
+        self._revealed_by = revealed_by
         self._queue = queue
         self._keep_alive = keep_alive
         # Half a queue, so that a subscriber that reads in time never has a full queue.
@@ -160,7 +164,7 @@ class LiveEvents:
             await self._refuse_unknown(after)
         # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
-        subscription = Subscription(call, prefix, start, after, self._queue)
+        subscription = Subscription(call, prefix, start, after, self._queue, revealed_by=self._revealed_by)
         missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
         self._subscriptions.add(subscription)
         try:
@@ -203,7 +207,7 @@ class LiveEvents:
         """The events between `after` and the start of the subscription, in messages. The log is read in batches."""
         batches = self._logged(subscription, after) if remembered is None else _at_once(remembered)
         async for events in batches:
-            waiting = deque(event for event in events if event.event.type.startswith(subscription.prefix))
+            waiting = deque(event for event in events if subscription.wants(event.event))
             while waiting:
                 yield take_message(waiting)
 

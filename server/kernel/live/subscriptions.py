@@ -6,7 +6,7 @@ matched once per group, and costs each subscriber an append; its form for sendin
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import TypeVar, cast
 
@@ -68,11 +68,27 @@ def take_message(waiting: deque[LiveEvent]) -> list[LiveEvent]:
 class Subscription:
     """One subscriber: its waiting events, and the problem that ends it."""
 
-    __slots__ = ("_after", "_ending", "_silent", "_size", "_waiter", "_waiting", "call", "prefix", "slot", "start")
+    __slots__ = (
+        *("_after", "_ending", "_revealed_by", "_silent", "_size", "_waiter", "_waiting"),
+        *("call", "prefix", "slot", "start"),
+    )
 
-    def __init__(self, call: Call, prefix: str, start: Position, after: Position | None, size: int) -> None:
-        """It is offered events after `start` and takes those after `after`. At most `size` events wait."""
+    def __init__(
+        self,
+        call: Call,
+        prefix: str,
+        start: Position,
+        after: Position | None,
+        size: int,
+        *,
+        revealed_by: Mapping[str, str],
+    ) -> None:
+        """It is offered events after `start` and takes those after `after`. At most `size` events wait.
+
+        `revealed_by` has, by type of event, the permission that shows its events of other users.
+        """
         self.call = call
+        self._revealed_by = revealed_by
         self.prefix = prefix
         self.start = start
         self.slot = 0
@@ -89,9 +105,23 @@ class Subscription:
         """Whether events are waiting."""
         return bool(self._waiting)
 
+    def wants(self, event: Event) -> bool:
+        """Whether an event of the tenant is of a wanted type, and one that the subscriber may see."""
+        return event.type.startswith(self.prefix) and (event.audience is None or self._is_shown(event))
+
+    def _is_shown(self, event: Event) -> bool:
+        """Whether an event of one user is the subscriber's own, or shown to the subscriber by a permission."""
+        if event.audience == self.call.caller.user_id:
+            return True
+        access = self.call.access
+        return access is not None and self._revealed_by.get(event.type) in access.permissions
+
     def offer(self, event: LiveEvent) -> bool:
-        """Queue an event. False if the subscription has ended, or ends now because its queue is full."""
-        if self._ending is not None:
+        """Queue an event of a wanted type.
+
+        False if the subscriber may not see it, or the subscription has ended, or ends now because its queue is full.
+        """
+        if self._ending is not None or (event.event.audience is not None and not self._is_shown(event.event)):
             return False
         if self._after is not None:
             if event.position <= self._after:

@@ -1,7 +1,18 @@
 """Messages: masks, changes, ETags, free-form JSON, text."""
 
 from server.kernel.messages.etags import etag_of
+from server.kernel.messages.money import MOST_MINOR, NoMoney, decimal_places, fill_money, minor_units, read_money
 from server.kernel.messages.structs import fill_struct
 from server.kernel.messages.text import normal_form
 
-__all__ = ["etag_of", "fill_struct", "normal_form"]
+__all__ = [
+    "MOST_MINOR",
+    "NoMoney",
+    "decimal_places",
+    "etag_of",
+    "fill_money",
+    "fill_struct",
+    "minor_units",
+    "normal_form",
+    "read_money",
+]

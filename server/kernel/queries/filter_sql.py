@@ -8,17 +8,20 @@ from math import isfinite
 from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
-from sqlalchemy import ColumnElement, Table, and_, bindparam, false, func, literal_column, not_, or_
+from sqlalchemy import ARRAY, ColumnElement, Table, and_, any_, bindparam, false, func, literal_column, not_, or_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import BigInteger, SmallInteger
 
 from server.data.clauses import AnyExpression, AnyType
+from server.kernel.messages.money import MONEY, NoMoney, read_money
 from server.kernel.problems import Malformed, Reason
 from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
 
 Parameter = str | int | bool | float | datetime
 
 SQL_OPERATORS = {"=": "=", "!=": "IS DISTINCT FROM", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+# Forms of SQL in which nothing is compared with a value.
+WITHOUT_VALUE = ("is_set", "has_any")
 ORDERED = ("<", "<=", ">", ">=")
 TIMESTAMP = "google.protobuf.Timestamp"
 DATE = "google.type.Date"
@@ -48,26 +51,37 @@ class FilterPlan:
     def __init__(self, fields: Mapping[str, FieldDescriptor], table: Table, names: tuple[str, ...]) -> None:
         """Raises TypeError for a field that no filter can name."""
         for name in names:
-            if fields[name].is_repeated or not _can_be_compared(fields[name]):
+            if not _can_be_compared(fields[name]):
                 raise TypeError(f"{fields[name].full_name} cannot be filtered: take it out of Resource(filterable=...)")
-        self._columns: dict[str, AnyExpression] = {name: table.c[name] for name in names}
+        money = [name for name in names if is_money(fields[name])]
+        self._columns: dict[str, AnyExpression] = {
+            name: table.c[f"{name}_minor" if name in money else name] for name in names
+        }
+        self._currencies = {name: table.c[f"{name}_currency"] for name in money}
         self._fields = {name: fields[name] for name in names}
         # Not every id is a UUID: a request id is chosen by the caller.
-        self._ids = frozenset(name for name in names if isinstance(table.c[name].type, postgresql.UUID))
+        self._ids = frozenset(name for name in names if isinstance(self._columns[name].type, postgresql.UUID))
         self._names = {fields[name].json_name: name for name in names} | {name: name for name in names}
 
     def bind(self, parsed: Filter) -> BoundFilter:
         """Resolve the fields and parse the values. Raises Malformed for an unknown field or an impossible value."""
-        forms, parameters = [], {}
+        forms: list[str] = []
+        parameters: dict[str, object] = {}
         for comparison in comparisons(parsed.shape):
             value = parsed.values[comparison.place]
             field = self._field(comparison)
             form = _form(comparison, field, value, is_id=field.name in self._ids)
             forms.append(form)
-            if form != "is_set":
-                kind = self._columns[field.name].type
-                parameters[f"filter_{comparison.place}"] = _read(comparison, field, value, form, kind)
+            if form not in WITHOUT_VALUE:
+                parameters |= self._parameters(comparison, field, value, form)
         return BoundFilter(parsed.shape, tuple(forms), parameters)
+
+    def _parameters(self, comparison: Comparison, field: FieldDescriptor, value: Value, form: str) -> dict[str, object]:
+        name = f"filter_{comparison.place}"
+        if form == "money":
+            minor, currency = _money(comparison, field, value)
+            return {name: minor, f"{name}_currency": currency}
+        return {name: _read(comparison, field, value, form, _kind_of(self._columns[field.name]))}
 
     def condition(self, bound: BoundFilter) -> ColumnElement[bool] | None:
         """The SQL of a filter, with its values as parameters. None if the filter is empty."""
@@ -84,18 +98,35 @@ class FilterPlan:
 
     def _comparison(self, comparison: Comparison, form: str) -> ColumnElement[bool]:
         column = self._columns[self._names[comparison.field]]
-        if form == "is_set":
-            # Text without presence counts as set if it is not empty (AIP-160).
-            field = self._fields[self._names[comparison.field]]
-            is_text = _is_text(field, is_id=field.name in self._ids)
-            return column != literal_column("''") if is_text else column.is_not(None)
-        parameter: AnyExpression = bindparam(f"filter_{comparison.place}", type_=column.type)
+        if form in WITHOUT_VALUE:
+            return self._is_set(self._fields[self._names[comparison.field]], column)
+        parameter: AnyExpression = bindparam(f"filter_{comparison.place}", type_=_kind_of(column))
+        if form == "member":
+            return parameter == any_(column)
+        if form == "money":
+            return self._compare_money(comparison, column, parameter)
         if form == "contains":
             return column.ilike(parameter)
         if form == "like":
             match = column.like(parameter)
             return match if comparison.operator == "=" else not_(func.coalesce(match, false()))
         return column.bool_op(SQL_OPERATORS[comparison.operator])(parameter)
+
+    def _is_set(self, field: FieldDescriptor, column: AnyExpression) -> ColumnElement[bool]:
+        """Text without presence and lists count as set if they are not empty (AIP-160)."""
+        if field.is_repeated:
+            return func.cardinality(column) > literal_column("0")
+        is_text = _is_text(field, is_id=field.name in self._ids)
+        return column != literal_column("''") if is_text else column.is_not(None)
+
+    def _compare_money(
+        self, comparison: Comparison, minor: AnyExpression, parameter: AnyExpression
+    ) -> ColumnElement[bool]:
+        """Amounts of two currencies have no order, and are never equal."""
+        currency = self._currencies[self._names[comparison.field]]
+        same = currency == bindparam(f"filter_{comparison.place}_currency", type_=currency.type)
+        compared = minor.bool_op(SQL_OPERATORS[comparison.operator])(parameter)
+        return or_(not_(same), compared) if comparison.operator == "!=" else and_(same, compared)
 
     def _field(self, comparison: Comparison) -> FieldDescriptor:
         name = self._names.get(comparison.field)
@@ -116,18 +147,47 @@ def _is_text(field: FieldDescriptor, *, is_id: bool) -> bool:
 def _form(comparison: Comparison, field: FieldDescriptor, value: Value, *, is_id: bool) -> str:
     """The form of SQL that a comparison needs."""
     is_text = _is_text(field, is_id=is_id)
+    if field.is_repeated:
+        return _form_of_list(comparison, field, value)
     if comparison.operator == ":":
         if value.text == "*" and not value.quoted:
             return "is_set"
         if not is_text:
             raise _refused(comparison, f"`:` asks `{field.name}` for `*` (is set) only")
         return "contains"
+    if is_money(field):
+        return "money"
     unordered = is_id or field.enum_type is not None or field.type == FieldDescriptor.TYPE_BOOL
     if comparison.operator in ORDERED and unordered:
         raise _refused(comparison, f"`{field.name}` has no order: use = or !=")
     if is_text and comparison.operator not in ORDERED and value.quoted and _has_wildcard(value.text):
         return "like"
     return "plain"
+
+
+def _kind_of(column: AnyExpression) -> AnyType:
+    """The type of the values that a column is compared with: for an array, of its items."""
+    return column.type.item_type if isinstance(column.type, ARRAY) else column.type
+
+
+def _form_of_list(comparison: Comparison, field: FieldDescriptor, value: Value) -> str:
+    """A list is asked for a member, or whether it has any (AIP-160)."""
+    if comparison.operator != ":":
+        raise _refused(comparison, f"`{field.name}` is a list: use `:` to ask for a member")
+    return "has_any" if value.text == "*" and not value.quoted else "member"
+
+
+def _money(comparison: Comparison, field: FieldDescriptor, value: Value) -> tuple[int, str]:
+    """The minor units and the currency that an amount is compared with."""
+    try:
+        return read_money(value.text)
+    except NoMoney as error:
+        raise _refused(comparison, f"`{field.name}` cannot be {value.text!a}: it {error}") from error
+
+
+def is_money(field: FieldDescriptor) -> bool:
+    """Whether a field is an amount, which is stored in two columns."""
+    return field.message_type is not None and field.message_type.full_name == MONEY and not field.is_repeated
 
 
 def _has_wildcard(text: str) -> bool:
@@ -160,7 +220,7 @@ def _scalar(field: FieldDescriptor, text: str, kind: AnyType) -> Parameter:
 
 def _can_be_compared(field: FieldDescriptor) -> bool:
     if field.message_type is not None:
-        return field.message_type.full_name in (TIMESTAMP, DATE)
+        return field.message_type.full_name in (TIMESTAMP, DATE, MONEY) and not field.is_repeated
     return field.type != FieldDescriptor.TYPE_BYTES
 
 

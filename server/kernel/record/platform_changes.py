@@ -37,8 +37,12 @@ def record_platform_change(
     now: datetime,
     tenant_id: str | None = None,
     security: bool = False,
+    audience: str | None = None,
 ) -> None:
-    """Write the event, whose payload is `after`, and the entry. `cause` takes the place of the RPC in the entry."""
+    """Write the event, whose payload is `after`, and the entry. `cause` takes the place of the RPC in the entry.
+
+    `audience` is the user whose event it is; None for an event of the whole tenant.
+    """
     payload = redacted(after)
     # There is no request. A search for this request id finds the event.
     event_id = request_id = new_id()
@@ -51,6 +55,8 @@ def record_platform_change(
         message_type=payload.DESCRIPTOR.full_name,
         payload=payload.SerializeToString(),
         actor_id=None,
+        audience=audience,
+        for_webhooks=True,
         request_id=request_id,
     )
     changes = changes_of(before, after)

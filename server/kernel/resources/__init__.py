@@ -4,7 +4,22 @@ from server.kernel.resources.codecs import Raw
 from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows
-from server.kernel.resources.resource import Resource
-from server.kernel.resources.service import AnyService, EventFacts, Service
+from server.kernel.resources.resource import Hooks, Parent, Resource, States
+from server.kernel.resources.service import AnyService, EventFacts, Service, private_events, revealed_by, seen_by
 
-__all__ = ["AnyService", "ConversionPlan", "EventFacts", "Lister", "Raw", "ReadRows", "Resource", "Service"]
+__all__ = [
+    "AnyService",
+    "ConversionPlan",
+    "EventFacts",
+    "Hooks",
+    "Lister",
+    "Parent",
+    "Raw",
+    "ReadRows",
+    "Resource",
+    "Service",
+    "States",
+    "private_events",
+    "revealed_by",
+    "seen_by",
+]

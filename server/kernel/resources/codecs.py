@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from sqlalchemy import Date, DateTime, Double, Interval
+from sqlalchemy import BigInteger, Date, DateTime, Double, Interval, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.clauses import AnyType
@@ -28,6 +28,7 @@ from server.data.statements import (
     microseconds_of_interval,
 )
 from server.kernel.messages.fields import FieldValue, value_of
+from server.kernel.messages.money import MONEY, NoMoney, decimal_places, fill_money, minor_units
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
 from server.kernel.problems import RuleViolated, Violation, broken_rules
 
@@ -221,14 +222,47 @@ class LatLngCodec(Codec):
         return degrees
 
 
+class MoneyCodec(Codec):
+    """A google.type.Money, in two columns: whole minor units, `<field>_minor`, and `<field>_currency`."""
+
+    columns = (("_minor", BigInteger), ("_currency", Text))
+
+    def __init__(self, field: FieldDescriptor) -> None:
+        super().__init__(field)
+        # Loaded before processes fork.
+        decimal_places()
+
+    def read(self, message: Message, raw: Raw, place: int) -> None:
+        """An integer and a text."""
+        fill_money(value_of(message, self.name), decode_int(raw[place] or b""), (raw[place + 1] or b"").decode())
+
+    @property
+    def stores(self) -> tuple[Callable[[Message], ColumnValue], ...]:
+        """The minor units and the currency."""
+        return self._minor, self._currency
+
+    def _minor(self, message: Message) -> int | None:
+        """Raises RuleViolated for an amount that is not whole in minor units, or in no currency."""
+        if not message.HasField(self.name):
+            return None
+        try:
+            return minor_units(value_of(message, self.name))
+        except NoMoney as fault:
+            raise _refused(self.name, str(fault), fault.rule) from fault
+
+    def _currency(self, message: Message) -> str | None:
+        return value_of(message, self.name).currency_code if message.HasField(self.name) else None
+
+
 # Stored as JSON they could be neither compared nor added up.
-WITHOUT = frozenset(("google.type.Money", "google.type.DateTime", "google.protobuf.Any"))
+WITHOUT = frozenset(("google.type.DateTime", "google.protobuf.Any"))
 CODECS: dict[str, type[Codec]] = {
     TIMESTAMP: TimeCodec,
     STRUCT: StructCodec,
     DURATION: DurationCodec,
     DATE: DateCodec,
     LAT_LNG: LatLngCodec,
+    MONEY: MoneyCodec,
 }
 
 

@@ -16,10 +16,14 @@ from server.data.clauses import AnyColumn, AnyExpression, AnySelect
 from server.data.connections import Result
 from server.data.statements import Row, Statement, uuid_text
 from server.kernel.call import Call
+from server.kernel.messages.fields import value_of
 from server.kernel.messages.sizes import fitting
-from server.kernel.problems import not_found
+from server.kernel.problems import NotFound, not_found
 from server.kernel.resources.codecs import Raw
 from server.kernel.resources.convert import ConversionPlan
+from server.kernel.resources.ownership import Ownership
+from server.kernel.resources.parents import ParentRows
+from server.kernel.resources.reach import EVERYTHING, Reach, Reaching
 from server.kernel.resources.resource import AnyHooks, M, Resource
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
@@ -61,45 +65,52 @@ class ReadRows(Generic[M]):
         )
         self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
         self._within = within
+        self.ownership = Ownership(resource) if resource.owner else None
+        self.parents = ParentRows(resource.parent) if resource.parent else None
         self._has_tenant = "tenant_id" in resource.table.c and not across_tenants
         names = [column.name for column in self.plan.columns]
         self._id_place = 0 if resource.singleton else names.index("id")
-        self._get = Statement(lambda: self._alive(self._is_one()))
-        self._batch_get = Statement(lambda: self._alive(_is_one_of(resource.table.c.id)))
+        self._get = Reaching(lambda reach: self._alive(reach, self._is_one()))
+        self._batch_get = Reaching(lambda reach: self._alive(reach, is_one_of(resource.table.c.id)))
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
-        """A row that is not deleted. Raises NotFound. With `within`, the request is needed."""
-        result = call.reads.run(self._get, **self._key_id(resource_id), **self.scope(call, request))
+        """A row that is not deleted. Raises NotFound: that of the parent, where the request names one that is absent.
+
+        With `within`, the request is needed.
+        """
+        reach, scope = self.reach(call, request)
+        result = call.reads.run(self._get.to(reach), **self._key_id(resource_id), **scope)
         if not result.returned:
-            raise not_found(self.type, resource_id)
+            raise self.absent(call, resource_id, request)
         return self._present(call, self.plan.message(result.raw(0)))
 
     def find(self, call: Call, statement: Statement, **parameters: object) -> M | None:
         """The row that a custom statement selects (its columns are `plan.columns`), or None."""
-        result = call.reads.run(statement, **parameters, **self._visible(call))
+        result = call.reads.run(statement, **parameters)
         return self._present(call, self.plan.message(result.raw(0))) if result.returned else None
 
-    def batch_get(self, call: Call, ids: list[str]) -> list[M]:
+    def batch_get(self, call: Call, ids: list[str], request: Message | None = None) -> list[M]:
         """The rows with these ids, in this order: as many from the front as fit into one answer, at least one.
 
         Raises NotFound, which names the first absent id.
         """
         # Equality of UUIDs ignores case, and PostgreSQL returns lower case.
         ids = [resource_id.lower() for resource_id in ids]
-        result = call.reads.run(self._batch_get, ids=ids, **self.scope(call))
+        reach, scope = self.reach(call, request)
+        result = call.reads.run(self._batch_get.to(reach), ids=ids, **scope)
         rows = [result.raw(row) for row in range(result.returned)]
         found = {uuid_text(row[self._id_place] or b""): row for row in rows}
         missing = [resource_id for resource_id in ids if resource_id not in found]
         if missing:
-            raise not_found(self.type, missing[0])
+            raise self.absent(call, missing[0], request)
         messages = fitting(self.plan.message(found[resource_id]) for resource_id in ids)
         self.hooks.present(call, messages)
         return messages
 
     # What statements need ------------------------------------------------------------------------------------------
 
-    def _alive(self, condition: ColumnElement[bool]) -> AnySelect:
-        return select(*self.plan.columns).where(self.in_scope(), condition, *self._is_alive())
+    def _alive(self, reach: Reach, condition: ColumnElement[bool]) -> AnySelect:
+        return select(*self.plan.columns).where(self.in_scope(reach), condition, *self._is_alive())
 
     def in_tenant(self) -> ColumnElement[bool]:
         """The condition that a row belongs to the call's tenant, the parameter `key_tenant_id`."""
@@ -107,17 +118,59 @@ class ReadRows(Generic[M]):
             return true()
         return self.resource.table.c.tenant_id == bindparam("key_tenant_id", type_=UUID(as_uuid=False))
 
-    def in_scope(self) -> ColumnElement[bool]:
-        """The condition that a call may see a row: of its tenant, within the parents it names, visible to it."""
-        columns = [self.resource.table.c[name] for name in self._within]
-        named = [column == bindparam(f"within_{column.name}", type_=column.type) for column in columns]
-        visible = true() if self.resource.visible is None else self.resource.visible
-        return and_(self.in_tenant(), *named, visible)
+    def in_scope(self, reach: Reach = EVERYTHING) -> ColumnElement[bool]:
+        """The condition that a call may see a row: of its tenant, within the parents it names, and within its reach."""
+        resource, columns = self.resource, self.resource.table.c
+        named = {f"within_{name}": columns[name] for name in self._within}
+        if reach.own:
+            named["owner_id"] = columns[resource.owner]
+        if reach.inside and resource.parent is not None:
+            named["parent_id"] = columns[resource.parent.field]
+        conditions = [column == bindparam(name, type_=column.type) for name, column in named.items()]
+        return and_(self.in_tenant(), *conditions, true() if resource.where is None else resource.where)
 
-    def scope(self, call: Call, request: Message | None = None) -> Row:
-        """The parameters of `in_scope`. With `within`, the request is needed."""
-        tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
-        return tenant | self.within(request) | self._visible(call)
+    def reach(self, call: Call, request: Message | None = None) -> tuple[Reach, Row]:
+        """The reach of a call, with the parameters of `in_scope`. With `within`, the request is needed.
+
+        Raises Denied for an API key, which owns nothing, without the permission that shows what users own.
+        """
+        return self._reach(call, request, self.ownership.owner_reached(call) if self.ownership else None)
+
+    def reach_of_list(self, call: Call, request: Message) -> tuple[Reach, Row]:
+        """The same for a list, which shows the caller's own unless its request names another user, or everyone."""
+        return self._reach(call, request, self.ownership.owner_listed(call, request) if self.ownership else None)
+
+    def _reach(self, call: Call, request: Message | None, owner: str | None) -> tuple[Reach, Row]:
+        scope: Row = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
+        scope |= self.within(request)
+        parent_id = self.parent_in(request)
+        if owner is None and not parent_id:
+            return EVERYTHING, scope
+        return Reach(owner is not None, bool(parent_id)), scope | {"owner_id": owner, "parent_id": parent_id}
+
+    def parent_in(self, request: Message | None) -> str:
+        """The id of the parent that a request names; empty if it names none."""
+        if self.parents is None or request is None or self.parents.field not in request.DESCRIPTOR.fields_by_name:
+            return ""
+        return str(value_of(request, self.parents.field))
+
+    @property
+    def naming(self) -> tuple[str, ...]:
+        """The fields in which a request names a parent or an owner."""
+        own = () if self.ownership is None else (self.ownership.field,)
+        return (*self._within, *own, *(() if self.parents is None else (self.parents.field,)))
+
+    def check_parent(self, call: Call, request: Message) -> None:
+        """Raise the parent's NotFound if the parent that a request names is not there."""
+        if self.parents is not None:
+            self.parents.check(call, self.parent_in(request))
+
+    def absent(self, call: Call, resource_id: str, request: Message | None = None) -> NotFound:
+        """The problem of a row that is not there. Raises the parent's, if the named parent is not there either."""
+        parent_id = self.parent_in(request)
+        if self.parents is not None and parent_id:
+            self.parents.check(call, parent_id)
+        return not_found(self.type, resource_id)
 
     def within(self, request: Message | None) -> dict[str, str]:
         """The parents that a request names."""
@@ -135,13 +188,11 @@ class ReadRows(Generic[M]):
     def _key_id(self, resource_id: str) -> dict[str, str]:
         return {} if self.resource.singleton else {"key_id": resource_id}
 
-    def _visible(self, call: Call) -> Row:
-        return {} if self.resource.visible is None else self.hooks.visible_parameters(call)
-
     def _present(self, call: Call, message: M) -> M:
         self.hooks.present(call, [message])
         return message
 
 
-def _is_one_of(column: AnyExpression) -> ColumnElement[bool]:
+def is_one_of(column: AnyExpression) -> ColumnElement[bool]:
+    """The condition that a column is one of the parameter `ids`."""
     return column == any_(bindparam("ids", type_=ARRAY(UUID(as_uuid=False))))

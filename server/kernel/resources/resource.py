@@ -1,7 +1,7 @@
-"""Resources: the declaration of a resource by its domain, as data and as six hooks in a fixed order.
+"""Resources: the declaration of a resource by its domain, as data and as five hooks in a fixed order.
 
-prepare > check > before_write > (statement) > after_write > present; `visible` narrows every read. If a resource does
-not fit them, its service writes a custom method; there is no seventh hook.
+prepare > check > before_write > (statement) > after_write > present. If a resource does not fit them, its service
+writes a custom method; there is no sixth hook.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,36 @@ M = TypeVar("M", bound=Message, default=Message)
 """The message of a resource. A service without a resource may omit it."""
 
 NEWEST_FIRST: Order = (OrderTerm("create_time", descending=True),)
+EVERYONE = "-"
+"""In the owner field of a list request: everyone's (AIP-159)."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The resource to which others belong, such as the page of a section.
+
+    A new one needs a parent that the caller may see and that is not deleted. Deletion and undeletion follow the parent.
+    """
+
+    field: str
+    """The field of the parent's id, in the message, in requests that name it, and as a column."""
+    resource: "Resource[Any]"
+
+
+@dataclass(frozen=True)
+class States:
+    """The states of a resource, and the actions that change them.
+
+    An RPC that is named like an action, such as `CancelTrip` for `cancel`, needs no code. An update may change the
+    field only as some action does.
+    """
+
+    field: str
+    """An enum. If it is OUTPUT_ONLY, only RPCs change it."""
+    first: tuple[int, ...]
+    """The states in which a resource may begin. The first of them is that of one that names none."""
+    actions: Mapping[str, tuple[tuple[int, ...], int]]
+    """Action to the states from which it is allowed, and the state to which it leads."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +71,34 @@ class Resource(Generic[M]):
     """Fields without a column. The hook `present`, or a custom method, fills them. Every other field has a column."""
     singleton: bool = False
     """Whether a tenant has exactly one, so that requests name no id."""
-    visible: ColumnElement[bool] | None = None
-    """A condition beyond row-level security for what the caller may see. `visible_parameters` gives its parameters."""
+    where: ColumnElement[bool] | None = None
+    """A condition that all rows meet which callers see, beyond row-level security."""
+    owner: str = ""
+    """The field, and column, with the user whose it is: the caller who made it. Others do not see it."""
+    seen_by: str = ""
+    """The permission with which a caller sees and changes what others own."""
+    parent: Parent | None = None
+    order: str = ""
+    """The field, and column, with the place among its siblings, counted from 1. `Reorder<Plural>` changes it."""
+    most: int = 0
+    """Largest number of them that are not deleted: of a parent, else of an owner, else of a tenant. 0: no limit."""
+    number: str = ""
+    """The field, and column, with a number that people read: counted from 1 in each tenant, without gaps."""
+    states: States | None = None
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether the caller decides which rows of the tenant are seen."""
+        return bool(self.owner)
 
     @property
     def soft_deletes(self) -> bool:
         """Whether deleted rows can be restored."""
         return "delete_time" in self.table.c
+
+
+AnyResource = Resource[Any]
+"""The declaration of any resource."""
 
 
 class Hooks(Generic[M]):
@@ -58,11 +109,6 @@ class Hooks(Generic[M]):
 
     def check(self, call: Call, resource: M, before: M | None) -> None:
         """Raise a problem if a rule across fields or rows is broken."""
-
-    def visible_parameters(self, call: Call) -> Row:
-        """The parameters of `Resource.visible` for this caller."""
-        del call
-        return {}
 
     def before_write(self, call: Call, values: Row, before: M | None) -> None:
         """Change the values to write, for columns that the message does not show. A new resource has its `id`."""

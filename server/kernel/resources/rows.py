@@ -5,9 +5,10 @@ read are in reads.py.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from datetime import UTC
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from google.api import field_behavior_pb2, resource_pb2
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from server.data.clauses import AnyColumn, AnyParameter, AnySelect
+from server.data.clauses import AnyColumn, AnyExpression, AnyParameter, AnySelect
 from server.data.statements import Row, Statement
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
@@ -43,13 +44,18 @@ from server.kernel.problems import (
     StateForbids,
     Violation,
     broken_rules,
-    not_found,
     taken,
 )
+from server.kernel.resources.admission import Admission
 from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
+from server.kernel.resources.reach import Reach, Reaching
 from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
-from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.reads import ReadRows, is_one_of
 from server.kernel.resources.resource import Hooks, M, Resource
+from server.kernel.resources.states import StateMachine
+
+if TYPE_CHECKING:
+    from server.kernel.resources.cascade import Descendants
 
 # A NUL as json.dumps writes it: after an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -86,28 +92,74 @@ class ResourceRows(ReadRows[M]):
         self.read_only = ReadOnlyFields(descriptor, self._field)
         self._immutable = ImmutableFields(descriptor, self._field)
         self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
+        self.admission: Admission[M] = Admission(resource, self._field)
+        self.states: StateMachine[M] | None = StateMachine(resource, resource.states) if resource.states else None
+        self.descendants: Descendants | None = None
+        """What belongs to these rows, and is deleted and restored with them."""
         self._compile()
 
     # What handlers use ---------------------------------------------------------------------------------------------
 
-    def lock(self, call: Call, resource_id: str = "", *, etag: str = "", deleted: bool = False) -> M:
-        """Lock a row until the call ends, and check the ETag that the caller demands. Raises NotFound, EtagMismatch."""
-        statement = self._lock_deleted if deleted else self._lock
-        result = call.writes.run(statement, **self._key_id(resource_id), **self.scope(call))
+    def lock(
+        self,
+        call: Call,
+        resource_id: str = "",
+        *,
+        etag: str = "",
+        deleted: bool = False,
+        request: Message | None = None,
+    ) -> M:
+        """Lock a row until the call ends, and check the ETag that the caller demands. Raises NotFound, EtagMismatch.
+
+        If the request names a parent, the row must belong to it.
+        """
+        reach, scope = self.reach(call, request)
+        statement = (self._lock_deleted if deleted else self._lock).to(reach)
+        result = call.writes.run(statement, **self._key_id(resource_id), **scope)
         if not result.returned:
-            raise not_found(self.type, resource_id)
+            raise self.absent(call, resource_id, request)
         message = self.plan.message(result.raw(0))
         check_etag(call, message, etag)
+        self._note_owner(call, message)
         return message
+
+    def lock_all(self, call: Call, ids: Sequence[str], request: Message | None = None) -> dict[str, M]:
+        """Lock the rows with these ids until the call ends, in one statement. Absent ones are left out."""
+        reach, scope = self.reach(call, request)
+        result = call.writes.run(self._lock_many.to(reach), ids=[each.lower() for each in ids], **scope)
+        return {id_of(message): message for message in self.plan.messages(result)}
 
     def insert(self, call: Call, message: M) -> M:
         """Store a new resource, with hooks. Returns it as stored.
 
         Raises RuleViolated if an output-only field is set to anything but the value that it gets.
         """
-        sent = self._set_read_only(message)
+        sent = self.admit(call, [message])
+        return self.insert_admitted(call, message, sent[0])
+
+    def admit(self, call: Call, messages: Sequence[M]) -> list[M | None]:
+        """Give new resources of one parent what they need, such as an owner or a place (admission.py).
+
+        Returns a copy of each as it was sent, if it sets fields that are output only.
+        """
+        named = [self.parent_of(message) for message in messages]
+        sent = [self._set_read_only(message) for message in messages]
+        for message, parent_id in zip(messages, named, strict=True):
+            if self.parents is not None:
+                setattr(message, self.parents.field, parent_id)
+            if self.states is not None:
+                self.states.begin(message)
+        if self.admission.has_conditions:
+            self.admission.admit(call, messages)
+        return sent
+
+    def insert_admitted(self, call: Call, message: M, sent: M | None) -> M:
+        """Store a new resource that was admitted. `sent` is what `admit` returned for it."""
+        self._note_owner(call, message)
         self.hooks.prepare(call, message, None)
         self._check_required(message)
+        if self.states is not None:
+            self.states.check(message, None)
         self.hooks.check(call, message, None)
         new = _give_id(message)
         values = self._writable(call, message, None)
@@ -122,8 +174,11 @@ class ResourceRows(ReadRows[M]):
 
         An update without a change writes nothing, and leaves neither an event nor an audit entry.
         """
+        self._note_owner(call, before)
         self.hooks.prepare(call, message, before)
         self._check_required(message)
+        if self.states is not None:
+            self.states.check(message, before)
         self.hooks.check(call, message, before)
         violations = self._immutable.violations(message, before)
         if violations:
@@ -135,21 +190,68 @@ class ResourceRows(ReadRows[M]):
             return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
 
-    def delete(self, call: Call, before: M) -> M:
-        """Delete a locked resource. Returns its last state."""
-        result = call.writes.run(self._delete, **self._key(call, id_of(before)))
-        message = self.plan.message(result.raw(0))
-        call.note_change(message, None)
-        self.hooks.after_write(call, message, before)
+    def new(self, request: Message, singular: str) -> M:
+        """The resource that a request creates, with the parent that the request names.
+
+        Raises RuleViolated if the resource in it names another parent.
+        """
+        message = self.copy_of(value_of(request, singular))
+        named = self.parent_in(request)
+        if self.parents is not None and named:
+            if (self.parent_of(message) or named) != named:
+                path = f"{self._field}.{self.parents.field}"
+                raise broken_rules([Violation(path, "is another one than that of the request", "parent.same")])
+            setattr(message, self.parents.field, named)
         return message
 
+    def copy_of(self, message: M) -> M:
+        """A copy of a resource, to be changed."""
+        copy = self.resource.message()
+        copy.CopyFrom(message)
+        return copy
+
+    def parent_of(self, message: M) -> str:
+        """The id of the parent of a resource; empty if it has none."""
+        return str(value_of(message, self.parents.field)) if self.parents else ""
+
+    def owner_of(self, message: M) -> str | None:
+        """The user who owns a resource; None if it belongs to the whole tenant."""
+        return str(value_of(message, self.ownership.field)) if self.ownership else None
+
+    def delete(self, call: Call, before: M) -> M:
+        """Delete a locked resource, and what belongs to it. Returns its last state."""
+        return self.delete_all(call, [before])[0]
+
+    def delete_all(self, call: Call, befores: Sequence[M]) -> list[M]:
+        """Delete locked resources, and what belongs to them, in one statement. Returns their last states, in order."""
+        tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
+        ids = [id_of(before) for before in befores]
+        if self.descendants is not None:
+            self.descendants.delete(call, ids)
+        result = call.writes.run(self._delete, **tenant, ids=ids)
+        deleted = {id_of(message): message for message in self.plan.messages(result)}
+        for before in befores:
+            message = deleted[id_of(before)]
+            self._note_owner(call, message)
+            call.note_change(message, None)
+            self.hooks.after_write(call, message, before)
+        return [deleted[each] for each in ids]
+
     def undelete(self, call: Call, before: M) -> M:
-        """Restore a deleted resource that is locked. Raises StateForbids if it is not deleted."""
+        """Restore a deleted resource that is locked, and what was deleted with it.
+
+        Raises StateForbids if it is not deleted.
+        """
         if not before.HasField("delete_time"):
             raise StateForbids(
                 "It is not deleted.",
                 metadata={"resource_type": self.type, "resource": id_of(before), "state": "active"},
             )
+        if self.admission.has_conditions:
+            self.admission.readmit(call, before)
+        if self.descendants is not None:
+            moment = value_of(before, "delete_time").ToDatetime(UTC)
+            self.descendants.restore(call, id_of(before), moment)
         return self._written(call, self._undelete, self._key(call, id_of(before)), before)
 
     def refuse_read_only(self, call: Call, sent: M, known: M, names: Collection[str]) -> None:
@@ -175,8 +277,12 @@ class ResourceRows(ReadRows[M]):
         table, columns = self.resource.table, self.plan.columns
         self._json_names = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
         self._writable_names = tuple(c.name for c in columns if c.name not in KEPT_BY_KERNEL)
-        self._lock = Statement(lambda: self._own().where(*self._is_alive()).with_for_update())
-        self._lock_deleted = Statement(lambda: self._own().with_for_update())
+        self._lock = Reaching(lambda reach: self._own(reach).where(*self._is_alive()).with_for_update())
+        self._lock_deleted = Reaching(lambda reach: self._own(reach).with_for_update())
+        # In one order, so that two calls that lock the same rows do not wait for each other.
+        self._lock_many = Reaching(
+            lambda reach: self._alive(reach, is_one_of(table.c.id)).order_by(table.c.id).with_for_update()
+        )
         names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
         new = (*names, "create_time", "update_time")
         self._insert = Storing(lambda: insert(table).values(self._parameters(new)), columns)
@@ -187,29 +293,40 @@ class ResourceRows(ReadRows[M]):
     def _compile_deletion(self) -> None:
         table, columns = self.resource.table, self.plan.columns
         if self.resource.soft_deletes:
-            self._delete = Statement(lambda: self._touch_now().values(delete_time=func.now()).returning(*columns))
-            self._undelete = Statement(lambda: self._touch_now().values(delete_time=null()).returning(*columns))
+            self._delete = Statement(
+                lambda: self._next_version().where(*self._are_named()).values(_now_deleted()).returning(*columns)
+            )
+            self._undelete = Statement(lambda: self._touch().values(_now_restored()).returning(*columns))
         else:
-            self._delete = Statement(lambda: delete(table).where(self._is_key()).returning(*columns))
+            self._delete = Statement(lambda: delete(table).where(*self._are_named()).returning(*columns))
 
-    def _own(self) -> AnySelect:
-        return select(*self.plan.columns).where(self.in_scope(), self._is_one())
+    def _own(self, reach: Reach) -> AnySelect:
+        return select(*self.plan.columns).where(self.in_scope(reach), self._is_one())
 
     def _parameters(self, names: Iterable[str]) -> dict[str, AnyParameter]:
         return {name: bindparam(name, type_=self.resource.table.c[name].type) for name in names}
 
-    def _touch_now(self) -> Update:
-        return self._touch().values(update_time=func.now())
-
     def _touch(self) -> Update:
+        return self._next_version().where(self._is_key())
+
+    def _next_version(self) -> Update:
         table = self.resource.table
-        return update(table).where(self._is_key()).values(version=table.c.version + text("1"))
+        return update(table).values(version=table.c.version + text("1"))
+
+    def _are_named(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        """The conditions for the rows of a call with the parameter `ids`."""
+        return self.in_tenant(), is_one_of(self.resource.table.c.id)
 
     def _is_key(self) -> ColumnElement[bool]:
         """The condition for the row of a call: by tenant and id, by tenant (singleton), or by id (tenants)."""
         return and_(self.in_tenant(), self._is_one())
 
     # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _note_owner(self, call: Call, message: M) -> None:
+        """Make the owner of a resource the audience of the events about it."""
+        if self.ownership is not None:
+            call.audience = self.owner_of(message)
 
     def _key(self, call: Call, resource_id: str) -> Row:
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
@@ -291,6 +408,14 @@ class ResourceRows(ReadRows[M]):
             raise broken_rules([Violation(f"{self._field}.{name}", "is required", "required") for name in missing])
 
 
+def _now_deleted() -> dict[str, AnyExpression]:
+    return {"delete_time": func.now(), "update_time": func.now()}
+
+
+def _now_restored() -> dict[str, AnyExpression]:
+    return {"delete_time": null(), "update_time": func.now()}
+
+
 def id_of(message: Message) -> str:
     """The id of a resource. A singleton has one too."""
     return str(value_of(message, ID))
@@ -308,9 +433,9 @@ def _give_id(message: Message) -> str:
     return given
 
 
-def check_etag(call: Call, message: Message, etag: str) -> None:
-    """Raise EtagMismatch if the caller demands another version, in If-Match or in the request's etag."""
-    for wanted in (call.metadata.get("if-match"), etag):
+def check_etag(call: Call, message: Message, etag: str, *, header: bool = True) -> None:
+    """Raise EtagMismatch if the caller demands another version, in the request's etag, or in If-Match if `header`."""
+    for wanted in (call.metadata.get("if-match") if header else None, etag):
         if wanted and not lists(wanted, etag_in(message)):
             raise EtagMismatch(
                 "It has changed since you read it: read it again.",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, NamedTuple
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from server.kernel.policy import options_of
 from server.kernel.ports import Part
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
@@ -20,6 +21,8 @@ class EventFacts(NamedTuple):
     payload: type[Message]
     description: str = ""
     """Empty for the event of an RPC, which is described by the comment of the RPC."""
+    webhooks: bool = True
+    """Whether webhooks get it."""
 
 
 class Service(Hooks[M], Generic[M]):
@@ -77,12 +80,49 @@ def python_name(rpc: str) -> str:
     return _BOUNDARY.sub("_", rpc).lower()
 
 
+def camel(name: str) -> str:
+    """`start_over` as `StartOver`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def events_emitted(service: type[AnyService]) -> set[str]:
+    """The types of all events of a service."""
+    options = [options_of(method) for method in service.descriptor.methods]
+    return {option.emits for option in options if option is not None and option.emits} | service.events.keys()
+
+
+def revealed_by(services: Iterable[type[AnyService]]) -> dict[str, str]:
+    """By type of event: the permission that shows events of this type to others than the user whose they are."""
+    return {
+        event: service.resource.seen_by
+        for service in services
+        if service.resource is not None and service.resource.owner
+        for event in events_emitted(service)
+    }
+
+
+def seen_by(services: Iterable[type[AnyService]]) -> dict[str, tuple[str, ...]]:
+    """Each permission that shows what other users own, with the RPCs that it widens, such as `TripService.GetTrip`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for service in services:
+        if service.resource is not None and service.resource.owner:
+            name = service.descriptor.name
+            rpcs = tuple(f"{name}.{method.name}" for method in service.descriptor.methods)
+            found[service.resource.seen_by] = (*found.get(service.resource.seen_by, ()), *rpcs)
+    return found
+
+
+def private_events(services: Iterable[type[AnyService]]) -> frozenset[str]:
+    """The types of events that webhooks do not get."""
+    return frozenset(name for service in services for name, facts in service.events.items() if not facts.webhooks)
+
+
 def narrowed_services(services: Iterable[AnyService]) -> frozenset[str]:
     """Full names of the services whose rows depend on the caller, beyond the tenant."""
     return frozenset(
         service.descriptor.full_name
         for service in services
-        if service.resource is not None and service.resource.visible is not None
+        if service.resource is not None and service.resource.is_narrowed
     )
 
 

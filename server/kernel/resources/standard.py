@@ -1,4 +1,4 @@
-"""Standard methods (AIP-131 to 135, 164, 231): from the shape of a request to the rows of its resource."""
+"""Standard methods (AIP-131 to 135, 164, 231, 233 to 235): from the shape of a request to the rows of its resource."""
 
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -13,11 +13,14 @@ from server.kernel.call import Call
 from server.kernel.chain import Answer, CustomMethod, Request, Stream, Unary
 from server.kernel.messages.fields import descriptor_of
 from server.kernel.messages.masks import apply_mask, check_mask, set_fields
-from server.kernel.policy import Kind, MethodPolicy
+from server.kernel.policy import Kind, MethodPolicy, kind_of, options_of
 from server.kernel.queries.pages import PageTokens
+from server.kernel.resources.batches import CREATE, DELETE, UPDATE, Batches
+from server.kernel.resources.cascade import Descendants
 from server.kernel.resources.lists import Lister
+from server.kernel.resources.reorder import Reordering
 from server.kernel.resources.rows import ResourceRows
-from server.kernel.resources.service import AnyService, by_name, check_methods, python_name
+from server.kernel.resources.service import AnyService, by_name, camel, check_methods, python_name
 
 
 class MissingHandler(Exception):
@@ -35,6 +38,9 @@ class StandardMethods:
         self._singular = re.sub(r"(?<!^)(?=[A-Z])", "_", resource.type.rpartition("/")[2]).lower()
         self._plural = re.sub(r"(?<!^)(?=[A-Z])", "_", resource.plural).lower()
         self._id = "" if rows.resource.singleton else f"{self._singular}_id"
+        states = rows.resource.states
+        name = resource.type.rpartition("/")[2]
+        self._actions = {f"{camel(action)}{name}": action for action in (states.actions if states else ())}
 
     def handler(self, method: MethodPolicy) -> Unary:
         """The handler of a standard method. Raises MissingHandler for a custom one."""
@@ -46,17 +52,24 @@ class StandardMethods:
             Kind.DELETE: self._delete,
             Kind.UNDELETE: self._undelete,
             Kind.BATCH_GET: self._batch_get,
+            Kind.BATCH_CREATE: self._batch,
+            Kind.BATCH_UPDATE: self._batch,
+            Kind.BATCH_DELETE: self._batch,
+            Kind.BATCH_WRITE: self._batch,
+            Kind.REORDER: self._reorder,
         }
-        if method.kind not in makers:
-            raise MissingHandler(f"{method.path} is declared, but {type(self._service).__name__} does not serve it")
-        return makers[method.kind](method)
+        if method.kind in makers:
+            return makers[method.kind](method)
+        if method.name in self._actions:
+            return self._action(self._actions[method.name])
+        raise MissingHandler(f"{method.path} is declared, but {type(self._service).__name__} does not serve it")
 
     def _id_of(self, request: Request) -> str:
         return getattr(request, self._id) if self._id else ""
 
     def _get(self, _: MethodPolicy) -> Unary:
         rows, id_of = self._rows, self._id_of
-        return lambda call, request: rows.get(call, id_of(request))
+        return lambda call, request: rows.get(call, id_of(request), request)
 
     def _list(self, method: MethodPolicy) -> Unary:
         lister = Lister(self._rows, self._tokens)
@@ -73,9 +86,7 @@ class StandardMethods:
         rows, body = self._rows, self._singular
 
         def handle(call: Call, request: Request) -> Answer:
-            message = rows.resource.message()
-            message.CopyFrom(getattr(request, body))
-            return rows.insert(call, message)
+            return rows.insert(call, rows.new(request, body))
 
         return handle
 
@@ -87,9 +98,8 @@ class StandardMethods:
         def handle(call: Call, request: Request) -> Answer:
             source = getattr(request, body)
             mask = _mask_of(call, request, source, read_only)
-            before = rows.lock(call, self._id_of(request), etag=source.etag)
-            message = rows.resource.message()
-            message.CopyFrom(before)
+            before = rows.lock(call, self._id_of(request), etag=source.etag, request=request)
+            message = rows.copy_of(before)
             named = {path.partition(".")[0] for path in mask}
             rows.refuse_read_only(call, source, before, named & read_only)
             apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
@@ -101,7 +111,7 @@ class StandardMethods:
         rows = self._rows
 
         def handle(call: Call, request: Request) -> Answer:
-            before = rows.lock(call, self._id_of(request), etag=request.etag)
+            before = rows.lock(call, self._id_of(request), etag=request.etag, request=request)
             call.event_payload = rows.delete(call, before)
             return Empty()
 
@@ -111,7 +121,7 @@ class StandardMethods:
         rows = self._rows
 
         def handle(call: Call, request: Request) -> Answer:
-            before = rows.lock(call, self._id_of(request), deleted=True)
+            before = rows.lock(call, self._id_of(request), deleted=True, request=request)
             return rows.undelete(call, before)
 
         return handle
@@ -125,13 +135,41 @@ class StandardMethods:
             # Not bound to the caller: cached answers are shared by all who have the permission.
             question = "\n".join((call.method.path, call.tenant_id or "", *ids))
             start = cast("int", tokens.read(question, request.page_token)["after_0"]) if request.page_token else 0
-            found = rows.batch_get(call, ids[start:])
+            found = rows.batch_get(call, ids[start:], request)
             end = start + len(found)
             return response_class(
                 **{plural: found}, next_page_token=tokens.write(question, [end]) if end < len(ids) else ""
             )
 
         return handle
+
+    def _batch(self, method: MethodPolicy) -> Unary:
+        return Batches(self._rows, self._singular, self._plural, self._events()).handler(method)
+
+    def _reorder(self, method: MethodPolicy) -> Unary:
+        return Reordering(self._rows).handler(method)
+
+    def _action(self, action: str) -> Unary:
+        rows = self._rows
+
+        def handle(call: Call, request: Request) -> Answer:
+            before = rows.lock(call, self._id_of(request), etag=getattr(request, "etag", ""), request=request)
+            message = rows.copy_of(before)
+            if rows.states is not None:
+                rows.states.act(message, action)
+            return rows.update(call, message, before)
+
+        return handle
+
+    def _events(self) -> dict[str, str]:
+        """The types of event of a creation, an update and a deletion, as their RPCs declare them."""
+        kinds = {Kind.CREATE: CREATE, Kind.UPDATE: UPDATE, Kind.DELETE: DELETE}
+        found = {}
+        for method in self._service.descriptor.methods:
+            verb, option = kinds.get(kind_of(method)), options_of(method)
+            if verb and option is not None:
+                found[verb] = option.emits
+        return found
 
 
 def _mask_of(call: Call, request: Request, source: Message, read_only: Collection[str]) -> tuple[str, ...]:
@@ -151,6 +189,23 @@ def _mask_of(call: Call, request: Request, source: Message, read_only: Collectio
     return tuple(name for name in descriptor_of(source).fields_by_name if name not in read_only or name in given)
 
 
+def _link(services: Iterable[AnyService]) -> None:
+    """Tell the rows of each resource what belongs to them."""
+    own = {id(service.resource): service for service in services if service.resource is not None}
+    resources = [service.rows.resource for service in own.values()]
+    for service in own.values():
+        descendants = Descendants(service.rows.resource, resources)
+        if descendants.resources:
+            tags = {tag for below in descendants.resources for tag in _cached_under(own[id(below)])}
+            service.rows.descendants = descendants.with_tags(tags)
+
+
+def _cached_under(service: AnyService) -> set[str]:
+    """The tags under which the reads of a service are cached."""
+    options = [options_of(method) for method in service.descriptor.methods]
+    return {tag for option in options if option is not None for tag in option.cache.tags}
+
+
 class ServiceHandlers:
     """Finds the handler of every RPC: the method of that name on its service, or else the standard method."""
 
@@ -158,6 +213,7 @@ class ServiceHandlers:
         self._services = by_name(services)
         for service in self._services.values():
             check_methods(type(service))
+        _link(self._services.values())
         self._standard = {
             name: StandardMethods(service, service.rows, tokens)
             for name, service in self._services.items()

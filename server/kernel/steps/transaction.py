@@ -5,6 +5,7 @@ before, so that nothing is cached in between. They get new values before the cal
 answer sees the change.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
 from psycopg.errors import UniqueViolation
@@ -50,9 +51,14 @@ class InTransaction:
         generations: Generations,
         access_changed: Statement,
         *,
+        private: Collection[str] = (),
         clock: Clock = utc_now,
     ) -> None:
-        """Slow RPCs have connections of their own. `access_changed` takes `tenant`: see MethodPolicy.changes_access."""
+        """Slow RPCs have connections of their own. `access_changed` takes `tenant`: see MethodPolicy.changes_access.
+
+        `private` are the types of events that webhooks do not get.
+        """
+        self._private = frozenset(private)
         self._clock = clock
         self._database = database
         self._slow_database = slow_database
@@ -107,8 +113,9 @@ class InTransaction:
             # A mutation returns a message; only cached or replayed answers are bytes.
             call.event_payload = cast("Message", answer)
         if call.refusal is None and call.emits:
-            call.emit(call.emits, getattr(call.event_payload, "id", ""), call.event_payload)
-        event_ids = _append(call, transaction)
+            subject = call.subject_id or getattr(call.event_payload, "id", "")
+            call.emit(call.emits, subject, call.event_payload)
+        event_ids = _append(call, transaction, self._private)
         audit.append(call, transaction, self._clock, event_ids[-1] if event_ids else None)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
@@ -141,20 +148,22 @@ def _reading(database: Database, proceed: Unary) -> Unary:
     return read
 
 
-def _append(call: Call, transaction: WriteTransaction) -> list[str]:
-    """Write the events, and return their ids. The declared event is the last."""
+def _append(call: Call, transaction: WriteTransaction, private: Collection[str]) -> list[str]:
+    """Write the events, and return their ids. The declared event is the last. `private` types are not for webhooks."""
     ids = [new_id() for _ in call.events]
-    for event_id, (event, resource_id, payload) in zip(ids, call.events, strict=True):
-        message = redacted(payload)
+    for event_id, event in zip(ids, call.events, strict=True):
+        message = redacted(event.payload)
         transaction.queue(
             APPEND,
             tenant_id=call.tenant_id or NO_TENANT,
             id=event_id,
-            type=event,
-            resource_id=resource_id,
+            type=event.type,
+            resource_id=event.resource_id,
             message_type=message.DESCRIPTOR.full_name,
             payload=message.SerializeToString(),
             actor_id=call.actor_id,
+            audience=event.audience,
+            for_webhooks=event.type not in private,
             request_id=call.request_id,
         )
     return ids

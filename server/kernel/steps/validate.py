@@ -1,14 +1,17 @@
 """validate: the request satisfies the rules of its .proto, and a JSON body has no unknown key."""
 
+from collections.abc import Iterable
+
 import protovalidate
 from google.protobuf.message import Message
 
 from server.kernel.call import JSON_KEYS, Call
 from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.messages import free_form
+from server.kernel.messages.fields import value_of
 from server.kernel.messages.masks import body_mask, check_mask
 from server.kernel.messages.text import normaliser
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import BATCHES, MethodPolicy
 from server.kernel.problems import Violation, broken_rules
 
 _validator = protovalidate.Validator()
@@ -27,6 +30,7 @@ class Validate(GuardStep):
         body = next((binding.body for binding in method.bindings if binding.body), "")
         has_mask = "update_mask" in input_type.fields_by_name
         normalise = normaliser(input_type)
+        batch = BATCHES.get(method.kind, "")
 
         def validate(call: Call, request: Message) -> None:
             keys = call.metadata.get(JSON_KEYS) if body else None
@@ -36,7 +40,7 @@ class Validate(GuardStep):
                     _choose_mask(request, body, mask)
             if normalise is not None:
                 normalise(request)
-            check(request)
+            check(request, carry_parents(request, batch) if batch else ())
 
         return validate
 
@@ -52,9 +56,30 @@ def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
     named[:] = mask
 
 
-def check(message: Message) -> None:
-    """Raise RuleViolated with every violated rule."""
-    violations = [_violation(violation) for violation in _validator.collect_violations(message)]
+def carry_parents(request: Message, field: str) -> list[Violation]:
+    """Complete the requests of a batch with what the batch names: the tenant and the parent (AIP-233).
+
+    A request that names another one violates a rule.
+    """
+    texts = [each.name for each in request.DESCRIPTOR.fields if each.type == each.TYPE_STRING and not each.is_repeated]
+    violations = []
+    for place, each in enumerate(value_of(request, field)):
+        chosen = each.WhichOneof("operation") if "operation" in each.DESCRIPTOR.oneofs_by_name else ""
+        inside = value_of(each, chosen) if chosen else each
+        path = f"{field}[{place}]" + (f".{chosen}" if chosen else "")
+        for name in texts:
+            own, outer = getattr(inside, name, None), value_of(request, name)
+            if own == "":
+                setattr(inside, name, outer)
+            elif own is not None and own != outer:
+                violations.append(Violation(f"{path}.{name}", "is another one than that of the batch", "batch.same"))
+    return violations
+
+
+def check(message: Message, further: Iterable[Violation] = ()) -> None:
+    """Raise RuleViolated with every violated rule, and with further violations."""
+    violations = [*further]
+    violations += [_violation(violation) for violation in _validator.collect_violations(message)]
     violations += free_form.violations(message)
     if violations:
         raise broken_rules(violations)

@@ -1,4 +1,6 @@
-"""How a tenant's pages are made and changed."""
+"""How a tenant's pages and their sections are made and changed."""
+
+from typing import Any
 
 from tests.clients import Tenant, unique
 from tests.contract.instances import MARK, Instance, Mutation, Named, made
@@ -9,7 +11,24 @@ def _page(tenant: Tenant) -> Named:
     return {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
 
 
-INSTANCES = {"plinth.sites.v1.Page": Instance(_page, lambda: {"slug": unique("page"), "title": "Planted"})}
+def _section(tenant: Tenant) -> Named:
+    page_id = _page(tenant)["page_id"]
+    path = f"{tenant.path}/pages/{page_id}/sections"
+    section = made(tenant, path, {"kind": "hero", "title": f"{MARK}-{tenant.subdomain}"})
+    return {"section_id": section["id"], "page_id": page_id, "ids": [section["id"]], "etag": section["etag"]}
+
+
+def _other_order(sweep: Any) -> dict[str, Any]:
+    """All sections of the page, in another order than they have."""
+    page_id = sweep.house.of("sites.v1.Section")["page_id"]
+    there = sweep.tenant.rest.get(f"{sweep.tenant.path}/pages/{page_id}/sections").json()["sections"]
+    return {"ids": [each["id"] for each in reversed(there)]}
+
+
+INSTANCES = {
+    "plinth.sites.v1.Page": Instance(_page, lambda: {"slug": unique("page"), "title": "Planted"}),
+    "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
+}
 MUTATIONS = (
     Mutation("PageService/CreatePage"),
     Mutation("PageService/UpdatePage"),
@@ -18,4 +37,13 @@ MUTATIONS = (
     Mutation("PageService/DuplicatePage"),
     Mutation("PageService/DeletePage"),
     Mutation("PageService/UndeletePage", before="DeletePage"),
+    Mutation("SectionService/CreateSection"),
+    Mutation("SectionService/UpdateSection"),
+    Mutation("SectionService/BatchCreateSections"),
+    Mutation("SectionService/BatchUpdateSections"),
+    Mutation("SectionService/BatchWriteSections"),
+    Mutation("SectionService/ReorderSections", _other_order),
+    Mutation("SectionService/DeleteSection"),
+    Mutation("SectionService/UndeleteSection", before="DeleteSection"),
+    Mutation("SectionService/BatchDeleteSections"),
 )

@@ -1,0 +1,61 @@
+"""Ownership: what belongs to one user of a tenant is seen and changed by that user alone, or with a permission.
+
+The permission is `Resource.seen_by`. A list shows the caller's own, and with the permission those of another user or of
+everyone, as its request names in the field of the owner.
+"""
+
+from google.protobuf.message import Message
+
+from server.kernel.call import Call
+from server.kernel.messages.fields import value_of
+from server.kernel.problems import Denied, Reason
+from server.kernel.resources.resource import EVERYONE, AnyResource
+
+
+class Ownership:
+    """The ownership of one resource."""
+
+    def __init__(self, resource: AnyResource) -> None:
+        self.field = resource.owner
+        self._seen_by = resource.seen_by
+
+    def owner_reached(self, call: Call) -> str | None:
+        """The user whose rows the call reaches; None if it reaches those of everyone.
+
+        Raises Denied for an API key, which owns nothing, without the permission.
+        """
+        if self._sees_all(call):
+            return None
+        return self._caller(call)
+
+    def owner_listed(self, call: Call, request: Message) -> str | None:
+        """The user whose rows a list shows; None for everyone's.
+
+        Raises Denied if the request names somebody else's and the caller lacks the permission.
+        """
+        named = str(value_of(request, self.field)) if self.field in request.DESCRIPTOR.fields_by_name else ""
+        if not named or (call.principal is not None and named.lower() == call.principal.user_id):
+            return self._caller(call)
+        if not self._sees_all(call):
+            raise Denied(
+                f"Only who holds `{self._seen_by}` sees what others own.", metadata={"permission": self._seen_by}
+            )
+        return None if named == EVERYONE else named.lower()
+
+    def owner_of_new(self, call: Call) -> str:
+        """The user who owns what the call creates. Raises Denied for an API key."""
+        return self._caller(call)
+
+    def _sees_all(self, call: Call) -> bool:
+        return call.access is not None and self._seen_by in call.access.permissions
+
+    def _caller(self, call: Call) -> str:
+        user_id = call.caller.user_id
+        if not user_id:
+            raise Denied(
+                f"Each of these belongs to a person, and an API key is none: sign in, or use a key with "
+                f"`{self._seen_by}` and name the user in `{self.field}`.",
+                reason=Reason.REASON_USER_REQUIRED,
+                metadata={"permission": self._seen_by},
+            )
+        return user_id
