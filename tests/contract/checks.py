@@ -8,6 +8,7 @@ from buf.validate import validate_pb2
 from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from plinth.policy.v1 import policy_pb2
+from plinth.types.v1 import rules_pb2
 
 from server.kernel.policy import HTTP_BODY, is_read_only
 
@@ -22,6 +23,8 @@ SIXTY_FOUR_BITS = (
 )
 # Formats whose length the format itself bounds.
 BOUNDED_FORMATS = ("uuid", "tuuid", "ipv4", "ipv6", "ip")
+# Fields of messages that others define, without rules of ours: the kernel's codecs refuse what is too long.
+CHECKED_BY_CODECS = ("google.type.Money.currency_code",)
 # Generated code does not say what type an extension has.
 PERSONAL_OPTION: Any = policy_pb2.personal
 # What tells of a person, or where one is. `name` alone is that of a page or a role.
@@ -74,7 +77,7 @@ def unbounded_fields(requests: Iterable[Descriptor]) -> Iterator[str]:
                 rules = rules.repeated.items
             elif _is_map(field) and not rules.map.max_pairs:
                 yield f"{request.full_name}: {path} has no max_pairs"
-            if not _is_bounded(field, rules):
+            if not (_is_bounded(field, rules) or _owner(field) in CHECKED_BY_CODECS):
                 yield f"{request.full_name}: {path} has no max_len"
 
 
@@ -148,7 +151,7 @@ def ids_that_may_hold_a_colon(requests: Iterable[Descriptor]) -> Iterator[str]:
                 continue
             rules = rules_of(field)
             text = rules.repeated.items.string if field.is_repeated else rules.string
-            if not (text.uuid or _excludes_colon(text.pattern)):
+            if not (text.uuid or _excludes_colon(text.pattern) or text.Extensions[rules_pb2.owner]):
                 yield f"{request.full_name}: {path} may hold a colon"
 
 
