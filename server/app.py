@@ -22,6 +22,7 @@ from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.dependencies import Dependencies
 from server.kernel.keys import derive_key
 from server.kernel.live import Downloads, LiveEvents
+from server.kernel.live.visibility import Visibility
 from server.kernel.module import Platform
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.ports import Part
@@ -29,7 +30,7 @@ from server.kernel.queries import PageTokens
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
 from server.kernel.resources import AnyService
-from server.kernel.resources.service import narrowed_services, private_events, revealed_by
+from server.kernel.resources.service import narrowed_services, private_events, readable_by, revealed_by
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
@@ -102,7 +103,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     without_redis = parts.refused_without_redis(settings, policies().values())
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
     warmer = Warmer()
-    live = parts.live_events(settings, databases.fast, guard, revealed_by(SERVICES)) if streams else None
+    live = parts.live_events(settings, databases.fast, guard, _visibility()) if streams else None
     platform = _platform(settings, process, guard, redis, dependencies=dependencies, live=live, warmer=warmer)
     services = [service for module in modules.MODULES for service in module.serve(platform)]
     tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
@@ -135,6 +136,10 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         Meter(lambda: parts.readings(name, databases, guard, dependencies, telemetry, streams=streams)),
     )
     return Application(settings, name, databases, guard, dependencies, live, routes, running)
+
+
+def _visibility() -> Visibility:
+    return Visibility(readable_by(SERVICES), revealed_by(SERVICES))
 
 
 def _platform(

@@ -1,7 +1,7 @@
 """The parts of a process, made from the settings: connections, dependencies, live events, traces."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from socket import gethostname
@@ -21,6 +21,7 @@ from server.kernel.dependencies import Dependencies, Dependency
 from server.kernel.egress import Egress
 from server.kernel.live import LiveEvents
 from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.live.visibility import Visibility
 from server.kernel.policy import MethodPolicy
 from server.kernel.steps.telemetry import Telemetry
 from server.metrics import files as metrics_files
@@ -120,7 +121,7 @@ def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) 
     return f"refused meanwhile: {', '.join(names)}" if names else ""
 
 
-def live_events(settings: Settings, database: Database, guard: Guard, revealed_by: Mapping[str, str]) -> LiveEvents:
+def live_events(settings: Settings, database: Database, guard: Guard, visibility: Visibility) -> LiveEvents:
     """The live events of the realtime role."""
     standing = access.Standing(database)
 
@@ -143,7 +144,7 @@ def live_events(settings: Settings, database: Database, guard: Guard, revealed_b
         alive,
         review,
         StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
-        revealed_by=revealed_by,
+        visibility=visibility,
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
         stall=settings.stream_stall,

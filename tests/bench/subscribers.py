@@ -141,11 +141,11 @@ class _Subscriber:
             return
         fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line)
         event = fields.get(b"event")
-        if event == b"error":
+        if event == b"stream.error":
             self.story.errors.append(fields[b"data"].decode())
         elif event is not None:
             self._last = fields[b"id"].decode()
-            if event == b"open":
+            if event == b"stream.open":
                 self.story.opened += 1
             else:
                 self.story.events.append((self._last, now))

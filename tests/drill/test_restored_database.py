@@ -175,7 +175,7 @@ def test_a_copy_of_the_disk_from_before(place: Place) -> None:
     with sse.listening(place.tenant) as reader:
         lost = _put_back(place, is_recovered=False)
         last = reader.rest()[-1]
-    assert last.event == "error"
+    assert last.event == "stream.error"
     goes_on(place, lost)
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf import any_pb2, duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from google.type import date_pb2, latlng_pb2, money_pb2
+from google.type import date_pb2, datetime_pb2, latlng_pb2, money_pb2
 
 TEXT = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
@@ -83,7 +83,7 @@ def everything() -> Any:
     return built(file, "Everything", *WELL_KNOWN)
 
 
-WELL_KNOWN = (date_pb2, latlng_pb2, duration_pb2, struct_pb2, timestamp_pb2)
+WELL_KNOWN = (duration_pb2, date_pb2, datetime_pb2, latlng_pb2, money_pb2, struct_pb2, timestamp_pb2)
 P = FieldDescriptorProto
 # Name to type, type name and label.
 FIELDS = {
@@ -108,6 +108,8 @@ FIELDS = {
     "moment": (MESSAGE, ".google.protobuf.Timestamp", ONE),
     "span": (MESSAGE, ".google.protobuf.Duration", ONE),
     "day": (MESSAGE, ".google.type.Date", ONE),
+    "departs": (MESSAGE, ".google.type.DateTime", ONE),
+    "price": (MESSAGE, ".google.type.Money", ONE),
     "place": (MESSAGE, ".google.type.LatLng", ONE),
     "free": (MESSAGE, ".google.protobuf.Struct", ONE),
     "value": (MESSAGE, ".google.protobuf.Value", ONE),
@@ -118,10 +120,10 @@ FIELDS = {
 OPTIONAL = ("maybe", "owner_id")
 
 
-def priced() -> Any:
-    """`Priced`: id, price (google.type.Money)."""
-    file = FileDescriptorProto(name="test/priced.proto", package="test", syntax="proto3")
-    message = file.message_type.add(name="Priced")
+def sealed() -> Any:
+    """`Sealed`: id, content (google.protobuf.Any), which no column holds."""
+    file = FileDescriptorProto(name="test/sealed.proto", package="test", syntax="proto3")
+    message = file.message_type.add(name="Sealed")
     message.field.add(name="id", number=1, type=TEXT, label=ONE)
-    message.field.add(name="price", number=2, type=MESSAGE, label=ONE, type_name=".google.type.Money")
-    return built(file, "Priced", money_pb2)
+    message.field.add(name="content", number=2, type=MESSAGE, label=ONE, type_name=".google.protobuf.Any")
+    return built(file, "Sealed", any_pb2)

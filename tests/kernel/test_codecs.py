@@ -1,7 +1,7 @@
 """Every field that a column holds comes back from the real PostgreSQL as it was stored, and as Create answered it."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -35,13 +35,14 @@ from sqlalchemy.schema import CreateTable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.kernel.ids import new_id
+from server.kernel.messages import MOST_MINOR
 from server.kernel.problems import Malformed, RuleViolated
 from server.kernel.queries.filter_sql import FilterPlan
 from server.kernel.queries.filters import parse_filter
 from server.kernel.queries.pages import OrderTerm, PageTokens, after_cursor, order_columns
 from server.kernel.resources.convert import ConversionPlan, PlanFault
 from tests.kernel.database import connections, scratch
-from tests.kernel.messages import FIELDS, everything, priced
+from tests.kernel.messages import FIELDS, everything, sealed
 from tests.stack import Stack
 
 EVERYTHING = everything()
@@ -67,6 +68,10 @@ COLUMNS = {
     "moment": DateTime(timezone=True),
     "span": Interval(),
     "day": Date(),
+    "departs_local": DateTime(),
+    "departs_zone": Text(),
+    "price_minor": BigInteger(),
+    "price_currency": Text(),
     "place_latitude": Double(),
     "place_longitude": Double(),
     "free": JSONB(),
@@ -86,6 +91,22 @@ PLAN: ConversionPlan[Any] = ConversionPlan(EVERYTHING, TABLE)
 INSERT = Statement(insert(TABLE).values({c.name: bindparam(c.name, type_=c.type) for c in TABLE.c}))
 FOUND = Statement(select(*PLAN.columns).where(TABLE.c.id == bindparam("wanted", type_=TABLE.c.id.type)))
 
+
+def money(minor: int, currency: str) -> dict[str, Any]:
+    """An amount of minor units, by arithmetic of its own."""
+    scale = 10 ** {"JPY": 0, "EUR": 2, "KWD": 3}[currency]
+    sign = -1 if minor < 0 else 1
+    units, part = divmod(abs(minor), scale)
+    return {"currency_code": currency, "units": sign * units, "nanos": sign * part * (10**9 // scale)}
+
+
+def local_time(moment: datetime, zone: str) -> dict[str, Any]:
+    """A time of a clock in a zone."""
+    day = {"year": moment.year, "month": moment.month, "day": moment.day}
+    clock = {"hours": moment.hour, "minutes": moment.minute, "seconds": moment.second}
+    return {**day, **clock, "nanos": moment.microsecond * 1000, "time_zone": {"id": zone}}
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 doubles = st.floats(allow_nan=False)
 ids = st.uuids().map(str)
@@ -94,6 +115,12 @@ moments = st.fixed_dictionaries(
     {"seconds": st.integers(-62_000_000_000, 250_000_000_000), "nanos": st.integers(0, 999_999_999)}
 )
 spans = st.integers(-(10**17), 10**17).map(lambda microseconds: divmod(microseconds, 10**6))
+amounts = st.tuples(st.sampled_from(["EUR", "JPY", "KWD"]), st.integers(-MOST_MINOR, MOST_MINOR)).map(
+    lambda pair: money(pair[1], pair[0])
+)
+local_times = st.tuples(st.datetimes(), st.sampled_from(["Asia/Riyadh", "UTC", "America/Sao_Paulo"])).map(
+    lambda pair: local_time(*pair)
+)
 parts = st.fixed_dictionaries({"name": texts, "count": int64s}, optional={"since": moments})
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "text": texts,
@@ -116,6 +143,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "moment": moments,
     "span": spans.map(lambda pair: {"seconds": pair[0] + (pair[0] < 0 < pair[1]), "nanos": 0}),
     "day": st.dates(date(1, 1, 1)).map(lambda day: {"year": day.year, "month": day.month, "day": day.day}),
+    "departs": local_times,
+    "price": amounts,
     "place": st.fixed_dictionaries({"latitude": st.floats(-90, 90), "longitude": st.floats(-180, 180)}),
     "part": parts,
     "parts": st.lists(parts, max_size=3),
@@ -196,6 +225,17 @@ def test_nothing_set_is_nothing_read(database: Database) -> None:
         ({"place": {"latitude": float("nan"), "longitude": 0}}, "lat_lng.range"),
         ({"moment": {"seconds": 10**15}}, "timestamp.range"),
         ({"value": {"number_value": float("inf")}}, "json.value"),
+        ({"price": {"currency_code": "EUR", "nanos": 5_000_000}}, "money.precision"),
+        ({"price": {"currency_code": "JPY", "units": 1, "nanos": 500_000_000}}, "money.precision"),
+        ({"price": {"currency_code": "EUR", "units": 1, "nanos": -10_000_000}}, "money.nanos"),
+        ({"price": {"currency_code": "EUR", "nanos": 10**9}}, "money.nanos"),
+        ({"price": {"currency_code": "XAU", "units": 1}}, "money.currency"),
+        ({"price": {"units": 1}}, "money.currency"),
+        ({"price": {"currency_code": "EUR", "units": 10**14}}, "money.range"),
+        ({"departs": {"year": 2026, "month": 2, "day": 1, "time_zone": {"id": "Mars/Olympus"}}}, "date_time.zone"),
+        ({"departs": {"year": 2026, "month": 12, "day": 1, "utc_offset": {"seconds": 3600}}}, "date_time.zone"),
+        ({"departs": {"year": 2026, "month": 2, "day": 30, "time_zone": {"id": "UTC"}}}, "date_time.local"),
+        ({"departs": {"year": 2026, "month": 2, "day": 1, "hours": 24, "time_zone": {"id": "UTC"}}}, "date_time.local"),
     ],
 )
 def test_what_no_column_can_hold_is_refused_with_the_field(facts: dict[str, Any], rule: str) -> None:
@@ -225,14 +265,19 @@ def test_a_column_that_cannot_hold_its_field_keeps_the_server_from_starting(colu
 
 
 def test_a_field_without_a_codec_keeps_the_server_from_starting() -> None:
-    table = table_of({"id": UUID(as_uuid=False), "price": JSONB()})
+    table = table_of({"id": UUID(as_uuid=False), "content": JSONB()})
     with pytest.raises(
-        PlanFault, match=r"^test\.Priced\.price is of a type that no column holds: name it in computed="
+        PlanFault, match=r"^test\.Sealed\.content is of a type that no column holds: name it in computed="
     ):
-        ConversionPlan(priced(), table)
+        ConversionPlan(sealed(), table)
 
 
-FILTERS = FilterPlan(EVERYTHING.DESCRIPTOR.fields_by_name, TABLE, ("ratio", "day", "moment", "small"))
+FILTERS = FilterPlan(
+    EVERYTHING.DESCRIPTOR.fields_by_name,
+    TABLE,
+    ("ratio", "day", "moment", "small", "price", "texts", "numbers", "kinds", "ids"),
+)
+OWNER = "01890000-0000-7000-8000-000000000000"
 
 
 @pytest.mark.parametrize(
@@ -244,10 +289,27 @@ FILTERS = FilterPlan(EVERYTHING.DESCRIPTOR.fields_by_name, TABLE, ("ratio", "day
         ("day = 2026-11-27", 1),
         ("day > 2026-11-27", 0),
         ("day:*", 1),
+        ('price = "12.50 EUR"', 1),
+        ('price > "12.49 EUR"', 1),
+        ('price > "12.50 EUR"', 0),
+        ('price >= "12.5 EUR" AND price <= "12.5 EUR"', 1),
+        ('price > "1 JPY"', 0),
+        ('price != "12.50 EUR"', 0),
+        ('price != "12.50 USD"', 1),
+        ('NOT price > "1 JPY"', 1),
+        ("price:*", 1),
+        ('texts:"b"', 1),
+        ('texts:"c"', 0),
+        ("texts:*", 1),
+        ("numbers:*", 0),
+        ("kinds:TWO", 1),
+        ("kinds:ONE", 0),
+        (f'ids:"{OWNER}"', 1),
     ],
 )
 def test_numbers_and_days_are_filtered_by(database: Database, condition: str, found: int) -> None:
     message = EVERYTHING(id=new_id(), ratio=1.5, small=7, day={"year": 2026, "month": 11, "day": 27})
+    message.MergeFrom(EVERYTHING(price=money(1250, "EUR"), texts=["a", "b"], kinds=[2], ids=[OWNER]))
     bound = FILTERS.bind(parse_filter(condition))
     wanted = FILTERS.condition(bound)
     assert wanted is not None
@@ -259,13 +321,20 @@ def test_numbers_and_days_are_filtered_by(database: Database, condition: str, fo
     assert result.returned == found
 
 
-@pytest.mark.parametrize("condition", ["ratio = NaN", "ratio = inf", "ratio = much", "day = 2026-02-30", "day = today"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *("ratio = NaN", "ratio = inf", "ratio = much", "day = 2026-02-30", "day = today"),
+        *('price = "12.505 EUR"', 'price = "12 XAU"', 'price = "much EUR"', 'price = "NaN EUR"', "price = 12"),
+        *('price = "1e400 EUR"', "numbers:many", "ids:nobody"),
+    ],
+)
 def test_a_filter_with_a_value_that_the_field_cannot_have_is_refused(condition: str) -> None:
     with pytest.raises(Malformed, match="cannot be"):
         FILTERS.bind(parse_filter(condition))
 
 
-@pytest.mark.parametrize("name", ["parts", "texts", "span", "part", "raw"])
+@pytest.mark.parametrize("name", ["parts", "departs", "span", "part", "raw"])
 def test_a_field_that_cannot_be_compared_is_not_filterable(name: str) -> None:
     with pytest.raises(TypeError, match=rf"test\.Everything\.{name} cannot be filtered"):
         FilterPlan(EVERYTHING.DESCRIPTOR.fields_by_name, TABLE, (name,))

@@ -148,7 +148,7 @@ def test_an_event_source_that_fails_later_gets_a_last_frame() -> None:
     first, last = streamed(STREAM, context, HttpBody(data=b"x"), Unauthenticated("over"))
     assert first == HttpBody(data=b"x")
     assert last.content_type == "text/event-stream"
-    assert b"event: error\ndata: {" in last.data
+    assert b"event: stream.error\ndata: {" in last.data
     assert last.data.endswith(b"\n\n")
     assert b"CREDENTIALS_INVALID" in last.data
     assert context.code is None

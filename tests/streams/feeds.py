@@ -7,15 +7,19 @@ from itertools import count
 from plinth.sites.v1.page_pb2 import Page
 from prometheus_client import REGISTRY
 
+from server.app import SERVICES
 from server.data.events import Event, Position
 from server.kernel.call import Access, Call, Principal
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.live.subscriptions import LiveEvent, Subscription, Subscriptions
+from server.kernel.live.visibility import Visibility
+from server.kernel.resources.service import readable_by, revealed_by
 from tests.kernel.calls import STREAM, AsyncContext
 
 ACME = "018f0000-0000-7000-8000-00000000000a"
 OTHER = "018f0000-0000-7000-8000-00000000000b"
 BEGINNING = Position(0, 0)
+VISIBILITY = Visibility(readable_by(SERVICES), revealed_by(SERVICES))
 _numbers = count(1)
 
 
@@ -24,7 +28,16 @@ def event(number: int, kind: str = "page.created", tenant_id: str = ACME, size: 
     page = Page(id=f"page-{number}", description="x" * size)
     payload = page.SerializeToString()
     return LiveEvent(
-        Event(tenant_id, Position(number, 1), f"{number}", kind, page.id, "Page", payload, datetime.now(UTC))
+        Event(
+            tenant_id,
+            Position(number, 1),
+            f"{number}",
+            kind,
+            page.id,
+            "plinth.sites.v1.Page",
+            payload,
+            datetime.now(UTC),
+        )
     )
 
 
@@ -44,10 +57,10 @@ def nobody() -> Subscriptions:
 
 
 def subscribe(
-    subscriptions: Subscriptions, prefix: str = "page.", *, after: Position | None = None, size: int = 100
+    subscriptions: Subscriptions, family: str = "page.*", *, after: Position | None = None, size: int = 100
 ) -> Subscription:
     """A new subscription to events of ACME, from the beginning of the log."""
-    made = Subscription(call(), prefix, BEGINNING, after, size, revealed_by={})
+    made = Subscription(call(), (family,), BEGINNING, after, size=size, visibility=VISIBILITY)
     subscriptions.add(made)
     return made
 

@@ -141,7 +141,7 @@ def listening(tenant: Tenant, token: str = "", headers: Mapping[str, str] | None
     """A stream that is open: what is committed from here on arrives. Its first frame has been read."""
     with connect(tenant.stack, tenant.id, token or tenant.access_token, headers=headers) as reader:
         assert reader.response.status_code == 200, reader.response.read()
-        assert reader.next().event == "open"
+        assert reader.next().event == "stream.open"
         yield reader
 
 
@@ -212,13 +212,13 @@ class Follower:
             assert reader.response.status_code == 200, reader.response.read()
             for frame in reader:
                 self._take(frame)
-                if frame.id and frame.event != "open" and cut():
+                if frame.id and frame.event != "stream.open" and cut():
                     return
 
     def _take(self, frame: Frame) -> None:
-        if frame.event == "error":
+        if frame.event == "stream.error":
             assert frame.data["code"] in {10, 11, 14}, frame.data
-        elif frame.event == "open":
+        elif frame.event == "stream.open":
             self._last = frame.id
         elif frame.event:
             self.seen.append(frame)

@@ -54,7 +54,7 @@ def reason(status: Any) -> str:
 def last_words(reader: sse.Reader) -> tuple[int, str]:
     """Code and reason of the only frame that is left."""
     (frame,) = reader.rest()
-    assert (frame.id, frame.event) == ("", "error"), frame
+    assert (frame.id, frame.event) == ("", "stream.error"), frame
     return frame.data["code"], reason(frame.data)
 
 
@@ -108,12 +108,12 @@ def slow(tenant: Tenant) -> AbstractContextManager[sse.Reader]:
 
 def test_a_slow_reader_is_cut_and_resumes_where_it_was(tenant: Tenant) -> None:
     with slow(tenant) as reader:
-        assert reader.next().event == "open"
+        assert reader.next().event == "stream.open"
         so_far = cuts(tenant.stack)
         write_much(tenant, 50)
         tenant.stack.wait_for(lambda: cuts(tenant.stack) > so_far)
         *seen, last = reader.rest()
-    assert last.event == "error"
+    assert last.event == "stream.error"
     assert (last.data["code"], reason(last.data)) == (10, "SUBSCRIBER_TOO_SLOW")
     log = sse.logged(tenant)
     facts = [frame.fact for frame in seen]
@@ -129,7 +129,7 @@ def test_slow_readers_hold_nobody_up(brisk: Stack, owner: Tenant, tenant: Tenant
     with ExitStack() as streams:
         # A reader that is dropped closes its connection.
         readers = [streams.enter_context(slow(tenant)) for _ in range(4)]
-        assert [each.next().event for each in readers] == ["open"] * 4
+        assert [each.next().event for each in readers] == ["stream.open"] * 4
         reader = streams.enter_context(sse.listening(other))
         write_much(tenant, 80)
         writers.create(other, "still-served")

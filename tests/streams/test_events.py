@@ -42,7 +42,7 @@ def test_a_stream_opens_with_where_it_starts_and_when_to_return(tenant: Tenant) 
 def test_the_opening_names_a_place_that_loses_nothing(tenant: Tenant) -> None:
     with sse.connect(tenant.stack, tenant.id, tenant.access_token) as reader:
         opening = reader.next()
-    assert (opening.event, opening.data, opening.field("retry")) == ("open", {}, "1000")
+    assert (opening.event, opening.data, opening.field("retry")) == ("stream.open", {}, "1000")
     writers.create(tenant, "meanwhile")
     with sse.listening(tenant, headers=sse.after(opening.id)) as reader:
         assert [frame.fact for frame in reader.events(1)] == sse.logged(tenant)
@@ -100,7 +100,7 @@ def test_a_browser_resumes_by_header_and_by_parameter_and_the_header_wins(tenant
     ]
     for headers, params, place in ways:
         with sse.connect(tenant.stack, tenant.id, tenant.access_token, params=params, headers=headers) as reader:
-            assert reader.next().event == "open"
+            assert reader.next().event == "stream.open"
             assert [frame.fact for frame in reader.events(6 - place)] == log[place:]
 
 
@@ -138,7 +138,7 @@ def test_a_browser_may_bring_its_token_as_a_parameter(tenant: Tenant) -> None:
     params = {"access_token": tenant.access_token}
     with sse.connect(tenant.stack, tenant.id, None, params=params) as reader:
         assert reader.response.status_code == 200
-        assert reader.next().event == "open"
+        assert reader.next().event == "stream.open"
         created = writers.create(tenant, "by-parameter")
         assert reader.events(1)[0].data["id"] == created.id
 

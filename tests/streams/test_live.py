@@ -18,7 +18,7 @@ from server.kernel.problems import Denied, Problem, Unauthenticated
 from tests.clients import Tenant, database
 from tests.stack import Stack
 from tests.streams import sse
-from tests.streams.feeds import call, growth
+from tests.streams.feeds import VISIBILITY, call, growth
 
 Item = list[LiveEvent] | Position
 APPEND = """
@@ -56,7 +56,7 @@ async def live_events(
         alive,
         lambda _: None,
         places,
-        revealed_by={},
+        visibility=VISIBILITY,
         queue=queue,
         keep_alive=keep_alive,
     )
@@ -92,7 +92,7 @@ async def keep(items: AsyncIterator[Item], kept: list[Item]) -> None:
 async def resumed(stack: Stack, tenant: Tenant, after: str, last: str) -> list[tuple[str, str, str]]:
     """What a process that has just started tells who comes back to it."""
     async with live_events(stack) as live:
-        items = live.follow(call(tenant.id), "page.", after)
+        items = live.follow(call(tenant.id), ("page.*",), after)
         assert str(await anext(items)) == after
         return await collect(items, last)
 
@@ -124,11 +124,11 @@ def test_memory_and_log_tell_the_same(stack: Stack, tenant: Tenant, monkeypatch:
 def test_who_comes_back_gets_what_came_meanwhile_and_goes_on(stack: Stack, tenant: Tenant) -> None:
     async def scenario() -> list[tuple[str, str, str]]:
         async with live_events(stack) as live:
-            items = live.follow(call(tenant.id), "page.", "")
+            items = live.follow(call(tenant.id), ("page.*",), "")
             after = str(await anext(items))
             await asyncio.to_thread(append, tenant, 40)
             await collect(items, "40")
-            back = live.follow(call(tenant.id), "page.", after)
+            back = live.follow(call(tenant.id), ("page.*",), after)
             await anext(back)
             await asyncio.to_thread(append, tenant, 50)
             return await collect(back, "50")
@@ -139,7 +139,7 @@ def test_who_comes_back_gets_what_came_meanwhile_and_goes_on(stack: Stack, tenan
 def test_who_reads_in_time_is_not_cut_however_much_comes_at_once(stack: Stack, tenant: Tenant) -> None:
     async def scenario() -> list[tuple[str, str, str]]:
         async with live_events(stack, queue=10) as live:
-            items = live.follow(call(tenant.id), "page.", "")
+            items = live.follow(call(tenant.id), ("page.*",), "")
             await anext(items)
             await asyncio.to_thread(append, tenant, 100)
             return await collect(items, "100", lambda: asyncio.sleep(0.02))
@@ -152,7 +152,7 @@ def test_who_does_not_read_is_cut_and_the_others_get_everything(stack: Stack, te
 
     async def scenario() -> list[list[tuple[str, str, str]]]:
         async with live_events(stack, queue=10) as live:
-            slow, *others = [live.follow(call(tenant.id), "page.", "") for _ in range(20)]
+            slow, *others = [live.follow(call(tenant.id), ("page.*",), "") for _ in range(20)]
             for items in (slow, *others):
                 await anext(items)
             await asyncio.to_thread(append, tenant, 100)
@@ -177,7 +177,7 @@ def test_who_may_not_go_on_is_ended_within_the_keep_alive(stack: Stack, tenant: 
     async def scenario() -> list[Item]:
         async with live_events(stack, alive, keep_alive=0.2) as live:
             one, other = call(tenant.id), call(tenant.id)
-            ended, goes_on_ = live.follow(one, "page.", ""), live.follow(other, "page.", "")
+            ended, goes_on_ = live.follow(one, ("page.*",), ""), live.follow(other, ("page.*",), "")
             await anext(ended)
             await anext(goes_on_)
             refused.append(one)

@@ -115,7 +115,7 @@ def everywhere(tenant: Tenant, secret: str, where: str = "198.19.0.1") -> Iterat
         for name, options in ways.items():
             reader = opened.enter_context(sse.connect(stack, tenant.id, options.pop("token"), **options))
             assert reader.response.status_code == 200, reader.response.read()
-            assert reader.next().event == "open"
+            assert reader.next().event == "stream.open"
             ends[name] = partial(last_words, reader)
         request = page_pb2.WatchPagesRequest(tenant_id=tenant.id)
         service = stubs(stack, secret, x_forwarded_for=where)

@@ -142,7 +142,7 @@ def closed_while_much_waits_to_be_sent(tenant: Tenant) -> None:
     with ExitStack() as streams:
         # A reader that is dropped closes its connection.
         readers = [streams.enter_context(unread(tenant)) for _ in range(PER_CALLER)]
-        assert [reader.next().event for reader in readers] == ["open"] * PER_CALLER
+        assert [reader.next().event for reader in readers] == ["stream.open"] * PER_CALLER
         before = cut()
         write_much(tenant)
         tenant.stack.wait_for(lambda: cut() > before)
@@ -177,7 +177,7 @@ def ended_by_the_server(tenant: Tenant) -> None:
         readers = fill(streams, tenant, PER_CALLER, session.access_token)
         assert Rest(tenant.stack, session.access_token).post("auth/logout").status_code == 204
         for reader in readers:
-            assert [frame.event for frame in reader.rest()] == ["error"]
+            assert [frame.event for frame in reader.rest()] == ["stream.error"]
 
 
 @pytest.mark.heavy

@@ -15,11 +15,11 @@ from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.live import LiveEvents, events_of, framing, server_sent
+from server.kernel.live import LiveEvents, events_of, server_sent
 from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
 from server.kernel.resources import Resource, Service
 
-EVENTS = "page."
+EVENTS = ("page.*",)
 COPY = "-copy"
 SLUG_KEY = "pages_slug_key"
 
@@ -100,7 +100,7 @@ class PageService(Service[Page]):
 
     def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
         """The same as server-sent events."""
-        return server_sent(self._live, call, EVENTS, request.last_event_id, as_frame)
+        return server_sent(self._live, call, EVENTS, request.last_event_id)
 
     def _slug_from_title(self, call: Call, title: str) -> str:
         """The slug of a title, numbered if it is taken. A conflict is mostly detected by the insertion."""
@@ -127,7 +127,3 @@ def as_message(event: Event) -> PageEvent:
     message = PageEvent(id=str(event.position), type=event.type, page=Page.FromString(event.payload))
     message.create_time.FromDatetime(event.create_time)
     return message
-
-
-as_frame = framing(Page)
-"""An event as a frame of StreamPages."""

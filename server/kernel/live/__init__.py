@@ -2,6 +2,6 @@
 
 from server.kernel.live.downloads import Download, Downloads
 from server.kernel.live.reader import LiveEvents
-from server.kernel.live.sse import events_of, framing, server_sent
+from server.kernel.live.sse import events_of, server_sent
 
-__all__ = ["Download", "Downloads", "LiveEvents", "events_of", "framing", "server_sent"]
+__all__ = ["Download", "Downloads", "LiveEvents", "events_of", "server_sent"]

@@ -8,7 +8,7 @@ is lost and none comes twice.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
@@ -28,6 +28,7 @@ from server.kernel.live.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
 from server.kernel.live.recent import RecentEvents
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.live.subscriptions import SLOTS, LiveEvent, Subscription, Subscriptions, take_message
+from server.kernel.live.visibility import Visibility
 from server.kernel.problems import Malformed, Problem, Reason, Unauthenticated, Unavailable
 from server.kernel.record.metrics import EVENT_LAG
 
@@ -95,14 +96,12 @@ class LiveEvents:
         review: Review,
         places: StreamPlaces,
         *,
-        revealed_by: Mapping[str, str],
+        visibility: Visibility,
         queue: int,
         keep_alive: float,
         stall: float = STALL,
     ) -> None:
         """`queue` is how many events may wait for a subscriber; `keep_alive` is seconds.
-
-        `revealed_by` has, by type of event, the permission that shows its events of other users.
 
         If the log has not answered for `stall` seconds, streams are ended, because a keep-alive would be a lie.
         """
@@ -111,7 +110,7 @@ class LiveEvents:
         self._hints = hints
         self._alive = alive
         self._review = review
-        self._revealed_by = revealed_by
+        self.visibility = visibility
         self._queue = queue
         self._keep_alive = keep_alive
         # Half a queue, so that a subscriber that reads in time never has a full queue.
@@ -148,8 +147,12 @@ class LiveEvents:
         self._looking.shutdown(wait=False)
         await self._log.close()
 
-    async def follow(self, call: Call, prefix: str, last_event_id: str) -> AsyncIterator[list[LiveEvent] | Position]:
-        """The events of the call's tenant whose type begins with `prefix`, after an event or from now on.
+    async def follow(
+        self, call: Call, patterns: Sequence[str], last_event_id: str
+    ) -> AsyncIterator[list[LiveEvent] | Position]:
+        """The events of the call's tenant whose type matches a pattern, after an event or from now on.
+
+        A pattern is a type, a family such as `page.*`, or `*`. The caller gets those that its permissions show.
 
         The first item is the start position. Then come events, one or several together, and an empty list when a
         keep-alive is due. Raises Malformed for an invalid event id, UnknownEvent, NoPlace, TooSlow, Unavailable, and
@@ -164,7 +167,7 @@ class LiveEvents:
             await self._refuse_unknown(after)
         # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
-        subscription = Subscription(call, prefix, start, after, self._queue, revealed_by=self._revealed_by)
+        subscription = Subscription(call, patterns, start, after, size=self._queue, visibility=self.visibility)
         missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
         self._subscriptions.add(subscription)
         try:
@@ -349,7 +352,9 @@ class LiveEvents:
             subscription.nudge()
         refusals = await asyncio.get_running_loop().run_in_executor(self._looking, self._refusals, chosen)
         for subscription, refusal in zip(chosen, refusals, strict=True):
-            if refusal is not None and subscription in self._subscriptions:
+            if refusal is None:
+                self._subscriptions.look_again(subscription)
+            elif subscription in self._subscriptions:
                 subscription.end(refusal)
 
     def _refusals(self, chosen: Sequence[Subscription]) -> list[Problem | None]:

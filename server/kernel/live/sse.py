@@ -1,19 +1,24 @@
 """Server-sent events, in the format of the HTML standard, made from the event log."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from server.data.events import Event, Position
 from server.kernel.call import Call
 from server.kernel.live.reader import LiveEvents
 from server.kernel.live.subscriptions import LiveEvent
 
+POOL = Default()
 LAST_EVENT_ID = "last-event-id"
 RETRY_MILLISECONDS = 1000
 EVENT_STREAM = "text/event-stream"
+# Events of the stream itself. EventSource dispatches events called `open` and `error` of its own.
+OPEN, ERROR = "stream.open", "stream.error"
 
 
 def frame(event: str, data: str, event_id: str = "") -> bytes:
@@ -26,7 +31,7 @@ def frame(event: str, data: str, event_id: str = "") -> bytes:
 
 def opening(event_id: str, retry_milliseconds: int) -> bytes:
     """The first frame: the reconnection time, and the event id to resume from if no event follows."""
-    return retry(retry_milliseconds) + frame("open", "{}", event_id)
+    return retry(retry_milliseconds) + frame(OPEN, "{}", event_id)
 
 
 def retry(milliseconds: int) -> bytes:
@@ -35,7 +40,7 @@ def retry(milliseconds: int) -> bytes:
 
 
 async def events_of(
-    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], Message]
+    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str, make: Callable[[Event], Message]
 ) -> AsyncIterator[Message]:
     """The events alone, in the form that `make` gives them, for typed streams.
 
@@ -43,7 +48,7 @@ async def events_of(
 
     A message is made once and sent to all subscribers, so `make` must be the same function for all streams.
     """
-    async for item in _follow(live, call, prefix, last_event_id):
+    async for item in _follow(live, call, patterns, last_event_id):
         if isinstance(item, Position):
             await call.stream_context.send_initial_metadata(())
             continue
@@ -52,23 +57,23 @@ async def events_of(
 
 
 async def server_sent(
-    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str, make: Callable[[Event], HttpBody]
+    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str
 ) -> AsyncIterator[HttpBody]:
-    """The same as frames, which `framing` makes. The header Last-Event-ID takes precedence."""
+    """The same as frames. The header Last-Event-ID takes precedence."""
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
-    async for item in _follow(live, call, prefix, str(after)):
+    async for item in _follow(live, call, patterns, str(after)):
         if isinstance(item, Position):
             yield _body(opening(str(item), RETRY_MILLISECONDS))
         else:
-            yield _joined([event.form(make) for event in item])
+            yield _joined([event.form(as_frame) for event in item])
 
 
 def _follow(
-    live: LiveEvents | None, call: Call, prefix: str, last_event_id: str
+    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str
 ) -> AsyncIterator[list[LiveEvent] | Position]:
     if live is None:
         raise LookupError("streams are served by the realtime role")
-    return live.follow(call, prefix, last_event_id)
+    return live.follow(call, patterns, last_event_id)
 
 
 def _joined(bodies: list[HttpBody]) -> HttpBody:
@@ -79,15 +84,11 @@ def _joined(bodies: list[HttpBody]) -> HttpBody:
     return bodies[0] if len(bodies) == 1 else _body(b"".join(body.data for body in bodies))
 
 
-def framing(message_class: type[Message]) -> Callable[[Event], HttpBody]:
-    """A function that makes the frame of an event. Its data is the resource as REST shows it."""
-
-    def make(event: Event) -> HttpBody:
-        message = message_class.FromString(event.payload)
-        data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
-        return _body(frame(event.type, data, str(event.position)))
-
-    return make
+def as_frame(event: Event) -> HttpBody:
+    """The frame of an event. Its data is the resource, or what else its payload is, as REST shows it."""
+    message = GetMessageClass(POOL.FindMessageTypeByName(event.message_type)).FromString(event.payload)
+    data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+    return _body(frame(event.type, data, str(event.position)))
 
 
 def _body(data: bytes) -> HttpBody:

@@ -1,12 +1,12 @@
 """Subscriptions to live events: the queue of each subscriber, and the selection of its events.
 
-Everything here belongs to one event loop. Subscribers of one tenant with the same prefix form a group. An event is
+Everything here belongs to one event loop. Subscribers of one tenant who see the same types form a group. An event is
 matched once per group, and costs each subscriber an append; its form for sending is made once for all.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import TypeVar, cast
 
@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 from server.data.events import Event, Position
 from server.kernel.call import Call
 from server.kernel.live.stream_places import StreamPlaces
+from server.kernel.live.visibility import Seen, Visibility
 from server.kernel.problems import Problem, Reason
 from server.kernel.record.metrics import method_label
 
@@ -23,6 +24,7 @@ from server.kernel.record.metrics import method_label
 MESSAGE_BYTES = 32 * 1024
 # Every subscriber is visited once per round, one slot at a time, so that the work is spread over the round.
 SLOTS = 10
+NOTHING = frozenset[str]()
 
 OPEN = Gauge("plinth_streams_open", "Live streams that are open.", ["method"], multiprocess_mode="livesum")
 EVENTS = Counter("plinth_stream_events", "Events handed to subscribers, each counted for every one of them.")
@@ -69,27 +71,26 @@ class Subscription:
     """One subscriber: its waiting events, and the problem that ends it."""
 
     __slots__ = (
-        *("_after", "_ending", "_revealed_by", "_silent", "_size", "_waiter", "_waiting"),
-        *("call", "prefix", "slot", "start"),
+        *("_after", "_ending", "_patterns", "_silent", "_size", "_user_id", "_visibility", "_waiter", "_waiting"),
+        *("call", "seen", "slot", "start"),
     )
 
     def __init__(
         self,
         call: Call,
-        prefix: str,
+        patterns: Sequence[str],
         start: Position,
         after: Position | None,
-        size: int,
         *,
-        revealed_by: Mapping[str, str],
+        size: int,
+        visibility: Visibility,
     ) -> None:
-        """It is offered events after `start` and takes those after `after`. At most `size` events wait.
-
-        `revealed_by` has, by type of event, the permission that shows its events of other users.
-        """
+        """It is offered events after `start` and takes those after `after`. At most `size` events wait."""
         self.call = call
-        self._revealed_by = revealed_by
-        self.prefix = prefix
+        self._patterns = tuple(patterns)
+        self._visibility = visibility
+        self._user_id = call.caller.user_id
+        self.seen = self.seen_now()
         self.start = start
         self.slot = 0
         # Only a subscriber of a process that was ahead of this one has already seen events after `start`.
@@ -105,23 +106,25 @@ class Subscription:
         """Whether events are waiting."""
         return bool(self._waiting)
 
+    def seen_now(self) -> Seen:
+        """The wanted types that the access of the caller shows now."""
+        access = self.call.access
+        return self._visibility.seen(self._patterns, access.permissions if access else NOTHING)
+
     def wants(self, event: Event) -> bool:
         """Whether an event of the tenant is of a wanted type, and one that the subscriber may see."""
-        return event.type.startswith(self.prefix) and (event.audience is None or self._is_shown(event))
+        return event.type in self.seen.types and self._is_shown(event)
 
     def _is_shown(self, event: Event) -> bool:
-        """Whether an event of one user is the subscriber's own, or shown to the subscriber by a permission."""
-        if event.audience == self.call.caller.user_id:
-            return True
-        access = self.call.access
-        return access is not None and self._revealed_by.get(event.type) in access.permissions
+        """Whether an event of a wanted type is about the whole tenant, what the subscriber owns, or what is shown."""
+        return event.audience is None or event.audience == self._user_id or event.type in self.seen.of_others
 
     def offer(self, event: LiveEvent) -> bool:
         """Queue an event of a wanted type.
 
         False if the subscriber may not see it, or the subscription has ended, or ends now because its queue is full.
         """
-        if self._ending is not None or (event.event.audience is not None and not self._is_shown(event.event)):
+        if self._ending is not None or not self._is_shown(event.event):
             return False
         if self._after is not None:
             if event.position <= self._after:
@@ -177,7 +180,7 @@ class Subscriptions:
 
     def __init__(self, places: StreamPlaces) -> None:
         self._places = places
-        self._groups: dict[str, dict[str, set[Subscription]]] = {}
+        self._groups: dict[str, dict[Seen, set[Subscription]]] = {}
         self._slots: tuple[set[Subscription], ...] = tuple(set() for _ in range(SLOTS))
         self._numbers = count()
 
@@ -192,8 +195,7 @@ class Subscriptions:
         """Register a subscription, which gets events from now on. Raises NoPlace if too many are open."""
         call = subscription.call
         self._places.take(call)
-        groups = self._groups.setdefault(str(call.tenant_id), {})
-        groups.setdefault(subscription.prefix, set()).add(subscription)
+        self._join(subscription)
         subscription.slot = next(self._numbers) % SLOTS
         self._slots[subscription.slot].add(subscription)
         OPEN.labels(method_label(call.method)).inc()
@@ -205,18 +207,34 @@ class Subscriptions:
         self._slots[subscription.slot].remove(subscription)
         call = subscription.call
         self._places.give_back(call)
-        groups = self._groups[str(call.tenant_id)]
-        groups[subscription.prefix].remove(subscription)
-        if not groups[subscription.prefix]:
-            del groups[subscription.prefix]
-        if not groups:
-            del self._groups[str(call.tenant_id)]
+        self._leave(subscription)
         OPEN.labels(method_label(call.method)).dec()
+
+    def look_again(self, subscription: Subscription) -> None:
+        """Let the access that the caller has now decide which types a subscriber sees."""
+        seen = subscription.seen_now()
+        if subscription in self and seen != subscription.seen:
+            self._leave(subscription)
+            subscription.seen = seen
+            self._join(subscription)
+
+    def _join(self, subscription: Subscription) -> None:
+        groups = self._groups.setdefault(str(subscription.call.tenant_id), {})
+        groups.setdefault(subscription.seen, set()).add(subscription)
+
+    def _leave(self, subscription: Subscription) -> None:
+        tenant_id = str(subscription.call.tenant_id)
+        groups = self._groups[tenant_id]
+        groups[subscription.seen].remove(subscription)
+        if not groups[subscription.seen]:
+            del groups[subscription.seen]
+        if not groups:
+            del self._groups[tenant_id]
 
     def give(self, event: LiveEvent) -> None:
         """Offer an event to its subscribers. A subscriber with a full queue is ended."""
-        for prefix, group in self._groups.get(event.event.tenant_id, {}).items():
-            if event.event.type.startswith(prefix):
+        for seen, group in self._groups.get(event.event.tenant_id, {}).items():
+            if event.event.type in seen.types:
                 # Ended subscribers remove themselves later, so the group does not change during the loop.
                 EVENTS.inc(sum(subscription.offer(event) for subscription in group))
 

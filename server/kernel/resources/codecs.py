@@ -7,9 +7,10 @@ takes keeps the server from starting.
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import ClassVar, cast
+from zoneinfo import available_timezones
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -35,6 +36,7 @@ from server.kernel.problems import RuleViolated, Violation, broken_rules
 MICROSECONDS = 1_000_000
 DURATION = "google.protobuf.Duration"
 DATE = "google.type.Date"
+DATE_TIME = "google.type.DateTime"
 LAT_LNG = "google.type.LatLng"
 NOT_JSON = "has a number that JSON does not have: NaN or an infinity"
 # Degrees.
@@ -254,8 +256,57 @@ class MoneyCodec(Codec):
         return value_of(message, self.name).currency_code if message.HasField(self.name) else None
 
 
-# Stored as JSON they could be neither compared nor added up.
-WITHOUT = frozenset(("google.type.DateTime", "google.protobuf.Any"))
+class LocalTimeCodec(Codec):
+    """A google.type.DateTime: a local time, `<field>_local`, in an IANA time zone, `<field>_zone`.
+
+    Both are stored as they were given, because the rules of a zone may change before the moment has come.
+    """
+
+    columns = (("_local", DateTime), ("_zone", Text))
+
+    def read(self, message: Message, raw: Raw, place: int) -> None:
+        """A binary timestamp is microseconds since 2000."""
+        local = LOCAL_EPOCH + timedelta(microseconds=decode_int(raw[place] or b""))
+        shown: FieldValue = value_of(message, self.name)
+        shown.year, shown.month, shown.day = local.year, local.month, local.day
+        shown.hours, shown.minutes, shown.seconds = local.hour, local.minute, local.second
+        shown.nanos = local.microsecond * 1000
+        shown.time_zone.id = (raw[place + 1] or b"").decode()
+
+    @property
+    def stores(self) -> tuple[Callable[[Message], ColumnValue], ...]:
+        """The local time and the zone."""
+        return self._local, self._zone
+
+    def settle(self, message: Message) -> None:
+        """PostgreSQL stores microseconds."""
+        local: FieldValue = value_of(message, self.name)
+        local.nanos -= local.nanos % 1000
+
+    def _local(self, message: Message) -> str | None:
+        """Raises RuleViolated for what no calendar or clock shows."""
+        if not message.HasField(self.name):
+            return None
+        given: FieldValue = value_of(message, self.name)
+        clock = (given.hours, given.minutes, given.seconds, given.nanos // 1000)
+        try:
+            return datetime(given.year, given.month, given.day, *clock).isoformat()  # noqa: DTZ001 - its zone is beside
+        except ValueError as error:
+            raise _refused(self.name, "is no day of the calendar, or no time of a day", "date_time.local") from error
+
+    def _zone(self, message: Message) -> str | None:
+        """Raises RuleViolated without a known zone. An offset from UTC does not say what a later day is like."""
+        if not message.HasField(self.name):
+            return None
+        zone: str = value_of(message, self.name).time_zone.id
+        if zone not in available_timezones():
+            raise _refused(self.name, "names an IANA time zone, such as `Europe/Berlin`", "date_time.zone")
+        return zone
+
+
+# What is in an Any is not known before it is there.
+WITHOUT = frozenset(("google.protobuf.Any",))
+LOCAL_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a local time
 CODECS: dict[str, type[Codec]] = {
     TIMESTAMP: TimeCodec,
     STRUCT: StructCodec,
@@ -263,6 +314,7 @@ CODECS: dict[str, type[Codec]] = {
     DATE: DateCodec,
     LAT_LNG: LatLngCodec,
     MONEY: MoneyCodec,
+    DATE_TIME: LocalTimeCodec,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, NamedTuple
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from server.kernel.policy import options_of
+from server.kernel.policy import Kind, is_read_only, kind_of, options_of
 from server.kernel.ports import Part
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
@@ -89,6 +89,27 @@ def events_emitted(service: type[AnyService]) -> set[str]:
     """The types of all events of a service."""
     options = [options_of(method) for method in service.descriptor.methods]
     return {option.emits for option in options if option is not None and option.emits} | service.events.keys()
+
+
+def readable_by(services: Iterable[type[AnyService]]) -> dict[str, str]:
+    """By type of event: the permission to read the resource of its service. Others have no events that are streamed."""
+    found: dict[str, str] = {}
+    for service in services:
+        permission = _reading(service)
+        if permission:
+            found |= dict.fromkeys(events_emitted(service), permission)
+    return found
+
+
+def _reading(service: type[AnyService]) -> str:
+    """The permission of Get, else of List, else of another read; empty if nobody needs one."""
+    kinds = (Kind.GET, Kind.LIST, Kind.CUSTOM)
+    reads = [method for method in service.descriptor.methods if is_read_only(method)]
+    for method in sorted(reads, key=lambda method: kinds.index(kind) if (kind := kind_of(method)) in kinds else 1):
+        option = options_of(method)
+        if option is not None and option.permission:
+            return option.permission
+    return ""
 
 
 def revealed_by(services: Iterable[type[AnyService]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 from server.kernel import problems
 from server.kernel.call import HTTP_STATUS, JSON_KEYS, REQUEST_ID, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
-from server.kernel.live.sse import EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
+from server.kernel.live.sse import ERROR, EVENT_STREAM, RETRY_MILLISECONDS, frame, retry
 from server.kernel.policy import HTTP_BODY, MethodPolicy
 from server.kernel.steps.json_names import JsonNames
 
@@ -113,4 +113,4 @@ def _would_give_up(call: Call, problem: problems.Problem) -> bool:
 def error_frame(status: status_pb2.Status) -> HttpBody:
     """The last frame of a stream that ends with an error."""
     text = json_format.MessageToJson(status, indent=None)
-    return HttpBody(content_type=EVENT_STREAM, data=retry(RETRY_MILLISECONDS) + frame("error", text))
+    return HttpBody(content_type=EVENT_STREAM, data=retry(RETRY_MILLISECONDS) + frame(ERROR, text))
