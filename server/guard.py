@@ -112,7 +112,7 @@ class Guard:
             audit,
             Address(self.blocks, self.guesses, self.ports.blocks.block),
             Parse(early=True),
-            Authenticate(self.tokens, self.ports.api_keys),
+            Authenticate(self.tokens, self.ports.api_keys, self.ports.tickets),
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
             self.authorize,

@@ -12,6 +12,7 @@ from server.data.tables import deletable, metadata
 from server.domains.audit.module import MODULE as AUDIT
 from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.operations.module import MODULE as OPERATIONS
+from server.domains.realtime.module import MODULE as REALTIME
 from server.domains.sites.module import MODULE as SITES
 from server.domains.tenancy.module import MODULE as TENANCY
 from server.domains.travel.module import MODULE as TRAVEL
@@ -21,7 +22,7 @@ from server.kernel.policy import PERMISSION, options_of
 from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
-MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBHOOKS, TRAVEL)
+MODULES: tuple[Module, ...] = (IDENTITY, TENANCY, SITES, OPERATIONS, AUDIT, WEBHOOKS, REALTIME, TRAVEL)
 
 T = TypeVar("T")
 

@@ -60,6 +60,13 @@ class StoredBlocks(Protocol):
         """Block a network for a while after too many guesses from there."""
 
 
+class Tickets(Protocol):
+    """The tickets that were used to open a stream."""
+
+    def use(self, ticket_id: str, until: float) -> bool:
+        """Mark a ticket as used until it expires, a Unix time. False if it was used before."""
+
+
 class TenantRates(Protocol):
     """Rate limits that are set for a tenant."""
 
@@ -157,6 +164,7 @@ class Offers:
     blocks: StoredBlocks | None = None
     tenant_rates: TenantRates | None = None
     memberships: Memberships | None = None
+    tickets: Tickets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,7 @@ class Ports:
     blocks: StoredBlocks
     tenant_rates: TenantRates
     memberships: Memberships
+    tickets: Tickets
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

@@ -125,13 +125,17 @@ def connect(
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     socket_options: list[tuple[int, int, int]] | None = None,
+    url: str = "",
 ) -> Iterator[Reader]:
-    """Open a stream, whatever the answer is. Each has a connection of its own, as a browser tab has."""
+    """Open a stream, of the tenant's pages or at a path, whatever the answer is.
+
+    Each has a connection of its own, as a browser tab has.
+    """
     sent = {"authorization": f"Bearer {token}"} if token is not None else {}
     with (
         httpx.HTTPTransport(verify=NO_TLS, socket_options=socket_options) as transport,
         httpx.Client(base_url=stack.url, timeout=PATIENCE, transport=transport, trust_env=False) as client,
-        client.stream("GET", path(tenant_id), params=params, headers=sent | dict(headers or {})) as response,
+        client.stream("GET", url or path(tenant_id), params=params, headers=sent | dict(headers or {})) as response,
     ):
         yield Reader(response)
 

@@ -25,7 +25,7 @@ _expense_of_trip = (
     expenses.c.tenant_id == bindparam("tenant", type_=expenses.c.tenant_id.type),
     expenses.c.trip_id == bindparam("trip", type_=expenses.c.trip_id.type),
 )
-HAS_EXPENSES = Statement(select(literal_column("1").label("one")).where(*_expense_of_trip).limit(literal_column("1")))
+HAS_EXPENSES = Statement(select(expenses.c.id).where(*_expense_of_trip).limit(literal_column("1")))
 """Whether a trip has expenses, deleted ones included, since they can be restored."""
 
 WORTH_ITSELF = Statement(

@@ -1,8 +1,10 @@
 """Access tokens: JWTs signed with Ed25519 (RFC 8037), verified once and then remembered until they expire."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -11,6 +13,7 @@ from jwt.utils import base64url_encode
 from server.data.statements import Row
 from server.kernel.call import Principal
 from server.kernel.clock import Clock, unix_now, utc_now
+from server.kernel.ids import new_id
 from server.kernel.keys import derive_key, fingerprint
 from server.kernel.problems import Dead, Reason, Unauthenticated
 from server.secrets import Secrets
@@ -18,6 +21,9 @@ from server.secrets import Secrets
 ALGORITHM = "EdDSA"
 # Seconds: more than PostgreSQL's time can differ between two processes that have just measured it.
 LEEWAY = 5
+# The audience of a ticket, and its seconds.
+TICKET, TICKET_LIFETIME = "stream", 60
+REQUIRED = ("exp", "iat", "sub", "sid")
 # Seconds that a token may be from the future: as much as the clock may be set back, for example at a failover.
 SET_BACK = 60
 # Verification costs about 80 us, a look-up 1 us. 10,000 principals take about 6 MB.
@@ -86,6 +92,37 @@ class AccessTokens:
         key = self.keys[0]
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
 
+    def issue_ticket(self, principal: Principal) -> tuple[str, float]:
+        """A ticket with which a principal opens one stream, and the Unix time at which it ends."""
+        now = self._clock()
+        expires = now + timedelta(seconds=TICKET_LIFETIME)
+        claims: dict[str, object] = {
+            "iss": self._issuer,
+            "aud": TICKET,
+            "jti": new_id(),
+            "sub": principal.user_id,
+            "sid": principal.session_id,
+            "iat": now,
+            "exp": expires,
+            "roles": list(principal.roles),
+            "tid": principal.tenant_id or "",
+            "plt": principal.is_platform,
+            # The stream ends with the access token for which the ticket was given.
+            "end": principal.expires_at,
+        }
+        key = self.keys[0]
+        token = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
+        return token, expires.timestamp()
+
+    def verify_ticket(self, ticket: str) -> tuple[Principal, str, float]:
+        """The principal of a ticket, its id, and the Unix time at which it ends. Raises Unauthenticated."""
+        claims = self._claims(ticket, audience=TICKET, required=("jti", "end"))
+        expires_at = float(claims["exp"])
+        if expires_at + LEEWAY < self._seconds():
+            raise Unauthenticated("The ticket has expired.", reason=Reason.REASON_TOKEN_EXPIRED)
+        principal = _principal(claims | {"exp": claims["end"], "tid": claims["tid"] or None}, until=inf)
+        return principal, str(claims["jti"]), expires_at
+
     def verify(self, token: str) -> Principal:
         """The principal of a token. Raises Unauthenticated if the token is invalid or has expired."""
         name = fingerprint(token)
@@ -101,16 +138,26 @@ class AccessTokens:
         return principal
 
     def _verify(self, token: str) -> Principal:
+        claims = self._claims(token)
+        try:
+            return _principal(claims, until=self._latest(float(claims["iat"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unauthenticated("The access token is not valid.") from error
+
+    def _claims(self, token: str, *, audience: str | None = None, required: Sequence[str] = ()) -> Row:
+        """The claims of a token with a valid signature, for this audience. Raises Unauthenticated."""
         try:
             key = self._public[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                options={"require": ["exp", "iat", "sub", "sid"], "verify_exp": False, "verify_iat": False},
+            return dict(
+                jwt.decode(
+                    token,
+                    key,
+                    algorithms=[ALGORITHM],
+                    issuer=self._issuer,
+                    audience=audience,
+                    options={"require": [*REQUIRED, *required], "verify_exp": False, "verify_iat": False},
+                )
             )
-            return _principal(claims, until=self._latest(float(claims["iat"])))
         except OF_ANOTHER_ISSUER as error:
             # The signature is valid, so this is no guess: the deployment has changed since.
             raise Dead("The access token is not valid.") from error

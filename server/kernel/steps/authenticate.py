@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from server.kernel.call import Call
+from server.kernel.call import Call, Principal
 from server.kernel.chain import Guard, GuardStep, Request
-from server.kernel.guard.tokens import AccessTokens
+from server.kernel.guard.tokens import LEEWAY, AccessTokens
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.ports import ApiKeys
+from server.kernel.ports import ApiKeys, Tickets
 from server.kernel.problems import Reason, Unauthenticated
-from server.kernel.steps.parse import is_early
+from server.kernel.steps.parse import QUERY_TICKET, QUERY_TOKEN
 
 SCHEME = "bearer"
 KEY_HEADER = "x-api-key"
@@ -19,20 +19,25 @@ class Authenticate(GuardStep):
 
     name = "authenticate"
 
-    def __init__(self, tokens: AccessTokens, keys: ApiKeys) -> None:
+    def __init__(self, tokens: AccessTokens, keys: ApiKeys, tickets: Tickets) -> None:
         self._tokens = tokens
         self._keys = keys
+        self._tickets = tickets
 
     def guard(self, method: MethodPolicy) -> Guard | None:
-        """Verify the bearer token or API key. For an EventSource it may be a field of the request instead."""
+        """Verify the bearer token or API key. For an EventSource it may be a field of the request, or a ticket."""
         if method.access is Access.PUBLIC:
             return None
         verify_token, keys = self._tokens.verify, self._keys
-        takes_field = is_early(method)
+        takes_token = QUERY_TOKEN in method.descriptor.input_type.fields_by_name
+        takes_ticket = QUERY_TICKET in method.descriptor.input_type.fields_by_name
 
         def authenticate(call: Call, request: Request) -> None:
             header = call.metadata.get("authorization") or call.metadata.get(KEY_HEADER)
-            secret = request.access_token if header is None and takes_field else credential(call.metadata)
+            if header is None and takes_ticket and request.ticket:
+                call.principal = self._spend(request.ticket)
+                return
+            secret = request.access_token if header is None and takes_token else credential(call.metadata)
             if not secret:
                 raise Unauthenticated(
                     "This call needs credentials: send `Authorization: Bearer <access token or API key>`.",
@@ -41,6 +46,13 @@ class Authenticate(GuardStep):
             call.principal = keys.verify(secret) if keys.is_key(secret) else verify_token(secret)
 
         return authenticate
+
+    def _spend(self, ticket: str) -> Principal:
+        """The principal of a ticket that was not used before. Raises Unauthenticated."""
+        principal, ticket_id, until = self._tokens.verify_ticket(ticket)
+        if not self._tickets.use(ticket_id, until + LEEWAY):
+            raise Unauthenticated("The ticket was used before: ask for another one.")
+        return principal
 
 
 def credential(metadata: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 
 QUERY_TOKEN = "access_token"  # noqa: S105 - the name of a field
+QUERY_TICKET = "ticket"
 SMALL = 16 * 1024
 """Bytes that are parsed for any caller: for a token among the fields, and for the audit entry of a refusal."""
 
@@ -48,7 +49,8 @@ class Parse(Before):
 
 def is_early(method: MethodPolicy) -> bool:
     """Whether credentials may be a field of the request, as for an EventSource."""
-    return QUERY_TOKEN in method.descriptor.input_type.fields_by_name
+    fields = method.descriptor.input_type.fields_by_name
+    return QUERY_TOKEN in fields or QUERY_TICKET in fields
 
 
 def request_of(call: Call, raw: Request) -> Message | None:
