@@ -1,7 +1,6 @@
 """Fields on the command line, `registration:text!?unique`, and their form in a proto and a table."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from server.faults import REFUSED, Fault
@@ -58,11 +57,12 @@ KINDS = {
         has_presence=True,
     ),
     "date": Kind(
-        "string",
-        "Column({name!r}, Text, nullable=False{default})",
-        "string = {{max_len: 10, [plinth.types.v1.full_date]: true}}",
-        '"2026-01-02"',
+        "google.type.Date",
+        "Column({name!r}, Date, nullable={nullable})",
+        "",
+        '{{"year": 2026, "month": 1, "day": 2}}',
         sortable=True,
+        has_presence=True,
     ),
     "enum": Kind(
         "{camel}",
@@ -90,20 +90,18 @@ KINDS = {
         "repeated = {{max_items: 100, items: {{string: {{max_len: 300}}}}}}",
         '["one", "two"]',
     ),
-    "currency": Kind(
-        "string",
-        "Column({name!r}, Text, nullable=False{default})",
-        "string = {{max_len: 3, [plinth.types.v1.currency_code]: true}}",
-        '"EUR"',
+    "money": Kind(
+        "google.type.Money",
+        'Column("{name}_minor", BigInteger, nullable={nullable}),\n'
+        '    Column("{name}_currency", Text, nullable={nullable})',
+        "",
+        '{{"currencyCode": "EUR", "units": "12", "nanos": 500_000_000}}',
+        has_presence=True,
     ),
-    "minor_units": Kind("int32", "Column({name!r}, Integer, nullable=False{default})", "", "1250", sortable=True),
 }
 DEFAULTS = {
     "text": "text(\"''\")",
-    "date": "text(\"''\")",
-    "currency": "text(\"''\")",
     "int": 'text("0")',
-    "minor_units": 'text("0")',
     "enum": 'text("0")',
     "bool": 'text("false")',
     "texts": "text(\"'{}'\")",
@@ -148,8 +146,8 @@ class Field:
         return first + "".join(word.capitalize() for word in rest)
 
 
-def parse(argument: str) -> Iterator[Field]:
-    """The fields for an argument: two for money. Raises Fault, which names the argument."""
+def parse(argument: str) -> Field:
+    """The field for an argument. Raises Fault, which names the argument."""
     name, colon, rest = argument.partition(":")
     bare = rest.removesuffix("?unique")
     unique, required = bare != rest, bare.endswith("!")
@@ -163,23 +161,12 @@ def parse(argument: str) -> Iterator[Field]:
     if REFERENCE.fullmatch(kind):
         of = kind.removeprefix("ref(").removesuffix(")")
         called = name if name.endswith("_id") else f"{name}_id"
-        yield Field(called, "uuid", required, unique, f"The {of} by its id. Nothing checks yet that it exists.")
-    elif kind == "money":
-        if unique:
-            raise refused(argument, "money cannot be unique")
-        text = "The currency by its ISO 4217 code, such as `EUR`"
-        yield Field(
-            f"{name}_minor_units",
-            "minor_units",
-            comment="In the smallest unit of its currency, such as cents; at most 2,147,483,647.",
-        )
-        yield Field(f"{name}_currency", "currency", required, comment=f"{text}.")
-    elif kind in KINDS and kind not in ("currency", "minor_units"):
+        return Field(called, "uuid", required, unique, f"The {of} by its id. Nothing checks yet that it exists.")
+    if kind in KINDS:
         if unique and kind not in ("text", "int", "uuid", "date"):
             raise refused(argument, f"{kind} cannot be unique")
-        yield Field(name, kind, required, unique)
-    else:
-        raise refused(argument, f"`{kind}` is no type; types are {', '.join(OFFERED)}")
+        return Field(name, kind, required, unique)
+    raise refused(argument, f"`{kind}` is no type; types are {', '.join(OFFERED)}")
 
 
 def refused(argument: str, why: str) -> Fault:

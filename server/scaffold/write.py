@@ -17,7 +17,7 @@ from server.scaffold.names import Names, names_of
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds for the linter.
 TIDY_WITHIN = 60
-COLUMN_TYPES = ("Boolean", "Column", "Index", "Integer", "SmallInteger", "Text", "text")
+COLUMN_TYPES = ("BigInteger", "Boolean", "Column", "Date", "Index", "Integer", "SmallInteger", "Text", "text")
 
 
 def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = ROOT) -> list[Path]:
@@ -25,7 +25,7 @@ def new(resource: str, arguments: Sequence[str], plural: str = "", root: Path = 
     if not (root / "proto").is_dir():
         raise Fault(f"`new` works in a clone of Plinth, which {root} is not", REFUSED)
     names = names_of(resource, plural)
-    fields = [field for argument in arguments for field in parse(argument)]
+    fields = [parse(argument) for argument in arguments]
     _refuse_taken(root, resource, names, fields)
     texts = dict(_texts(root, names, fields))
     modules = root / "server/modules.py"
@@ -110,8 +110,10 @@ def _texts(root: Path, names: Names, fields: Sequence[Field]) -> Iterator[tuple[
 
 
 def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
-    sortable = [field.name for field in fields if field.kind.sortable]
-    filterable = [field.name for field in fields if field.kind.sortable or field.type in ("enum", "bool")]
+    # What may be NULL has no place in an order.
+    sortable = [each.name for each in fields if each.kind.sortable and (each.required or not each.kind.has_presence)]
+    compared = ("enum", "bool", "money")
+    filterable = [field.name for field in fields if field.kind.sortable or field.type in compared]
     unique = [field for field in fields if field.unique]
     after = len(fields) + 3
     body = [f'        "{field.json_name}": {field.sample},' for field in fields]
@@ -123,6 +125,9 @@ def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         if any("plinth.types" in f.kind.rule for f in fields)
         else "",
         "struct_import": 'import "google/protobuf/struct.proto";\n' if any(f.type == "json" for f in fields) else "",
+        "type_imports": "".join(
+            f'import "google/type/{name}.proto";\n' for name in ("date", "money") if any(f.type == name for f in fields)
+        ),
         "taken_comment": " ALREADY_EXISTS if a unique value is taken." if unique else "",
         "n_create": str(after),
         "n_update": str(after + 1),
