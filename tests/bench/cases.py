@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import MessageToDict
 from plinth.sites.v1 import page_pb2
+from plinth.travel.v1 import trip_pb2, trip_pb2_grpc
 
 from tests.bench import database, servers, subject
 from tests.bench.clocks import Clock, clock_of, clock_of_family
@@ -20,6 +21,9 @@ from tests.bench.load import CreateLoad, GrpcLoad, Load, Ran, RestLoad, WrongAns
 from tests.bench.subject import CACHED, ENQUEUEING, STUBS, UNCACHED, UNLIMITED, Subject, Variant
 
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
+# The generated stubs have no types.
+TRIP_STUBS: Any = trip_pb2_grpc
+GET_TRIP = "/plinth.travel.v1.TripService/GetTrip"
 PAGE_SIZE = 25
 DEEP = 1_000
 # A round of ListPages is short, so that page 1 and page 1,000 alternate often.
@@ -183,6 +187,19 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
     )
 
 
+def owned(stage: Stage, stack: ExitStack) -> Case:
+    """GetTrip by its owner, whose reads are narrowed, against the same by a caller who sees everyone's."""
+    setting = stage(UNCACHED)
+    plinth = setting.subject
+    return Case(
+        name="owned",
+        title="GetTrip, gRPC, narrowed to the caller / not narrowed",
+        goal=Goal(0.95),
+        subject=_plinth(setting, _get_trip(setting, stack, plinth.member_token)),
+        baseline=_plinth(setting, _get_trip(setting, stack, plinth.token)),
+    )
+
+
 def list_pages(stage: Stage, stack: ExitStack) -> Case:
     """ListPages, page 1,000 against page 1."""
     setting = stage(UNCACHED)
@@ -222,6 +239,7 @@ CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
     "cached-rest": cached_rest,
     "cached-rest-tuned": cached_rest_tuned,
     "limits": limits,
+    "owned": owned,
     "create": create,
     "create-whole": create_whole,
     # The last one: it adds the rows.
@@ -315,6 +333,22 @@ def _get_page(setting: Setting, stack: ExitStack, socket: Path, token: str) -> L
 
     load = GrpcLoad(socket, GET_PAGE, request.SerializeToString(), setting.page.SerializeToString(), token)
     return _checked(load, check)
+
+
+def _get_trip(setting: Setting, stack: ExitStack, token: str) -> Load:
+    plinth = setting.subject
+    stub = TRIP_STUBS.TripServiceStub(stack.enter_context(grpc.insecure_channel(f"unix:{plinth.api_socket}")))
+    request = trip_pb2.GetTripRequest(trip_id=plinth.trip_id)
+    metadata = (("authorization", f"Bearer {token}"),)
+    answer = stub.GetTrip(request, metadata=metadata, timeout=DEADLINE)
+
+    def check() -> None:
+        if stub.GetTrip(request, metadata=metadata, timeout=DEADLINE) != answer:
+            raise WrongAnswerError("GetTrip answers something else")
+
+    return _checked(
+        GrpcLoad(plinth.api_socket, GET_TRIP, request.SerializeToString(), answer.SerializeToString(), token), check
+    )
 
 
 def _get_page_rest(setting: Setting, port: int, token: str) -> Load:

@@ -15,6 +15,8 @@ from plinth.sites.v1 import page_pb2, page_pb2_grpc
 from tests.bench.clocks import SERVER_CORE, pin
 from tests.bench.content import DESCRIPTION, SETTINGS
 from tests.bench.load import send
+from tests.clients import Account, Session, Tenant, new_member
+from tests.domains.travel.instances import new_trip
 from tests.stack import Stack
 
 API = "api-0"
@@ -67,6 +69,9 @@ class Subject:
     tenant_id: str
     token: str
     page_id: str
+    member_token: str
+    trip_id: str
+    """A trip of the member, which the owner of the tenant sees too."""
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -112,6 +117,7 @@ def subject_of(stack: Stack) -> Subject:
     page_id = _post(stack.port, pages, draft, token)["id"]
     _post(stack.port, f"{pages}/{page_id}/publish", {}, token)
     folder = str(settings.socket_dir)
+    member_token = _member_token(stack, tenant_id, session)
     return Subject(
         api=processes[API],
         envoy=processes["envoy"],
@@ -126,7 +132,16 @@ def subject_of(stack: Stack) -> Subject:
         tenant_id=tenant_id,
         token=token,
         page_id=page_id,
+        member_token=member_token,
+        trip_id=_post(stack.port, "/api/v1/trips", new_trip(), member_token)["id"],
     )
+
+
+def _member_token(stack: Stack, tenant_id: str, session: dict[str, Any]) -> str:
+    """The token of a new member of the seeded tenant."""
+    owner = Account(email=stack.email, password=stack.password, id="")
+    own = Session(session["accessToken"], session["refreshToken"], tenant_id, ())
+    return new_member(Tenant(stack, tenant_id, "", owner, own), "member")[1].access_token
 
 
 def _post(port: int, path: str, body: dict[str, Any], token: str = "") -> dict[str, Any]:
