@@ -7,7 +7,7 @@ extensions (server/extensions.py does so for those that are messages).
 from typing import Any, Protocol, cast
 
 from google.api import field_behavior_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 FieldValue = Any
@@ -57,3 +57,10 @@ def message_type_of(field: FieldDescriptor) -> Descriptor:
     if field.message_type is None:
         raise LookupError(f"{field.full_name} holds no message")
     return field.message_type
+
+
+def enum_of(field: FieldDescriptor) -> EnumDescriptor:
+    """The enum of a field. Raises LookupError for a field of another type."""
+    if field.enum_type is None:
+        raise LookupError(f"{field.full_name} holds no enum")
+    return field.enum_type

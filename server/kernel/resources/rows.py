@@ -47,7 +47,8 @@ from server.kernel.problems import (
     taken,
 )
 from server.kernel.resources.admission import Admission
-from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
+from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan, PlanFault
+from server.kernel.resources.fit import declaration_faults
 from server.kernel.resources.reach import Reach, Reaching
 from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows, is_one_of
@@ -85,6 +86,9 @@ class ResourceRows(ReadRows[M]):
         self.plan: ConversionPlan[M] = ConversionPlan(
             resource.message, resource.table, resource.hidden, resource.computed
         )
+        faults = list(declaration_faults(resource))
+        if faults:
+            raise PlanFault("\n".join(faults))
         super().__init__(hooks, resource, self.plan)
         descriptor = descriptor_of(resource.message)
         named = option_of(descriptor, resource_pb2.resource)

@@ -7,7 +7,7 @@ from typing import Generic
 from google.api import resource_pb2
 from google.protobuf.message import Message
 
-from server.kernel.messages.fields import descriptor_of, option_of, value_of
+from server.kernel.messages.fields import descriptor_of, enum_of, option_of, value_of
 from server.kernel.problems import StateForbids
 from server.kernel.resources.resource import M, Resource, States
 
@@ -19,9 +19,7 @@ class StateMachine(Generic[M]):
         descriptor = descriptor_of(resource.message)
         self._states = states
         self._type = str(option_of(descriptor, resource_pb2.resource).type)
-        kind = descriptor.fields_by_name[states.field].enum_type
-        if kind is None:
-            raise TypeError(f"{descriptor.full_name}.{states.field} is no enum, so that it holds no state")
+        kind = enum_of(descriptor.fields_by_name[states.field])
         prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.name).upper() + "_"
         self._names = {value.number: value.name.removeprefix(prefix) for value in kind.values}
 

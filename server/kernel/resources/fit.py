@@ -1,0 +1,42 @@
+"""Fit: what a Resource declares about fields is true of its message and its table, or the server must not start."""
+
+from collections.abc import Iterator
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import FieldDescriptor
+
+from server.kernel.messages.fields import descriptor_of, has_behavior
+from server.kernel.resources.resource import AnyResource
+
+_INTEGERS = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
+
+
+def declaration_faults(resource: AnyResource) -> Iterator[str]:
+    """Declarations that do not fit, each with the remedy."""
+    fields = descriptor_of(resource.message).fields_by_name
+    declared = {"owner": resource.owner, "order": resource.order, "number": resource.number}
+    if resource.parent is not None:
+        declared["parent"] = resource.parent.field
+    if resource.states is not None:
+        declared["states"] = resource.states.field
+    for what, name in declared.items():
+        if not name:
+            continue
+        where = f"Resource({what}=...) of {resource.message.DESCRIPTOR.full_name}"
+        if name not in fields:
+            yield f"{where} names the field `{name}`, which the message does not have"
+        elif name not in resource.table.c:
+            yield f"{where} names `{name}`, and `{resource.table.name}` has no column of that name: add one"
+        else:
+            yield from (f"{where} names `{name}`, which {fault}" for fault in _faults(what, fields[name]))
+
+
+def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:
+    if what in ("owner", "order", "number") and not has_behavior(field, field_behavior_pb2.OUTPUT_ONLY):
+        yield "callers do not set: mark it OUTPUT_ONLY"
+    if what in ("order", "number") and field.type not in _INTEGERS:
+        yield "counts: make it int32"
+    if what in ("owner", "parent") and field.type != FieldDescriptor.TYPE_STRING:
+        yield "holds an id: make it a string"
+    if what == "states" and field.enum_type is None:
+        yield "holds a state: make it an enum"
