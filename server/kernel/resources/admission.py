@@ -81,7 +81,7 @@ class Admission(Generic[M]):
         if self._resource.order:
             questions.ask(self._last, scope, lambda result: _count_on(messages, self._resource.order, result.value()))
         if self._resource.number:
-            name = {"tenant": call.tenant_id, "name": self._resource.table.name, "count": len(messages)}
+            name = {"tenant": call.tenant_id, "name": str(self._resource.table.name), "count": len(messages)}
             questions.ask(DRAW, name, lambda result: self._take_numbers(messages, result))
         questions.put(call)
         if self._ownership is not None:
