@@ -1,0 +1,297 @@
+"""Series: the declaration of a read model, and the one statement that reads its figures.
+
+A domain declares a table, the column with the time of its facts, and measures. PostgreSQL computes them as the role
+that serves, under row-level security, from a range of an index that starts with the tenant and the time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+from plinth.types.v1.metric_pb2 import Metric
+from plinth.types.v1.series_pb2 import Bucket
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Index,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    column,
+    exists,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+
+from server.data.clauses import AnyColumn, AnyExpression, AnySelect
+from server.data.connections import Result
+from server.data.statements import Row, Statement
+from server.data.tables import metadata
+from server.kernel.call import Call
+from server.kernel.problems import not_found
+from server.kernel.read_models.buckets import bounds_of, bucket_for
+from server.kernel.read_models.measures import Average, Measure, OfColumn, Sum, is_number, sql_of
+from server.kernel.read_models.periods import MOST_DAYS, Counterpart, Period, counterpart
+from server.kernel.read_models.readings import Cell, CellKey, Facts, Reading, Scene
+
+TIMES = ARRAY(DateTime(timezone=True))
+METRIC_TYPE = "plinth.dev/Metric"
+# The place of the period that is compared with, in the parameters.
+COMPARED = 2
+
+
+class SeriesFault(Exception):
+    """The declaration of a read model is faulty, and the server must not start. Lists every fault."""
+
+
+def _no_parameters(call: Call) -> Row:
+    del call
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """The figures of one kind of facts."""
+
+    name: str
+    """Such as `security`. A figure is known as `security.refusals`."""
+    table: Table
+    """A tenant table with an index on (tenant_id, time), or a view of one with `security_invoker`."""
+    time: str
+    """The column with the moment of a fact: `DateTime(timezone=True)`, not NULL."""
+    measures: tuple[Measure, ...]
+    where: ColumnElement[bool] | None = None
+    """The condition of its facts, beside the tenant's. Deleted rows are no facts without it."""
+    parameters: Callable[[Call], Row] = _no_parameters
+    """The parameters of `where` that depend on the call, such as the user whose rows are counted."""
+    currency: str = ""
+    """The column with the currency of measures of money."""
+    version: int = 1
+    """Raise it with every change by which the same facts give other figures."""
+    most_days: int = MOST_DAYS
+    """The longest range that it answers."""
+    lies_ahead: bool = False
+    """Whether facts may be dated ahead of now, as bookings are. A period that lasts is then not compared."""
+    _statements: dict[bool, Statement] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        faults = [f"read model {self.name}: {fault}" for fault in self._faults()]
+        if faults:
+            raise SeriesFault("\n".join(faults))
+        for in_buckets in (False, True):
+            self._statements[in_buckets] = Statement(partial(self._select, in_buckets=in_buckets))
+
+    def measure(self, name: str) -> Measure:
+        """The measure of this name. Raises NotFound."""
+        for measure in self.measures:
+            if measure.name == name:
+                return measure
+        raise not_found(METRIC_TYPE, name)
+
+    @cached_property
+    def definitions(self) -> dict[str, Metric.Definition]:
+        """How each measure is computed, by its name."""
+        return {measure.name: self._definition(measure) for measure in self.measures}
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def read(
+        self, call: Call, period: Period, now: datetime, *, compare: bool = False, kept_since: datetime | None = None
+    ) -> Reading:
+        """The figures of a period, and if asked those of the period before, by one statement.
+
+        `kept_since`: older facts have been removed, so that figures of a period that begins before are PARTIAL.
+        """
+        other = counterpart(period, now) if compare else None
+        found = self._run(call, period, other, [period.start], in_buckets=False)
+        return Reading(self._scene(period, now, kept_since), found, other)
+
+    def read_buckets(
+        self,
+        call: Call,
+        period: Period,
+        now: datetime,
+        bucket: Bucket,
+        *,
+        compare: bool = False,
+        kept_since: datetime | None = None,
+    ) -> Reading:
+        """The same figures, and each of them in buckets, by one statement. Raises RuleViolated for too many buckets."""
+        bucket = bucket_for(period, bucket)
+        bounds = bounds_of(period, bucket)
+        other = counterpart(period, now) if compare else None
+        found = self._run(call, period, other, bounds[:-1], in_buckets=True)
+        return Reading(self._scene(period, now, kept_since), found, other, bucket, bounds)
+
+    def _scene(self, period: Period, now: datetime, kept_since: datetime | None) -> Scene:
+        return Scene(self.measures, self.definitions, period, now, kept_since, self.lies_ahead)
+
+    def _run(
+        self, call: Call, period: Period, other: Counterpart | None, bounds: list[datetime], *, in_buckets: bool
+    ) -> Facts:
+        periods = [period, other.period] if other else [period]
+        result = call.reads.run(
+            self._statements[in_buckets],
+            starts=[each.start for each in periods],
+            ends=[each.end for each in periods],
+            **({"bounds": bounds} if in_buckets else {}),
+            **self.scope(call),
+        )
+        return self._facts(result)
+
+    def _facts(self, result: Result) -> Facts:
+        """What the statement found. A single row without a period says that there is nothing in either."""
+        rows = result.all()
+        cells = {_key(row): self._cells(row) for row in rows if row["which"] is not None}
+        return Facts(bool(rows[0]["is_known"]), cells)
+
+    def _cells(self, row: Row) -> dict[str, Cell]:
+        return {
+            measure.name: {name: row[_label(place, name)] for name in measure.columns()}
+            for place, measure in enumerate(self.measures)
+        }
+
+    # What statements need ------------------------------------------------------------------------------------------
+
+    @property
+    def moment(self) -> AnyColumn:
+        """The column with the moment of a fact."""
+        return self.table.c[self.time]
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of its facts, whatever the period: for figures and for members."""
+        tenant = self.table.c.tenant_id == bindparam("series_tenant_id", type_=UUID(as_uuid=False))
+        alive = [self.table.c.delete_time.is_(None)] if "delete_time" in self.table.c else []
+        return [tenant, *alive, *([] if self.where is None else [self.where])]
+
+    def scope(self, call: Call) -> Row:
+        """The parameters of `conditions`."""
+        return {"series_tenant_id": call.tenant_id, **self.parameters(call)}
+
+    def within(self, start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[bool]:
+        """The condition that a fact lies in a half-open range."""
+        return and_(self.moment >= start, self.moment < end)
+
+    def _select(self, *, in_buckets: bool) -> AnySelect:
+        """The figures, and whether the tenant ever had a fact, which is looked up only where a period has none."""
+        figures = self._figures(in_buckets=in_buckets).subquery("figures")
+        ever = exists(select(literal_column("1")).select_from(self.table).where(*self.conditions()))
+        known = case((figures.c.which.is_not(None), true()), else_=ever).label("is_known")
+        one = select(literal_column("1").label("one")).subquery("one")
+        return select(known, *figures.c).select_from(one.outerjoin(figures, true()))
+
+    def _figures(self, *, in_buckets: bool) -> AnySelect:
+        """A row for each period, and for each of its buckets and currencies, as far as they have facts."""
+        periods = (
+            func.unnest(bindparam("starts", type_=TIMES), bindparam("ends", type_=TIMES))
+            .table_valued(
+                column("start_at", DateTime(timezone=True)),
+                column("end_at", DateTime(timezone=True)),
+                with_ordinality="which",
+            )
+            .render_derived("periods")
+        )
+        source = self.table.join(periods, self.within(periods.c.start_at, periods.c.end_at))
+        which: AnyExpression = type_coerce(periods.c.which, BigInteger())
+        place: AnyExpression = literal_column("0", BigInteger())
+        if in_buckets:
+            placed = func.width_bucket(self.moment, bindparam("bounds", type_=TIMES), type_=BigInteger())
+            buckets = select(placed.label("place")).correlate(self.table).lateral("buckets")
+            source, place = source.join(buckets, true()), buckets.c.place
+        currency: AnyExpression = self.table.c[self.currency] if self.currency else literal_column("''", Text())
+        groups, marks = _groups(which, place if in_buckets else None, currency if self.currency else None)
+        return (
+            select(which.label("which"), place.label("place"), currency.label("currency"), *marks, *self._columns())
+            .select_from(source)
+            .where(*self.conditions())
+            .group_by(groups)
+        )
+
+    def _columns(self) -> Iterator[ColumnElement[Any]]:
+        for place, measure in enumerate(self.measures):
+            for name, expression in measure.columns().items():
+                yield expression.label(_label(place, name))
+
+    # The declaration -----------------------------------------------------------------------------------------------
+
+    def _definition(self, measure: Measure) -> Metric.Definition:
+        conditions = [sql_of(each) for each in (self.where, measure.where) if each is not None]
+        formula = measure.call + (f" where {' and '.join(conditions)}" if conditions else "")
+        return Metric.Definition(
+            id=f"{self.name}.{measure.name}",
+            version=self.version,
+            formula=formula.replace(f"{self.table.name}.", ""),
+            sources=[self.table.name],
+        )
+
+    def _faults(self) -> Iterator[str]:
+        names = [measure.name for measure in self.measures]
+        if len({*names}) != len(names) or not names:
+            yield "name each of its measures, one at least, and none twice"
+        if "tenant_id" not in self.table.c:
+            yield f"{self.table.name} has no tenant_id"
+        moment = self.table.c.get(self.time)
+        if moment is None or not isinstance(moment.type, DateTime) or not moment.type.timezone or moment.nullable:
+            yield f"{self.table.name}.{self.time} is no time_column that is not null"
+        elif self.table.metadata is metadata and not _is_indexed(self.table, self.time):
+            yield f"{self.table.name} needs an index on (tenant_id, {self.time})"
+        for measure in self.measures:
+            yield from self._faults_of(measure)
+
+    def _faults_of(self, measure: Measure) -> Iterator[str]:
+        if isinstance(measure, Sum | Average) and not is_number(measure.of):
+            yield f"{measure.name} adds up what is neither an Integer nor a Double: cast it"
+        if measure.is_money and not self.currency:
+            yield f"{measure.name} is money: name the column of its currency"
+        if isinstance(measure, OfColumn) and measure.money and measure.unit != "1":
+            yield f"{measure.name} is money, whose unit is its currency"
+
+
+def _groups(
+    which: AnyExpression, place: AnyExpression | None, currency: AnyExpression | None
+) -> tuple[AnyExpression, list[AnyExpression]]:
+    """The grouping sets, and the columns that tell them apart: 1 where a set has all buckets or currencies in one."""
+    sets: list[list[AnyExpression]] = [[which]]
+    marks: list[ColumnElement[Any]] = []
+    for name, part in (("is_whole", place), ("is_mixed", currency)):
+        if part is None:
+            marks.append(literal_column("1", BigInteger()).label(name))
+        else:
+            sets = [*sets, *([*each, part] for each in sets)]
+            marks.append(func.grouping(part, type_=BigInteger()).label(name))
+    groups: AnyExpression = func.grouping_sets(*(tuple_(*each) for each in sets))
+    return groups, marks
+
+
+def _key(row: Row) -> CellKey:
+    place = None if row["is_whole"] else row["place"] - 1
+    currency = None if row["is_mixed"] else row["currency"]
+    return CellKey(compared=row["which"] == COMPARED, place=place, currency=currency)
+
+
+def _label(place: int, name: str) -> str:
+    return f"m{place}_{name}"
+
+
+def _is_indexed(table: Table, name: str) -> bool:
+    """Whether an index over all rows starts with the tenant and this column."""
+    keys: list[list[str]] = [[each.name for each in table.primary_key.columns], *map(_parts, _whole_indexes(table))]
+    return any(key[:2] == ["tenant_id", name] for key in keys)
+
+
+def _whole_indexes(table: Table) -> list[Index]:
+    return [index for index in table.indexes if index.dialect_options["postgresql"]["where"] is None]
+
+
+def _parts(index: Index) -> list[str]:
+    return [getattr(part, "name", "") for part in index.expressions]
