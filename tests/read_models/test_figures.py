@@ -17,8 +17,9 @@ from plinth.types.v1.time_range_pb2 import TimeRange
 
 from server.kernel.problems import NotFound, RuleViolated
 from server.kernel.queries import PageTokens
-from server.kernel.read_models import Members, Period, Reading, period_of
-from server.kernel.read_models.periods import of_days
+from server.kernel.read_models import Figures, Members
+from server.kernel.read_models.periods import Period, of_days, period_of
+from server.kernel.read_models.readings import Reading
 from server.kernel.read_models.zones import first_moment
 from tests.read_models.sales import FACTS, FOLDS, Sale, Shop, opened, rows_of, series_over
 from tests.stack import Stack
@@ -36,7 +37,9 @@ ZONES = {
     "Australia/Lord_Howe": date(2024, 4, 7),
 }
 SERIES = {name: series_over(name) for name in ("sales", "facts_sale")}
-MEMBERS = {name: Members(each, rows_of(each.table), PageTokens(b"k" * 32)) for name, each in SERIES.items()}
+FIGURES = {name: Figures(series=each, clock=lambda: NOW) for name, each in SERIES.items()}
+TOKENS = PageTokens(b"k" * 32)
+MEMBERS = {name: Members(each, rows_of(each.series.table), TOKENS) for name, each in FIGURES.items()}
 BUCKETS = [value for value in series_pb2.Bucket.values() if value != series_pb2.BUCKET_HOUR]
 
 
@@ -101,7 +104,7 @@ def members_of(shop: Shop, tenant_id: str, source: str, period: Period, name: st
     while True:
         with shop.call(tenant_id) as call:
             request = SimpleNamespace(page_size=4, page_token=token)
-            page, token = MEMBERS[source].page(call, period, name, request, currency=currency)
+            page, token = MEMBERS[source].page(call, period.shown, name, request, currency=currency)
         found += [each.id for each in page]
         if not token:
             return found
@@ -118,7 +121,7 @@ def read(
     **asked: Any,
 ) -> Reading:
     with shop.call(tenant_id) as call:
-        return SERIES[source].read_buckets(call, period, now, bucket, **asked)
+        return SERIES[source].read(call, period, now, bucket=bucket, **asked)
 
 
 def is_value(shown: Metric | series_pb2.Series.Point, folded: float | None, currency: str) -> bool:

@@ -13,9 +13,9 @@ from plinth.types.v1 import series_pb2
 from plinth.types.v1.time_range_pb2 import TimeRange
 
 from server.kernel.problems import RuleViolated
-from server.kernel.read_models import Period, Zones, period_of
+from server.kernel.read_models import Zones
 from server.kernel.read_models.buckets import MOST_POINTS, bounds_of, bucket_for, local_start
-from server.kernel.read_models.periods import before, counterpart, of_days
+from server.kernel.read_models.periods import Period, before, counterpart, of_days, period_of
 from server.kernel.read_models.zones import first_moment
 from tests.kernel import calls
 

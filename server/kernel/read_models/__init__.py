@@ -1,9 +1,8 @@
 """Read models: figures and series over stored facts, the periods they are read for, and the facts behind them."""
 
+from server.kernel.read_models.figures import Figures
 from server.kernel.read_models.measures import Average, Count, Distinct, Measure, Percentile, Share, Sum
 from server.kernel.read_models.members import Members
-from server.kernel.read_models.periods import Period, period_of
-from server.kernel.read_models.readings import Reading
 from server.kernel.read_models.series import Series, SeriesFault
 from server.kernel.read_models.zones import Zones, ZoneSource
 
@@ -11,16 +10,14 @@ __all__ = [
     "Average",
     "Count",
     "Distinct",
+    "Figures",
     "Measure",
     "Members",
     "Percentile",
-    "Period",
-    "Reading",
     "Series",
     "SeriesFault",
     "Share",
     "Sum",
     "ZoneSource",
     "Zones",
-    "period_of",
 ]

@@ -49,7 +49,9 @@ class Measure:
         """The condition of its facts, beside that of the read model."""
         conditions = [] if self.where is None else [self.where]
         column = self.column
-        return and_(true(), *conditions, *([] if column is None else [column.is_not(None)]))
+        if column is not None and getattr(column, "nullable", True):
+            conditions.append(column.is_not(None))
+        return and_(true(), *conditions)
 
     @property
     def column(self) -> AnyExpression | None:

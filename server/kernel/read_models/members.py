@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Generic, Protocol
 
+from plinth.types.v1.time_range_pb2 import TimeRange
 from sqlalchemy import ColumnElement, DateTime, Text, bindparam, or_, select, true
 from sqlalchemy.types import BigInteger
 
@@ -11,9 +12,8 @@ from server.data.statements import Statement
 from server.kernel.call import Call
 from server.kernel.messages.sizes import fitting
 from server.kernel.queries.pages import OrderTerm, PageTokens, after_cursor, order_columns, page_size
+from server.kernel.read_models.figures import Figures
 from server.kernel.read_models.measures import Measure
-from server.kernel.read_models.periods import Period
-from server.kernel.read_models.series import Series
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import M
 
@@ -28,9 +28,10 @@ class PageRequest(Protocol):
 class Members(Generic[M]):
     """Lists the facts of a read model's figures, newest first."""
 
-    def __init__(self, series: Series, rows: ReadRows[M], tokens: PageTokens) -> None:
+    def __init__(self, figures: Figures, rows: ReadRows[M], tokens: PageTokens) -> None:
         """`rows` reads the table of the read model."""
-        self._series = series
+        self._figures = figures
+        self._series = series = figures.series
         self._rows = rows
         self._tokens = tokens
         self._order = (OrderTerm(series.time, descending=True), OrderTerm("id", descending=True))
@@ -41,13 +42,14 @@ class Members(Generic[M]):
         }
 
     def page(
-        self, call: Call, period: Period, name: str, request: PageRequest, *, currency: str = ""
+        self, call: Call, asked: TimeRange, name: str, request: PageRequest, *, currency: str = ""
     ) -> tuple[list[M], str]:
         """The facts on a page, and the token of the next page (empty on the last).
 
         For money, those in one currency; without one, those in all of them. Raises NotFound for a name that is no
-        measure's, and Malformed for a page token of another figure.
+        measure's, RuleViolated for a range that is none, and Malformed for a page token of another figure.
         """
+        period = self._figures.period(call, asked)
         measure = self._series.measure(name)
         question = "\n".join((call.method.path, str(call.tenant_id), str(call.actor_id), name, currency))
         cursor = self._tokens.read(question, request.page_token) if request.page_token else {}

@@ -69,7 +69,7 @@ class Reading:
     scene: Scene
     facts: Facts
     counterpart: Counterpart | None = None
-    bucket: Bucket = series_pb2.BUCKET_UNSPECIFIED
+    bucket: Bucket | None = None
     bounds: list[datetime] = field(default_factory=list)
 
     @property
@@ -79,8 +79,10 @@ class Reading:
 
     @property
     def series(self) -> list[series_pb2.Series]:
-        """Each figure in buckets. Only of a reading in buckets."""
-        return [self._series(measure, currency) for measure, currency in self._figures()]
+        """Each figure in buckets; none if it was not cut."""
+        if self.bucket is None:
+            return []
+        return [self._series(measure, currency, self.bucket) for measure, currency in self._figures()]
 
     def _figures(self) -> Iterator[tuple[Measure, str | None]]:
         for measure in self.scene.measures:
@@ -171,28 +173,28 @@ class Reading:
 
     # Buckets -------------------------------------------------------------------------------------------------------
 
-    def _series(self, measure: Measure, currency: str | None) -> series_pb2.Series:
+    def _series(self, measure: Measure, currency: str | None, bucket: Bucket) -> series_pb2.Series:
         shown = series_pb2.Series(
             name=measure.name,
             unit=measure.unit if currency is None else currency,
-            bucket=self.bucket,
+            bucket=bucket,
             time_zone=self.scene.period.zone.key,
         )
         for place, (start, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
-            self._point(shown.points.add(), measure, CellKey(place=place, currency=currency), start, end)
+            figure = self._point_figure(measure, CellKey(place=place, currency=currency), start, end)
+            point = shown.points.add(
+                local_start=local_start(start, self.scene.period, bucket), state=figure.state, source_rows=figure.rows
+            )
+            point.start_time.FromDatetime(start)
+            point.end_time.FromDatetime(end)
+            _fill(point, figure, currency)
         return shown
 
-    def _point(
-        self, point: series_pb2.Series.Point, measure: Measure, key: CellKey, start: datetime, end: datetime
-    ) -> None:
+    def _point_figure(self, measure: Measure, key: CellKey, start: datetime, end: datetime) -> Figure:
+        """The figure of a bucket. One that has not begun has none, unless facts may be dated ahead."""
         figure = self._figure(measure, key, start, end)
-        if not figure.rows and start > self.scene.now and not self.scene.lies_ahead:
-            figure = Figure(NO_DATA)
-        point.start_time.FromDatetime(start)
-        point.end_time.FromDatetime(end)
-        point.local_start = local_start(start, self.scene.period, self.bucket)
-        point.state, point.source_rows = figure.state, figure.rows
-        _fill(point, figure, key.currency)
+        has_begun = start <= self.scene.now or self.scene.lies_ahead
+        return figure if has_begun or figure.rows else Figure(NO_DATA)
 
 
 def _fill(shown: Metric | Metric.Comparison | series_pb2.Series.Point, figure: Figure, currency: str | None) -> None:

@@ -22,14 +22,13 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    column,
     exists,
     func,
     literal_column,
+    or_,
     select,
     true,
     tuple_,
-    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
@@ -41,13 +40,11 @@ from server.kernel.call import Call
 from server.kernel.problems import not_found
 from server.kernel.read_models.buckets import bounds_of, bucket_for
 from server.kernel.read_models.measures import Average, Measure, OfColumn, Sum, is_number, sql_of
-from server.kernel.read_models.periods import MOST_DAYS, Counterpart, Period, counterpart
+from server.kernel.read_models.periods import MOST_DAYS, Period, counterpart
 from server.kernel.read_models.readings import Cell, CellKey, Facts, Reading, Scene
 
-TIMES = ARRAY(DateTime(timezone=True))
+TIME = DateTime(timezone=True)
 METRIC_TYPE = "plinth.dev/Metric"
-# The place of the period that is compared with, in the parameters.
-COMPARED = 2
 
 
 class SeriesFault(Exception):
@@ -106,45 +103,36 @@ class Series:
     # Reading -------------------------------------------------------------------------------------------------------
 
     def read(
-        self, call: Call, period: Period, now: datetime, *, compare: bool = False, kept_since: datetime | None = None
-    ) -> Reading:
-        """The figures of a period, and if asked those of the period before, by one statement.
-
-        `kept_since`: older facts have been removed, so that figures of a period that begins before are PARTIAL.
-        """
-        other = counterpart(period, now) if compare else None
-        found = self._run(call, period, other, [period.start], in_buckets=False)
-        return Reading(self._scene(period, now, kept_since), found, other)
-
-    def read_buckets(
         self,
         call: Call,
         period: Period,
         now: datetime,
-        bucket: Bucket,
         *,
+        bucket: Bucket | None = None,
         compare: bool = False,
         kept_since: datetime | None = None,
     ) -> Reading:
-        """The same figures, and each of them in buckets, by one statement. Raises RuleViolated for too many buckets."""
-        bucket = bucket_for(period, bucket)
-        bounds = bounds_of(period, bucket)
+        """The figures of a period by one statement: in buckets too, and those of the period before, if asked.
+
+        `kept_since`: older facts have been removed, so that figures of a period that begins before are PARTIAL.
+        Raises RuleViolated for too many buckets.
+        """
+        length = None if bucket is None else bucket_for(period, bucket)
+        bounds = [] if length is None else bounds_of(period, length)
         other = counterpart(period, now) if compare else None
-        found = self._run(call, period, other, bounds[:-1], in_buckets=True)
-        return Reading(self._scene(period, now, kept_since), found, other, bucket, bounds)
+        facts = self._run(call, period, other.period if other else None, bounds[:-1])
+        scene = Scene(self.measures, self.definitions, period, now, kept_since, self.lies_ahead)
+        return Reading(scene, facts, other, length, bounds)
 
-    def _scene(self, period: Period, now: datetime, kept_since: datetime | None) -> Scene:
-        return Scene(self.measures, self.definitions, period, now, kept_since, self.lies_ahead)
-
-    def _run(
-        self, call: Call, period: Period, other: Counterpart | None, bounds: list[datetime], *, in_buckets: bool
-    ) -> Facts:
-        periods = [period, other.period] if other else [period]
+    def _run(self, call: Call, period: Period, other: Period | None, bounds: list[datetime]) -> Facts:
+        """What lies in the periods; with bounds, which are the starts of the buckets, in each bucket too."""
         result = call.reads.run(
-            self._statements[in_buckets],
-            starts=[each.start for each in periods],
-            ends=[each.end for each in periods],
-            **({"bounds": bounds} if in_buckets else {}),
+            self.statement(in_buckets=bool(bounds)),
+            first=other.start if other else period.start,
+            compared_end=other.end if other else period.start,
+            start=period.start,
+            end=period.end,
+            **({"bounds": bounds} if bounds else {}),
             **self.scope(call),
         )
         return self._facts(result)
@@ -152,7 +140,7 @@ class Series:
     def _facts(self, result: Result) -> Facts:
         """What the statement found. A single row without a period says that there is nothing in either."""
         rows = result.all()
-        cells = {_key(row): self._cells(row) for row in rows if row["which"] is not None}
+        cells = {_key(row): self._cells(row) for row in rows if row["compared"] is not None}
         return Facts(bool(rows[0]["is_known"]), cells)
 
     def _cells(self, row: Row) -> dict[str, Cell]:
@@ -160,6 +148,10 @@ class Series:
             measure.name: {name: row[_label(place, name)] for name in measure.columns()}
             for place, measure in enumerate(self.measures)
         }
+
+    def statement(self, *, in_buckets: bool) -> Statement:
+        """The statement of its figures. Its parameters: see `_run`."""
+        return self._statements[in_buckets]
 
     # What statements need ------------------------------------------------------------------------------------------
 
@@ -186,34 +178,29 @@ class Series:
         """The figures, and whether the tenant ever had a fact, which is looked up only where a period has none."""
         figures = self._figures(in_buckets=in_buckets).subquery("figures")
         ever = exists(select(literal_column("1")).select_from(self.table).where(*self.conditions()))
-        known = case((figures.c.which.is_not(None), true()), else_=ever).label("is_known")
+        known = case((figures.c.compared.is_not(None), true()), else_=ever).label("is_known")
         one = select(literal_column("1").label("one")).subquery("one")
         return select(known, *figures.c).select_from(one.outerjoin(figures, true()))
 
     def _figures(self, *, in_buckets: bool) -> AnySelect:
-        """A row for each period, and for each of its buckets and currencies, as far as they have facts."""
-        periods = (
-            func.unnest(bindparam("starts", type_=TIMES), bindparam("ends", type_=TIMES))
-            .table_valued(
-                column("start_at", DateTime(timezone=True)),
-                column("end_at", DateTime(timezone=True)),
-                with_ordinality="which",
-            )
-            .render_derived("periods")
-        )
-        source = self.table.join(periods, self.within(periods.c.start_at, periods.c.end_at))
-        which: AnyExpression = type_coerce(periods.c.which, BigInteger())
-        place: AnyExpression = literal_column("0", BigInteger())
+        """A row for each period, and for each of its buckets and currencies, as far as they have facts.
+
+        The period that is compared with lies directly before the other one, so that both are one range of the index.
+        """
+        start, compared_end = (bindparam(name, type_=TIME) for name in ("start", "compared_end"))
+        parts: list[AnyExpression] = [(self.moment < start).label("compared")]
         if in_buckets:
-            placed = func.width_bucket(self.moment, bindparam("bounds", type_=TIMES), type_=BigInteger())
-            buckets = select(placed.label("place")).correlate(self.table).lateral("buckets")
-            source, place = source.join(buckets, true()), buckets.c.place
-        currency: AnyExpression = self.table.c[self.currency] if self.currency else literal_column("''", Text())
-        groups, marks = _groups(which, place if in_buckets else None, currency if self.currency else None)
+            bounds = bindparam("bounds", type_=ARRAY(TIME))
+            parts.append(func.width_bucket(self.moment, bounds, type_=BigInteger()).label("place"))
+        part = select(*parts).correlate(self.table).lateral("part")
+        place = part.c.place if in_buckets else literal_column("0", BigInteger())
+        currency = self.table.c[self.currency] if self.currency else literal_column("''", Text())
+        groups, marks = _groups(part.c.compared, place if in_buckets else None, currency if self.currency else None)
+        within = self.within(bindparam("first", type_=TIME), bindparam("end", type_=TIME))
         return (
-            select(which.label("which"), place.label("place"), currency.label("currency"), *marks, *self._columns())
-            .select_from(source)
-            .where(*self.conditions())
+            select(part.c.compared, place.label("place"), currency.label("currency"), *marks, *self._columns())
+            .select_from(self.table.join(part, true()))
+            .where(*self.conditions(), within, or_(self.moment >= start, self.moment < compared_end))
             .group_by(groups)
         )
 
@@ -258,10 +245,10 @@ class Series:
 
 
 def _groups(
-    which: AnyExpression, place: AnyExpression | None, currency: AnyExpression | None
+    compared: AnyExpression, place: AnyExpression | None, currency: AnyExpression | None
 ) -> tuple[AnyExpression, list[AnyExpression]]:
     """The grouping sets, and the columns that tell them apart: 1 where a set has all buckets or currencies in one."""
-    sets: list[list[AnyExpression]] = [[which]]
+    sets: list[list[AnyExpression]] = [[compared]]
     marks: list[ColumnElement[Any]] = []
     for name, part in (("is_whole", place), ("is_mixed", currency)):
         if part is None:
@@ -276,7 +263,7 @@ def _groups(
 def _key(row: Row) -> CellKey:
     place = None if row["is_whole"] else row["place"] - 1
     currency = None if row["is_mixed"] else row["currency"]
-    return CellKey(compared=row["which"] == COMPARED, place=place, currency=currency)
+    return CellKey(compared=row["compared"], place=place, currency=currency)
 
 
 def _label(place: int, name: str) -> str:
