@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from plinth.types.v1 import series_pb2
 from plinth.types.v1.metric_pb2 import Metric
 from plinth.types.v1.time_range_pb2 import TimeRange
+from sqlalchemy import Text, bindparam
 
 from server.kernel.problems import NotFound, RuleViolated
 from server.kernel.queries import PageTokens
-from server.kernel.read_models import Figures, Members
+from server.kernel.read_models import Count, Figures, Members, Series
 from server.kernel.read_models.periods import Period, of_days, period_of
 from server.kernel.read_models.readings import Reading
 from server.kernel.read_models.zones import first_moment
-from tests.read_models.sales import FACTS, FOLDS, Sale, Shop, opened, rows_of, series_over
+from tests.read_models.sales import FACTS, FOLDS, Sale, Shop, described, opened, rows_of, series_over
 from tests.stack import Stack
 
 NOW = datetime(2026, 11, 27, 10, tzinfo=UTC)
@@ -36,6 +37,7 @@ ZONES = {
     "Asia/Kathmandu": date(2024, 3, 31),
     "Australia/Lord_Howe": date(2024, 4, 7),
 }
+SALES = described("sales")
 SERIES = {name: series_over(name) for name in ("sales", "facts_sale")}
 FIGURES = {name: Figures(series=each, clock=lambda: NOW) for name, each in SERIES.items()}
 TOKENS = PageTokens(b"k" * 32)
@@ -296,6 +298,40 @@ def test_currencies_are_compared_each_with_itself(shop: Shop) -> None:
         ("EUR", 4.5, 3.0, 1.5),
         ("JPY", 100.0, 0.0, 100.0),
     ]
+
+
+def test_facts_that_may_lie_ahead_are_not_compared_while_the_period_lasts(shop: Shop) -> None:
+    tenant_id = new_tenant_id()
+    shop.record(tenant_id, [sale(MARCH.start - DAY), sale(MARCH.end - DAY)])
+    booked = Series(name="bookings", table=SALES, time="sale_time", measures=(Count(name="bookings"),), lies_ahead=True)
+    with shop.call(tenant_id) as call:
+        reading = booked.read(call, MARCH, MARCH.start + DAY, bucket=series_pb2.BUCKET_WEEK, compare=True)
+    (metric,), (series,) = reading.metrics, reading.series
+    assert (metric.value, metric.comparison.comparable, metric.comparison.reason) == (1, False, "LIES_AHEAD")
+    # A day ahead without a booking is known to have none.
+    assert {point.state for point in series.points} == {Metric.STATE_OK}
+    with shop.call(tenant_id) as call:
+        assert booked.read(call, MARCH, MARCH.end, compare=True).metrics[0].comparison.comparable
+
+
+def test_a_read_model_narrowed_to_the_caller_counts_and_lists_only_theirs(shop: Shop) -> None:
+    tenant_id = new_tenant_id()
+    shop.record(tenant_id, [sale(MARCH.start, buyer="me"), sale(MARCH.start, buyer="other"), sale(MARCH.start)])
+    mine = Series(
+        name="mine",
+        table=SALES,
+        time="sale_time",
+        where=SALES.c.buyer == bindparam("me", type_=Text()),
+        parameters=lambda _: {"me": "me"},
+        measures=(Count(name="sales"),),
+    )
+    figures = Figures(series=mine, clock=lambda: NOW)
+    with shop.call(tenant_id) as call:
+        reading = figures.read(call, MARCH.shown)
+        page, _ = Members(figures, rows_of(SALES), TOKENS).page(
+            call, MARCH.shown, "sales", SimpleNamespace(page_size=0, page_token="")
+        )
+    assert (reading.metrics[0].value, len(page), reading.series) == (1, 1, [])
 
 
 # Members -------------------------------------------------------------------------------------------------------------

@@ -8,9 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, ColumnElement, Double, Float, Integer, and_, cast, distinct, func, true
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Double,
+    Float,
+    Integer,
+    and_,
+    cast,
+    distinct,
+    func,
+    literal_column,
+    true,
+)
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import CompileError
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from server.data.clauses import AnyExpression, AnyType
 
@@ -217,12 +230,16 @@ class Share(Measure):
 
 
 def sql_of(clause: ColumnElement[Any]) -> str:
-    """A condition or a column as SQL, with its constants. Values that depend on the call stay parameters."""
+    """A condition or a column as SQL, with its constants. What depends on the call stays a parameter: `:user_id`."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    try:
-        return str(clause.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    except CompileError:
-        return str(clause.compile(dialect=dialect))
+    shown = replacement_traverse(clause, {}, _parameter)
+    return str(shown.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+
+def _parameter(element: object, **_: object) -> AnyExpression | None:
+    if isinstance(element, BindParameter) and element.required:
+        return literal_column(f":{element.key}")
+    return None
 
 
 def _sum(measure: OfColumn) -> dict[str, AnyExpression]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Index,
+    String,
     Table,
     Text,
     and_,
@@ -232,6 +233,9 @@ class Series:
             yield f"{self.table.name}.{self.time} is no time_column that is not null"
         elif self.table.metadata is metadata and not _is_indexed(self.table, self.time):
             yield f"{self.table.name} needs an index on (tenant_id, {self.time})"
+        currency = self.table.c.get(self.currency)
+        if self.currency and (currency is None or not isinstance(currency.type, String) or currency.nullable):
+            yield f"{self.table.name}.{self.currency} is no text that is not null"
         for measure in self.measures:
             yield from self._faults_of(measure)
 
