@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
 from plinth.sites.v1.page_pb2 import Page
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, MetaData, Table, Text, literal_column
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, MetaData, Table, Text, literal_column
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.clauses import AnyColumn, AnyType
@@ -28,6 +28,7 @@ from tests.stack import Stack
 CREATE = f"""
 CREATE TABLE sales (
   tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), sale_time timestamptz NOT NULL,
+  due_date date NOT NULL,
   buyer text, seconds float8, amount bigint NOT NULL, currency text NOT NULL, refunded boolean NOT NULL,
   delete_time timestamptz, PRIMARY KEY (tenant_id, id));
 CREATE INDEX sales_sale_time_idx ON sales (tenant_id, sale_time, id);
@@ -39,6 +40,7 @@ COLUMNS: tuple[tuple[str, AnyType], ...] = (
     ("tenant_id", UUID(as_uuid=False)),
     ("id", UUID(as_uuid=False)),
     ("sale_time", DateTime(timezone=True)),
+    ("due_date", Date()),
     ("buyer", Text()),
     ("seconds", Double()),
     ("amount", BigInteger()),
@@ -84,6 +86,7 @@ class Sale:
 
     id: str
     time: datetime
+    due: date = date(2000, 1, 1)
     buyer: str | None = None
     seconds: float | None = None
     amount: int = 100
@@ -127,7 +130,7 @@ class IdPlan:
     """Rows as messages that hold nothing but their id."""
 
     def __init__(self, table: Table) -> None:
-        self.columns: tuple[AnyColumn, ...] = (table.c.id, table.c.sale_time)
+        self.columns: tuple[AnyColumn, ...] = (table.c.id, table.c.sale_time, table.c.due_date)
 
     def message(self, raw: Raw) -> Page:
         return Page(id=uuid_text(raw[0] or b""))
@@ -142,7 +145,7 @@ def rows_of(table: Table) -> ReadRows[Page]:
 
 
 def _rest(sale: Sale) -> tuple[object, ...]:
-    return sale.amount, sale.currency, sale.refunded, sale.deleted
+    return sale.amount, sale.currency, sale.refunded, sale.due, sale.deleted
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,9 @@ class Shop:
     def record(self, tenant_id: str, sales: Sequence[Sale]) -> None:
         """Write facts of a tenant."""
         query = (
-            "INSERT INTO sales (tenant_id, id, sale_time, buyer, seconds, amount, currency, refunded, delete_time)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s THEN now() END)"
+            "INSERT INTO sales"
+            " (tenant_id, id, sale_time, buyer, seconds, amount, currency, refunded, due_date, delete_time)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s THEN now() END)"
         )
         values = [(tenant_id, each.id, each.time, each.buyer, each.seconds, *_rest(each)) for each in sales]
         with psycopg.connect(self.owner) as connection, connection.cursor() as cursor:

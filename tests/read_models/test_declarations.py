@@ -23,9 +23,9 @@ COUNT = Count(name="rows")
         ({"measures": ()}, "name each of its measures, one at least, and none twice"),
         ({"measures": (COUNT, COUNT)}, "name each of its measures, one at least, and none twice"),
         ({"table": tenants, "time": "create_time"}, "tenants has no tenant_id"),
-        ({"time": "day"}, "sales.day is no time_column that is not null"),
-        ({"time": "buyer"}, "sales.buyer is no time_column that is not null"),
-        ({"time": "delete_time"}, "sales.delete_time is no time_column that is not null"),
+        ({"time": "day"}, "sales.day is neither a time_column nor a Date, or may be null"),
+        ({"time": "buyer"}, "sales.buyer is neither a time_column nor a Date, or may be null"),
+        ({"time": "delete_time"}, "sales.delete_time is neither a time_column nor a Date, or may be null"),
         ({"table": roles, "time": "update_time"}, "roles needs an index on (tenant_id, update_time)"),
         (
             {"measures": (Sum(name="names", of=SALES.c.buyer),)},

@@ -18,7 +18,7 @@ from sqlalchemy import Text, bindparam
 
 from server.kernel.problems import NotFound, RuleViolated
 from server.kernel.queries import PageTokens
-from server.kernel.read_models import Count, Figures, Members, Series
+from server.kernel.read_models import Count, Figures, Members, Series, Sum
 from server.kernel.read_models.periods import Period, of_days, period_of
 from server.kernel.read_models.readings import Reading
 from server.kernel.read_models.zones import first_moment
@@ -73,7 +73,8 @@ def histories(draw: st.DrawFn) -> tuple[Period, list[Sale]]:
     zone = ZoneInfo(name)
     first = ZONES[name] - draw(st.integers(0, 40)) * DAY
     period = of_days((first, first + draw(st.integers(1, 60)) * DAY), zone)
-    near = st.integers(-3, 63).map(lambda days: first_moment(first + days * DAY, zone))
+    within = st.integers(-3, 63).map(lambda days: first_moment(first + days * DAY, zone))
+    near = st.sampled_from([period.start, period.end]) | within
     times = st.builds(
         _away,
         near,
@@ -332,6 +333,72 @@ def test_a_read_model_narrowed_to_the_caller_counts_and_lists_only_theirs(shop: 
             call, MARCH.shown, "sales", SimpleNamespace(page_size=0, page_token="")
         )
     assert (reading.metrics[0].value, len(page), reading.series) == (1, 1, [])
+
+
+# Facts that have a day -----------------------------------------------------------------------------------------------
+
+DUE = Series(
+    name="due",
+    table=SALES,
+    time="due_date",
+    measures=(Count(name="sales"), Sum(name="amount", of=SALES.c.amount, money=True)),
+    currency="currency",
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    zone=st.sampled_from(sorted(ZONES)),
+    length=st.integers(1, 40),
+    offsets=st.lists(st.sampled_from([-1, 0, 39, 40]) | st.integers(-2, 42), max_size=20),
+    bucket=st.sampled_from(BUCKETS),
+)
+def test_days_are_counted_as_they_are_in_any_zone(
+    shop: Shop, zone: str, length: int, offsets: list[int], bucket: series_pb2.Bucket
+) -> None:
+    tenant_id, first = new_tenant_id(), ZONES[zone] - 20 * DAY
+    sales = [sale(NOW, due=first + offset * DAY) for offset in offsets]
+    shop.record(tenant_id, sales)
+    period = of_days((first, first + length * DAY), ZoneInfo(zone))
+    with shop.call(tenant_id) as call:
+        reading = DUE.read(call, period, NOW, bucket=bucket)
+        members = Members(Figures(series=DUE, clock=lambda: NOW), rows_of(SALES), TOKENS)
+        page, _ = members.page(call, period.shown, "sales", SimpleNamespace(page_size=50, page_token=""))
+    expected = [each for each in sales if first <= each.due < first + length * DAY]
+    assert {each.id for each in page} == {each.id for each in expected}
+    assert reading.metrics[0].source_rows == len(expected)
+    for point in reading.series[0].points:
+        start, end = (
+            each.ToDatetime(UTC).astimezone(period.zone).date() for each in (point.start_time, point.end_time)
+        )
+        assert point.source_rows == len([each for each in expected if start <= each.due < end])
+
+
+def test_a_range_that_cuts_a_day_is_refused_where_facts_have_one(shop: Shop) -> None:
+    cut = Period(MARCH.start, MARCH.end - timedelta(hours=1), MARCH.zone)
+    with shop.call(new_tenant_id()) as call, pytest.raises(RuleViolated) as caught:
+        DUE.read(call, cut, NOW)
+    assert [(each.field, each.rule) for each in caught.value.violations] == [("range", "time_range.days")]
+    with shop.call(new_tenant_id()) as call, pytest.raises(RuleViolated) as caught:
+        DUE.read(call, MARCH, NOW, bucket=series_pb2.BUCKET_HOUR)
+    assert [(each.field, each.rule) for each in caught.value.violations] == [("bucket", "bucket.days")]
+
+
+def test_a_short_range_of_days_has_buckets_of_a_day(shop: Shop) -> None:
+    day = of_days((date(2026, 3, 1), date(2026, 3, 2)), MARCH.zone)
+    with shop.call(new_tenant_id()) as call:
+        (series, _) = DUE.read(call, day, NOW, bucket=series_pb2.BUCKET_UNSPECIFIED).series
+    assert (series.bucket, len(series.points)) == (series_pb2.BUCKET_DAY, 1)
+
+
+def test_of_days_the_whole_of_today_is_compared(shop: Shop) -> None:
+    tenant_id, now = new_tenant_id(), datetime(2026, 3, 17, 10, tzinfo=UTC)
+    due = [date(2026, 2, 16), date(2026, 2, 17), date(2026, 2, 18), date(2026, 3, 17)]
+    shop.record(tenant_id, [sale(NOW, due=each) for each in due])
+    with shop.call(tenant_id) as call:
+        metric = DUE.read(call, MARCH, now, compare=True).metrics[0]
+    assert (metric.value, metric.comparison.value) == (1, 2)
+    assert metric.comparison.range.end_time.ToDatetime(UTC) == datetime(2026, 2, 18, tzinfo=UTC)
 
 
 # Members -------------------------------------------------------------------------------------------------------------

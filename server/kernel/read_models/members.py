@@ -4,7 +4,7 @@ from functools import partial
 from typing import Generic, Protocol
 
 from plinth.types.v1.time_range_pb2 import TimeRange
-from sqlalchemy import ColumnElement, DateTime, Text, bindparam, or_, select, true
+from sqlalchemy import ColumnElement, Text, bindparam, or_, select, true
 from sqlalchemy.types import BigInteger
 
 from server.data.clauses import AnySelect
@@ -56,8 +56,7 @@ class Members(Generic[M]):
         size = page_size(request.page_size)
         result = call.reads.run(
             self._statements[measure.name, bool(cursor)],
-            start_at=period.start,
-            end_at=period.end,
+            **self._series.ends(period),
             limit=size + 1,
             **({"currency": currency} if self._series.currency else {}),
             **cursor,
@@ -74,10 +73,8 @@ class Members(Generic[M]):
 
     def _select(self, measure: Measure, *, has_cursor: bool) -> AnySelect:
         series, table = self._series, self._series.table
-        time = DateTime(timezone=True)
-        within = series.within(bindparam("start_at", type_=time), bindparam("end_at", type_=time))
         selected = select(*self._rows.plan.columns).where(
-            *series.conditions(), within, measure.facts, self._in_currency()
+            *series.conditions(), series.within(), measure.facts, self._in_currency()
         )
         if has_cursor:
             selected = selected.where(after_cursor(table, self._order))

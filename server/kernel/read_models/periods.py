@@ -2,7 +2,7 @@
 
 from calendar import monthrange
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -116,6 +116,13 @@ def counterpart(period: Period, now: datetime) -> Counterpart:
     if moment is None or moment > whole.end:
         return Counterpart(whole, "SHORTER_RANGE")
     return Counterpart(Period(whole.start, max(moment, whole.start), period.zone))
+
+
+def to_whole_days(period: Period) -> Period:
+    """The period up to the end of the local day in which it ends."""
+    day = period.end.astimezone(period.zone).date()
+    end = first_moment(day, period.zone)
+    return period if end == period.end else replace(period, end=first_moment(day + DAY, period.zone))
 
 
 def _same_moment_before(period: Period, now: datetime) -> datetime | None:

@@ -5,16 +5,18 @@ that serves, under row-level security, from a range of an index that starts with
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 
+from plinth.types.v1 import series_pb2
 from plinth.types.v1.metric_pb2 import Metric
 from plinth.types.v1.series_pb2 import Bucket
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Date,
     DateTime,
     Index,
     String,
@@ -38,13 +40,12 @@ from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.tables import metadata
 from server.kernel.call import Call
-from server.kernel.problems import not_found
+from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.read_models.buckets import bounds_of, bucket_for
 from server.kernel.read_models.measures import Average, Measure, OfColumn, Sum, is_number, sql_of
-from server.kernel.read_models.periods import MOST_DAYS, Period, counterpart
+from server.kernel.read_models.periods import MOST_DAYS, Counterpart, Period, counterpart, to_whole_days
 from server.kernel.read_models.readings import Cell, CellKey, Facts, Reading, Scene
 
-TIME = DateTime(timezone=True)
 METRIC_TYPE = "plinth.dev/Metric"
 
 
@@ -66,7 +67,10 @@ class Series:
     table: Table
     """A tenant table with an index on (tenant_id, time), or a view of one with `security_invoker`."""
     time: str
-    """The column with the moment of a fact: `DateTime(timezone=True)`, not NULL."""
+    """The column with the moment of a fact, or with its day, such as a due date: not NULL.
+
+    Days are those of no zone. Their ranges are of whole days, and their buckets days, weeks or months.
+    """
     measures: tuple[Measure, ...]
     where: ColumnElement[bool] | None = None
     """The condition of its facts, beside the tenant's. Deleted rows are no facts without it."""
@@ -118,9 +122,9 @@ class Series:
         `kept_since`: older facts have been removed, so that figures of a period that begins before are PARTIAL.
         Raises RuleViolated for too many buckets.
         """
-        length = None if bucket is None else bucket_for(period, bucket)
+        length = None if bucket is None else self._length(period, bucket)
         bounds = [] if length is None else bounds_of(period, length)
-        other = counterpart(period, now) if compare else None
+        other = self._counterpart(period, now) if compare else None
         facts = self._run(call, period, other.period if other else None, bounds[:-1])
         scene = Scene(self.measures, self.definitions, period, now, kept_since, self.lies_ahead)
         return Reading(scene, facts, other, length, bounds)
@@ -129,14 +133,26 @@ class Series:
         """What lies in the periods; with bounds, which are the starts of the buckets, in each bucket too."""
         result = call.reads.run(
             self.statement(in_buckets=bool(bounds)),
-            first=other.start if other else period.start,
-            compared_end=other.end if other else period.start,
-            start=period.start,
-            end=period.end,
-            **({"bounds": bounds} if bounds else {}),
+            **self.ends(period),
+            first=self._bound((other or period).start, period),
+            compared_end=self._bound(other.end if other else period.start, period),
+            **({"bounds": [self._bound(each, period) for each in bounds]} if bounds else {}),
             **self.scope(call),
         )
         return self._facts(result)
+
+    def _length(self, period: Period, asked: Bucket) -> Bucket:
+        """The length of buckets. Raises RuleViolated for hours of facts that have only a day."""
+        if asked == series_pb2.BUCKET_HOUR and self.is_dated:
+            violation = Violation("bucket", "is no shorter than the days that these facts have", "bucket.days")
+            raise broken_rules([violation])
+        length = bucket_for(period, asked)
+        return series_pb2.BUCKET_DAY if length == series_pb2.BUCKET_HOUR and self.is_dated else length
+
+    def _counterpart(self, period: Period, now: datetime) -> Counterpart:
+        """The period to compare with. Of facts that have only a day, the whole day that now lies in has passed."""
+        found = counterpart(period, now)
+        return replace(found, period=to_whole_days(found.period)) if self.is_dated else found
 
     def _facts(self, result: Result) -> Facts:
         """What the statement found. A single row without a period says that there is nothing in either."""
@@ -161,6 +177,21 @@ class Series:
         """The column with the moment of a fact."""
         return self.table.c[self.time]
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether its facts have a day instead of a moment."""
+        return isinstance(self.moment.type, Date)
+
+    def ends(self, period: Period, field: str = "range") -> Row:
+        """The parameters `start` and `end` of a period. Raises RuleViolated for one that cuts days that facts have."""
+        if self.is_dated and period.days is None:
+            raise broken_rules([Violation(field, "begins and ends with a local day", "time_range.days")])
+        return {"start": self._bound(period.start, period), "end": self._bound(period.end, period)}
+
+    def _bound(self, moment: datetime, period: Period) -> datetime | str:
+        """A bound of a period or a bucket, as it is compared with the column."""
+        return moment.astimezone(period.zone).date().isoformat() if self.is_dated else moment
+
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of its facts, whatever the period: for figures and for members."""
         tenant = self.table.c.tenant_id == bindparam("series_tenant_id", type_=UUID(as_uuid=False))
@@ -171,9 +202,10 @@ class Series:
         """The parameters of `conditions`."""
         return {"series_tenant_id": call.tenant_id, **self.parameters(call)}
 
-    def within(self, start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[bool]:
-        """The condition that a fact lies in a half-open range."""
-        return and_(self.moment >= start, self.moment < end)
+    def within(self, start: str = "start") -> ColumnElement[bool]:
+        """The condition that a fact lies in the half-open range from the parameter `start` to the parameter `end`."""
+        kind = self.moment.type
+        return and_(self.moment >= bindparam(start, type_=kind), self.moment < bindparam("end", type_=kind))
 
     def _select(self, *, in_buckets: bool) -> AnySelect:
         """The figures, and whether the tenant ever had a fact, which is looked up only where a period has none."""
@@ -188,20 +220,20 @@ class Series:
 
         The period that is compared with lies directly before the other one, so that both are one range of the index.
         """
-        start, compared_end = (bindparam(name, type_=TIME) for name in ("start", "compared_end"))
+        kind = self.moment.type
+        start, compared_end = (bindparam(name, type_=kind) for name in ("start", "compared_end"))
         parts: list[AnyExpression] = [(self.moment < start).label("compared")]
         if in_buckets:
-            bounds = bindparam("bounds", type_=ARRAY(TIME))
+            bounds = bindparam("bounds", type_=ARRAY(kind))
             parts.append(func.width_bucket(self.moment, bounds, type_=BigInteger()).label("place"))
         part = select(*parts).correlate(self.table).lateral("part")
         place = part.c.place if in_buckets else literal_column("0", BigInteger())
         currency = self.table.c[self.currency] if self.currency else literal_column("''", Text())
         groups, marks = _groups(part.c.compared, place if in_buckets else None, currency if self.currency else None)
-        within = self.within(bindparam("first", type_=TIME), bindparam("end", type_=TIME))
         return (
             select(part.c.compared, place.label("place"), currency.label("currency"), *marks, *self._columns())
             .select_from(self.table.join(part, true()))
-            .where(*self.conditions(), within, or_(self.moment >= start, self.moment < compared_end))
+            .where(*self.conditions(), self.within("first"), or_(self.moment >= start, self.moment < compared_end))
             .group_by(groups)
         )
 
@@ -229,8 +261,8 @@ class Series:
         if "tenant_id" not in self.table.c:
             yield f"{self.table.name} has no tenant_id"
         moment = self.table.c.get(self.time)
-        if moment is None or not isinstance(moment.type, DateTime) or not moment.type.timezone or moment.nullable:
-            yield f"{self.table.name}.{self.time} is no time_column that is not null"
+        if moment is None or moment.nullable or not _is_time(moment):
+            yield f"{self.table.name}.{self.time} is neither a time_column nor a Date, or may be null"
         elif self.table.metadata is metadata and not _is_indexed(self.table, self.time):
             yield f"{self.table.name} needs an index on (tenant_id, {self.time})"
         currency = self.table.c.get(self.currency)
@@ -262,6 +294,10 @@ def _groups(
             marks.append(func.grouping(part, type_=BigInteger()).label(name))
     groups: AnyExpression = func.grouping_sets(*(tuple_(*each) for each in sets))
     return groups, marks
+
+
+def _is_time(column: AnyColumn) -> bool:
+    return isinstance(column.type, Date) or (isinstance(column.type, DateTime) and column.type.timezone)
 
 
 def _key(row: Row) -> CellKey:
