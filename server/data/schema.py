@@ -302,11 +302,11 @@ def _has_policy(connection: Connection, table: str, role: str, verb: str, rows: 
 
 
 def check_walls(runtime_dsn: str, described: MetaData) -> None:
-    """Raise UnsafeDatabase if the runtime role can bypass row-level security, or if a table lacks it."""
+    """Raise UnsafeDatabase if the runtime role can bypass row-level security, or if a table or a view lacks it."""
     with psycopg.connect(
         make_conninfo(runtime_dsn, **keep_alive(runtime_dsn)), autocommit=True, connect_timeout=CONNECT_TIMEOUT
     ) as connection:
-        faults = [*_role_faults(connection), *_table_faults(connection, described)]
+        faults = [*_role_faults(connection), *_table_faults(connection, described), *_view_faults(connection)]
     if faults:
         raise UnsafeDatabase("tenants would not be kept apart:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
@@ -327,6 +327,23 @@ def _role_faults(connection: psycopg.Connection[tuple[object, ...]]) -> Iterable
     ).fetchone()
     if owned and owned[0]:
         yield f"the runtime role {role} owns {owned[0]} tables, or may, and could switch their row-level security off"
+
+
+def _view_faults(connection: psycopg.Connection[tuple[object, ...]]) -> Iterable[str]:
+    """Views through which the rows of other tenants would be seen. Those of extensions read no tenant's rows."""
+    rows = connection.execute(
+        """SELECT c.relname, c.relkind = 'm' FROM pg_class c
+            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('v', 'm')
+              AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions)
+                                 WHERE option_name = 'security_invoker'), false)
+              AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                                 AND d.deptype = 'e')"""
+    ).fetchall()
+    for name, is_materialized in rows:
+        if is_materialized:
+            yield f"the materialized view {name} holds rows that no row-level security applies to"
+        else:
+            yield f"the view {name} reads with the rights of its owner: create it WITH (security_invoker = true)"
 
 
 def _table_faults(connection: psycopg.Connection[tuple[object, ...]], described: MetaData) -> Iterable[str]:

@@ -359,6 +359,35 @@ def test_a_tenant_table_without_its_wall_is_refused(
         run(migrated, "DROP TABLE {}", "planted")
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "fault"),
+    [
+        ("VIEW", "", "the view planted reads with the rights of its owner"),
+        ("VIEW", "WITH (security_barrier = true)", "the view planted reads with the rights of its owner"),
+        ("VIEW", "WITH (security_invoker = false)", "the view planted reads with the rights of its owner"),
+        ("MATERIALIZED VIEW", "", "the materialized view planted holds rows that no row-level security applies to"),
+    ],
+)
+def test_a_view_past_the_walls_is_refused(
+    migrated: str, runtime: tuple[str, str], kind: str, options: str, fault: str
+) -> None:
+    run(migrated, f"CREATE {kind} {{}} {options} AS SELECT * FROM pages", "planted")
+    try:
+        with pytest.raises(schema.UnsafeDatabase, match=fault):
+            schema.check_walls(runtime[1], metadata)
+    finally:
+        run(migrated, f"DROP {kind} {{}}", "planted")
+
+
+@pytest.mark.parametrize("value", ["true", "on", "1"])
+def test_a_view_with_the_rights_of_its_reader_is_accepted(migrated: str, runtime: tuple[str, str], value: str) -> None:
+    run(migrated, f"CREATE VIEW {{}} WITH (security_invoker = {value}) AS SELECT * FROM pages", "planted")
+    try:
+        schema.check_walls(runtime[1], metadata)
+    finally:
+        run(migrated, "DROP VIEW {}", "planted")
+
+
 def test_a_table_that_was_not_migrated_is_named(runtime: tuple[str, str]) -> None:
     described = MetaData()
     Table("later", described, uuid_column("tenant_id"), info={ROW_SECURITY: "true"})

@@ -22,10 +22,11 @@ NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
     *("filter", "order_by", "page_token", "last_event_id", "access_token", "title", "overlap", "days"),
     *("format", "proofs", "tree_size", "second_tree_size"),
+    *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
 )
 # Fields that name nothing of a tenant either, but without which a request is not valid.
-NEEDED = ("person_id", "first_tree_size")
+NEEDED = ("person_id", "first_tree_size", "metric")
 # RPCs whose request names one thing or the other.
 EITHER = {"/plinth.tenancy.v1.RoleService/ExplainAccess"}
 

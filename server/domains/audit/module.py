@@ -12,7 +12,8 @@ from server.kernel.module import Background, DropPartitions, Module, Platform, S
 
 def _service(platform: Platform) -> AuditService:
     proofs = Proofs(CheckpointKeys(platform.settings.secrets))
-    return AuditService(platform.page_tokens, proofs, platform.downloads, platform.clock)
+    kept = timedelta(days=platform.settings.audit_retention_days)
+    return AuditService(platform.page_tokens, proofs, platform.downloads, kept, platform.clock)
 
 
 def _background(platform: WorkerPlatform) -> Background:

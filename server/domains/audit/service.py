@@ -1,6 +1,7 @@
 """AuditService: lists and exports of the log, its proofs, and the erasure of persons. The kernel writes the log."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import ClassVar
 
 from google.api.httpbody_pb2 import HttpBody
@@ -24,6 +25,7 @@ from server.domains.audit.export import (
     json_lines,
 )
 from server.domains.audit.leaves import Run
+from server.domains.audit.overview import Overview
 from server.domains.audit.proofs import Proofs
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
@@ -46,7 +48,10 @@ class AuditService(Service):
 
     descriptor: ClassVar = audit_pb2.DESCRIPTOR.services_by_name["AuditService"]
 
-    def __init__(self, tokens: PageTokens, proofs: Proofs, downloads: Downloads, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, tokens: PageTokens, proofs: Proofs, downloads: Downloads, kept: timedelta, clock: Clock = utc_now
+    ) -> None:
+        """`kept` is the retention time of the log."""
         super().__init__()
         plan = EntryPlan()
         self._clock = clock
@@ -54,7 +59,8 @@ class AuditService(Service):
         self._entries = ReadRows(self, ENTRIES, plan)
         self._own = Lister(self._entries, tokens)
         self._all = Lister(ReadRows(self, ALL_ENTRIES, plan, across_tenants=True), tokens)
-        self._security = Lister(ReadRows(self, SECURITY_EVENTS, plan), tokens)
+        security = ReadRows(self, SECURITY_EVENTS, plan)
+        self._security = Lister(security, tokens)
         self._activities = Lister(ReadRows(self, USER_ACTIVITIES, plan), tokens)
         self._exported = Selection(ENTRIES, OF_TENANT, UNTIL)
         self._all_exported = Selection(ALL_ENTRIES, UNTIL)
@@ -62,6 +68,9 @@ class AuditService(Service):
         self.get_inclusion_proof = proofs.get_inclusion_proof
         self.get_consistency_proof = proofs.get_consistency_proof
         self.list_checkpoint_keys = proofs.list_checkpoint_keys
+        overview = Overview(security, tokens, clock, kept)
+        self.get_security_overview = overview.get_security_overview
+        self.list_security_overview_entries = overview.list_security_overview_entries
 
     # Lists ---------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ def _audit_entry(tenant: Tenant) -> Named:
         with sealer(tenant.stack) as sealing:
             wait_for(lambda: (sealing.seal(), _sealed_entries(tenant))[1], what="the seal")
         size = _sealed_entries(tenant)
-    return {"entry_id": entry["id"], "person_id": tenant.owner.id, "first_tree_size": size}
+    return {"entry_id": entry["id"], "person_id": tenant.owner.id, "first_tree_size": size, "metric": "events"}
 
 
 def _sealed_entries(tenant: Tenant) -> int:
