@@ -9,8 +9,8 @@ from sqlalchemy import Text, bindparam
 from server.data.audit import audit_entries
 from server.domains.sites.tables import pages
 from server.domains.tenancy.tables import roles, tenants
+from server.kernel.messages.money import fill_money, whole_units
 from server.kernel.read_models import Average, Count, Distinct, Series, SeriesFault, Sum
-from server.kernel.read_models.money import money_of, whole_units
 from tests.read_models.sales import described, series_over
 
 SALES = described("sales")
@@ -93,7 +93,9 @@ def test_what_depends_on_the_caller_stays_a_parameter_of_the_formula() -> None:
     ],
 )
 def test_minor_units_are_those_of_the_currency(minor: int, currency: str, units: int, nanos: int) -> None:
-    assert money_of(minor, currency) == Money(currency_code=currency, units=units, nanos=nanos)
+    money = Money()
+    fill_money(money, minor, currency)
+    assert money == Money(currency_code=currency, units=units, nanos=nanos)
     assert whole_units(minor, currency) == units + nanos / 1e9
 
 

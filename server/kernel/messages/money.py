@@ -51,6 +51,12 @@ def fill_money(money: Money, minor: int, currency: str) -> None:
     money.currency_code, money.units, money.nanos = currency, sign * units, sign * part * (NANOS // scale)
 
 
+def whole_units(minor: float, currency: str) -> float:
+    """An amount in units of the currency, as near as a double is to it."""
+    scale: int = 10 ** _places(currency)
+    return minor / scale
+
+
 def read_money(text: str) -> tuple[int, str]:
     """The minor units and the currency of a text such as `12.50 EUR`. Raises NoMoney."""
     amount, _, currency = text.strip().partition(" ")

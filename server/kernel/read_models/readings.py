@@ -9,9 +9,9 @@ from plinth.types.v1 import series_pb2
 from plinth.types.v1.metric_pb2 import Metric
 from plinth.types.v1.series_pb2 import Bucket
 
+from server.kernel.messages.money import fill_money, whole_units
 from server.kernel.read_models.buckets import local_start
 from server.kernel.read_models.measures import ROWS, Measure, Number
-from server.kernel.read_models.money import money_of, whole_units
 from server.kernel.read_models.periods import Counterpart, Period
 
 Cell = Mapping[str, Any]
@@ -203,7 +203,7 @@ def _fill(shown: Metric | Metric.Comparison | series_pb2.Series.Point, figure: F
         return
     shown.value = _shown_value(figure.value, currency)
     if currency and isinstance(figure.value, int):
-        shown.money.CopyFrom(money_of(figure.value, currency))
+        fill_money(shown.money, figure.value, currency)
 
 
 def _shown_value(value: Number, currency: str | None) -> float:
