@@ -112,10 +112,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     steps = guard.steps(
         telemetry,
         Audit(refusals, platform.clock),
-        InTransaction(
-            *(databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED),
-            private=private_events(SERVICES),
-        ),
+        _in_transaction(databases, announcer, guard),
         narrowed_services(services),
         tracing.follow(*databases.both) if tracing else None,
     )
@@ -136,6 +133,11 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         Meter(lambda: parts.readings(name, databases, guard, dependencies, telemetry, streams=streams)),
     )
     return Application(settings, name, databases, guard, dependencies, live, routes, running)
+
+
+def _in_transaction(databases: Databases, announcer: redis_adapter.EventAnnouncer, guard: Guard) -> InTransaction:
+    parts_of_it = (databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED)
+    return InTransaction(*parts_of_it, private=private_events(SERVICES))
 
 
 def _visibility() -> Visibility:

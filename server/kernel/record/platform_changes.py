@@ -43,22 +43,9 @@ def record_platform_change(
 
     `audience` is the user whose event it is; None for an event of the whole tenant.
     """
-    payload = redacted(after)
     # There is no request. A search for this request id finds the event.
     event_id = request_id = new_id()
-    transaction.queue(
-        APPEND_EVENT,
-        tenant_id=tenant_id or NO_TENANT,
-        id=event_id,
-        type=event,
-        resource_id=value_of(after, "id"),
-        message_type=payload.DESCRIPTOR.full_name,
-        payload=payload.SerializeToString(),
-        actor_id=None,
-        audience=audience,
-        for_webhooks=True,
-        request_id=request_id,
-    )
+    _append(transaction, event, event_id, after, tenant_id=tenant_id or NO_TENANT, audience=audience)
     changes = changes_of(before, after)
     row = entry_row(
         entry_id=new_id(),
@@ -78,3 +65,22 @@ def record_platform_change(
         personal={"changes": changes.personal},
     )
     transaction.queue(APPEND_ENTRY, **row)
+
+
+def _append(
+    transaction: Writes, event: str, event_id: str, after: Message, *, tenant_id: str, audience: str | None
+) -> None:
+    payload = redacted(after)
+    transaction.queue(
+        APPEND_EVENT,
+        tenant_id=tenant_id,
+        id=event_id,
+        type=event,
+        resource_id=value_of(after, "id"),
+        message_type=payload.DESCRIPTOR.full_name,
+        payload=payload.SerializeToString(),
+        actor_id=None,
+        audience=audience,
+        for_webhooks=True,
+        request_id=event_id,
+    )
