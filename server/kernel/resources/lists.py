@@ -3,9 +3,9 @@
 A page ends early if its answer would grow too large (sizes.py). Its token then continues after the last row returned.
 """
 
-from typing import Generic
+from typing import Generic, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, func, select, true
+from sqlalchemy import ColumnElement, FromClause, bindparam, func, select, true
 from sqlalchemy.types import BigInteger
 
 from server.data.clauses import AnySelect
@@ -16,11 +16,28 @@ from server.kernel.call import Call
 from server.kernel.chain import Request
 from server.kernel.messages.fields import FieldValue, descriptor_of
 from server.kernel.messages.sizes import fitting
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter
-from server.kernel.queries.pages import Order, PageTokens, after_cursor, order_columns, page_size, parse_order
+from server.kernel.queries.pages import Order, OrderTerm, PageTokens, after_cursor, order_columns, page_size, parse_order
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import M
+from server.kernel.search.declaration import QUERY
+from server.kernel.search.matching import RANK, Matching
+from server.kernel.search.words import Word, asked_words
+
+BEST_FIRST: Order = (OrderTerm(RANK, descending=True),)
+
+
+class _Shape(NamedTuple):
+    """The facts in which the statements of a list differ, beside its filter."""
+
+    order: Order
+    has_cursor: bool
+    total: bool
+    deleted: bool
+    words: int
+    """The number of words to find; 0 without a query."""
 
 
 class Lister(Generic[M]):
@@ -36,19 +53,26 @@ class Lister(Generic[M]):
         resource = rows.resource
         fields = descriptor_of(resource.message).fields_by_name
         self._filters = FilterPlan(fields, resource.table, resource.filterable)
+        self._search = Matching(resource.search.tables) if resource.search else None
 
     def page(self, call: Call, request: Request) -> tuple[list[M], str, int | None]:
         """The resources of the page, the token of the next page (empty on the last), and the total if requested."""
         resource = self._rows.resource
         bound = self._filters.bind(parse_filter(request.filter))
-        order = parse_order(request.order_by, resource.sortable, resource.default_order)
+        words = self._asked(request)
+        default = resource.default_order if words is None else BEST_FIRST
+        order = parse_order(request.order_by, resource.sortable, default)
         question = self._question(call, request)
         cursor = self._tokens.read(question, request.page_token) if request.page_token else {}
         size = page_size(request.page_size)
+        if words == ():
+            return [], "", 0 if request.include_total else None
         deleted = getattr(request, "show_deleted", False)
-        statement = self._statement(bound, order, has_cursor=bool(cursor), total=request.include_total, deleted=deleted)
-        scope = self._rows.scope(call, request)
-        result = call.reads.run(statement, **bound.parameters, **cursor, **scope, limit=size + 1, skip=request.skip)
+        shape = _Shape(order, bool(cursor), request.include_total, deleted, len(words or ()))
+        parameters = {**bound.parameters, **cursor, **self._rows.scope(call, request)}
+        if words and self._search:
+            parameters |= self._search.parameters(words)
+        result = call.reads.run(self._statement(bound, shape), **parameters, limit=size + 1, skip=request.skip)
         return self._read(call, result, order, size, question, total=request.include_total)
 
     def _read(
@@ -73,36 +97,44 @@ class Lister(Generic[M]):
         """The text to which a page token is bound."""
         deleted = getattr(request, "show_deleted", False)
         within = self._rows.within(request).values()
+        asked = getattr(request, QUERY, "")
         parts = (call.method.path, call.tenant_id, call.actor_id, request.filter, request.order_by, deleted, *within)
-        return "\n".join(map(str, parts))
+        return "\n".join(map(str, (*parts, asked) if asked else parts))
 
-    def _statement(
-        self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool
-    ) -> Statement:
-        key = (self, bound.key, order, has_cursor, total, deleted)
-        return SHAPES.statement(
-            key, lambda: self._select(bound, order, has_cursor=has_cursor, total=total, deleted=deleted)
-        )
+    def _asked(self, request: Request) -> tuple[Word, ...] | None:
+        """The words of a query; None without one. Raises RuleViolated."""
+        asked = getattr(request, QUERY, "") if self._search else ""
+        if not asked:
+            return None
+        if getattr(request, "show_deleted", False):
+            raise broken_rules([Violation("show_deleted", f"cannot be set with {QUERY}: only what is there is found")])
+        return asked_words(asked)
 
-    def _select(self, bound: BoundFilter, order: Order, *, has_cursor: bool, total: bool, deleted: bool) -> AnySelect:
-        table = self._rows.resource.table
-        matching = self._matching(bound, deleted=deleted)
-        page = select(*self._rows.plan.columns).where(*matching)
-        if has_cursor:
-            page = page.where(after_cursor(table, order))
+    def _statement(self, bound: BoundFilter, shape: _Shape) -> Statement:
+        return SHAPES.statement((self, bound.key, shape), lambda: self._select(bound, shape))
+
+    def _select(self, bound: BoundFilter, shape: _Shape) -> AnySelect:
+        matching = self._matching(bound, deleted=shape.deleted)
+        table, columns = self._rows.resource.table, self._rows.plan.columns
+        source: FromClause = table
+        whole = page = select(*columns).where(*matching)
+        if shape.words and self._search:
+            found = self._search.found(shape.words)
+            whole = select(*columns, found.c[RANK]).join(found, table.c.id == found.c.resource_id).where(*matching)
+            source = whole.subquery("ranked")
+            page = select(*source.c)
+        if shape.has_cursor:
+            page = page.where(after_cursor(source, shape.order))
         big = BigInteger()
-        page = page.order_by(*order_columns(table, order))
+        page = page.order_by(*order_columns(source, shape.order))
         page = page.limit(bindparam("limit", type_=big)).offset(bindparam("skip", type_=big))
-        return self._with_total(page, matching) if total else page
+        return self._with_total(page, whole) if shape.total else page
 
-    def _with_total(self, page: AnySelect, matching: list[ColumnElement[bool]]) -> AnySelect:
+    def _with_total(self, page: AnySelect, whole: AnySelect) -> AnySelect:
         """Adds the total to every row. An empty page becomes one row with the total."""
-        counted = (
-            select(func.count().label("total")).where(*matching).select_from(self._rows.resource.table).subquery("n")
-        )
+        counted = select(func.count().label("total")).select_from(whole.subquery("whole")).subquery("n")
         lateral = page.lateral("page")
-        columns = [lateral.c[column.name] for column in self._rows.plan.columns]
-        return select(*columns, counted.c.total).select_from(counted.outerjoin(lateral, true()))
+        return select(*lateral.c, counted.c.total).select_from(counted.outerjoin(lateral, true()))
 
     def _matching(self, bound: BoundFilter, *, deleted: bool) -> list[ColumnElement[bool]]:
         resource = self._rows.resource

@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 from server.data.statements import Row
 from server.kernel.call import Call
 from server.kernel.queries.pages import Order, OrderTerm
+from server.kernel.search.declaration import Search
 
 M = TypeVar("M", bound=Message, default=Message)
 """The message of a resource. A service without a resource may omit it."""
@@ -43,6 +44,8 @@ class Resource(Generic[M]):
     """Whether a tenant has exactly one, so that requests name no id."""
     visible: ColumnElement[bool] | None = None
     """A condition beyond row-level security for what the caller may see. `visible_parameters` gives its parameters."""
+    search: Search | None = None
+    """The fields whose words `q` of its List finds."""
 
     @property
     def soft_deletes(self) -> bool:

@@ -50,6 +50,8 @@ from server.kernel.resources.convert import ETAG, ID, VERSION, ConversionPlan
 from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import Hooks, M, Resource
+from server.kernel.search.declaration import check_search
+from server.kernel.search.postings import Change, Postings
 
 # A NUL as json.dumps writes it: after an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -86,6 +88,9 @@ class ResourceRows(ReadRows[M]):
         self.read_only = ReadOnlyFields(descriptor, self._field)
         self._immutable = ImmutableFields(descriptor, self._field)
         self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
+        if resource.search is not None:
+            check_search(resource.search, descriptor, resource.table)
+        self._postings = Postings(resource.search) if resource.search else None
         self._compile()
 
     # What handlers use ---------------------------------------------------------------------------------------------
@@ -140,6 +145,7 @@ class ResourceRows(ReadRows[M]):
         result = call.writes.run(self._delete, **self._key(call, id_of(before)))
         message = self.plan.message(result.raw(0))
         call.note_change(message, None)
+        self._keep_postings(call, before, message)
         self.hooks.after_write(call, message, before)
         return message
 
@@ -250,6 +256,7 @@ class ResourceRows(ReadRows[M]):
         version = 1 if before is None else version_of(etag_in(before)) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
         call.note_change(before, stored)
+        self._keep_postings(call, before, stored)
         self.hooks.after_write(call, stored, before)
         return self._present(call, stored)
 
@@ -260,8 +267,14 @@ class ResourceRows(ReadRows[M]):
             raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
         message = self.plan.message(result.raw(0))
         call.note_change(before, message)
+        self._keep_postings(call, before, message)
         self.hooks.after_write(call, message, before)
         return self._present(call, message)
+
+    def _keep_postings(self, call: Call, before: M | None, after: M) -> None:
+        """Let searches find what was written. Rows that are removed take their postings along."""
+        if self._postings is not None and call.tenant_id:
+            self._postings.keep(call.writes, call.tenant_id, [Change(before, after)])
 
     def _set_read_only(self, message: M) -> M | None:
         """Clear output-only fields in a message. Returns a copy of it as it was sent; None if it sets none of them."""
