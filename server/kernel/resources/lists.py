@@ -19,7 +19,15 @@ from server.kernel.messages.sizes import fitting
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.queries.filter_sql import BoundFilter, FilterPlan
 from server.kernel.queries.filters import parse_filter
-from server.kernel.queries.pages import Order, OrderTerm, PageTokens, after_cursor, order_columns, page_size, parse_order
+from server.kernel.queries.pages import (
+    Order,
+    OrderTerm,
+    PageTokens,
+    after_cursor,
+    order_columns,
+    page_size,
+    parse_order,
+)
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.resource import M
 from server.kernel.search.declaration import QUERY

@@ -36,6 +36,7 @@ class Search:
 
     When they change, workers make the words of stored resources again.
     """
+
     @property
     def mark(self) -> int:
         """The version under which words are made. It changes with the fields, their weights, and folding."""

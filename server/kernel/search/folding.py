@@ -19,9 +19,9 @@ _SELECTORS = frozenset((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x034F
 MOST_REMEMBERED = 20_000
 """Code points whose fold is remembered: about 2 MB."""
 _SINGLE = {
-    "ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ł": "l", "ŧ": "t", "þ": "th", "ŋ": "n",
+    "ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ł": "l", "ŧ": "t", "þ": "th", "ŋ": "n",  # noqa: RUF001
     # Arabic: alef wasla, alef maqsura, ta marbuta, and the letters that Persian and Urdu write for kaf, ya and ha.
-    "ٱ": "ا", "ى": "ي", "ة": "ه", "ک": "ك", "ی": "ي", "ے": "ي", "ہ": "ه", "ھ": "ه", "ە": "ه",
+    "ٱ": "ا", "ى": "ي", "ة": "ه", "ک": "ك", "ی": "ي", "ے": "ي", "ہ": "ه", "ھ": "ه", "ە": "ه",  # noqa: RUF001
     # Tatweel, which only stretches a word.
     "ـ": "",
 }  # fmt: skip

@@ -70,6 +70,7 @@ _PROBE = """
   CROSS JOIN LATERAL (
       SELECT CASE WHEN c.place = {place} THEN c.score ELSE (SELECT max(p.score) FROM ({parts}) p) END AS score OFFSET 0
   ) probe_{place}"""
+_WALKED = "SELECT {place} AS place, w.* FROM walk_{place} w"
 _ONE = """
 SELECT walk_0.resource_id, max(walk_0.score) AS rank FROM walk_0 GROUP BY walk_0.resource_id"""
 _ALL = """,
@@ -116,23 +117,25 @@ class Matching:
 
     def _sql(self, count: int) -> str:
         last = count - 1
-        ctes = [part for place in range(count) for part in (self._alike(place), self._walk(place, place == last))]
+        ctes = [
+            part for place in range(count) for part in (self._alike(place), self._walk(place, is_last=place == last))
+        ]
         opening = "WITH" + ",".join(ctes)
         if count == 1:
             return opening + _ONE
         places = range(count)
         return opening + _ALL.format(
-            walks=" UNION ALL ".join(f"SELECT {place} AS place, w.* FROM walk_{place} w" for place in places),
+            walks=" UNION ALL ".join(_WALKED.format(place=place) for place in places),
             count=count,
             sum=" + ".join(f"probe_{place}.score" for place in places),
-            probes="".join(self._probe(place, place == last) for place in places),
+            probes="".join(self._probe(place, is_last=place == last) for place in places),
             found=" AND ".join(f"probe_{place}.score IS NOT NULL" for place in places),
         )
 
     def _alike(self, place: int) -> str:
         return _ALIKE.format(place=place, **self._names)
 
-    def _walk(self, place: int, is_last: bool) -> str:
+    def _walk(self, place: int, *, is_last: bool) -> str:
         parts = [
             _WALK_WORDS.format(source=f"unnest(:q_spellings_{place}) AS s (word)", less=0, **self._names),
             *([_WALK_RANGES.format(less=BEGINNING, **self._names)] if is_last else []),
@@ -140,6 +143,6 @@ class Matching:
         ]
         return _WALK.format(place=place, parts="\n        UNION ALL".join(parts), **self._names)
 
-    def _probe(self, place: int, is_last: bool) -> str:
+    def _probe(self, place: int, *, is_last: bool) -> str:
         parts = (_PROBE_WORDS + _PROBE_RANGES if is_last else _PROBE_WORDS).format(place=place, **self._names)
         return _PROBE.format(place=place, parts=parts)

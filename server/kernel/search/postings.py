@@ -1,6 +1,7 @@
 """Postings: the rows by which a resource is found, kept in the transaction of each write.
 
-One statement replaces the postings of any number of resources. Rows that stay are not touched.
+One statement replaces the postings of any number of resources. Rows that stay are not touched. The words of a tenant
+(`typos`) only grow with writes, so that writers never wait for each other; a worker removes what no resource has.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,8 +17,16 @@ from server.kernel.messages.fields import descriptor_of, value_of
 from server.kernel.search.declaration import MARK, Search
 from server.kernel.search.words import LONGEST_WORD, SHORTEST_MISTYPED
 
-# Takes `resources`, whose postings are replaced, and three lists of equal length with the new ones. A word whose own
-# key is there has all its keys. PostgreSQL computes them, since most words of a write are known.
+# A word whose own key is there has all its keys, as `words.typo_keys` makes them. PostgreSQL computes those of other
+# words only: most words of a write are known.
+_ADD_KEYS = """
+INSERT INTO {typos} (tenant_id, key, word, resource_id)
+SELECT DISTINCT :tenant, left(n.word, place - 1) || substr(n.word, place + 1), n.word, n.resource_id
+  FROM {source} n CROSS JOIN LATERAL generate_series(1, length(n.word) + 1) AS place
+ WHERE length(n.word) BETWEEN {shortest} AND {longest} AND n.word !~ '[0-9]'
+   AND NOT EXISTS (SELECT FROM {typos} t WHERE t.tenant_id = :tenant AND t.key = n.word AND t.word = n.word)
+ON CONFLICT DO NOTHING"""
+# Takes `resources`, whose postings are replaced, and three lists of equal length with the new ones.
 _REPLACE = """
 WITH wanted AS MATERIALIZED (
     SELECT n.resource_id, n.word COLLATE "C" AS word, n.weight
@@ -34,14 +43,14 @@ WITH wanted AS MATERIALIZED (
                         WHERE w.tenant_id = :tenant AND w.resource_id = n.resource_id AND w.word = n.word
                           AND w.weight = n.weight)
     ON CONFLICT (tenant_id, resource_id, word) DO UPDATE SET weight = excluded.weight
-)
-INSERT INTO {typos} (tenant_id, key, word, resource_id)
-SELECT DISTINCT :tenant, left(n.word, place - 1) || substr(n.word, place + 1), n.word, n.resource_id
-  FROM wanted n CROSS JOIN LATERAL generate_series(1, length(n.word) + 1) AS place
- WHERE length(n.word) BETWEEN {shortest} AND {longest} AND n.word !~ '[0-9]'
-   AND NOT EXISTS (SELECT FROM {typos} t WHERE t.tenant_id = :tenant AND t.key = n.word AND t.word = n.word)
-ON CONFLICT DO NOTHING
-"""
+)"""
+_ALL_WORDS = """(
+    SELECT DISTINCT ON (w.word) w.word, w.resource_id FROM {words} w WHERE w.tenant_id = :tenant ORDER BY w.word
+)"""
+_FORGET = """
+DELETE FROM {typos} t
+ WHERE t.tenant_id = :tenant
+   AND NOT EXISTS (SELECT FROM {words} w WHERE w.tenant_id = :tenant AND w.word = t.word)"""
 _ID = UUID(as_uuid=False)
 
 
@@ -57,15 +66,16 @@ class Postings:
 
     def __init__(self, search: Search) -> None:
         self._search = search
-        sql = _REPLACE.format(
-            words=search.tables.words.name,
-            typos=search.tables.typos.name,
-            shortest=SHORTEST_MISTYPED,
-            longest=LONGEST_WORD,
-        )
+        names = {"words": search.tables.words.name, "typos": search.tables.typos.name}
+        keys = {"shortest": SHORTEST_MISTYPED, "longest": LONGEST_WORD, **names}
+        tenant = bindparam("tenant", type_=_ID)
+        replace = _REPLACE.format(**names) + _ADD_KEYS.format(source="wanted", **keys)
+        complete = _ADD_KEYS.format(source=_ALL_WORDS.format(**names), **keys)
+        self._forget = Statement(text(_FORGET.format(**names)).bindparams(tenant))
+        self._complete = Statement(text(complete).bindparams(tenant))
         self._replace = Statement(
-            text(sql).bindparams(
-                bindparam("tenant", type_=_ID),
+            text(replace).bindparams(
+                tenant,
                 bindparam("resources", type_=ARRAY(_ID)),
                 bindparam("owners", type_=ARRAY(_ID)),
                 bindparam("words", type_=ARRAY(Text())),
@@ -96,6 +106,11 @@ class Postings:
             words=[row[1] for row in rows],
             weights=[row[2] for row in rows],
         )
+
+    def tidy(self, transaction: WriteTransaction, tenant: str) -> None:
+        """Remove the words that no resource of a tenant has, and add words that were removed while they came back."""
+        transaction.queue(self._forget, tenant=tenant)
+        transaction.run(self._complete, tenant=tenant)
 
     def of(self, message: Message) -> dict[str, int]:
         """The postings of a resource: its words, and the mark of their version."""

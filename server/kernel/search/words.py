@@ -91,7 +91,7 @@ def _runs(text: str) -> Iterator[str]:
 
 
 def _spellings(piece: str) -> tuple[str, ...]:
-    """The folded word; and if it has umlauts, also the word with two letters for each. Empty without letter or digit."""
+    """The folded word, and the word with two letters for each umlaut. Empty if it has neither letter nor digit."""
     found = (fold(piece), expanded(piece)) if not piece.isascii() else (piece.lower(),)
     return tuple(dict.fromkeys(word[:LONGEST_WORD] for word in found if any(map(str.isalnum, word))))
 

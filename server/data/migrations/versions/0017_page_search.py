@@ -42,9 +42,7 @@ def upgrade() -> None:
         Column("word", Text(collation="C"), nullable=False),
         Column("resource_id", UUID(as_uuid=False), nullable=False),
         PrimaryKeyConstraint("tenant_id", "key", "word", "resource_id", name="pages_typos_pkey"),
-        ForeignKeyConstraint(
-            ["tenant_id"], ["tenants.id"], name="pages_typos_tenant_id_fkey", ondelete="CASCADE"
-        ),
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="pages_typos_tenant_id_fkey", ondelete="CASCADE"),
     )
     for table in ("pages_words", "pages_typos"):
         wall(table, OWN_TENANT)
