@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from typing import Any
 
 from sqlalchemy import Integer, bindparam, exists, select
 
@@ -33,7 +34,7 @@ LONGEST = 3_600.0
 class Searched:
     """One resource with a search."""
 
-    def __init__(self, resource: Resource, search: Search) -> None:
+    def __init__(self, resource: Resource[Any], search: Search) -> None:
         self.name = resource.table.name
         self._resource = resource
         self._search = search
@@ -82,7 +83,7 @@ class Searched:
 class SearchUpkeep:
     """The upkeep of all searches."""
 
-    def __init__(self, database: Database, resources: Iterable[Resource | None]) -> None:
+    def __init__(self, database: Database, resources: Iterable[Resource[Any] | None]) -> None:
         """`database` is that of the runtime role: each tenant's rows are read and written as that tenant's."""
         self._database = database
         self._searched = [Searched(each, each.search) for each in resources if each is not None and each.search]

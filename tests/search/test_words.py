@@ -29,7 +29,7 @@ LETTERS = st.text("abcd", min_size=1, max_size=9)
 
 
 def asked(text: str) -> list[tuple[tuple[str, ...], bool]]:
-    return [tuple(word) for word in asked_words(text)]
+    return [(word.spellings, word.begins) for word in asked_words(text)]
 
 
 @pytest.mark.parametrize(

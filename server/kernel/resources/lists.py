@@ -5,7 +5,7 @@ A page ends early if its answer would grow too large (sizes.py). Its token then 
 
 from typing import Generic, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, bindparam, func, select, true
+from sqlalchemy import ColumnElement, FromClause, bindparam, func, literal_column, select, true
 from sqlalchemy.types import BigInteger
 
 from server.data.clauses import AnySelect
@@ -128,7 +128,14 @@ class Lister(Generic[M]):
         whole = page = select(*columns).where(*matching)
         if shape.words and self._search:
             found = self._search.found(shape.words)
-            whole = select(*columns, found.c[RANK]).join(found, table.c.id == found.c.resource_id).where(*matching)
+            # With its limit, this is a look-up of each row by its key; a join might read all rows of the tenant.
+            row = (
+                select(*columns)
+                .where(table.c.id == found.c.resource_id, *matching)
+                .limit(literal_column("1"))
+                .lateral("row")
+            )
+            whole = select(*row.c, found.c[RANK]).select_from(found.join(row, true()))
             source = whole.subquery("ranked")
             page = select(*source.c)
         if shape.has_cursor:
