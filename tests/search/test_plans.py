@@ -58,7 +58,7 @@ def word(number: int) -> str:
     return digest[:8].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
-COMMON, SECOND, RARE = word(1), word(2), word(2995)
+COMMON, SECOND, RARE = word(1), word(2), word(300)
 QUERIES = {
     "a common word": COMMON,
     "a rare word": RARE,
