@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from threading import Event
 from typing import Any
 
 from sqlalchemy import Integer, bindparam, exists, select
@@ -42,10 +43,10 @@ class Searched:
         self._postings = Postings(search)
         self._stale = Statement(self._without_words)
 
-    def make_words(self, database: Database, tenant: str) -> int:
+    def make_words(self, database: Database, tenant: str, stopped: Event) -> int:
         """Make the words of a tenant's resources that have none under the present version. Returns their number."""
         made = 0
-        while count := self._make_some(database, tenant):
+        while not stopped.is_set() and (count := self._make_some(database, tenant)):
             made += count
         return made
 
@@ -86,6 +87,7 @@ class SearchUpkeep:
     def __init__(self, database: Database, resources: Iterable[Resource[Any] | None]) -> None:
         """`database` is that of the runtime role: each tenant's rows are read and written as that tenant's."""
         self._database = database
+        self._stopped = Event()
         self._searched = [Searched(each, each.search) for each in resources if each is not None and each.search]
         tenants = metadata.tables["tenants"]
         after = bindparam("after", type_=tenants.c.id.type)
@@ -102,6 +104,10 @@ class SearchUpkeep:
         """A service that makes missing words as soon as a worker runs."""
         return FirstUpkeep(self, threads)
 
+    def stop(self) -> None:
+        """End soon. What is left is done by the next worker that starts."""
+        self._stopped.set()
+
     def run(self) -> None:
         """Make the words that are missing, and remove those that no resource has any more."""
         for tenant in self._all_tenants():
@@ -116,13 +122,13 @@ class SearchUpkeep:
                 self._make_words(searched, tenant)
 
     def _make_words(self, searched: Searched, tenant: str) -> None:
-        made = searched.make_words(self._database, tenant)
+        made = searched.make_words(self._database, tenant, self._stopped)
         if made:
             log.info("the words of %d %s of tenant %s were made", made, searched.name, tenant)
 
     def _all_tenants(self) -> Iterator[str]:
         after = NIL
-        while True:
+        while not self._stopped.is_set():
             with self._database.read(Scope(platform=True)) as transaction:
                 found = [row["id"] for row in transaction.run(self._tenants, after=after).all()]
             yield from found
@@ -141,7 +147,12 @@ class FirstUpkeep:
 
     async def run(self) -> None:
         """Make them, then wait until cancelled."""
-        if not self._is_done:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._upkeep.make_words)
-            self._is_done = True
-        await asyncio.Event().wait()
+        try:
+            if not self._is_done:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._upkeep.make_words)
+                self._is_done = True
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            # A thread is not cancelled, and would keep the process from ending.
+            self._upkeep.stop()
+            raise

@@ -17,6 +17,7 @@ class Scratch(NamedTuple):
 
     owner: str
     runtime: str
+    dispatch: str
 
 
 @contextmanager
@@ -24,9 +25,9 @@ def migrated(stack: Stack) -> Iterator[Scratch]:
     """An empty database after all migrations."""
     with scratch_database(stack) as owner:
         schema.migrate(owner)
-        with scratch_role(owner) as (runtime, dsn), scratch_role(owner) as (dispatch, _):
+        with scratch_role(owner) as (runtime, own), scratch_role(owner) as (dispatch, other):
             modules.grant(owner, runtime=runtime, dispatch=dispatch)
-            yield Scratch(owner, dsn)
+            yield Scratch(owner, own, other)
 
 
 def tenant(number: int) -> str:

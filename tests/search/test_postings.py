@@ -210,11 +210,30 @@ def test_a_worker_makes_missing_words_at_its_start(scratch: Scratch, database: D
         with suppress(asyncio.CancelledError):
             await service
 
+    both = upkeep_of(database)
     with ThreadPoolExecutor(1) as threads:
-        first = upkeep_of(database).at_start(threads)
+        first = both.at_start(threads)
         asyncio.run(work())
-    assert upkeep_of(database).schedule.job.name == "search.upkeep"
-    assert page == page_id(1)
+    assert both.schedule.job.run == both.run
+    # The service was cancelled, so a run that is still under way ends.
+    replace(database, page, {})
+    both.run()
+    assert words(scratch) == {}
+
+
+def test_words_go_with_a_purged_resource_as_the_role_that_purges(
+    scratch: Scratch, database: Database, page: str
+) -> None:
+    """Its privileges do not reach the words: PostgreSQL removes them as the owner of the table."""
+    replace(database, page, {"purged": 1})
+    with psycopg.connect(scratch.owner) as connection:
+        connection.execute("UPDATE pages SET delete_time = now()")
+    with psycopg.connect(scratch.dispatch) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT word FROM pages_words")
+        connection.rollback()
+        assert connection.execute("DELETE FROM pages WHERE delete_time IS NOT NULL").rowcount == 1
+    assert words(scratch) == {}
 
 
 def test_only_what_changed_is_written() -> None:
