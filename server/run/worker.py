@@ -20,7 +20,7 @@ from server.kernel.jobs import Job, Schedule
 from server.kernel.module import Background, BackgroundService, WorkerPlatform
 from server.metrics import metering
 from server.metrics.metering import Meter
-from server.modules import MODULES
+from server.modules import MODULES, services
 from server.settings import Settings
 from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
@@ -28,6 +28,7 @@ from server.workers.job_worker import JobWorker
 from server.workers.lost_sessions import LostSessions
 from server.workers.maintenance import Maintenance
 from server.workers.rescue import Rescue, stalled_after
+from server.workers.search import SearchUpkeep
 from server.workers.supervision import run_until
 
 # Number of threads for jobs that are plain functions, and of their connections.
@@ -68,7 +69,12 @@ class Worker:
         )
         platform = self._platform()
         self._backgrounds = [module.background(platform) for module in MODULES if module.background]
-        schedules = [*self._maintenance().schedules(), *(each for one in self._backgrounds for each in one.schedules)]
+        self._search = SearchUpkeep(self.database, (service.resource for service in services()))
+        schedules = [
+            *self._maintenance().schedules(),
+            self._search.schedule,
+            *(each for one in self._backgrounds for each in one.schedules),
+        ]
         self._jobs_worker = JobWorker(
             settings.runtime_dsn,
             distinct_jobs(self._backgrounds, schedules),
@@ -115,6 +121,7 @@ class Worker:
             Gauges(self.house, self._jobs_worker.queues, settings.job_patience, self._house_threads),
             LostSessions((self.house, self.sealing), self._house_threads),
             self._clock,
+            self._search.at_start(self._threads),
             *(service for background in self._backgrounds for service in background.services),
         ]
 

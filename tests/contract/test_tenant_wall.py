@@ -33,6 +33,7 @@ NAMING = [(method, field) for method in BOUND for field in wall.identifying(meth
 OPEN = [method for method in BOUND if not wall.identifying(method) and method.name != "DeleteTenant"]
 LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.access is not Access.PLATFORM]
 CACHED = [method for method in BOUND if method.cache_seconds]
+SEARCHES = [method for method in LISTS if "q" in method.descriptor.input_type.fields_by_name]
 PAGE = "sites.v1.Page"
 SEALS = ("audit_leaves", "audit_nodes", "audit_checkpoints")
 
@@ -320,6 +321,17 @@ def test_a_filter_for_what_theirs_is_called_finds_nothing(ours: House, theirs: H
     everyone = ours.tenant.rest.get("tenants", {"includeTotal": "true"}).json()
     assert [tenant["id"] for tenant in everyone["tenants"]] == [ours.tenant.id]
     assert everyone["totalSize"] == 1
+
+
+@pytest.mark.parametrize("method", SEARCHES, ids=name_of)
+def test_a_search_for_what_theirs_is_called_finds_nothing(
+    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy
+) -> None:
+    """The mark of every instance names its tenant."""
+    for house, found in ((theirs, False), (ours, True)):
+        outcome = owner.call(method, ours.request(method, {"q": house.tenant.subdomain}))
+        assert outcome.problem is None
+        assert bool(outcome.content) is found
 
 
 def test_a_filter_by_tenant_is_refused(ours: House, theirs: House) -> None:

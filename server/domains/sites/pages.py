@@ -12,12 +12,13 @@ from sqlalchemy import bindparam, select
 from server.data.events import Event
 from server.data.statements import Statement
 from server.domains.sites.slugs import free_slug, slug_of, with_suffix
-from server.domains.sites.tables import pages
+from server.domains.sites.tables import pages, pages_search
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents, events_of, server_sent
 from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
 from server.kernel.resources import Resource, Service
+from server.kernel.search import Search
 
 EVENTS = ("page.*",)
 COPY = "-copy"
@@ -34,6 +35,7 @@ class PageService(Service[Page]):
         filterable=("id", "slug", "title", "status", "create_time", "update_time", "publish_time"),
         sortable=("create_time", "update_time", "slug", "title"),
         unique={SLUG_KEY: "slug"},
+        search=Search(pages_search, {"title": 3, "slug": 2, "description": 1}),
     )
 
     def __init__(self, live: LiveEvents | None = None, clock: Clock = utc_now) -> None:

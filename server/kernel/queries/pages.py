@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, or_, tuple_
 
 from server.data.clauses import AnyExpression
 from server.kernel.keys import sign
@@ -70,12 +70,12 @@ def _refused(message: str) -> Malformed:
     return Malformed(f"order_by: {message}.", reason=Reason.REASON_ORDER_INVALID)
 
 
-def order_columns(table: Table, order: Order) -> list[AnyExpression]:
+def order_columns(table: FromClause, order: Order) -> list[AnyExpression]:
     """The ORDER BY of an order."""
     return [table.c[term.field].desc() if term.descending else table.c[term.field].asc() for term in order]
 
 
-def after_cursor(table: Table, order: Order) -> ColumnElement[bool]:
+def after_cursor(table: FromClause, order: Order) -> ColumnElement[bool]:
     """The condition for rows after the cursor, whose values are the parameters `after_<n>`."""
     columns = [table.c[term.field] for term in order]
     values = [bindparam(f"after_{place}", type_=column.type) for place, column in enumerate(columns)]

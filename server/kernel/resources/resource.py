@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 from server.data.statements import Row
 from server.kernel.call import Call
 from server.kernel.queries.pages import Order, OrderTerm
+from server.kernel.search.declaration import Search
 
 M = TypeVar("M", bound=Message, default=Message)
 """The message of a resource. A service without a resource may omit it."""
@@ -85,6 +86,8 @@ class Resource(Generic[M]):
     number: str = ""
     """The field, and column, with a number that people read: counted from 1 in each tenant, without gaps."""
     states: States | None = None
+    search: Search | None = None
+    """The fields whose words `q` of its List finds."""
 
     @property
     def is_narrowed(self) -> bool:

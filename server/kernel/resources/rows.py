@@ -54,6 +54,8 @@ from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows, is_one_of
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.states import StateMachine
+from server.kernel.search.declaration import check_search
+from server.kernel.search.postings import Change, Postings
 
 if TYPE_CHECKING:
     from server.kernel.resources.cascade import Descendants
@@ -100,6 +102,9 @@ class ResourceRows(ReadRows[M]):
         self.states: StateMachine[M] | None = StateMachine(resource, resource.states) if resource.states else None
         self.descendants: Descendants | None = None
         """What belongs to these rows, and is deleted and restored with them."""
+        if resource.search is not None:
+            check_search(resource.search, descriptor, resource.table)
+        self._postings = Postings(resource.search) if resource.search else None
         self._compile()
 
     # What handlers use ---------------------------------------------------------------------------------------------
@@ -234,6 +239,7 @@ class ResourceRows(ReadRows[M]):
             self.descendants.delete(call, ids)
         result = call.writes.run(self._delete, **tenant, ids=ids)
         deleted = {id_of(message): message for message in self.plan.messages(result)}
+        self._keep_postings(call, [Change(before, deleted[id_of(before)]) for before in befores])
         for before in befores:
             message = deleted[id_of(before)]
             self._note_owner(call, message)
@@ -371,6 +377,7 @@ class ResourceRows(ReadRows[M]):
         version = 1 if before is None else version_of(etag_in(before)) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
         call.note_change(before, stored)
+        self._keep_postings(call, [Change(before, stored)])
         self.hooks.after_write(call, stored, before)
         return self._present(call, stored)
 
@@ -381,8 +388,14 @@ class ResourceRows(ReadRows[M]):
             raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
         message = self.plan.message(result.raw(0))
         call.note_change(before, message)
+        self._keep_postings(call, [Change(before, message)])
         self.hooks.after_write(call, message, before)
         return self._present(call, message)
+
+    def _keep_postings(self, call: Call, changes: Sequence[Change]) -> None:
+        """Let searches find what was written. Rows that are removed take their postings along."""
+        if self._postings is not None and call.tenant_id:
+            self._postings.keep(call.writes, call.tenant_id, changes)
 
     def _set_read_only(self, message: M) -> M | None:
         """Clear output-only fields in a message. Returns a copy of it as it was sent; None if it sets none of them."""

@@ -21,6 +21,7 @@ from server.kernel.resources.lists import Lister
 from server.kernel.resources.reorder import Reordering
 from server.kernel.resources.rows import ResourceRows
 from server.kernel.resources.service import AnyService, by_name, camel, check_methods, python_name
+from server.kernel.search.declaration import check_request
 
 
 class MissingHandler(Exception):
@@ -72,6 +73,7 @@ class StandardMethods:
         return lambda call, request: rows.get(call, id_of(request), request)
 
     def _list(self, method: MethodPolicy) -> Unary:
+        check_request(self._rows.resource.search, method.descriptor.input_type)
         lister = Lister(self._rows, self._tokens)
         response_class = GetMessageClass(method.descriptor.output_type)
         plural = self._plural

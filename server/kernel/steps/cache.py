@@ -16,6 +16,7 @@ from server.kernel.call import Call
 from server.kernel.chain import Answer, Request, Stream, Unary, serialise
 from server.kernel.guard.access import access_tag
 from server.kernel.policy import MethodPolicy
+from server.kernel.search.declaration import QUERY
 
 ETAG_BYTES = 8
 Tags = Callable[[Call, Request], tuple[str, ...]]
@@ -54,11 +55,12 @@ class Cache:
         seconds = min(method.cache_seconds, self._ceiling)
         counts = cache.counts_of(method.path)
         per_caller = method.per_caller or method.descriptor.containing_service.full_name in self._narrowed
-        is_search = "filter" in method.descriptor.input_type.fields_by_name
+        # Searches are seldom repeated, so they would only take the place of other answers.
+        searches = [name for name in ("filter", QUERY) if name in method.descriptor.input_type.fields_by_name]
         prefix = f"{method.path}\0".encode()
 
         def cached(call: Call, request: Request) -> Answer:
-            if is_search and request.filter:
+            if any(getattr(request, name) for name in searches):
                 return proceed(call, request)
             caller = call.caller.id if per_caller and call.principal else ""
             key = b"%s%s\0%s\0%s" % (

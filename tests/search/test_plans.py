@@ -1,0 +1,194 @@
+"""What a search costs: the plan of its statement as the runtime role, with 50,000 pages in 20 tenants."""
+
+import json
+from collections.abc import Iterator
+from hashlib import md5
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+import pytest
+from plinth.sites.v1.page_pb2 import ListPagesRequest
+from psycopg import sql
+
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.domains.sites.pages import PageService
+from server.domains.sites.tables import pages_search
+from server.kernel.queries.pages import PageTokens
+from server.kernel.resources.lists import Lister
+from server.kernel.search import matching
+from server.kernel.search.matching import MOST_ALIKE
+from server.workers.search import Searched
+from tests.kernel.database import connections
+from tests.search.database import Scratch, add_tenants, bind, migrated, tenant
+from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
+
+TENANTS, PAGES, WORDS_EACH = 20, 50_000, 8
+SERVICE = PageService()
+# Less than the pages of the most common words, so that the bound is reached.
+WALKED = 500
+with patch.object(matching, "MOST_WALKED", WALKED):
+    LISTER = Lister(SERVICE.rows, PageTokens(b"k" * 32))
+RESOURCE = PageService.resource
+# A word is eight letters of a hash of its number. Numbers follow Zipf's law: the word of 1 is on half of the pages, and
+# most words are on a few.
+FILL = f"""
+    INSERT INTO pages (tenant_id, id, slug, title, status)
+        SELECT ('01890000-0000-7000-8000-' || lpad(to_hex(n %% {TENANTS}), 12, '0'))::uuid,
+               ('01890000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, 'page-' || n, 'Page ' || n, 1
+          FROM generate_series(1, {PAGES}) n;
+    SELECT setseed(0.5);
+    INSERT INTO pages_words (tenant_id, resource_id, word, weight)
+        SELECT DISTINCT ON (1, 2, 3) p.tenant_id, p.id,
+               translate(left(md5(floor(3000 ^ random())::int::text), 8), '0123456789', 'ghijklmnop'),
+               1 + (n %% 3)
+          FROM pages p CROSS JOIN generate_series(1, {WORDS_EACH}) n;
+    INSERT INTO pages_words (tenant_id, resource_id, word, weight)
+        SELECT p.tenant_id, p.id, '', %s FROM pages p;
+"""
+
+
+def word(number: int) -> str:
+    """The word of a number, as PostgreSQL makes it."""
+    digest = md5(str(number).encode(), usedforsecurity=False).hexdigest()
+    return digest[:8].translate(str.maketrans("0123456789", "ghijklmnop"))
+
+
+COMMON, SECOND, RARE = word(1), word(2), word(100)
+QUERIES = {
+    "a common word": COMMON,
+    "a rare word": RARE,
+    "the beginning of a sixteenth of all words": COMMON[0],
+    "a typo in a common word": COMMON[:3] + COMMON[4:],
+    "a typo in a rare word": RARE[:3] + "z" + RARE[4:],
+    "two common words": f"{COMMON} {SECOND}",
+    "a common and a rare word": f"{COMMON} {RARE}",
+    "ten common words": " ".join(map(word, range(1, 11))),
+    "a common word and a word that is not there": f"{COMMON} nowhere",
+}
+
+
+@pytest.fixture(scope="module")
+def filled(stack: Stack) -> Iterator[Scratch]:
+    """The pages."""
+    assert RESOURCE.search is not None
+    with migrated(stack) as scratch:
+        add_tenants(scratch.owner, TENANTS)
+        with psycopg.connect(scratch.owner) as connection:
+            connection.execute((FILL % RESOURCE.search.mark).encode())
+        searched = Searched(RESOURCE, RESOURCE.search)
+        with connections(scratch.runtime, statement_timeout=120) as pool:
+            for number in range(TENANTS):
+                searched.tidy(Database(pool), tenant(number))
+        with psycopg.connect(scratch.owner, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+        yield scratch
+
+
+class Recorder:
+    """Reads, and remembers the last statement."""
+
+    def __init__(self, transaction: Any) -> None:
+        self._transaction = transaction
+        self.statements: list[tuple[Statement, dict[str, object]]] = []
+
+    def run(self, statement: Statement, **parameters: object) -> Any:
+        self.statements.append((statement, parameters))
+        return self._transaction.run(statement, **parameters)
+
+
+def search(scratch: Scratch, q: str) -> tuple[list[Any], int | None, list[tuple[Statement, dict[str, object]]]]:
+    """What a search of one tenant finds, and the statements that it ran."""
+    with connections(scratch.runtime) as pool, Database(pool).read(Scope(tenant(7))) as transaction:
+        reads = Recorder(transaction)
+        method = SimpleNamespace(path="list")
+        call: Any = SimpleNamespace(method=method, tenant_id=tenant(7), actor_id="user", reads=reads)
+        found, _, total = LISTER.page(
+            call, ListPagesRequest(tenant_id=tenant(7), q=q, page_size=200, include_total=True)
+        )
+    return found, total, reads.statements
+
+
+def plan_of(scratch: Scratch, statement: Statement, parameters: dict[str, object], mode: str) -> dict[str, Any]:
+    """The plan as the runtime role, with the rows that were read."""
+    values = [None if value is None else value.decode() for value in statement.encode(parameters)]
+    with psycopg.connect(scratch.runtime) as connection:
+        bind(connection, 7)
+        connection.execute(f"SET plan_cache_mode = {mode}".encode())
+        connection.execute(b"PREPARE search AS " + statement.sql)
+        execute = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE search ({})")
+        row = connection.execute(execute.format(sql.SQL(", ").join(map(sql.Literal, values)))).fetchone()
+    assert row is not None
+    plan: dict[str, Any] = json.loads(json.dumps(row[0]))[0]["Plan"]
+    return plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def scans(plan: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    """The scans of a table that ran."""
+    return [node for node in nodes(plan) if node.get("Relation Name") == table and node["Actual Loops"]]
+
+
+def read_by(node: dict[str, Any]) -> float:
+    """The rows that a scan read."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return float((node["Actual Rows"] + removed) * node["Actual Loops"])
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("what", QUERIES)
+def test_a_search_reads_what_its_indexes_name_and_no_more(filled: Scratch, what: str, mode: str) -> None:
+    query = QUERIES[what]
+    _, _, statements = search(filled, query)
+    assert len(statements) == 1
+    plan = plan_of(filled, *statements[0], mode)
+    words, typos, pages = (scans(plan, table.name) for table in (*pages_search, SERVICE.rows.resource.table))
+    count = len(query.split())
+    for node in (*words, *typos, *pages):
+        assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+    # Every scan is by a word, a key or an id, beside the tenant.
+    assert all("word" in node["Index Cond"] for node in words), words
+    assert all("key" in node["Index Cond"] for node in typos), typos
+    assert all("(id =" in node["Index Cond"] for node in pages), pages
+    assert not any("Filter" in node for node in words)
+    walks = [node for node in words if "resource_id" not in node["Index Cond"]]
+    probes = [node for node in words if node not in walks]
+    assert sum(map(read_by, walks)) <= count * WALKED
+    assert sum(map(read_by, probes)) <= count * WALKED
+    assert sum(map(read_by, typos)) <= count * MOST_ALIKE
+    # Twice: for the page and for the total.
+    assert sum(map(read_by, pages)) <= 2 * WALKED
+
+
+def test_what_is_found_is_what_is_there(filled: Scratch) -> None:
+    with psycopg.connect(filled.owner) as connection:
+
+        def having(*words: str) -> set[str]:
+            query = """
+                SELECT resource_id::text FROM pages_words WHERE tenant_id = %s AND word = ANY (%s)
+                 GROUP BY resource_id HAVING count(*) = %s"""
+            return {str(row[0]) for row in connection.execute(query, (tenant(7), list(words), len(words)))}
+
+        rare, both = having(RARE), having(COMMON, RARE)
+        common = [having(word(number)) for number in (1, 2)]
+    assert 5 < len(both) < len(rare) < 200
+    found, total, _ = search(filled, RARE)
+    # Also those with words that are one letter apart, which come last.
+    assert {page.id for page in found[: len(rare)]} == rare
+    assert total is not None
+    assert total >= len(rare)
+    found, _, _ = search(filled, f"{COMMON} {RARE}")
+    assert {page.id for page in found[: len(both)]} == both
+    # The control: common words are on so many pages that reading all of them would break the bounds above.
+    assert min(map(len, common)) > WALKED
+    assert search(filled, COMMON)[1] == WALKED
