@@ -8,7 +8,10 @@ import pytest
 from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import Page, PublishPageRequest
 
+from sqlalchemy import Text, text
+
 from server import access
+from server.data.statements import Statement
 from server.kernel.call import Call, Principal, Record
 from server.kernel.chain import Unary, serialise
 from server.kernel.ids import new_id
@@ -23,6 +26,7 @@ from tests.stack import Stack
 
 PUBLISH = POLICIES["/plinth.sites.v1.PageService/PublishPage"]
 PENDING, DONE = "pending", "done"
+NAP = Statement(text("SELECT pg_sleep(0.05)::text AS nap").columns(nap=Text()))
 
 
 class Silence:
@@ -48,6 +52,9 @@ class Caller(Context):
 
     def is_active(self) -> bool:
         return self.is_there
+
+    def time_remaining(self) -> float | None:
+        return None if self.is_there else 0.0
 
 
 class Rig:
@@ -211,7 +218,12 @@ def test_an_outcome_is_written_though_the_caller_has_left_and_the_session_has_en
                 connection.execute("UPDATE sessions SET end_time = now() WHERE id = %s", (session["id"],))
             context: Any = one.context
             context.is_there = False
-            return rig.finish
+            return late
+
+        def late(other: Call) -> Message:
+            # Longer than the caller would have waited.
+            other.writes.run(NAP)
+            return rig.finish(other)
 
         assert rig.call(rig.starting(step), session["id"])[0] == rig.page(DONE)
         assert rig.told() == ["page.published", "page.delivered"]
