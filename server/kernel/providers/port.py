@@ -14,6 +14,7 @@ from server.settings import Settings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 PATH = re.compile(r"/[^?#\\\s\x00-\x1f\x7f]*")
+LINE_END = re.compile(r"[\r\n\x00]")
 UP = re.compile(r"(^|/)\.{1,2}(/|$)")
 TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
@@ -64,6 +65,8 @@ class ProviderRequest:
         if not PATH.fullmatch(self.path) or UP.search(self.path):
             # The path may hold a token.
             raise ValueError(f"the path of `{self.operation}` is none below the base URL")
+        if any(LINE_END.search(value) for value in self.headers.values()):
+            raise ValueError(f"a header of `{self.operation}` holds more than one line")
 
 
 @dataclass(frozen=True)
