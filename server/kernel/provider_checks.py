@@ -13,9 +13,6 @@ from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.providers import Provider
 from server.kernel.resources import AnyService
 
-# Whose attributes are looked at: those of domains, of tests, and of the kernel's own pieces.
-OURS = ("server.", "tests.")
-
 
 def check(services: Iterable[AnyService], policies: Iterable[MethodPolicy]) -> None:
     """Raise ModuleFault for a service that holds the port of a provider and does not keep the rules."""
@@ -52,6 +49,8 @@ def held_by(service: object) -> dict[str, Provider]:
     """The providers whose ports can be reached from a service, by their names."""
     found: dict[str, Provider] = {}
     seen: set[int] = set()
+    # Beside Plinth's own objects, those of the package that the service is of.
+    ours = {"server", _package(service)}
     waiting = [service]
     while waiting:
         one = waiting.pop()
@@ -62,11 +61,15 @@ def held_by(service: object) -> dict[str, Provider]:
         if isinstance(provider, Provider):
             found[provider.name] = provider
         else:
-            waiting.extend(_parts(one))
+            waiting.extend(_parts(one, ours))
     return found
 
 
-def _parts(one: object) -> Iterator[object]:
+def _package(one: object) -> str:
+    return type(one).__module__.partition(".")[0]
+
+
+def _parts(one: object, ours: set[str]) -> Iterator[object]:
     """What an object consists of: attributes, items, and what a function is bound to."""
     match one:
         case MethodType():
@@ -83,7 +86,7 @@ def _parts(one: object) -> Iterator[object]:
             yield from one
         case type():
             return
-        case _ if type(one).__module__.startswith(OURS):
+        case _ if _package(one) in ours:
             slots = (name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ()))
             yield from (getattr(one, name, None) for name in slots)
             yield from getattr(one, "__dict__", {}).values()
