@@ -113,7 +113,8 @@ def test_a_move_whose_process_dies_is_carried_on_once(world: World, courier: Cou
     assert pending.title == "PENDING"
     # Nobody acts while the process that died may still be at it.
     world.carrier.sweep()
-    assert world.states == [State.PENDING]
+    world.carrier.carry_on(world.tenant_id, "parcels.send", pending.id)
+    assert (world.states, world.kept[0]["attempt"]) == ([State.PENDING], 1)
     world.later(100)
     world.carrier.sweep()
     assert [parcel["reference"] for parcel in courier.sent] == [pending.id]
