@@ -10,7 +10,7 @@ from types import CellType, FunctionType, MethodType
 
 from server.kernel.module import ModuleFault
 from server.kernel.policy import Kind, MethodPolicy
-from server.kernel.providers import Provider
+from server.kernel.providers import Provider, Providers
 from server.kernel.resources import AnyService
 
 
@@ -57,7 +57,7 @@ def held_by(service: object) -> dict[str, Provider]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        provider = getattr(one, "provider", None)
+        provider = getattr(one, "provider", None) if _package(one) in ours else None
         if isinstance(provider, Provider):
             found[provider.name] = provider
         else:
@@ -84,7 +84,8 @@ def _parts(one: object, ours: set[str]) -> Iterator[object]:
             yield from one.values()
         case list() | tuple() | set() | frozenset():
             yield from one
-        case type():
+        case type() | Providers():
+            # Who can make a port has none of it yet, and knows those of other services.
             return
         case _ if _package(one) in ours:
             slots = (name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ()))

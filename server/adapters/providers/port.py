@@ -30,6 +30,7 @@ from server.kernel.providers import (
     ProviderAnswer,
     ProviderPort,
     ProviderRequest,
+    Providers,
     not_configured,
 )
 from server.kernel.providers.port import SERVER_ERRORS, TOO_MANY_REQUESTS, retry_after
@@ -65,8 +66,8 @@ class Attempt(NamedTuple):
     """The label of the metric."""
 
 
-class HttpProviders:
-    """The ports of one process: `providers(PROVIDER)`. They share a loop."""
+class HttpProviders(Providers):
+    """The ports of one process. They share a loop."""
 
     def __init__(
         self, settings: Settings, *, tls: ssl.SSLContext | None = None, chance: Chance = random.random
@@ -79,7 +80,7 @@ class HttpProviders:
         self._ports: dict[str, HttpProvider] = {}
 
     def __call__(self, provider: Provider) -> ProviderPort:
-        """The port of a provider. Raises ValueError for a URL that is none, and for two providers of one name."""
+        """The port of a provider. It is not connected yet."""
         port = self._ports.get(provider.name)
         if port is None:
             url = provider.base_url(self._settings)

@@ -121,8 +121,12 @@ class ProviderPort(Protocol):
         """
 
 
-Providers = Callable[[Provider], ProviderPort]
-"""Makes the port of a provider. A process has one for each."""
+class Providers:
+    """Makes the ports of a process, one for each provider."""
+
+    def __call__(self, provider: Provider) -> ProviderPort:
+        """The port of a provider. Raises ValueError for a URL that is none, and for two providers of one name."""
+        raise NotImplementedError
 
 
 def ask(port: ProviderPort, request: ProviderRequest) -> ProviderAnswer:
