@@ -61,7 +61,7 @@ def ways(port: ProviderPort) -> dict[str, Any]:
         "client": CourierClient(port),
         "method": CourierClient(port).send,
         "partial": partial(print, CourierClient(port)),
-        "function": lambda: print(port),
+        "function": lambda: port.provider,
         "list": [{"courier": (CourierClient(port),)}],
         "slots": Slotted(),
     }
