@@ -153,6 +153,8 @@ class World:
     def _settle(self, settlement: Settlement) -> Message:
         before = Page(id=settlement.intent.reference, tenant_id=self.tenant_id, title=State.PENDING.name)
         outcome = settlement.outcome
+        # The move is written by then, in the same transaction.
+        assert settlement.writes.run(READ, id=before.id).one()["state"] == outcome.state
         number = str(outcome.result.get("number", ""))
         after = Page(id=before.id, tenant_id=self.tenant_id, title=outcome.state.name, description=number)
         settlement.invalidate("parcels")
