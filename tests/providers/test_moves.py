@@ -103,8 +103,9 @@ def test_nothing_is_sent_for_a_call_that_was_not_committed(world: World, courier
 # Somebody dies -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("by", ["job", "sweep"])
 @pytest.mark.parametrize("boundary", ["committed", "performed", "settled"])
-def test_a_move_whose_process_dies_is_carried_on_once(world: World, courier: Courier, boundary: str) -> None:
+def test_a_move_whose_process_dies_is_carried_on_once(world: World, courier: Courier, boundary: str, by: str) -> None:
     world.crash = crash_at(boundary)
     with pytest.raises(Crash):
         world.send("k")
@@ -116,7 +117,11 @@ def test_a_move_whose_process_dies_is_carried_on_once(world: World, courier: Cou
     world.carrier.carry_on(world.tenant_id, "parcels.send", pending.id)
     assert (world.states, world.kept[0]["attempt"]) == ([State.PENDING], 1)
     world.later(100)
-    world.carrier.sweep()
+    if by == "sweep":
+        world.carrier.sweep()
+    else:
+        (job,), (arguments,) = world.carrier.jobs, world.jobs
+        job.run(**arguments)
     assert [parcel["reference"] for parcel in courier.sent] == [pending.id]
     assert (world.states, world.told, world.audited) == ([State.DONE], ["done"], ["done"])
     assert world.kept[0]["result"] == {"number": "parcel-1"}
