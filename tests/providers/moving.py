@@ -218,4 +218,4 @@ def _read(transaction: Transaction, intent: Intent) -> Message:
     return Page(id=intent.reference, tenant_id=intent.tenant_id, title=State(row["state"]).name, description=number)
 
 
-__all__ = ["NAME", "Crash", "Ground", "World", "ground"]
+__all__ = ["NAME", "PUBLISH", "Crash", "Ground", "World", "ground"]

@@ -16,9 +16,10 @@ from server.kernel.problems import Problem, StateForbids
 from server.kernel.providers import Intent, NotSent, Outcome, ProviderAnswer, State, carrying
 from server.kernel.providers import moves as moving
 from server.kernel.providers.moves import MARGIN
+from tests.kernel.calls import call
 from tests.providers.courier import COURIER, NOWHERE, Courier
 from tests.providers.double import Fault
-from tests.providers.moving import Crash, Ground, World
+from tests.providers.moving import PUBLISH, Crash, Ground, World
 from tests.stack import wait_for
 
 HASTY = replace(COURIER, deadline=0.2)
@@ -89,6 +90,12 @@ def test_a_provider_that_nobody_has_configured_is_refused_before_anything_is_wri
     assert caught.value.reason_name == "PROVIDER_NOT_CONFIGURED"
     assert world.kept == []
     assert world.jobs == []
+
+
+def test_a_move_is_of_a_tenant(world: World, courier: Courier) -> None:
+    with pytest.raises(TypeError, match="of no tenant"):
+        world.move.begin(call(PUBLISH), "x", {})
+    assert courier.received == []
 
 
 def test_nothing_is_sent_for_a_call_that_was_not_committed(world: World, courier: Courier) -> None:

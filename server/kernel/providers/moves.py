@@ -172,9 +172,11 @@ class Move:
         `reference` is a new UUID, such as the id of the resource. Raises StateForbids if the provider is not
         configured, and NotSent if it is known to be away; a handler that counts or reserves calls `port.check` before.
         """
+        if call.tenant_id is None:
+            raise TypeError(f"{self.name} begins in a call of no tenant")
         self.port.check()
         began = monotonic()
-        intent = Intent(call.tenant_id or "", reference, arguments)
+        intent = Intent(call.tenant_id, reference, arguments)
         key = {"tenant_id": intent.tenant_id, "id": reference}
         call.writes.queue(BEGIN, **key, name=self.name, arguments=dict(arguments), lease=self.lease)
         job = {"tenant_id": intent.tenant_id, "move": self.name, "reference": reference}
