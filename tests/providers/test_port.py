@@ -148,6 +148,17 @@ def test_the_deadline_ends_a_request_however_slowly_its_answer_comes(courier: Co
     assert len(courier.sent) == 1
 
 
+def test_nothing_is_sent_after_the_deadline(courier: Courier) -> None:
+    with made(COURIER) as port:
+        port.send(finding("r-1"))
+        late: Any = port
+        late._provider = replace(COURIER, deadline=0.0)  # noqa: SLF001 - held up for as long as it may take
+        with pytest.raises(NotSent) as caught:
+            port.send(posting(PARCEL))
+    assert caught.value.cause == "timeout"
+    assert len(courier.received) == 1
+
+
 def test_a_request_that_waits_for_a_connection_until_its_deadline_was_not_sent(courier: Courier) -> None:
     with made(replace(COURIER, connections=1)) as port, ThreadPoolExecutor(1) as threads:
         courier.fail(Fault.HOLD_AFTER)

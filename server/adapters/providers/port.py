@@ -11,7 +11,7 @@ import random
 import ssl
 from concurrent.futures import CancelledError
 from importlib.metadata import version
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from server.adapters.failures import in_words
 from server.adapters.providers.breaker import REST, ProviderBreaker
 from server.adapters.providers.loop import LoopThread
 from server.adapters.providers.metrics import PROVIDER_REQUESTS, PROVIDER_SECONDS
+from server.kernel.egress import TIMEOUT
 from server.kernel.jobs import Chance
 from server.kernel.providers import (
     AnswerLost,
@@ -129,7 +130,9 @@ class HttpProvider:
         if not self._base_url:
             raise not_configured(self._provider.name, self._provider.setting)
         began = perf_counter()
-        future = self._loop.submit(self._exchange(request))
+        # From here on, so that a process that is held up sends nothing after its deadline.
+        ends = monotonic() + self._provider.deadline
+        future = self._loop.submit(self._exchange(request, ends))
         result: ProviderAnswer | Failure
         try:
             result = future.result(self._provider.deadline + GRACE)
@@ -147,10 +150,9 @@ class HttpProvider:
             await self._session.close()
             self._session = None
 
-    async def _exchange(self, request: ProviderRequest) -> ProviderAnswer | Failure:
-        """The last answer or failure, within the deadline."""
+    async def _exchange(self, request: ProviderRequest, ends: float) -> ProviderAnswer | Failure:
+        """The last answer or failure, until `ends` (monotonic seconds, as the loop counts them)."""
         loop = asyncio.get_running_loop()
-        ends = loop.time() + self._provider.deadline
         number = 1
         while True:
             attempt = await self._attempt(request, ends)
@@ -162,6 +164,8 @@ class HttpProvider:
             number += 1
 
     async def _attempt(self, request: ProviderRequest, ends: float) -> Attempt:
+        if asyncio.get_running_loop().time() >= ends:
+            return Attempt(NotSent(self._provider.name, TIMEOUT), "not_sent")
         if not self._breaker.admit():
             return Attempt(self._open(), "open")
         state = SimpleNamespace(connected=False)
