@@ -11,6 +11,7 @@ from redis import Redis
 
 from server import access, modules, parts
 from server.adapters import redis as redis_adapter
+from server.adapters.providers import HttpProviders
 from server.adapters.redis_probe import RedisProbe
 from server.adapters.statistics import RedisStatistics
 from server.adapters.webhook_sender import WebhookSenders
@@ -18,6 +19,7 @@ from server.data import schema
 from server.data.probe import Probe
 from server.data.tables import metadata
 from server.guard import Guard
+from server.kernel import provider_checks
 from server.kernel.chain import Route, Step, stream_route, unary_route
 from server.kernel.dependencies import Dependencies
 from server.kernel.keys import derive_key
@@ -104,8 +106,12 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
     warmer = Warmer()
     live = parts.live_events(settings, databases.fast, guard, _visibility()) if streams else None
-    platform = _platform(settings, process, guard, redis, dependencies=dependencies, live=live, warmer=warmer)
+    providers = HttpProviders(settings)
+    platform = _platform(
+        settings, process, guard, redis, providers=providers, dependencies=dependencies, live=live, warmer=warmer
+    )
     services = [service for module in modules.MODULES for service in module.serve(platform)]
+    provider_checks.check(services, policies().values())
     tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
     refusals, announcer = RefusalLog(databases.fast), redis_adapter.EventAnnouncer(redis)
     telemetry = Telemetry(platform.ports.usage)
@@ -127,6 +133,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         announcer,
         refusals,
         platform.ports.usage,
+        providers,
         *(part for service in services for part in service.parts),
         probe,
         dependencies,
@@ -150,6 +157,7 @@ def _platform(
     guard: Guard,
     redis: Redis,
     *,
+    providers: HttpProviders,
     dependencies: Dependencies,
     live: LiveEvents | None,
     warmer: Warmer,
@@ -181,6 +189,7 @@ def _platform(
         dependencies=dependencies,
         egress=egress,
         senders=WebhookSenders(egress),
+        providers=providers,
         live=live,
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
     )

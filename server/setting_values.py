@@ -20,6 +20,7 @@ WEB = ("http", "https")
 # Schemes whose documents have no origin of their own, or which have no documents.
 NO_PAGES = ("ws", "wss", "ftp", "file")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 DATABASE_SCHEMES = ("postgresql", "postgres")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -188,6 +189,20 @@ def _is_long(value: SecretStr) -> SecretStr:
     return value
 
 
+def provider_url(text: str) -> str:
+    """The base URL of an outside provider, without a slash at its end. Raises ValueError.
+
+    It holds no credentials, which belong into secrets. Only on loopback, where tests listen, does it do without TLS.
+    """
+    parts = urlsplit(text)
+    is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    if not (parts.scheme == "https" or is_local) or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("a URL such as https://api.example.com, without a user and a password")
+    if parts.query or parts.fragment:
+        raise ValueError("a URL such as https://api.example.com/v1, without a query and a fragment")
+    return text.rstrip("/")
+
+
 def _unless_empty(value: object) -> object:
     """None for an empty text, by which files of variables leave one out."""
     return None if value == "" else value
@@ -202,6 +217,7 @@ Rate = Annotated[str, AfterValidator(_is_rate)]
 JSON_OBJECT = BeforeValidator(decode)
 Domain = Annotated[str, _matching(DOMAIN, "a domain such as example.com, without a scheme or a port", fold=True)]
 Collector = Annotated[str, _matching(COLLECTOR, "http://host:port or https://host:port")]
+ProviderUrl = Annotated[str, AfterValidator(provider_url)]
 Secret = Annotated[SecretStr, AfterValidator(_is_long)]
 DatabaseUrl = Annotated[
     SecretStr, _has_scheme(DATABASE_SCHEMES, "a URL such as postgresql://user:password@host:5432/database")

@@ -21,7 +21,8 @@ from types import SimpleNamespace
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from server.kernel.egress import NOT_ALLOWED, TIMEOUT, Egress
+from server.adapters.failures import in_words
+from server.kernel.egress import NOT_ALLOWED, Egress
 
 USER_AGENT = f"Plinth-Webhooks/{version('plinth-server')}"
 # Seconds.
@@ -232,25 +233,5 @@ def _since(began: float) -> timedelta:
 
 def _in_words(error: Exception | None) -> str:
     """The cause of a failure, without details of this network that the receiver's owner should not learn."""
-    # The cause of a failed connection, which aiohttp wraps.
     causes = (getattr(error, "os_error", error), error)
-    return next((words for kind, words in _WORDS if any(isinstance(cause, kind) for cause in causes)), "no answer")
-
-
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (AddressRefused, NOT_ALLOWED),
-    (TimeoutError, TIMEOUT),
-    (aiohttp.ClientConnectorDNSError, "the name does not resolve"),
-    (aiohttp.ClientConnectorCertificateError, "the certificate is not valid"),
-    (aiohttp.ClientSSLError, "TLS failed"),
-    (ssl.SSLError, "TLS failed"),
-    (ConnectionRefusedError, "connection refused"),
-    (aiohttp.ClientConnectorError, "no connection"),
-    (aiohttp.InvalidURL, "the URL is not valid"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
-    (ConnectionResetError, "the connection was reset"),
-    (aiohttp.ClientOSError, "the connection was lost"),
-    (aiohttp.ClientResponseError, "the answer is not HTTP"),
-    (aiohttp.ClientPayloadError, "the answer is not HTTP"),
-    (ValueError, "the URL is not valid"),
-)
+    return NOT_ALLOWED if any(isinstance(cause, AddressRefused) for cause in causes) else in_words(error)

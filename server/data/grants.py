@@ -27,10 +27,10 @@ NO_GRANTS = Grants()
 PLATFORM_GRANTS = Grants(
     dispatch_reads=("tenants",),
     dispatch_appends=("events", "audit_entries"),
-    dispatch_writes=("event_cursors",),
+    dispatch_writes=("event_cursors", "moves"),
     runtime_limits=("REVOKE INSERT, UPDATE, DELETE ON log_epochs FROM {}",),
 )
-"""The grants for the event log and the audit log, to which background work of every domain appends."""
+"""The grants for the event log and the audit log, to which background work of every domain appends, and for moves."""
 
 
 def join_grants(grants: Iterable[Grants]) -> Grants:

@@ -4,8 +4,8 @@ The queue is procrastinate's (a migration applies its schema). This is its own f
 connection of Plinth.
 """
 
-from sqlalchemy import text
-from sqlalchemy.types import Text
+from sqlalchemy import bindparam, text
+from sqlalchemy.types import Interval, Text
 
 from server.data.statements import Statement
 
@@ -16,3 +16,12 @@ DEFER = Statement(
     ).columns(ids=Text())
 )
 """Takes `queue`, `task` and `arguments` (a JSON object)."""
+DEFER_IN = Statement(
+    text(
+        "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, NULL, NULL, CAST(:arguments AS jsonb),"
+        " now() + :delay)::procrastinate_job_to_defer_v1])::text AS ids"
+    )
+    .bindparams(bindparam("delay", type_=Interval()))
+    .columns(ids=Text())
+)
+"""Takes `queue`, `task`, `arguments` and `delay`, after which the job is due."""

@@ -17,12 +17,16 @@ from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
 from server.kernel.ids import next_id
 from server.kernel.messages.fields import FieldValue
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
 
 ConflictProblem = Callable[[UniqueViolation], Problem]
 """Makes a problem from a unique violation of PostgreSQL."""
+Record = Callable[["Call"], Message]
+"""Writes an outcome in the second transaction of a call. Returns the answer."""
+Continuation = Callable[[], Record]
+"""Acts outside any transaction, between the two transactions of a call. Returns what writes the outcome."""
 
 # Metadata that the gateway vouches for: it strips these keys from requests of clients.
 ORIGINAL_PATH = "x-envoy-original-path"
@@ -180,6 +184,10 @@ class Call:
     """The user whose account a refused call targeted."""
     target_tenants: tuple[str, ...] = ()
     """The tenants of that user. Their audit logs record the refusal."""
+    continuation: Continuation | None = None
+    """The step that the handler has registered (see `then`)."""
+    keep_answer: Callable[[Message], None] | None = None
+    """Replaces the answer kept under the idempotency key of a call that goes on in a second transaction."""
     collisions = 0
     """Number of attempts at this call that chose a value which was taken (see Collision)."""
     _request_id = ""
@@ -329,8 +337,39 @@ class Call:
         self.refusal = None
         self.action = ""
         self.changes_nothing = False
+        self.continuation = None
+        self.keep_answer = None
         self.emits = self.method.emits
         self.http_status = self.method.success_status
+
+    def then(self, step: Continuation) -> None:
+        """Act outside any transaction after this call's is committed, such as by calling a provider.
+
+        The step runs once, on the same thread. It returns the function that writes what came of it in a second
+        transaction, and whose result becomes the answer. Until then the idempotency key keeps what the handler
+        returned, so a repeated call gets that and acts no second time. If the step fails, the caller gets it too, and
+        the handler has enqueued a job that finds out; a Problem that the step raises becomes the answer.
+
+        Raises TypeError in a standard method, whose handler may run twice, and in a read.
+        """
+        if self.method.kind is not Kind.CUSTOM or self.method.read_only:
+            raise TypeError(f"{self.method.path} is a standard method or a read: only custom mutations go on")
+        self.continuation = step
+
+    def begin_outcome(self) -> None:
+        """Forget the effects that the first transaction has committed, before the second one has its own.
+
+        The second transaction emits only what its function says. A function that finds its outcome written already,
+        such as by the job, sets `changes_nothing`.
+        """
+        self.events.clear()
+        self.changes.clear()
+        self.stale_tags.clear()
+        self.event_payload = None
+        self.changes_nothing = False
+        self.continuation = None
+        self.action = ""
+        self.emits = ""
 
     def check_may_grant(self, permissions: Iterable[str]) -> None:
         """Refuse to grant permissions that the caller lacks. Raises Denied, which names the first of them."""

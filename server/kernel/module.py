@@ -23,6 +23,7 @@ from server.kernel.jobs import Job, Schedule
 from server.kernel.live import Downloads, LiveEvents
 from server.kernel.policy import MethodPolicy
 from server.kernel.ports import KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
+from server.kernel.providers import Move, Providers
 from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate
 from server.kernel.resources import AnyService
@@ -73,6 +74,7 @@ class Platform(Foundation):
     dependencies: Dependencies
     egress: Egress
     senders: Senders
+    providers: Providers
     live: LiveEvents | None
     """None except in the realtime role, which serves the streams."""
     downloads: Downloads
@@ -103,6 +105,7 @@ class WorkerPlatform:
     """Threads for work that repeats every few seconds."""
     egress: Egress
     senders: Senders
+    providers: Providers
     hints: Callable[[], AsyncIterator[None]]
     """Hints from Redis that an event was written."""
 
@@ -115,6 +118,8 @@ class Background:
     """Jobs that are enqueued. Jobs of schedules may be left out."""
     schedules: tuple[Schedule, ...] = ()
     services: tuple[BackgroundService, ...] = ()
+    moves: tuple[Move, ...] = ()
+    """The moves of its services, which are carried on when a process dies or an answer is lost."""
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class MethodPolicy:
     has_etag: bool
     """Whether the request has an `etag` of its own."""
     bindings: tuple[Binding, ...]
+    providers: tuple[str, ...]
+    """The outside providers that it calls."""
 
     @property
     def domain(self) -> str:
@@ -256,6 +258,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         has_tenant="tenant_id" in fields and access is Access.PERMISSION,
         has_etag="etag" in fields,
         bindings=bindings_of(method),
+        providers=tuple(option.providers),
     )
 
 
@@ -281,6 +284,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _access_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
+    yield from (f"{name}: {fault}" for fault in _provider_faults(method, option))
     yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
@@ -329,6 +333,17 @@ def _cache_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterat
         yield "what is cached is read with GET: the cache does not look at the keys of a body"
     if not option.cache.tags:
         yield "what is cached names the tags under which a write drops it"
+
+
+def _provider_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    if not option.providers:
+        return
+    if kind_of(method) is not Kind.CUSTOM:
+        yield "a standard method may run twice, so it calls no provider: give it another name, such as StartPayment"
+    if option.pool != policy_pb2.POOL_SLOW:
+        yield "what calls a provider runs in POOL_SLOW"
+    if not option.HasField("timeout"):
+        yield "what calls a provider has a timeout"
 
 
 def _shape_faults(method: MethodDescriptor) -> Iterator[str]:

@@ -9,15 +9,20 @@ from functools import partial
 
 from server import parts
 from server.adapters import redis
+from server.adapters.breaker import Breaker
+from server.adapters.generations import RedisGenerations
+from server.adapters.providers import HttpProviders
 from server.adapters.webhook_sender import WebhookSenders
 from server.data.connections import Connections, Doubt
 from server.data.liveness import LONG_IN_TRANSACTION
 from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
 from server.data.tables import metadata
 from server.data.transactions import Database
+from server.kernel.caching import Generations
 from server.kernel.clock import utc_now
 from server.kernel.jobs import Job, Schedule
 from server.kernel.module import Background, BackgroundService, WorkerPlatform
+from server.kernel.providers.carrying import Carrier
 from server.metrics import metering
 from server.metrics.metering import Meter
 from server.modules import MODULES, services
@@ -67,8 +72,11 @@ class Worker:
                 metering.of_connections(name, "fast", self.database.connections),
             )
         )
+        self._providers = HttpProviders(settings)
+        self._generations = _generations(settings)
         platform = self._platform()
         self._backgrounds = [module.background(platform) for module in MODULES if module.background]
+        self._backgrounds.append(self._carried_on(platform))
         self._search = SearchUpkeep(self.database, (service.resource for service in services()))
         schedules = [
             *self._maintenance().schedules(),
@@ -94,6 +102,7 @@ class Worker:
         self.house.connections.open()
         self.dispatch.connections.open()
         self.sealing.connections.open()
+        self._generations.open()
         self._meter.start()
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -107,6 +116,7 @@ class Worker:
         for threads in (self._threads, self._house_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._meter.close()
+        self._providers.close()
         self.sealing.connections.close()
         self.dispatch.connections.close()
         self.house.connections.close()
@@ -138,8 +148,15 @@ class Worker:
             house_threads=self._house_threads,
             egress=egress,
             senders=WebhookSenders(egress),
+            providers=self._providers,
             hints=partial(redis.hints, settings.redis_dsn, settings.redis_timeout),
         )
+
+    def _carried_on(self, platform: WorkerPlatform) -> Background:
+        """The work that brings the moves of all domains to an end."""
+        moves = [move for background in self._backgrounds for move in background.moves]
+        carrier = Carrier(moves, platform.database, platform.dispatch, self._generations, platform.clock)
+        return Background(jobs=carrier.jobs, schedules=carrier.schedules)
 
     def _maintenance(self) -> Maintenance:
         retention = [each for module in MODULES for each in module.retention]
@@ -169,3 +186,11 @@ def _dispatch(settings: Settings, name: str, doubt: Doubt) -> Connections:
         name=f"plinth {name}",
         doubt=doubt,
     )
+
+
+def _generations(settings: Settings) -> Generations:
+    """The generations of cached answers, which jobs invalidate too."""
+    if not settings.redis_url:
+        return Generations(settings.socket_dir / "generations")
+    client = redis.connect(settings.redis_dsn, settings.redis_timeout)
+    return Generations(settings.socket_dir / "generations", RedisGenerations(client, Breaker("generations")))

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, DateTime, Integer, Table, Text, bindparam,
 from server.data import partitions
 from server.data.events import events
 from server.data.idempotency import idempotency_records
+from server.data.moves import moves
 from server.data.statements import Statement
 from server.data.tables import deletable
 from server.data.transactions import Database, Scope
@@ -26,6 +27,7 @@ log = logging.getLogger("plinth.maintenance")
 ROWS_AT_ONCE = 5000
 # Retention of failed jobs, with the cause of the failure.
 FAILED_JOBS_KEPT = timedelta(days=30)
+SETTLED_MOVES_KEPT = timedelta(days=90)
 # Purges start at these minutes of the hour, five minutes apart; further ones share them.
 FIRST_MINUTE, MINUTES_BETWEEN, SLOTS = 7, 5, 10
 # Statements queue behind the lock that drops a partition. It therefore waits briefly, and is retried later.
@@ -92,7 +94,11 @@ class Maintenance:
             for table in (DropPartitions(table=events, after=_events_kept), *retention)
             if isinstance(table, DropPartitions)
         }
-        expiring = (Expire(table=idempotency_records, by="expire_time"), *retention)
+        expiring = (
+            Expire(table=idempotency_records, by="expire_time"),
+            Expire(table=moves, by="settle_time", after=SETTLED_MOVES_KEPT, every_tenant=True),
+            *retention,
+        )
         self._expiring = [
             _Purge(
                 each.table.name,

@@ -409,6 +409,11 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
                 " VALUES (%s, %s, '2000-01-01', 'x', 1, 0)",
                 (house.tenant.id, house.of("identity.v1.ApiKey")["api_key_id"]),
             )
+            connection.execute(
+                "INSERT INTO moves (tenant_id, id, name, state, arguments, busy_time, settle_time)"
+                " VALUES (%s, gen_random_uuid(), 'x', 2, '{}', now(), now())",
+                (house.tenant.id,),
+            )
     return houses[0].tenant, houses[1].tenant
 
 

@@ -58,6 +58,19 @@ def invalidating(tag: str) -> Callable[[Any], None]:
     return lambda options: options.Extensions[policy_pb2.policy].invalidates.append(tag)
 
 
+def calling(*, pool: int = policy_pb2.POOL_SLOW, seconds: int = 20) -> Callable[[Any], None]:
+    """An RPC that calls a provider, with a timeout of so many seconds if there is one."""
+
+    def plant(options: Any) -> None:
+        policy = options.Extensions[policy_pb2.policy]
+        policy.providers.append("courier")
+        policy.pool = pool
+        if seconds:
+            policy.timeout.seconds = seconds
+
+    return plant
+
+
 def read_by_post(options: Any) -> None:
     """A cached read that takes its question from a body."""
     rule = options.Extensions[annotations_pb2.http]
@@ -145,6 +158,21 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         PAGES,
         in_field("Page", "title", lambda field: bound(field, max_bytes=1000)),
         "UpdatePage: plinth.sites.v1.Page.title has bounds of free-form fields, but is not free-form",
+    ),
+    "standard method that calls a provider": (
+        PAGES,
+        in_method("CreatePage", calling()),
+        "CreatePage: a standard method may run twice, so it calls no provider",
+    ),
+    "provider on the fast threads": (
+        PAGES,
+        in_method("PublishPage", calling(pool=policy_pb2.POOL_UNSPECIFIED)),
+        "PublishPage: what calls a provider runs in POOL_SLOW",
+    ),
+    "provider without a timeout": (
+        PAGES,
+        in_method("PublishPage", calling(seconds=0)),
+        "PublishPage: what calls a provider has a timeout",
     ),
     "stream that writes": (PAGES, in_method("WatchPages", writing_stream), "WatchPages: a stream is a read"),
 }

@@ -11,7 +11,7 @@ from tests.telemetry.shown import alerts, dashboard, defined, expressions, metri
 
 # What has a few values, however many call and whoever they are.
 LABELS = {"method", "code", "pool", "process", "outcome", "rate_class", "dependency", "reason", "reader", "queue"}
-LABELS |= {"status", "task", "table", "loop", "part", "database", "scope"}
+LABELS |= {"status", "task", "table", "loop", "part", "database", "scope", "provider"}
 # What the endpoint adds; test_scrape.py holds that it is there.
 ADDED = re.compile(r"envoy_.*|plinth_gateway_up")
 ROWS = {"traffic", "errors", "latency", "query time", "pools", "cache", "limits", "events", "webhooks", "streams"}

@@ -334,6 +334,7 @@ def test_every_topic_has_a_schedule(maintenance: Maintenance) -> None:
     plans = maintenance.schedules()
     names = {plan.job.name.removeprefix("maintenance.") for plan in plans}
     expiring = {f"purge_{each.table.name}" for each in RETENTION if isinstance(each, Expire)}
-    own = {"purge_deleted_rows", "purge_idempotency_records", "purge_jobs", "make_partitions", "drop_partitions"}
+    own = {"purge_deleted_rows", "purge_idempotency_records", "purge_moves", "purge_jobs"}
+    own |= {"make_partitions", "drop_partitions"}
     assert names == expiring | own
     assert len(names) == len(plans) == len({plan.cron for plan in plans})

@@ -7,11 +7,15 @@ transaction. A lock of that transaction shows whether the first call is still ru
 Most calls with a key are the first. The key is therefore claimed along with the work, without a round trip of its own.
 If it turns out to be taken, PostgreSQL refuses the whole transaction, and the call starts again by looking up the first
 answer. Handlers of custom methods wait until the key is claimed, because their effects may reach beyond a transaction.
+
+A call that goes on after its commit (`Call.then`) keeps the answer of its first transaction with the key, and replaces
+it in its second. A call that is sent again between the two, or after a crash, gets the first.
 """
 
 import secrets
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import cast
 
 import psycopg
@@ -162,6 +166,8 @@ class Idempotency:
         return cast("Message", FirstAnswer(answer_class.FromString(body), body))
 
     def _keep(self, call: Call, key: IdempotencyKey, answer: Answer) -> None:
+        if call.continuation is not None:
+            call.keep_answer = partial(self._keep, call, key)
         nonce = secrets.token_bytes(NONCE_BYTES)
         call.writes.queue(
             KEEP,

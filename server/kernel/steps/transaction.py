@@ -3,31 +3,36 @@
 The cached answers that a mutation makes outdated are invalidated around its commit. Their slots are marked right
 before, so that nothing is cached in between. They get new values before the call is answered, so that a read after the
 answer sees the change.
+
+A handler may register a step that acts outside any transaction, such as by calling a provider (`Call.then`). It runs
+after the commit, and what came of it is written in a second transaction.
 """
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
 from psycopg.errors import UniqueViolation
 
 from server.data.events import APPEND, NO_TENANT
 from server.data.statements import Statement
-from server.data.transactions import Database, KeyTaken, WriteTransaction
+from server.data.transactions import Database, KeyTaken, Patience, Scope, WriteTransaction
 from server.kernel.caching.generations import Generations, slot_of
-from server.kernel.call import Call
+from server.kernel.call import Call, Continuation, Record
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.clock import Clock, utc_now
 from server.kernel.guard.access import access_tag
 from server.kernel.ids import new_id
 from server.kernel.messages.redact import redacted
 from server.kernel.policy import MethodPolicy
-from server.kernel.problems import Collision
+from server.kernel.problems import Collision, Problem
 from server.kernel.steps import audit
 from server.kernel.steps.cache import tags_template
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+log = logging.getLogger("plinth.calls")
 MOST_ATTEMPTS = 6
 
 
@@ -77,15 +82,33 @@ class InTransaction:
         return proceed
 
     def _writing(self, method: MethodPolicy, database: Database, proceed: Unary) -> Unary:
+        commit = self._committing(method, database)
+
+        def attempt(call: Call, request: Request) -> Answer:
+            return commit(call, request, call.scope, call, lambda: proceed(call, request))
+
+        first = _tried_again(attempt)
+
+        def write(call: Call, request: Request) -> Answer:
+            answer = first(call, request)
+            step = call.continuation
+            return answer if step is None else _go_on(commit, call, request, answer, step)
+
+        return write
+
+    def _committing(self, method: MethodPolicy, database: Database) -> "Commit":
+        """Runs work in one transaction of a call, and commits it with what is due for it."""
         announce, generations = self._announcer.announce, self._generations
         tags_of = tags_template(method.invalidates)
 
-        def attempt(call: Call, request: Request) -> Answer:
+        def commit(
+            call: Call, request: Request, scope: Scope, patience: Patience | None, work: Callable[[], Answer]
+        ) -> Answer:
             slots: set[int] = set()
             try:
-                with database.write(call.scope, call) as transaction:
+                with database.write(scope, patience) as transaction:
                     call.transaction = transaction
-                    answer = proceed(call, request)
+                    answer = work()
                     if call.leaves_nothing:
                         return answer
                     if not call.is_replay:
@@ -105,7 +128,7 @@ class InTransaction:
                 raise call.refusal
             return answer
 
-        return _tried_again(attempt)
+        return commit
 
     def _finish(self, call: Call, transaction: WriteTransaction, answer: Answer) -> None:
         """Write the parts common to all mutations: event, audit entry, and the new version of the tenant's access."""
@@ -119,6 +142,43 @@ class InTransaction:
         audit.append(call, transaction, self._clock, event_ids[-1] if event_ids else None)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
+
+
+Commit = Callable[[Call, Request, Scope, Patience | None, Callable[[], Answer]], Answer]
+
+
+def _go_on(commit: Commit, call: Call, request: Request, answer: Answer, step: Continuation) -> Answer:
+    """Run the step that the handler has registered, and write what came of it. `answer` is that of the handler.
+
+    Whatever fails from here on, the first transaction is committed. An error would make the caller repeat what may have
+    had its effect, so the answer is then that of the handler.
+    """
+    # Nothing may be written between the two transactions.
+    del call.transaction
+    try:
+        record = step()
+        call.begin_outcome()
+        # The outcome is a fact by now, whether or not the caller still waits, and may still do what they did.
+        scope = call.scope._replace(session_id=None, access_version=None)
+        return commit(call, request, scope, None, lambda: _outcome(call, record))
+    except Problem:
+        raise
+    except Exception:
+        log.exception("%s could not write its outcome, and is answered as pending", call.method.path)
+        return answer
+
+
+def _outcome(call: Call, record: Record) -> Answer:
+    """The answer of the second transaction, which replaces that of the first with the idempotency key.
+
+    A refusal leaves the answer with the key as well: the call must not act again.
+    """
+    answer = record(call)
+    if call.keep_answer is not None:
+        call.keep_answer(answer)
+    if call.events and not call.action:
+        call.action = call.events[-1].type
+    return answer
 
 
 def _tried_again(attempt: Unary) -> Unary:

@@ -1,0 +1,5 @@
+"""The port of outside providers, over HTTP."""
+
+from server.adapters.providers.port import HttpProviders
+
+__all__ = ["HttpProviders"]
