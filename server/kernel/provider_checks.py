@@ -89,5 +89,13 @@ def _parts(one: object, ours: set[str]) -> Iterator[object]:
             return
         case _ if _package(one) in ours:
             slots = (name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ()))
-            yield from (getattr(one, name, None) for name in slots)
+            yield from (_held_in(one, name) for name in slots)
             yield from getattr(one, "__dict__", {}).values()
+
+
+def _held_in(one: object, name: str) -> object:
+    """What a slot holds; None if it is empty. Not by `__getattr__`, which may compile a statement."""
+    try:
+        return object.__getattribute__(one, name)
+    except AttributeError:
+        return None

@@ -10,6 +10,7 @@ from plinth.tenancy.v1.role_pb2 import DeleteRoleRequest, GetRoleRequest, ListRo
 
 from server import app
 from server.kernel.policy import methods_by_permission
+from server.kernel.resources import seen_by
 from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import (
     Rest,
@@ -92,8 +93,10 @@ def test_built_in_roles_show_what_they_permit(tenant: Tenant) -> None:
     assert shown["owner"]["permissions"] == every == sorted(every)
     assert shown["admin"]["permissions"] == [name for name in every if name != "tenancy.tenants.delete"]
     assert shown["partner"]["permissions"] == [
-        name for name in every if name.startswith("sites.") and name.endswith(".read")
+        name for name in every if name.startswith(("sites.", "realtime.")) and name.endswith(".read")
     ]
+    assert "travel.trips.manage" in every
+    assert "travel.trips.manage" not in shown["member"]["permissions"]
     assert [tenant.rest.get(path_of(role)).json() for role in shown.values()] == list(shown.values())
 
 
@@ -116,7 +119,7 @@ def test_a_built_in_role_stays_as_it_is(tenant: Tenant, name: str) -> None:
 
 
 def test_the_catalogue_has_every_permission_and_who_asks_for_it(tenant: Tenant) -> None:
-    declared = methods_by_permission(app.policies().values())
+    declared = methods_by_permission(app.policies().values()) | seen_by(app.SERVICES)
     assert {name: tuple(methods) for name, methods in catalogue(tenant).items()} == declared
     assert "PageService.GetPage" in catalogue(tenant)["sites.pages.read"]
 
