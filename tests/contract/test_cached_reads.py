@@ -291,7 +291,7 @@ def test_a_deleted_tenant_is_gone_from_the_cache(stack: Stack, as_caller: As) ->
 def request_of(change: MethodPolicy, house: House) -> Message:
     """A request that can be fulfilled: what it may leave out is left out."""
     named = house.named(change)
-    request = house.request(change, {name: named[name] for name in wall.identifying(change)})
+    request = house.request(change, {name: named[name] for name in wall.identifying(change) if name in named})
     fields: Any = request
     if MUTATIONS[change.path].mask:
         fields.update_mask.paths.extend(MUTATIONS[change.path].mask)

@@ -16,7 +16,7 @@ def new_trip(title: str = "Planted") -> dict[str, Any]:
 
 
 def new_expense(trip_id: str = "") -> dict[str, Any]:
-    """The JSON of a new expense of a trip."""
+    """The JSON of a new expense, of a trip if one is named."""
     amount = {"currencyCode": "EUR", "units": "12", "nanos": 500_000_000}
     there = {"tripId": trip_id} if trip_id else {}
     return there | {"category": "CATEGORY_FOOD", "amount": amount, "spendDate": FIRST_DAY, "description": "Planted"}
@@ -28,10 +28,11 @@ def _trip(tenant: Tenant) -> Named:
 
 
 def _expense(tenant: Tenant) -> Named:
+    """With a sibling, so that a page of one has a next."""
     trip_id = _trip(tenant)["trip_id"]
-    expense = made(tenant, "/api/v1/expenses", new_expense(trip_id))
+    expense, _ = (made(tenant, "/api/v1/expenses", new_expense(trip_id)) for _ in range(2))
     named = {"expense_id": expense["id"], "trip_id": trip_id, "user_id": expense["userId"]}
-    return named | {"etag": expense["etag"], "expense": {"tripId": trip_id}}
+    return named | {"etag": expense["etag"]}
 
 
 INSTANCES = {
