@@ -1,4 +1,4 @@
-"""What belongs to one user of a tenant, by the declarations of the resources: which RPCs show it, and to which callers."""
+"""What belongs to one user of a tenant, by the declarations of the resources: which RPCs show it, and to whom."""
 
 from google.protobuf.message import Message
 

@@ -50,9 +50,9 @@ def own_resources(method: MethodPolicy) -> dict[str, str]:
 def resolve(method: MethodPolicy, field: str, made: Mapping[str, Named]) -> Any:
     """What a field of a request names: of the service's own resource, else of its domain, else of any other one.
 
-    Of several, it is the one that is called like the field. Raises Unknown where that is nothing, or none of them. An id
-    of a resource that the method's own file declares is never taken from another domain, which may have one of the same
-    short name; nor is an ETag, which is that of the service's own resource.
+    Of several, it is the one that is called like the field. Raises Unknown where that is nothing, or none of them. An
+    id of a resource that the method's own file declares is never taken from another domain, which may have one of the
+    same short name; nor is an ETag, which is that of the service's own resource.
     """
     resource = method.descriptor.containing_service.full_name.removesuffix("Service")
     package = resource.rpartition(".")[0]

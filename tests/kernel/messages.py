@@ -6,7 +6,7 @@ from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from google.type import date_pb2, latlng_pb2, money_pb2
+from google.type import date_pb2, datetime_pb2, latlng_pb2
 
 TEXT = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
@@ -118,10 +118,10 @@ FIELDS = {
 OPTIONAL = ("maybe", "owner_id")
 
 
-def priced() -> Any:
-    """`Priced`: id, price (google.type.Money)."""
-    file = FileDescriptorProto(name="test/priced.proto", package="test", syntax="proto3")
-    message = file.message_type.add(name="Priced")
+def scheduled() -> Any:
+    """`Scheduled`: id, start (google.type.DateTime)."""
+    file = FileDescriptorProto(name="test/scheduled.proto", package="test", syntax="proto3")
+    message = file.message_type.add(name="Scheduled")
     message.field.add(name="id", number=1, type=TEXT, label=ONE)
-    message.field.add(name="price", number=2, type=MESSAGE, label=ONE, type_name=".google.type.Money")
-    return built(file, "Priced", money_pb2)
+    message.field.add(name="start", number=2, type=MESSAGE, label=ONE, type_name=".google.type.DateTime")
+    return built(file, "Scheduled", duration_pb2, datetime_pb2)

@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 from google.type.date_pb2 import Date
 from plinth.travel.v1 import trip_pb2
 from plinth.travel.v1.trip_pb2 import Trip
-from sqlalchemy import bindparam, func, literal_column, select, text, update
+from sqlalchemy import Integer, bindparam, func, literal_column, select, text, update
 
 from server.data.statements import Statement
 from server.domains.travel.tables import expenses, trips
@@ -25,7 +25,9 @@ _expense_of_trip = (
     expenses.c.tenant_id == bindparam("tenant", type_=expenses.c.tenant_id.type),
     expenses.c.trip_id == bindparam("trip", type_=expenses.c.trip_id.type),
 )
-HAS_EXPENSES = Statement(select(literal_column("1").label("one")).where(*_expense_of_trip).limit(literal_column("1")))
+HAS_EXPENSES = Statement(
+    select(literal_column("1", Integer()).label("one")).where(*_expense_of_trip).limit(literal_column("1"))
+)
 """Whether a trip has expenses, deleted ones included, since they can be restored."""
 
 WORTH_ITSELF = Statement(

@@ -21,6 +21,12 @@ def _section(tenant: Tenant) -> Named:
     return named | {"etag": first["etag"]}
 
 
+def _more_changes(sweep: Any) -> dict[str, Any]:
+    """Beside the update, a creation and the deletion of what a batch has created."""
+    made = sweep.answers["/plinth.sites.v1.SectionService/BatchCreateSections"].sections[0]
+    return {"operations": [{"create": {"section": {"kind": "hero"}}}, {"delete": {"sectionId": made.id}}]}
+
+
 def _other_order(sweep: Any) -> dict[str, Any]:
     """All sections of the page, in another order than they have."""
     page_id = sweep.house.of("sites.v1.Section")["page_id"]
@@ -44,7 +50,7 @@ MUTATIONS = (
     Mutation("SectionService/UpdateSection"),
     Mutation("SectionService/BatchCreateSections"),
     Mutation("SectionService/BatchUpdateSections"),
-    Mutation("SectionService/BatchWriteSections"),
+    Mutation("SectionService/BatchWriteSections", _more_changes),
     Mutation("SectionService/ReorderSections", _other_order),
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),

@@ -42,9 +42,9 @@ INSTANCES = {
 MUTATIONS = (
     Mutation("TripService/CreateTrip"),
     Mutation("TripService/UpdateTrip"),
-    Mutation("TripService/StartTrip"),
     Mutation("TripService/CancelTrip"),
     Mutation("TripService/RestoreTrip", before="CancelTrip"),
+    Mutation("TripService/StartTrip"),
     Mutation("TripService/CompleteTrip", before="StartTrip"),
     Mutation("TripService/DeleteTrip"),
     Mutation("TripService/UndeleteTrip", before="DeleteTrip"),
