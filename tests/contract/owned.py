@@ -37,6 +37,11 @@ def names_owner(method: MethodPolicy, path: str) -> bool:
     return method.kind is Kind.LIST and bool(path) and path == owner_field(method)
 
 
+def named_in(request: Message) -> set[str]:
+    """The fields that a request sets."""
+    return {field.name for field, _ in request.ListFields()}
+
+
 def refusal_of_key(method: MethodPolicy, request: Message, *, sees_all: bool) -> str:
     """The reason with which an API key, which owns nothing, is refused; empty if it is not.
 
@@ -45,7 +50,7 @@ def refusal_of_key(method: MethodPolicy, request: Message, *, sees_all: bool) ->
     resource = resource_of(method)
     if resource is None or not resource.owner:
         return ""
-    if method.kind is Kind.LIST and getattr(request, resource.owner, ""):
+    if method.kind is Kind.LIST and resource.owner in named_in(request):
         return "" if sees_all else PERMISSION_MISSING
     inherits = resource.parent is not None and bool(resource.parent.resource.owner)
     is_new = method.kind in (Kind.CREATE, Kind.BATCH_CREATE, Kind.BATCH_WRITE) and not inherits

@@ -20,6 +20,7 @@ from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
+from server.kernel.messages.fields import descriptor_of
 from server.kernel.policy import Kind
 from server.kernel.queries.filter_sql import is_money
 from server.kernel.resources.resource import Parent, Resource
@@ -98,8 +99,8 @@ def unindexed_orders(resources: Mapping[str, Resource]) -> Iterator[str]:
 
 def columns_of(resource: Resource, field: str) -> list[str]:
     """The columns that a list is sorted by: an amount by its currency first."""
-    is_amount = is_money(resource.message.DESCRIPTOR.fields_by_name[field])
-    return [f"{field}_currency", f"{field}_minor"] if is_amount else [field]
+    fields = descriptor_of(resource.message).fields_by_name
+    return [f"{field}_currency", f"{field}_minor"] if is_money(fields[field]) else [field]
 
 
 def narrowings(service: str, resource: Resource) -> Iterator[list[str]]:

@@ -287,25 +287,15 @@ def test_what_is_theirs_is_not_found_in_our_tenant_over_rest(
                 assert headers == {"if-none-match": "*"}
             elif outcome.http_status == 412:
                 # Ours is found, and has another ETag than theirs.
-                assert rules_broken(method, path) == {"immutable"}
+                assert wall.rules_broken(method, path) == {"immutable"}
                 assert headers == {"if-match": theirs.of(PAGE)["etag"]}
             else:
                 assert_as_if_absent(outcome, method, path, theirs)
 
 
-def rules_broken(method: MethodPolicy, path: str) -> set[str]:
-    """The rules that any id at this path breaks, other than what stands there. Else it is looked for, and not found."""
-    (spot,) = (spot for spot in wall.naming_spots(method) if spot.path == path)
-    if spot.is_carried:
-        return {"batch.same"}
-    if spot.in_resource and method.kind is Kind.UPDATE and wall.behaves(spot.field, field_behavior_pb2.IMMUTABLE):
-        return {"immutable"}
-    return {"ids.known", "ids.all"} if method.kind is Kind.REORDER and path == "ids" else set()
-
-
 def assert_as_if_absent(outcome: doors.Outcome, method: MethodPolicy, path: str, theirs: House) -> None:
     """What is another tenant's at this path looks like what is nowhere."""
-    rules = rules_broken(method, path)
+    rules = wall.rules_broken(method, path)
     if owned.names_owner(method, path):
         assert outcome.problem is None, outcome
         assert outcome.http_status in (0, 200)

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.kernel.policy import BATCHES, VARIABLE, MethodPolicy
+from server.kernel.policy import BATCHES, VARIABLE, Kind, MethodPolicy
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant, new_tenant
 from tests.contract.instances import MARK, Instance, Named, instances
@@ -327,6 +327,16 @@ def must_name(method: MethodPolicy) -> bool:
     required = field_behavior_pb2.REQUIRED
     named = [spot for spot in naming_spots(method) if not spot.in_resource]
     return method.path in EITHER or any(behaves(spot.field, required) for spot in named)
+
+
+def rules_broken(method: MethodPolicy, path: str) -> set[str]:
+    """The rules that any id at this path breaks, other than what stands there. Else it is looked for, and not found."""
+    (spot,) = (spot for spot in naming_spots(method) if spot.path == path)
+    if spot.is_carried:
+        return {"batch.same"}
+    if spot.in_resource and method.kind is Kind.UPDATE and behaves(spot.field, field_behavior_pb2.IMMUTABLE):
+        return {"immutable"}
+    return {"ids.known", "ids.all"} if method.kind is Kind.REORDER and path == "ids" else set()
 
 
 def unknown_fields(

@@ -1,5 +1,6 @@
 """How a user's trips and their expenses are made and changed."""
 
+from itertools import count
 from typing import Any
 
 from tests.clients import Tenant, unique
@@ -7,6 +8,8 @@ from tests.contract.instances import MARK, Instance, Mutation, Named, made
 
 FIRST_DAY = {"year": 2026, "month": 12, "day": 1}
 LAST_DAY = {"year": 2026, "month": 12, "day": 9}
+# No expense is worth what another one is, so that a sum tells which are in it.
+UNITS = count(12)
 
 
 def new_trip(title: str = "Planted") -> dict[str, Any]:
@@ -17,7 +20,7 @@ def new_trip(title: str = "Planted") -> dict[str, Any]:
 
 def new_expense(trip_id: str = "") -> dict[str, Any]:
     """The JSON of a new expense, of a trip if one is named."""
-    amount = {"currencyCode": "EUR", "units": "12", "nanos": 500_000_000}
+    amount = {"currencyCode": "EUR", "units": str(next(UNITS)), "nanos": 500_000_000}
     there = {"tripId": trip_id} if trip_id else {}
     return there | {"category": "CATEGORY_FOOD", "amount": amount, "spendDate": FIRST_DAY, "description": "Planted"}
 
