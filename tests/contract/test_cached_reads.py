@@ -24,6 +24,10 @@ from tests.stack import Stack
 CACHED = [method for method in app.policies().values() if method.cache_seconds]
 GUARDED = [method for method in CACHED if method.access is Access.PERMISSION]
 LISTS = [method for method in GUARDED if method.kind is Kind.LIST]
+# Of what belongs to something else.
+BELOW = [
+    method for method in GUARDED if (resource := owned.resource_of(method)) is not None and resource.parent is not None
+]
 CHANGES = [
     method
     for method in app.policies().values()
@@ -327,6 +331,26 @@ def stale_reads(channel: grpc.Channel, house: House, change: MethodPolicy, reads
         answer = told(owner.call(method, listing(method, house)))
         if answer != told(owner.call(method, listing(method, house, in_any_case(house.tenant.id)))):
             yield f"{method.path} is stale after {change.path}: `invalidates` has to name one of {method.cache_tags}"
+
+
+@pytest.mark.parametrize("method", BELOW, ids=name_of)
+def test_what_belongs_to_a_thing_is_gone_from_the_cache_with_it_and_comes_back(
+    channel: grpc.Channel, another: Callable[[], House], method: MethodPolicy
+) -> None:
+    """The RPC that deletes the parent need not name the tags of what belongs to it."""
+    house = another()
+    owner, resource = doors.Grpc(channel, house.tenant.access_token), owned.RESOURCES[service_of(method)[1:]]
+    assert resource.parent is not None
+    parent_id = house.made[service_of(method)[1:].removesuffix("Service")][resource.parent.field]
+    above = next(name for name, each in owned.RESOURCES.items() if each is resource.parent.resource)
+    changes = {change.kind: change for change in CHANGES if service_of(change)[1:] == above}
+    for kind, found in ((None, True), (Kind.DELETE, False), (Kind.UNDELETE, True)):
+        if kind is not None:
+            named = dict.fromkeys(wall.identifying(changes[kind]), parent_id)
+            assert owner.call(changes[kind], house.request(changes[kind], named)).problem is None
+        for _ in range(TWICE):
+            problem = owner.call(method, house.request(method)).problem
+            assert problem is None if found else problem is not None and problem.reason == "RESOURCE_NOT_FOUND"
 
 
 def test_a_deleted_tenant_is_gone_from_the_cache(stack: Stack, as_caller: As) -> None:

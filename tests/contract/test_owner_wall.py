@@ -71,7 +71,7 @@ def members(stack: Stack) -> Members:
         assert rest.post(f"users/{account.id}/roles", {"role": role}).status_code == 200
         return house_of(tenant, account, session)
 
-    return Members(tenant, *(joined(limited) for _ in range(3)), joined(unlimited))
+    return Members(tenant, joined(limited), joined(limited), joined(limited), joined(unlimited))
 
 
 def house_of(tenant: Tenant, account: Account, session: Session) -> House:

@@ -120,6 +120,14 @@ def new_key(house: House, lacking: Collection[str]) -> str:
 def test_every_request_field_is_tried(ours: House) -> None:
     assert list(wall.unknown_fields([*BOUND, *WALLED], ours.made)) == []
     assert len(NAMING) > 20
+    assert {(method.name, path) for method, path in NAMING} >= {
+        ("BatchUpdateSections", "requests.section_id"),
+        ("BatchCreateSections", "requests.tenant_id"),
+        ("BatchWriteSections", "operations.create.page_id"),
+        ("BatchWriteSections", "operations.delete.section_id"),
+        ("CreateExpense", "expense.trip_id"),
+        ("ListTrips", "user_id"),
+    }
     assert len(OPEN) > 6
     assert {method.name for method in LISTS} >= {"ListPages", "ListRoles", "ListApiKeys", "ListTenants"}
 
