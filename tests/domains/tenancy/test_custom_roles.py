@@ -10,6 +10,7 @@ from plinth.tenancy.v1.role_pb2 import DeleteRoleRequest, GetRoleRequest, ListRo
 
 from server import app
 from server.kernel.policy import methods_by_permission
+from server.kernel.resources import seen_by
 from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import (
     Rest,
@@ -116,7 +117,7 @@ def test_a_built_in_role_stays_as_it_is(tenant: Tenant, name: str) -> None:
 
 
 def test_the_catalogue_has_every_permission_and_who_asks_for_it(tenant: Tenant) -> None:
-    declared = methods_by_permission(app.policies().values())
+    declared = methods_by_permission(app.policies().values()) | seen_by(app.SERVICES)
     assert {name: tuple(methods) for name, methods in catalogue(tenant).items()} == declared
     assert "PageService.GetPage" in catalogue(tenant)["sites.pages.read"]
 
