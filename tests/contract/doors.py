@@ -57,6 +57,15 @@ class Grpc:
             stream.cancel()
 
 
+def answer_of(method: MethodPolicy, outcome: Outcome) -> Any:
+    """The message that was answered, through either door."""
+    answer = GetMessageClass(method.descriptor.output_type)()
+    if outcome.http_status:
+        return json_format.Parse(outcome.content or b"{}", answer)
+    answer.MergeFromString(outcome.content)
+    return answer
+
+
 def over_rest(rest: Rest, binding: Binding, request: Message, headers: Mapping[str, str] | None = None) -> Outcome:
     """The same request at a REST binding."""
     path, query, body = rest_parts(binding, request)

@@ -1,7 +1,7 @@
 """Every free-form field that a caller can set, by its descriptor, and what is worst to hold at its bounds."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,15 @@ class FreeForm:
     bounds: Bounds
 
     def fill(self, request: Message, content: dict[str, Any]) -> Message:
-        """The request with this content in the field."""
+        """The request with this content in the field: of a list, in its last item."""
         filled = GetMessageClass(self.method.descriptor.input_type)()
         filled.CopyFrom(request)
         *above, name = self.path.split(".")
         holder: Any = filled
         for step in above:
             holder = getattr(holder, step)
+            if isinstance(holder, MutableSequence):
+                holder = holder[-1]
         json_format.ParseDict(content, getattr(holder, name), max_recursion_depth=200)
         return filled
 

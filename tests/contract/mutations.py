@@ -70,7 +70,11 @@ class Sweep:
 
     def request(self, method: MethodPolicy) -> Message:
         """A request that can be fulfilled."""
-        named = {name: value for name, value in self.house.named(method).items() if name not in ("etag", "slug")}
+        named = {
+            name: value
+            for name, value in self.house.named(method).items()
+            if name.rpartition(".")[2] not in ("etag", "slug")
+        }
         fields = MUTATIONS[method.path].fields
         return json_format.ParseDict(fields(self) if fields else {}, self.house.request(method, named))
 

@@ -10,7 +10,8 @@ from plinth.policy.v1 import policy_pb2
 
 from server import app
 from server.kernel.clock import utc_now
-from server.kernel.policy import Access, MethodPolicy, is_read_only
+from server.kernel.messages.fields import value_of
+from server.kernel.policy import BATCHES, Access, Kind, MethodPolicy, is_read_only
 from server.kernel.record.audit import leaf_hash
 from tests.clients import Rest, new_member, new_tenant, rows, unique
 from tests.contract import checks, doors, wall
@@ -26,6 +27,8 @@ from tests.stack import Stack, wait_for
 METHODS = list(app.policies().values())
 GUARDED = [method for method in METHODS if method.access is not Access.PUBLIC]
 REFUSALS = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"}
+# What a change in a batch of several kinds is.
+KINDS = {"create": Kind.CREATE, "update": Kind.UPDATE, "delete": Kind.DELETE}
 NIL = "00000000-0000-0000-0000-000000000000"
 # Entries that tell of several refusals which were alike within a moment, by the request of the first one.
 SHARED = "SELECT method, reason FROM audit_entries WHERE tenant_id = %s AND create_time >= %s AND count > 1"
@@ -81,18 +84,32 @@ def entry_faults(
     """Calls that left anything but one entry that is true, and their declared event."""
     for one in made:
         name, written = one.method.name, events.get(one.request_id, [])
-        if [event["type"] for event in written] != [one.method.emits]:
+        if sorted(event["type"] for event in written) != sorted(declared_events(one)):
             yield f"{name} left the events {[event['type'] for event in written]}"
         found = entries.get(one.request_id, [])
         if len(found) != 1:
             yield f"{name} left {len(found)} entries"
             continue
         entry = found[0]
+        # A batch leaves several: its entry names the last one.
+        last = max(written, key=lambda event: event["sequence"], default=None)
         told = (entry["method"], entry["action"], entry["outcome"], entry["event_id"])
-        if told != (one.method.path[1:], one.method.emits, "OK", written[0]["id"] if written else None):
+        if told != (one.method.path[1:], one.method.emits, "OK", last["id"] if last else None):
             yield f"{name} left an entry that says {told}"
         if leaf_hash(entry) != bytes(entry["hash"]):
             yield f"{name} left an entry whose hash does not hold"
+
+
+def declared_events(made: Made) -> list[str]:
+    """The types of the events that a call has to leave: its own, and of a batch one of each change."""
+    method, request = made.method, made.request
+    if method.kind is Kind.BATCH_WRITE:
+        kinds = [KINDS[operation.WhichOneof("operation")] for operation in value_of(request, BATCHES[method.kind])]
+        service = method.path.rpartition("/")[0]
+        siblings = [each for path, each in MUTATING.items() if path.startswith(f"{service}/")]
+        return [sibling.emits for kind in kinds for sibling in siblings if sibling.kind is kind]
+    changes = BATCHES.get(method.kind, "ids" if method.kind is Kind.BATCH_DELETE else "")
+    return [method.emits] * (len(value_of(request, changes)) if changes else 1)
 
 
 def failure_faults(

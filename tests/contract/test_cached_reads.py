@@ -14,8 +14,9 @@ from google.protobuf.message_factory import GetMessageClass
 from server import app
 from server.data.tables import metadata
 from server.kernel.policy import Access, Kind, MethodPolicy
-from tests.clients import Account, Rest, Session, database, new_member
-from tests.contract import doors, wall
+from server.kernel.queries.filter_sql import is_money
+from tests.clients import Account, Rest, Session, database, new_member, unique
+from tests.contract import doors, owned, wall
 from tests.contract.mutations import METHODS, MUTATIONS
 from tests.contract.wall import House
 from tests.stack import Stack
@@ -23,6 +24,10 @@ from tests.stack import Stack
 CACHED = [method for method in app.policies().values() if method.cache_seconds]
 GUARDED = [method for method in CACHED if method.access is Access.PERMISSION]
 LISTS = [method for method in GUARDED if method.kind is Kind.LIST]
+# Of what belongs to something else.
+BELOW = [
+    method for method in GUARDED if (resource := owned.resource_of(method)) is not None and resource.parent is not None
+]
 CHANGES = [
     method
     for method in app.policies().values()
@@ -33,6 +38,11 @@ TWICE = 2
 # A write of another test may share a slot of the generations with ours (see generations.py), or drop everything.
 TRIES = 5
 MISSING = {(403, "PERMISSION_MISSING")}
+AMOUNTS = {
+    resource.table.name: [f"{field.name}_minor" for field in resource.message.DESCRIPTOR.fields if is_money(field)]
+    for resource in owned.RESOURCES.values()
+}
+"""The columns of amounts by table."""
 
 
 def name_of(method: MethodPolicy) -> str:
@@ -53,8 +63,12 @@ def other(stack: Stack) -> House:
 
 @pytest.fixture(scope="module")
 def member(house: House) -> tuple[Account, Session]:
-    """Somebody who may read."""
-    return new_member(house.tenant, "viewer")
+    """Somebody who may read, and sees what others own."""
+    account, session = new_member(house.tenant, "viewer")
+    rest, role = house.tenant.rest, unique("seer")
+    assert rest.post("rbac/roles", {"name": role, "permissions": owned.SEEN_BY}).status_code == 201
+    assert rest.post(f"users/{account.id}/roles", {"role": role}).status_code == 200
+    return account, session
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +107,15 @@ class Reader:
         outcomes = list(zip([outcome.http_status for outcome in over_rest * 2], over_rest + over_grpc, strict=True))
         return {(status, outcome.problem.reason if outcome.problem else "OK") for status, outcome in outcomes}
 
+    def is_shut_out(self, method: MethodPolicy, house: House) -> bool:
+        """Whether nothing of another tenant is found, or listed where only a user of theirs is named."""
+        named = {*wall.identifying(method)} & {*house.named(method)}
+        if method.has_tenant or named != {owned.owner_field(method)}:
+            return self.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
+        outcomes = [outcome for door in self._ask(method, house, {}) for outcome in door]
+        assert all(outcome.problem is None for outcome in outcomes), outcomes
+        return not any(doors.answer_of(method, outcome).ListFields() for outcome in outcomes)
+
     def _ask(
         self, method: MethodPolicy, house: House, named: dict[str, Any], times: int = TWICE
     ) -> tuple[list[doors.Outcome], list[doors.Outcome]]:
@@ -110,6 +133,8 @@ class Callers:
 
     owner: Reader
     member: Reader
+    peer: Reader
+    """A member who may read, but sees nothing that others own."""
     idler: Reader
     """A member who may do nothing."""
     stranger: Reader
@@ -119,18 +144,21 @@ class Callers:
 
 @pytest.fixture(scope="module")
 def callers(as_caller: As, house: House, other: House, member: tuple[Account, Session]) -> Callers:
-    idler = new_member(house.tenant)[1]
-    tokens = (house.tenant.access_token, member[1].access_token, idler.access_token, other.tenant.access_token, "")
+    others = [session.access_token for _, session in (new_member(house.tenant, "viewer"), new_member(house.tenant))]
+    tokens = (house.tenant.access_token, member[1].access_token, *others, other.tenant.access_token, "")
     return Callers(*map(as_caller, tokens))
 
 
 def change_behind_the_server_s_back(stack: Stack, house: House) -> None:
-    """Give every row of a tenant another version, which its ETag shows to whoever asks the database."""
+    """Give every row of a tenant another version and other amounts, which show to whoever asks the database."""
     versioned = [table for table in metadata.sorted_tables if {"tenant_id", "version"} <= {*table.c.keys()}]
     with database(stack) as connection:
         for table, column in (("tenants", "id"), *((table.name, "tenant_id") for table in versioned)):
-            statement = f"UPDATE {table} SET version = version + 1 WHERE {column} = %s"
-            connection.execute(statement.encode(), (house.tenant.id,))
+            # Alone, table by table: the server notes meanwhile which keys were used, and in an order of its own.
+            with connection.transaction():
+                connection.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE".encode())
+                more = ", ".join(f"{name} = {name} + 1" for name in ("version", *AMOUNTS.get(table, ())))
+                connection.execute(f"UPDATE {table} SET {more} WHERE {column} = %s".encode(), (house.tenant.id,))
 
 
 def new_key(house: House, *permissions: str) -> str:
@@ -140,8 +168,23 @@ def new_key(house: House, *permissions: str) -> str:
     return str(answer.json()["key"])
 
 
+def is_per_caller(method: MethodPolicy) -> bool:
+    """Whether each caller has cached answers of their own."""
+    return method.per_caller or bool(owned.owner_field(method))
+
+
 # One that no cached read needs.
 USELESS = min({method.permission for method in CHANGES} - {method.permission for method in GUARDED})
+
+
+def allowing(method: MethodPolicy) -> set[str]:
+    """What a key has to hold to be answered like the owner of what is in the house."""
+    return {method.permission, owned.seen_by(method)} - {""}
+
+
+def unseen(method: MethodPolicy) -> set[tuple[int, str]]:
+    """What is said to somebody else in the tenant about what a user owns."""
+    return MISSING if method.kind is Kind.LIST else {(404, "RESOURCE_NOT_FOUND")}
 
 
 def test_every_cached_read_is_tried() -> None:
@@ -163,11 +206,13 @@ def test_tenants_and_roles_never_mix(
         change_behind_the_server_s_back(stack, house)
         seen = callers.member.read(method, house)
         assert callers.idler.refusals(method, house) == MISSING
-        assert callers.stranger.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
+        assert callers.stranger.is_shut_out(method, house)
         assert callers.nobody.refusals(method, house) == {(401, "CREDENTIALS_MISSING")}
+        if owned.owner_field(method):
+            assert callers.peer.refusals(method, house) == unseen(method)
         assert callers.stranger.read(method, other) == own
         # The database would tell another version by now. What is for its caller alone was read anew for the member.
-        return callers.owner.read(method, house) == shown and (seen == shown) is not method.per_caller
+        return callers.owner.read(method, house) == shown and (seen == shown) is not is_per_caller(method)
 
     assert any(is_cached_all_the_while() for _ in range(TRIES))
 
@@ -175,7 +220,7 @@ def test_tenants_and_roles_never_mix(
 @pytest.fixture(scope="module")
 def keys(as_caller: As, house: House, other: House) -> tuple[Reader, Reader]:
     """One that may read nothing that is cached, and one of the other tenant that may read it all there."""
-    everything = sorted({method.permission for method in GUARDED})
+    everything = sorted({permission for method in GUARDED for permission in allowing(method)})
     return as_caller(new_key(house, USELESS)), as_caller(new_key(other, *everything))
 
 
@@ -184,15 +229,17 @@ def test_api_keys_get_what_is_cached_if_they_may_ask(
     stack: Stack, as_caller: As, house: House, keys: tuple[Reader, Reader], method: MethodPolicy
 ) -> None:
     owner, (lacking, theirs) = as_caller(house.tenant.access_token), keys
-    allowed = as_caller(new_key(house, method.permission))
+    blind, allowed = (as_caller(new_key(house, *held)) for held in ((method.permission,), allowing(method)))
 
     def is_cached_all_the_while() -> bool:
         shown = owner.read(method, house)
         change_behind_the_server_s_back(stack, house)
         seen = allowed.read(method, house)
         assert lacking.refusals(method, house) == MISSING
-        assert theirs.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
-        return owner.read(method, house) == shown and (seen == shown) is not method.per_caller
+        assert theirs.is_shut_out(method, house)
+        refusal = owned.refusal_of_key(method, house.request(method), sees_all=False)
+        assert not refusal or blind.refusals(method, house) == {(403, refusal)}
+        return owner.read(method, house) == shown and (seen == shown) is not is_per_caller(method)
 
     assert any(is_cached_all_the_while() for _ in range(TRIES))
 
@@ -246,10 +293,16 @@ def test_a_cached_answer_is_confirmed_by_its_weak_etag_until_something_changes(
     (etag,) = {get().headers["etag"] for _ in range(TWICE)}
     assert etag.startswith('W/"')
     assert {get(f'"other", {etag}').status_code for _ in range(TWICE)} == {304}
-    change = next(change for change in CHANGES if method in meeting(change) and change.kind is Kind.UPDATE)
+    updates = [change for change in CHANGES if method in meeting(change) and change.kind is Kind.UPDATE]
+    # That of the same service: what belongs to a resource may stay as it is when that is changed.
+    change = max(updates, key=lambda change: service_of(change) == service_of(method))
     assert doors.Grpc(channel, house.tenant.access_token).call(change, request_of(change, house)).problem is None
     # It answers anew, or that it is gone from there.
     assert 304 not in {get(etag).status_code for _ in range(TWICE)}
+
+
+def service_of(method: MethodPolicy) -> str:
+    return method.path.rpartition("/")[0]
 
 
 @pytest.mark.heavy
@@ -280,6 +333,26 @@ def stale_reads(channel: grpc.Channel, house: House, change: MethodPolicy, reads
             yield f"{method.path} is stale after {change.path}: `invalidates` has to name one of {method.cache_tags}"
 
 
+@pytest.mark.parametrize("method", BELOW, ids=name_of)
+def test_what_belongs_to_a_thing_is_gone_from_the_cache_with_it_and_comes_back(
+    channel: grpc.Channel, another: Callable[[], House], method: MethodPolicy
+) -> None:
+    """The RPC that deletes the parent need not name the tags of what belongs to it."""
+    house = another()
+    owner, resource = doors.Grpc(channel, house.tenant.access_token), owned.RESOURCES[service_of(method)[1:]]
+    assert resource.parent is not None
+    parent_id = house.made[service_of(method)[1:].removesuffix("Service")][resource.parent.field]
+    above = next(name for name, each in owned.RESOURCES.items() if each is resource.parent.resource)
+    changes = {change.kind: change for change in CHANGES if service_of(change)[1:] == above}
+    for kind, found in ((None, True), (Kind.DELETE, False), (Kind.UNDELETE, True)):
+        if kind is not None:
+            named = dict.fromkeys(wall.identifying(changes[kind]), parent_id)
+            assert owner.call(changes[kind], house.request(changes[kind], named)).problem is None
+        for _ in range(TWICE):
+            problem = owner.call(method, house.request(method)).problem
+            assert problem is None if found else problem is not None and problem.reason == "RESOURCE_NOT_FOUND"
+
+
 def test_a_deleted_tenant_is_gone_from_the_cache(stack: Stack, as_caller: As) -> None:
     gone = wall.furnished(stack)
     owner = as_caller(gone.tenant.access_token)
@@ -291,7 +364,7 @@ def test_a_deleted_tenant_is_gone_from_the_cache(stack: Stack, as_caller: As) ->
 def request_of(change: MethodPolicy, house: House) -> Message:
     """A request that can be fulfilled: what it may leave out is left out."""
     named = house.named(change)
-    request = house.request(change, {name: named[name] for name in wall.identifying(change)})
+    request = house.request(change, {name: named[name] for name in wall.identifying(change) if name in named})
     fields: Any = request
     if MUTATIONS[change.path].mask:
         fields.update_mask.paths.extend(MUTATIONS[change.path].mask)

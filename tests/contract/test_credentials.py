@@ -13,7 +13,7 @@ from server.kernel.clock import utc_now
 from server.kernel.guard.tokens import AccessTokens
 from server.kernel.policy import Access, MethodPolicy
 from tests.clients import Problem, Rest, log_in, new_member, sign_up
-from tests.contract import doors, wall
+from tests.contract import doors, owned, wall
 from tests.contract.wall import House
 from tests.stack import Stack
 
@@ -156,6 +156,27 @@ def test_a_key_that_lacks_the_one_permission_is_refused(
     problem = refused(method, key_without(method.permission))
     assert (problem.code, problem.reason) == (DENIED, "PERMISSION_MISSING")
     assert problem.metadata == {"permission": method.permission}
+
+
+@pytest.mark.parametrize("method", owned.OWNED, ids=name_of)
+def test_a_key_owns_nothing_and_needs_a_permission_to_see_what_users_own(
+    channel: grpc.Channel, another: Callable[[], House], catalogue: set[str], method: MethodPolicy
+) -> None:
+    """Whatever its request names is there. Where the state of a thing forbids the call, it was reached."""
+    house = another()
+    request = house.request(method)
+    for sees_all, lacking in ((False, {owned.seen_by(method)}), (True, set[str]())):
+        body: dict[str, Any] = {"name": "Seeing", "permissions": sorted(catalogue - lacking)}
+        answer = house.tenant.rest.post(f"{house.tenant.path}/api-keys", body)
+        assert answer.status_code == 201, answer.text
+        problem = doors.Grpc(channel, answer.json()["key"]).call(method, request).problem
+        refused_with = owned.refusal_of_key(method, request, sees_all=sees_all)
+        if refused_with:
+            assert problem is not None
+            assert (problem.code, problem.reason) == (DENIED, refused_with)
+            assert problem.metadata["permission"] == owned.seen_by(method)
+        else:
+            assert problem is None or problem.reason == "STATE_FORBIDS", problem
 
 
 @pytest.mark.parametrize("method", IN_TENANT, ids=name_of)

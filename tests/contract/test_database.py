@@ -4,10 +4,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from google.api import field_behavior_pb2
 from psycopg import sql
 from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text
 
@@ -18,7 +20,10 @@ from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
-from server.kernel.resources.resource import Resource
+from server.kernel.messages.fields import descriptor_of
+from server.kernel.policy import Kind
+from server.kernel.queries.filter_sql import is_money
+from server.kernel.resources.resource import Parent, Resource
 from server.run import new_migration
 from server.run.new_migration import lacking
 from tests.clients import Tenant, database
@@ -32,6 +37,7 @@ UNIQUE_EVERYWHERE = {
     "api_keys_prefix_key": "a key is looked up before its tenant is known; 48 random bits tell nothing of others",
     "api_keys_previous_prefix_key": "the same for a secret that was replaced",
 }
+PAGES, SECTIONS = "plinth.sites.v1.PageService", "plinth.sites.v1.SectionService"
 # Tables that have no wall, each with the reason.
 UNWALLED = {
     "users": "people, who may belong to many tenants",
@@ -76,19 +82,46 @@ def unindexed_foreign_keys(tables: Iterable[Table]) -> Iterator[str]:
                 yield f"the foreign key {key.name} of {table.name} has no index"
 
 
-def unindexed_orders(resources: Iterable[Resource]) -> Iterator[str]:
-    """Fields that lists are sorted by lead an index, after the tenant where there is one."""
-    for resource in resources:
-        before = ["tenant_id"] if "tenant_id" in resource.table.c else []
+def unindexed_orders(resources: Mapping[str, Resource]) -> Iterator[str]:
+    """Fields that lists are sorted by lead an index, after what a list is narrowed by. `resources` are by service."""
+    for service, resource in resources.items():
         leading = [[getattr(part, "name", "") for part in index.expressions] for index in resource.table.indexes]
         for field in resource.sortable:
-            if not any(names[: len(before) + 1] == [*before, field] for names in leading):
-                yield f"{resource.table.name} cannot be sorted by {field} without reading all of it"
-            if resource.table.c[field].nullable:
+            columns = columns_of(resource, field)
+            for before in narrowings(service, resource):
+                wanted = [*before, *columns]
+                if not any(names[: len(wanted)] == wanted for names in leading):
+                    of = f" of one {before[-1]}" if before[1:] else ""
+                    yield f"{resource.table.name}{of} cannot be sorted by {field} without reading all of it"
+            if any(resource.table.c[column].nullable for column in columns):
                 yield f"{resource.table.name}.{field} is sorted by, but may be null"
 
 
-RESOURCES = [service.resource for service in app.SERVICES if service.resource is not None]
+def columns_of(resource: Resource, field: str) -> list[str]:
+    """The columns that a list is sorted by: an amount by its currency first."""
+    fields = descriptor_of(resource.message).fields_by_name
+    return [f"{field}_currency", f"{field}_minor"] if is_money(fields[field]) else [field]
+
+
+def narrowings(service: str, resource: Resource) -> Iterator[list[str]]:
+    """The columns by which a list is narrowed: that of the tenant, of a parent that each list names, of an owner."""
+    tenant = ["tenant_id"] if "tenant_id" in resource.table.c else []
+    if resource.parent is not None and resource.parent.field in named_by_list(service):
+        yield [*tenant, resource.parent.field]
+        return
+    yield tenant
+    if resource.owner:
+        yield [*tenant, resource.owner]
+
+
+def named_by_list(service: str) -> set[str]:
+    """The fields that a request for the list of a service has to set."""
+    lists = [method for path, method in app.policies().items() if path.startswith(f"/{service}/")]
+    fields = [field for method in lists if method.kind is Kind.LIST for field in method.descriptor.input_type.fields]
+    return {field.name for field in fields if wall.behaves(field, field_behavior_pb2.REQUIRED)}
+
+
+RESOURCES = {service.descriptor.full_name: service.resource for service in app.SERVICES if service.resource is not None}
 
 
 def test_every_tenant_table_is_walled_and_led_by_its_tenant() -> None:
@@ -131,9 +164,19 @@ def test_planted_tables_are_found() -> None:
         "tenant_id does not lead the foreign key notes_fkey of notes",
     ]
     assert list(unindexed_foreign_keys([bad])) == ["the foreign key notes_tenant_fkey of notes has no index"]
-    resource = Resource(RESOURCES[0].message, bad, sortable=("slug",))
-    assert list(unindexed_orders([resource])) == [
+    parent = Parent("notebook_id", RESOURCES[PAGES])
+    pages = RESOURCES[PAGES].message
+    found = [
+        *unindexed_orders({SECTIONS: Resource(pages, bad, sortable=("slug",), parent=replace(parent, field="page_id"))})
+    ]
+    assert found == [
+        "notes of one page_id cannot be sorted by slug without reading all of it",
+        "notes.slug is sorted by, but may be null",
+    ]
+    resource = Resource(pages, bad, sortable=("slug",), owner="user_id", parent=parent)
+    assert list(unindexed_orders({SECTIONS: resource})) == [
         "notes cannot be sorted by slug without reading all of it",
+        "notes of one user_id cannot be sorted by slug without reading all of it",
         "notes.slug is sorted by, but may be null",
     ]
 
@@ -404,6 +447,7 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
     houses = wall.furnished(stack), wall.furnished(stack)
     with database(stack) as connection:
         for house in houses:
+            connection.execute("INSERT INTO counters VALUES (%s, 'planted', 1)", (house.tenant.id,))
             connection.execute(
                 "INSERT INTO api_key_usage (tenant_id, api_key_id, day, method, calls, failures)"
                 " VALUES (%s, %s, '2000-01-01', 'x', 1, 0)",

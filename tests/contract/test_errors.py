@@ -17,6 +17,7 @@ from server import app, modules
 from server.kernel.call import HTTP_STATUS, LIMIT
 from server.kernel.guard.access import Permissions
 from server.kernel.policy import PERMISSION, Access, MethodPolicy
+from server.kernel.resources import seen_by
 from server.kernel.roles import ADMIN, OWNER
 from tests.clients import STATUS_DETAILS, Rest, Tenant, new_tenant, problem, refused, stubs
 from tests.stack import Stack
@@ -95,7 +96,7 @@ def permissions_of(access: Access) -> set[str]:
 @pytest.fixture(scope="module")
 def catalogue() -> list[str]:
     """What roles can be made of."""
-    return sorted(permissions_of(Access.PERMISSION))
+    return sorted(permissions_of(Access.PERMISSION) | seen_by(app.SERVICES).keys())
 
 
 @pytest.fixture(scope="module")

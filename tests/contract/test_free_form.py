@@ -63,10 +63,10 @@ class Place:
     def token(self, method: MethodPolicy) -> str:
         return self.platform if method.access is Access.PLATFORM else self.tenant.access_token
 
-    def request(self, method: MethodPolicy) -> Any:
-        """One that can be fulfilled; what is new has a name that nobody else has."""
+    def request(self, method: MethodPolicy, at: str = "") -> Any:
+        """One that can be fulfilled, with a field at this path; what is new has a name that nobody else has."""
         # The ETag changes with every write.
-        request: Any = self.house.request(method, self.house.named(method) | {"etag": ""})
+        request: Any = self.house.request(method, self.house.named(method) | {"etag": ""}, at=at)
         for name, field in (("page", "slug"), ("tenant", "subdomain")):
             if name in request.DESCRIPTOR.fields_by_name:
                 setattr(getattr(request, name), field, unique("new") if method.kind is Kind.CREATE else "")
@@ -97,12 +97,21 @@ def place(stack: Stack, receiver: Receiver, channel: grpc.Channel) -> Place:
     for number, one in enumerate(FREE_FORMS):
         for payload in payloads(number):
             # A new tenant has a log of its own.
-            events += [one.method.emits] * 2 if one.method.has_tenant else []
+            events += [emitted_by(one)] * 2 if one.method.has_tenant else []
             content = at_bounds(one.bounds, payload)
             assert one.bounds.max_bytes - 30 <= size_of(content) <= one.bounds.max_bytes
             for outcome in written(made, one, content):
                 assert outcome.problem is None, (name_of(one), outcome.problem)
     return replace(made, events=tuple(events))
+
+
+def emitted_by(one: FreeForm) -> str:
+    """The event of a write: in a batch of several kinds, that of the RPC which makes such a change alone."""
+    if one.method.kind is not Kind.BATCH_WRITE:
+        return one.method.emits
+    service, verb = one.method.path.rpartition("/")[0], one.path.split(".")[1]
+    siblings = [method for path, method in app.policies().items() if path.startswith(f"{service}/")]
+    return next(sibling.emits for sibling in siblings if sibling.kind.value.lower() == verb)
 
 
 def payloads(number: int) -> list[Payload]:
@@ -118,7 +127,7 @@ def payloads(number: int) -> list[Payload]:
 def written(place: Place, one: FreeForm, content: dict[str, Any]) -> list[doors.Outcome]:
     """What both doors say to a request with this content."""
     token = place.token(one.method)
-    first, second = (one.fill(place.request(one.method), content) for _ in range(2))
+    first, second = (one.fill(place.request(one.method, one.path), content) for _ in range(2))
     return [
         doors.Grpc(place.channel, token).call(one.method, first),
         doors.over_rest(Rest(place.tenant.stack, token), one.method.bindings[0], second),

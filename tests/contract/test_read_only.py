@@ -12,6 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+from google.type.money_pb2 import Money
 from plinth.policy.v1 import policy_pb2
 
 from server import app
@@ -19,7 +21,7 @@ from server.kernel.policy import Access, Kind, MethodPolicy
 from server.kernel.resources.read_only import ReadOnlyFields
 from server.kernel.steps.json_names import camel
 from tests.clients import Problem, Rest, unique
-from tests.contract import doors, wall
+from tests.contract import doors, owned, wall
 from tests.contract.test_audit import events_by_request
 from tests.contract.wall import House
 from tests.domains.audit.planting import stored_by_request
@@ -30,6 +32,12 @@ METHODS = app.policies()
 UPDATES = [method for method in METHODS.values() if method.kind is Kind.UPDATE]
 CREATES = [method for method in METHODS.values() if method.kind is Kind.CREATE]
 DOORS = ("rest", "grpc")
+# Values of messages, of which one at least is another than what is there.
+OTHERS: dict[str, list[Any]] = {
+    "google.protobuf.Timestamp": [Timestamp(seconds=978307200), Timestamp(seconds=978307201)],
+    "google.type.Date": [Date(year=2001, month=1, day=1), Date(year=2001, month=1, day=2)],
+    "google.type.Money": [Money(currency_code="EUR", units=1), Money(currency_code="EUR", units=2)],
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def creator(request: pytest.FixtureRequest, house: House, channel: grpc.Channel,
 def another(field: Any, value: Any) -> Any:
     """A value of a field beside this one, which is not its default."""
     if field.message_type is not None:
-        return Timestamp(seconds=978307200 if value.seconds != 978307200 else 978307201)
+        return next(one for one in OTHERS[field.message_type.full_name] if one != value)
     if field.enum_type is not None:
         return next(one.number for one in field.enum_type.values if one.number not in (0, value))
     if field.type == FieldDescriptor.TYPE_BOOL:
@@ -134,11 +142,23 @@ def with_value(writer: Writer, name: str, value: Any) -> Message:
     return resource
 
 
+def names_parent(writer: Writer, name: str) -> bool:
+    """Whether a new resource gets this field from its request, which names what it belongs to."""
+    resource = owned.resource_of(writer.method)
+    is_parent = resource is not None and resource.parent is not None and resource.parent.field == name
+    return (
+        is_parent and writer.method.kind is Kind.CREATE and name in writer.method.descriptor.input_type.fields_by_name
+    )
+
+
 def check_refusal(writer: Writer, problem: Problem | None, name: str) -> None:
     """A refusal that names the field, over REST as in the body, and the RPCs that set it."""
     assert problem is not None, name
     assert problem.reason == "RULE_VIOLATED", problem
     assert {*problem.violations} <= {f"{writer.body}.{name}", camel(name), name}, problem
+    if names_parent(writer, name):
+        assert problem.rules == ("parent.same",)
+        return
     assert problem.rules == ("read_only",)
     field: Any = writer.resource_class.DESCRIPTOR.fields_by_name[name]
     ((description,),) = problem.violations.values()
@@ -177,7 +197,8 @@ def test_no_update_changes_what_is_immutable(stack: Stack, writer: Writer) -> No
         new: Any = writer.resource_class()
         json_format.ParseDict(body(), new)
         value, known = getattr(new, field.name), getattr(before, field.name)
-        value = another(field, known) if value == known or field.enum_type is not None else value
+        is_another = value not in (known, field.default_value) and field.enum_type is None
+        value = value if is_another else another(field, known)
         for mask in ([field.name], None):
             asked.append(unique(field.name))
             problem = writer.write(with_value(writer, field.name, value), mask, asked[-1])

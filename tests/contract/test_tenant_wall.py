@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -12,9 +13,10 @@ from google.protobuf.message_factory import GetMessageClass
 from server import app
 from server.data.tables import metadata
 from server.kernel.policy import EMPTY, Access, Binding, Kind, MethodPolicy, read_policies
+from server.kernel.resources.resource import EVERYONE
 from server.kernel.resources.service import python_name
 from tests.clients import Rest, another_tenant, rows
-from tests.contract import doors, wall
+from tests.contract import doors, owned, wall
 from tests.contract.contract import PAGES, Contract, descriptor_set, in_message, planted
 from tests.contract.instances import LAST, MARK, Instance, Mutation, instances, mutations
 from tests.contract.mutations import MUTATIONS
@@ -30,7 +32,7 @@ BOUND = [method for method in METHODS if method.access is Access.PERMISSION]
 WALLED = [method for method in METHODS if method.has_tenant or method.name == "SwitchTenant"]
 # RPCs that name something in a tenant, and the fields which do.
 NAMING = [(method, field) for method in BOUND for field in wall.identifying(method)]
-OPEN = [method for method in BOUND if not wall.identifying(method) and method.name != "DeleteTenant"]
+OPEN = [method for method in BOUND if not wall.must_name(method) and method.name != "DeleteTenant"]
 LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.access is not Access.PLATFORM]
 CACHED = [method for method in BOUND if method.cache_seconds]
 SEARCHES = [method for method in LISTS if "q" in method.descriptor.input_type.fields_by_name]
@@ -95,16 +97,38 @@ def owner(stack: Stack, ours: House) -> Iterator[doors.Grpc]:
 
 @pytest.fixture(scope="module")
 def key(stack: Stack, ours: House) -> Iterator[doors.Grpc]:
-    """gRPC with an API key of ours that may do everything."""
-    permissions = [permission["name"] for permission in ours.tenant.rest.get("rbac/permissions").json()["permissions"]]
-    answer = ours.tenant.rest.post(f"{ours.tenant.path}/api-keys", {"name": "All", "permissions": permissions})
+    """gRPC with an API key of ours that may do everything, and sees what each user owns."""
     with doors.channel(stack) as channel:
-        yield doors.Grpc(channel, answer.json()["key"])
+        yield doors.Grpc(channel, new_key(ours, lacking=()))
+
+
+@pytest.fixture(scope="module")
+def blind_key(stack: Stack, ours: House) -> Iterator[doors.Grpc]:
+    """gRPC with an API key of ours that may do everything, but sees nothing that a user owns."""
+    with doors.channel(stack) as channel:
+        yield doors.Grpc(channel, new_key(ours, lacking=owned.SEEN_BY))
+
+
+def new_key(house: House, lacking: Collection[str]) -> str:
+    """An API key with all permissions but these."""
+    known = [permission["name"] for permission in house.tenant.rest.get("rbac/permissions").json()["permissions"]]
+    assert {*lacking} <= {*known}
+    permissions = [name for name in known if name not in lacking]
+    answer = house.tenant.rest.post(f"{house.tenant.path}/api-keys", {"name": "All", "permissions": permissions})
+    return str(answer.json()["key"])
 
 
 def test_every_request_field_is_tried(ours: House) -> None:
     assert list(wall.unknown_fields([*BOUND, *WALLED], ours.made)) == []
     assert len(NAMING) > 20
+    assert {(method.name, path) for method, path in NAMING} >= {
+        ("BatchUpdateSections", "requests.section_id"),
+        ("BatchCreateSections", "requests.tenant_id"),
+        ("BatchWriteSections", "operations.create.page_id"),
+        ("BatchWriteSections", "operations.delete.section_id"),
+        ("CreateExpense", "expense.trip_id"),
+        ("ListTrips", "user_id"),
+    }
     assert len(OPEN) > 6
     assert {method.name for method in LISTS} >= {"ListPages", "ListRoles", "ListApiKeys", "ListTenants"}
 
@@ -224,36 +248,101 @@ def conditions(theirs: House) -> list[dict[str, str]]:
     return [{}, *({name: etag} for name in ("if-match", "if-none-match") for etag in etags)]
 
 
-@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
+@pytest.mark.parametrize(("method", "path"), NAMING, ids=name_of)
 def test_what_is_theirs_is_not_found_in_our_tenant(
-    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, field: str
+    owner: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, path: str
 ) -> None:
     for _ in range(2):
-        assert_not_found(owner.call(method, ours.reaching(method, field, theirs)), theirs)
+        assert_as_if_absent(owner.call(method, ours.reaching(method, path, theirs)), method, path, theirs)
 
 
-@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
+@pytest.mark.parametrize(("method", "path"), NAMING, ids=name_of)
 def test_what_is_theirs_is_not_found_with_an_api_key(
-    key: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, field: str
+    key: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, path: str
 ) -> None:
-    assert_not_found(key.call(method, ours.reaching(method, field, theirs)), theirs)
+    request = ours.reaching(method, path, theirs)
+    outcome = key.call(method, request)
+    refusal = owned.refusal_of_key(method, request, sees_all=True)
+    if refusal:
+        assert_refused(outcome, refusal, theirs)
+    else:
+        assert_as_if_absent(outcome, method, path, theirs)
 
 
-@pytest.mark.parametrize(("method", "field"), NAMING, ids=name_of)
+@pytest.mark.parametrize(("method", "path"), NAMING, ids=name_of)
+def test_what_is_theirs_is_not_found_with_an_api_key_that_sees_nothing_owned(
+    blind_key: doors.Grpc, ours: House, theirs: House, method: MethodPolicy, path: str
+) -> None:
+    request = ours.reaching(method, path, theirs)
+    outcome = blind_key.call(method, request)
+    refusal = owned.refusal_of_key(method, request, sees_all=False)
+    if refusal:
+        assert_refused(outcome, refusal, theirs)
+    else:
+        assert_as_if_absent(outcome, method, path, theirs)
+
+
+@pytest.mark.parametrize(("method", "path"), NAMING, ids=name_of)
 def test_what_is_theirs_is_not_found_in_our_tenant_over_rest(
-    stack: Stack, ours: House, theirs: House, method: MethodPolicy, field: str
+    stack: Stack, ours: House, theirs: House, method: MethodPolicy, path: str
 ) -> None:
     rest = Rest(stack, ours.tenant.access_token)
     for binding in method.bindings:
         for headers in conditions(theirs):
-            outcome = doors.over_rest(rest, binding, ours.reaching(method, field, theirs), headers)
-            assert outcome.http_status == 404
-            assert_not_found(outcome, theirs)
+            outcome = doors.over_rest(rest, binding, ours.reaching(method, path, theirs), headers)
+            if outcome.http_status == 304:
+                # Of a list, which is there, they may have any ETag.
+                assert owned.names_owner(method, path)
+                assert headers == {"if-none-match": "*"}
+            elif outcome.http_status == 412:
+                # Ours is found, and has another ETag than theirs.
+                assert wall.rules_broken(method, path) == {"immutable"}
+                assert headers == {"if-match": theirs.of(PAGE)["etag"]}
+            else:
+                assert_as_if_absent(outcome, method, path, theirs)
+
+
+def assert_as_if_absent(outcome: doors.Outcome, method: MethodPolicy, path: str, theirs: House) -> None:
+    """What is another tenant's at this path looks like what is nowhere."""
+    rules = wall.rules_broken(method, path)
+    if owned.names_owner(method, path):
+        assert outcome.problem is None, outcome
+        assert outcome.http_status in (0, 200)
+        answer = doors.answer_of(method, outcome)
+        assert [value for field, value in answer.ListFields()] == [], answer
+    elif rules:
+        assert outcome.problem is not None, outcome
+        assert outcome.http_status in (0, 422)
+        assert (outcome.problem.reason, {*outcome.problem.rules}) == ("RULE_VIOLATED", rules), outcome
+        assert theirs.tenant.subdomain not in str(outcome)
+    else:
+        assert_not_found(outcome, theirs)
+
+
+def assert_refused(outcome: doors.Outcome, reason: str, theirs: House) -> None:
+    """Refused before anything is looked for."""
+    assert outcome.problem is not None, outcome
+    assert outcome.problem.reason == reason, outcome
+    assert theirs.tenant.subdomain not in str(outcome)
+
+
+@pytest.mark.parametrize("method", [method for method in owned.OWNED if method.kind is Kind.LIST], ids=name_of)
+def test_everyone_s_are_those_of_our_tenant(
+    owner: doors.Grpc, key: doors.Grpc, ours: House, theirs: House, method: MethodPolicy
+) -> None:
+    resource = method.descriptor.containing_service.full_name.removesuffix("Service")
+    for caller in (owner, key):
+        outcome = caller.call(method, ours.request(method, {owned.owner_field(method): EVERYONE}))
+        assert outcome.problem is None, outcome
+        shown = outcome.content.decode(errors="replace")
+        assert all(ours.made[resource][name] in shown for name in ours.made[resource] if name.endswith("_id"))
+        assert_shows_nothing(shown, theirs)
 
 
 def assert_not_found(outcome: doors.Outcome, theirs: House) -> None:
     """Absent and another's look alike, ETag or not."""
     assert outcome.problem is not None
+    assert outcome.http_status in (0, 404)
     assert (outcome.problem.code, outcome.problem.reason) == (NOT_FOUND, "RESOURCE_NOT_FOUND")
     assert theirs.tenant.subdomain not in str(outcome)
 
@@ -294,6 +383,12 @@ def smuggle(request: Message, theirs: House) -> bool:
             continue
         named = theirs.made.get(field.message_type.full_name, {})
         own = {"tenant_id": theirs.tenant.id, "id": named.get(f"{field.name}_id", theirs.tenant.id)}
+        output_only = [
+            each.name
+            for each in field.message_type.fields
+            if wall.behaves(each, field_behavior_pb2.OUTPUT_ONLY) and wall.is_text(each)
+        ]
+        own |= {name: named[name] for name in output_only if name in named}
         for name in own.keys() & field.message_type.fields_by_name.keys():
             setattr(value, name, own[name])
             found = True

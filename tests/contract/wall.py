@@ -1,16 +1,16 @@
 """How to fill any RPC's request with what belongs to a tenant, so that one tenant can reach for another's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from google.api import resource_pb2
+from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.kernel.policy import BATCHES, VARIABLE, MethodPolicy
+from server.kernel.policy import BATCHES, VARIABLE, Kind, MethodPolicy
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant, new_tenant
 from tests.contract.instances import MARK, Instance, Named, instances
@@ -28,7 +28,10 @@ NEUTRAL = (
 # Fields that name nothing of a tenant either, but without which a request is not valid.
 NEEDED = ("person_id", "first_tree_size", "metric")
 # RPCs whose request names one thing or the other.
+ETAG = "etag"
 EITHER = {"/plinth.tenancy.v1.RoleService/ExplainAccess"}
+UPDATE = "update"
+"""What a change in a batch of several kinds is, if nothing is said."""
 
 
 class Unknown(LookupError):
@@ -48,18 +51,22 @@ def own_resources(method: MethodPolicy) -> dict[str, str]:
 def resolve(method: MethodPolicy, field: str, made: Mapping[str, Named]) -> Any:
     """What a field of a request names: of the service's own resource, else of its domain, else of any other one.
 
-    Raises Unknown where that is nothing, or several. An id of a resource that the method's own file declares is never
-    taken from another domain, which may have one of the same short name.
+    Of several, it is the one that is called like the field. Raises Unknown where that is nothing, or none of them. An
+    id of a resource that the method's own file declares is never taken from another domain, which may have one of the
+    same short name; nor is an ETag, which is that of the service's own resource.
     """
     resource = method.descriptor.containing_service.full_name.removesuffix("Service")
     package = resource.rpartition(".")[0]
     declared = own_resources(method).get(field)
     own = declared or resource
     places = [[own] if own in made else []]
-    if not declared:
+    if not declared and field != ETAG:
         places += [[name for name in made if name.startswith(f"{package}.")], list(made)]
     for place in places:
         found = [name for name in place if _names(made, name, field)]
+        called = [name for name in found if f"{python_name(name.rpartition('.')[2])}_id" == field]
+        if len(called) == 1:
+            return made[called[0]][field]
         if len(found) > 1:
             raise Unknown(f"{method.path}: `{field}` names one of {' and '.join(sorted(found))}: rename it there")
         if found:
@@ -117,34 +124,51 @@ class House:
     """Full name of a resource's message to the fields of requests that name the instance."""
 
     def named(self, method: MethodPolicy) -> dict[str, Any]:
-        """Every field of a method's request that names something, to what it names here."""
+        """Every field of a method's request that names something, by its path, to what it names here.
+
+        What the requests of a batch take from the batch is left out.
+        """
         found = {}
-        for field in fields_of(method.descriptor.input_type):
-            if field.name not in NEUTRAL:
+        for spot in spots(method.descriptor.input_type):
+            if spot.name not in NEUTRAL and not spot.is_carried and spot.field.message_type is None:
                 try:
-                    found[field.name] = resolve(method, field.name, self.made)
+                    found[spot.path] = self.at(method, spot.path)
                 except Unknown:
                     continue
         return found
+
+    def at(self, method: MethodPolicy, path: str) -> Any:
+        """What the field at this path of a method's request names here. Raises Unknown."""
+        name = path.rpartition(".")[2]
+        return self.tenant.id if name == "tenant_id" else resolve(method, name, self.made)
 
     def of(self, resource: str) -> Named:
         """What names the instance of a resource, by the full name of its message without `plinth.`."""
         return self.made[f"plinth.{resource}"]
 
-    def request(self, method: MethodPolicy, named: Mapping[str, Any] | None = None, tenant_id: str = "") -> Message:
-        """A request to this tenant, however its id is written, that names what is there, or what it is told."""
+    def request(
+        self, method: MethodPolicy, named: Mapping[str, Any] | None = None, tenant_id: str = "", at: str = ""
+    ) -> Message:
+        """A request to this tenant, however its id is written, that names what is there, or what it is told.
+
+        `named` is by path. Of the changes that a request of a batch may be, it is the one in which the path `at` is.
+        """
         request = GetMessageClass(method.descriptor.input_type)()
         own = self.named(method)
-        needed = {name: own[name] for name in NEEDED if name in own}
+        needed = {path: own[path] for path in needed_by(method) if path in own}
         chosen = own if named is None else named
-        fill(request, {**needed, **chosen, "tenant_id": tenant_id or self.tenant.id})
+        fill(request, {**needed, **chosen, "tenant_id": tenant_id or self.tenant.id}, at=at)
         return request
 
-    def reaching(self, method: MethodPolicy, field: str, other: "House") -> Message:
+    def reaching(self, method: MethodPolicy, path: str, other: "House") -> Message:
         """A request to this tenant that names one thing of another tenant; all else is there."""
-        beside = set(identifying(method)) - {field} if method.path in EITHER else set()
-        named = {name: value for name, value in self.named(method).items() if name not in beside}
-        return self.request(method, named | {field: other.named(method)[field]})
+        return self.naming(method, path, other.at(method, path))
+
+    def naming(self, method: MethodPolicy, path: str, value: Any) -> Message:
+        """A request to this tenant with this value at one path; all else is there."""
+        beside = set(identifying(method)) - {path} if method.path in EITHER else set()
+        named = {each: known for each, known in self.named(method).items() if each not in beside}
+        return self.request(method, named | {path: value}, at=path)
 
     def again(self) -> "House":
         """The same tenant, with one more of everything."""
@@ -172,47 +196,148 @@ def furnish(tenant: Tenant) -> dict[str, Named]:
     return {name: instance.make(tenant) for name, instance in INSTANCES.items()}
 
 
-def fill(request: Any, named: Mapping[str, Any], declared: Mapping[str, Instance] = INSTANCES) -> None:
-    """Set those fields which the request has; a resource in it becomes one that can be stored."""
-    for name, field in request.DESCRIPTOR.fields_by_name.items():
+class Spot(NamedTuple):
+    """A field of a request: at its top, in a request of a batch, or in the resource that it brings."""
+
+    path: str
+    """`operations.update.section_id`."""
+    field: FieldDescriptor
+    is_carried: bool = False
+    """Whether a request of a batch takes it from the batch, and may not differ (AIP-233)."""
+    in_resource: bool = False
+
+    @property
+    def name(self) -> str:
+        """The field's."""
+        return str(self.field.name)
+
+
+def spots(request: Descriptor, above: str = "", carried: Collection[str] = ()) -> Iterator[Spot]:
+    """Every field of a request. In a resource: only those with the id of what it belongs to."""
+    texts = {field.name for field in request.fields if is_text(field) and not field.is_repeated}
+    for field in request.fields:
+        path = f"{above}{field.name}"
         if is_batch(field):
-            inside = getattr(request, name).add()
-            fill(inside.update if inside.DESCRIPTOR.oneofs else inside, named, declared)
-        elif field.message_type is not None:
-            instance = declared.get(field.message_type.full_name)
-            if instance is not None and instance.body is not None and not field.is_repeated:
-                json_format.ParseDict({**instance.body(), **named.get(name, {})}, getattr(request, name))
-        elif name in named:
-            value = named[name]
-            getattr(request, name).extend(value) if isinstance(value, list) else setattr(request, name, value)
+            for option, inside in choices(field).items():
+                yield from spots(inside, f"{path}.{option}." if option else f"{path}.", texts)
+            continue
+        yield Spot(path, field, is_carried=field.name in carried)
+        for parent in parents_in(field.message_type):
+            yield Spot(f"{path}.{parent.name}", parent, in_resource=True)
+
+
+def is_text(field: FieldDescriptor) -> bool:
+    """Whether a field may hold an id."""
+    return bool(field.type == FieldDescriptor.TYPE_STRING)
+
+
+def behaves(field: FieldDescriptor, behavior: int) -> bool:
+    """Whether a field has this google.api.field_behavior."""
+    return behavior in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+
+
+def parents_in(message: Descriptor | None) -> list[FieldDescriptor]:
+    """The fields of a resource with the id of another one that a caller may set."""
+    if message is None or not message.GetOptions().Extensions[resource_pb2.resource].type:
+        return []
+    named = [field for field in message.fields if is_text(field) and field.name.endswith("_id")]
+    return [field for field in named if not behaves(field, field_behavior_pb2.OUTPUT_ONLY)]
 
 
 def is_batch(field: FieldDescriptor) -> bool:
     """Whether a field of a request has further requests."""
-    return field.is_repeated and field.name in BATCHES.values()
+    return field.is_repeated and field.name in BATCHES.values() and field.message_type is not None
 
 
-def fields_of(request: Descriptor) -> list[FieldDescriptor]:
-    """The fields of a request, and those of the requests in a batch."""
-    found = {field.name: field for field in request.fields if not is_batch(field)}
-    for field in request.fields:
+def choices(batch: FieldDescriptor) -> dict[str, Descriptor]:
+    """What a request of a batch may be: by the field that has it, which is empty if it is the request itself."""
+    inside: Any = batch.message_type
+    if not inside.oneofs:
+        return {"": inside}
+    return {option.name: option.message_type for option in inside.oneofs[0].fields}
+
+
+def fill(
+    request: Any,
+    named: Mapping[str, Any],
+    declared: Mapping[str, Instance] = INSTANCES,
+    *,
+    above: str = "",
+    at: str = "",
+) -> None:
+    """Set those fields which the request has; a resource in it becomes one that can be stored.
+
+    `named` is by path. A batch gets one request: of several it may be, the one in which the path `at` is.
+    """
+    for name, field in request.DESCRIPTOR.fields_by_name.items():
+        path = f"{above}{name}"
         if is_batch(field):
-            inside: Any = field.message_type
-            chosen = inside.fields_by_name["update"].message_type if inside.oneofs else inside
-            found |= {each.name: each for each in chosen.fields if each.name not in found}
-    return list(found.values())
+            options = choices(field)
+            chosen = next((option for option in options if at.startswith(f"{path}.{option}.")), "")
+            chosen = chosen or ("" if "" in options else UPDATE)
+            inside = getattr(request, name).add()
+            if chosen:
+                fill(getattr(inside, chosen), named, declared, above=f"{path}.{chosen}.", at=at)
+            else:
+                fill(inside, named, declared, above=f"{path}.", at=at)
+        elif field.message_type is not None:
+            instance = declared.get(field.message_type.full_name)
+            if instance is not None and instance.body is not None and not field.is_repeated:
+                resource = getattr(request, name)
+                json_format.ParseDict(instance.body(), resource)
+                for parent in parents_in(field.message_type):
+                    setattr(resource, parent.name, named.get(f"{path}.{parent.name}", ""))
+        elif path in named:
+            value = named[path]
+            getattr(request, name).extend(value) if isinstance(value, list) else setattr(request, name, value)
+
+
+def needed_by(method: MethodPolicy) -> list[str]:
+    """The paths without which a request is not valid."""
+    required = field_behavior_pb2.REQUIRED
+    named = [spot for spot in naming_spots(method) if spot.in_resource or behaves(spot.field, required)]
+    every = spots(method.descriptor.input_type)
+    return [
+        *(spot.path for spot in named if not spot.is_carried),
+        *(spot.path for spot in every if spot.path in NEEDED),
+    ]
 
 
 def identifying(method: MethodPolicy) -> list[str]:
-    """The fields of a request that name something beside the tenant. An ETag alone names nothing."""
+    """The paths of a request that name something beside the tenant. An ETag alone names nothing.
+
+    In a batch they include those that its requests take from it: the tenant too.
+    """
+    return [spot.path for spot in naming_spots(method)]
+
+
+def naming_spots(method: MethodPolicy) -> list[Spot]:
+    """The same, with their fields."""
     in_path = {name.strip("{}") for binding in method.bindings for name in VARIABLE.findall(binding.path)}
     found = []
-    for field in fields_of(method.descriptor.input_type):
-        is_name = field.name in {"ids", "role"} or field.name.endswith("_id") or field.name in in_path
-        is_other = field.name in {"tenant_id", "last_event_id", *NEEDED}
-        if is_name and field.type == FieldDescriptor.TYPE_STRING and not is_other:
-            found.append(field.name)
+    for spot in spots(method.descriptor.input_type):
+        is_name = spot.name in {"ids", "role"} or spot.name.endswith("_id") or spot.path in in_path
+        is_other = spot.name in {"last_event_id", *NEEDED} or spot.path == "tenant_id"
+        if is_name and is_text(spot.field) and not is_other:
+            found.append(spot)
     return found
+
+
+def must_name(method: MethodPolicy) -> bool:
+    """Whether a request has to name something beside the tenant, other than what its resource belongs to."""
+    required = field_behavior_pb2.REQUIRED
+    named = [spot for spot in naming_spots(method) if not spot.in_resource]
+    return method.path in EITHER or any(behaves(spot.field, required) for spot in named)
+
+
+def rules_broken(method: MethodPolicy, path: str) -> set[str]:
+    """The rules that any id at this path breaks, other than what stands there. Else it is looked for, and not found."""
+    (spot,) = (spot for spot in naming_spots(method) if spot.path == path)
+    if spot.is_carried:
+        return {"batch.same"}
+    if spot.in_resource and method.kind is Kind.UPDATE and behaves(spot.field, field_behavior_pb2.IMMUTABLE):
+        return {"immutable"}
+    return {"ids.known", "ids.all"} if method.kind is Kind.REORDER and path == "ids" else set()
 
 
 def unknown_fields(
@@ -220,16 +345,16 @@ def unknown_fields(
 ) -> Iterator[str]:
     """Fields of requests for which nobody said what they name: the wall would not be tried there."""
     for method in methods:
-        for field in fields_of(method.descriptor.input_type):
-            name = field.name
-            if name in NEUTRAL:
+        for spot in spots(method.descriptor.input_type):
+            message = spot.field.message_type
+            if spot.name in (*NEUTRAL, ETAG) or spot.is_carried:
                 continue
-            if field.message_type is not None:
-                instance = declared.get(field.message_type.full_name)
+            if message is not None:
+                instance = declared.get(message.full_name)
                 if instance is None or instance.body is None:
-                    yield f"{method.path}: no {field.message_type.full_name} can be created: {remedy(method)}"
+                    yield f"{method.path}: no {message.full_name} can be created: {remedy(method)}"
                 continue
             try:
-                resolve(method, name, made)
+                resolve(method, spot.name, made)
             except Unknown as unknown:
                 yield str(unknown)

@@ -77,7 +77,11 @@ class Caller:
         chance = random.random()
         if chance < 0.1:
             return empty_request(method)
-        named = {name: value for name, value in self._house.named(method).items() if name not in ("etag", "slug")}
+        named = {
+            name: value
+            for name, value in self._house.named(method).items()
+            if name.rpartition(".")[2] not in ("etag", "slug")
+        }
         if chance < 0.3 or method.name.startswith(ENDINGS):
             strangers = {name: [new_id()] if name == "ids" else new_id() for name in identifying(method)}
             return self._house.request(method, named | strangers, new_id() if method.name == "DeleteTenant" else "")

@@ -35,4 +35,5 @@ sections = tenant_table(
     ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
     soft_delete=True,
 )
-Index("sections_place_idx", sections.c.tenant_id, sections.c.page_id, sections.c.place, sections.c.id)
+for _name in ("place", "create_time"):
+    Index(f"sections_{_name}_idx", sections.c.tenant_id, sections.c.page_id, sections.c[_name], sections.c.id)

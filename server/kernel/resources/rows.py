@@ -184,20 +184,27 @@ class ResourceRows(ReadRows[M]):
         An update without a change writes nothing, and leaves neither an event nor an audit entry.
         """
         self._note_owner(call, before)
+        if self.parent_of(message) != self.parent_of(before):
+            # Before the hooks, which rely on a parent that the caller reaches.
+            self._refuse_immutable(message, before)
         self.hooks.prepare(call, message, before)
         self._check_required(message)
         if self.states is not None:
             self.states.check(message, before)
         self.hooks.check(call, message, before)
-        violations = self._immutable.violations(message, before)
-        if violations:
-            raise broken_rules(violations)
+        self._refuse_immutable(message, before)
         values = self._writable(call, message, before)
         # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
             call.changes_nothing = True
             return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
+
+    def _refuse_immutable(self, message: M, before: M) -> None:
+        """Raise RuleViolated if a field changes that keeps the value it was created with."""
+        violations = self._immutable.violations(message, before)
+        if violations:
+            raise broken_rules(violations)
 
     def new(self, request: Message, singular: str) -> M:
         """The resource that a request creates, with the parent that the request names.

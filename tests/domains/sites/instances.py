@@ -12,10 +12,19 @@ def _page(tenant: Tenant) -> Named:
 
 
 def _section(tenant: Tenant) -> Named:
+    """With a sibling. Their ids are in another order than they have."""
     page_id = _page(tenant)["page_id"]
     path = f"{tenant.path}/pages/{page_id}/sections"
-    section = made(tenant, path, {"kind": "hero", "title": f"{MARK}-{tenant.subdomain}"})
-    return {"section_id": section["id"], "page_id": page_id, "ids": [section["id"]], "etag": section["etag"]}
+    body = {"kind": "hero", "title": f"{MARK}-{tenant.subdomain}"}
+    first, second = (made(tenant, path, body) for _ in range(2))
+    named = {"section_id": first["id"], "page_id": page_id, "ids": [second["id"], first["id"]]}
+    return named | {"etag": first["etag"]}
+
+
+def _more_changes(sweep: Any) -> dict[str, Any]:
+    """Beside the update, a creation and the deletion of what a batch has created."""
+    made = sweep.answers["/plinth.sites.v1.SectionService/BatchCreateSections"].sections[0]
+    return {"operations": [{"create": {"section": {"kind": "hero"}}}, {"delete": {"sectionId": made.id}}]}
 
 
 def _other_order(sweep: Any) -> dict[str, Any]:
@@ -41,7 +50,7 @@ MUTATIONS = (
     Mutation("SectionService/UpdateSection"),
     Mutation("SectionService/BatchCreateSections"),
     Mutation("SectionService/BatchUpdateSections"),
-    Mutation("SectionService/BatchWriteSections"),
+    Mutation("SectionService/BatchWriteSections", _more_changes),
     Mutation("SectionService/ReorderSections", _other_order),
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),

@@ -1,5 +1,6 @@
 """How a user's trips and their expenses are made and changed."""
 
+from itertools import count
 from typing import Any
 
 from tests.clients import Tenant, unique
@@ -7,6 +8,8 @@ from tests.contract.instances import MARK, Instance, Mutation, Named, made
 
 FIRST_DAY = {"year": 2026, "month": 12, "day": 1}
 LAST_DAY = {"year": 2026, "month": 12, "day": 9}
+# No expense is worth what another one is, so that a sum tells which are in it.
+UNITS = count(12)
 
 
 def new_trip(title: str = "Planted") -> dict[str, Any]:
@@ -16,8 +19,8 @@ def new_trip(title: str = "Planted") -> dict[str, Any]:
 
 
 def new_expense(trip_id: str = "") -> dict[str, Any]:
-    """The JSON of a new expense of a trip."""
-    amount = {"currencyCode": "EUR", "units": "12", "nanos": 500_000_000}
+    """The JSON of a new expense, of a trip if one is named."""
+    amount = {"currencyCode": "EUR", "units": str(next(UNITS)), "nanos": 500_000_000}
     there = {"tripId": trip_id} if trip_id else {}
     return there | {"category": "CATEGORY_FOOD", "amount": amount, "spendDate": FIRST_DAY, "description": "Planted"}
 
@@ -28,10 +31,11 @@ def _trip(tenant: Tenant) -> Named:
 
 
 def _expense(tenant: Tenant) -> Named:
+    """With a sibling, so that a page of one has a next."""
     trip_id = _trip(tenant)["trip_id"]
-    expense = made(tenant, "/api/v1/expenses", new_expense(trip_id))
+    expense, _ = (made(tenant, "/api/v1/expenses", new_expense(trip_id)) for _ in range(2))
     named = {"expense_id": expense["id"], "trip_id": trip_id, "user_id": expense["userId"]}
-    return named | {"etag": expense["etag"], "expense": {"tripId": trip_id}}
+    return named | {"etag": expense["etag"]}
 
 
 INSTANCES = {
@@ -41,9 +45,9 @@ INSTANCES = {
 MUTATIONS = (
     Mutation("TripService/CreateTrip"),
     Mutation("TripService/UpdateTrip"),
-    Mutation("TripService/StartTrip"),
     Mutation("TripService/CancelTrip"),
     Mutation("TripService/RestoreTrip", before="CancelTrip"),
+    Mutation("TripService/StartTrip"),
     Mutation("TripService/CompleteTrip", before="StartTrip"),
     Mutation("TripService/DeleteTrip"),
     Mutation("TripService/UndeleteTrip", before="DeleteTrip"),

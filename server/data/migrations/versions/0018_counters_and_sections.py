@@ -57,6 +57,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("delete_time IS NOT NULL"),
     )
+    op.create_index("sections_create_time_idx", "sections", ["tenant_id", "page_id", "create_time", "id"], unique=False)
     op.create_index("sections_place_idx", "sections", ["tenant_id", "page_id", "place", "id"], unique=False)
     wall("counters", "tenant_id = (SELECT nullif(current_setting('plinth.tenant_id', true), '')::uuid)")
     wall("sections", "tenant_id = (SELECT nullif(current_setting('plinth.tenant_id', true), '')::uuid)")

@@ -1,0 +1,62 @@
+"""What belongs to one user of a tenant, by the declarations of the resources: which RPCs show it, and to whom."""
+
+from google.protobuf.message import Message
+
+from server import app
+from server.kernel.policy import Access, Kind, MethodPolicy
+from server.kernel.resources.resource import AnyResource
+
+RESOURCES: dict[str, AnyResource] = {
+    service.descriptor.full_name: service.resource for service in app.SERVICES if service.resource is not None
+}
+USER_REQUIRED = "USER_REQUIRED"
+PERMISSION_MISSING = "PERMISSION_MISSING"
+SEEN_BY = sorted({resource.seen_by for resource in RESOURCES.values() if resource.owner})
+"""The permissions that show what others own."""
+
+
+def resource_of(method: MethodPolicy) -> AnyResource | None:
+    """The resource of a method's service."""
+    return RESOURCES.get(method.descriptor.containing_service.full_name)
+
+
+def owner_field(method: MethodPolicy) -> str:
+    """The field with the owner of what a method is about; empty if it belongs to the whole tenant."""
+    resource = resource_of(method)
+    return resource.owner if resource is not None else ""
+
+
+def seen_by(method: MethodPolicy) -> str:
+    """The permission with which a method is about what others own as well; empty if it belongs to the whole tenant."""
+    resource = resource_of(method)
+    return resource.seen_by if resource is not None and resource.owner else ""
+
+
+def names_owner(method: MethodPolicy, path: str) -> bool:
+    """Whether a list is asked here for what one user owns."""
+    return method.kind is Kind.LIST and bool(path) and path == owner_field(method)
+
+
+def named_in(request: Message) -> set[str]:
+    """The fields that a request sets."""
+    return {field.name for field, _ in request.ListFields()}
+
+
+def refusal_of_key(method: MethodPolicy, request: Message, *, sees_all: bool) -> str:
+    """The reason with which an API key, which owns nothing, is refused; empty if it is not.
+
+    `sees_all`: the key holds the permission that shows what others own.
+    """
+    resource = resource_of(method)
+    if resource is None or not resource.owner:
+        return ""
+    if method.kind is Kind.LIST and resource.owner in named_in(request):
+        return "" if sees_all else PERMISSION_MISSING
+    inherits = resource.parent is not None and bool(resource.parent.resource.owner)
+    is_new = method.kind in (Kind.CREATE, Kind.BATCH_CREATE, Kind.BATCH_WRITE) and not inherits
+    is_the_caller_s = is_new or method.kind in (Kind.LIST, Kind.REORDER)
+    return "" if sees_all and not is_the_caller_s else USER_REQUIRED
+
+
+OWNED = [method for method in app.policies().values() if method.access is Access.PERMISSION and owner_field(method)]
+"""The RPCs that are about what users own."""
