@@ -47,6 +47,7 @@ UNWALLED = {
     event_cursors.name: "how far background readers have come",
     log_epochs.name: "which clusters the database has been in",
     secret_canaries.name: "which secret the database was filled under",
+    "used_tickets": "random ids of tickets, looked up before the caller is known",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
 }
 

@@ -222,7 +222,7 @@ def test_streams_resume_with_what_is_at_its_bounds(place: Place) -> None:
     with sse.connect(
         place.tenant.stack, place.tenant.id, place.tenant.access_token, headers=sse.after(place.start)
     ) as reader:
-        assert reader.next().event == "open"
+        assert reader.next().event == "stream.open"
         assert [frame.fact for frame in reader.events(len(expected))] == expected
     stream = place.tenant.stubs.pages.WatchPages(
         WatchPagesRequest(tenant_id=place.tenant.id, last_event_id=place.start), timeout=PATIENCE

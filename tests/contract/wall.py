@@ -20,7 +20,19 @@ INSTANCES = instances()
 # Fields that name nothing of a tenant.
 NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
-    *("filter", "order_by", "q", "page_token", "last_event_id", "access_token", "title", "overlap", "days"),
+    *(
+        "filter",
+        "order_by",
+        "q",
+        "page_token",
+        "last_event_id",
+        "access_token",
+        "ticket",
+        "types",
+        "title",
+        "overlap",
+        "days",
+    ),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),

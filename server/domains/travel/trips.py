@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 from google.type.date_pb2 import Date
 from plinth.travel.v1 import trip_pb2
 from plinth.travel.v1.trip_pb2 import Trip
-from sqlalchemy import Integer, bindparam, func, literal_column, select, text, update
+from sqlalchemy import bindparam, func, literal_column, select, text, update
 
 from server.data.statements import Statement
 from server.domains.travel.tables import expenses, trips
