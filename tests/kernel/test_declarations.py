@@ -30,6 +30,7 @@ NONE: AnyHooks = Hooks()
         ({"order": "title"}, "names `title`, which counts: make it int32"),
         ({"number": "budget"}, "names `budget`, and `trips` has no column of that name: add one"),
         ({"parent": Parent("group_size", PageService.resource)}, "which holds an id: make it a string"),
+        ({"parent": Parent("title", PageService.resource)}, "stays as it was created: mark it IMMUTABLE"),
         ({"states": STATES}, "names `title`, which holds a state: make it an enum"),
     ],
 )

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from server.kernel.messages.fields import descriptor_of, has_behavior
 from server.kernel.resources.resource import AnyResource
 
+_FIXED = (field_behavior_pb2.OUTPUT_ONLY, field_behavior_pb2.IMMUTABLE)
 _INTEGERS = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
 
 
@@ -34,6 +35,8 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
 def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:
     if what in ("owner", "order", "number") and not has_behavior(field, field_behavior_pb2.OUTPUT_ONLY):
         yield "callers do not set: mark it OUTPUT_ONLY"
+    if what == "parent" and not any(has_behavior(field, each) for each in _FIXED):
+        yield "stays as it was created: mark it IMMUTABLE, or OUTPUT_ONLY where the path names it"
     if what in ("order", "number") and field.type not in _INTEGERS:
         yield "counts: make it int32"
     if what in ("owner", "parent") and field.type != FieldDescriptor.TYPE_STRING:
