@@ -110,8 +110,8 @@ class Subscription:
         return event.type.startswith(self.prefix) and (event.audience is None or self._is_shown(event))
 
     def _is_shown(self, event: Event) -> bool:
-        """Whether an event of one user is the subscriber's own, or shown to the subscriber by a permission."""
-        if event.audience == self.call.caller.user_id:
+        """Whether an event of one user or API key is the subscriber's own, or shown to it by a permission."""
+        if event.audience == self.call.caller.id:
             return True
         access = self.call.access
         return access is not None and self._revealed_by.get(event.type) in access.permissions
