@@ -15,7 +15,8 @@ NOBODY = NO_TENANT
 """The audience of events that nobody owns: only a permission shows them."""
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = 1, 2, 3, 4, 5
 """The states, as plinth.operations.v1.Operation.State has them."""
-LIVE = (QUEUED, RUNNING)
+IS_LIVE = f"operations.state IN ({QUEUED}, {RUNNING})"
+"""The condition that an operation has not ended."""
 
 operations = tenant_table(
     "operations",
@@ -46,7 +47,7 @@ Index(
 Index("operations_create_time_idx", operations.c.tenant_id, operations.c.create_time, operations.c.id)
 Index("operations_expire_time_idx", operations.c.expire_time)
 # For the search for those whose job is gone, over all tenants.
-Index("operations_live_idx", operations.c.update_time, postgresql_where=text("state IN (1, 2)"))
+Index("operations_live_idx", operations.c.update_time, postgresql_where=text(f"state IN ({QUEUED}, {RUNNING})"))
 
 _NEW = ("tenant_id", "id", "owner_id", "kind", "state", "request_id", "create_time", "update_time")
 INSERT = Statement(insert(operations).values({name: bindparam(name, type_=operations.c[name].type) for name in _NEW}))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import ARRAY, DateTime, Integer, Text, bindparam, select, text, tuple_
 
 from server.data.events import NO_TENANT
-from server.data.operations import operations
+from server.data.operations import IS_LIVE, operations
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.kernel.clock import Clock
@@ -27,7 +27,7 @@ QUIET = timedelta(minutes=1)
 QUIET_ONES = Statement(
     select(operations.c.tenant_id, operations.c.id, operations.c.update_time)
     .where(
-        text("state IN (1, 2)"),
+        text(IS_LIVE),
         operations.c.update_time < bindparam("before", type_=DateTime(timezone=True)),
         tuple_(operations.c.update_time, operations.c.id)
         > tuple_(

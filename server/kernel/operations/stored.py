@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from plinth.operations.v1.operation_pb2 import Operation
-from sqlalchemy import ColumnElement, Update, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, func, select, text, update
 
 from server.data.clauses import AnyParameter
 from server.data.connections import Result
 from server.data.events import APPEND
-from server.data.operations import LIVE, NOBODY, RUNNING, operations
+from server.data.operations import IS_LIVE, NOBODY, RUNNING, operations
 from server.data.statements import Row, Statement
 from server.data.transactions import WriteTransaction
 from server.json_values import JsonValue
@@ -60,8 +60,7 @@ def _is_it() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 def _is_own() -> ColumnElement[bool]:
     """The condition that no other attempt has begun, and nobody has ended the operation."""
-    is_own: ColumnElement[bool] = operations.c.attempt == _parameter("own_attempt", "attempt")
-    return is_own & operations.c.state.in_([text(str(state)) for state in LIVE])
+    return and_(operations.c.attempt == _parameter("own_attempt", "attempt"), text(IS_LIVE))
 
 
 def _change() -> Update:
