@@ -239,10 +239,10 @@ def test_what_fails_again_and_again_without_getting_on_fails(scene: Scene) -> No
     operation = scene.start()
 
     def work(_: Work) -> None:
-        raise OSError
+        raise OSError("again")
 
     for _ in range(long_job.MOST_LOSSES - 1):
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="again"):
             scene.attempt(operation, work, resumable=True)
     scene.attempt(operation, work, resumable=True)
     assert scene.shown(operation)["error"]["reason"] == "INTERNAL"
@@ -256,10 +256,10 @@ def test_what_gets_on_between_its_failures_goes_on(scene: Scene) -> None:
         first = int(str(work.saved.get("next", 0)))
         if first < total:
             do(work, first)
-            raise OSError
+            raise OSError("again")
 
     for _ in range(total):
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="again"):
             scene.attempt(operation, work, resumable=True)
     scene.attempt(operation, work, resumable=True)
     assert scene.shown(operation)["state"] == "STATE_DONE"
