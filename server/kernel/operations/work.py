@@ -93,7 +93,9 @@ class Work:
     def check(self) -> None:
         """Raise Stopped if the work is not to go on."""
         with self._database.read(self.scope) as transaction:
-            self._judge(stored_in(transaction.run(LOOK, **key_of(self.operation))))
+            why = self._why(stored_in(transaction.run(LOOK, **key_of(self.operation))))
+        if why is not None:
+            raise why
 
     @contextmanager
     def batch(self) -> Iterator[WriteTransaction]:
@@ -128,8 +130,7 @@ class Work:
             result = transaction.run(ADVANCE, **values)
         stored = stored_in(result)
         if stored is None:
-            self._judge(stored_in(transaction.run(LOOK, **key_of(self.operation))))
-            raise Superseded
+            raise self._why(stored_in(transaction.run(LOOK, **key_of(self.operation)))) or Superseded()
         if self._is_due():
             self._last_told = self._elapsed()
             tell(transaction, PROGRESSED, stored.operation)
@@ -138,9 +139,11 @@ class Work:
     def _is_due(self) -> bool:
         return self._elapsed() - self._last_told >= PAUSE
 
-    def _judge(self, stored: Stored | None) -> None:
+    def _why(self, stored: Stored | None) -> Stopped | None:
+        """Why the work is not to go on, or None."""
         if stored is None or stored.attempt != self.attempt or has_ended(stored.operation):
-            raise Superseded
+            return Superseded()
         if stored.operation.HasField("cancel_time"):
             self.operation = stored.operation
-            raise Cancelled
+            return Cancelled()
+        return None

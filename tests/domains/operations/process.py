@@ -1,7 +1,7 @@
 """A worker in a process of its own, to be killed: `python -m tests.domains.operations.process <dsn> <queue> <folder>`.
 
-Its work takes TOTAL batches, and waits before each one for as long as `<folder>/<number>` does not exist. SIGTERM ends it
-as a deploy does.
+Its work takes TOTAL batches, and waits before each one for as long as `<folder>/<number>` does not exist. SIGTERM ends
+it as a deploy does.
 """
 
 import asyncio

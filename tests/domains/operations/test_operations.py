@@ -11,9 +11,10 @@ from plinth.operations.v1.operation_pb2 import (
     Operation,
 )
 
+from server.data.transactions import Scope
 from server.domains.operations.orphans import Orphans
 from server.kernel.clock import utc_now
-from server.kernel.operations import Work, long_job
+from server.kernel.operations import Work, end_lost, long_job
 from server.kernel.operations import work as work_module
 from server.kernel.problems import StateForbids
 from tests.clients import problem, reason, rows
@@ -372,3 +373,6 @@ def test_one_whose_job_is_gone_fails_and_no_other(scene: Scene) -> None:
     assert scene.shown(held)["state"] == "STATE_QUEUED"
     assert scene.shown(young)["state"] == "STATE_QUEUED"
     scene.attempt(gone, lambda _: pytest.fail("it has failed"))
+    # It may end between the search and the lock.
+    with scene.database.write(Scope(tenant_id=scene.tenant.id)) as transaction:
+        assert not end_lost(transaction, scene.tenant.id, gone.id, "test", utc_now())
