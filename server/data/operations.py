@@ -46,8 +46,8 @@ Index(
 )
 Index("operations_create_time_idx", operations.c.tenant_id, operations.c.create_time, operations.c.id)
 Index("operations_expire_time_idx", operations.c.expire_time)
-# For the search for those whose job is gone, over all tenants.
-Index("operations_live_idx", operations.c.update_time, postgresql_where=text(f"state IN ({QUEUED}, {RUNNING})"))
+# For the search for those whose job is gone, over all tenants. By a column that progress leaves as it is.
+Index("operations_live_idx", operations.c.create_time, postgresql_where=text(f"state IN ({QUEUED}, {RUNNING})"))
 
 _NEW = ("tenant_id", "id", "owner_id", "kind", "state", "request_id", "create_time", "update_time")
 INSERT = Statement(insert(operations).values({name: bindparam(name, type_=operations.c[name].type) for name in _NEW}))

@@ -25,16 +25,16 @@ AT_ONCE = 1000
 QUIET = timedelta(minutes=1)
 
 QUIET_ONES = Statement(
-    select(operations.c.tenant_id, operations.c.id, operations.c.update_time)
+    select(operations.c.tenant_id, operations.c.id, operations.c.create_time)
     .where(
         text(IS_LIVE),
         operations.c.update_time < bindparam("before", type_=DateTime(timezone=True)),
-        tuple_(operations.c.update_time, operations.c.id)
+        tuple_(operations.c.create_time, operations.c.id)
         > tuple_(
             bindparam("after_time", type_=DateTime(timezone=True)), bindparam("after_id", type_=operations.c.id.type)
         ),
     )
-    .order_by(operations.c.update_time, operations.c.id)
+    .order_by(operations.c.create_time, operations.c.id)
     .limit(bindparam("limit", type_=Integer()))
 )
 WITH_JOB = Statement(
@@ -68,10 +68,11 @@ class Orphans:
         while True:
             with self._dispatch.read(Scope()) as transaction:
                 quiet = transaction.run(QUIET_ONES, before=before, limit=AT_ONCE, **after).all()
-            self._fail_those_without_job(quiet)
+            if quiet:
+                self._fail_those_without_job(quiet)
             if len(quiet) < AT_ONCE:
                 return
-            after = {"after_time": quiet[-1]["update_time"], "after_id": quiet[-1]["id"]}
+            after = {"after_time": quiet[-1]["create_time"], "after_id": quiet[-1]["id"]}
 
     def _fail_those_without_job(self, quiet: list[Row]) -> None:
         # Read after the operations: a job that ended meanwhile has ended its operation before.

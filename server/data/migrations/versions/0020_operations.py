@@ -44,7 +44,7 @@ def upgrade() -> None:
     op.create_index("operations_create_time_idx", "operations", ["tenant_id", "create_time", "id"], unique=False)
     op.create_index("operations_expire_time_idx", "operations", ["expire_time"], unique=False)
     op.create_index(
-        "operations_live_idx", "operations", ["update_time"], unique=False, postgresql_where=sa.text("state IN (1, 2)")
+        "operations_live_idx", "operations", ["create_time"], unique=False, postgresql_where=sa.text("state IN (1, 2)")
     )
     op.create_index(
         "operations_owner_create_time_idx", "operations", ["tenant_id", "owner_id", "create_time", "id"], unique=False
