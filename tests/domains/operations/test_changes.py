@@ -59,7 +59,7 @@ def shown(live: Live, now: Operation) -> list[OperationEvent | None]:
 
 def kinds(found: list[OperationEvent | None]) -> list[tuple[str, int] | None]:
     """Types and versions; None for a keep-alive."""
-    return [each and (each.type, each.operation.done) for each in found]
+    return [None if each is None else (each.type, each.operation.done) for each in found]
 
 
 def test_events_older_than_what_was_read_are_left_out() -> None:
