@@ -20,7 +20,7 @@ from server.data.probe import Probe
 from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
-from server.kernel.chain import Route, Step, stream_route, unary_route
+from server.kernel.chain import Route, Step, stream_route, unary_route, waiting_route
 from server.kernel.dependencies import Dependencies
 from server.kernel.keys import derive_key
 from server.kernel.live import Downloads, LiveEvents
@@ -192,6 +192,7 @@ def _platform(
         providers=providers,
         live=live,
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
+        recheck=guard.authorize.recheck,
     )
 
 
@@ -209,10 +210,11 @@ def compose(
     handlers = ServiceHandlers(services, tokens)
     routes = []
     for method in methods:
-        if method.streaming != streams:
+        if method.on_loop != streams:
             continue
         if streams:
-            routes.append(stream_route(method, steps, handlers.stream(method)))
+            make = waiting_route if method.waits else stream_route
+            routes.append(make(method, steps, handlers.stream(method)))
             continue
         handler = handlers.unary(method)
         routes.append(unary_route(method, steps, handler, slow if method.is_slow else None))

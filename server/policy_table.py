@@ -36,8 +36,8 @@ def _row(route: Route) -> tuple[str, ...]:
 
 
 def _threads(method: MethodPolicy) -> tuple[str, str]:
-    """The pool, and the criticality for load shedding. A stream waits for no thread."""
-    if method.streaming:
+    """The pool, and the criticality for load shedding. What the event loop serves waits for no thread."""
+    if method.on_loop:
         return NOTHING, NOTHING
     return "slow" if method.is_slow else "fast", method.criticality.name.lower()
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
+from plinth.policy.v1 import policy_pb2
 
 from server.extensions import POLICY
 from server.gateway.errors import GatewayConfigurationError
@@ -56,6 +57,8 @@ class Method:
     timeout: float | None
     """Seconds that the gateway waits for the answer; None for the setting."""
     bindings: tuple[Binding, ...]
+    waits: bool = False
+    """Whether the realtime role answers it, though it is unary."""
     is_public: bool = False
     """Whether anyone may call, without credentials."""
     max_body_bytes: int = 0
@@ -150,6 +153,7 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         server_streaming=method.server_streaming,
         timeout=policy.timeout.ToTimedelta().total_seconds() if policy.HasField("timeout") else None,
         bindings=tuple(_bindings(f"{service}.{method.name}", method)),
+        waits=policy.pool == policy_pb2.POOL_WAITING,
         is_public=policy.WhichOneof("access") in PUBLIC,
         max_body_bytes=policy.max_body_bytes,
     )

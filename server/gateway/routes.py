@@ -42,20 +42,20 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
 def _routes(settings: Settings, contract: Contract) -> list[Config]:
     streams = [_stream(settings, method) for method in contract.methods if method.server_streaming]
     timed = [
-        _unary({"path": method.path}, method.timeout)
+        _unary({"path": method.path}, method.timeout or settings.gateway_timeout, REALTIME if method.waits else API)
         for method in contract.methods
-        if method.timeout is not None and not method.server_streaming
+        if (method.timeout is not None or method.waits) and not method.server_streaming
     ]
     # REST paths match the last route before they are transcoded. Without it the cors filter finds no policy
     # (envoy#17148).
     return [*streams, *timed, _unary({"prefix": "/"}, settings.gateway_timeout)]
 
 
-def _unary(match: Config, timeout: float) -> Config:
+def _unary(match: Config, timeout: float, cluster: str = API) -> Config:
     return {
         "match": match,
         "route": {
-            "cluster": API,
+            "cluster": cluster,
             "timeout": seconds(timeout),
             "retry_policy": _retries(),
         },

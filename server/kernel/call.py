@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
+from plinth.operations.v1.operation_pb2 import Operation
 from psycopg.errors import UniqueViolation
 
 from server.data.jobs import DEFER
@@ -15,11 +16,13 @@ from server.data.transactions import ReadTransaction, Scope, WriteTransaction
 from server.json_values import JsonValue
 from server.kernel.actors import API_KEY, USER, Actor
 from server.kernel.addresses import caller_of
+from server.kernel.clock import utc_now
 from server.kernel.ids import next_id
 from server.kernel.messages.fields import FieldValue
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
+from server.kernel.starting import QUEUED, Task, start_operation
 
 ConflictProblem = Callable[[UniqueViolation], Problem]
 """Makes a problem from a unique violation of PostgreSQL."""
@@ -400,6 +403,27 @@ class Call:
     def enqueue(self, queue: str, task: str, **arguments: JsonValue) -> None:
         """Enqueue a job in this call's transaction. `arguments` become JSON and must not contain secrets."""
         self.writes.queue(DEFER, queue=queue, task=task, arguments=arguments)
+
+    def start(self, kind: str, queue: str, task: str, /, **arguments: JsonValue) -> Operation:
+        """Start long work in this call's transaction: an operation of the caller, and the job `task` that does it.
+
+        `kind` is what callers see of it. `arguments` become JSON and must not contain secrets. An RPC may answer with
+        the operation, whose event is then the caller's alone.
+        """
+        owner_id = self.caller.id
+        operation = start_operation(
+            self.writes,
+            str(self.tenant_id),
+            kind,
+            Task(queue, task, arguments),
+            utc_now(),
+            owner_id=owner_id,
+            request_id=self.request_id,
+        )
+        if self.method.descriptor.output_type.full_name == Operation.DESCRIPTOR.full_name:
+            self.audience = owner_id
+        self.events.append(Emission(QUEUED, operation.id, operation, owner_id))
+        return operation
 
     def emit(self, event: str, resource_id: str, payload: Message) -> None:
         """Write a further event in this call's transaction. The declared event is written without it.

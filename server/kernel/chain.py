@@ -198,6 +198,18 @@ def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -
     return Route(method, chain, grpc.unary_stream_rpc_method_handler(serve, None, serialise))
 
 
+def waiting_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> Route:
+    """A unary RPC on asyncio. Its handler is a stream of one message, which takes as long as it has to wait."""
+    chain = Chain(lambda: compose_stream(method, steps, handler))
+
+    async def serve(request: Request, context: ServerContext) -> Answer:
+        # Read to its end, so that every step has ended before the answer.
+        *_, answer = [message async for message in chain.handle(Call(method, context), request)]
+        return answer
+
+    return Route(method, chain, grpc.unary_unary_rpc_method_handler(serve, None, serialise))
+
+
 class RouteTable(grpc.GenericRpcHandler):
     """All RPCs of a process by path. gRPC asks it once per call."""
 

@@ -21,6 +21,7 @@ from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, Permissions, RateLimiter
 from server.kernel.jobs import Job, Schedule
 from server.kernel.live import Downloads, LiveEvents
+from server.kernel.operations import LongJob
 from server.kernel.policy import MethodPolicy
 from server.kernel.ports import KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
 from server.kernel.providers import Move, Providers
@@ -78,6 +79,8 @@ class Platform(Foundation):
     live: LiveEvents | None
     """None except in the realtime role, which serves the streams."""
     downloads: Downloads
+    recheck: Callable[[Call], None]
+    """Raises a problem if the caller of a stream no longer has access; otherwise renews the call's access. Blocks."""
 
 
 class BackgroundService(Protocol):
@@ -116,6 +119,8 @@ class Background:
 
     jobs: tuple[Job, ...] = ()
     """Jobs that are enqueued. Jobs of schedules may be left out."""
+    long_jobs: tuple[LongJob, ...] = ()
+    """The work of operations, which calls start with `Call.start`."""
     schedules: tuple[Schedule, ...] = ()
     services: tuple[BackgroundService, ...] = ()
     moves: tuple[Move, ...] = ()

@@ -123,6 +123,8 @@ class MethodPolicy:
     """Seconds that the gateway waits; None for the setting."""
     is_slow: bool
     """Whether it runs in the pool of RPCs that wait for others or compute for long."""
+    waits: bool
+    """Whether it is a unary RPC that waits for an event, on the event loop of the realtime role, as streams do."""
     criticality: Criticality
     read_only: bool
     streaming: bool
@@ -133,6 +135,11 @@ class MethodPolicy:
     bindings: tuple[Binding, ...]
     providers: tuple[str, ...]
     """The outside providers that it calls."""
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the realtime role serves it, on its event loop: a stream, or an RPC that waits."""
+        return self.streaming or self.waits
 
     @property
     def domain(self) -> str:
@@ -252,6 +259,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         success_status=_success_status(method, option),
         timeout=option.timeout.ToTimedelta().total_seconds() if option.HasField("timeout") else None,
         is_slow=option.pool == policy_pb2.POOL_SLOW,
+        waits=option.pool == policy_pb2.POOL_WAITING,
         criticality=Criticality(option.criticality or Criticality.NORMAL),
         read_only=is_read_only(method),
         streaming=method.server_streaming,
@@ -267,6 +275,7 @@ def _success_status(method: MethodDescriptor, option: policy_pb2.Policy) -> int:
         policy_pb2.SUCCESS_OK: 200,
         policy_pb2.SUCCESS_CREATED: 201,
         policy_pb2.SUCCESS_NO_CONTENT: 204,
+        policy_pb2.SUCCESS_ACCEPTED: 202,
     }
     if option.success:
         return declared[option.success]
@@ -310,6 +319,8 @@ def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
         yield "a read emits no event, invalidates nothing and changes nobody's access"
     if option.HasField("cache"):
         yield from _cache_faults(method, option)
+    if option.pool == policy_pb2.POOL_WAITING and (not reads or method.server_streaming or option.HasField("cache")):
+        yield "only a unary read that is not cached can wait (POOL_WAITING)"
     fields = method.input_type.fields_by_name
     for tag in (*option.cache.tags, *option.invalidates):
         unknown = [name.strip("{}") for name in VARIABLE.findall(tag) if name.strip("{}") not in {*fields, "tenant_id"}]

@@ -4,6 +4,7 @@ The background work of a domain is declared in its module.py.
 """
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -85,7 +86,7 @@ class Worker:
         ]
         self._jobs_worker = JobWorker(
             settings.runtime_dsn,
-            distinct_jobs(self._backgrounds, schedules),
+            distinct_jobs(self._backgrounds, schedules, self._long_jobs()),
             schedules,
             slots=settings.job_slots,
             threads=self._threads,
@@ -158,17 +159,21 @@ class Worker:
         carrier = Carrier(moves, platform.database, platform.dispatch, self._generations, platform.clock)
         return Background(jobs=carrier.jobs, schedules=carrier.schedules)
 
+    def _long_jobs(self) -> list[Job]:
+        return [each.job(self.database) for background in self._backgrounds for each in background.long_jobs]
+
     def _maintenance(self) -> Maintenance:
         retention = [each for module in MODULES for each in module.retention]
         return Maintenance(self.database, self.dispatch, self._settings, metadata.sorted_tables, retention)
 
 
-def distinct_jobs(backgrounds: list[Background], schedules: list[Schedule]) -> list[Job]:
+def distinct_jobs(backgrounds: list[Background], schedules: list[Schedule], long_jobs: Iterable[Job] = ()) -> list[Job]:
     """Every job, once. Raises LookupError for two jobs of one name."""
     jobs: dict[str, Job] = {}
     for job in (
         *(job for background in backgrounds for job in background.jobs),
         *(schedule.job for schedule in schedules),
+        *long_jobs,
     ):
         if jobs.setdefault(job.name, job) != job:
             raise LookupError(f"the job `{job.name}` is declared twice")

@@ -108,6 +108,16 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
     "read that invalidates": (PAGES, in_method("GetPage", invalidating("x")), "GetPage: a read emits no event"),
     "cache on a write": (PAGES, in_method("PublishPage", cached()), "PublishPage: only reads"),
     "cache on a stream": (PAGES, in_method("WatchPages", cached()), "WatchPages: a stream cannot be cached"),
+    "a write that waits": (
+        PAGES,
+        change("PublishPage", pool=policy_pb2.POOL_WAITING),
+        "PublishPage: only a unary read that is not cached can wait",
+    ),
+    "a cached read that waits": (
+        PAGES,
+        change("GetPage", pool=policy_pb2.POOL_WAITING),
+        "GetPage: only a unary read that is not cached can wait",
+    ),
     "cache for no time": (PAGES, in_method("GetPage", cached(seconds=0)), "GetPage: what is cached has a time to live"),
     "cache without tags": (PAGES, in_method("GetPage", cached(tag="")), "GetPage: what is cached names the tags"),
     "cache for whoever is signed in": (

@@ -109,7 +109,9 @@ def _wanted(method: MethodPolicy) -> Iterator[str]:
         yield "cache"
     if method.descriptor.input_type.fields:
         yield "validate"
-    if not method.streaming:
+    if method.waits:
+        yield "respond"
+    if not method.on_loop:
         yield from ("respond", "shed", "transaction")
     if not method.read_only:
         yield "idempotency"
@@ -128,7 +130,7 @@ def test_what_is_declared_is_served_and_nothing_else(routes: dict[bool, dict[str
     declared = [f"/{method.containing_service.full_name}/{method.name}" for method in real().methods]
     assert list(unserved(declared, [*routes[False], *routes[True]])) == []
     assert not routes[False].keys() & routes[True].keys()
-    assert all(POLICIES[path].streaming for path in routes[True])
+    assert all(POLICIES[path].on_loop for path in routes[True])
 
 
 def test_an_rpc_that_only_one_side_knows_is_found(routes: dict[bool, dict[str, Route]]) -> None:

@@ -92,6 +92,7 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
         *(f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")),
         *(f"/plinth.audit.v1.AuditService/{name}" for name in ("ExportAuditEntries", "ExportAllAuditEntries")),
         *(f"/plinth.realtime.v1.RealtimeService/{name}" for name in ("StreamEvents", "WatchEvents")),
+        *(f"/plinth.operations.v1.OperationService/{name}Operation" for name in ("Wait", "Watch", "Stream")),
     }
     assert table[-1]["match"] == {"prefix": "/"}
     assert table[-1]["route"]["cluster"] == "api"

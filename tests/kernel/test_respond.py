@@ -1,10 +1,18 @@
 """respond: what goes beside an answer, for REST to show as headers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from plinth.sites.v1.page_pb2 import CreatePageRequest, ListPagesRequest, ListPagesResponse, Page
+from plinth.operations.v1.operation_pb2 import Operation
+from plinth.sites.v1.page_pb2 import (
+    CreatePageRequest,
+    ListPagesRequest,
+    ListPagesResponse,
+    Page,
+    PublishPageRequest,
+)
 
 from server.kernel.call import HTTP_STATUS, LIMIT, Call
 from server.kernel.chain import Answer
@@ -17,6 +25,17 @@ REST = {"x_envoy_original_path": "/api/v1/x"}
 LIST = POLICIES["/plinth.sites.v1.PageService/ListPages"]
 ETAG = 'W/"1"'
 LIMITED = {"limit": Verdict(Rate(9, 60.0), 7, 0.0), "limit_class": "default"}
+
+
+class Answering:
+    """The descriptor of an RPC that answers with another message."""
+
+    def __init__(self, descriptor: Any, output_type: Any) -> None:
+        self._descriptor = descriptor
+        self.output_type = output_type
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._descriptor, name)
 
 
 def told(
@@ -44,6 +63,18 @@ def test_rest_gets_what_it_shows_as_headers() -> None:
         "location": "/api/v1/tenants/t/pages/p",
         LIMIT: "default;9;60;7;0",
         HTTP_STATUS: "201",
+    }
+
+
+def test_what_was_accepted_is_where_its_operation_is() -> None:
+    accepted = replace(POLICIES["/plinth.sites.v1.PageService/PublishPage"], success_status=202)
+    operations = POLICIES["/plinth.operations.v1.OperationService/CancelOperation"]
+    # An RPC of another domain, which answers with the operation that it has started.
+    descriptor: Any = Answering(accepted.descriptor, operations.descriptor.output_type)
+    started = replace(accepted, descriptor=descriptor)
+    assert told(started, Operation(id="o"), PublishPageRequest(), metadata=REST) == {
+        "location": "/api/v1/long-operations/o",
+        HTTP_STATUS: "202",
     }
 
 

@@ -1,12 +1,15 @@
-"""Operations: health, blocked addresses, and the cache of answers."""
+"""Operations: long work, health, blocked addresses, and the cache of answers."""
 
 from datetime import timedelta
 
+from server.data.grants import Grants
+from server.data.operations import operations
 from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.health import HealthService
 from server.domains.operations.ip_blocks import IpBlockService, StoredBlocks
+from server.domains.operations.operations import OperationService
 from server.domains.operations.tables import ip_blocks
-from server.kernel.module import Expire, Foundation, Module, Platform, Serve
+from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 
 # Retention of ended blocks.
@@ -22,13 +25,31 @@ def _cache(platform: Platform) -> CacheService:
     return CacheService(statistics, platform.generations, platform.warm)
 
 
+def _operations(platform: Platform) -> OperationService:
+    return OperationService(platform.database, platform.live, platform.recheck, platform.clock)
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    from server.domains.operations.orphans import Orphans  # noqa: PLC0415 - in workers only
+
+    return Background(schedules=(Orphans(platform.dispatch, platform.database, platform.clock).schedule,))
+
+
+OWN = ("operations.operations.read", "operations.operations.cancel")
 MODULE = Module(
     "operations",
     services=(
+        Serve(OperationService, _operations),
         Serve(IpBlockService, lambda platform: IpBlockService(platform.clock)),
         Serve(CacheService, _cache),
         Serve(HealthService, lambda platform: HealthService(platform.dependencies, platform.version, platform.clock)),
     ),
+    roles={"editor": OWN, "member": OWN, "employee": OWN, "viewer": ("operations.operations.read",)},
     offers=_offers,
-    retention=(Expire(table=ip_blocks, by="expire_time", after=BLOCKS_KEPT),),
+    grants=Grants(dispatch_writes=("operations",)),
+    retention=(
+        Expire(table=ip_blocks, by="expire_time", after=BLOCKS_KEPT),
+        Expire(table=operations, by="expire_time", every_tenant=True),
+    ),
+    background=_background,
 )

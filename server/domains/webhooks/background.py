@@ -25,8 +25,10 @@ def background(platform: WorkerPlatform) -> Background:
     )
     dispatcher = Dispatcher(dsn, platform.hints, engine.wake, name=name, clock=platform.clock)
     resealer = Resealer(platform.dispatch, box)
+    replayer = Replayer(platform.database)
     return Background(
-        jobs=(Replayer(platform.database).job, Remover(platform.database).job),
+        jobs=(replayer.job, Remover(platform.database).job),
+        long_jobs=(replayer.long_job,),
         schedules=(resealer.schedule,),
         services=(dispatcher, engine, WebhookGauges(dsn, name=name), resealer.at_start(platform.house_threads)),
     )

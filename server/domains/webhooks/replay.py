@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.webhooks.v1.webhook_pb2 import ReplayWebhookEventsRequest, ReplayWebhookEventsResponse, Webhook
@@ -19,14 +19,19 @@ from server.data.clauses import AnyType
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.webhooks.event_types import EventTypes
+from server.json_values import JsonValue
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import VARIANTS, new_id
 from server.kernel.jobs import Job
+from server.kernel.operations import LongJob, Work
 from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
 
 log = logging.getLogger("plinth.webhooks")
-QUEUE, REPLAY = "webhooks", "webhooks.replay_events"
+KIND = "webhook_replay"
+QUEUE, REPLAY = "webhooks", "webhooks.replay"
+BEFORE = "webhooks.replay_events"
+"""The job that earlier versions enqueue, which has no operation."""
 MOST_EVENTS = 100_000
 BATCH = 500
 # Seconds. Each batch is committed by itself, so a long job blocks nothing.
@@ -126,6 +131,20 @@ class Range(NamedTuple):
     """Those of the types of which the webhook gets the events of users."""
 
 
+class Place(NamedTuple):
+    """Where a replay stands: after the event with these numbers."""
+
+    transaction_id: str
+    sequence: int
+    queued: int
+    """Number of events that were queued so far."""
+    is_last: bool
+    """Whether none follows."""
+
+
+BEGINNING = Place("0", 0, 0, is_last=False)
+
+
 class Replays:
     """Answers requests for replays."""
 
@@ -143,9 +162,11 @@ class Replays:
         chosen = self._range(call, request, webhook)
         _refuse_disabled(webhook)
         count = call.reads.run(COUNTS[request.only_failed], **chosen._asdict()).value()
+        answer = ReplayWebhookEventsResponse(event_count=count)
         if count and not request.dry_run:
-            call.enqueue(QUEUE, REPLAY, **_arguments(chosen), only_failed=request.only_failed, replay_id=new_id())
-        return ReplayWebhookEventsResponse(event_count=count)
+            arguments = {**_arguments(chosen), "only_failed": request.only_failed, "event_count": count}
+            answer.operation_id = call.start(KIND, QUEUE, REPLAY, **arguments).id
+        return answer
 
     def _ask_for_one(
         self, call: Call, request: ReplayWebhookEventsRequest, webhook: Webhook
@@ -189,9 +210,37 @@ class Replayer:
         self._database = database
 
     @property
+    def long_job(self) -> LongJob:
+        """The work of an operation."""
+        return LongJob(REPLAY, self.work, QUEUE, resumable=True, timeout=TIMEOUT)
+
+    @property
     def job(self) -> Job:
-        """The job of workers."""
-        return Job(REPLAY, self.run, QUEUE, timeout=TIMEOUT)
+        """The job that earlier versions enqueue."""
+        return Job(BEFORE, self.run, QUEUE, timeout=TIMEOUT)
+
+    def work(
+        self,
+        work: Work,
+        *,
+        webhook_id: str,
+        start_time: str,
+        end_time: str,
+        event_types: list[str],
+        named_types: list[str],
+        only_failed: bool,
+        event_count: int,
+    ) -> dict[str, JsonValue]:
+        """Go on after the last batch. The result is how many events were queued."""
+        chosen = Range(work.tenant_id, webhook_id, start_time, end_time, event_types, named_types)
+        saved = cast("tuple[str, int, int, bool] | None", work.saved.get("place"))
+        place = Place(*saved) if saved else BEGINNING
+        while not place.is_last:
+            with work.batch() as transaction:
+                place = _queue_next(transaction, chosen, place, only_failed=only_failed, replay_id=work.id)
+                work.progress(place.queued, max(event_count, place.queued))
+                work.save(place=list(place))
+        return {"queued": place.queued}
 
     def run(
         self,
@@ -210,20 +259,27 @@ class Replayer:
         `named_types` is missing in jobs of earlier versions, which knew no events of users.
         """
         chosen = Range(tenant_id, webhook_id, start_time, end_time, event_types, list(named_types))
-        position = {"transaction_id": "0", "sequence": 0}
-        queued = 0
-        while queued < MOST_EVENTS:
-            limit = min(BATCH, MOST_EVENTS - queued)
+        place = BEGINNING
+        while not place.is_last:
             with self._database.write(Scope(tenant_id=tenant_id)) as transaction:
-                if not transaction.run(ENABLED, tenant=tenant_id, webhook=webhook_id).returned:
-                    break
-                batch = transaction.run(READS[only_failed], **chosen._asdict(), **position, limit=limit).all()
-                add(transaction, tenant_id, webhook_id, replay_id, batch)
-            queued += len(batch)
-            if len(batch) < limit:
-                break
-            position = {name: batch[-1][name] for name in position}
-        log.info("replay %s: %d events for webhook %s", replay_id, queued, webhook_id)
+                place = _queue_next(transaction, chosen, place, only_failed=only_failed, replay_id=replay_id)
+        log.info("replay %s: %d events for webhook %s", replay_id, place.queued, webhook_id)
+
+
+def _queue_next(
+    transaction: WriteTransaction, chosen: Range, place: Place, *, only_failed: bool, replay_id: str
+) -> Place:
+    """Queue the next batch of a replay. It is the last one if the webhook is disabled or deleted."""
+    if not transaction.run(ENABLED, tenant=chosen.tenant, webhook=chosen.webhook).returned:
+        return place._replace(is_last=True)
+    limit = min(BATCH, MOST_EVENTS - place.queued)
+    after = {"transaction_id": place.transaction_id, "sequence": place.sequence}
+    batch = transaction.run(READS[only_failed], **chosen._asdict(), **after, limit=limit).all()
+    add(transaction, chosen.tenant, chosen.webhook, replay_id, batch)
+    queued = place.queued + len(batch)
+    if len(batch) < limit or queued >= MOST_EVENTS:
+        return place._replace(queued=queued, is_last=True)
+    return Place(batch[-1]["transaction_id"], batch[-1]["sequence"], queued, is_last=False)
 
 
 def add(transaction: WriteTransaction, tenant_id: str, webhook_id: str, replay_id: str, events: list[Row]) -> None:

@@ -71,7 +71,7 @@ class Subscription:
     """One subscriber: its waiting events, and the problem that ends it."""
 
     __slots__ = (
-        *("_after", "_ending", "_patterns", "_silent", "_size", "_user_id", "_visibility", "_waiter", "_waiting"),
+        *("_after", "_ending", "_patterns", "_silent", "_size", "_caller_id", "_visibility", "_waiter", "_waiting"),
         *("call", "seen", "slot", "start"),
     )
 
@@ -89,7 +89,7 @@ class Subscription:
         self.call = call
         self._patterns = tuple(patterns)
         self._visibility = visibility
-        self._user_id = call.caller.user_id
+        self._caller_id = call.caller.id
         self.seen = self.seen_now()
         self.start = start
         self.slot = 0
@@ -117,7 +117,7 @@ class Subscription:
 
     def _is_shown(self, event: Event) -> bool:
         """Whether an event of a wanted type is about the whole tenant, what the subscriber owns, or what is shown."""
-        return event.audience is None or event.audience == self._user_id or event.type in self.seen.of_others
+        return event.audience is None or event.audience == self._caller_id or event.type in self.seen.of_others
 
     def offer(self, event: LiveEvent) -> bool:
         """Queue an event of a wanted type.

@@ -18,6 +18,7 @@ class Ownership:
     def __init__(self, resource: AnyResource) -> None:
         self.field = resource.owner
         self._seen_by = resource.seen_by
+        self._keys_own = resource.keys_own
 
     def owner_reached(self, call: Call) -> str | None:
         """The user whose rows the call reaches; None if it reaches those of everyone.
@@ -34,7 +35,7 @@ class Ownership:
         Raises Denied if the request names somebody else's and the caller lacks the permission.
         """
         named = str(value_of(request, self.field)) if self.field in request.DESCRIPTOR.fields_by_name else ""
-        if not named or (call.principal is not None and named.lower() == call.principal.user_id):
+        if not named or (call.principal is not None and named.lower() == call.principal.id):
             return self._caller(call)
         if not self._sees_all(call):
             raise Denied(
@@ -50,7 +51,7 @@ class Ownership:
         return call.access is not None and self._seen_by in call.access.permissions
 
     def _caller(self, call: Call) -> str:
-        user_id = call.caller.user_id
+        user_id = call.caller.id if self._keys_own else call.caller.user_id
         if not user_id:
             raise Denied(
                 f"Each of these belongs to a person, and an API key is none: sign in, or use a key with "

@@ -78,6 +78,8 @@ class Resource(Generic[M]):
     """The field, and column, with the user whose it is: the caller who made it. Others do not see it."""
     seen_by: str = ""
     """The permission with which a caller sees and changes what others own."""
+    keys_own: bool = False
+    """Whether an API key owns what it makes. Otherwise only people own some."""
     parent: Parent | None = None
     order: str = ""
     """The field, and column, with the place among its siblings, counted from 1. `Reorder<Plural>` changes it."""

@@ -5,7 +5,7 @@ answer is an operation of its own in gRPC, and cost 15 % of a call.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,7 @@ from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 
 OK = 200
 CREATED = 201
+ACCEPTED = 202
 NOT_MODIFIED = 304
 REPLAYED = ("idempotent-replay", "true")
 VARIABLE = re.compile(r"\{([a-z_]+)\}")
@@ -29,8 +30,8 @@ class Respond:
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Send the metadata with the answer."""
-        location = _location_of(method) if method.success_status == CREATED else None
-        has_etag = "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
+        location = _location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
+        has_etag = _has_etag(method)
 
         def responded(call: Call, request: Request) -> Answer:
             answer = proceed(call, request)
@@ -50,9 +51,26 @@ class Respond:
         return responded
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """The headers of a stream are sent with its first message."""
-        del method
-        return proceed
+        """Send the metadata with the answer of an RPC that waits. That of a stream is sent with its first message."""
+        if not method.waits:
+            return proceed
+        has_etag = _has_etag(method)
+
+        async def responded(call: Call, request: Request) -> AsyncIterator[Message]:
+            async for answer in proceed(call, request):
+                if call.is_rest:
+                    if has_etag:
+                        _add_etag(call, answer)
+                    _add_facts(call)
+                if call.headers:
+                    call.unary_context.set_trailing_metadata(tuple(call.headers))
+                yield answer
+
+        return responded
+
+
+def _has_etag(method: MethodPolicy) -> bool:
+    return "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
 
 
 def _add_facts(call: Call) -> None:
@@ -76,10 +94,13 @@ def _add_etag(call: Call, answer: Answer) -> None:
 def _location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | None:
     """A function that gives the path of a created resource: that of its service's Get, if there is one.
 
-    Its variables are fields of the request; the last one is the id of the new resource.
+    The service is the method's own, or one in the file of the resource, as that of operations is. The variables of the
+    path are fields of the request; the last one is the id of the new resource.
     """
-    for sibling in method.descriptor.containing_service.methods:
-        if kind_of(sibling) is Kind.GET and sibling.output_type == method.descriptor.output_type:
+    made = method.descriptor.output_type
+    services = (method.descriptor.containing_service, *made.file.services_by_name.values())
+    for sibling in (each for service in services for each in service.methods):
+        if kind_of(sibling) is Kind.GET and sibling.output_type == made:
             template = bindings_of(sibling)[0].path
             *above, own = VARIABLE.findall(template)
             return lambda request, answer: template.format(

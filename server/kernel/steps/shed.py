@@ -29,7 +29,7 @@ class Shed(GuardStep):
 
     def guard(self, method: MethodPolicy) -> Guard | None:
         """Compare the queue of the RPC's threads with the bound of its criticality. Streams do not queue."""
-        if method.streaming:
+        if method.on_loop:
             return None
         queue = (self._slow if method.is_slow else self._fast)._work_queue  # noqa: SLF001 - a property costs 0.1 us
         bound = self._bounds[method.criticality]

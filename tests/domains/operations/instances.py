@@ -1,13 +1,26 @@
-"""How addresses are blocked, and what is done to the cache."""
+"""How addresses are blocked, what is done to the cache, and what long work there is."""
 
-from collections.abc import Mapping
-
-from tests.contract.instances import Instance, Mutation
+from server.kernel.ids import new_id
+from tests.clients import Tenant, rows
+from tests.contract.instances import MARK, Instance, Mutation, Named
 
 CREATE = "/plinth.operations.v1.IpBlockService/CreateIpBlock"
-# Nothing here belongs to a tenant.
-INSTANCES: Mapping[str, Instance] = {}
+# Without a job, so that it stays queued; and of tomorrow, so that it is not taken for one that has lost its job.
+PLANT = """
+INSERT INTO operations (tenant_id, id, owner_id, kind, state, message, update_time)
+VALUES (%s, %s, %s, 'planted', 1, %s, now() + interval '1 day') RETURNING id
+"""
+
+
+def _operation(tenant: Tenant) -> Named:
+    operation_id = new_id()
+    assert rows(tenant.stack, PLANT, tenant.id, operation_id, tenant.owner.id, f"{MARK}-{tenant.subdomain}")
+    return {"operation_id": operation_id, "owner_id": tenant.owner.id, "timeout_seconds": 1}
+
+
+INSTANCES = {"plinth.operations.v1.Operation": Instance(_operation)}
 MUTATIONS = (
+    Mutation("OperationService/CancelOperation"),
     Mutation("CacheService/WarmCache"),
     Mutation("CacheService/InvalidateCache", lambda _: {"tags": ["nothing-is-kept-under-it"]}),
     Mutation("IpBlockService/CreateIpBlock", lambda _: {"ipBlock": {"network": "203.0.113.0/24"}}),

@@ -10,7 +10,7 @@ from server.data.transactions import Database
 from server.domains.webhooks import replay
 from server.domains.webhooks.replay import Replayer, delivery_id
 from server.kernel.ids import new_id
-from tests.clients import Tenant, new_tenant, problem, reason, rows
+from tests.clients import Rest, Tenant, new_tenant, problem, reason, rows
 from tests.domains.events import events_of
 from tests.domains.webhooks.receiver import Receiver
 from tests.domains.webhooks.test_webhooks import changed, make, path
@@ -88,8 +88,57 @@ def test_a_range_is_sent_again_in_order_with_the_ids_that_it_had(
     wait_for(lambda: len(receiver.messages(where)) == 5, what="the deliveries")
     assert sorted(receiver.ids(where)) == sorted(events)
     assert replayed(stack, webhook) == events
-    event = events_of(stack, tenant.id)[-1]
-    assert (event.type, event.payload.event_count) == ("webhook.replayed", 5)
+    (event,) = [event for event in events_of(stack, tenant.id) if event.type == "webhook.replayed"]
+    assert event.payload.event_count == 5
+
+
+def operations_of(tenant: Tenant, key: str = "") -> list[dict[str, Any]]:
+    """The operations that the owner, or somebody with a key, has started."""
+    rest = Rest(tenant.stack, key) if key else tenant.rest
+    listed: list[dict[str, Any]] = rest.get("/api/v1/long-operations").json()["operations"]
+    return listed
+
+
+def test_a_range_is_an_operation_that_can_be_waited_for(stack: Stack, tenant: Tenant, receiver: Receiver) -> None:
+    webhook = unwatched(tenant, receiver)
+    answer = tenant.rest.post(path(tenant, webhook, "replay"), {"startTime": START})
+    operation_id = answer.json()["operationId"]
+    ended = tenant.rest.get(f"/api/v1/long-operations/{operation_id}/wait").json()
+    assert (ended["kind"], ended["state"], ended["done"], ended["total"]) == ("webhook_replay", "STATE_DONE", 5, 5)
+    assert ended["result"] == {"queued": 5}
+    assert ended["requestId"] == answer.headers["x-request-id"]
+    assert len(replayed(stack, webhook)) == 5
+    told = [event for event in events_of(stack, tenant.id) if event.resource_id == operation_id]
+    assert [event.type for event in told] == ["operation.queued", "operation.started", "operation.succeeded"]
+    assert told[0].actor_id == tenant.owner.id
+    assert not tenant.rest.post(path(tenant, webhook, "replay"), {"eventId": created(stack, tenant)[0]}).json()[
+        "operationId"
+    ]
+
+
+def test_the_same_key_is_the_same_operation(tenant: Tenant, receiver: Receiver) -> None:
+    webhook, headers = unwatched(tenant, receiver), {"idempotency-key": new_id()}
+    answers = [
+        tenant.rest.post(path(tenant, webhook, "replay"), {"startTime": START}, headers=headers) for _ in range(2)
+    ]
+    assert answers[0].json() == answers[1].json()
+    assert [each["id"] for each in operations_of(tenant)] == [answers[0].json()["operationId"]]
+
+
+def test_an_operation_is_its_api_keys_own(tenant: Tenant, receiver: Receiver) -> None:
+    webhook = unwatched(tenant, receiver)
+    permissions = ["webhooks.deliveries.replay", "operations.operations.read"]
+    made = [tenant.rest.post(f"{tenant.path}/api-keys", {"name": "n", "permissions": permissions}) for _ in range(2)]
+    own, other = (each.json() for each in made)
+    answer = Rest(tenant.stack, own["key"]).post(path(tenant, webhook, "replay"), {"startTime": START})
+    (operation,) = operations_of(tenant, own["key"])
+    assert (operation["id"], operation["ownerId"]) == (answer.json()["operationId"], own["id"])
+    ended = Rest(tenant.stack, own["key"]).get(f"/api/v1/long-operations/{operation['id']}/wait")
+    assert ended.json()["state"] == "STATE_DONE"
+    assert operations_of(tenant, other["key"]) == []
+    there = Rest(tenant.stack, other["key"]).get(f"/api/v1/long-operations/{operation['id']}")
+    assert reason(there) == (404, "RESOURCE_NOT_FOUND")
+    assert operations_of(tenant) == []
 
 
 def test_a_dry_run_counts_and_does_nothing(stack: Stack, tenant: Tenant, receiver: Receiver) -> None:

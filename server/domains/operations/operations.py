@@ -1,0 +1,112 @@
+"""Long work of a tenant, as those see it who started it."""
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import ClassVar
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
+from plinth.operations.v1 import operation_pb2
+from plinth.operations.v1.operation_pb2 import Operation
+
+from server.data.operations import NOBODY, operations
+from server.data.transactions import Database, ScopeEnded
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.live import LiveEvents
+from server.kernel.operations import KEPT, as_frames, changes, has_ended, last_change
+from server.kernel.problems import Conflict, StateForbids
+from server.kernel.resources import EventFacts, Resource, Service
+
+LONGEST = 25
+"""Seconds that WaitOperation waits."""
+# Attempts to read an operation with the access that the caller has now.
+DECISIONS = 3
+
+
+class OperationService(Service[Operation]):
+    """Operations."""
+
+    descriptor = operation_pb2.DESCRIPTOR.services_by_name["OperationService"]
+    resource = Resource(
+        Operation,
+        operations,
+        filterable=("id", "kind", "state", "request_id", "create_time", "update_time"),
+        sortable=("create_time",),
+        owner="owner_id",
+        seen_by="operations.operations.manage",
+        keys_own=True,
+    )
+    events: ClassVar = {
+        "operation.queued": EventFacts(Operation, "Starts long work.", webhooks=False),
+        "operation.started": EventFacts(Operation, "A worker begins an operation.", webhooks=False),
+        "operation.progressed": EventFacts(Operation, "Progress, at most once a second.", webhooks=False),
+        "operation.cancel_requested": EventFacts(
+            Operation, "Asks for the end of an operation that runs.", webhooks=False
+        ),
+        "operation.succeeded": EventFacts(Operation, "An operation ends with its result."),
+        "operation.failed": EventFacts(Operation, "An operation ends with an error."),
+    }
+
+    def __init__(
+        self, database: Database, live: LiveEvents | None, recheck: Callable[[Call], None], clock: Clock
+    ) -> None:
+        super().__init__()
+        self._database = database
+        self._live = live
+        self._recheck = recheck
+        self._clock = clock
+
+    def after_write(self, call: Call, resource: Operation, before: Operation | None) -> None:
+        """Events of what the platform started are not for the whole tenant."""
+        del before
+        call.audience = resource.owner_id or NOBODY
+
+    def cancel_operation(self, call: Call, request: operation_pb2.CancelOperationRequest) -> Operation:
+        """End what is queued, and ask for the end of what runs."""
+        before = self.rows.lock(call, request.operation_id)
+        if has_ended(before):
+            state = Operation.State.Name(before.state).removeprefix("STATE_")
+            metadata = {"resource_type": self.rows.type, "resource": before.id, "state": state}
+            raise StateForbids("It has ended already.", metadata=metadata)
+        now = self._clock()
+        operation = self.rows.copy_of(before)
+        if before.state == Operation.STATE_QUEUED:
+            operation.state = Operation.STATE_CANCELLED
+            operation.end_time.FromDatetime(now)
+            operation.expire_time.FromDatetime(now + KEPT)
+        else:
+            call.emits = call.action = "operation.cancel_requested"
+        if not before.HasField("cancel_time"):
+            operation.cancel_time.FromDatetime(now)
+        return self.rows.update(call, operation, before)
+
+    async def wait_operation(self, call: Call, request: operation_pb2.WaitOperationRequest) -> AsyncIterator[Message]:
+        """Answer once: when it has ended, or after the timeout."""
+        seconds = request.timeout_seconds or LONGEST
+        yield await last_change(self._live, call, self._reading(call, request.operation_id), seconds)
+
+    async def watch_operation(self, call: Call, request: operation_pb2.WatchOperationRequest) -> AsyncIterator[Message]:
+        """The operation now, and after each change."""
+        async for change in changes(self._live, call, self._reading(call, request.operation_id)):
+            if change is not None:
+                yield change
+
+    def stream_operation(self, call: Call, request: operation_pb2.StreamOperationRequest) -> AsyncIterator[HttpBody]:
+        """The same as server-sent events."""
+        return as_frames(changes(self._live, call, self._reading(call, request.operation_id)))
+
+    def _reading(self, call: Call, operation_id: str) -> Callable[[], Operation]:
+        return partial(self._read, call, operation_id)
+
+    def _read(self, call: Call, operation_id: str) -> Operation:
+        """The operation as it is now, as far as the caller may still see it."""
+        for _ in range(DECISIONS):
+            try:
+                with self._database.read(call.scope) as call.transaction:
+                    return self.rows.get(call, operation_id)
+            except ScopeEnded as ended:
+                if ended.what != "access":
+                    raise
+                self._recheck(call)
+        raise Conflict
