@@ -44,9 +44,9 @@ class RealtimeService(Service):
         answer.expire_time.FromSeconds(int(expires_at))
         return answer
 
-    def _patterns(self, types: str) -> list[str]:
+    def _patterns(self, types: str) -> tuple[str, ...]:
         """The patterns in a text. Raises RuleViolated for one that matches no type."""
-        patterns = [part.strip() for part in types.split(",") if part.strip()] or [EVERY]
+        patterns = tuple(part.strip() for part in types.split(",") if part.strip()) or (EVERY,)
         unknown = self._live.visibility.unknown(patterns) if self._live is not None else []
         if unknown:
             raise broken_rules([Violation("types", f"has no event type `{unknown[0]}`", "event_type.unknown")])

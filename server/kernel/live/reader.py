@@ -148,7 +148,7 @@ class LiveEvents:
         await self._log.close()
 
     async def follow(
-        self, call: Call, patterns: Sequence[str], last_event_id: str
+        self, call: Call, patterns: tuple[str, ...], last_event_id: str
     ) -> AsyncIterator[list[LiveEvent] | Position]:
         """The events of the call's tenant whose type matches a pattern, after an event or from now on.
 

@@ -40,7 +40,7 @@ def retry(milliseconds: int) -> bytes:
 
 
 async def events_of(
-    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str, make: Callable[[Event], Message]
+    live: LiveEvents | None, call: Call, patterns: tuple[str, ...], last_event_id: str, make: Callable[[Event], Message]
 ) -> AsyncIterator[Message]:
     """The events alone, in the form that `make` gives them, for typed streams.
 
@@ -57,7 +57,7 @@ async def events_of(
 
 
 async def server_sent(
-    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str
+    live: LiveEvents | None, call: Call, patterns: tuple[str, ...], last_event_id: str
 ) -> AsyncIterator[HttpBody]:
     """The same as frames. The header Last-Event-ID takes precedence."""
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
@@ -69,7 +69,7 @@ async def server_sent(
 
 
 def _follow(
-    live: LiveEvents | None, call: Call, patterns: Sequence[str], last_event_id: str
+    live: LiveEvents | None, call: Call, patterns: tuple[str, ...], last_event_id: str
 ) -> AsyncIterator[list[LiveEvent] | Position]:
     if live is None:
         raise LookupError("streams are served by the realtime role")

@@ -78,7 +78,7 @@ class Subscription:
     def __init__(
         self,
         call: Call,
-        patterns: Sequence[str],
+        patterns: tuple[str, ...],
         start: Position,
         after: Position | None,
         *,
@@ -87,7 +87,7 @@ class Subscription:
     ) -> None:
         """It is offered events after `start` and takes those after `after`. At most `size` events wait."""
         self.call = call
-        self._patterns = tuple(patterns)
+        self._patterns = patterns
         self._visibility = visibility
         self._caller_id = call.caller.id
         self.seen = self.seen_now()

@@ -31,8 +31,8 @@ ENDS = {
     Operation.STATE_CANCELLED: "operation.cancelled",
 }
 """The event of each state in which an operation ends."""
-EVENTS = "operation."
-"""How the type of every event of an operation begins."""
+EVENTS = ("operation.*",)
+"""The events of operations."""
 
 PLAN: ConversionPlan[Operation] = ConversionPlan(Operation, operations)
 _CHANGED = ("state", "done", "total", "message", "error", "result", "end_time", "expire_time", "update_time")
