@@ -52,10 +52,18 @@ def refusal_of_key(method: MethodPolicy, request: Message, *, sees_all: bool) ->
         return ""
     if method.kind is Kind.LIST and resource.owner in named_in(request):
         return "" if sees_all else PERMISSION_MISSING
+    if resource.keys_own:
+        return ""
     inherits = resource.parent is not None and bool(resource.parent.resource.owner)
     is_new = method.kind in (Kind.CREATE, Kind.BATCH_CREATE, Kind.BATCH_WRITE) and not inherits
     is_the_caller_s = is_new or method.kind in (Kind.LIST, Kind.REORDER)
     return "" if sees_all and not is_the_caller_s else USER_REQUIRED
+
+
+def is_absent_for_key(method: MethodPolicy, *, sees_all: bool) -> bool:
+    """Whether what a user owns is not there for an API key, which owns what it makes itself."""
+    resource = resource_of(method)
+    return resource is not None and resource.keys_own and not sees_all and method.kind is not Kind.LIST
 
 
 OWNED = [method for method in app.policies().values() if method.access is Access.PERMISSION and owner_field(method)]

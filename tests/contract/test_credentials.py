@@ -175,6 +175,9 @@ def test_a_key_owns_nothing_and_needs_a_permission_to_see_what_users_own(
             assert problem is not None
             assert (problem.code, problem.reason) == (DENIED, refused_with)
             assert problem.metadata["permission"] == owned.seen_by(method)
+        elif owned.is_absent_for_key(method, sees_all=sees_all):
+            assert problem is not None
+            assert problem.reason == "RESOURCE_NOT_FOUND"
         else:
             assert problem is None or problem.reason == "STATE_FORBIDS", problem
 

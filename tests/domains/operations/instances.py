@@ -13,8 +13,9 @@ VALUES (%s, %s, %s, 'planted', 1, %s, now() + interval '1 day') RETURNING id
 
 
 def _operation(tenant: Tenant) -> Named:
-    operation_id = new_id()
-    assert rows(tenant.stack, PLANT, tenant.id, operation_id, tenant.owner.id, f"{MARK}-{tenant.subdomain}")
+    # A second one, so that a list has another page.
+    for operation_id in (new_id(), new_id()):
+        assert rows(tenant.stack, PLANT, tenant.id, operation_id, tenant.owner.id, f"{MARK}-{tenant.subdomain}")
     return {"operation_id": operation_id, "owner_id": tenant.owner.id, "timeout_seconds": 1}
 
 
