@@ -1,6 +1,6 @@
 """Server-sent events, in the format of the HTML standard, made from the event log."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format

@@ -6,7 +6,7 @@ matched once per group, and costs each subscriber an append; its form for sendin
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TypeVar, cast
 
