@@ -8,7 +8,7 @@ import pytest
 
 from server.kernel.call import Principal
 from server.kernel.guard import tokens as module
-from server.kernel.guard.tokens import LEEWAY, SET_BACK, AccessTokens, SigningKey
+from server.kernel.guard.tokens import LEEWAY, SET_BACK, TICKET_LIFETIME, AccessTokens, SigningKey
 from server.kernel.problems import Unauthenticated
 from server.secrets import Secrets
 
@@ -68,6 +68,20 @@ def test_a_token_expires_also_when_it_is_remembered(clock: Clock) -> None:
     clock.now += timedelta(seconds=2)
     assert reason(issuer, token) == "TOKEN_EXPIRED"
     assert reason(tokens(clock), token) == "TOKEN_EXPIRED"
+
+
+def test_a_ticket_expires_and_what_it_opens_ends_with_the_access_token(clock: Clock) -> None:
+    issuer = tokens(clock)
+    opener = principal(expires_at=(clock.now + timedelta(seconds=LIFETIME)).timestamp())
+    ticket, expires_at = issuer.issue_ticket(opener)
+    assert expires_at == (clock.now + timedelta(seconds=TICKET_LIFETIME)).timestamp()
+    found, ticket_id, until = issuer.verify_ticket(ticket)
+    assert (found, until) == (opener, expires_at)
+    assert ticket_id != issuer.verify_ticket(issuer.issue_ticket(opener)[0])[1]
+    clock.now += timedelta(seconds=TICKET_LIFETIME + LEEWAY + 1)
+    with pytest.raises(Unauthenticated) as expired:
+        issuer.verify_ticket(ticket)
+    assert expired.value.reason_name == "TOKEN_EXPIRED"
 
 
 def test_the_key_before_a_rotation_is_still_accepted_and_no_longer_signs(clock: Clock) -> None:

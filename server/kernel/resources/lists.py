@@ -89,7 +89,7 @@ class Lister(Generic[M]):
             parameters |= self._search.parameters(words)
         result = call.reads.run(self._statement(bound, shape), **parameters, limit=size + 1, skip=request.skip)
         found = self._read(call, result, order, size, question, total=request.include_total)
-        if reach.inside and not found[0]:
+        if reach.inside and (deleted or not found[0]):
             self._rows.check_parent(call, request)
         return found
 

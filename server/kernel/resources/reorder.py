@@ -44,19 +44,17 @@ class Reordering(Generic[M]):
             moved = call.writes.run(self._place, **scope, ids=wanted)
             call.changes_nothing = not moved.count
             call.subject_id = scope.get("parent_id", "")
-            if self._rows.ownership is not None:
-                call.audience = scope["owner"]
             return response_class(ids=wanted)
 
         return handle
 
     def _scope(self, call: Call, request: Message) -> Row:
-        """The parameters of `siblings`."""
+        """The parameters of `siblings`. What one user owns is reordered by that user, who is told of it."""
         scope: Row = {"tenant": call.tenant_id}
         if self._rows.parents is not None:
             scope["parent_id"] = self._rows.parent_in(request)
         if self._rows.ownership is not None:
-            scope["owner"] = self._rows.ownership.owner_of_new(call)
+            scope["owner"] = call.audience = self._rows.ownership.owner_of_new(call)
         return scope
 
     def _select(self) -> AnySelect:

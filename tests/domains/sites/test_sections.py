@@ -86,6 +86,7 @@ def test_sections_go_and_come_back_with_their_page(tenant: Tenant) -> None:
     assert order(tenant, path) == [kept]
     assert tenant.rest.delete(page).status_code == 204
     assert [tenant.rest.get(path).status_code, tenant.rest.get(f"{path}/{kept}").status_code] == [404, 404]
+    assert tenant.rest.get(path, {"showDeleted": True}).status_code == 404
     assert tenant.rest.post(f"{page}/undelete").status_code == 200
     # What was deleted before the page is still deleted.
     assert order(tenant, path) == [kept]

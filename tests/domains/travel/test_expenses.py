@@ -187,3 +187,17 @@ def test_expenses_go_and_come_back_with_their_trip(tenant: Tenant) -> None:
     assert rest.post(f"{TRIPS}/{trip['id']}/undelete").status_code == 200
     assert rest.get(f"{EXPENSES}/{kept['id']}").status_code == 200
     assert rest.get(f"{EXPENSES}/{gone['id']}").status_code == 404
+
+
+def test_expenses_are_sorted_by_currency_and_then_by_amount(tenant: Tenant) -> None:
+    trip = made(tenant.rest, TRIPS, new_trip())
+    amounts = [("SAR", 300), ("EUR", 500), ("SAR", -100), ("EUR", 200), ("SAR", 200)]
+    for currency, cents in amounts:
+        spend(tenant.rest, trip, currency, cents)
+    found: list[tuple[str, int]] = []
+    query: dict[str, Any] = {"tripId": trip["id"], "orderBy": "amount desc", "pageSize": 2}
+    while query.get("pageToken") != "":
+        page = tenant.rest.get(EXPENSES, query).json()
+        found += [(each["amount"]["currencyCode"], minor(each["amount"])) for each in page["expenses"]]
+        query["pageToken"] = page["nextPageToken"]
+    assert found == sorted(amounts, reverse=True)
