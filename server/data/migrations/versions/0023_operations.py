@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql
 
 from server.data.walls import wall
 
-revision = "0020_28145348"
+revision = "0023"
 down_revision = "0022"
 branch_labels = None
 depends_on = None
