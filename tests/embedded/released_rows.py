@@ -18,7 +18,7 @@ COMPOSES = {("pages", "title"), ("tenants", "name"), ("api_keys", "name")}
 USER = "30000000-0000-4000-8000-000000000003"
 # Tables of one row.
 SINGLE = {"secret_canaries"}
-REFERRED = {"webhooks", "api_keys", "webhook_deliveries"}
+REFERRED = {"webhooks", "api_keys", "webhook_deliveries", "pages", "trips"}
 # By the type that PostgreSQL names.
 VALUES: Mapping[str, Any] = {
     "uuid": USER,
@@ -33,6 +33,8 @@ VALUES: Mapping[str, Any] = {
     "text[]": ["owner"],
     "uuid[]": [USER],
     "timestamp with time zone": "2026-11-05T12:00:00Z",
+    "date": "2026-12-01",
+    "interval": "1 minute",
 }
 # Not the queue's tables, which no migration of ours touches, nor Alembic's own.
 TABLES = """
