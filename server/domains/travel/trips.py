@@ -1,7 +1,6 @@
 """Trips of the users of a tenant."""
 
 from datetime import date
-from zoneinfo import available_timezones
 
 from google.type.date_pb2 import Date
 from plinth.travel.v1 import trip_pb2
@@ -14,6 +13,7 @@ from server.kernel.call import Call
 from server.kernel.problems import StateForbids, Violation, broken_rules
 from server.kernel.queries import OrderTerm
 from server.kernel.resources import Resource, Service, States
+from server.kernel.time_zones import is_time_zone
 
 LONGEST = 730
 """Days from the first to the last day of a trip."""
@@ -79,7 +79,7 @@ class TripService(Service[Trip]):
     def check(self, call: Call, resource: Trip, before: Trip | None) -> None:
         """Check what the rules of single fields do not: the days, the zone, the currencies."""
         violations = [*_violations_of_days(resource), *_violations_of_money(resource)]
-        if resource.time_zone and resource.time_zone not in available_timezones():
+        if resource.time_zone and not is_time_zone(resource.time_zone):
             violations.append(Violation("trip.time_zone", "is a time zone such as `Asia/Riyadh`", "trip.time_zone"))
         if violations:
             raise broken_rules(violations)

@@ -7,10 +7,11 @@ about a zone, whichever release of the zone data PostgreSQL has.
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.time_zones import is_time_zone
 
 UTC_NAME = "UTC"
 SECOND = timedelta(seconds=1)
@@ -38,18 +39,13 @@ class Zones:
 
 
 def _zone_asked_for(name: str, field: str) -> ZoneInfo:
-    if name not in _names():
+    if not is_time_zone(name):
         violation = Violation(field, "is no time zone of the IANA database, such as `Europe/Madrid`", TIME_ZONE_RULE)
         raise broken_rules([violation])
     return ZoneInfo(name)
 
 
 TIME_ZONE_RULE = "time_range.time_zone"
-
-
-@lru_cache(maxsize=1)
-def _names() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=8192)

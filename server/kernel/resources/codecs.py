@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import ClassVar, cast
-from zoneinfo import available_timezones
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -32,6 +31,7 @@ from server.kernel.messages.fields import FieldValue, value_of
 from server.kernel.messages.money import MONEY, NoMoney, decimal_places, fill_money, minor_units
 from server.kernel.messages.structs import STRUCT, TIMESTAMP, fill_struct, json_text
 from server.kernel.problems import RuleViolated, Violation, broken_rules
+from server.kernel.time_zones import is_time_zone
 
 MICROSECONDS = 1_000_000
 DURATION = "google.protobuf.Duration"
@@ -299,7 +299,7 @@ class LocalTimeCodec(Codec):
         if not message.HasField(self.name):
             return None
         zone: str = value_of(message, self.name).time_zone.id
-        if zone not in available_timezones():
+        if not is_time_zone(zone):
             raise _refused(self.name, "names an IANA time zone, such as `Europe/Berlin`", "date_time.zone")
         return zone
 
