@@ -9,22 +9,16 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
+from server.kernel.live import EVERY, matches
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
 from server.kernel.resources import AnyService, private_events, revealed_by
 
-EVERY = "*"
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
 # Field numbers: the services of a FileDescriptorProto, and the methods of a service.
 SERVICES, METHODS = 6, 2
 
 EventType = ListEventTypesResponse.EventType
-
-
-def matches(patterns: Iterable[str], event_type: str) -> bool:
-    """Whether one of the patterns matches this type: `*`, `page.*`, or the type itself."""
-    group = f"{event_type.partition('.')[0]}.*"
-    return any(pattern in (EVERY, group, event_type) for pattern in patterns)
 
 
 class EventTypes:

@@ -3,6 +3,6 @@
 from server.kernel.live.downloads import Download, Downloads
 from server.kernel.live.reader import LiveEvents
 from server.kernel.live.sse import events_of, server_sent
-from server.kernel.live.visibility import EVERY
+from server.kernel.live.visibility import EVERY, matches
 
-__all__ = ["EVERY", "Download", "Downloads", "LiveEvents", "events_of", "server_sent"]
+__all__ = ["EVERY", "Download", "Downloads", "LiveEvents", "events_of", "matches", "server_sent"]

@@ -4,7 +4,7 @@ A subscriber sees the events of a service with the permission to read its resour
 need the permission that shows it as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,17 +33,18 @@ class Visibility:
 
     def unknown(self, patterns: Sequence[str]) -> list[str]:
         """The patterns that match no type."""
-        return [pattern for pattern in patterns if not any(_matches(pattern, name) for name in self._readable_by)]
+        return [pattern for pattern in patterns if not any(matches((pattern,), name) for name in self._readable_by)]
 
     def _seen(self, patterns: tuple[str, ...], permissions: frozenset[str]) -> Seen:
         types = frozenset(
             name
             for name, permission in self._readable_by.items()
-            if permission in permissions and any(_matches(pattern, name) for pattern in patterns)
+            if permission in permissions and matches(patterns, name)
         )
         return Seen(types, frozenset(name for name in types if self._revealed_by.get(name) in permissions))
 
 
-def _matches(pattern: str, event_type: str) -> bool:
-    """Whether a pattern is `*`, the type itself, or its family: `page.*`."""
-    return pattern in (EVERY, event_type, f"{event_type.partition('.')[0]}.*")
+def matches(patterns: Iterable[str], event_type: str) -> bool:
+    """Whether one of the patterns is `*`, the type itself, or its family: `page.*`."""
+    family = f"{event_type.partition('.')[0]}.*"
+    return any(pattern in (EVERY, family, event_type) for pattern in patterns)

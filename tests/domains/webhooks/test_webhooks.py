@@ -13,10 +13,11 @@ from plinth.webhooks.v1.webhook_pb2 import (
 )
 
 from server import app
-from server.domains.webhooks.event_types import EventTypes, matches
+from server.domains.webhooks.event_types import EventTypes
 from server.domains.webhooks.service import MOST_WEBHOOKS
 from server.kernel.egress import PRIVATE
 from server.kernel.ids import new_id
+from server.kernel.live import matches
 from tests.clients import Rest, Tenant, database, new_member, new_tenant, problem, reason, rows, stubs
 from tests.domains.events import events_of
 from tests.stack import Stack, wait_for
