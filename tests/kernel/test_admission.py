@@ -113,7 +113,7 @@ def test_each_tenant_counts_by_itself(database: Database, tenant: Tenant, stack:
 
 
 def test_without_a_parent_the_tenant_has_one_order(database: Database, tenant: Tenant) -> None:
-    plain = replace(SectionService.resource, parent=None, most=0)
+    plain = replace(SectionService.resource, parent=None)
     found = [each for each in at_once(maker(database, tenant, plain)) if each is not None]
     assert sorted(each.place for each in found) == [*range(1, AT_ONCE * 2 // 3 + 1)]
 

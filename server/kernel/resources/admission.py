@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from google.api import resource_pb2
 from google.protobuf.message import Message
 from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal, select
 
@@ -17,7 +16,8 @@ from server.data.connections import Result
 from server.data.counters import DRAW
 from server.data.statements import Row, Statement
 from server.kernel.call import Call
-from server.kernel.messages.fields import descriptor_of, option_of, value_of
+from server.kernel.messages.fields import value_of
+from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
 from server.kernel.resources.ownership import Ownership
 from server.kernel.resources.parents import ParentRows
@@ -53,13 +53,15 @@ class _Questions:
 class Admission(Generic[M]):
     """Admits new resources of one type."""
 
-    def __init__(self, resource: Resource[M], singular: str) -> None:
+    def __init__(
+        self, resource: Resource[M], singular: str, ownership: Ownership | None, parents: ParentRows | None
+    ) -> None:
         """`singular` is the name of the resource in requests, which violations include."""
         self._resource = resource
         self._singular = singular
-        self._type = str(option_of(descriptor_of(resource.message), resource_pb2.resource).type)
-        self._ownership = Ownership(resource) if resource.owner else None
-        self.parents = ParentRows(resource.parent) if resource.parent else None
+        self._type = resource_type_of(resource.message)
+        self._ownership = ownership
+        self._parents = parents
         self.has_conditions = any((resource.owner, resource.parent, resource.most, resource.order, resource.number))
         self._takes_turns = bool(resource.most or resource.order)
         table = resource.table
@@ -101,8 +103,8 @@ class Admission(Generic[M]):
 
     def turn(self, call: Call, scope: Row) -> tuple[Statement, Row]:
         """The statement that waits until it is the call's turn to place siblings, with its parameters."""
-        if self.parents is not None:
-            return self.parents.locking(call, scope["parent_id"], excluding=self._takes_turns)
+        if self._parents is not None:
+            return self._parents.locking(call, scope["parent_id"], excluding=self._takes_turns)
         return LOCK, {"name": f"{self._resource.table.name} {call.tenant_id} {scope.get('owner', '')}"}
 
     def siblings(self) -> list[ColumnElement[bool]]:
@@ -125,19 +127,19 @@ class Admission(Generic[M]):
     @property
     def _inherits_owner(self) -> bool:
         """Whether a new one belongs to the owner of its parent."""
-        return self.parents is not None and self.parents.ownership is not None
+        return self._parents is not None and self._parents.ownership is not None
 
     def _scope(self, call: Call, message: M) -> Row:
         """The parameters of `siblings`. Raises RuleViolated without a parent."""
         scope: Row = {"tenant": call.tenant_id}
-        if self.parents is not None:
-            scope["parent_id"] = value_of(message, self.parents.field)
+        if self._parents is not None:
+            scope["parent_id"] = value_of(message, self._parents.field)
             if not scope["parent_id"]:
-                raise broken_rules([Violation(f"{self._singular}.{self.parents.field}", "is required", "required")])
+                raise broken_rules([Violation(f"{self._singular}.{self._parents.field}", "is required", "required")])
         return scope
 
     def _ask_for_turn(self, call: Call, questions: _Questions, scope: Row) -> None:
-        parents = self.parents
+        parents = self._parents
         if parents is None and not self._takes_turns:
             return
 

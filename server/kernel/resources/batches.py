@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Request
 from server.kernel.messages.fields import descriptor_of, value_of
-from server.kernel.messages.masks import apply_mask, check_mask, set_fields
+from server.kernel.messages.masks import check_mask, set_fields
 from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Problem, RuleViolated, Violation, broken_rules
 from server.kernel.resources.resource import M
@@ -35,6 +35,8 @@ class Change(NamedTuple):
     request: Message
     resource_id: str
     """Empty for a creation."""
+    etag: str = ""
+    """The version that the change demands; empty if it takes any."""
 
 
 class Batches(Generic[M]):
@@ -69,9 +71,7 @@ class Batches(Generic[M]):
         return [Change(f"requests[{place}]", CREATE, each, "") for place, each in enumerate(request.requests)]
 
     def _updates(self, request: Request) -> list[Change]:
-        return [
-            Change(f"requests[{place}]", UPDATE, each, self._id_in(each)) for place, each in enumerate(request.requests)
-        ]
+        return [self._of(f"requests[{place}]", UPDATE, each) for place, each in enumerate(request.requests)]
 
     def _deletions(self, request: Request) -> list[Change]:
         return [Change(f"ids[{place}]", DELETE, request, each.lower()) for place, each in enumerate(request.ids)]
@@ -84,12 +84,16 @@ class Batches(Generic[M]):
             if verb is None:
                 raise broken_rules([Violation(path, "names a change", "required")])
             inside = value_of(operation, verb)
-            resource_id = "" if verb == CREATE else self._id_in(inside)
-            found.append(Change(f"{path}.{verb}", verb, inside, resource_id))
+            found.append(self._of(f"{path}.{verb}", verb, inside))
         return found
 
-    def _id_in(self, request: Message) -> str:
-        return str(value_of(request, f"{self._singular}_id")).lower()
+    def _of(self, path: str, verb: str, request: Message) -> Change:
+        """The change that a request of a single one makes."""
+        if verb == CREATE:
+            return Change(path, verb, request, "")
+        holder = value_of(request, self._singular) if verb == UPDATE else request
+        resource_id = str(value_of(request, f"{self._singular}_id")).lower()
+        return Change(path, verb, request, resource_id, str(value_of(holder, "etag")))
 
     # Making them -----------------------------------------------------------------------------------------------------
 
@@ -115,14 +119,18 @@ class Batches(Generic[M]):
         return [done[place] for place in range(len(changes))]
 
     def _lock(self, call: Call, request: Request, changes: Sequence[Change]) -> dict[str, M]:
-        """Lock the rows to change. Raises NotFound for the first that is absent, and names it."""
+        """Lock the rows to change. Raises NotFound for the first that is absent, and EtagMismatch, with its path.
+
+        The ETag of each change is its own; the header If-Match names no single one of them.
+        """
         ids = [change.resource_id for change in changes if change.verb != CREATE]
         befores = self._rows.lock_all(call, ids, request) if ids else {}
         for change in changes:
-            if change.resource_id and change.resource_id not in befores:
-                problem = self._rows.absent(call, change.resource_id, request)
-                problem.metadata["at"] = change.path
-                raise problem
+            with _naming(change.path):
+                if change.resource_id and change.resource_id not in befores:
+                    raise self._rows.absent(call, change.resource_id, request)
+                if change.etag:
+                    check_etag(call, befores[change.resource_id], change.etag, header=False)
         return befores
 
     def _admit(self, call: Call, changes: Sequence[Change]) -> dict[int, tuple[M, M | None]]:
@@ -144,10 +152,6 @@ class Batches(Generic[M]):
         places = [place for place, change in enumerate(changes) if change.verb == DELETE]
         if not places:
             return {}
-        for place in places:
-            change = changes[place]
-            if change.path.startswith("operations"):
-                self._check_etag(call, befores[change.resource_id], change.request)
         deleted = self._rows.delete_all(call, [befores[changes[place].resource_id] for place in places])
         for message in deleted:
             call.audience = self._rows.owner_of(message)
@@ -156,24 +160,13 @@ class Batches(Generic[M]):
 
     def _update(self, call: Call, request: Message, before: M) -> M:
         source = value_of(request, self._singular)
-        self._check_etag(call, before, source)
         paths = tuple(value_of(request, "update_mask").paths)
         mask = check_mask(descriptor_of(source), paths) if paths else set_fields(source)
-        read_only = self._rows.read_only.names
-        message = self._rows.copy_of(before)
-        named = {path.partition(".")[0] for path in mask}
-        self._rows.refuse_read_only(call, source, before, (named & read_only) - {"etag"})
-        apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in read_only | {"etag"}])
         made = len(call.changes)
-        stored = self._rows.update(call, message, before)
+        stored = self._rows.update(call, self._rows.changed(call, source, before, mask), before)
         if len(call.changes) > made:
             call.emit(self._events[UPDATE], str(value_of(stored, "id")), stored)
         return stored
-
-    @staticmethod
-    def _check_etag(call: Call, before: Message, request: Message) -> None:
-        """The ETag of each change is its own; the header If-Match names no single one of them."""
-        check_etag(call, before, str(value_of(request, "etag")), header=False)
 
 
 def _refuse_repeated(changes: Sequence[Change]) -> None:
@@ -191,10 +184,18 @@ def _refuse_repeated(changes: Sequence[Change]) -> None:
 @contextmanager
 def _at(path: str, violations: list[Violation]) -> Iterator[None]:
     """Gather broken rules under the path of a change, and add the path to any other problem."""
+    with _naming(path):
+        try:
+            yield
+        except RuleViolated as refused:
+            violations += [replace(each, field=f"{path}.{each.field}") for each in refused.violations]
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Add the path of a change to a problem."""
     try:
         yield
-    except RuleViolated as refused:
-        violations += [replace(each, field=f"{path}.{each.field}") for each in refused.violations]
     except Problem as problem:
         problem.metadata["at"] = path
         raise

@@ -20,6 +20,8 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
         declared["parent"] = resource.parent.field
     if resource.states is not None:
         declared["states"] = resource.states.field
+    if resource.order and not resource.most:
+        yield f"{resource.message.DESCRIPTOR.full_name} has an order of any number: bound it with Resource(most=...)"
     for what, name in declared.items():
         if not name:
             continue

@@ -4,14 +4,13 @@ A new child needs a parent that the caller reaches and that is not deleted. The 
 ends, so that it cannot be deleted meanwhile.
 """
 
-from google.api import resource_pb2
 from sqlalchemy import ColumnElement, bindparam, select, true
 
 from server.data.clauses import AnySelect
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.kernel.call import Call
-from server.kernel.messages.fields import descriptor_of, option_of
+from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.problems import NotFound, not_found
 from server.kernel.resources.ownership import Ownership
 from server.kernel.resources.reach import Reach, Reaching
@@ -24,7 +23,7 @@ class ParentRows:
     def __init__(self, parent: Parent) -> None:
         resource = parent.resource
         self.field = parent.field
-        self.type = str(option_of(descriptor_of(resource.message), resource_pb2.resource).type)
+        self.type = resource_type_of(resource.message)
         self._resource = resource
         self.ownership = Ownership(resource) if resource.owner else None
         self._found = Reaching(self._select)

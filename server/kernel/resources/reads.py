@@ -6,7 +6,6 @@ Rows that are only read, such as those of a log, need neither the columns nor th
 from collections.abc import Sequence
 from typing import Generic, Protocol
 
-from google.api import resource_pb2
 from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, and_, any_, bindparam, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
@@ -17,6 +16,7 @@ from server.data.connections import Result
 from server.data.statements import Row, Statement, uuid_text
 from server.kernel.call import Call
 from server.kernel.messages.fields import value_of
+from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.messages.sizes import fitting
 from server.kernel.problems import NotFound, not_found
 from server.kernel.resources.codecs import Raw
@@ -63,7 +63,7 @@ class ReadRows(Generic[M]):
         self.plan: ReadPlan[M] = plan or ConversionPlan(
             resource.message, resource.table, resource.hidden, resource.computed
         )
-        self.type: str = resource.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type
+        self.type = resource_type_of(resource.message)
         self._within = within
         self.ownership = Ownership(resource) if resource.owner else None
         self.parents = ParentRows(resource.parent) if resource.parent else None

@@ -36,6 +36,7 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.ids import new_id
 from server.kernel.messages.etags import lists, version_of
 from server.kernel.messages.fields import descriptor_of, fields_that_are, is_set, option_of, value_of
+from server.kernel.messages.masks import apply_mask
 from server.kernel.messages.sizes import RESOURCE_BYTES
 from server.kernel.problems import (
     EtagMismatch,
@@ -98,7 +99,7 @@ class ResourceRows(ReadRows[M]):
         self.read_only = ReadOnlyFields(descriptor, self._field)
         self._immutable = ImmutableFields(descriptor, self._field)
         self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
-        self.admission: Admission[M] = Admission(resource, self._field)
+        self.admission: Admission[M] = Admission(resource, self._field, self.ownership, self.parents)
         self.states: StateMachine[M] | None = StateMachine(resource, resource.states) if resource.states else None
         self.descendants: Descendants | None = None
         """What belongs to these rows, and is deleted and restored with them."""
@@ -218,6 +219,18 @@ class ResourceRows(ReadRows[M]):
                 path = f"{self._field}.{self.parents.field}"
                 raise broken_rules([Violation(path, "is another one than that of the request", "parent.same")])
             setattr(message, self.parents.field, named)
+        return message
+
+    def changed(self, call: Call, source: M, before: M, mask: Sequence[str]) -> M:
+        """A locked resource with the fields of a mask as `source` has them.
+
+        Raises RuleViolated if the mask names output-only fields that `source` has otherwise.
+        """
+        named = {path.partition(".")[0] for path in mask}
+        self.refuse_read_only(call, source, before, named & self.read_only.names)
+        message = self.copy_of(before)
+        kept = self.read_only.names | {ETAG}
+        apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
         return message
 
     def copy_of(self, message: M) -> M:

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server.kernel.call import Call
 from server.kernel.chain import Answer, CustomMethod, Request, Stream, Unary
 from server.kernel.messages.fields import descriptor_of
-from server.kernel.messages.masks import apply_mask, check_mask, set_fields
+from server.kernel.messages.masks import check_mask, set_fields
 from server.kernel.policy import Kind, MethodPolicy, kind_of, options_of
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.batches import CREATE, DELETE, UPDATE, Batches
@@ -95,17 +95,12 @@ class StandardMethods:
     def _update(self, _: MethodPolicy) -> Unary:
         rows, body = self._rows, self._singular
         read_only = rows.read_only.names
-        kept = read_only | {"etag"}
 
         def handle(call: Call, request: Request) -> Answer:
             source = getattr(request, body)
             mask = _mask_of(call, request, source, read_only)
             before = rows.lock(call, self._id_of(request), etag=source.etag, request=request)
-            message = rows.copy_of(before)
-            named = {path.partition(".")[0] for path in mask}
-            rows.refuse_read_only(call, source, before, named & read_only)
-            apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
-            return rows.update(call, message, before)
+            return rows.update(call, rows.changed(call, source, before, mask), before)
 
         return handle
 

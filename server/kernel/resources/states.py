@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Generic
 
-from google.api import resource_pb2
 from google.protobuf.message import Message
 
-from server.kernel.messages.fields import descriptor_of, enum_of, option_of, value_of
+from server.kernel.messages.fields import descriptor_of, enum_of, value_of
+from server.kernel.messages.resource_types import resource_type_of
 from server.kernel.problems import StateForbids
 from server.kernel.resources.resource import M, Resource, States
 
@@ -18,7 +18,7 @@ class StateMachine(Generic[M]):
     def __init__(self, resource: Resource[M], states: States) -> None:
         descriptor = descriptor_of(resource.message)
         self._states = states
-        self._type = str(option_of(descriptor, resource_pb2.resource).type)
+        self._type = resource_type_of(resource.message)
         kind = enum_of(descriptor.fields_by_name[states.field])
         prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.name).upper() + "_"
         self._names = {value.number: value.name.removeprefix(prefix) for value in kind.values}

@@ -65,7 +65,8 @@ def test_a_section_belongs_to_its_page_alone(tenant: Tenant) -> None:
 
 def test_a_page_that_is_not_there_is_named(tenant: Tenant) -> None:
     path = f"{tenant.path}/pages/01890000-0000-7000-8000-000000000000/sections"
-    of_another = new_page(another_tenant(tenant)).replace(tenant.id, tenant.id)
+    other = another_tenant(tenant)
+    of_another = new_page(other).replace(other.id, tenant.id)
     for answer in (
         *(tenant.rest.get(path), tenant.rest.post(path, {"kind": "hero"}), tenant.rest.get(of_another)),
         *(tenant.rest.get(f"{path}/{ID}"), tenant.rest.put(f"{path}/reorder", {"ids": [ID]})),
@@ -227,6 +228,9 @@ def test_a_batch_is_done_whole_or_not_at_all(tenant: Tenant) -> None:
     answer = tenant.rest.post(f"{path}/bulk", {"operations": operations})
     found = problem(answer)
     assert (answer.status_code, found.reason, found.metadata["at"]) == (412, "ETAG_MISMATCH", "operations[2].update")
+    doomed = {"delete": {"sectionId": first, "etag": 'W/"stale"'}}
+    found = problem(tenant.rest.post(f"{path}/bulk", {"operations": [doomed]}))
+    assert (found.reason, found.metadata["at"]) == ("ETAG_MISMATCH", "operations[0].delete")
     assert tenant.rest.get(path).json() == before
     assert events(tenant)[2:] == []
 
