@@ -3,10 +3,10 @@
 import secrets
 from collections.abc import Sequence
 
-from sqlalchemy import Text, any_, bindparam, cast, func, literal, select
+from sqlalchemy import Text, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import BigInteger
 
+from server.data.locks import LOCK
 from server.data.statements import Statement
 from server.domains.sites.tables import pages
 from server.kernel.call import Call
@@ -16,9 +16,6 @@ MOST_NUMBERED = 100
 """Largest number of numbered slugs per stem. Later ones end in random digits, so that finding one costs the same."""
 RANDOM_BYTES = 4
 
-_lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
-LOCK = Statement(select(cast(_lock, Text()).label("locked")))
-"""Waits until other transactions that choose a slug of the same stem have ended."""
 TAKEN = Statement(
     select(func.array_agg(pages.c.slug).label("slugs")).where(
         pages.c.tenant_id == bindparam("tenant", type_=pages.c.tenant_id.type),

@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from plinth.webhooks.v1 import webhook_pb2
 from plinth.webhooks.v1.webhook_pb2 import Webhook, WebhookDelivery
-from sqlalchemy import BigInteger, Text, any_, bindparam, case, cast, exists, func, literal, null, select, text, update
+from sqlalchemy import any_, bindparam, case, exists, func, null, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Row, Statement
@@ -24,7 +24,7 @@ from server.domains.webhooks.trial import Trials
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.egress import Egress
-from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.queries import PageTokens
 from server.kernel.resources import EventFacts, Lister, ReadRows, Resource, Service
 
@@ -49,14 +49,6 @@ _id = UUID(as_uuid=False)
 _tenant = bindparam("tenant", type_=_id)
 _webhook = bindparam("webhook", type_=_id)
 _is_own = (webhooks.c.tenant_id == _tenant, webhooks.c.id == _webhook)
-# Held until the call ends, so that two concurrent creations see each other.
-_lock = func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text()), literal(0, BigInteger())))
-LOCK_COUNT = Statement(select(cast(_lock, Text()).label("locked")))
-COUNT = Statement(
-    select(func.count().label("count"))
-    .select_from(webhooks)
-    .where(webhooks.c.tenant_id == _tenant, webhooks.c.removal_time.is_(None))
-)
 SECRETS = Statement(
     select(webhooks.c.id, webhooks.c.secret).where(
         webhooks.c.tenant_id == _tenant, webhooks.c.id == any_(bindparam("ids", type_=ARRAY(_id)))
@@ -83,6 +75,7 @@ class WebhookService(Service[Webhook]):
         sortable=("create_time",),
         hidden=("secret",),
         where=webhooks.c.removal_time.is_(None),
+        most=MOST_WEBHOOKS,
     )
     events: ClassVar[Mapping[str, EventFacts]] = {
         "webhook.failing": EventFacts(Webhook, "A webhook has failed for a while, and is disabled unless it recovers."),
@@ -151,8 +144,6 @@ class WebhookService(Service[Webhook]):
         if before is None or resource.event_types != before.event_types:
             # Nobody gets events by a webhook that they could not see themselves.
             call.check_may_grant(self._event_types.revealing(resource.event_types))
-        if before is None:
-            self._check_count(call)
 
     def before_write(self, call: Call, values: Row, before: Webhook | None) -> None:
         """Generate the secret of a new webhook."""
@@ -278,12 +269,3 @@ class WebhookService(Service[Webhook]):
         if not webhook.event_types:
             return [Violation("webhook.event_types", "names at least one", "webhook.event_types.none")]
         return self._event_types.violations("webhook.event_types", webhook.event_types)
-
-    def _check_count(self, call: Call) -> None:
-        _, counted = call.writes.run_both(LOCK_COUNT, COUNT, name=f"webhooks {call.tenant_id}", tenant=call.tenant_id)
-        if counted.value() >= MOST_WEBHOOKS:
-            raise StateForbids(
-                f"A tenant has at most {MOST_WEBHOOKS} webhooks.",
-                reason=Reason.REASON_LIMIT_REACHED,
-                metadata={"resource_type": self.rows.type, "limit": str(MOST_WEBHOOKS)},
-            )

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from google.protobuf.message import Message
-from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 
 from server.data.clauses import AnyColumn, AnyParameter
 from server.data.connections import Result
 from server.data.counters import DRAW
+from server.data.locks import LOCK
 from server.data.statements import Row, Statement
 from server.kernel.call import Call
 from server.kernel.messages.fields import value_of
@@ -22,14 +23,6 @@ from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
 from server.kernel.resources.ownership import Ownership
 from server.kernel.resources.parents import ParentRows
 from server.kernel.resources.resource import M, Resource
-
-_NAME = bindparam("name", type_=Text())
-LOCK = Statement(
-    select(
-        cast(func.pg_advisory_xact_lock(func.hashtextextended(_NAME, literal(0, BigInteger()))), Text()).label("lock")
-    )
-)
-"""Waits until other transactions that hold the lock of this `name` have ended."""
 
 
 @dataclass
@@ -105,7 +98,9 @@ class Admission(Generic[M]):
         """The statement that waits until it is the call's turn to place siblings, with its parameters."""
         if self._parents is not None:
             return self._parents.locking(call, scope["parent_id"], excluding=self._takes_turns)
-        return LOCK, {"name": f"{self._resource.table.name} {call.tenant_id} {scope.get('owner', '')}"}
+        return LOCK, {
+            "name": " ".join((self._resource.table.name, scope["tenant"], *filter(None, [scope.get("owner")])))
+        }
 
     def siblings(self) -> list[ColumnElement[bool]]:
         """The conditions for all of a parent, else of an owner, else of a tenant, that are not deleted.
@@ -122,7 +117,7 @@ class Admission(Generic[M]):
             conditions.append(owner == _like("owner", owner))
         if resource.soft_deletes:
             conditions.append(table.c.delete_time.is_(None))
-        return conditions
+        return conditions if resource.where is None else [*conditions, resource.where]
 
     @property
     def _inherits_owner(self) -> bool:
