@@ -129,14 +129,9 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         guard.count_cached_reads()
     running = (
         *((tracing,) if tracing else ()),
-        databases,
-        announcer,
-        refusals,
-        platform.ports.usage,
-        providers,
+        *(databases, announcer, refusals, platform.ports.usage, providers),
         *(part for service in services for part in service.parts),
-        probe,
-        dependencies,
+        *(probe, dependencies),
         Meter(lambda: parts.readings(name, databases, guard, dependencies, telemetry, streams=streams)),
     )
     return Application(settings, name, databases, guard, dependencies, live, routes, running)

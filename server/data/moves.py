@@ -74,7 +74,7 @@ BEGIN = Statement(
         sent_time=func.now() + _lease,
     )
 )
-"""Takes `tenant_id`, `id`, `name`, `arguments` and `lease`, for which whoever writes it may act."""
+"""Takes `tenant_id`, `id`, `name`, `arguments` and `lease`: how long its writer may act."""
 CLAIM = Statement(
     update(moves)
     .where(_is_open, _c.busy_time <= func.now())

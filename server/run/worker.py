@@ -25,7 +25,7 @@ from server.kernel.jobs import Job, Schedule
 from server.kernel.module import Background, BackgroundService, WorkerPlatform
 from server.kernel.providers.carrying import Carrier
 from server.metrics import metering
-from server.metrics.metering import Meter
+from server.metrics.metering import Meter, Reading
 from server.modules import MODULES, services
 from server.settings import Settings
 from server.workers.clock_watch import ClockKeeper
@@ -66,13 +66,7 @@ class Worker:
         self.dispatch = Database(_dispatch(own, f"{name} dispatch", doubt))
         # For sealing, which repeats every few seconds. Other work with this role may take longer.
         self.sealing = Database(_dispatch(settings, f"{name} sealing", doubt))
-        self._meter = Meter(
-            lambda: (
-                metering.of_process(name),
-                metering.of_pulses(name),
-                metering.of_connections(name, "fast", self.database.connections),
-            )
-        )
+        self._meter = Meter(self._readings)
         self._providers = HttpProviders(settings)
         self._generations = _generations(settings)
         platform = self._platform()
@@ -96,6 +90,13 @@ class Worker:
         )
         self._clock = ClockKeeper(self.database, name, self._house_threads)
         self._running = self._services()
+
+    def _readings(self) -> tuple[Reading, ...]:
+        return (
+            metering.of_process(self._name),
+            metering.of_pulses(self._name),
+            metering.of_connections(self._name, "fast", self.database.connections),
+        )
 
     def open(self) -> None:
         """Connect."""

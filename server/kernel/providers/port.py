@@ -125,7 +125,7 @@ class Providers:
     """Makes the ports of a process, one for each provider."""
 
     def __call__(self, provider: Provider) -> ProviderPort:
-        """The port of a provider. Raises ValueError for a URL that is none, and for two providers of one name."""
+        """The port of a provider. Raises ValueError for an invalid URL, and for two providers of one name."""
         raise NotImplementedError
 
 

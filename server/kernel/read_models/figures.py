@@ -27,7 +27,7 @@ class Figures:
     """How long facts are kept. Figures of a range that begins before that are PARTIAL."""
 
     def read(self, call: Call, asked: TimeRange, *, bucket: Bucket | None = None, compare: bool = False) -> Reading:
-        """The figures of a range; with a bucket, in buckets too. Raises RuleViolated for a range that is none."""
+        """The figures of a range; with a bucket, in buckets too. Raises RuleViolated for an invalid range."""
         now = self.clock()
         kept_since = None if self.kept is None else now - self.kept
         period = self._period(call, asked, now)

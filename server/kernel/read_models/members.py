@@ -47,7 +47,7 @@ class Members(Generic[M]):
         """The facts on a page, and the token of the next page (empty on the last).
 
         For money, those in one currency; without one, those in all of them. Raises NotFound for a name that is no
-        measure's, RuleViolated for a range that is none, and Malformed for a page token of another figure.
+        measure's, RuleViolated for an invalid range, and Malformed for a page token of another figure.
         """
         period = self._figures.period(call, asked)
         measure = self._series.measure(name)

@@ -149,7 +149,7 @@ def _whole_months(days: Days) -> int:
 
 
 def _months_later(first: date, months: int) -> date:
-    """The first day of the month that is so many months after the one of this first day."""
+    """The first day of the month `months` after that of this first day."""
     years, month = divmod(first.month - 1 + months, MONTHS_OF_YEAR)
     return date(first.year + years, month + 1, 1)
 
@@ -175,7 +175,7 @@ def _weeks(back: int) -> Callable[[date], Days]:
 
 
 def _months(of: int, back: int) -> Callable[[date], Days]:
-    """The stretch of `of` months of the calendar year that contains today, or one that is so many stretches back."""
+    """The stretch of `of` months of the calendar year that contains today, or the one `back` stretches before."""
 
     def stretch(today: date) -> Days:
         start = _months_later(date(today.year, today.month - (today.month - 1) % of, 1), -of * back)

@@ -1,7 +1,7 @@
 """Cascade: what belongs to a resource is deleted with it, and restored with it.
 
 Deletion gives them the same `delete_time`, by which restoring leaves out what was deleted before. Their events are that
-of the parent: whoever keeps sections of a page drops them at `page.deleted`.
+of the parent: a consumer that keeps sections of a page drops them at `page.deleted`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -102,7 +102,7 @@ def _pairs(piece: str) -> list[str]:
 
 
 def beginning_end(beginning: str) -> str:
-    """The least text, by code points, that is above every text with this beginning. BEYOND_ALL if there is none."""
+    """The least text, by code points, above every text with this beginning; BEYOND_ALL if no text is above them."""
     rest = beginning.rstrip(chr(maxunicode))
     if not rest:
         return BEYOND_ALL

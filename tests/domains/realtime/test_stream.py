@@ -10,6 +10,7 @@ from plinth.sites.v1.page_pb2 import Page
 from plinth.travel.v1.trip_pb2 import Trip
 
 from tests.clients import Rest, Session, Tenant, new_member, problem, stubs, unique
+from tests.domains.operations import instances as operations
 from tests.domains.travel.instances import new_trip
 from tests.streams import sse
 
@@ -157,6 +158,12 @@ def test_a_ticket_opens_one_stream(tenant: Tenant) -> None:
 
 def test_a_ticket_opens_the_stream_of_a_resource_too(tenant: Tenant) -> None:
     assert opened(tenant, sse.path(tenant.id), ticket=ticket_of(tenant)) == (200, "stream.open")
+
+
+def test_a_ticket_opens_the_stream_of_an_operation_too(tenant: Tenant) -> None:
+    named = operations.INSTANCES["plinth.operations.v1.Operation"].make(tenant)
+    path = f"/api/v1/long-operations/{named['operation_id']}/stream"
+    assert opened(tenant, path, ticket=ticket_of(tenant)) == (200, "operation.current")
 
 
 def test_a_ticket_is_no_access_token_and_an_access_token_no_ticket(tenant: Tenant) -> None:
