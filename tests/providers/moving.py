@@ -97,6 +97,8 @@ class World:
         self.crash: Callable[[str], None] = lambda _: None
         """Called at every boundary of a step with its name; may raise Crash."""
         self.tenant_id = new_id()
+        self.audience: str | None = None
+        """The user whose parcels they are."""
         ground.rows(
             "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, %s, 'Acme', 1)",
             self.tenant_id,
@@ -158,7 +160,7 @@ class World:
         number = str(outcome.result.get("number", ""))
         after = Page(id=before.id, tenant_id=self.tenant_id, title=outcome.state.name, description=number)
         settlement.invalidate("parcels")
-        settlement.tell(f"parcel.{outcome.state.name.lower()}", before, after)
+        settlement.tell(f"parcel.{outcome.state.name.lower()}", before, after, audience=self.audience)
         self.crash("settled")
         return after
 
@@ -189,6 +191,12 @@ class World:
             self.tenant_id,
         )
         return [row["type"].removeprefix("parcel.") for row in found]
+
+    @property
+    def audiences(self) -> set[str | None]:
+        """The audiences of the events of parcels."""
+        sql = "SELECT audience::text AS audience FROM events WHERE tenant_id = %s AND type LIKE 'parcel.%%'"
+        return {row["audience"] for row in self.ground.rows(sql, self.tenant_id)}
 
     @property
     def audited(self) -> list[str]:

@@ -136,7 +136,7 @@ class Mortal:
         number = str(outcome.result.get("number", ""))
         settlement.writes.run(FINISH, parcel=intent.reference, state=int(outcome.state), number=number)
         parcel = _read(settlement.writes, intent)
-        settlement.tell(f"parcel.{outcome.state.name.lower()}", None, parcel)
+        settlement.tell(f"parcel.{outcome.state.name.lower()}", None, parcel, audience=None)
         self.crash("settled")
         return parcel
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 from server.adapters.providers import breaker
 from server.data.transactions import Scope
 from server.kernel.caching.generations import slot_of
+from server.kernel.ids import new_id
 from server.kernel.problems import Problem, StateForbids
 from server.kernel.providers import Intent, NotSent, Outcome, ProviderAnswer, State, carrying
 from server.kernel.providers import moves as moving
@@ -437,3 +438,14 @@ def live_through(world: World, courier: Courier, faults: list[Fault], crashes: l
     assert State(row["state"]) is (State.REFUSED if to == NOWHERE else State.DONE)
     final = State(row["state"]).name.lower()
     assert (world.told[-1], world.told.count(final)) == (final, 1)
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["by the call", "by the job"])
+def test_an_outcome_is_told_to_the_user_whose_it_is(world: World, courier: Courier, *, is_lost: bool) -> None:
+    world.audience = new_id()
+    if is_lost:
+        courier.fail(Fault.DROP_AFTER)
+    world.send("k")
+    world.later(100)
+    world.carrier.sweep()
+    assert (world.told[-1], world.audiences) == ("done", {world.audience})

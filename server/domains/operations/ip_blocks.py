@@ -151,7 +151,14 @@ class StoredBlocks:
             )
             if blocked.count:
                 record_platform_change(
-                    transaction, "ip_block.created", cause=CAUSE, before=None, after=block, now=now, security=True
+                    transaction,
+                    "ip_block.created",
+                    cause=CAUSE,
+                    before=None,
+                    after=block,
+                    now=now,
+                    security=True,
+                    audience=None,
                 )
 
 

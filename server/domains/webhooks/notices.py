@@ -37,6 +37,7 @@ def record_of(event_type: str, before: Row, after: Row, now: datetime) -> list[t
         after=webhook_of(after),
         now=now,
         tenant_id=after["tenant_id"],
+        audience=None,
     )
     return statements.queued
 

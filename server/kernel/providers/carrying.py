@@ -49,7 +49,7 @@ class JobSettlement:
     slots: set[int]
     clock: Clock
 
-    def tell(self, event: str, before: Message | None, after: Message) -> None:
+    def tell(self, event: str, before: Message | None, after: Message, *, audience: str | None) -> None:
         """Write an event and an audit entry, in the name of the platform."""
         record_platform_change(
             self.writes,
@@ -59,6 +59,7 @@ class JobSettlement:
             after=after,
             now=self.clock(),
             tenant_id=self.intent.tenant_id,
+            audience=audience,
         )
 
     def invalidate(self, tag: str) -> None:

@@ -128,8 +128,11 @@ class Settlement(Protocol):
     def writes(self) -> WriteTransaction:
         """The transaction, bound to the tenant."""
 
-    def tell(self, event: str, before: Message | None, after: Message) -> None:
-        """Write an event about `after`, and an audit entry with the change."""
+    def tell(self, event: str, before: Message | None, after: Message, *, audience: str | None) -> None:
+        """Write an event about `after`, and an audit entry with the change.
+
+        `audience` is the user whose resource it is. None: the whole tenant may see the event.
+        """
 
     def invalidate(self, tag: str) -> None:
         """Invalidate the answers that are cached under a tag."""
@@ -239,8 +242,9 @@ class CallSettlement:
         """The transaction."""
         return self.call.writes
 
-    def tell(self, event: str, before: Message | None, after: Message) -> None:
+    def tell(self, event: str, before: Message | None, after: Message, *, audience: str | None) -> None:
         """Write an event and an audit entry."""
+        self.call.audience = audience
         self.call.emit(event, getattr(after, "id", ""), after)
         self.call.note_change(before, after)
 

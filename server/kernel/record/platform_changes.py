@@ -37,7 +37,7 @@ def record_platform_change(
     now: datetime,
     tenant_id: str | None = None,
     security: bool = False,
-    audience: str | None = None,
+    audience: str | None,
 ) -> None:
     """Write the event, whose payload is `after`, and the entry. `cause` takes the place of the RPC in the entry.
 
