@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
-from server.domains.identity.api_key_chains import CHAIN_LIVES
+from server.domains.identity.api_key_chains import CHAIN_LIVES, PACED_ANCESTORS, ancestor_paces
 from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
 from server.json_values import JsonObject
@@ -147,7 +147,7 @@ KEY_ACCESS = Statement(
 
 
 KEY_GRANTS = Statement(
-    select(api_keys.c.name, api_keys.c.permissions).where(
+    select(api_keys.c.id, api_keys.c.name, api_keys.c.permissions, api_keys.c.calls_per_minute, *PACED_ANCESTORS).where(
         api_keys.c.tenant_id == cast(_tenant, _uuid),
         api_keys.c.id == bindparam("api_key_id", type_=_uuid),
         _key_lives,
@@ -189,8 +189,12 @@ class KeyGrants:
     """The permissions of API keys, for domains that do not own keys."""
 
     def of(self, call: Call, api_key_id: str) -> Row | None:
-        """Name and permissions of a valid API key of the call's tenant, or None."""
-        return call.reads.run(KEY_GRANTS, tenant=call.tenant_id, api_key_id=api_key_id).first()
+        """Name, permissions and paces of a valid API key of the call's tenant, or None."""
+        row = call.reads.run(KEY_GRANTS, tenant=call.tenant_id, api_key_id=api_key_id).first()
+        if row is None:
+            return None
+        own = ((row["id"], row["calls_per_minute"]),) if row["calls_per_minute"] else ()
+        return {"name": row["name"], "permissions": row["permissions"], "paces": (*ancestor_paces(row), *own)}
 
 
 FALLEN = Statement(

@@ -32,7 +32,7 @@ from server.kernel.queries import PageTokens
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
 from server.kernel.resources import AnyService
-from server.kernel.resources.service import narrowed_services, private_events, readable_by, revealed_by
+from server.kernel.resources.service import private_events, readable_by, revealed_by
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
@@ -119,7 +119,6 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         telemetry,
         Audit(refusals, platform.clock),
         _in_transaction(databases, announcer, guard),
-        narrowed_services(services),
         tracing.follow(*databases.both) if tracing else None,
     )
     methods = policies().values()
@@ -178,7 +177,9 @@ def _platform(
         limiter=guard.limiter,
         guesses=guard.guesses,
         rates=guard.rates,
+        limit_standings=guard.limit_standings,
         cache=guard.cache,
+        cache_explainer=guard.cache_explainer,
         statistics=RedisStatistics(redis, guard.breakers.make("statistics")),
         warm=warmer.warm,
         dependencies=dependencies,

@@ -16,6 +16,7 @@ from server.kernel.caching.generations import Generations
 from server.kernel.chain import Step
 from server.kernel.clock import utc_now
 from server.kernel.guard.access import AccessMemory, Permissions
+from server.kernel.guard.applied_limits import LimitStandings
 from server.kernel.guard.blocks import AddressBlocks
 from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import RateLimiter, default_rates
@@ -27,11 +28,13 @@ from server.kernel.policy import Access, MethodPolicy
 from server.kernel.ports import join_offers
 from server.kernel.rates import Rate
 from server.kernel.resources import seen_by
+from server.kernel.resources.service import narrowed_services
 from server.kernel.roles import join_roles
 from server.kernel.steps.address import Address
 from server.kernel.steps.authenticate import Authenticate
 from server.kernel.steps.authorize import Authorize
 from server.kernel.steps.cache import Cache
+from server.kernel.steps.cache_explaining import CacheExplainer
 from server.kernel.steps.errors import Errors
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
@@ -82,6 +85,8 @@ class Guard:
             derive_key(settings.secret, "failed credentials"),
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
+        classes = tuple(service for module in modules for service in module.service_classes)
+        self._narrowed = narrowed_services(classes)
         self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
@@ -92,9 +97,21 @@ class Guard:
             self.limit.check(policies.values())
         self.blocks = AddressBlocks(self.ports.blocks.load, self.generations)
 
-    def steps(
-        self, telemetry: Step, audit: Step, transaction: Step, narrowed: frozenset[str], trace: Step | None = None
-    ) -> list[Step]:
+    @property
+    def cache_explainer(self) -> CacheExplainer:
+        """Explains what the step `cache` does."""
+        return CacheExplainer(self.cache, self._settings.cache_longest, self._narrowed, self.foundation.clock)
+
+    @property
+    def limit_standings(self) -> LimitStandings | None:
+        """Reads the limits that the step `limit` enforces; None if it is left out."""
+        if not self._settings.rate_limits_enabled:
+            return None
+        return LimitStandings(
+            self.limiter, self.rates, self.ports.tenant_rates, strict=self._settings.rate_limits_strict
+        )
+
+    def steps(self, telemetry: Step, audit: Step, transaction: Step, trace: Step | None = None) -> list[Step]:
         """The chain, outermost first; with `trace` if traces are exported.
 
         audit comes before every step that refuses a caller except shed, which refuses without a decision. parse comes
@@ -116,7 +133,7 @@ class Guard:
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
             self.authorize,
-            Cache(self.cache, settings.cache_longest, narrowed),
+            Cache(self.cache, settings.cache_longest, self._narrowed),
             Validate(),
             transaction,
             Idempotency(settings.secrets),

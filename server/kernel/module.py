@@ -18,12 +18,12 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
-from server.kernel.guard import AccessTokens, Guesses, Permissions, RateLimiter
+from server.kernel.guard import AccessTokens, Guesses, LimitStandings, Permissions, RateLimiter
 from server.kernel.jobs import Job, Schedule
 from server.kernel.live import Downloads, LiveEvents
 from server.kernel.operations import LongJob
 from server.kernel.policy import MethodPolicy
-from server.kernel.ports import KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
+from server.kernel.ports import CacheExplainer, KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
 from server.kernel.providers import Move, Providers
 from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate
@@ -67,8 +67,11 @@ class Platform(Foundation):
     guesses: Guesses
     rates: Mapping[str, Rate]
     """The rate of each class, for tenants without a rate of their own."""
+    limit_standings: LimitStandings | None
+    """None if calls are not limited."""
     cache: AnswerCache | None
     """None if answers are not cached."""
+    cache_explainer: CacheExplainer
     statistics: StatisticsStore
     warm: Callable[[Call, str], list[str]]
     """Reads the data that all users of a tenant share through the cache. Returns the names of the methods."""

@@ -3,6 +3,7 @@
 `read_policies` collects every fault before it fails, so that one start shows all of them.
 """
 
+import difflib
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from plinth.policy.v1 import policy_pb2
 
 from server.extensions import POLICY
 from server.kernel.messages import free_form
+from server.kernel.problems import Violation, broken_rules
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
@@ -160,6 +162,16 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
         raise PolicyError(faults)
     policies = map(_read, methods)
     return {policy.path: policy for policy in policies}
+
+
+def method_named(policies: Mapping[str, MethodPolicy], field: str, name: str) -> MethodPolicy:
+    """The RPC that a request names in a field: `plinth.sites.v1.PageService/GetPage`. Raises RuleViolated."""
+    method = policies.get(f"/{name.removeprefix('/')}")
+    if method is None:
+        near = difflib.get_close_matches(f"/{name}", policies, n=1, cutoff=0.6)
+        hint = f": did you mean `{near[0].removeprefix('/')}`?" if near else ""
+        raise broken_rules([Violation(field, f"is no RPC of this server{hint}", "method.unknown")])
+    return method
 
 
 def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[str, ...]]:

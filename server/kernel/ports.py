@@ -9,11 +9,15 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Protocol
 
+from google.protobuf.message import Message
+from plinth.types.v1.explanation_pb2 import Explanation
+
 from server.data.statements import Row
 from server.data.transactions import Transaction, WriteTransaction
 from server.kernel.call import Call, Principal
+from server.kernel.guard.applied_limits import TenantRates
 from server.kernel.guard.blocks import Blocked
-from server.kernel.rates import Rate
+from server.kernel.policy import MethodPolicy
 
 
 class Part(Protocol):
@@ -67,13 +71,6 @@ class Tickets(Protocol):
         """Mark a ticket as used until it expires, a Unix time. False if it was used before."""
 
 
-class TenantRates(Protocol):
-    """Rate limits that are set for a tenant."""
-
-    def of(self, tenant_id: str) -> Mapping[str, Rate]:
-        """The tenant's own rates by class."""
-
-
 class Memberships(Protocol):
     """The memberships of users in tenants."""
 
@@ -104,7 +101,10 @@ class KeyGrants(Protocol):
     """The permissions of API keys."""
 
     def of(self, call: Call, api_key_id: str) -> Row | None:
-        """Name and permissions of an API key of the call's tenant; None if it is absent, expired or revoked."""
+        """Name, permissions and paces of an API key of the call's tenant; None if it is absent, expired or revoked.
+
+        Paces are ids and calls per minute of the key and its ancestors with a rate limit of their own.
+        """
 
 
 class Answer(Protocol):
@@ -140,6 +140,13 @@ class Sender(Protocol):
 
 Senders = Callable[[], AbstractAsyncContextManager[Sender]]
 """Makes a sender for the running event loop. The sender is closed with the context."""
+
+
+class CacheExplainer(Protocol):
+    """Explains why an answer is, or is not, served from the cache."""
+
+    def explain(self, method: MethodPolicy, tenant_id: str, caller_id: str, request: Message) -> Explanation:
+        """The steps of the decision, as this process would take it."""
 
 
 class StatisticsStore(Protocol):

@@ -21,8 +21,8 @@ from tests.contract.test_policies import change
 DEFINED = "kernel/limits.py"
 # Classes that no policy names, but the code, each with where.
 OF_THE_CODE = {
-    "general": "kernel/steps/limit.py",
-    "tenant": "kernel/steps/limit.py",
+    "general": "kernel/guard/applied_limits.py",
+    "tenant": "kernel/guard/applied_limits.py",
     "auth_failure": "guard.py",
 }
 # Classes of decisions.md 11 whose RPCs are not there yet. One that is named by a policy leaves this list.

@@ -41,7 +41,10 @@ NEUTRAL = (
 NEEDED = ("person_id", "first_tree_size", "metric")
 # RPCs whose request names one thing or the other.
 ETAG = "etag"
-EITHER = {"/plinth.tenancy.v1.RoleService/ExplainAccess"}
+EITHER = {
+    "/plinth.tenancy.v1.RoleService/ExplainAccess",
+    "/plinth.tenancy.v1.RateLimitsService/ExplainRateLimits",
+}
 UPDATE = "update"
 """What a change in a batch of several kinds is, if nothing is said."""
 

@@ -9,10 +9,11 @@ from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
 from server.kernel.call import Principal
+from server.kernel.guard.applied_limits import DEFAULT, TENANT
 from server.kernel.guard.limits import Grant, LimitsAway, RateLimiter
 from server.kernel.problems import RateLimited, Unavailable
 from server.kernel.rates import Rate
-from server.kernel.steps.limit import DEFAULT, TENANT, Counts, Limit
+from server.kernel.steps.limit import Counts, Limit
 from tests.kernel.calls import GET, call
 
 # So few that each call is asked for by itself.

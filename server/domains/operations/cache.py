@@ -2,17 +2,23 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypedDict
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from plinth.operations.v1 import cache_pb2
 from plinth.operations.v1.cache_pb2 import CacheStats
+from plinth.types.v1.explanation_pb2 import Explanation
 
 from server.kernel.caching import AnswerCache, Counts, Generations, StoreAway
 from server.kernel.call import Call
 from server.kernel.clock import unix_now
 from server.kernel.loops import Loop
-from server.kernel.ports import StatisticsStore
+from server.kernel.policy import MethodPolicy, method_named
+from server.kernel.ports import CacheExplainer, StatisticsStore
+from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Service
 
 INTERVAL = 5.0
@@ -107,7 +113,12 @@ class CacheService(Service):
     descriptor = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 
     def __init__(
-        self, statistics: CacheStatistics, generations: Generations, warm: Callable[[Call, str], list[str]]
+        self,
+        statistics: CacheStatistics,
+        generations: Generations,
+        warm: Callable[[Call, str], list[str]],
+        policies: Mapping[str, MethodPolicy],
+        explainer: CacheExplainer,
     ) -> None:
         """`warm` reads the data that all users of a tenant share through the cache.
 
@@ -118,6 +129,8 @@ class CacheService(Service):
         self._statistics = statistics
         self._generations = generations
         self._warm = warm
+        self._policies = policies
+        self._explainer = explainer
 
     def get_cache_stats(self, call: Call, request: cache_pb2.GetCacheStatsRequest) -> CacheStats:
         """The sums over all processes; zeros if nothing is cached."""
@@ -148,9 +161,29 @@ class CacheService(Service):
         self._generations.invalidate(tags)
         return cache_pb2.InvalidateCacheResponse(tags=tags)
 
+    def explain_cached_answer(self, call: Call, request: cache_pb2.ExplainCachedAnswerRequest) -> Explanation:
+        """Why the answer to a request is, or is not, served from memory."""
+        del call
+        method = method_named(self._policies, "method", request.method)
+        asked = _parsed(method, request.request or "{}")
+        return self._explainer.explain(method, request.tenant_id.lower(), request.caller_id.lower(), asked)
+
     def warm_cache(self, call: Call, request: cache_pb2.WarmCacheRequest) -> cache_pb2.WarmCacheResponse:
         """Read the data that all users of a tenant share."""
         return cache_pb2.WarmCacheResponse(methods=self._warm(call, request.tenant_id))
+
+
+def _parsed(method: MethodPolicy, text: str) -> Message:
+    """The request of an RPC from its JSON. Raises RuleViolated."""
+    kind = method.descriptor.input_type
+    message: Message = GetMessageClass(kind)()
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return json_format.ParseDict(value, message)
+    except (ValueError, RecursionError, json_format.ParseError):
+        pass
+    raise broken_rules([Violation("request", f"is no {kind.name} as JSON", "request.json")])
 
 
 def _sums(workers: list[ProcessCounts]) -> dict[str, list[int]]:

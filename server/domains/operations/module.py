@@ -22,7 +22,7 @@ def _offers(foundation: Foundation) -> Offers:
 
 def _cache(platform: Platform) -> CacheService:
     statistics = CacheStatistics(platform.statistics, platform.cache, platform.process)
-    return CacheService(statistics, platform.generations, platform.warm)
+    return CacheService(statistics, platform.generations, platform.warm, platform.policies, platform.cache_explainer)
 
 
 def _operations(platform: Platform) -> OperationService:

@@ -1,14 +1,16 @@
 """Explanations of access in a tenant: the facts that decide a call, read again and named."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from plinth.tenancy.v1.role_pb2 import ExplainAccessRequest, Explanation, Grant
+from plinth.types.v1 import explanation_pb2
 from sqlalchemy import Text, any_, bindparam, false, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
 from server.domains.tenancy.tables import memberships, roles
 from server.kernel.call import Call
+from server.kernel.explaining import FAIL, Explaining
 from server.kernel.guard import Permissions
 from server.kernel.ports import KeyGrants
 from server.kernel.problems import Violation, broken_rules, not_found
@@ -19,6 +21,12 @@ USER_TYPE = "plinth.dev/User"
 # Sources of permissions that are considered beside roles.
 PLATFORM, API_KEY = "platform", "api_key"
 EVERYTHING = "*"
+STEPS: Mapping[int, str] = {
+    Grant.SOURCE_BUILT_IN_ROLE: "role",
+    Grant.SOURCE_CUSTOM_ROLE: "role",
+    Grant.SOURCE_API_KEY: API_KEY,
+    Grant.SOURCE_PLATFORM: PLATFORM,
+}
 # A tenant may create any number of roles.
 MOST_NAMED = 200
 
@@ -65,6 +73,7 @@ class Explainer:
         if not explanation.allowed:
             fact = "the API key does not hold it" if key_id else "no role of the user holds it"
             explanation.missing = f"The permission `{permission}` is missing: {fact}."
+        explanation.explanation.CopyFrom(_in_one_shape(explanation, is_key=bool(key_id)))
         return explanation
 
     def _explain_key(self, call: Call, key_id: str, explanation: Explanation) -> None:
@@ -95,6 +104,24 @@ class Explainer:
                 yield Grant(source=Grant.SOURCE_BUILT_IN_ROLE, name=role, rule=rule)
             elif role in custom:
                 yield Grant(source=Grant.SOURCE_CUSTOM_ROLE, name=role, rule=permission)
+
+
+def _in_one_shape(access: Explanation, *, is_key: bool) -> explanation_pb2.Explanation:
+    """The sources that grant the permission, or else all that were checked."""
+    found = Explaining()
+    for grant in access.grants:
+        found.passed(STEPS[grant.source], "HOLDS", rule=grant.name, value=grant.rule)
+    if access.allowed:
+        return found.answer
+    if is_key:
+        unless = f"An API key is made with the permission `{access.permission}`."
+        return found.stopped("api_key", FAIL, "LACKS", value=access.permission, unless=unless).answer
+    unless = f"A role of the user gets `{access.permission}`, or the user gets one of `roles_that_allow`."
+    if not access.considered:
+        found.stopped("role", FAIL, "NO_ROLE", value=access.permission, unless=unless)
+    for role in access.considered:
+        found.stopped("role", FAIL, "LACKS", rule=role, value=access.permission, unless=unless)
+    return found.answer
 
 
 def unknown_permission(path: str) -> Violation:

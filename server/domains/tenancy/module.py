@@ -3,12 +3,13 @@
 from datetime import timedelta
 
 from server.domains.tenancy.branding import BrandingService
+from server.domains.tenancy.explain_limits import LimitExplainer
 from server.domains.tenancy.member_roles import MembershipService
 from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
 from server.domains.tenancy.tenants import TenantService
-from server.kernel.module import Background, Foundation, Module, Serve, WorkerPlatform
+from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
 from server.kernel.ports import Offers
 from server.kernel.resources import seen_by
@@ -19,6 +20,11 @@ def _offers(foundation: Foundation) -> Offers:
         tenant_rates=TenantRates(foundation.database, foundation.generations),
         memberships=Memberships(),
     )
+
+
+def _rate_limits(platform: Platform) -> RateLimitsService:
+    explainer = LimitExplainer(platform.limit_standings, platform.policies, platform.key_grants, platform.clock)
+    return RateLimitsService(platform.rates, explainer)
 
 
 def _background(platform: WorkerPlatform) -> Background:
@@ -41,7 +47,7 @@ MODULE = Module(
             ),
         ),
         Serve(MembershipService, lambda platform: MembershipService(platform.permissions)),
-        Serve(RateLimitsService, lambda platform: RateLimitsService(platform.rates)),
+        Serve(RateLimitsService, _rate_limits),
         BrandingService,
     ),
     roles={

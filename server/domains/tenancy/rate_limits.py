@@ -8,12 +8,14 @@ from time import monotonic
 import psycopg
 from plinth.tenancy.v1 import rate_limits_pb2
 from plinth.tenancy.v1.rate_limits_pb2 import RateLimit, RateLimits
+from plinth.types.v1.explanation_pb2 import Explanation
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
+from server.domains.tenancy.explain_limits import LimitExplainer
 from server.domains.tenancy.tables import tenants
 from server.kernel.caching import Generations, Stamp
 from server.kernel.call import Call
@@ -91,14 +93,15 @@ class TenantRates:
 
 
 class RateLimitsService(Service):
-    """Rate limits of tenants, for platform administrators."""
+    """Rate limits of tenants, for platform administrators, and their explanation for everyone they apply to."""
 
     descriptor = rate_limits_pb2.DESCRIPTOR.services_by_name["RateLimitsService"]
 
-    def __init__(self, rates: Mapping[str, Rate]) -> None:
+    def __init__(self, rates: Mapping[str, Rate], explainer: LimitExplainer) -> None:
         """`rates` are those of the deployment, by class."""
         super().__init__()
         self._rates = rates
+        self._explainer = explainer
 
     def get_rate_limits(self, call: Call, request: rate_limits_pb2.GetRateLimitsRequest) -> RateLimits:
         """The limits that apply to a tenant."""
@@ -123,6 +126,10 @@ class RateLimitsService(Service):
         limits = self._limits(request.tenant_id, row["rate_limits"])
         call.note_change(self._limits(request.tenant_id, held["rate_limits"]), limits)
         return limits
+
+    def explain_rate_limits(self, call: Call, request: rate_limits_pb2.ExplainRateLimitsRequest) -> Explanation:
+        """The limits that a call would meet."""
+        return self._explainer.explain(call, request)
 
     def _check(self, overrides: Iterable[RateLimit]) -> None:
         violations, seen = [], set()

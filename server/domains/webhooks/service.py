@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+from plinth.types.v1.explanation_pb2 import Explanation
 from plinth.webhooks.v1 import webhook_pb2
 from plinth.webhooks.v1.webhook_pb2 import Webhook, WebhookDelivery
 from sqlalchemy import any_, bindparam, case, exists, func, null, select, text, update
@@ -15,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from server.data.statements import Row, Statement
 from server.domains.webhooks.attempts import OF_DELIVERY, attempt_of
 from server.domains.webhooks.event_types import EventTypes
+from server.domains.webhooks.explain import EventExplainer
 from server.domains.webhooks.removal import HIDE, REMOVE
 from server.domains.webhooks.replay import QUEUE, Replays
 from server.domains.webhooks.secrets import SecretBox, UnknownKey, new_secret
@@ -99,6 +101,7 @@ class WebhookService(Service[Webhook]):
         self._trials = trials
         self._clock = clock
         self._replays = Replays(event_types, clock)
+        self._explainer = EventExplainer(event_types, clock)
         self._deliveries = ReadRows(self, DELIVERIES, within=("webhook_id",))
         self._lister = Lister(self._deliveries, tokens)
         until = bindparam("until", type_=webhooks.c.previous_secret_expire_time.type)
@@ -241,6 +244,10 @@ class WebhookService(Service[Webhook]):
         attempts = call.reads.run(OF_DELIVERY, tenant=call.tenant_id, delivery=delivery.id).all()
         delivery.attempt_log.extend(map(attempt_of, attempts))
         return delivery
+
+    def explain_webhook_event(self, call: Call, request: webhook_pb2.ExplainWebhookEventRequest) -> Explanation:
+        """Why an event was or was not sent."""
+        return self._explainer.explain(call, self.rows.get(call, request.webhook_id), request.event_id)
 
     def list_event_types(
         self, call: Call, request: webhook_pb2.ListEventTypesRequest

@@ -135,6 +135,10 @@ class AnswerCache:
             return entry
         return entry
 
+    def peek(self, key: bytes) -> Entry | None:
+        """The answer in memory, current or not, without a sign of use."""
+        return self._entries.get(key)
+
     def compute(self, read: Read) -> Entry | Computed:
         """The answer, computed once: by this call, by another thread or by another process.
 

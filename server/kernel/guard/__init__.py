@@ -1,6 +1,7 @@
 """Guards of calls: credentials, access, limits, blocks, threads."""
 
 from server.kernel.guard.access import Permissions, session_tag
+from server.kernel.guard.applied_limits import LimitStandings, Standing
 from server.kernel.guard.blocks import BLOCKS_TAG, Blocked
 from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import LimitsAway, RateLimiter
@@ -11,8 +12,10 @@ __all__ = [
     "AccessTokens",
     "Blocked",
     "Guesses",
+    "LimitStandings",
     "LimitsAway",
     "Permissions",
     "RateLimiter",
+    "Standing",
     "session_tag",
 ]

@@ -138,7 +138,7 @@ def private_events(services: Iterable[type[AnyService]]) -> frozenset[str]:
     return frozenset(name for service in services for name, facts in service.events.items() if not facts.webhooks)
 
 
-def narrowed_services(services: Iterable[AnyService]) -> frozenset[str]:
+def narrowed_services(services: Iterable[type[AnyService]]) -> frozenset[str]:
     """Full names of the services whose rows depend on the caller, beyond the tenant."""
     return frozenset(
         service.descriptor.full_name

@@ -7,6 +7,7 @@ the answer depends on the caller.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from google.protobuf.message import Message
@@ -19,7 +20,51 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.search.declaration import QUERY
 
 ETAG_BYTES = 8
-Tags = Callable[[Call, Request], tuple[str, ...]]
+Tags = Callable[[str | None, Request], tuple[str, ...]]
+"""The tags of a request, in the tenant of its call."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedMethod:
+    """How the answers of one RPC are cached."""
+
+    prefix: bytes
+    tags: Tags
+    """The tags of its policy."""
+    seconds: float
+    per_caller: bool
+    searches: tuple[str, ...]
+    """Fields that make a request a search."""
+
+    @classmethod
+    def of(cls, method: MethodPolicy, ceiling: float, narrowed: frozenset[str]) -> "CachedMethod":
+        """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on the caller."""
+        fields = method.descriptor.input_type.fields_by_name
+        return cls(
+            prefix=f"{method.path}\0".encode(),
+            tags=tags_template(method.cache_tags),
+            seconds=min(method.cache_seconds, ceiling),
+            per_caller=method.per_caller or method.descriptor.containing_service.full_name in narrowed,
+            searches=tuple(name for name in ("filter", QUERY) if name in fields),
+        )
+
+    def is_search(self, request: Request) -> bool:
+        """Whether it is a search. Those are seldom repeated, so they would only take the place of other answers."""
+        return any(getattr(request, name) for name in self.searches)
+
+    def key(self, tenant_id: str | None, caller_id: str, request: Request) -> bytes:
+        """The key of an answer. `caller_id` is empty for an answer that callers share."""
+        return b"%s%s\0%s\0%s" % (
+            self.prefix,
+            (tenant_id or "").encode(),
+            caller_id.encode(),
+            request.SerializeToString(),
+        )
+
+    def every_tag(self, tenant_id: str | None, request: Request) -> tuple[str, ...]:
+        """The tags under which an answer is stored."""
+        tags = self.tags(tenant_id, request)
+        return (*tags, access_tag(tenant_id)) if tenant_id else tags
 
 
 class Uncacheable(Exception):
@@ -51,31 +96,20 @@ class Cache:
         cache = self._cache
         if cache is None or not method.cache_seconds:
             return proceed
-        tags_of = tags_template(method.cache_tags)
-        seconds = min(method.cache_seconds, self._ceiling)
         counts = cache.counts_of(method.path)
-        per_caller = method.per_caller or method.descriptor.containing_service.full_name in self._narrowed
-        # Searches are seldom repeated, so they would only take the place of other answers.
-        searches = [name for name in ("filter", QUERY) if name in method.descriptor.input_type.fields_by_name]
-        prefix = f"{method.path}\0".encode()
+        known = CachedMethod.of(method, self._ceiling, self._narrowed)
+        per_caller, seconds = known.per_caller, known.seconds
 
         def cached(call: Call, request: Request) -> Answer:
-            if any(getattr(request, name) for name in searches):
+            if known.is_search(request):
                 return proceed(call, request)
-            caller = call.caller.id if per_caller and call.principal else ""
-            key = b"%s%s\0%s\0%s" % (
-                prefix,
-                (call.tenant_id or "").encode(),
-                caller.encode(),
-                request.SerializeToString(),
-            )
+            key = known.key(call.tenant_id, call.caller.id if per_caller and call.principal else "", request)
             entry = cache.find(key)
             if entry is not None:
                 counts.memory_hits += 1
                 call.etag = entry.etag
                 return entry.body
-            tags = tags_of(call, request)
-            slots = cache.generations.slots((*tags, access_tag(call.tenant_id)) if call.tenant_id else tags)
+            slots = cache.generations.slots(known.every_tag(call.tenant_id, request))
             try:
                 found = cache.compute(Read(key, slots, seconds, counts, lambda: _compute(call, request, proceed)))
             except Uncacheable as uncacheable:
@@ -89,11 +123,11 @@ class Cache:
 def tags_template(tags: tuple[str, ...]) -> Tags:
     """A function that fills in tags: `{tenant_id}` is the tenant of the call, other names are fields of the request."""
     if all(tag.count("{") == tag.count("{tenant_id}") for tag in tags):
-        return lambda call, _: tuple(tag.replace("{tenant_id}", call.tenant_id or "") for tag in tags)
+        return lambda tenant_id, _: tuple(tag.replace("{tenant_id}", tenant_id or "") for tag in tags)
 
-    def fill(call: Call, request: Request) -> tuple[str, ...]:
+    def fill(tenant_id: str | None, request: Request) -> tuple[str, ...]:
         fields = {field.name: getattr(request, field.name) for field in request.DESCRIPTOR.fields}
-        return tuple(tag.format(**fields | {"tenant_id": call.tenant_id or ""}) for tag in tags)
+        return tuple(tag.format(**fields | {"tenant_id": tenant_id or ""}) for tag in tags)
 
     return fill
 

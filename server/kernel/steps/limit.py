@@ -9,18 +9,21 @@ While the store does not answer, the classes in `strict` refuse calls and all ot
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NoReturn
 
 from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep, Request
+from server.kernel.guard.applied_limits import (
+    AppliedLimit,
+    TenantRates,
+    limits_of_known,
+    limits_of_stranger,
+    rate_class_of,
+)
 from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy, PolicyError
-from server.kernel.ports import TenantRates
 from server.kernel.problems import Unavailable
 from server.kernel.rates import Rate, Verdict, refusal
-
-DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
 
 
 @dataclass(slots=True)
@@ -33,13 +36,6 @@ class Counts:
     """Allowed because the store did not answer."""
     unavailable: int = 0
     """Refused because the store did not answer."""
-
-
-Asked = tuple[str, str, str, Rate]
-"""A limit that applies to a call: rate class, scope, key in the store, and rate.
-
-A plain tuple, because every call makes two of them.
-"""
 
 
 class Limit(GuardStep):
@@ -73,8 +69,7 @@ class Limit(GuardStep):
             self._class_of(method)
 
     def _class_of(self, method: MethodPolicy) -> str:
-        is_public = method.access is Access.PUBLIC
-        rate_class = ANONYMOUS if is_public and method.rate_class == DEFAULT else method.rate_class
+        rate_class = rate_class_of(method)
         if rate_class not in self._rates:
             raise PolicyError(
                 [f"{method.path} names the rate class `{rate_class}`, which has no limit in the settings"]
@@ -85,10 +80,9 @@ class Limit(GuardStep):
         rate = self._rates[rate_class]
 
         def count(call: Call, _: Request) -> None:
-            # Calls from inside the deployment have no vouched address, and their callers are part of Plinth.
-            network = call.client_network
-            if network:
-                self._take(call, ((rate_class, "address", f"{rate_class}:address:{network}", rate),))
+            limits = limits_of_stranger(rate_class, rate, call.client_network)
+            if limits:
+                self._take(call, limits)
 
         return count
 
@@ -97,25 +91,23 @@ class Limit(GuardStep):
 
         def count(call: Call, _: Request) -> None:
             caller = call.caller
-            own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
-            rate = own.get(rate_class) or rates[rate_class]
-            if caller.api_key_id:
-                asked = [(rate_class, "api_key", f"{rate_class}:api_key:{caller.api_key_id}", rate)]
-                for key_id, calls in caller.paces:
-                    asked.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
-            else:
-                asked = [(rate_class, "user", f"{rate_class}:user:{caller.user_id}", rate)]
-            if caller.tenant_id:
-                key = f"{TENANT}:{TENANT}:{caller.tenant_id}"
-                asked.append((TENANT, TENANT, key, own.get(TENANT) or rates[TENANT]))
-            self._take(call, asked)
+            limits = limits_of_known(
+                rate_class,
+                rates,
+                tenants.of(caller.tenant_id) if caller.tenant_id else {},
+                user_id=caller.user_id,
+                api_key_id=caller.api_key_id,
+                paces=caller.paces if caller.api_key_id else (),
+                tenant_id=caller.tenant_id,
+            )
+            self._take(call, limits)
 
         return count
 
-    def _take(self, call: Call, limits: Sequence[Asked]) -> None:
+    def _take(self, call: Call, limits: Sequence[AppliedLimit]) -> None:
         """Spend one call of each limit, or of none. The headers report the tightest limit."""
         take = self._limiter.take
-        taken: list[tuple[Asked, Verdict]] = []
+        taken: list[tuple[AppliedLimit, Verdict]] = []
         tightest: Verdict | None = None
         for limit in limits:
             try:
@@ -136,7 +128,7 @@ class Limit(GuardStep):
                 counted = limit[0]
                 self.counts[counted].allowed += 1
 
-    def _refuse(self, call: Call, limit: Asked, verdict: Verdict, limits: Sequence[Asked]) -> NoReturn:
+    def _refuse(self, call: Call, limit: AppliedLimit, verdict: Verdict, limits: Sequence[AppliedLimit]) -> NoReturn:
         """Refuse with the limit that has the longest wait, among the refusing one and those after it."""
         for other in limits[limits.index(limit) + 1 :]:
             try:
@@ -158,8 +150,3 @@ class Limit(GuardStep):
             counts.unavailable += 1
             raise Unavailable("redis") from error
         counts.unchecked += 1
-
-
-@lru_cache(maxsize=1000)
-def _per_minute(calls: int) -> Rate:
-    return Rate(calls, 60.0)

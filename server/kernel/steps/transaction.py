@@ -116,7 +116,7 @@ class InTransaction:
                     # Replays invalidate too: the first process may have died between its commit and its invalidation.
                     if method.changes_access and call.tenant_id:
                         call.invalidate(access_tag(call.tenant_id))
-                    slots.update(map(slot_of, (*tags_of(call, request), *call.stale_tags)))
+                    slots.update(map(slot_of, (*tags_of(call.tenant_id, request), *call.stale_tags)))
                     generations.changing(slots)
             except UniqueViolation as error:
                 problem_of = call.conflicts.get(error.diag.table_name or "")

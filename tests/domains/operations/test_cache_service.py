@@ -18,6 +18,8 @@ from plinth.sites.v1.page_pb2 import GetPageRequest
 from server.domains.operations.cache import LATEST, CacheService, CacheStatistics
 from server.kernel.caching.cache import AnswerCache, StoreAway
 from server.kernel.caching.generations import Generations
+from server.kernel.clock import utc_now
+from server.kernel.steps.cache_explaining import CacheExplainer
 from tests.clients import Rest, Tenant, new_tenant, problem, reason, rows, stubs
 from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin
@@ -242,9 +244,12 @@ def start(told: Told, generations: Generations) -> Iterator[Start]:
         one.close()
 
 
+EXPLAINER = CacheExplainer(None, 0.0, frozenset(), utc_now)
+
+
 def stats(statistics: CacheStatistics, generations: Generations) -> CacheStats:
     """What the service makes of it."""
-    service = CacheService(statistics, generations, lambda _call, _tenant: [])
+    service = CacheService(statistics, generations, lambda _call, _tenant: [], {}, EXPLAINER)
     call: Any = None
     return service.get_cache_stats(call, GetCacheStatsRequest())
 
@@ -316,7 +321,7 @@ def test_warming_names_what_was_read(told: Told, generations: Generations) -> No
         asked.append(tenant_id)
         return ["a.B/C"]
 
-    service = CacheService(CacheStatistics(told, None, lambda: "one"), generations, warm)
+    service = CacheService(CacheStatistics(told, None, lambda: "one"), generations, warm, {}, EXPLAINER)
     call: Any = None
     assert service.warm_cache(call, WarmCacheRequest(tenant_id=ABSENT)) == WarmCacheResponse(methods=["a.B/C"])
     assert asked == [ABSENT]

@@ -8,7 +8,8 @@ from tests.domains.identity.instances import SWITCH
 def _role(tenant: Tenant) -> Named:
     body = {"name": unique("role"), "description": f"{MARK}-{tenant.subdomain}", "permissions": [PERMISSION]}
     role = made(tenant, "rbac/roles", body)
-    return {"role_id": role["id"], "role": role["name"], "permission": PERMISSION}
+    named = {"permission": PERMISSION, "method": "plinth.sites.v1.PageService/ListPages"}
+    return named | {"role_id": role["id"], "role": role["name"]}
 
 
 def _branding(tenant: Tenant) -> Named:

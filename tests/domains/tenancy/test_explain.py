@@ -19,6 +19,7 @@ from tests.clients import (
     refused,
     sign_up,
 )
+from tests.domains.explanations import check
 from tests.domains.platform import make_platform_admin
 from tests.domains.tenancy.test_custom_roles import catalogue, make_role, role_named
 
@@ -33,6 +34,24 @@ def explained(rest: Rest, permission: str, **whom: str) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     assert answer["permission"] == permission
+    check(answer["explanation"])
+    assert (answer["explanation"]["outcome"] == "OUTCOME_PASS") == answer["allowed"]
+    return answer
+
+
+def one_shape(outcome: str, *reasons: tuple[str, str, str, str]) -> dict[str, Any]:
+    """An explanation whose reasons are step, code, rule and value; without what would change them."""
+    names = ("step", "code", "ruleId", "value")
+    return {
+        "outcome": f"OUTCOME_{outcome}",
+        "reasons": [dict(zip(names, reason, strict=True)) | {"outcome": f"OUTCOME_{outcome}"} for reason in reasons],
+    }
+
+
+def without_remedies(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer without the sentences that say what would change it."""
+    for one in answer["explanation"]["reasons"]:
+        del one["wouldChangeIf"]
     return answer
 
 
@@ -53,7 +72,7 @@ def make_key(tenant: Tenant, *permissions: str) -> dict[str, Any]:
 
 
 def test_the_caller_is_explained_when_nobody_is_named(tenant: Tenant) -> None:
-    assert explained(tenant.rest, DELETE) == {
+    assert without_remedies(explained(tenant.rest, DELETE)) == {
         "allowed": True,
         "permission": DELETE,
         "tenantId": tenant.id,
@@ -61,6 +80,7 @@ def test_the_caller_is_explained_when_nobody_is_named(tenant: Tenant) -> None:
         "considered": ["owner"],
         "missing": "",
         "rolesThatAllow": ["owner", "admin", "editor"],
+        "explanation": one_shape("PASS", ("role", "HOLDS", "owner", "*")),
     }
 
 
@@ -83,7 +103,7 @@ def test_a_built_in_role_is_explained_by_its_pattern(tenant: Tenant, role: str, 
 
 def test_a_pattern_that_is_taken_away_grants_nothing(tenant: Tenant) -> None:
     account, _ = new_member(tenant, "admin")
-    assert explained(tenant.rest, "tenancy.tenants.delete", userId=account.id) == {
+    assert without_remedies(explained(tenant.rest, "tenancy.tenants.delete", userId=account.id)) == {
         "allowed": False,
         "permission": "tenancy.tenants.delete",
         "tenantId": tenant.id,
@@ -91,6 +111,7 @@ def test_a_pattern_that_is_taken_away_grants_nothing(tenant: Tenant) -> None:
         "considered": ["admin"],
         "missing": "The permission `tenancy.tenants.delete` is missing: no role of the user holds it.",
         "rolesThatAllow": ["owner"],
+        "explanation": one_shape("FAIL", ("role", "LACKS", "admin", "tenancy.tenants.delete")),
     }
 
 

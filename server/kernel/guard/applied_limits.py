@@ -1,0 +1,133 @@
+"""Which rate limits apply to a call. The step `limit` enforces them, and explanations show them."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from server.kernel.guard.limits import LimitsAway, RateLimiter
+from server.kernel.policy import Access, MethodPolicy
+from server.kernel.rates import Rate, Verdict
+
+DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
+
+AppliedLimit = tuple[str, str, str, Rate]
+"""A limit that applies to a call: rate class, scope, key in the store, and rate.
+
+A plain tuple, because every call makes two of them.
+"""
+
+
+class TenantRates(Protocol):
+    """Rate limits that are set for a tenant."""
+
+    def of(self, tenant_id: str) -> Mapping[str, Rate]:
+        """The tenant's own rates by class."""
+
+
+def rate_class_of(method: MethodPolicy) -> str:
+    """The rate class of an RPC. Anonymous callers of class `default` fall under `general`."""
+    return ANONYMOUS if method.access is Access.PUBLIC and method.rate_class == DEFAULT else method.rate_class
+
+
+def limits_of_stranger(rate_class: str, rate: Rate, network: str) -> tuple[AppliedLimit, ...]:
+    """The limits of an anonymous caller; none without a vouched address.
+
+    Calls from inside the deployment have none, and their callers are part of Plinth.
+    """
+    return ((rate_class, "address", f"{rate_class}:address:{network}", rate),) if network else ()
+
+
+def limits_of_known(
+    rate_class: str,
+    rates: Mapping[str, Rate],
+    own: Mapping[str, Rate],
+    *,
+    user_id: str,
+    api_key_id: str,
+    paces: Iterable[tuple[str, int]],
+    tenant_id: str | None,
+) -> list[AppliedLimit]:
+    """The limits of a user or an API key: those of the class, those of the key and its ancestors, and the tenant's.
+
+    `rates` are those of the deployment, `own` those of the tenant. `paces` are ids and calls per minute.
+    """
+    rate = own.get(rate_class) or rates[rate_class]
+    if api_key_id:
+        limits = [(rate_class, "api_key", f"{rate_class}:api_key:{api_key_id}", rate)]
+        for key_id, calls in paces:
+            limits.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
+    else:
+        limits = [(rate_class, "user", f"{rate_class}:user:{user_id}", rate)]
+    if tenant_id:
+        limits.append((TENANT, TENANT, f"{TENANT}:{TENANT}:{tenant_id}", own.get(TENANT) or rates[TENANT]))
+    return limits
+
+
+@lru_cache(maxsize=1000)
+def _per_minute(calls: int) -> Rate:
+    return Rate(calls, 60.0)
+
+
+class Standing(NamedTuple):
+    """A limit that applies to a call, and what is left of it."""
+
+    rate_class: str
+    scope: str
+    rate: Rate
+    verdict: Verdict | None
+    """None while the store does not answer."""
+    is_strict: bool
+    """Whether calls are refused while the store does not answer."""
+
+
+class LimitStandings:
+    """Reads the limits of a call without spending one."""
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        rates: Mapping[str, Rate],
+        tenants: TenantRates,
+        strict: Iterable[str],
+    ) -> None:
+        """`rates` are those of the deployment by class. `strict` are the classes that refuse without the store."""
+        self._limiter = limiter
+        self._rates = rates
+        self._tenants = tenants
+        self._strict = frozenset(strict)
+
+    def of_stranger(self, method: MethodPolicy, network: str) -> list[Standing]:
+        """The limits of an anonymous caller from a network."""
+        rate_class = rate_class_of(method)
+        return self._read(limits_of_stranger(rate_class, self._rates[rate_class], network))
+
+    def of_known(
+        self,
+        method: MethodPolicy,
+        *,
+        user_id: str,
+        api_key_id: str,
+        paces: Iterable[tuple[str, int]],
+        tenant_id: str | None,
+    ) -> list[Standing]:
+        """The limits of a user or an API key."""
+        limits = limits_of_known(
+            rate_class_of(method),
+            self._rates,
+            self._tenants.of(tenant_id) if tenant_id else {},
+            user_id=user_id,
+            api_key_id=api_key_id,
+            paces=paces,
+            tenant_id=tenant_id,
+        )
+        return self._read(limits)
+
+    def _read(self, limits: Iterable[AppliedLimit]) -> list[Standing]:
+        standings = []
+        for rate_class, scope, key, rate in limits:
+            try:
+                verdict = self._limiter.ask(key, rate)
+            except LimitsAway:
+                verdict = None
+            standings.append(Standing(rate_class, scope, rate, verdict, rate_class in self._strict))
+        return standings
