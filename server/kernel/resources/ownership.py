@@ -45,17 +45,18 @@ class Ownership:
 
     def owner_of_new(self, call: Call) -> str:
         """The user who owns what the call creates. Raises Denied for an API key."""
-        return self._caller(call)
+        return self._caller(call, remedy="sign in")
 
     def _sees_all(self, call: Call) -> bool:
         return call.access is not None and self._seen_by in call.access.permissions
 
-    def _caller(self, call: Call) -> str:
+    def _caller(self, call: Call, remedy: str = "") -> str:
+        """The caller, as an owner. `remedy` is what a caller who cannot own anything may do instead."""
         user_id = call.caller.id if self._keys_own else call.caller.user_id
         if not user_id:
+            other = f"sign in, or use a key with `{self._seen_by}` and name the user in `{self.field}`"
             raise Denied(
-                f"Each of these belongs to a person, and an API key is none: sign in, or use a key with "
-                f"`{self._seen_by}` and name the user in `{self.field}`.",
+                f"Each of these belongs to a person, and an API key is none: {remedy or other}.",
                 reason=Reason.REASON_USER_REQUIRED,
                 metadata={"permission": self._seen_by},
             )
