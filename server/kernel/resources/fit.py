@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
-from server.kernel.messages.fields import descriptor_of, has_behavior
+from server.kernel.messages.fields import descriptor_of, fields_that_are, has_behavior
 from server.kernel.resources.resource import AnyResource
 
 _FIXED = (field_behavior_pb2.OUTPUT_ONLY, field_behavior_pb2.IMMUTABLE)
@@ -22,6 +22,8 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
         declared["states"] = resource.states.field
     if resource.order and not resource.most:
         yield f"{resource.message.DESCRIPTOR.full_name} has an order of any number: bound it with Resource(most=...)"
+    if resource.singleton and resource.owner:
+        yield from _faults_of_one_per_user(resource)
     for what, name in declared.items():
         if not name:
             continue
@@ -32,6 +34,17 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
             yield f"{where} names `{name}`, and `{resource.table.name}` has no column of that name: add one"
         else:
             yield from (f"{where} names `{name}`, which {fault}" for fault in _faults(what, fields[name]))
+
+
+def _faults_of_one_per_user(resource: AnyResource) -> Iterator[str]:
+    """Every user has one from the beginning, and it stays."""
+    name = resource.message.DESCRIPTOR.full_name
+    for field in fields_that_are(descriptor_of(resource.message), field_behavior_pb2.REQUIRED):
+        yield f"{name} is one per user, who has it before `{field.name}` is set: it cannot be REQUIRED"
+    if resource.soft_deletes:
+        yield f"{name} is one per user, and cannot be restored: drop the column `delete_time`"
+    if resource.parent or resource.order or resource.most or resource.number:
+        yield f"{name} is one per user: drop `parent`, `order`, `most` and `number`"
 
 
 def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:

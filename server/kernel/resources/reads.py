@@ -69,7 +69,7 @@ class ReadRows(Generic[M]):
         self.parents = ParentRows(resource.parent) if resource.parent else None
         self._has_tenant = "tenant_id" in resource.table.c and not across_tenants
         names = [column.name for column in self.plan.columns]
-        self._id_place = 0 if resource.singleton else names.index("id")
+        self._id_place = 0 if resource.is_one_per_tenant else names.index("id")
         self._get = Reaching(lambda reach: self._alive(reach, self._is_one()))
         self._batch_get = Reaching(lambda reach: self._alive(reach, is_one_of(resource.table.c.id)))
 
@@ -177,7 +177,7 @@ class ReadRows(Generic[M]):
         return {f"within_{name}": getattr(request, name) for name in self._within}
 
     def _is_one(self) -> ColumnElement[bool]:
-        if self.resource.singleton:
+        if self.resource.is_one_per_tenant:
             return true()
         is_one: ColumnElement[bool] = self.resource.table.c.id == bindparam("key_id", type_=UUID(as_uuid=False))
         return is_one
@@ -186,7 +186,7 @@ class ReadRows(Generic[M]):
         return [self.resource.table.c.delete_time.is_(None)] if self.resource.soft_deletes else []
 
     def _key_id(self, resource_id: str) -> dict[str, str]:
-        return {} if self.resource.singleton else {"key_id": resource_id}
+        return {} if self.resource.is_one_per_tenant else {"key_id": resource_id}
 
     def _present(self, call: Call, message: M) -> M:
         self.hooks.present(call, [message])

@@ -71,7 +71,7 @@ class Resource(Generic[M]):
     computed: tuple[str, ...] = ()
     """Fields without a column. The hook `present`, or a custom method, fills them. Every other field has a column."""
     singleton: bool = False
-    """Whether a tenant has exactly one, so that requests name no id."""
+    """Whether a tenant has exactly one, so that requests name no id. With an owner, every user has one."""
     where: ColumnElement[bool] | None = None
     """A condition that all rows meet which callers see, beyond row-level security."""
     owner: str = ""
@@ -95,6 +95,11 @@ class Resource(Generic[M]):
     def is_narrowed(self) -> bool:
         """Whether the caller decides which rows of the tenant are seen."""
         return bool(self.owner)
+
+    @property
+    def is_one_per_tenant(self) -> bool:
+        """Whether the tenant alone identifies it."""
+        return self.singleton and not self.owner
 
     @property
     def soft_deletes(self) -> bool:

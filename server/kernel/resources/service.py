@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from server.kernel.policy import Kind, is_read_only, kind_of, options_of
 from server.kernel.ports import Part
+from server.kernel.resources.one_per_user import OnePerUserRows
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
 
@@ -39,7 +40,8 @@ class Service(Hooks[M], Generic[M]):
 
     def __init__(self) -> None:
         if self.resource is not None:
-            self.rows = ResourceRows(self, self.resource)
+            one_per_user = self.resource.singleton and self.resource.owner
+            self.rows = (OnePerUserRows if one_per_user else ResourceRows)(self, self.resource)
 
 
 AnyService = Service[Any]
