@@ -1,5 +1,6 @@
 """Rows of which every user has one: defaults until the first change, and one row however many first changes come."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,11 +23,11 @@ from server.kernel.resources.service import Service
 from tests.clients import Tenant, database, new_member, new_tenant, rows
 from tests.kernel.calls import CREATE, Context
 from tests.kernel.database import connections
-from tests.stack import Stack
+from tests.stack import PATIENCE, Stack
 
 Field = descriptor_pb2.FieldDescriptorProto
 SEEN_BY = "tests.habits.manage"
-AT_ONCE = 12
+AT_ONCE = 6
 TABLE = """
 CREATE TABLE IF NOT EXISTS habits (
     tenant_id uuid, id uuid, user_id uuid NOT NULL, theme text NOT NULL, steps int NOT NULL,
@@ -82,6 +83,18 @@ class WithTheme(Hooks[Any]):
         resource.theme = resource.theme or "light"
 
 
+class Meeting(WithTheme):
+    """All first changes find that there is no row yet, and only then go on."""
+
+    def __init__(self, count: int) -> None:
+        self._all = threading.Barrier(count)
+
+    def prepare(self, call: Call, resource: Any, before: Any) -> None:
+        super().prepare(call, resource, before)
+        if before is None:
+            self._all.wait(PATIENCE)
+
+
 HABITS = OnePerUserRows(WithTheme(), RESOURCE)
 
 
@@ -111,14 +124,16 @@ def get(stored: Database, call: Call, user_id: str = "") -> Any:
         return HABITS.get(call, request=Request(user_id=user_id))
 
 
-def change(stored: Database, call: Call, *, user_id: str = "", etag: str = "", **fields: Any) -> Any:
+def change(
+    stored: Database, call: Call, *, user_id: str = "", etag: str = "", habits: Any = HABITS, **fields: Any
+) -> Any:
     """One update, in a transaction of its own."""
     with stored.write(call.scope) as call.transaction:
-        before = HABITS.lock(call, etag=etag, request=Request(user_id=user_id))
-        message = HABITS.copy_of(before)
+        before = habits.lock(call, etag=etag, request=Request(user_id=user_id))
+        message = habits.copy_of(before)
         for name, value in fields.items():
             setattr(message, name, before.steps + 1 if name == "steps" else value)
-        return HABITS.update(call, message, before)
+        return habits.update(call, message, before)
 
 
 def test_what_nobody_has_changed_reads_as_its_defaults(stack: Stack, stored: Database, tenant: Tenant) -> None:
@@ -134,9 +149,13 @@ def test_what_nobody_has_changed_reads_as_its_defaults(stack: Stack, stored: Dat
 
 
 def test_of_first_changes_at_once_none_is_lost(stored: Database, tenant: Tenant) -> None:
-    owner = tenant.owner.id
+    owner, habits = tenant.owner.id, OnePerUserRows(Meeting(AT_ONCE), RESOURCE)
+
+    def first_change(_: int) -> Any:
+        return change(stored, call_of(tenant, owner), habits=habits, steps=1)
+
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        done = list(threads.map(lambda _: change(stored, call_of(tenant, owner), steps=1), range(AT_ONCE)))
+        done = list(threads.map(first_change, range(AT_ONCE)))
     assert sorted(each.steps for each in done) == list(range(1, AT_ONCE + 1))
     assert get(stored, call_of(tenant, owner)).steps == AT_ONCE
 
