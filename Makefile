@@ -57,7 +57,7 @@ coverage: $(GENERATED) ## Run `make test`; fails under 90 % of server/, and when
 test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a browser of their own, or work through much
 	@$(BIN)/pytest -m heavy
 
-drill: $(GENERATED) ## Run the drills: faults of engines, disks, networks and clocks under write load (also in test-heavy)
+drill: $(GENERATED) ## Run the drills: faults of engines, disks, networks and clocks, an upgrade and a rotation, under write load (also in test-heavy)
 	@$(BIN)/pytest tests/drill
 
 soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and core files; tell of crashes

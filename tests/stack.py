@@ -169,6 +169,11 @@ class Stack:
 
     # What is done with it.
 
+    def set(self, **settings: object) -> None:
+        """Change settings, for the next start."""
+        self._overrides |= settings
+        self._settings = None
+
     def start(self) -> Self:
         """Start it and wait until it serves."""
         process = self.launch()

@@ -82,13 +82,17 @@ class Host(Stack):
             "REDIS_URL": ours.redis_dsn,
             "PLINTH_SECRET_KEY": ours.secret.decode(),
         }
-        clock = {
+        return free_of_settings(super()._environment()) | self._plinth() | logins | self._clock()
+
+    def _clock(self) -> dict[str, str]:
+        if not self._ahead:
+            return {}
+        return {
             "LD_PRELOAD": faketime(),
             "FAKETIME": f"{self._ahead:+d}s",
             # What counts seconds since the start of a machine has nothing to do with how its clock is set.
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
-        return free_of_settings(super()._environment()) | self._plinth() | logins | (clock if self._ahead else {})
 
     def _plinth(self) -> dict[str, str]:
         return {name: value for name, value in super()._environment().items() if name.startswith("PLINTH_")}

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from server.kernel.ids import new_id
-from tests.clients import Tenant, problem
+from tests.clients import Tenant
 from tests.domains.webhooks.receiver import Receiver
+from tests.drill.doors import CREATED, LATER, Door, through_gateway
 from tests.stack import PATIENCE, wait_for
 from tests.streams.sse import Follower
 
@@ -43,6 +42,8 @@ class Load:
     """How often somebody asked."""
     surprises: list[str] = field(default_factory=list)
     """What no writer may be answered."""
+    doors: list[Door] = field(default_factory=list)
+    """Where writers ask by turns; the gateway, if nothing is named."""
     _stopped: threading.Event = field(default_factory=threading.Event)
     _follower: Follower = field(init=False)
 
@@ -51,6 +52,7 @@ class Load:
         answer = self.tenant.rest.post(f"{self.tenant.path}/webhooks", hook)
         assert answer.status_code == 201, answer.text
         self._follower = Follower(self.tenant, "")
+        self.doors = self.doors or [through_gateway(self.tenant)]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -71,7 +73,7 @@ class Load:
         # A client that was told to begin anew may have done so right after the last event: another one follows.
         until = time.monotonic() + CAUGHT_UP
         while following.is_alive() and time.monotonic() < until:
-            self._create(f"{LAST}-{new_id()}")
+            self._create(f"{LAST}-{new_id()}", self.doors[0])
             following.join(1.0)
         assert not following.is_alive(), "the stream has not caught up"
 
@@ -115,27 +117,23 @@ class Load:
         count = 0
         while not self._stopped.is_set():
             count += 1
-            self._create(f"load-{number}-{count}")
+            self._create(f"load-{number}-{count}", self.doors[(number + count) % len(self.doors)])
             time.sleep(PAUSE)
 
-    def _create(self, slug: str) -> None:
+    def _create(self, slug: str, door: Door) -> None:
         """Ask for a page until somebody answers."""
-        key = {"idempotency-key": new_id()}
+        key = new_id()
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             self.asked += 1
-            try:
-                answer = self.tenant.rest.post(f"{self.tenant.path}/pages", {"title": slug, "slug": slug}, headers=key)
-            except httpx.TransportError:
-                self.unanswered += 1
-            else:
-                if answer.status_code == 201:
-                    self.acknowledged.append(slug)
-                    return
-                if not _passes(answer):
-                    self.surprises.append(f"{slug}: {answer.status_code} {answer.text}")
-                    return
-                self.unanswered += 1
+            answer = door(slug, key)
+            if answer == CREATED:
+                self.acknowledged.append(slug)
+                return
+            if answer != LATER:
+                self.surprises.append(f"{slug}: {answer}")
+                return
+            self.unanswered += 1
             time.sleep(PAUSE)
         self.surprises.append(f"{slug}: nobody answered")
 
@@ -164,11 +162,3 @@ class Load:
 def _differences(expected: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]:
     """How often what is not there once is there."""
     return {slug: found.get(slug, 0) for slug in expected if found.get(slug, 0) != expected[slug]}
-
-
-def _passes(answer: httpx.Response) -> bool:
-    """Whether it is one of the answers that say: later."""
-    if answer.status_code in {429, 503, 504}:
-        return True
-    # The first attempt may still be at work.
-    return answer.status_code == 409 and problem(answer).reason == "IDEMPOTENT_CALL_RUNNING"

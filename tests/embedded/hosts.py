@@ -98,6 +98,11 @@ class Host:
         )
 
     @property
+    def target(self) -> str:
+        """Where its api process listens."""
+        return f"unix:{self._socket}"
+
+    @property
     def _socket(self) -> Path:
         return Settings(data_dir=self.folder).socket("api-0")
 

@@ -174,6 +174,10 @@ def logged(tenant: Tenant) -> list[tuple[str, str, str]]:
     return [(row["id"], row["type"], row["resource_id"]) for row in rows(tenant.stack, LOGGED, tenant.id)]
 
 
+# What released versions call them.
+EARLIER_OPEN, EARLIER_ERROR = "open", "error"
+
+
 class Follower:
     """A client that follows the stream over any number of connections and keeps all it saw, as EventSource does."""
 
@@ -216,13 +220,13 @@ class Follower:
             assert reader.response.status_code == 200, reader.response.read()
             for frame in reader:
                 self._take(frame)
-                if frame.id and frame.event != "stream.open" and cut():
+                if frame.id and frame.event not in ("stream.open", EARLIER_OPEN) and cut():
                     return
 
     def _take(self, frame: Frame) -> None:
-        if frame.event == "stream.error":
+        if frame.event in ("stream.error", EARLIER_ERROR):
             assert frame.data["code"] in {10, 11, 14}, frame.data
-        elif frame.event == "stream.open":
+        elif frame.event in ("stream.open", EARLIER_OPEN):
             self._last = frame.id
         elif frame.event:
             self.seen.append(frame)
