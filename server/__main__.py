@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
     _add(commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain")
+    _add(commands, "openapi", _openapi, "print the OpenAPI document of everything that is served over REST")
     _add_audit(commands)
     table = _add(commands, "settings", _settings, "print every setting with its default")
     form = table.add_mutually_exclusive_group()
@@ -270,6 +271,17 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
     for line in lines:
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write(f"{text.rstrip()}\n")
+    return 0
+
+
+def _openapi(_: argparse.Namespace, settings: Settings) -> int:
+    del settings
+    from server.app import descriptors
+    from server.parts import VERSION
+    from server.reference import document
+
+    json.dump(document(descriptors(), VERSION), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
     return 0
 
 

@@ -1,0 +1,97 @@
+"""The OpenAPI 3.1 document of the contract."""
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from server.extensions import POLICY
+from server.json_values import JsonObject
+from server.reference.contract import Method, Source
+from server.reference.errors import ERROR, REASON, reason_schema
+from server.reference.operations import BEARER, TICKET, Operations, bindings, tag_of
+from server.reference.schemas import Schemas
+
+TITLE = "Plinth"
+INTRODUCTION = """\
+Every resource is served over gRPC and over REST. This document describes REST. It is made from the .proto files.
+
+- **Credentials**: `Authorization: Bearer <access token or API key>`. The tenant of a call is that of the token.
+- **Errors** are `google.rpc.Status` as JSON. `details` has an `ErrorInfo` whose `reason` is for programs, and a
+  `BadRequest` that names each field that breaks a rule.
+- **Lists** take `pageSize`, `pageToken`, `filter` (AIP-160) and `orderBy`.
+- **Updates** change the fields that the body names; `null` clears one. `If-Match` keeps a call from overwriting what
+  its caller has not seen.
+- **Writes** take an `Idempotency-Key`, with which they may be sent again.
+"""
+_ERROR: JsonObject = {
+    "type": "object",
+    "description": "An error: google.rpc.Status.",
+    "required": ["code", "message", "details"],
+    "properties": {
+        "code": {"type": "integer", "description": "The number of google.rpc.Code."},
+        "message": {"type": "string", "description": "What is wrong, in words."},
+        "details": {
+            "type": "array",
+            "description": "google.rpc.ErrorInfo with the reason, RequestInfo, and where they apply BadRequest, "
+            "RetryInfo and ResourceInfo.",
+            "items": {
+                "type": "object",
+                "required": ["@type"],
+                "properties": {
+                    "@type": {"type": "string"},
+                    "reason": {"$ref": f"#/components/schemas/{REASON}"},
+                    "domain": {"type": "string"},
+                    "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+            },
+        },
+    },
+}
+_SECURITY: JsonObject = {
+    BEARER: {"type": "http", "scheme": "bearer", "description": "An access token, or an API key."},
+    TICKET: {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "A ticket that opens one stream, from `POST /api/v1/realtime/tickets`.",
+    },
+}
+
+
+def document(descriptors: bytes, version: str) -> JsonObject:
+    """The document of a descriptor set with source info. `version` is that of Plinth."""
+    source = Source.read(FileDescriptorSet.FromString(descriptors))
+    schemas = Schemas(source)
+    operations = Operations(source, schemas)
+    paths: dict[str, JsonObject] = {}
+    services: dict[str, None] = {}
+    for method in source.methods:
+        if not _is_of_plinth(method):
+            continue
+        for binding in bindings(method):
+            services[method.service] = None
+            paths.setdefault(_shown(source, method, binding.path), {})[binding.verb] = operations.of(method, binding)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": version, "description": INTRODUCTION, "license": _LICENSE},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag_of(name), "description": source.services[name]} for name in services],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {ERROR: _ERROR, REASON: reason_schema(operations.reasons)}
+            | dict(sorted(schemas.components.items())),
+            "securitySchemes": _SECURITY,
+        },
+    }
+
+
+_LICENSE: JsonObject = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+
+
+def _is_of_plinth(method: Method) -> bool:
+    return method.descriptor.options.HasExtension(POLICY)
+
+
+def _shown(source: Source, method: Method, path: str) -> str:
+    """A path with its variables as in JSON: `{pageId}`."""
+    for field in source.messages[method.request].fields:
+        path = path.replace(f"{{{field.descriptor.name}}}", f"{{{field.name}}}")
+    return path

@@ -1,0 +1,1 @@
+"""The OpenAPI document, against its standard and against what the stack answers."""

@@ -1,0 +1,158 @@
+"""The OpenAPI document: valid by its standard, with every binding in it, and true of what the stack answers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from server import app
+from server.kernel.policy import Access, Binding, MethodPolicy
+from server.parts import VERSION
+from server.reference import document
+from tests.contract import wall
+from tests.contract.doors import rest_parts
+from tests.contract.wall import House
+from tests.stack import PATIENCE, Stack
+
+HERE = "urn:openapi"
+# Bytes of the document per operation, so that 600 RPCs stay within a page that loads.
+LARGEST_OPERATION = 5_000
+READS = [
+    (method, binding)
+    for method in app.policies().values()
+    if method.access is Access.PERMISSION and method.read_only and not method.on_loop
+    for binding in method.bindings
+    if binding.verb == "GET"
+]
+ERRORS = {"400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "500", "503", "504"}
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    return document((files("plinth") / "descriptors.binpb").read_bytes(), "1.2.3")
+
+
+@pytest.fixture(scope="module")
+def house(stack: Stack) -> House:
+    return wall.furnished(stack)
+
+
+def operations(openapi: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, verb and operation."""
+    for path, verbs in openapi["paths"].items():
+        for verb, operation in verbs.items():
+            yield path, verb, operation
+
+
+def operation_of(openapi: dict[str, Any], method: MethodPolicy, binding: Binding) -> dict[str, Any]:
+    found = [
+        operation
+        for path, verb, operation in operations(openapi)
+        if operation["x-rpc"] == method.path and verb == binding.verb.lower() and shape(path) == shape(binding.path)
+    ]
+    assert len(found) == 1, (method.path, binding)
+    return found[0]
+
+
+def shape(path: str) -> str:
+    """A path without the names of its variables."""
+    return "/".join("{}" if part.startswith("{") else part for part in path.split("/"))
+
+
+def validator(openapi: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
+    """A validator of a schema in the document."""
+    whole = Resource.from_contents(openapi, default_specification=DRAFT202012)
+    registry = Registry().with_resource(HERE, whole)
+    reference = {"$ref": HERE + schema["$ref"]} if "$ref" in schema else schema
+    return Draft202012Validator(reference, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_it_is_valid(openapi: dict[str, Any]) -> None:
+    assert [error.message for error in OpenAPIV31SpecValidator(openapi).iter_errors()] == []
+    assert openapi["info"]["version"] == "1.2.3"
+
+
+def test_every_binding_is_in_it_and_nothing_else(openapi: dict[str, Any]) -> None:
+    bound = {
+        (method.path, binding.verb.lower(), shape(binding.path))
+        for method in app.policies().values()
+        for binding in method.bindings
+    }
+    assert {(each["x-rpc"], verb, shape(path)) for path, verb, each in operations(openapi)} == bound
+    names = [operation["operationId"] for _, _, operation in operations(openapi)]
+    assert len(names) == len(set(names))
+
+
+def test_every_operation_says_who_may_call_and_what_may_go_wrong(openapi: dict[str, Any]) -> None:
+    for _, _, operation in operations(openapi):
+        method = app.policies()[operation["x-rpc"]]
+        assert operation["description"], operation["operationId"]
+        assert (operation["security"] == []) == (method.access in (Access.PUBLIC, Access.PROVIDER_SIGNATURE)), (
+            method.path
+        )
+        expected = method.permission if method.access in (Access.PERMISSION, Access.PLATFORM) else None
+        assert operation.get("x-permission") == expected
+        failures = {status for status in operation["responses"] if status >= "400"}
+        assert {"429", "503", "504"} <= failures <= ERRORS
+        assert ("403" in failures) or method.access in (Access.PUBLIC, Access.SIGNED_IN)
+        assert str(method.success_status) in operation["responses"], method.path
+
+
+def test_a_command_prints_it() -> None:
+    command = [sys.executable, "-m", "server", "openapi"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    printed = json.loads(done.stdout)
+    assert (printed["openapi"], printed["info"]["version"]) == ("3.1.0", VERSION)
+
+
+def test_it_stays_small(openapi: dict[str, Any]) -> None:
+
+    count = sum(1 for _ in operations(openapi))
+    assert len(json.dumps(openapi)) / count < LARGEST_OPERATION
+
+
+def test_rules_are_told(openapi: dict[str, Any]) -> None:
+    page = openapi["components"]["schemas"]["sites.Page"]["properties"]
+    assert page["title"]["maxLength"] == 300
+    assert page["id"]["readOnly"]
+    trips = openapi["paths"]["/api/v1/trips"]["post"]["requestBody"]
+    assert trips["content"]["application/json"]["schema"]["allOf"][1] == {"required": ["title", "startDate", "endDate"]}
+
+
+@pytest.mark.parametrize(("method", "binding"), READS, ids=lambda one: getattr(one, "path", None))
+def test_answers_are_as_it_says(openapi: dict[str, Any], house: House, method: MethodPolicy, binding: Binding) -> None:
+    path, query, _ = rest_parts(binding, house.request(method))
+    response = house.tenant.rest.get(path, query)
+    operation = operation_of(openapi, method, binding)
+    assert str(response.status_code) in operation["responses"], response.text
+    known = operation["responses"][str(response.status_code)]
+    content = known["content"].get("application/json")
+    if content is None:
+        assert "*/*" in known["content"]
+        return
+    errors = list(validator(openapi, content["schema"]).iter_errors(response.json()))
+    assert [f"{error.json_path}: {error.message}" for error in errors] == []
+    # What is not described would pass, since more may come with a later version.
+    described = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"]
+    assert response.json().keys() <= described.keys()
+
+
+def test_parameters_are_those_of_the_stack(openapi: dict[str, Any], house: House) -> None:
+    """An undeclared one is refused, so that each that is declared is known."""
+    for path, verb, operation in operations(openapi):
+        names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+        if path == "/api/v1/trips" and verb == "get":
+            assert {"pageSize", "filter", "orderBy", "userId"} <= set(names)
+            values = {"pageSize": 1, "skip": 0, "includeTotal": "true", "orderBy": "title", "filter": 'title = "x"'}
+            answer = house.tenant.rest.get(path, {name: values[name] for name in names if name in values})
+            assert answer.status_code == 200, answer.text
+            return
+    pytest.fail("trips are not in the document")
