@@ -1,8 +1,9 @@
 """limit: enforces rate limits, before anything is decided or looked up, so that a refusal costs almost nothing.
 
 Anonymous callers are counted by address, known ones by user or API key, and all calls in a tenant once more together.
-An API key also has its own limit and those of its ancestors. All limits that apply are checked, and the tightest one is
-reported. A call that one of them refuses is charged to none, so that a refused caller costs others nothing.
+Telemetry is counted by tenant alone, apart from the tenant's other calls. An API key also has its own limit and those
+of its ancestors. All limits that apply are checked, and the tightest one is reported. A call that one of them refuses
+is charged to none, so that a refused caller costs others nothing.
 
 While the store does not answer, the classes in `strict` refuse calls and all others allow them. Both are counted.
 """
@@ -65,6 +66,8 @@ class Limit(GuardStep):
     def guard(self, method: MethodPolicy) -> Guard:
         """The guard that counts a call, or refuses it."""
         rate_class = self._class_of(method)
+        if method.is_telemetry:
+            return self._telemetry_guard(rate_class)
         return self._anonymous_guard(rate_class) if method.access is Access.PUBLIC else self._known_guard(rate_class)
 
     def check(self, methods: Iterable[MethodPolicy]) -> None:
@@ -108,6 +111,22 @@ class Limit(GuardStep):
             if caller.tenant_id:
                 key = f"{TENANT}:{TENANT}:{caller.tenant_id}"
                 asked.append((TENANT, TENANT, key, own.get(TENANT) or rates[TENANT]))
+            self._take(call, asked)
+
+        return count
+
+    def _telemetry_guard(self, rate_class: str) -> Guard:
+        """Count by tenant. Telemetry would otherwise use up what the tenant has for all its other calls."""
+        rates, tenants = self._rates, self._tenants
+
+        def count(call: Call, _: Request) -> None:
+            caller = call.caller
+            own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
+            rate = own.get(rate_class) or rates[rate_class]
+            scope, counted = (TENANT, caller.tenant_id) if caller.tenant_id else ("user", caller.id)
+            asked = [(rate_class, scope, f"{rate_class}:{scope}:{counted}", rate)]
+            for key_id, calls in caller.paces:
+                asked.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
             self._take(call, asked)
 
         return count
