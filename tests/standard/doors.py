@@ -17,7 +17,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.policy import VARIABLE, Kind, MethodPolicy
 from tests.clients import Problem, Session, Tenant, problem, rpc_problem
-from tests.contract.doors import rest_parts
 from tests.standard.resources import INSTANCES, Described
 
 Resource = dict[str, Any]
@@ -90,6 +89,10 @@ class Door(Protocol):
     tenant: Tenant
     kind: Described
     parent: str
+
+    @property
+    def carried(self) -> Resource:
+        """What the body of a new one says of its parent."""
 
     def at(self, tenant: Tenant) -> Self:
         """The same door to another tenant's."""
@@ -254,7 +257,9 @@ class RestDoor(Opened):
         """Its first binding."""
         method = self.kind.methods[rpc]
         binding = method.bindings[0]
-        path, query, body = rest_parts(binding, self.message(method, fields or {}))
+        left: Resource = json_format.MessageToDict(self.message(method, fields or {}))
+        path = VARIABLE.sub(lambda match: str(left.pop(camel(match[0].strip("{}")))), binding.path)
+        body, query = (left, {}) if binding.body == "*" else (left.pop(camel(binding.body), None), left)
         headers = {name.replace("_", "-"): value for name, value in metadata.items()}
         answer = self.tenant.rest.request(binding.verb, path, params=query, json=body, headers=headers)
         if method.success_status == NO_CONTENT and answer.status_code == NO_CONTENT:
