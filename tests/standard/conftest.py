@@ -1,7 +1,7 @@
 """Every test of this folder gets a resource of a tenant of its own, through both doors unless it asks for one.
 
 `@needs("key", "undelete")` says which capabilities the resource must have (`Described.capabilities`). The first of the
-chosen ones is tried through both doors, the others through one of them.
+chosen ones is tried through both doors, the others through one of them. With `--domain`, they are those of that domain.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,8 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marks = [*metafunc.definition.iter_markers("needs")]
     needed = {name for mark in marks for name in mark.args}
-    kinds = having(*sorted(needed), most=min([MOST, *(mark.kwargs.get("most", MOST) for mark in marks)]))
-    assert kinds, f"no resource has {sorted(needed)}"
+    domain = metafunc.config.getoption("--domain")
+    most = min([MOST, *(mark.kwargs.get("most", MOST) for mark in marks)])
+    kinds = having(*sorted(needed), most=most, domain=domain)
+    assert kinds or domain, f"no resource has {sorted(needed)}"
     if "door" in metafunc.fixturenames:
         pairs = list(_through_doors(kinds))
         ids = [f"{kind.plural}-{name}" for kind, name in pairs]

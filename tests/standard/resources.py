@@ -84,6 +84,11 @@ class Described:
         return str(self.message.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource].type)
 
     @property
+    def domain(self) -> str:
+        """`sites`."""
+        return self.standard[Kind.LIST].domain
+
+    @property
     def table(self) -> str:
         """The name of its table."""
         return self.resource.table.name
@@ -317,11 +322,15 @@ def children_of(kind: Described) -> list[Described]:
     return [each for each in resources() if each.resource.parent and each.resource.parent.resource is kind.resource]
 
 
-def having(*needed: str, most: int = MOST) -> list[Described]:
-    """The resources with these capabilities, `most` of those that differ most. `!owner`: without one."""
+def having(*needed: str, most: int = MOST, domain: str = "") -> list[Described]:
+    """The resources of a domain, or of any, with these capabilities; `most` of those that differ most.
+
+    `!owner`: without one.
+    """
     wanted = {name for name in needed if not name.startswith("!")}
     unwanted = {name[1:] for name in needed if name.startswith("!")}
-    left = [kind for kind in resources() if wanted <= kind.capabilities and not unwanted & kind.capabilities]
+    there = [kind for kind in resources() if domain in ("", kind.domain)]
+    left = [kind for kind in there if wanted <= kind.capabilities and not unwanted & kind.capabilities]
     chosen: list[Described] = []
     known: frozenset[str] = frozenset()
     while left and len(chosen) < most:

@@ -8,7 +8,7 @@ import pytest
 
 from server.kernel.policy import Kind
 from tests.clients import rows, unique
-from tests.standard.doors import Door, Resource, camel, refusal
+from tests.standard.doors import Door, Resource, camel, new_parent, refusal
 from tests.standard.resources import NOBODY
 
 needs = pytest.mark.needs
@@ -177,3 +177,19 @@ def test_a_batch_is_of_one_parent(door: Door, batch: Batch) -> None:
         batch.do(Kind.BATCH_CREATE, {"requests": [batch.creation() | {parent.field: NOBODY}]})
     assert set(refused.problem.violations) == {door.named(f"requests[0].{parent.field}")}
     assert refused.problem.rules == ("batch.same",)
+
+
+@needs("batch_write", "batch_delete", "batch_update", "parent_in_path", "text")
+def test_a_batch_reaches_the_children_of_its_parent_alone(door: Door, batch: Batch) -> None:
+    made = door.create()
+    other = Batch(door.below(new_parent(door.tenant, door.kind)))
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: other.do(Kind.BATCH_DELETE, {"ids": [made["id"]]}),
+        lambda: other.do(Kind.BATCH_UPDATE, {"requests": [batch.update(made["id"], **{door.kind.text: "Stolen"})]}),
+        lambda: other.write({"delete": batch.deletion(made["id"])}),
+    )
+    for call in calls:
+        with refusal("RESOURCE_NOT_FOUND") as refused:
+            call()
+        assert refused.problem.metadata["resource_type"] == door.kind.resource_type
+    assert door.get(made["id"]) == made

@@ -198,14 +198,6 @@ def test_a_taken_name_is_refused(tenant: Tenant, name: str) -> None:
     assert another_tenant(tenant).rest.post(ROLES, {"name": "author"}).status_code == 201
 
 
-def test_a_name_cannot_be_changed(tenant: Tenant) -> None:
-    role = make_role(tenant)
-    response = tenant.rest.patch(path_of(role), {"name": "other"})
-    assert reason(response) == (422, "RULE_VIOLATED")
-    assert (set(problem(response).violations), problem(response).rules) == ({"name"}, ("immutable",))
-    assert tenant.rest.put(path_of(role), {"name": role["name"], "description": "The same."}).status_code == 200
-
-
 def test_every_permission_that_there_is_not_is_named(tenant: Tenant) -> None:
     wrong = {"name": "wrong", "permissions": ["sites.pages.read", "sites.pages.fly", "sites.*"]}
     kept = make_role(tenant, "sites.pages.read")
