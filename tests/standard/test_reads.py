@@ -31,7 +31,7 @@ def test_both_doors_show_the_same(rest: RestDoor, rpc: GrpcDoor) -> None:
 
 @needs("no_secret")
 def test_created_answers_where_it_stands(rest: RestDoor) -> None:
-    response = rest.tenant.rest.post(rest.path, rest.kind.body())
+    response = rest.tenant.rest.post(rest.path, rest.kind.body() | rest.carried)
     assert response.status_code == 201
     assert response.headers["location"] == f"{rest.path}/{response.json()['id']}"
     assert rest.tenant.rest.get(response.headers["location"]).json() == response.json()

@@ -35,6 +35,7 @@ def test_a_filter_finds_text_in_any_form(door: Door, form: str) -> None:
     assert len(door.listing(filter=f'{kind.text} != "{form}"').ids) == 1
 
 
+@needs("no_secret")
 def test_another_form_of_the_same_text_changes_nothing(door: Door) -> None:
     before = door.create(**{door.kind.text: COMPOSED})
     assert door.update(before["id"], {door.kind.text: DECOMPOSED}) == before

@@ -218,6 +218,7 @@ def test_free_form_json_has_no_unknown_keys(rest: RestDoor) -> None:
     assert rest.update(before["id"], {rest.kind.free_form: value})[rest.kind.free_form] == value
 
 
+@needs("no_secret")
 def test_keys_may_be_written_as_in_the_proto(rest: RestDoor) -> None:
     before = rest.create()
     same = {"update_time": before["updateTime"], "create_time": before["createTime"]}
