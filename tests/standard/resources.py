@@ -322,6 +322,12 @@ def children_of(kind: Described) -> list[Described]:
     return [each for each in resources() if each.resource.parent and each.resource.parent.resource is kind.resource]
 
 
+def traits_of(kind: Described) -> frozenset[str]:
+    """What a resource has, and what it lacks that others have."""
+    every = frozenset[str]().union(*(each.capabilities for each in resources()))
+    return kind.capabilities | {f"!{name}" for name in every - kind.capabilities}
+
+
 def having(*needed: str, most: int = MOST, domain: str = "") -> list[Described]:
     """The resources of a domain, or of any, with these capabilities; `most` of those that differ most.
 
@@ -334,8 +340,8 @@ def having(*needed: str, most: int = MOST, domain: str = "") -> list[Described]:
     chosen: list[Described] = []
     known: frozenset[str] = frozenset()
     while left and len(chosen) < most:
-        best = max(left, key=lambda kind: len(kind.capabilities - known))
+        best = max(left, key=lambda kind: (len(traits_of(kind) - known), len(kind.capabilities)))
         left.remove(best)
         chosen.append(best)
-        known |= best.capabilities
+        known |= traits_of(best)
     return chosen

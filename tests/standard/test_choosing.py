@@ -19,9 +19,9 @@ def test_what_is_chosen_has_what_is_needed_and_differs() -> None:
     assert not any("owner" in kind.capabilities for kind in having("text", "!owner"))
     chosen = having()
     assert len(chosen) == MOST < len(resources())
-    # Those with a parent and without, of users and of tenants.
-    for capability in ("parent", "owner", "soft_deletes"):
-        assert any(capability in kind.capabilities for kind in chosen), capability
+    # Children and others, such as come back and such as do not, with the tenant in the path and without.
+    for capability in ("parent", "undelete", "tenant"):
+        assert len({capability in kind.capabilities for kind in chosen}) == 2, capability
     assert having("order", domain="travel") == []
 
 

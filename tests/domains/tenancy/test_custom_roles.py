@@ -222,18 +222,6 @@ def test_a_permission_that_left_the_catalogue_permits_nothing_and_hinders_nothin
     assert tenant.rest.delete(path_of(role)).status_code == 204
 
 
-def test_a_stale_etag_changes_nothing(tenant: Tenant) -> None:
-    role = make_role(tenant, "sites.pages.read")
-    changed = tenant.rest.patch(path_of(role), {"description": "Changed"}).json()
-    stale = {"if-match": role["etag"]}
-    responses = [
-        tenant.rest.patch(path_of(role), {"permissions": []}, headers=stale),
-        tenant.rest.delete(path_of(role), headers=stale),
-    ]
-    assert [reason(response) for response in responses] == [(412, "ETAG_MISMATCH")] * 2
-    assert tenant.rest.get(path_of(role)).json() == changed
-
-
 def test_another_tenants_roles_are_out_of_reach(tenant: Tenant) -> None:
     other = another_tenant(tenant)
     theirs = [make_role(other, "sites.pages.read"), role_named(other, "editor")]

@@ -187,22 +187,6 @@ def test_a_change_is_checked_where_it_changes_something(stack: Stack, tenant: Te
     assert refused.violations.keys() == {"url", "eventTypes[0]"}
 
 
-def test_the_signature_scheme_cannot_be_changed(tenant: Tenant) -> None:
-    webhook = make(tenant)
-    assert webhook["signatureScheme"] == "SIGNATURE_SCHEME_HMAC_SHA256"
-    answer = tenant.rest.patch(path(tenant, webhook), {"signatureScheme": "SIGNATURE_SCHEME_ED25519"})
-    assert problem(answer).violations == {"signatureScheme": ["cannot be changed"]}
-    assert changed(tenant, webhook, signatureScheme="SIGNATURE_SCHEME_HMAC_SHA256")
-
-
-def test_what_is_output_only_is_not_taken_from_the_caller(tenant: Tenant) -> None:
-    planted = {"id": new_id(), "secret": "whsec_mine", "disableReason": "DISABLE_REASON_GONE"}
-    for name, value in planted.items():
-        body = {"url": URL, "eventTypes": ["*"], name: value}
-        answer = tenant.rest.post(path(tenant), body)
-        assert (answer.status_code, problem(answer).rules) == (422, ("read_only",)), name
-
-
 # Disabling and enabling ----------------------------------------------------------------------------------------------
 
 
@@ -277,14 +261,6 @@ def test_webhooks_are_listed_by_what_can_be_filtered(stack: Stack) -> None:
     assert listed("enabled = true") == [first["id"]]
     assert listed('url = "https://b*"') == [second["id"]]
     assert listed("disable_time:*") == [second["id"]]
-
-
-def test_a_stale_etag_changes_nothing(tenant: Tenant) -> None:
-    webhook = make(tenant)
-    changed(tenant, webhook, description="x")
-    for send in (tenant.rest.delete, lambda where, headers: tenant.rest.patch(where, {"url": URL}, headers=headers)):
-        assert reason(send(path(tenant, webhook), headers={"if-match": webhook["etag"]}))[0] == 412
-    assert got(tenant, webhook)["description"] == "x"
 
 
 def test_a_deleted_webhook_is_gone_at_once_and_its_deliveries_soon(stack: Stack, tenant: Tenant) -> None:
