@@ -217,6 +217,10 @@ class Described:
         """Characters that a text may have."""
         return int(self.fields[name].GetOptions().Extensions[RULES].string.max_len)
 
+    def too_long(self, name: str) -> str:
+        """A text that has one character too many."""
+        return "x" * (self.longest(name) + 1)
+
     # What only its domain knows.
 
     def body(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_changes_of_all_kinds_are_made_together(door: Door, batch: Batch) -> Non
 @needs("batch_create", "batch_write", "text")
 def test_what_is_wrong_is_named_with_its_place_and_nothing_is_done(door: Door, batch: Batch) -> None:
     kind, singular = door.kind, door.kind.singular
-    long = "x" * (kind.longest(kind.text) + 1)
+    long = kind.too_long(kind.text)
     wrong: list[tuple[Callable[[], Resource], str, str]] = [
         (lambda: {"create": batch.creation(**{kind.text: long})}, f"create.{singular}.{kind.text}", "string.max_len"),
         (dict, "operation", "required"),

@@ -76,9 +76,10 @@ LONGEST = ["\U0001f600", "\x01", '"', "%", "\u2028", '\U0001f600\x01"\\%&']
 @pytest.mark.parametrize("order", ["{text}", "{text} desc", "{text},{key} desc,update_time,create_time desc"])
 def test_the_tokens_of_the_longest_values_are_taken(door: Door, order: str) -> None:
     kind = door.kind
-    texts = [(signs * 300)[: 300 - len(end)] + end for signs in LONGEST for end in ("", "a")]
+    longest = kind.longest(kind.text)
+    texts = [(signs * longest)[: longest - len(end)] + end for signs in LONGEST for end in ("", "a")]
     for place, text in enumerate(texts):
-        door.create(**{kind.key: f"{'k' * 60}-{place:03d}", kind.text: text})
+        door.create(**{kind.key: f"{'k' * (kind.longest(kind.key) - 4)}-{place:03d}", kind.text: text})
     order_by = order.format(text=kind.text, key=kind.key)
     everything = door.listing(order_by=order_by)
     assert ids(walk(door, order_by=order_by, page_size=1)) == everything.ids

@@ -71,7 +71,7 @@ def test_a_value_is_not_taken_by_another_tenant(door: Door) -> None:
 def test_every_broken_rule_is_listed_with_its_path(door: Door) -> None:
     kind = door.kind
     with refusal("RULE_VIOLATED") as refused:
-        door.create(**{kind.key: "Not A Key!", kind.text: "x" * 301, kind.other: "x" * 2001})
+        door.create(**{name: kind.too_long(name) for name in (kind.key, kind.text, kind.other)})
     paths = {door.named(f"{kind.singular}.{name}") for name in (kind.key, kind.text, kind.other)}
     assert set(refused.problem.violations) == paths
     assert door.listing().ids == []
@@ -118,7 +118,7 @@ def test_an_id_is_the_same_in_capitals(door: Door) -> None:
 @needs("key")
 def test_a_call_without_credentials_learns_nothing(tenant: Tenant, kind: Described) -> None:
     stranger = Rest(tenant.stack)
-    response = stranger.post(RestDoor(tenant, kind).path, {kind.key: "Not A Key!"})
+    response = stranger.post(RestDoor(tenant, kind).path, {kind.key: kind.too_long(kind.key)})
     assert (response.status_code, problem(response).reason) == (401, "CREDENTIALS_MISSING")
     assert response.headers["www-authenticate"] == 'Bearer realm="plinth"'
 

@@ -44,9 +44,10 @@ def test_another_form_of_the_same_text_changes_nothing(door: Door) -> None:
 @needs("sorted_text")
 def test_lengths_count_the_form_that_is_stored(door: Door) -> None:
     kind = door.kind
-    # 300 characters that are 600 code points; and 300 code points that compose to none, and to 600.
-    assert door.create(**{kind.text: "e\u0301" * 300})[kind.text] == "\u00e9" * 300
-    for text in ("e\u0301" * 301, "\u0958" * 300, "x" * 301):
+    longest = kind.longest(kind.text)
+    # So many characters that are twice as many code points; and so many code points that compose to twice as many.
+    assert door.create(**{kind.text: "e\u0301" * longest})[kind.text] == "\u00e9" * longest
+    for text in ("e\u0301" * (longest + 1), "\u0958" * longest, kind.too_long(kind.text)):
         with refusal("RULE_VIOLATED") as refused:
             door.create(**{kind.text: text})
         assert set(refused.problem.violations) == {door.named(f"{kind.singular}.{kind.text}")}

@@ -173,7 +173,7 @@ def test_a_value_that_is_taken_is_refused(door: Door) -> None:
 def test_a_broken_rule_names_the_field_and_changes_nothing(door: Door) -> None:
     before = door.create()
     with refusal("RULE_VIOLATED") as refused:
-        door.update(before["id"], {door.kind.text: "x" * 301, door.kind.key: "Not A Key"})
+        door.update(before["id"], {name: door.kind.too_long(name) for name in (door.kind.text, door.kind.key)})
     names = (door.kind.text, door.kind.key)
     assert set(refused.problem.violations) == {door.named(f"{door.kind.singular}.{name}") for name in names}
     assert door.get(before["id"]) == before
