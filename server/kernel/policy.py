@@ -24,6 +24,10 @@ IDENTITY = "identity"
 """The domain in which every change is a security event."""
 LISTS = ("List", "BatchGet")
 HTTP_BODY = "google.api.HttpBody"
+OBSERVABILITY = "observability"
+"""The domain that may write telemetry."""
+TELEMETRY = "telemetry"
+"""The rate class of such RPCs."""
 PERMISSION = re.compile(r"^[a-z_]+\.[a-z_]+\.[a-z_]+$")
 EVENT = re.compile(r"^[a-z_]+\.[a-z_]+$")
 VARIABLE = re.compile(r"\{[^}]*\}")
@@ -137,6 +141,8 @@ class MethodPolicy:
     bindings: tuple[Binding, ...]
     providers: tuple[str, ...]
     """The outside providers that it calls."""
+    is_telemetry: bool = False
+    """Whether it leaves neither an audit entry nor an event, and has a rate class that its tenant shares."""
 
     @property
     def on_loop(self) -> bool:
@@ -259,7 +265,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         kind=kind_of(method),
         access=access,
         permission=value if isinstance(value, str) else "",
-        rate_class=option.rate_class or "default",
+        rate_class=TELEMETRY if option.telemetry else option.rate_class or "default",
         emits=option.emits,
         cache_seconds=option.cache.ttl.ToTimedelta().total_seconds(),
         cache_tags=tuple(option.cache.tags),
@@ -272,14 +278,19 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         timeout=option.timeout.ToTimedelta().total_seconds() if option.HasField("timeout") else None,
         is_slow=option.pool == policy_pb2.POOL_SLOW,
         waits=option.pool == policy_pb2.POOL_WAITING,
-        criticality=Criticality(option.criticality or Criticality.NORMAL),
+        criticality=Criticality(option.criticality or _usual_criticality(option)),
         read_only=is_read_only(method),
         streaming=method.server_streaming,
         has_tenant="tenant_id" in fields and access is Access.PERMISSION,
         has_etag="etag" in fields,
         bindings=bindings_of(method),
         providers=tuple(option.providers),
+        is_telemetry=option.telemetry,
     )
+
+
+def _usual_criticality(option: policy_pb2.Policy) -> Criticality:
+    return Criticality.SHEDDABLE if option.telemetry else Criticality.NORMAL
 
 
 def _success_status(method: MethodDescriptor, option: policy_pb2.Policy) -> int:
@@ -306,6 +317,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
     yield from (f"{name}: {fault}" for fault in _provider_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in _telemetry_faults(method, option))
     yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
@@ -337,7 +349,7 @@ def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     for tag in (*option.cache.tags, *option.invalidates):
         unknown = [name.strip("{}") for name in VARIABLE.findall(tag) if name.strip("{}") not in {*fields, "tenant_id"}]
         yield from (f"the tag `{tag}` names the field `{name}`, which is not there" for name in unknown)
-    if not reads and not option.emits:
+    if not reads and not option.emits and not option.telemetry:
         yield "a mutation names the event it emits"
     if option.emits and not EVENT.match(option.emits):
         yield f"event `{option.emits}` is not <resource>.<past participle>"
@@ -367,6 +379,28 @@ def _provider_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Ite
         yield "what calls a provider runs in POOL_SLOW"
     if not option.HasField("timeout"):
         yield "what calls a provider has a timeout"
+
+
+def _telemetry_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    """What may leave no trace in audit log and event log is narrow."""
+    if not option.telemetry:
+        return
+    if _domain_of(method) != OBSERVABILITY:
+        yield f"only the domain `{OBSERVABILITY}` writes telemetry, which nobody audits: drop `telemetry`"
+    if is_read_only(method):
+        yield "a read writes no telemetry: drop `telemetry`"
+    if option.emits:
+        yield "telemetry emits no event: drop `emits`, or `telemetry` if someone waits for the event"
+    if kind_of(method) in (*BATCHES, Kind.BATCH_DELETE, Kind.REORDER):
+        yield "standard methods on several resources emit an event for each: name it otherwise, such as RecordPoints"
+    if option.changes_access or option.security:
+        yield "what changes access or is a security event is audited: drop `telemetry`"
+    if option.providers:
+        yield "what calls a provider is audited: drop `telemetry`"
+    if option.public:
+        yield "telemetry is counted by tenant, so its callers have credentials: name a `permission`"
+    if option.rate_class or option.criticality not in (0, policy_pb2.CRITICALITY_SHEDDABLE):
+        yield f"telemetry has the rate class `{TELEMETRY}` and is sheddable: drop `rate_class` and `criticality`"
 
 
 def _shape_faults(method: MethodDescriptor) -> Iterator[str]:

@@ -16,9 +16,26 @@ from plinth.travel.v1 import trip_pb2, trip_pb2_grpc
 
 from tests.bench import database, servers, subject
 from tests.bench.clocks import Clock, clock_of, clock_of_family
+from tests.bench.content import DESCRIPTION
 from tests.bench.engine import Case, Goal, Side, latencies
-from tests.bench.load import CreateLoad, GrpcLoad, Load, Ran, RestLoad, WrongAnswerError, ask, one_by_one, send
-from tests.bench.subject import CACHED, ENQUEUEING, STUBS, UNCACHED, UNLIMITED, Subject, Variant
+from tests.bench.load import (
+    CountedLoad,
+    CreateLoad,
+    FutureLoad,
+    GrpcLoad,
+    Load,
+    PacedLoad,
+    Ran,
+    RestLoad,
+    WrongAnswerError,
+    ask,
+    one_by_one,
+    send,
+)
+from tests.bench.subject import CACHED, ENQUEUEING, RECORDING, STUBS, UNCACHED, UNLIMITED, Subject, Variant
+from tests.clients import unique
+from tests.observability.points import METHOD as RECORD_POINTS
+from tests.observability.points import Point, RecordPointsRequest
 
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 # The generated stubs have no types.
@@ -30,6 +47,10 @@ DEEP = 1_000
 LIST_CALLS = 40
 LIST_ROUNDS = 4
 DEADLINE = 10.0
+# What telemetry should be taken at: calls per second of an api worker, and the seconds that 95 % of them may take.
+PACE = 1_000
+LONGEST = 0.02
+PACED_CALLS = 5_000
 LIMIT_HEADER = "x-ratelimit-limit"
 
 
@@ -187,6 +208,35 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
     )
 
 
+def telemetry(stage: Stage, stack: ExitStack) -> Case:
+    """RecordPoints of one point against CreatePage."""
+    setting = stage(RECORDING)
+    return Case(
+        name="telemetry",
+        title="RecordPoints, gRPC / CreatePage, gRPC",
+        goal=Goal(2.0),
+        subject=_plinth(setting, _recorded(setting, _record_points(setting))),
+        baseline=_plinth(setting, _create_pages(setting, stack)),
+    )
+
+
+def telemetry_paced(stage: Stage, stack: ExitStack) -> Case:
+    """The p95 of RecordPoints at 1,000 a second, against that of a server that has nothing to do."""
+    setting = stage(RECORDING)
+    hello = stack.enter_context(servers.hello(setting.folder, setting.page.SerializeToString()))
+    idle = GrpcLoad(hello.socket, GET_PAGE, b"", setting.page.SerializeToString(), "none")
+    paced = PacedLoad(_record_points(setting), PACE)
+    return Case(
+        name="telemetry-paced",
+        title=f"RecordPoints at {PACE:,} per second, p95 / {LONGEST * 1000:.0f} ms",
+        goal=Goal(1.0, at_least=False),
+        subject=_plinth(setting, _recorded(setting, paced)),
+        baseline=_baseline(setting, "hello_grpc", hello.pid, PacedLoad(idle, PACE)),
+        ratio=lambda sample, _: sample.latency / LONGEST,
+        calls=PACED_CALLS,
+    )
+
+
 def owned(stage: Stage, stack: ExitStack) -> Case:
     """GetTrip by its owner, whose reads are narrowed, against the same by a caller who sees everyone's."""
     setting = stage(UNCACHED)
@@ -240,6 +290,8 @@ CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
     "cached-rest-tuned": cached_rest_tuned,
     "limits": limits,
     "owned": owned,
+    "telemetry": telemetry,
+    "telemetry-paced": telemetry_paced,
     "create": create,
     "create-whole": create_whole,
     # The last one: it adds the rows.
@@ -349,6 +401,34 @@ def _get_trip(setting: Setting, stack: ExitStack, token: str) -> Load:
     return _checked(
         GrpcLoad(plinth.api_socket, GET_TRIP, request.SerializeToString(), answer.SerializeToString(), token), check
     )
+
+
+def _record_points(setting: Setting) -> GrpcLoad:
+    """Record one point."""
+    plinth, request = setting.subject, RecordPointsRequest(points=[Point(name="load", value=1.5)])
+    return GrpcLoad(plinth.api_socket, RECORD_POINTS, request.SerializeToString(), b"", plinth.token)
+
+
+def _recorded(setting: Setting, load: Load) -> Load:
+    """Count after each round that every point is there, and nothing else."""
+    plinth = setting.subject
+    counted = database.counter(plinth.admin_dsn, plinth.tenant_id, database.POINTS)
+    return CountedLoad(load, counted, {"points": 1, "audit entries": 0, "events": 0})
+
+
+def _create_pages(setting: Setting, stack: ExitStack) -> Load:
+    """Create pages, each with a slug of its own."""
+    plinth = setting.subject
+    stub = STUBS.PageServiceStub(stack.enter_context(grpc.insecure_channel(f"unix:{plinth.api_socket}")))
+    run = unique("bench")
+
+    def create(number: int) -> Any:
+        page = page_pb2.Page(slug=f"{run}-{number}", title="Opening hours", description=DESCRIPTION)
+        request = page_pb2.CreatePageRequest(tenant_id=plinth.tenant_id, page=page)
+        return stub.CreatePage.future(request, metadata=plinth.metadata, timeout=DEADLINE)
+
+    counted = database.counter(plinth.admin_dsn, plinth.tenant_id)
+    return CountedLoad(FutureLoad(create), counted, {"pages": 1, "events": 1})
 
 
 def _get_page_rest(setting: Setting, port: int, token: str) -> Load:

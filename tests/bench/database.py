@@ -84,6 +84,14 @@ ALL_OF_IT = PAGES_AND_EVENTS | {
     "jobs": "SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'tenant_id' = %(tenant)s",
     "idempotency records": "SELECT count(*) FROM idempotency_records",
 }
+AUDITED = "SELECT count(*) FROM audit_entries WHERE tenant_id = %(tenant)s"
+TOLD = "SELECT count(*) FROM events WHERE tenant_id = %(tenant)s"
+# What a point leaves, and what it does not.
+POINTS = {
+    "points": "SELECT count(*) FROM points WHERE tenant_id = %(tenant)s",
+    "audit entries": AUDITED,
+    "events": TOLD,
+}
 
 
 def counter(

@@ -1,6 +1,7 @@
 """Loads that a side of a comparison is put under. Each checks that what came back was right."""
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,17 @@ from http.client import HTTPMessage
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import grpc
 
 # In flight at once: enough to keep one core of any of the servers busy.
 CONNECTIONS = 8
 STREAMS = 4
 IN_FLIGHT = CONNECTIONS * STREAMS
+# Of a connection, where calls do not wait for each other.
+MANY = 32
 HOW_TO_INSTALL = "make bench needs h2load, from the package nghttp2-client: apt-get install -y nghttp2-client"
 # No load takes longer than this; what hangs is ended.
 PATIENCE = 180.0
@@ -61,7 +68,6 @@ class GrpcLoad:
         self._expected = len(_frame(answer))
         self._arguments = [
             f"--base-uri=unix:{socket}",
-            f"--max-concurrent-streams={STREAMS}",
             f"--clients={CONNECTIONS}",
             f"--data={body}",
             "--header=content-type: application/grpc",
@@ -72,7 +78,27 @@ class GrpcLoad:
 
     def __call__(self, count: int) -> Ran:
         """Do that many calls."""
-        return _h2load(self._arguments, count, self._expected)
+        return self.run(count, f"--max-concurrent-streams={STREAMS}")
+
+    def run(self, count: int, *options: str) -> Ran:
+        """Do that many calls with further options of h2load."""
+        return _h2load([*options, *self._arguments], count, self._expected)
+
+
+class PacedLoad:
+    """One unary gRPC call, so many times a second whether or not answers come, by h2load. Its latency is the p95."""
+
+    def __init__(self, load: GrpcLoad, per_second: int) -> None:
+        self._load, self._per_second = load, per_second
+
+    def __call__(self, count: int) -> Ran:
+        """Do that many calls."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "requests.tsv"
+            paced = (f"--rps={self._per_second // CONNECTIONS}", f"--log-file={file}")
+            ran = self._load.run(count, f"--max-concurrent-streams={MANY}", *paced)
+            times = sorted(int(line.split("\t")[2]) for line in file.read_text().splitlines())
+        return Ran(ran.seconds, times[len(times) * 95 // 100] * 1e-6)
 
 
 class RestLoad:
@@ -90,6 +116,46 @@ class RestLoad:
     def __call__(self, count: int) -> Ran:
         """Do that many requests."""
         return _h2load(self._arguments, count, self._expected)
+
+
+class CountedLoad:
+    """A load after which the rows that there should be are counted."""
+
+    def __init__(self, load: Load, counted: Callable[[], dict[str, int]], made: dict[str, int]) -> None:
+        """`made` is how many rows of each kind a request leaves."""
+        self._load, self._counted, self._made = load, counted, made
+
+    def __call__(self, count: int) -> Ran:
+        """Do that many requests, and count."""
+        before = self._counted()
+        ran = self._load(count)
+        found = {what: now - before[what] for what, now in self._counted().items()}
+        wanted = {what: number * max(count, IN_FLIGHT) for what, number in self._made.items()}
+        if found != wanted:
+            raise WrongAnswerError(f"{count} requests left {found}, and not {wanted}")
+        return ran
+
+
+class FutureLoad:
+    """Calls that differ, by the stub of a service; h2load's are all the same."""
+
+    def __init__(self, call: Callable[[int], "grpc.Future[Any]"]) -> None:
+        """`call` begins the call of a number, which is never the same."""
+        self._call = call
+        self._numbers = itertools.count()
+
+    def __call__(self, count: int) -> Ran:
+        """Do that many calls, as many at once as other loads do."""
+        room = threading.Semaphore(IN_FLIGHT)
+        started, calls = time.perf_counter(), []
+        for _ in range(max(count, IN_FLIGHT)):
+            room.acquire()
+            calls.append(self._call(next(self._numbers)))
+            calls[-1].add_done_callback(lambda _: room.release())
+        for call in calls:
+            call.result()
+        seconds = time.perf_counter() - started
+        return Ran(seconds, seconds * IN_FLIGHT / len(calls))
 
 
 class CreateLoad:

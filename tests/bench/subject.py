@@ -17,6 +17,7 @@ from tests.bench.content import DESCRIPTION, SETTINGS
 from tests.bench.load import send
 from tests.clients import Account, Session, Tenant, new_member
 from tests.domains.travel.instances import new_trip
+from tests.observability.stack import PointStack
 from tests.stack import Stack
 
 API = "api-0"
@@ -25,7 +26,7 @@ TOLD_APART = {API, "envoy", "postgres", "redis", "supervisor"}
 STUBS: Any = page_pb2_grpc
 TOKEN_LIFETIME = 6 * 3600
 # Every call is counted, and none is refused.
-HIGH_LIMITS = dict.fromkeys(("default", "tenant"), "100000000/60")
+HIGH_LIMITS = dict.fromkeys(("default", "tenant", "telemetry"), "100000000/60")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Variant:
     limited: bool = True
     enqueueing: bool = False
     """Whether every new page has a job done (tests/bench/enqueueing.py)."""
+    recording: bool = False
+    """Whether points of metrics can be recorded (tests/observability)."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -47,6 +50,7 @@ CACHED = Variant()
 UNCACHED = Variant(cached=False)
 UNLIMITED = Variant(limited=False)
 ENQUEUEING = Variant(enqueueing=True)
+RECORDING = Variant(cached=False, recording=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ class EnqueueingStack(Stack):
 def start(variant: Variant) -> Iterator[Subject]:
     """Run a stack with one api worker, on its core, with a page published in the seeded tenant."""
     # Tokens outlive the run. What else is limited or timed stays as it is delivered.
-    make = EnqueueingStack if variant.enqueueing else Stack
+    make = EnqueueingStack if variant.enqueueing else PointStack if variant.recording else Stack
     stack = make(api_workers=1, access_token_lifetime=TOKEN_LIFETIME, **variant.settings)
     try:
         stack.start()

@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from server import app
 
 PAGES = "plinth/sites/v1/page.proto"
+SECTIONS = "plinth/sites/v1/section.proto"
 AUTH = "plinth/identity/v1/auth.proto"
 API_KEYS = "plinth/identity/v1/api_key.proto"
 OURS = "plinth/"

@@ -28,6 +28,22 @@ class Instance:
     make: Callable[[Tenant], Named]
     body: Callable[[], dict[str, Any]] | None = None
     """The JSON of a new one that can be created; None where no request has one."""
+    alone: bool = True
+    """Whether a new tenant has none of them."""
+    move: "Move | None" = None
+    """A change of its state by an RPC, for lists that filter by it."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of state."""
+
+    do: Callable[[Tenant, str], object]
+    """Make it of the one with this id."""
+    enum: tuple[str, str, str]
+    """An enum field, the short name of the value that a new one has, and that of the value after it."""
+    sets: str
+    """A time field that a new one has not got, and which it sets."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +63,10 @@ class Mutation:
     stage: int = SOON
 
 
-def made(tenant: Tenant, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def made(tenant: Tenant, path: str, body: dict[str, Any], status: int = 201) -> dict[str, Any]:
     """Make something over REST."""
     response = tenant.rest.post(path, body)
-    assert response.status_code == 201, response.text
+    assert response.status_code == status, response.text
     answer: dict[str, Any] = response.json()
     return answer
 

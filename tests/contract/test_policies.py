@@ -10,7 +10,7 @@ from plinth.policy.v1 import policy_pb2
 
 from server import app
 from server.kernel.policy import Access, PolicyError, read_policies
-from tests.contract.contract import AUTH, PAGES, in_field, in_method, method_of, planted, real
+from tests.contract.contract import AUTH, PAGES, SECTIONS, in_field, in_method, method_of, planted, real
 
 Plant = Callable[[FileDescriptorProto], None]
 
@@ -23,6 +23,8 @@ def change(rpc: str, **facts: Any) -> Plant:
         for name, value in facts.items():
             if value is None:
                 policy.ClearField(name)
+            elif isinstance(value, list):
+                getattr(policy, name).extend(value)
             else:
                 setattr(policy, name, value)
 
@@ -183,6 +185,52 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         PAGES,
         in_method("PublishPage", calling(seconds=0)),
         "PublishPage: what calls a provider has a timeout",
+    ),
+    "telemetry of any domain": (
+        PAGES,
+        change("PublishPage", telemetry=True, emits=""),
+        "PublishPage: only the domain `observability` writes telemetry, which nobody audits: drop `telemetry`",
+    ),
+    "telemetry with an event": (
+        PAGES,
+        change("PublishPage", telemetry=True),
+        "PublishPage: telemetry emits no event: drop `emits`",
+    ),
+    "telemetry that several events tell of": (
+        SECTIONS,
+        change("BatchCreateSections", telemetry=True, emits=""),
+        "BatchCreateSections: standard methods on several resources emit an event for each: name it otherwise",
+    ),
+    "telemetry that changes access": (
+        PAGES,
+        change("PublishPage", telemetry=True, changes_access=True),
+        "PublishPage: what changes access or is a security event is audited: drop `telemetry`",
+    ),
+    "telemetry that is a security event": (
+        PAGES,
+        change("PublishPage", telemetry=True, security=True),
+        "PublishPage: what changes access or is a security event is audited: drop `telemetry`",
+    ),
+    "telemetry on a read": (PAGES, change("GetPage", telemetry=True), "GetPage: a read writes no telemetry"),
+    "telemetry of a provider": (
+        PAGES,
+        change("PublishPage", telemetry=True, providers=["courier"]),
+        "PublishPage: what calls a provider is audited: drop `telemetry`",
+    ),
+    "telemetry of anyone": (
+        AUTH,
+        change("SignUp", telemetry=True),
+        "SignUp: telemetry is counted by tenant, so its callers have credentials: name a `permission`",
+    ),
+    "telemetry of another class": (
+        PAGES,
+        change("PublishPage", telemetry=True, rate_class="analytics"),
+        "PublishPage: telemetry has the rate class `telemetry` and is sheddable: drop `rate_class`",
+    ),
+    "telemetry that is critical": (
+        PAGES,
+        change("PublishPage", telemetry=True, criticality=policy_pb2.CRITICALITY_CRITICAL),
+        "PublishPage: telemetry has the rate class `telemetry` and is sheddable: drop `rate_class`",
     ),
     "stream that writes": (PAGES, in_method("WatchPages", writing_stream), "WatchPages: a stream is a read"),
 }

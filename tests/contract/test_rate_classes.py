@@ -24,6 +24,7 @@ OF_THE_CODE = {
     "general": "kernel/guard/applied_limits.py",
     "tenant": "kernel/guard/applied_limits.py",
     "auth_failure": "guard.py",
+    "telemetry": "kernel/policy.py",
 }
 # Classes of decisions.md 11 whose RPCs are not there yet. One that is named by a policy leaves this list.
 TO_COME = ("ai", "multimodal", "payment", "webhook", "analytics")

@@ -1,15 +1,50 @@
-"""Every test of this folder gets a resource of a tenant of its own, through both doors unless it asks for one."""
+"""Every test of this folder gets a resource of a tenant of its own, through both doors unless it asks for one.
 
-from collections.abc import Callable
+`@needs("key", "undelete")` says which capabilities the resource must have (`Described.capabilities`). The first of the
+chosen ones is tried through both doors, the others through one of them. With `--domain`, they are those of that domain.
+"""
+
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.clients import Tenant, another_tenant, new_tenant
 from tests.stack import Stack
 from tests.standard.doors import Door, GrpcDoor, RestDoor
-from tests.standard.resources import RESOURCES, Described
+from tests.standard.resources import MOST, Described, having
 
 DOORS: dict[str, Callable[[Tenant, Described], Door]] = {"rest": RestDoor, "grpc": GrpcDoor}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark."""
+    config.addinivalue_line("markers", "needs(*capabilities, most): the resources that a test of tests/standard is for")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose resources by what a test needs."""
+    chosen = any("kind" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if chosen or "kind" not in metafunc.fixturenames:
+        return
+    marks = [*metafunc.definition.iter_markers("needs")]
+    needed = {name for mark in marks for name in mark.args}
+    domain = metafunc.config.getoption("--domain")
+    most = min([MOST, *(mark.kwargs.get("most", MOST) for mark in marks)])
+    kinds = having(*sorted(needed), most=most, domain=domain)
+    assert kinds or domain, f"no resource has {sorted(needed)}"
+    if "door" in metafunc.fixturenames:
+        pairs = list(_through_doors(kinds))
+        ids = [f"{kind.plural}-{name}" for kind, name in pairs]
+        metafunc.parametrize(("kind", "through"), pairs, ids=ids, scope="module")
+    else:
+        metafunc.parametrize("kind", kinds, ids=[kind.plural for kind in kinds], scope="module")
+
+
+def _through_doors(kinds: list[Described]) -> Iterator[tuple[Described, str]]:
+    for place, kind in enumerate(kinds):
+        for number, name in enumerate(DOORS):
+            if place == 0 or (place + number) % len(DOORS) == 0:
+                yield kind, name
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +59,10 @@ def tenant(first_tenant: Tenant) -> Tenant:
     return another_tenant(first_tenant)
 
 
-@pytest.fixture(params=RESOURCES, ids=lambda kind: kind.plural)
-def kind(request: pytest.FixtureRequest) -> Described:
-    """Each resource in turn."""
-    described: Described = request.param
-    return described
-
-
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, tenant: Tenant, kind: Described) -> Door:
-    """REST, then gRPC."""
-    return DOORS[request.param](tenant, kind)
+@pytest.fixture
+def door(through: str, tenant: Tenant, kind: Described) -> Door:
+    """REST, or gRPC."""
+    return DOORS[through](tenant, kind)
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 import pytest
 
+from server.kernel.policy import Kind
 from tests.clients import problem
-from tests.standard.doors import Door, GrpcDoor, RestDoor, refusal
+from tests.standard.doors import Door, GrpcDoor, RestDoor, refusal, snake
+from tests.standard.resources import NOBODY
 
+needs = pytest.mark.needs
+pytestmark = needs("text")
 STALE = 'W/"00000000-1"'
 
 
@@ -16,6 +20,7 @@ def test_an_etag_is_weak_and_the_same_in_header_and_field(rest: RestDoor) -> Non
     assert made["etag"].endswith('"')
 
 
+@needs("undelete", "alone")
 def test_an_etag_changes_with_every_change_and_with_nothing_else(door: Door) -> None:
     made = door.create()
     seen = [made["etag"]]
@@ -56,7 +61,7 @@ def test_a_fresh_if_match_is_let_through(rest: RestDoor, form: str) -> None:
 
 def test_if_match_of_what_is_absent_is_not_found(rest: RestDoor) -> None:
     with refusal("RESOURCE_NOT_FOUND"):
-        rest.update("01890000-0000-7000-8000-000000000000", {rest.kind.text: "x"}, headers={"if-match": "*"})
+        rest.update(NOBODY, {rest.kind.text: "x"}, headers={"if-match": "*"})
 
 
 def test_the_etag_of_the_body_counts_too(door: Door) -> None:
@@ -81,6 +86,7 @@ def test_a_delete_takes_an_etag(door: Door) -> None:
         door.get(made["id"])
 
 
+@needs("undelete")
 def test_an_undelete_heeds_if_match(rest: RestDoor) -> None:
     made = rest.create()
     rest.delete(made["id"])
@@ -93,9 +99,10 @@ def test_of_two_writers_with_one_etag_one_wins(rpc: GrpcDoor) -> None:
     kind = rpc.kind
 
     def write(text: str) -> object:
-        message = kind.message(**{kind.text: text, "etag": made["etag"]})
-        fields = {f"{kind.singular}_id": made["id"], kind.singular: message, "update_mask": {"paths": [kind.text]}}
-        return getattr(rpc.stub, f"Update{kind.name}").future(kind.request("Update", tenant_id=rpc.tenant.id, **fields))
+        message = kind.message(**{snake(kind.text): text, "etag": made["etag"]})
+        mask = {"paths": [snake(kind.text)]}
+        fields = {f"{kind.singular}_id": made["id"], kind.singular: message, "update_mask": mask}
+        return getattr(rpc.stub, f"Update{kind.name}").future(kind.request(Kind.UPDATE, **rpc.fields(**fields)))
 
     writes = [write(f"Writer {number}") for number in range(8)]
     codes = [write.code().name for write in writes]  # type: ignore[attr-defined]

@@ -9,8 +9,9 @@ from tests.clients import Tenant, another_tenant, new_tenant
 from tests.stack import Stack
 from tests.standard.conftest import DOORS
 from tests.standard.doors import Door, GrpcDoor, refusal
-from tests.standard.resources import RESOURCES, Described
+from tests.standard.resources import Described
 
+pytestmark = pytest.mark.needs("key", "sorted_text", "move", "soft_deletes", most=1)
 FAR = "2999-01-01T00:00:00Z"
 PAST = "2000-01-01T00:00:00Z"
 
@@ -19,10 +20,9 @@ TEXTS = {"alpha": "Red apple", "beta": "Green pear", "gone": "Red apple", "delta
 ALL = {"alpha", "beta", "delta", "eps"}
 
 
-@pytest.fixture(scope="module", params=RESOURCES, ids=lambda kind: kind.plural)
-def filled(request: pytest.FixtureRequest, stack: Stack) -> tuple[Tenant, Described, dict[str, dict[str, Any]]]:
+@pytest.fixture(scope="module")
+def filled(kind: Described, stack: Stack) -> tuple[Tenant, Described, dict[str, dict[str, Any]]]:
     """A tenant with a few to choose from. Tests only read."""
-    kind: Described = request.param
     tenant = new_tenant(stack)
     door = GrpcDoor(tenant, kind)
     made = {key: door.create(**{kind.key: key, kind.text: text}) for key, text in TEXTS.items()}
@@ -31,11 +31,11 @@ def filled(request: pytest.FixtureRequest, stack: Stack) -> tuple[Tenant, Descri
     return tenant, kind, made
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, filled: tuple[Tenant, Described, Any]) -> Door:
+@pytest.fixture
+def door(through: str, filled: tuple[Tenant, Described, Any]) -> Door:
     """Both doors to it."""
     tenant, kind, _ = filled
-    return DOORS[request.param](tenant, kind)
+    return DOORS[through](tenant, kind)
 
 
 @pytest.fixture

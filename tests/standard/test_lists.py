@@ -7,10 +7,15 @@ import pytest
 
 from tests.clients import Session, Tenant, another_tenant, database, log_in, new_member, rows
 from tests.standard.doors import Door, GrpcDoor, Listing, RestDoor, refusal
-from tests.standard.resources import RESOURCES, Described
+from tests.standard.resources import Described, having
 
+needs = pytest.mark.needs
+pytestmark = needs("alone", "no_secret", "text")
 ORDERS = [
-    (kind, field, direction) for kind in RESOURCES for field in kind.sortable for direction in ("", " asc", " desc")
+    (kind, field, direction)
+    for kind in having("sorted_text", "other", "no_secret")
+    for field in kind.sortable
+    for direction in ("", " asc", " desc")
 ]
 
 
@@ -38,6 +43,7 @@ def test_a_list_of_nothing_is_empty(door: Door) -> None:
     assert door.listing(include_total=True) == Listing([], "", 0)
 
 
+@needs("newest_first")
 def test_a_list_is_newest_first_and_has_what_get_has(door: Door) -> None:
     expected = made(door, 4)
     listing = door.listing()
@@ -46,6 +52,7 @@ def test_a_list_is_newest_first_and_has_what_get_has(door: Door) -> None:
     assert listing.token == ""
 
 
+@needs("newest_first")
 def test_page_sizes(door: Door) -> None:
     expected = made(door, 26)
     for asked, size in ((None, 25), (0, 25), (1, 1), (25, 25), (26, 26), (200, 26), (2_000_000, 26)):
@@ -54,6 +61,7 @@ def test_page_sizes(door: Door) -> None:
         assert bool(listing.token) == (size < 26)
 
 
+@needs("key")
 def test_no_page_is_larger_than_200(rest: RestDoor) -> None:
     fill(rest, 203)
     first, second = walk(rest, page_size=1000)
@@ -64,12 +72,14 @@ def test_no_page_is_larger_than_200(rest: RestDoor) -> None:
 LONGEST = ["\U0001f600", "\x01", '"', "%", "\u2028", '\U0001f600\x01"\\%&']
 
 
+@needs("key", "sorted_text")
 @pytest.mark.parametrize("order", ["{text}", "{text} desc", "{text},{key} desc,update_time,create_time desc"])
 def test_the_tokens_of_the_longest_values_are_taken(door: Door, order: str) -> None:
     kind = door.kind
-    texts = [(signs * 300)[: 300 - len(end)] + end for signs in LONGEST for end in ("", "a")]
+    longest = kind.longest(kind.text)
+    texts = [(signs * longest)[: longest - len(end)] + end for signs in LONGEST for end in ("", "a")]
     for place, text in enumerate(texts):
-        door.create(**{kind.key: f"{'k' * 60}-{place:03d}", kind.text: text})
+        door.create(**{kind.key: f"{'k' * (kind.longest(kind.key) - 4)}-{place:03d}", kind.text: text})
     order_by = order.format(text=kind.text, key=kind.key)
     everything = door.listing(order_by=order_by)
     assert ids(walk(door, order_by=order_by, page_size=1)) == everything.ids
@@ -78,7 +88,7 @@ def test_the_tokens_of_the_longest_values_are_taken(door: Door, order: str) -> N
 
 def fill(door: Door, count: int) -> None:
     """So many copies of one resource, made in the database, since it is their number that counts."""
-    table, key = door.kind.plural, door.kind.key
+    table, key = door.kind.table, door.kind.key
     one = door.create()
     named = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
     columns = [row["column_name"] for row in rows(door.tenant.stack, named, table)]
@@ -96,6 +106,16 @@ def test_options_out_of_bounds_break_a_rule(door: Door, options: dict[str, Any])
     assert set(refused.problem.violations) == {door.named(name) for name in options}
 
 
+def test_pages_are_the_whole_list_in_whatever_order_it_has(door: Door) -> None:
+    expected = {*made(door, 7)}
+    everything = door.listing()
+    assert ({*everything.ids}, len(everything.ids)) == (expected, 7)
+    assert ids(walk(door, page_size=3)) == everything.ids
+    assert [item["id"] for page in walk(door, page_size=2) for item in page.items] == everything.ids
+    assert everything.items == [door.get(one) for one in everything.ids]
+
+
+@needs("newest_first")
 @pytest.mark.parametrize("size", [1, 2, 5, 9, 10, 11])
 def test_pages_together_are_the_whole_list(rest: RestDoor, size: int) -> None:
     expected = made(rest, 10)
@@ -104,6 +124,7 @@ def test_pages_together_are_the_whole_list(rest: RestDoor, size: int) -> None:
     assert [page.ids for page in pages] == [expected[at : at + size] for at in range(0, 10, size)]
 
 
+@needs("sorted_text")
 def test_rows_that_tie_in_the_order_are_neither_repeated_nor_skipped(door: Door) -> None:
     text = door.kind.text
     expected = set(made(door, 7, **{text: "the same"}))
@@ -113,12 +134,14 @@ def test_rows_that_tie_in_the_order_are_neither_repeated_nor_skipped(door: Door)
         assert set(found) == expected
 
 
+@needs("key")
 def test_rows_of_one_moment_are_neither_repeated_nor_skipped(rest: RestDoor) -> None:
     fill(rest, 30)
     found = ids(walk(rest, page_size=7))
     assert len(found) == len(set(found)) == 30
 
 
+@needs("newest_first")
 def test_what_is_created_while_paging_repeats_nothing_and_hides_nothing_old(door: Door) -> None:
     old = made(door, 9)
     found: list[str] = []
@@ -133,6 +156,7 @@ def test_what_is_created_while_paging_repeats_nothing_and_hides_nothing_old(door
     assert found == old
 
 
+@needs("newest_first")
 def test_what_is_deleted_while_paging_hides_nothing_else(door: Door) -> None:
     old = made(door, 6)
     first = door.listing(page_size=2)
@@ -149,6 +173,7 @@ def _rest_of(door: Door, page: Listing) -> list[Listing]:
     return pages
 
 
+@needs("soft_deletes")
 @pytest.mark.parametrize(
     "other",
     [
@@ -167,12 +192,14 @@ def test_a_page_token_answers_no_other_question(door: Door, other: dict[str, Any
         assert door.listing(page_size=1, page_token=token, **asked).items
 
 
+@needs("newest_first")
 def test_a_page_token_may_go_on_with_another_size(door: Door) -> None:
     expected = made(door, 5)
     first = door.listing(page_size=2)
     assert first.ids + door.listing(page_size=3, page_token=first.token).ids == expected
 
 
+@needs("!owner", "!parent")
 def test_a_page_token_is_the_callers_alone(tenant: Tenant, kind: Described) -> None:
     door = GrpcDoor(tenant, kind)
     made(door, 3)
@@ -214,6 +241,7 @@ def test_a_page_token_that_was_touched_is_refused(door: Door) -> None:
             door.listing(page_size=1, page_token=wrong)
 
 
+@needs("newest_first")
 def test_skip_counts_from_the_start_or_from_the_token(door: Door) -> None:
     expected = made(door, 6)
     assert door.listing(skip=2).ids == expected[2:]
@@ -223,6 +251,7 @@ def test_skip_counts_from_the_start_or_from_the_token(door: Door) -> None:
     assert door.listing(skip=6) == door.listing(skip=10_000) == Listing([], "", None)
 
 
+@needs("sorted_text")
 def test_the_total_is_of_all_that_match_whatever_the_page(door: Door) -> None:
     text = door.kind.text
     made(door, 3, **{text: "a"})
@@ -235,12 +264,14 @@ def test_the_total_is_of_all_that_match_whatever_the_page(door: Door) -> None:
     assert door.listing(include_total=True, filter=f'{text} = "a"').total == 3
 
 
+@needs("sorted_text")
 def test_the_total_stands_on_an_empty_page_too(door: Door) -> None:
     made(door, 3)
     assert door.listing(include_total=True, skip=50) == Listing([], "", 3)
     assert door.listing(include_total=True, filter=f'{door.kind.text} = "nobody has this"') == Listing([], "", 0)
 
 
+@needs("soft_deletes")
 def test_the_total_leaves_out_what_is_deleted_unless_it_is_listed(door: Door) -> None:
     one, *_ = made(door, 3)
     door.delete(one)
@@ -273,6 +304,7 @@ def _pages_of(door: Door, **options: Any) -> list[dict[str, Any]]:
     return [item for page in walk(door, page_size=3, **options) for item in page.items]
 
 
+@needs("sorted_text")
 def test_fields_sort_one_after_the_other(door: Door) -> None:
     kind = door.kind
     first, second, third, fourth = (door.create(**{kind.text: text})["id"] for text in "abab")
@@ -281,11 +313,13 @@ def test_fields_sort_one_after_the_other(door: Door) -> None:
     assert ids(walk(door, page_size=3, order_by=f"{kind.text},create_time desc")) == [third, first, fourth, second]
 
 
+@needs("newest_first")
 def test_an_order_takes_json_names(door: Door) -> None:
     expected = made(door, 2)
     assert door.listing(order_by="createTime").ids == expected[::-1]
 
 
+@needs("sorted_text")
 @pytest.mark.parametrize(
     "order", ["nope", "{0} sideways", "{0} desc asc", "{0},", ",{0}", "{0},{0} desc", "{1}", "{0};drop", "id"]
 )

@@ -16,11 +16,14 @@ from server.data.connections import PipelineConnection
 from server.data.statements import Statement
 from server.kernel.caching.generations import Generations
 from server.kernel.chain import Route
+from server.kernel.policy import Kind
 from tests.clients import Tenant
 from tests.kernel.calls import Context
 from tests.stack import Stack
 from tests.standard.doors import GrpcDoor
 from tests.standard.resources import Described
+
+needs = pytest.mark.needs
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def route_of(application: app.Application, kind: Described, request: Any) -> Route:
     """The route of the RPC that takes a request."""
-    service = kind.module.DESCRIPTOR.services_by_name[f"{kind.name}Service"].full_name
+    service = kind.service.descriptor.full_name
     return application.routes[f"/{service}/{type(request).__name__.removesuffix('Request')}"]
 
 
@@ -67,9 +70,10 @@ def ask(application: app.Application, kind: Described, tenant: Tenant, request: 
 
 def get_known(application: app.Application, tenant: Tenant, kind: Described) -> None:
     """The first call of a session loads what it may do and the rates of its tenant; the next ones do not."""
-    ask(application, kind, tenant, kind.request("List", plural=True, tenant_id=tenant.id, page_size=7))
+    ask(application, kind, tenant, kind.request(Kind.LIST, tenant_id=tenant.id, page_size=7))
 
 
+@needs("soft_deletes", "!parent_in_path")
 @pytest.mark.parametrize("options", [{}, {"include_total": True}, {"show_deleted": True, "filter": "id:*"}], ids=str)
 def test_a_list_takes_one_statement_whatever_its_size(
     application: app.Application, tenant: Tenant, kind: Described, sent: list[bytes], options: dict[str, Any]
@@ -81,15 +85,16 @@ def test_a_list_takes_one_statement_whatever_its_size(
     counts = []
     for size in (1, 12):
         sent.clear()
-        request = kind.request("List", plural=True, tenant_id=tenant.id, page_size=size, **options)
+        request = kind.request(Kind.LIST, tenant_id=tenant.id, page_size=size, **options)
         assert len(getattr(ask(application, kind, tenant, request), kind.plural)) == size
-        counts.append([sql for sql in sent if f"FROM {kind.plural}".encode() in sql.replace(b"\n", b"")])
+        counts.append([sql for sql in sent if f"FROM {kind.table}".encode() in sql.replace(b"\n", b"")])
         # The other one binds the transaction to its tenant.
         assert len(sent) == 2
     assert counts[0] == counts[1]
     assert len(counts[0]) == 1
 
 
+@needs("batch_get")
 def test_a_batch_get_takes_one_statement_whatever_its_size(
     application: app.Application, tenant: Tenant, kind: Described, sent: list[bytes]
 ) -> None:
@@ -98,20 +103,21 @@ def test_a_batch_get_takes_one_statement_whatever_its_size(
     get_known(application, tenant, kind)
     for size in (1, 12):
         sent.clear()
-        request = kind.request("BatchGet", plural=True, tenant_id=tenant.id, ids=ids[:size])
+        request = kind.request(Kind.BATCH_GET, tenant_id=tenant.id, ids=ids[:size])
         assert len(getattr(ask(application, kind, tenant, request), kind.plural)) == size
         assert len(sent) == 2
 
 
+@needs("batch_get")
 def test_what_is_cached_takes_no_statement(
     application: app.Application, tenant: Tenant, kind: Described, sent: list[bytes]
 ) -> None:
     page_id = GrpcDoor(tenant, kind).create()["id"]
     named = {f"{kind.singular}_id": page_id}
     for request in (
-        kind.request("List", plural=True, tenant_id=tenant.id),
-        kind.request("Get", tenant_id=tenant.id, **named),
-        kind.request("BatchGet", plural=True, tenant_id=tenant.id, ids=[page_id]),
+        kind.request(Kind.LIST, tenant_id=tenant.id),
+        kind.request(Kind.GET, tenant_id=tenant.id, **named),
+        kind.request(Kind.BATCH_GET, tenant_id=tenant.id, ids=[page_id]),
     ):
         first = ask(application, kind, tenant, request)
         sent.clear()

@@ -8,11 +8,14 @@ from tests.clients import new_tenant, rows
 from tests.stack import Stack
 from tests.standard.doors import Door, refusal
 
+needs = pytest.mark.needs
+pytestmark = needs("text")
 COMPOSED = "Caf\u00e9 \u1e69 \uac00\ub098 \u00c5ngstr\u00f6m"
 DECOMPOSED = normalize("NFD", COMPOSED)
 FORMS = (COMPOSED, DECOMPOSED)
 
 
+@needs("other", "no_secret")
 def test_text_is_stored_and_shown_composed(door: Door) -> None:
     kind = door.kind
     made = [door.create(**{kind.text: form, kind.other: form}) for form in FORMS]
@@ -20,6 +23,7 @@ def test_text_is_stored_and_shown_composed(door: Door) -> None:
     assert [door.get(one["id"]) for one in made] == made
 
 
+@needs("sorted_text")
 @pytest.mark.parametrize("form", FORMS, ids=["composed", "decomposed"])
 def test_a_filter_finds_text_in_any_form(door: Door, form: str) -> None:
     kind = door.kind
@@ -31,21 +35,25 @@ def test_a_filter_finds_text_in_any_form(door: Door, form: str) -> None:
     assert len(door.listing(filter=f'{kind.text} != "{form}"').ids) == 1
 
 
+@needs("no_secret")
 def test_another_form_of_the_same_text_changes_nothing(door: Door) -> None:
     before = door.create(**{door.kind.text: COMPOSED})
     assert door.update(before["id"], {door.kind.text: DECOMPOSED}) == before
 
 
+@needs("sorted_text")
 def test_lengths_count_the_form_that_is_stored(door: Door) -> None:
     kind = door.kind
-    # 300 characters that are 600 code points; and 300 code points that compose to none, and to 600.
-    assert door.create(**{kind.text: "e\u0301" * 300})[kind.text] == "\u00e9" * 300
-    for text in ("e\u0301" * 301, "\u0958" * 300, "x" * 301):
+    longest = kind.longest(kind.text)
+    # So many characters that are twice as many code points; and so many code points that compose to twice as many.
+    assert door.create(**{kind.text: "e\u0301" * longest})[kind.text] == "\u00e9" * longest
+    for text in ("e\u0301" * (longest + 1), "\u0958" * longest, kind.too_long(kind.text)):
         with refusal("RULE_VIOLATED") as refused:
             door.create(**{kind.text: text})
         assert set(refused.problem.violations) == {door.named(f"{kind.singular}.{kind.text}")}
 
 
+@needs("sorted_text")
 def test_marks_beyond_what_any_language_stacks_stay_as_they_are(door: Door) -> None:
     kind = door.kind
     text = "a" + "\u0301\u0316" * 140
@@ -54,6 +62,7 @@ def test_marks_beyond_what_any_language_stacks_stay_as_they_are(door: Door) -> N
     assert door.listing(filter=f'{kind.text} = "{text}"').ids == [made["id"]]
 
 
+@needs("free_form")
 def test_free_form_json_keeps_its_form(door: Door) -> None:
     value = {DECOMPOSED: [DECOMPOSED, {"a": DECOMPOSED}]}
     assert door.create(**{door.kind.free_form: value})[door.kind.free_form] == value

@@ -24,6 +24,23 @@ class TenantRates(Protocol):
         """The tenant's own rates by class."""
 
 
+class LimitsOfCaller(Protocol):
+    """Which limits a user or an API key meets."""
+
+    def __call__(
+        self,
+        rate_class: str,
+        rates: Mapping[str, Rate],
+        own: Mapping[str, Rate],
+        *,
+        user_id: str,
+        api_key_id: str,
+        paces: Iterable[tuple[str, int]],
+        tenant_id: str | None,
+    ) -> list[AppliedLimit]:
+        """The limits. `rates` are those of the deployment, `own` those of the tenant; `paces` are calls per minute."""
+
+
 def rate_class_of(method: MethodPolicy) -> str:
     """The rate class of an RPC. Anonymous callers of class `default` fall under `general`."""
     return ANONYMOUS if method.access is Access.PUBLIC and method.rate_class == DEFAULT else method.rate_class
@@ -61,6 +78,32 @@ def limits_of_known(
     if tenant_id:
         limits.append((TENANT, TENANT, f"{TENANT}:{TENANT}:{tenant_id}", own.get(TENANT) or rates[TENANT]))
     return limits
+
+
+def limits_of_telemetry(
+    rate_class: str,
+    rates: Mapping[str, Rate],
+    own: Mapping[str, Rate],
+    *,
+    user_id: str,
+    api_key_id: str,
+    paces: Iterable[tuple[str, int]],
+    tenant_id: str | None,
+) -> list[AppliedLimit]:
+    """The limits of a caller who writes telemetry: that of the tenant, and those of the key and its ancestors.
+
+    It would otherwise use up what the tenant has for all its other calls.
+    """
+    rate = own.get(rate_class) or rates[rate_class]
+    scope, counted = (TENANT, tenant_id) if tenant_id else ("user", user_id or api_key_id)
+    limits = [(rate_class, scope, f"{rate_class}:{scope}:{counted}", rate)]
+    limits.extend((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)) for key_id, calls in paces)
+    return limits
+
+
+def limits_of(method: MethodPolicy) -> LimitsOfCaller:
+    """Which limits the callers of an RPC meet who are known."""
+    return limits_of_telemetry if method.is_telemetry else limits_of_known
 
 
 @lru_cache(maxsize=1000)
@@ -111,7 +154,7 @@ class LimitStandings:
         tenant_id: str | None,
     ) -> list[Standing]:
         """The limits of a user or an API key."""
-        limits = limits_of_known(
+        limits = limits_of(method)(
             rate_class_of(method),
             self._rates,
             self._tenants.of(tenant_id) if tenant_id else {},

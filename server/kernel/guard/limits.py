@@ -214,6 +214,8 @@ DEFAULT_RATES: Mapping[str, str] = {
     "analytics": "50/60",
     # All calls in one tenant.
     "tenant": "20000/60",
+    # Telemetry of all callers in one tenant, which is not among those.
+    "telemetry": "10000/10",
     # Calls that probes and browsers repeat, such as health and public keys.
     "probe": "600/60",
     # Failed attempts to authenticate from one address. Beyond the limit, the address is blocked. An account has twice

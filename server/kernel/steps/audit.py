@@ -92,14 +92,20 @@ class Audit:
         refused = problem.code in REFUSED or _is_stranger(call, problem)
         failed = not call.method.read_only and problem.code not in NO_DECISION
         # A call that is refused after its commit already has its entry.
-        if error is call.refusal or not (refused or failed):
+        has_entry = error is call.refusal and not call.method.is_telemetry
+        if has_entry or not (refused or failed):
             return
         entry = _entry(call, self._clock, outcome=problem.code.name, reason=problem.reason_name)
         principal = call.principal
         entry["tenant_id"] = principal.tenant_id if principal else None
         entry["resource_id"] = _asked_for(request_of(call, request))
         entry["security"] = refused or call.method.is_security
-        self._refusals.note(entry_row(**entry), call.client_network)
+        if call.method.is_telemetry:
+            # As many may be refused as are sent, for as long as their sender is misconfigured.
+            key = (entry["tenant_id"], call.actor_id, entry["method"], entry["reason"], call.client_network)
+            self._refusals.gather(key, partial(_row_of, entry))
+        else:
+            self._refusals.note(entry_row(**entry), call.client_network)
         self._tell_tenants(call, entry)
 
     def _tell_tenants(self, call: Call, entry: Row) -> None:

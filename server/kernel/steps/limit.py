@@ -1,8 +1,9 @@
 """limit: enforces rate limits, before anything is decided or looked up, so that a refusal costs almost nothing.
 
 Anonymous callers are counted by address, known ones by user or API key, and all calls in a tenant once more together.
-An API key also has its own limit and those of its ancestors. All limits that apply are checked, and the tightest one is
-reported. A call that one of them refuses is charged to none, so that a refused caller costs others nothing.
+Telemetry is counted by tenant alone, apart from the tenant's other calls. An API key also has its own limit and those
+of its ancestors. All limits that apply are checked, and the tightest one is reported. A call that one of them refuses
+is charged to none, so that a refused caller costs others nothing.
 
 While the store does not answer, the classes in `strict` refuse calls and all others allow them. Both are counted.
 """
@@ -15,8 +16,9 @@ from server.kernel.call import Call
 from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.guard.applied_limits import (
     AppliedLimit,
+    LimitsOfCaller,
     TenantRates,
-    limits_of_known,
+    limits_of,
     limits_of_stranger,
     rate_class_of,
 )
@@ -61,7 +63,9 @@ class Limit(GuardStep):
     def guard(self, method: MethodPolicy) -> Guard:
         """The guard that counts a call, or refuses it."""
         rate_class = self._class_of(method)
-        return self._anonymous_guard(rate_class) if method.access is Access.PUBLIC else self._known_guard(rate_class)
+        if method.access is Access.PUBLIC:
+            return self._anonymous_guard(rate_class)
+        return self._known_guard(rate_class, limits_of(method))
 
     def check(self, methods: Iterable[MethodPolicy]) -> None:
         """Raise PolicyError if a method names a rate class without a limit in the settings."""
@@ -86,12 +90,12 @@ class Limit(GuardStep):
 
         return count
 
-    def _known_guard(self, rate_class: str) -> Guard:
+    def _known_guard(self, rate_class: str, limits_of_caller: LimitsOfCaller) -> Guard:
         rates, tenants = self._rates, self._tenants
 
         def count(call: Call, _: Request) -> None:
             caller = call.caller
-            limits = limits_of_known(
+            limits = limits_of_caller(
                 rate_class,
                 rates,
                 tenants.of(caller.tenant_id) if caller.tenant_id else {},

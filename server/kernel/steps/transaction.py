@@ -99,6 +99,7 @@ class InTransaction:
     def _committing(self, method: MethodPolicy, database: Database) -> "Commit":
         """Runs work in one transaction of a call, and commits it with what is due for it."""
         announce, generations = self._announcer.announce, self._generations
+        finish = _finish_telemetry if method.is_telemetry else self._finish
         tags_of = tags_template(method.invalidates)
 
         def commit(
@@ -112,7 +113,7 @@ class InTransaction:
                     if call.leaves_nothing:
                         return answer
                     if not call.is_replay:
-                        self._finish(call, transaction, answer)
+                        finish(call, transaction, answer)
                     # Replays invalidate too: the first process may have died between its commit and its invalidation.
                     if method.changes_access and call.tenant_id:
                         call.invalidate(access_tag(call.tenant_id))
@@ -123,7 +124,8 @@ class InTransaction:
                 raise problem_of(error) if problem_of else error from error
             finally:
                 generations.changed(slots)
-            announce()
+            if not method.is_telemetry:
+                announce()
             if call.refusal is not None:
                 raise call.refusal
             return answer
@@ -142,6 +144,13 @@ class InTransaction:
         audit.append(call, transaction, self._clock, event_ids[-1] if event_ids else None)
         if call.method.changes_access and call.tenant_id:
             transaction.queue(self._access_changed, tenant=call.tenant_id)
+
+
+def _finish_telemetry(call: Call, transaction: WriteTransaction, answer: Answer) -> None:
+    """Telemetry has no audit entry and no event. Raises TypeError if the handler has one, which would get lost."""
+    del transaction, answer
+    if call.events:
+        raise TypeError(f"{call.method.path} is telemetry, and emits `{call.events[0].type}`")
 
 
 Commit = Callable[[Call, Request, Scope, Patience | None, Callable[[], Answer]], Answer]

@@ -3,12 +3,16 @@
 from typing import Any
 
 from tests.clients import Tenant, unique
-from tests.contract.instances import MARK, Instance, Mutation, Named, made
+from tests.contract.instances import MARK, Instance, Move, Mutation, Named, made
 
 
 def _page(tenant: Tenant) -> Named:
     page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": f"{MARK}-{tenant.subdomain}"})
     return {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
+
+
+def _publish(tenant: Tenant, page_id: str) -> object:
+    return made(tenant, f"{tenant.path}/pages/{page_id}/publish", {}, 200)
 
 
 def _section(tenant: Tenant) -> Named:
@@ -35,7 +39,11 @@ def _other_order(sweep: Any) -> dict[str, Any]:
 
 
 INSTANCES = {
-    "plinth.sites.v1.Page": Instance(_page, lambda: {"slug": unique("page"), "title": "Planted"}),
+    "plinth.sites.v1.Page": Instance(
+        _page,
+        lambda: {"slug": unique("page"), "title": "Planted"},
+        move=Move(_publish, enum=("status", "DRAFT", "PUBLISHED"), sets="publishTime"),
+    ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
 }
 MUTATIONS = (

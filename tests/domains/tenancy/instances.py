@@ -20,7 +20,9 @@ def _branding(tenant: Tenant) -> Named:
 
 INSTANCES = {
     "plinth.tenancy.v1.Tenant": Instance(lambda tenant: {"tenant_id": tenant.id}, lambda: {"name": unique("Planted")}),
-    "plinth.tenancy.v1.Role": Instance(_role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}),
+    "plinth.tenancy.v1.Role": Instance(
+        _role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}, alone=False
+    ),
     "plinth.tenancy.v1.Branding": Instance(_branding, lambda: {"headingFont": "Planted"}),
 }
 MUTATIONS = (
