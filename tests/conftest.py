@@ -6,6 +6,7 @@ stack.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Listener
@@ -33,6 +34,8 @@ class Keeper(threading.Thread):
         self._listener = Listener(family="AF_UNIX")
         self._stack: Stack | None = None
         self._failure = ""
+        self.deaths = ""
+        """What the shared stack says of processes that died."""
 
     @property
     def address(self) -> str:
@@ -48,6 +51,7 @@ class Keeper(threading.Thread):
                 connection.send(self._answer())
         # Here, in the thread that started it: the kernel takes the end of this thread for the end of the parent.
         if self._stack:
+            self.deaths = self._stack.deaths
             self._stack.remove()
 
     def end(self) -> None:
@@ -100,11 +104,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[ADDRESS] = keeper.address
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the shared stack."""
-    keeper = config.stash.get(KEEPER, None)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the shared stack. No process of it may have died: the tests that meet it fail for no reason of theirs."""
+    keeper = session.config.stash.get(KEEPER, None)
     if keeper:
         keeper.end()
+        if keeper.deaths:
+            sys.stderr.write(f"\nprocesses of the shared stack died:\n{keeper.deaths}\n")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -167,6 +167,15 @@ class Stack:
         path = self.data_dir.parent / "output"
         return path.read_text() if path.exists() else ""
 
+    @property
+    def deaths(self) -> str:
+        """What was printed of processes that died, and where in the code they were; empty if none did."""
+        lines = [line for line in self.output.splitlines() if " died (" in line]
+        if not lines:
+            return ""
+        crashes = sorted((self.data_dir / "logs").glob("*.crash*"))
+        return "\n".join([*lines, *(path.read_text(errors="replace") for path in crashes)])
+
     # What is done with it.
 
     def set(self, **settings: object) -> None:
