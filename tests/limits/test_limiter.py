@@ -99,6 +99,7 @@ def test_every_default_is_a_rate() -> None:
         "webhook": 30,
         "analytics": 50,
         "tenant": 20000,
+        "telemetry": 10000,
         "probe": 600,
         "auth_failure": 20,
     }
