@@ -186,6 +186,7 @@ def _platform(
         senders=WebhookSenders(egress),
         providers=providers,
         live=live,
+        privacy=modules.privacy(),
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
         recheck=guard.authorize.recheck,
     )

@@ -19,6 +19,8 @@ from server.domains.travel.module import MODULE as TRAVEL
 from server.domains.webhooks.module import MODULE as WEBHOOKS
 from server.kernel.module import Module, ModuleFault
 from server.kernel.policy import PERMISSION, options_of
+from server.kernel.privacy import Privacy
+from server.kernel.privacy.platform import DECISIONS
 from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
@@ -40,6 +42,14 @@ def roles(modules: Iterable[Module] = MODULES) -> dict[str, Patterns]:
 def grants(modules: Iterable[Module] = MODULES) -> Grants:
     """The privileges of PostgreSQL's roles."""
     return join_grants(module.grants for module in modules)
+
+
+def privacy(modules: Iterable[Module] = MODULES) -> Privacy:
+    """What becomes of a person's data."""
+    every = tuple(modules)
+    decisions = (decision for module in every for decision in module.erases)
+    exports = (export for module in every for export in module.exports)
+    return Privacy((*DECISIONS, *decisions), tuple(exports), services(every))
 
 
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:

@@ -1,6 +1,6 @@
 """Guards of calls: credentials, access, limits, blocks, threads."""
 
-from server.kernel.guard.access import Permissions, session_tag
+from server.kernel.guard.access import Permissions, access_tag, session_tag
 from server.kernel.guard.blocks import BLOCKS_TAG, Blocked
 from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import LimitsAway, RateLimiter
@@ -14,5 +14,6 @@ __all__ = [
     "LimitsAway",
     "Permissions",
     "RateLimiter",
+    "access_tag",
     "session_tag",
 ]
