@@ -22,7 +22,7 @@ from server.json_values import JsonValue
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.jobs import DEFAULT_QUEUE
-from server.kernel.live import Download, Downloads
+from server.kernel.live import PERSON_ERASED, Download, Downloads
 from server.kernel.operations import LongJob, Work
 from server.kernel.ports import Memberships
 from server.kernel.privacy import Eraser, Person, Privacy, sections
@@ -32,7 +32,7 @@ from server.kernel.resources import EventFacts, Service
 
 KIND = "person_erasure"
 ERASE = "identity.erase_person"
-REQUESTED, ERASED = "user.erasure_requested", "user.erased"
+REQUESTED = "user.erasure_requested"
 JSON = "application/json"
 
 _id = UUID(as_uuid=False)
@@ -55,7 +55,7 @@ class PrivacyService(Service):
     descriptor = privacy_pb2.DESCRIPTOR.services_by_name["PrivacyService"]
     events: ClassVar = {
         REQUESTED: EventFacts(ErasedUser),
-        ERASED: EventFacts(ErasedUser, "A user was erased. Erase what you keep of the user elsewhere."),
+        PERSON_ERASED: EventFacts(ErasedUser, "A user was erased. Erase what you keep of the user elsewhere."),
     }
 
     def __init__(
@@ -195,7 +195,7 @@ class PersonErasure:
         def tell(transaction: WriteTransaction, tenant_id: str) -> None:
             record_platform_change(
                 transaction,
-                ERASED,
+                PERSON_ERASED,
                 cause=ERASE,
                 before=None,
                 after=ErasedUser(id=person_id),

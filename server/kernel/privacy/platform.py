@@ -33,6 +33,6 @@ DECISIONS: tuple[Decision, ...] = (
     NotPersonal("alembic_version", "version_num", why="the number of a migration"),
     NotPersonal("procrastinate_jobs", "queue_name", "task_name", "lock", "queueing_lock", "status", why=_QUEUE),
     NotPersonal("procrastinate_jobs", "args", why="ids rather than personal data, as server/kernel/call.py asks"),
-    NotPersonal("procrastinate_periodic_defers", "task_name", "queue_name", "periodic_id", why=_QUEUE),
+    NotPersonal("procrastinate_periodic_defers", "task_name", "periodic_id", why=_QUEUE),
     NotPersonal("procrastinate_events", "type", why=_QUEUE),
 )
