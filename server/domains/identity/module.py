@@ -62,7 +62,7 @@ def _privacy(platform: Platform) -> PrivacyService:
 def _background(platform: WorkerPlatform) -> Background:
     eraser = Eraser(platform.privacy, platform.generations)
     work = PersonErasure(platform.database, platform.ports.memberships, eraser, platform.clock)
-    return Background(long_jobs=(work.long_job,))
+    return Background(jobs=(work.job,), long_jobs=(work.long_job,))
 
 
 MODULE = Module(

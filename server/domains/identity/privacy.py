@@ -1,6 +1,7 @@
 """The personal data of a user: its export, and the operation that erases it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import ClassVar
 
 from google.api.httpbody_pb2 import HttpBody
@@ -12,6 +13,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.audit import audit_entries
 from server.data.connections import Result
+from server.data.jobs import DEFER_IN
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.identity.account import EMAIL_OF
@@ -21,17 +23,20 @@ from server.domains.identity.sign_in_guard import SignInGuard
 from server.json_values import JsonValue
 from server.kernel.call import Call
 from server.kernel.clock import Clock
-from server.kernel.jobs import DEFAULT_QUEUE
+from server.kernel.jobs import DEFAULT_QUEUE, Job
 from server.kernel.live import PERSON_ERASED, Download, Downloads
 from server.kernel.operations import LongJob, Work
 from server.kernel.ports import Memberships
-from server.kernel.privacy import Eraser, Person, Privacy, sections
+from server.kernel.privacy import Eraser, Person, Privacy, Tell, Unwatched, sections
 from server.kernel.problems import StateForbids, Unauthenticated, Violation, broken_rules, not_found
 from server.kernel.record import record_platform_change
 from server.kernel.resources import EventFacts, Service
 
 KIND = "person_erasure"
-ERASE = "identity.erase_person"
+ERASE, ERASE_REST = "identity.erase_person", "identity.erase_rest"
+UNDER_WAY = timedelta(minutes=10)
+"""What was under way during an erasure has ended after this time: calls, attempts of deliveries, and refusals that
+wait in memory to be written."""
 REQUESTED = "user.erasure_requested"
 JSON = "application/json"
 
@@ -120,19 +125,16 @@ class PrivacyService(Service):
         person_id, tenant_id = call.caller.user_id, call.caller.tenant_id
         if not person_id:
             raise Unauthenticated("An API key is no person: sign in.")
-        if tenant_id is None:
-            raise StateForbids(
-                "The access token carries no tenant, in which the operation would be found: switch to one.",
-                metadata={"resource_type": USER, "resource": person_id, "state": "NO_TENANT"},
-            )
         self._check_password(call, person_id, request.password)
         call.writes.bind(Scope(user_id=person_id))
         tenant_ids = self._memberships.tenants_of(call.writes, person_id)
         for each in tenant_ids:
             call.writes.bind(Scope(tenant_id=each, user_id=person_id))
             self._memberships.keep_an_owner(call.writes, each, person_id)
-        call.tenant_id = tenant_id
-        call.writes.bind(Scope(tenant_id=tenant_id, user_id=person_id))
+        if not tenant_ids:
+            return _start_outside(call, person_id)
+        call.tenant_id = tenant_id if tenant_id in tenant_ids else tenant_ids[0]
+        call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=person_id))
         return _start(call, person_id, tenant_ids)
 
     def erase_person(self, call: Call, request: privacy_pb2.ErasePersonRequest) -> Operation:
@@ -167,8 +169,17 @@ def _start(call: Call, person_id: str, tenant_ids: list[str]) -> Operation:
     return operation
 
 
+def _start_outside(call: Call, person_id: str) -> Operation:
+    """Erase a user of no tenant, by a job: operations belong to tenants. The answer tells what it does, and no id."""
+    call.writes.bind(Scope(user_id=person_id))
+    call.enqueue(DEFAULT_QUEUE, ERASE_REST, person_id=person_id, tenant_ids=[])
+    call.subject_id = person_id
+    call.event_payload = ErasedUser(id=person_id)
+    return Operation(owner_id=person_id, kind=KIND, state=Operation.STATE_QUEUED, request_id=call.request_id)
+
+
 class PersonErasure:
-    """The work of the operation."""
+    """The work of the operation, and of what follows it."""
 
     def __init__(self, database: Database, memberships: Memberships, eraser: Eraser, clock: Clock) -> None:
         self._database = database
@@ -181,18 +192,37 @@ class PersonErasure:
         """What workers run."""
         return LongJob(ERASE, self.run, resumable=True)
 
+    @property
+    def job(self) -> Job:
+        """What workers run for what an operation could not see yet, and for users of no tenant."""
+        return Job(ERASE_REST, self.erase_rest, timeout=1800.0)
+
     def run(self, work: Work, *, person_id: str, tenant_ids: list[str]) -> dict[str, JsonValue]:
         """Erase a person from these tenants; the account too, if there is no other tenant left."""
+        return {"erased_rows": self._erase(work, person_id, tenant_ids, self._teller(person_id, tenant_ids))}
+
+    def erase_rest(self, *, person_id: str, tenant_ids: list[str]) -> None:
+        """Erase again what came late: with calls and deliveries that were under way, and from memory.
+
+        A tenant that the person has joined anew meanwhile is left alone.
+        """
+        with self._database.read(Scope(user_id=person_id)) as transaction:
+            joined = self._memberships.tenants_of(transaction, person_id)
+        left = [tenant_id for tenant_id in tenant_ids if tenant_id not in joined]
+        self._erase(Unwatched(self._database), person_id, left, lambda *_: None)
+
+    def _erase(self, batches: Work | Unwatched, person_id: str, tenant_ids: list[str], tell: Tell) -> int:
         with self._database.read(Scope(user_id=person_id)) as transaction:
             row = transaction.run(EMAIL_OF, person=person_id).first()
             others = set(self._memberships.tenants_of(transaction, person_id)) - set(tenant_ids)
         person = Person(person_id, row["email"] if row else "")
-        tell = self._teller(person_id)
-        rows = self._eraser.run(work, person, tenant_ids, account=not others, tell=tell)
-        return {"erased_rows": rows}
+        return self._eraser.run(batches, person, tenant_ids, account=not others, tell=tell)
 
-    def _teller(self, person_id: str) -> Callable[[WriteTransaction, str], None]:
+    def _teller(self, person_id: str, tenant_ids: list[str]) -> Tell:
         def tell(transaction: WriteTransaction, tenant_id: str) -> None:
+            if tenant_id == tenant_ids[-1]:
+                arguments: dict[str, JsonValue] = {"person_id": person_id, "tenant_ids": [*tenant_ids]}
+                transaction.queue(DEFER_IN, queue=DEFAULT_QUEUE, task=ERASE_REST, arguments=arguments, delay=UNDER_WAY)
             record_platform_change(
                 transaction,
                 PERSON_ERASED,

@@ -11,9 +11,8 @@ from typing import Protocol
 
 from server.data.events import NO_TENANT
 from server.data.transactions import WriteTransaction
-from server.kernel.operations import Work
 from server.kernel.privacy.declaration import Erase
-from server.kernel.privacy.erasure import Erasure, Person, Tally
+from server.kernel.privacy.erasure import Batches, Erasure, Person, Tally
 from server.kernel.privacy.plan import Deed, Privacy
 from server.kernel.privacy.statements import BATCH, count_of, step_of
 
@@ -43,8 +42,11 @@ class Eraser:
     privacy: Privacy
     generations: Invalidates
 
-    def run(self, work: Work, person: Person, tenant_ids: Sequence[str], *, account: bool, tell: Tell) -> int:
-        """Erase a person from tenants, and the account if that is wanted too. Returns the number of rows changed."""
+    def run(self, work: Batches, person: Person, tenant_ids: Sequence[str], *, account: bool, tell: Tell) -> int:
+        """Erase a person from tenants, and the account if that is wanted too. Returns the number of rows changed.
+
+        `tell` is called once for each tenant, after everything else.
+        """
         stages = self._stages(tenant_ids, account=account)
         tally = Tally(work.saved)
         tally.plan(len(stages))
@@ -71,7 +73,7 @@ class Eraser:
         of_account = [Stage(NO_TENANT, deed) for deed in self.privacy.of_account] if account else []
         return [*data, *endings, *of_account, *data]
 
-    def _count(self, work: Work, person: Person, stage: Stage, tally: Tally) -> int:
+    def _count(self, work: Batches, person: Person, stage: Stage, tally: Tally) -> int:
         """The number of rows that a stage has to look at."""
         deed = stage.deed
         statement = deed.count if isinstance(deed, Erase) else count_of(deed)
@@ -81,7 +83,7 @@ class Eraser:
             where = {"tenant": stage.tenant_id} if "tenant_id" in deed.table.c else {}
             return int(transaction.run(statement, person=person.id, **where).one()["rows"])
 
-    def _take(self, work: Work, person: Person, stage: Stage, tally: Tally) -> None:
+    def _take(self, work: Batches, person: Person, stage: Stage, tally: Tally) -> None:
         deed = stage.deed
         erasure = Erasure(work, person, stage.tenant_id, tally, self.privacy.owned)
         if isinstance(deed, Erase):

@@ -1,15 +1,15 @@
 """One erasure: a person in one tenant, and the batches in which an operation erases what is there of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Table
 
 from server.data.events import NO_TENANT
-from server.data.transactions import Scope, WriteTransaction
+from server.data.transactions import Database, Scope, WriteTransaction
 from server.json_values import JsonValue
-from server.kernel.operations import Work
 
 Cursor = Mapping[str, JsonValue]
 """How far a function has come, as it likes to be told."""
@@ -23,6 +23,47 @@ class Owned(NamedTuple):
     table: Table
     by: str
     """The column with the person."""
+
+
+class Batches(Protocol):
+    """What runs the batches: the Work of an operation, or a job that nobody watches."""
+
+    @property
+    def saved(self) -> Mapping[str, JsonValue]:
+        """What was saved with the last batch."""
+
+    @property
+    def scope(self) -> Scope:
+        """The scope in which a batch begins and ends."""
+
+    def batch(self) -> AbstractContextManager[WriteTransaction]:
+        """A transaction for one batch."""
+
+    def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        """Tell, inside a batch, how much is done."""
+
+    def save(self, **saved: JsonValue) -> None:
+        """Save with the batch where the work stands."""
+
+
+class Unwatched:
+    """Batches of a plain job. Another attempt begins anew, since what is done twice is done once."""
+
+    saved: Mapping[str, JsonValue] = MappingProxyType({})
+    scope = Scope()
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def batch(self) -> AbstractContextManager[WriteTransaction]:
+        """A transaction for one batch."""
+        return self._database.write(self.scope)
+
+    def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        """Nobody is told."""
+
+    def save(self, **saved: JsonValue) -> None:
+        """Nothing is saved."""
 
 
 class Person(NamedTuple):
@@ -75,7 +116,9 @@ class Tally:
 class Erasure:
     """What is erased in one tenant by one decision. `tenant_id` is NO_TENANT for what belongs to none."""
 
-    def __init__(self, work: Work, person: Person, tenant_id: str, tally: Tally, owned: Sequence[Owned] = ()) -> None:
+    def __init__(
+        self, work: Batches, person: Person, tenant_id: str, tally: Tally, owned: Sequence[Owned] = ()
+    ) -> None:
         self._work = work
         self._tally = tally
         self.person = person
