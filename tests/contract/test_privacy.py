@@ -1,4 +1,4 @@
-"""Every table and every column that may hold something of a person says what becomes of it when the person is erased."""
+"""Every table and column that may hold something of a person says what becomes of it when the person is erased."""
 
 import psycopg
 import pytest
@@ -7,7 +7,7 @@ from server import modules
 from server.app import SERVICES
 from server.data.tables import metadata
 from server.kernel.privacy import decisions
-from server.kernel.privacy.decisions import Shape, shapes_of
+from server.kernel.privacy.decisions import Shape
 from tests.clients import database
 from tests.stack import Stack
 

@@ -1,4 +1,4 @@
-"""The sweep of decisions finds what nobody decided, what contradicts itself, and what cannot be done, with the remedy."""
+"""The sweep of decisions finds what nobody decided, and what contradicts itself or cannot be done, with the remedy."""
 
 from dataclasses import replace
 from typing import Any

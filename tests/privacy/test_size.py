@@ -21,7 +21,7 @@ from tests.domains.audit.planting import entry, plant
 from tests.privacy.scene import ENDED, Marked, erase_self, marked
 from tests.stack import Stack, wait_for
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 ENTRIES, EVENTS, ATTEMPTS = 100_000, 20_000, 5_000
 # A job of a worker that was killed is put back half a minute after its last heartbeat, and then attempted again.

@@ -45,13 +45,12 @@ PAGE = Statement(
         payload=LargeBinary(),
     )
 )
+# By id alone: many events may have one time, and the planner does not know.
 BLANK = Statement(
     text(
-        """UPDATE events SET payload = decode(blanked.payload, 'hex')
-             FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[]), CAST(:payloads AS text[]))
-               AS blanked (id, create_time, payload)
-            WHERE events.tenant_id = CAST(:tenant AS uuid) AND events.id = blanked.id
-              AND events.create_time = blanked.create_time"""
+        """UPDATE events
+              SET payload = decode((CAST(:payloads AS text[]))[array_position(CAST(:ids AS uuid[]), id)], 'hex')
+            WHERE tenant_id = CAST(:tenant AS uuid) AND id = ANY (CAST(:ids AS uuid[]))"""
     )
 )
 # Somebody else's change of what is the person's, such as of many rows at once. The clocks of a call and of its
@@ -117,7 +116,6 @@ def _write(erasure: Erasure, transaction: WriteTransaction, changes: list[_Chang
         BLANK,
         tenant=erasure.tenant_id,
         ids=[row["id"] for row in rows],
-        times=[row["create_time"] for row in rows],
         payloads=[change.payload.hex() for change in changes],
     )
     requests = sorted({row["request_id"] for row in rows if row["is_own"] and row["by_another"] and row["request_id"]})
