@@ -88,6 +88,7 @@ def descriptors() -> bytes:
 def policies() -> dict[str, MethodPolicy]:
     """The policies of all RPCs. Raises PolicyError and ModuleFault, which prevent the start."""
     modules.check(descriptors=descriptors())
+    modules.check_privacy()
     return read_policies(service.descriptor for service in SERVICES)
 
 

@@ -11,8 +11,10 @@ from server import modules
 from server.data.tables import metadata, uuid_column
 from server.domains.travel.tables import expenses, trips
 from server.domains.travel.trips import TripService
+from server.kernel.module import ModuleFault
 from server.kernel.privacy import Erase, Export, Kept, NotPersonal, Owner, Privacy, Pseudonymise, Remove, decisions
 from server.kernel.privacy.decisions import shapes_of
+from server.kernel.privacy.platform import DECISIONS
 
 NOTHING = Privacy((), (), ())
 
@@ -131,3 +133,10 @@ def test_the_sweep_sees_the_tables_of_all_domains() -> None:
     seen = {shape.table for shape in shapes_of(metadata.sorted_tables) if shape.needs_decision}
     decided = {str(each.table) for each in privacy.decisions}
     assert decided >= seen > {"users", "trips", "events", "audit_entries"}
+    modules.check_privacy()
+
+
+def test_the_server_does_not_start_with_a_table_that_nobody_has_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "DECISIONS", DECISIONS[1:])
+    with pytest.raises(ModuleFault, match=r"`events\.payload` may hold personal data"):
+        modules.check_privacy()

@@ -19,6 +19,8 @@ PERSONAL_NAME = re.compile(
     r"(^|_)(user|owner|actor|audience|person|author|member|email|mail|phone|address|ip|birth|gender)(_|$)"
 )
 """Names of columns that say whose a row is, or something of a person, whatever their type."""
+FOREIGN = r"procrastinate_|alembic_version$"
+"""Tables that Plinth does not describe: those of the queue and of the migrations."""
 WHERE = "in `erases` of the module.py of its domain"
 
 
@@ -45,8 +47,11 @@ def _is_open(kind: TypeEngine[object]) -> bool:
     return isinstance(kind.item_type if isinstance(kind, ARRAY) else kind, String | JSONB | LargeBinary)
 
 
-def undecided(privacy: Privacy, shapes: Iterable[Shape]) -> Iterator[str]:
-    """Columns without a decision, and decisions about columns that do not exist or that contradict each other."""
+def undecided(privacy: Privacy, shapes: Iterable[Shape], beyond: str = "") -> Iterator[str]:
+    """Columns without a decision, and decisions about columns that do not exist or that contradict each other.
+
+    Tables that match `beyond` may have columns that are not among the shapes.
+    """
     known = {(shape.table, shape.column): shape for shape in shapes}
     erased, kept = _erased(privacy, known), _kept(privacy)
     for (table, column), shape in known.items():
@@ -60,7 +65,8 @@ def undecided(privacy: Privacy, shapes: Iterable[Shape]) -> Iterator[str]:
                 f'NotPersonal({table}, "{column}", why="...")'
             )
     for table, column in sorted({*erased, *kept} - known.keys()):
-        yield f"`erases` names `{table}.{column}`, which does not exist"
+        if not (beyond and re.match(beyond, table)):
+            yield f"`erases` names `{table}.{column}`, which does not exist"
 
 
 def impossible(privacy: Privacy) -> Iterator[str]:
