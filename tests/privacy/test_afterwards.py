@@ -61,9 +61,15 @@ def own(stack: Stack) -> Iterator[Database]:
 
 
 @pytest.fixture
-def worker(own: Database) -> PersonErasure:
+def tags() -> Tags:
+    """What the worker invalidates."""
+    return Tags()
+
+
+@pytest.fixture
+def worker(own: Database, tags: Tags) -> PersonErasure:
     """What workers do, done here."""
-    return PersonErasure(own, Memberships(), Eraser(modules.privacy(), Tags()), utc_now)
+    return PersonErasure(own, Memberships(), Eraser(modules.privacy(), tags), utc_now)
 
 
 def plant_event(tenant_id: str, stack: Stack, person_id: str, mark: str, **facts: Any) -> str:
@@ -117,7 +123,7 @@ def test_a_stream_that_resumes_gets_what_the_log_has_now(tenant: Tenant) -> None
 # What comes late -----------------------------------------------------------------------------------------------------
 
 
-def test_what_was_under_way_is_erased_ten_minutes_later(tenant: Tenant, worker: PersonErasure) -> None:
+def test_what_was_under_way_is_erased_ten_minutes_later(tenant: Tenant, tags: Tags, worker: PersonErasure) -> None:
     person = marked(tenant)
     assert ended(tenant, erase_self(person))["state"] == "STATE_DONE"
     (job,) = rows(
@@ -136,6 +142,8 @@ def test_what_was_under_way_is_erased_ten_minutes_later(tenant: Tenant, worker: 
     assert holding(tenant.stack, person.mark) == {"events", "webhook_attempts", "audit_entries"}
     worker.erase_rest(**job["args"])
     assert holding(tenant.stack, person.mark) == set()
+    # What is cached shows nothing of it either.
+    assert {f"tenant:{tenant.id}:trips", f"tenant:{tenant.id}:expenses", f"access:{tenant.id}"} <= set(tags.tags)
 
 
 def test_who_has_come_back_meanwhile_is_left_alone(tenant: Tenant, worker: PersonErasure) -> None:
@@ -211,6 +219,18 @@ def test_somebody_elses_change_of_many_rows_loses_what_is_personal(tenant: Tenan
     assert set(json.loads(rows(tenant.stack, query, planted["id"])[0]["personal"])) == {"ip"}
     assert set(json.loads(rows(tenant.stack, query, untouched["id"])[0]["personal"])) == {"ip", "changes"}
     assert holding(tenant.stack, person.mark) == set()
+
+
+def test_an_entry_of_somebody_elses_change_is_found_by_the_row_once_its_event_has_expired(tenant: Tenant) -> None:
+    person, other = marked(tenant), marked(tenant)
+    facts = {"actor": Actor(USER, tenant.owner.id), "resource_type": "plinth.dev/Expense"}
+    kept = {"changes": f'{{"place":{{"before":"{person.mark}"}}}}', "ip": "192.0.2.5"}
+    planted = [entry(tenant.id, resource_id=whose.expense_id, personal=kept, **facts) for whose in (person, other)]
+    plant(tenant.stack, *planted)
+    ended(tenant, erase_member(tenant, person.id))
+    query = "SELECT personal FROM audit_entries WHERE id = %s"
+    left = [set(json.loads(rows(tenant.stack, query, one["id"])[0]["personal"])) for one in planted]
+    assert left == [{"ip"}, {"ip", "changes"}]
 
 
 def test_an_owner_who_has_become_the_last_one_meanwhile_keeps_the_membership(

@@ -108,6 +108,9 @@ def test_what_the_person_did_to_somebody_elses_stays_theirs(tenant: Tenant) -> N
     person, other = marked(tenant, "owner"), marked(tenant)
     changed = person.rest.patch(f"/api/v1/trips/{other.trip_id}", {"feedback": f"Kept {other.mark}"})
     assert changed.status_code == 200, changed.text
+    told = person.rest.get("/api/v1/gdpr/export").text
+    assert other.trip_id in told
+    assert other.mark not in told
     before = holding(tenant.stack, other.mark)
     ended(tenant, erase_member(tenant, person.id))
     (row,) = rows(
@@ -213,6 +216,7 @@ def test_an_export_holds_what_is_theirs_and_nothing_else(tenant: Tenant) -> None
     assert [trip["title"] for trip in told["trips"]] == [f"Better {person.mark}"]
     assert [expense["place"] for expense in told["expenses"]] == [f"At {person.mark}"]
     assert {entry["action"] for entry in told["audit_entries"]} >= {"trip.created", "expense.created"}
+    assert told["audit_entries"][-1]["personal"]["user_agent"]["value"] == f"browser/{person.mark}"
     assert told["memberships"][0]["tenant_id"] == tenant.id
     assert other.mark not in answer.text
     assert "password_hash" not in answer.text

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from sqlalchemy import literal_column
+
 from server.data.audit import audit_entries
 from server.data.grants import Grants
 from server.domains.audit.checkpoints import CheckpointKeys
@@ -58,6 +60,15 @@ MODULE = Module(
         NotPersonal(audit_nodes, "hash", why="a hash of hashes"),
         NotPersonal(audit_checkpoints, "root_hash", "note", why="a signed hash"),
     ),
-    exports=(Export(audit_entries, by="actor_id", leave_out=("commitments", "hash"), order=("create_time", "id")),),
+    exports=(
+        Export(
+            audit_entries,
+            by="actor_id",
+            leave_out=("changes", "commitments", "hash"),
+            # What the person changed may be somebody else's.
+            instead=(("personal", literal_column("CAST(personal AS jsonb) - 'changes'")),),
+            order=("create_time", "id"),
+        ),
+    ),
     background=_background,
 )

@@ -6,7 +6,7 @@ in its module.py, as `Module(erases=..., exports=...)`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Table
 
@@ -106,6 +106,8 @@ class Export:
     of: Owner | None = None
     leave_out: tuple[str, ...] = ()
     """Columns that nobody is shown, such as the hash of a password."""
+    instead: tuple[tuple[str, ColumnElement[Any]], ...] = ()
+    """Columns of which only a part is shown: their names, and the part as an expression of JSON."""
     order: tuple[str, ...] = ()
     """The columns that sort the rows and tell them apart, where an index has them after `by`. Otherwise those of the
     primary key."""

@@ -73,7 +73,9 @@ def _statement(export: Export, *, is_first: bool) -> Statement:
     if not is_first:
         conditions.append(after_cursor(table, terms))
     left_out = cast(bindparam("left_out", type_=ARRAY(Text())), ARRAY(Text()))
-    shown = cast(func.to_jsonb(literal_column(table.name)).op("-")(left_out), Text).label("shown")
+    whole = func.to_jsonb(literal_column(table.name)).op("-")(left_out)
+    parts = [part for name, value in export.instead for part in (literal_column(f"'{name}'"), value)]
+    shown = cast(whole.op("||")(func.jsonb_build_object(*parts)), Text).label("shown")
     columns = [table.c[term.field] for term in terms]
     return Statement(
         lambda: (
