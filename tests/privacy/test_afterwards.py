@@ -133,7 +133,7 @@ def test_what_was_under_way_is_erased_ten_minutes_later(tenant: Tenant, tags: Ta
         ERASE_REST,
         person.id,
     )
-    assert job["args"] == {"person_id": person.id, "tenant_ids": [tenant.id]}
+    assert job["args"] == {"person_id": person.id, "tenant_ids": [tenant.id], "ends_account": True}
     assert job["later"]
     plant_event(tenant.id, tenant.stack, person.id, person.mark)
     plant_attempts(tenant, [person])
@@ -154,7 +154,7 @@ def test_who_has_come_back_meanwhile_is_left_alone(tenant: Tenant, worker: Perso
     ended(tenant, erase_member(tenant, account.id))
     join(tenant.stack, account, tenant, "member")
     person = at_home(tenant, mark, account)
-    worker.erase_rest(person_id=account.id, tenant_ids=[tenant.id])
+    worker.erase_rest(person_id=account.id, tenant_ids=[tenant.id], ends_account=True)
     assert person.rest.get(f"/api/v1/trips/{person.trip_id}").json()["title"] == f"Better {mark}"
 
 
@@ -186,6 +186,20 @@ def test_an_account_that_a_tenant_does_not_end_keeps_what_belongs_to_none(tenant
     assert rows(tenant.stack, query, mark, event)[0]["there"]
     ended(elsewhere, erase_member(elsewhere, account.id))
     assert not rows(tenant.stack, query, mark, event)[0]["there"]
+
+
+def test_a_tenant_ends_the_account_of_its_members_alone(tenant: Tenant) -> None:
+    """Neither that of somebody who has left, nor that of an administrator of the platform."""
+    left = marked(tenant)
+    with database(tenant.stack) as connection:
+        connection.execute("DELETE FROM memberships WHERE user_id = %s", (left.id,))
+    administrator = marked(tenant)
+    with database(tenant.stack) as connection:
+        connection.execute("UPDATE users SET is_platform = true WHERE id = %s", (administrator.id,))
+    for person in (left, administrator):
+        assert ended(tenant, erase_member(tenant, person.id))["state"] == "STATE_DONE"
+        assert holding(tenant.stack, person.mark) == {"users", "sessions", "events", "audit_entries"}
+        assert log_in(tenant.stack, person.account)
 
 
 # The audit log -------------------------------------------------------------------------------------------------------
@@ -243,5 +257,5 @@ def test_an_owner_who_has_become_the_last_one_meanwhile_keeps_the_membership(
         connection.execute("DELETE FROM memberships WHERE user_id = %s AND tenant_id = %s", (tenant.owner.id, place.id))
     work: Any = Unwatched(own)
     with pytest.raises(StateForbids, match="keeps an owner"):
-        worker.run(work, person_id=account.id, tenant_ids=[place.id])
+        worker.run(work, person_id=account.id, tenant_ids=[place.id], ends_account=True)
     assert rows(tenant.stack, "SELECT FROM memberships WHERE user_id = %s", account.id)

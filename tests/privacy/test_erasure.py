@@ -256,3 +256,10 @@ def test_a_long_export_comes_in_batches(tenant: Tenant) -> None:
     titles = {trip["title"] for trip in told["trips"]}
     assert titles == {f"Better {person.mark}", *(f"Many {number}" for number in range(1, 1201))}
     assert len(told["trips"]) == 1201
+
+
+def test_the_address_of_the_documents_works_with_a_body(tenant: Tenant) -> None:
+    person = marked(tenant)
+    answer = person.rest.request("DELETE", "/api/v1/gdpr/data", json={"password": person.account.password})
+    assert answer.headers["location"] == f"/api/v1/long-operations/{answer.json()['id']}"
+    assert ended(tenant, answer)["state"] == "STATE_DONE"

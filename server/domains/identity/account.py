@@ -40,7 +40,7 @@ REVOKE_KEYS = Statement(
     )
     .values(revoke_time=func.now(), version=api_keys.c.version + text("1"), update_time=func.now())
 )
-EMAIL_OF = Statement(select(users.c.email).where(users.c.id == _person))
+ACCOUNT_OF = Statement(select(users.c.email, users.c.is_platform).where(users.c.id == _person))
 """Takes `person`."""
 
 

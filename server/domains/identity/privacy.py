@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from google.api.httpbody_pb2 import HttpBody
 from plinth.identity.v1 import privacy_pb2
@@ -16,7 +16,7 @@ from server.data.connections import Result
 from server.data.jobs import DEFER_IN
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, WriteTransaction
-from server.domains.identity.account import EMAIL_OF
+from server.domains.identity.account import ACCOUNT_OF
 from server.domains.identity.auth import USER, WHO_SIGNS_IN
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.sign_in_guard import SignInGuard
@@ -93,7 +93,7 @@ class PrivacyService(Service):
                 if not tenant_id:
                     return run(statement, **parameters)
                 # Checks the token, and whether the session lives.
-                run(EMAIL_OF, person=person_id)
+                run(ACCOUNT_OF, person=person_id)
                 with self._database.read(scope._replace(tenant_id=tenant_id)) as transaction:
                     return transaction.run(statement, **parameters)
 
@@ -131,7 +131,7 @@ class PrivacyService(Service):
             return _start_outside(call, person_id)
         call.tenant_id = tenant_id if tenant_id in tenant_ids else tenant_ids[0]
         call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=person_id))
-        return _start(call, person_id, tenant_ids)
+        return _start(call, person_id, tenant_ids, ends_account=True)
 
     def erase_person(self, call: Call, request: privacy_pb2.ErasePersonRequest) -> Operation:
         """Erase a user from a tenant."""
@@ -145,10 +145,12 @@ class PrivacyService(Service):
         if not (is_member or call.writes.run(ACTED, tenant=tenant_id, person=person_id).one()["acted"]):
             raise not_found(USER, person_id)
         self._memberships.keep_an_owner(call.writes, tenant_id, person_id)
-        return _start(call, person_id, [tenant_id])
+        row = call.writes.run(ACCOUNT_OF, person=person_id).first()
+        is_platform = row is not None and row["is_platform"]
+        return _start(call, person_id, [tenant_id], ends_account=is_member and not is_platform)
 
     def _check_password(self, call: Call, person_id: str, password: str) -> None:
-        email = call.writes.run(EMAIL_OF, person=person_id).one()["email"]
+        email = call.writes.run(ACCOUNT_OF, person=person_id).one()["email"]
         row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
         attempt = self._guard.admit(call, email, row)
         if self._passwords.sign_in(row["password_hash"] if row else None, password) is None:
@@ -157,8 +159,13 @@ class PrivacyService(Service):
         self._guard.succeeded(call, attempt, person_id)
 
 
-def _start(call: Call, person_id: str, tenant_ids: list[str]) -> Operation:
-    operation = call.start(KIND, DEFAULT_QUEUE, ERASE, person_id=person_id, tenant_ids=tenant_ids)
+def _start(call: Call, person_id: str, tenant_ids: list[str], *, ends_account: bool) -> Operation:
+    arguments: dict[str, JsonValue] = {
+        "person_id": person_id,
+        "tenant_ids": [*tenant_ids],
+        "ends_account": ends_account,
+    }
+    operation = call.start(KIND, DEFAULT_QUEUE, ERASE, **arguments)
     # The tenant learns that it happens, from the id alone.
     call.audience = None
     call.event_payload = ErasedUser(id=person_id)
@@ -168,10 +175,18 @@ def _start(call: Call, person_id: str, tenant_ids: list[str]) -> Operation:
 def _start_outside(call: Call, person_id: str) -> Operation:
     """Erase a user of no tenant, by a job: operations belong to tenants. The answer tells what it does, and no id."""
     call.writes.bind(Scope(user_id=person_id))
-    call.enqueue(DEFAULT_QUEUE, ERASE_REST, person_id=person_id, tenant_ids=[])
+    call.enqueue(DEFAULT_QUEUE, ERASE_REST, person_id=person_id, tenant_ids=[], ends_account=True)
     call.subject_id = person_id
     call.event_payload = ErasedUser(id=person_id)
     return Operation(owner_id=person_id, kind=KIND, state=Operation.STATE_QUEUED, request_id=call.request_id)
+
+
+class Asked(NamedTuple):
+    """What the arguments of a job ask for."""
+
+    person_id: str
+    tenant_ids: list[str]
+    ends_account: bool
 
 
 class PersonErasure:
@@ -193,11 +208,12 @@ class PersonErasure:
         """What workers run for what an operation could not see yet, and for users of no tenant."""
         return Job(ERASE_REST, self.erase_rest, timeout=1800.0)
 
-    def run(self, work: Work, *, person_id: str, tenant_ids: list[str]) -> dict[str, JsonValue]:
-        """Erase a person from these tenants; the account too, if there is no other tenant left."""
-        return {"erased_rows": self._erase(work, person_id, tenant_ids, self._teller(person_id, tenant_ids))}
+    def run(self, work: Work, *, person_id: str, tenant_ids: list[str], ends_account: bool) -> dict[str, JsonValue]:
+        """Erase a person from these tenants; with `ends_account` the account too, if there is no other tenant left."""
+        asked = Asked(person_id, tenant_ids, ends_account)
+        return {"erased_rows": self._erase(work, asked, self._teller(asked))}
 
-    def erase_rest(self, *, person_id: str, tenant_ids: list[str]) -> None:
+    def erase_rest(self, *, person_id: str, tenant_ids: list[str], ends_account: bool) -> None:
         """Erase again what came late: with calls and deliveries that were under way, and from memory.
 
         A tenant that the person has joined anew meanwhile is left alone.
@@ -205,26 +221,28 @@ class PersonErasure:
         with self._database.read(Scope(user_id=person_id)) as transaction:
             joined = self._memberships.tenants_of(transaction, person_id)
         left = [tenant_id for tenant_id in tenant_ids if tenant_id not in joined]
-        self._erase(Unwatched(self._database), person_id, left, lambda *_: None)
+        self._erase(Unwatched(self._database), Asked(person_id, left, ends_account), lambda *_: None)
 
-    def _erase(self, batches: Work | Unwatched, person_id: str, tenant_ids: list[str], tell: Tell) -> int:
-        with self._database.read(Scope(user_id=person_id)) as transaction:
-            row = transaction.run(EMAIL_OF, person=person_id).first()
-            others = set(self._memberships.tenants_of(transaction, person_id)) - set(tenant_ids)
-        person = Person(person_id, row["email"] if row else "")
-        return self._eraser.run(batches, person, tenant_ids, account=not others, tell=tell)
+    def _erase(self, batches: Work | Unwatched, asked: Asked, tell: Tell) -> int:
+        with self._database.read(Scope(user_id=asked.person_id)) as transaction:
+            row = transaction.run(ACCOUNT_OF, person=asked.person_id).first()
+            others = set(self._memberships.tenants_of(transaction, asked.person_id)) - set(asked.tenant_ids)
+        person = Person(asked.person_id, row["email"] if row else "")
+        account = asked.ends_account and not others
+        return self._eraser.run(batches, person, asked.tenant_ids, account=account, tell=tell)
 
-    def _teller(self, person_id: str, tenant_ids: list[str]) -> Tell:
+    def _teller(self, asked: Asked) -> Tell:
         def tell(transaction: WriteTransaction, tenant_id: str) -> None:
-            if tenant_id == tenant_ids[-1]:
-                arguments: dict[str, JsonValue] = {"person_id": person_id, "tenant_ids": [*tenant_ids]}
+            if tenant_id == asked.tenant_ids[-1]:
+                # Arguments of jobs are JSON.
+                arguments = {**asked._asdict(), "tenant_ids": [*asked.tenant_ids]}
                 transaction.queue(DEFER_IN, queue=DEFAULT_QUEUE, task=ERASE_REST, arguments=arguments, delay=UNDER_WAY)
             record_platform_change(
                 transaction,
                 PERSON_ERASED,
                 cause=ERASE,
                 before=None,
-                after=ErasedUser(id=person_id),
+                after=ErasedUser(id=asked.person_id),
                 now=self._clock(),
                 tenant_id=tenant_id,
                 security=True,
