@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from server import modules
@@ -15,6 +15,7 @@ from server.kernel.module import ModuleFault
 from server.kernel.privacy import Erase, Export, Kept, NotPersonal, Owner, Privacy, Pseudonymise, Remove, decisions
 from server.kernel.privacy.decisions import shapes_of
 from server.kernel.privacy.platform import DECISIONS
+from server.kernel.privacy.statements import neutral_value
 
 NOTHING = Privacy((), (), ())
 
@@ -126,6 +127,26 @@ def test_children_that_do_not_name_the_person_follow_their_parents() -> None:
     deed = Remove(children, by="trip_id", of=Owner(trips))
     assert list(decisions.impossible(replace(NOTHING, decisions=(deed,)))) == []
     assert undecided(children, deed) == []
+
+
+def test_an_emptied_column_keeps_the_row_valid() -> None:
+    columns = {
+        Column("a", Text, nullable=True): "NULL",
+        Column("b", Text, nullable=False, server_default=text("''")): "''",
+        Column("c", Text, nullable=False): "'erased'",
+        Column("d", ARRAY(Text), nullable=False): "'{}'",
+        Column("e", JSONB, nullable=False): "'{}'",
+    }
+    for column, value in columns.items():
+        assert str(neutral_value(column)) == value
+
+
+def test_what_leads_to_other_rows_is_erased_after_them() -> None:
+    children = table(uuid_column("trip_id"), Column("body", Text), name="children", indexed="trip_id")
+    below = Remove(children, by="trip_id", of=Owner(trips))
+    by_hand = Erase(table=expenses, columns=(), run=lambda _: None)
+    privacy = replace(NOTHING, decisions=(Remove(trips), below, NotPersonal(trips, "title", why="no"), by_hand))
+    assert privacy.deeds("a tenant") == (by_hand, below, Remove(trips))
 
 
 def test_the_sweep_sees_the_tables_of_all_domains() -> None:

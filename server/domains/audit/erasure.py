@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, Text, any_, bindparam, literal_column, select, text
 from sqlalchemy.dialects.postgresql import UUID
@@ -86,15 +86,29 @@ BEGINNING = {"time": datetime.min.replace(tzinfo=UTC).isoformat(), "id": NO_TENA
 RESOURCES_AT_ONCE = 100
 
 
+class _Part(NamedTuple):
+    """One of the ways in which entries are found."""
+
+    name: str
+    work: Callable[[Erasure, Row, Row], None]
+    """Works from the first cursor on. Notes the second one with its last batch, with which the next part begins."""
+
+
 def erase_entries(erasure: Erasure) -> None:
     """Erase a person from the entries of one tenant, or of those that belong to none."""
-    _by_actor(erasure)
-    _by_resource(erasure)
-    for owned in erasure.owned if erasure.tenant_id != NO_TENANT else ():
-        _of_what_they_own(erasure, owned)
+    owned = erasure.owned if erasure.tenant_id != NO_TENANT else ()
+    parts = [_Part("actor", _by_actor), _Part("resource", _by_resource)]
+    parts += [_Part(each.type, partial(_of_what_they_own, each)) for each in owned]
+    begins: list[Row] = [{"part": part.name, **BEGINNING} for part in parts]
+    reached = dict(erasure.cursor) or begins[0]
+    names = [part.name for part in parts]
+    first = names.index(reached["part"]) if reached["part"] in names else len(parts)
+    for number in range(first, len(parts)):
+        following = begins[number + 1] if number + 1 < len(parts) else {"part": ""}
+        parts[number].work(erasure, reached if number == first else begins[number], following)
 
 
-def _by_actor(erasure: Erasure) -> None:
+def _by_actor(erasure: Erasure, cursor: Row, following: Row) -> None:
     """Address and user agent of what the person did, and the changes of what was theirs or has no id."""
     types = {owned.type for owned in erasure.owned}
     own = ("", erasure.person.id)
@@ -108,60 +122,66 @@ def _by_actor(erasure: Erasure) -> None:
         ]
         _clear(erasure, transaction, found, ORIGIN)
         _clear(erasure, transaction, changed, CHANGES)
+        erasure.note(len(found), len(found))
 
-    _page_by_page(erasure, "actor", BY_ACTOR, clear)
+    _page_by_page(erasure, BY_ACTOR, clear, cursor, following)
 
 
-def _by_resource(erasure: Erasure) -> None:
+def _by_resource(erasure: Erasure, cursor: Row, following: Row) -> None:
     """What was done to the person; address and user agent, if the actor is unknown."""
 
     def clear(transaction: WriteTransaction, found: list[Row]) -> None:
         _clear(erasure, transaction, found, CHANGES)
         _clear(erasure, transaction, [row for row in found if row["actor_id"] is None], ORIGIN)
+        erasure.note(0, len(found))
 
-    _page_by_page(erasure, "resource", BY_RESOURCE, clear)
-
-
-def _of_what_they_own(erasure: Erasure, owned: Owned) -> None:
-    """What others did to a resource of the person."""
-    table = owned.table
-    statement = Statement(
-        select(table.c.id)
-        .where(*theirs(table, owned.by), table.c.id > bindparam("after", type_=table.c.id.type))
-        .order_by(table.c.id)
-        .limit(literal_column(str(RESOURCES_AT_ONCE))),
-        is_kept=False,
-    )
-    after = NO_TENANT
-    while True:
-        with erasure.batch() as transaction:
-            place = {"tenant": erasure.tenant_id, "person": erasure.person.id}
-            ids = [row["id"] for row in transaction.run(statement, **place, after=after).all()]
-            if ids:
-                after = ids[-1]
-                erasure.note(0, transaction.run(CLEAR_CHANGES_OF, tenant=erasure.tenant_id, ids=ids).count)
-        if len(ids) < RESOURCES_AT_ONCE:
-            return
+    _page_by_page(erasure, BY_RESOURCE, clear, cursor, following)
 
 
 def _page_by_page(
-    erasure: Erasure, half: str, statement: Statement, clear: Callable[[WriteTransaction, list[Row]], None]
+    erasure: Erasure,
+    statement: Statement,
+    clear: Callable[[WriteTransaction, list[Row]], None],
+    cursor: Row,
+    following: Row,
 ) -> None:
-    """Clear the entries that a statement finds, a batch at a time. An earlier attempt may have done one half."""
-    reached = dict(erasure.cursor)
-    reached_half = reached.pop("half", half)
-    if reached_half != half and half == "actor":
-        return
-    cursor: Row = reached if reached and reached_half == half else BEGINNING
+    """Clear the entries that a statement finds, a batch at a time."""
     found: list[Row] = [{}] * BATCH
     while len(found) == BATCH:
         with erasure.batch() as transaction:
             place = {"tenant": erasure.tenant_id, "person": erasure.person.id}
-            found = transaction.run(statement, **place, **cursor).all()
+            found = transaction.run(statement, **place, time=cursor["time"], id=cursor["id"]).all()
             clear(transaction, found)
-            if found:
-                cursor = {"time": found[-1]["create_time"].isoformat(), "id": found[-1]["id"]}
-            erasure.note(len(found) if half == "actor" else 0, len(found), {"half": half, **cursor})
+            if len(found) == BATCH:
+                last = found[-1]
+                cursor = {**cursor, "time": last["create_time"].isoformat(), "id": last["id"]}
+            else:
+                cursor = following
+            erasure.note(0, 0, cursor)
+
+
+def _of_what_they_own(owned: Owned, erasure: Erasure, cursor: Row, following: Row) -> None:
+    """What others did to a resource of the person."""
+    ids = [""] * RESOURCES_AT_ONCE
+    while len(ids) == RESOURCES_AT_ONCE:
+        with erasure.batch() as transaction:
+            place = {"tenant": erasure.tenant_id, "person": erasure.person.id}
+            ids = [row["id"] for row in transaction.run(_ids_of(owned), **place, after=cursor["id"]).all()]
+            cleared = transaction.run(CLEAR_CHANGES_OF, tenant=erasure.tenant_id, ids=ids).count
+            cursor = {**cursor, "id": ids[-1]} if len(ids) == RESOURCES_AT_ONCE else following
+            erasure.note(0, cleared, cursor)
+
+
+@cache
+def _ids_of(owned: Owned) -> Statement:
+    """The ids of what a person owns. Takes `tenant`, `person` and `after`."""
+    table = owned.table
+    return Statement(
+        select(table.c.id)
+        .where(*theirs(table, owned.by), table.c.id > bindparam("after", type_=table.c.id.type))
+        .order_by(table.c.id)
+        .limit(literal_column(str(RESOURCES_AT_ONCE)))
+    )
 
 
 def _owned_by_others(erasure: Erasure, transaction: WriteTransaction, found: list[Row]) -> set[str]:

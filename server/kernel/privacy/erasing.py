@@ -50,7 +50,7 @@ class Eraser:
         stages = self._stages(tenant_ids, account=account)
         tally = Tally(work.saved)
         tally.plan(len(stages))
-        if not work.saved:
+        if not tally.done:
             tally.total = sum(self._count(work, person, stage, tally) for stage in stages)
         for number in range(tally.stage, len(stages)):
             tally.begin(number, f"Erasing {stages[number].deed.table.name}")

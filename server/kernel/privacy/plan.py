@@ -37,8 +37,13 @@ class Privacy:
         )
 
     def deeds(self, tenant_id: str) -> tuple[Deed, ...]:
-        """What erases a person in a tenant; NO_TENANT for what the logs hold outside of any."""
-        return tuple(each for each in self._deeds() if _reaches(each, tenant_id) and not _ends_access(each))
+        """What erases a person in a tenant, in order; NO_TENANT for what the logs hold outside of any.
+
+        Rows that lead to others come after them: functions look for what belongs to the rows of the person, and so do
+        decisions about rows below those.
+        """
+        found = [each for each in self._deeds() if _reaches(each, tenant_id) and not _ends_access(each)]
+        return tuple(sorted(found, key=_turn))
 
     @property
     def endings(self) -> tuple[Deed, ...]:
@@ -65,6 +70,12 @@ def _reaches(deed: Deed, tenant_id: str) -> bool:
     if tenant_id == NO_TENANT:
         return isinstance(deed, Erase) and deed.without_tenant
     return "tenant_id" in deed.table.c
+
+
+def _turn(deed: Deed) -> int:
+    if isinstance(deed, Erase):
+        return 0
+    return 1 if deed.of is not None else 2
 
 
 def _ends_access(deed: Deed) -> bool:
