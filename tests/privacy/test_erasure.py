@@ -31,6 +31,10 @@ def test_who_erases_themselves_is_in_no_table_any_more(tenant: Tenant) -> None:
     assert operation["state"] == "STATE_DONE", operation
     assert holding(tenant.stack, person.mark) == set()
     assert holding(tenant.stack, other.mark) == before
+    # Neither do the logs of the processes, which no erasure reaches.
+    logs = b"".join(path.read_bytes() for path in (tenant.stack.data_dir / "logs").iterdir() if path.is_file())
+    assert b"EraseOwnData" in logs
+    assert person.mark.encode() not in logs.lower()
 
 
 def test_the_account_ends_with_its_sessions_keys_and_memberships(tenant: Tenant) -> None:

@@ -1,9 +1,9 @@
-"""The end of an account: what is personal of a user is emptied, sessions are deleted, and API keys are revoked.
+"""The end of an account: what is personal of a user is emptied, sessions end, and API keys are revoked.
 
 The row of the user stays, without a name: its id stands in many others.
 """
 
-from sqlalchemy import Text, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import Text, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
@@ -13,7 +13,13 @@ from server.kernel.privacy import Erasure
 
 _id = UUID(as_uuid=False)
 _person = bindparam("person", type_=_id)
-END_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == _person).returning(sessions.c.id))
+# They are deleted next. Until then another attempt finds them, and drops what is cached of them.
+END_SESSIONS = Statement(
+    update(sessions)
+    .where(sessions.c.user_id == _person)
+    .values(end_time=func.now(), end_reason=text("'erased'"), ip=text("''"), user_agent=text("''"))
+    .returning(sessions.c.id)
+)
 EMPTY_USER = Statement(
     update(users)
     .where(users.c.id == _person, users.c.delete_time.is_(None))
