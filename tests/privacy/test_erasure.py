@@ -232,6 +232,10 @@ def test_a_tenant_exports_what_it_holds_of_a_member(tenant: Tenant) -> None:
     assert answer.status_code == 200, answer.text
     told = answer.json()
     assert "users" not in told, "the account belongs to no tenant"
+    with database(tenant.stack) as connection:
+        connection.execute("DELETE FROM memberships WHERE user_id = %s", (person.id,))
+    answer = tenant.rest.get(f"{tenant.path}/people/{person.id}/export")
+    assert (answer.status_code, answer.json()["trips"]) == (200, told["trips"]), "who has left has not gone"
     assert [trip["title"] for trip in told["trips"]] == [f"Better {person.mark}"]
     assert other.mark not in answer.text
 

@@ -15,7 +15,7 @@ from server.data.audit import audit_entries
 from server.data.connections import Result
 from server.data.jobs import DEFER_IN
 from server.data.statements import Statement
-from server.data.transactions import Database, Scope, WriteTransaction
+from server.data.transactions import Database, Scope, Transaction, WriteTransaction
 from server.domains.identity.account import ACCOUNT_OF
 from server.domains.identity.auth import USER, WHO_SIGNS_IN
 from server.domains.identity.passwords import Passwords
@@ -104,13 +104,12 @@ class PrivacyService(Service):
         return self._downloads.send(call, Download(f"person-{person_id}.json", JSON, pieces))
 
     def export_person(self, call: Call, request: privacy_pb2.ExportPersonRequest) -> AsyncIterator[HttpBody]:
-        """Everything that a tenant holds of a member."""
+        """Everything that a tenant holds of a user."""
         person_id, tenant_id = request.user_id.lower(), str(call.tenant_id)
 
         def pieces(run: Callable[..., Result]) -> Iterator[bytes]:
             with self._database.read(call.scope) as transaction:
-                if self._memberships.of_user_in(transaction, person_id, tenant_id) is None:
-                    raise not_found(USER, person_id)
+                self._check_known(transaction, person_id, tenant_id)
             exports = [each for each in self._privacy.exports if "tenant_id" in each.table.c]
             return sections(lambda _, *a, **k: run(*a, **k), exports, person_id, [tenant_id])
 
@@ -141,13 +140,18 @@ class PrivacyService(Service):
                 "You erase yourself with EraseOwnData, which asks for your password.",
                 metadata={"resource_type": USER, "resource": person_id, "state": "SELF"},
             )
-        is_member = self._memberships.of_user_in(call.writes, person_id, tenant_id) is not None
-        if not (is_member or call.writes.run(ACTED, tenant=tenant_id, person=person_id).one()["acted"]):
-            raise not_found(USER, person_id)
+        is_member = self._check_known(call.writes, person_id, tenant_id)
         self._memberships.keep_an_owner(call.writes, tenant_id, person_id)
         row = call.writes.run(ACCOUNT_OF, person=person_id).first()
         is_platform = row is not None and row["is_platform"]
         return _start(call, person_id, [tenant_id], ends_account=is_member and not is_platform)
+
+    def _check_known(self, transaction: Transaction, person_id: str, tenant_id: str) -> bool:
+        """Whether a user is a member. Raises NotFound if the user has left no trace in the tenant either."""
+        is_member = self._memberships.of_user_in(transaction, person_id, tenant_id) is not None
+        if not (is_member or transaction.run(ACTED, tenant=tenant_id, person=person_id).one()["acted"]):
+            raise not_found(USER, person_id)
+        return is_member
 
     def _check_password(self, call: Call, person_id: str, password: str) -> None:
         email = call.writes.run(ACCOUNT_OF, person=person_id).one()["email"]

@@ -75,7 +75,7 @@ def impossible(privacy: Privacy) -> Iterator[str]:
         if isinstance(deed, Erase | NotPersonal):
             continue
         name, what = deed.table.name, type(deed).__name__
-        columns = {column for each in (deed.by, *getattr(deed, "columns", ())) for column in (each,)}
+        columns = {deed.by, *getattr(deed, "columns", ())}
         missing = sorted(columns - set(deed.table.c.keys()))
         if missing:
             yield f"{what}({name}) names `{missing[0]}`, which `{name}` does not have"
