@@ -14,13 +14,16 @@ from server.domains.audit import erasure as of_entries
 from server.domains.identity import account
 from server.domains.tenancy import leaving
 from server.domains.webhooks import erasure as of_attempts
-from server.kernel.privacy import Pseudonymise, Remove, log
+from server.kernel.privacy import BATCH, Pseudonymise, Remove, log
 from server.kernel.privacy.exporting import _statement as export_of
 from server.kernel.privacy.statements import count_of, step_of
 from tests.search.database import Scratch, add_tenants, bind, migrated, tenant
 from tests.stack import Stack
 
-TENANTS, USERS, EACH = 5, 40, 2_000
+TENANTS, USERS, EACH = 5, 40, 4_000
+OF_PERSON = EACH / USERS
+# Those that read on from a cursor, and change what was read.
+BATCHES = {"a page of events", "a page of attempts", "emptied attempts", "blanked events", "cleared entries"}
 PERSON = "01890000-0000-7000-9000-000000000003"
 BEGINNING = {"time": "2020-01-01T00:00:00+00:00", "id": "00000000-0000-0000-0000-000000000000"}
 USER = "('01890000-0000-7000-9000-' || lpad(to_hex(n % 40), 12, '0'))::uuid"
@@ -135,8 +138,13 @@ def read(node: dict[str, Any]) -> int:
     return int(seen * node.get("Actual Loops", 0))
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-@pytest.mark.parametrize("name", statements())
+def cases() -> list[tuple[str, str]]:
+    """Each statement with the ways in which it may be planned. One that is not kept is planned for its parameters."""
+    modes = {True: ("force_custom_plan", "force_generic_plan"), False: ("force_custom_plan",)}
+    return [(name, mode) for name, (statement, _) in statements().items() for mode in modes[statement.is_kept]]
+
+
+@pytest.mark.parametrize(("name", "mode"), cases())
 def test_no_table_is_read_from_end_to_end(filled: Scratch, name: str, mode: str) -> None:
     statement, parameters = statements()[name]
     values = [None if value is None else value.decode() for value in statement.encode(parameters)]
@@ -153,5 +161,6 @@ def test_no_table_is_read_from_end_to_end(filled: Scratch, name: str, mode: str)
     plan = json.loads(json.dumps(row[0]))[0]["Plan"]
     whole = [node for node in scans(plan) if node["Node Type"] == "Seq Scan" and read(node) > USERS]
     assert not whole, json.dumps(whole, indent=1)
-    # A statement reads what it changes or shows: a batch, and not the tenant.
-    assert all(read(node) <= EACH * 1.2 for node in scans(plan)), plan
+    # A statement reads a batch of the tenant's rows, or those of the person.
+    most = BATCH * 1.2 if name in BATCHES else OF_PERSON * 2
+    assert all(read(node) <= most for node in scans(plan)), json.dumps(plan, indent=1)

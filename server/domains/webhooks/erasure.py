@@ -12,12 +12,14 @@ from server.data.events import NO_TENANT
 from server.data.statements import Statement
 from server.kernel.privacy import BATCH, Erasure
 
+# Planned anew for each page: only where it begins tells how many attempts are left.
 PAGE = Statement(
     text(
         f"""SELECT delivery_id FROM webhook_attempts
              WHERE tenant_id = CAST(:tenant AS uuid) AND delivery_id > CAST(:after AS uuid)
              ORDER BY delivery_id LIMIT {BATCH}"""  # noqa: S608 - all of it stands here
-    ).columns(delivery_id=UUID(as_uuid=False))
+    ).columns(delivery_id=UUID(as_uuid=False)),
+    is_kept=False,
 )
 _NAMES = "position(CAST({} AS text) IN lower(request_body)) > 0"
 EMPTY = Statement(
@@ -28,7 +30,8 @@ EMPTY = Statement(
                AND delivery_id > CAST(:after AS uuid) AND delivery_id <= CAST(:last AS uuid)
                AND ({_NAMES.format(":person")}
                     OR CAST(:address AS text) <> '' AND {_NAMES.format(":address")})"""  # noqa: S608 - as above
-    )
+    ),
+    is_kept=False,
 )
 COUNT = Statement(
     text("SELECT count(*) AS rows FROM webhook_attempts WHERE tenant_id = CAST(:tenant AS uuid)").columns(

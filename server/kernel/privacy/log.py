@@ -22,7 +22,8 @@ _IS_OWN = "(audience = CAST(:person AS uuid) OR resource_id = CAST(:person AS te
 _MENTIONS = """(position(convert_to(CAST(:person AS text), 'UTF8') IN payload) > 0
                 OR (CAST(:address AS text) <> ''
                     AND position(CAST(:address AS text) IN lower(encode(payload, 'escape'))) > 0))"""
-# A condition on two columns at once would not use the index under row-level security.
+# A condition on two columns at once would not use the index under row-level security. Planned anew for each page: only
+# its time tells how many events are left, and whether to read them in order or to sort them.
 PAGE = Statement(
     text(
         f"""WITH page AS MATERIALIZED (
@@ -43,7 +44,8 @@ PAGE = Statement(
         is_own=Boolean(),
         by_another=Boolean(),
         payload=LargeBinary(),
-    )
+    ),
+    is_kept=False,
 )
 # By id alone: many events may have one time, and the planner does not know.
 BLANK = Statement(
