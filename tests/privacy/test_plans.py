@@ -15,6 +15,7 @@ from server.domains.identity import account
 from server.domains.tenancy import leaving
 from server.domains.webhooks import erasure as of_attempts
 from server.kernel.privacy import BATCH, Pseudonymise, Remove, log
+from server.kernel.privacy.exporting import _order as order_of
 from server.kernel.privacy.exporting import _statement as export_of
 from server.kernel.privacy.statements import count_of, step_of
 from tests.search.database import Scratch, add_tenants, bind, migrated, tenant
@@ -121,6 +122,11 @@ def statements() -> dict[str, tuple[Statement, dict[str, Any]]]:
     for export in privacy.exports:
         where = here if "tenant_id" in export.table.c else {"person": PERSON}
         found[f"exported {export.table.name}"] = export_of(export, is_first=True), {**where, "left_out": []}
+        cursor = {
+            f"after_{number}": BEGINNING["time" if term.field.endswith("_time") else "id"]
+            for number, term in enumerate(order_of(export))
+        }
+        found[f"further {export.table.name}"] = export_of(export, is_first=False), {**where, **cursor, "left_out": []}
     return found
 
 

@@ -22,15 +22,15 @@ _IS_OWN = "(audience = CAST(:person AS uuid) OR resource_id = CAST(:person AS te
 _MENTIONS = """(position(convert_to(CAST(:person AS text), 'UTF8') IN payload) > 0
                 OR (CAST(:address AS text) <> ''
                     AND position(CAST(:address AS text) IN lower(encode(payload, 'escape'))) > 0))"""
-# A condition on two columns at once would not use the index under row-level security. Planned anew for each page: only
-# its time tells how many events are left, and whether to read them in order or to sort them.
+# Planned anew for each page: only its time tells how many events are left, and whether to read them in order or to sort
+# them.
 PAGE = Statement(
     text(
         f"""WITH page AS MATERIALIZED (
                 SELECT id, create_time, message_type, payload, request_id, actor_id, audience, resource_id
                   FROM events
-                 WHERE tenant_id = CAST(:tenant AS uuid) AND create_time >= CAST(:time AS timestamptz)
-                   AND (create_time > CAST(:time AS timestamptz) OR id > CAST(:id AS uuid))
+                 WHERE tenant_id = CAST(:tenant AS uuid)
+                   AND (create_time, id) > (CAST(:time AS timestamptz), CAST(:id AS uuid))
                  ORDER BY create_time, id LIMIT {BATCH})
             SELECT id, create_time, message_type, request_id, coalesce({_IS_OWN}, false) AS is_own,
                    coalesce(actor_id <> CAST(:person AS uuid), false) AS by_another,
