@@ -88,6 +88,7 @@ def descriptors() -> bytes:
 def policies() -> dict[str, MethodPolicy]:
     """The policies of all RPCs. Raises PolicyError and ModuleFault, which prevent the start."""
     modules.check(descriptors=descriptors())
+    modules.check_privacy()
     return read_policies(service.descriptor for service in SERVICES)
 
 
@@ -187,6 +188,7 @@ def _platform(
         senders=WebhookSenders(egress),
         providers=providers,
         live=live,
+        privacy=modules.privacy(),
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
         recheck=guard.authorize.recheck,
     )

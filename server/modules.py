@@ -19,6 +19,8 @@ from server.domains.travel.module import MODULE as TRAVEL
 from server.domains.webhooks.module import MODULE as WEBHOOKS
 from server.kernel.module import Module, ModuleFault
 from server.kernel.policy import PERMISSION, options_of
+from server.kernel.privacy import Privacy, decisions
+from server.kernel.privacy.platform import DECISIONS
 from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
@@ -42,6 +44,14 @@ def grants(modules: Iterable[Module] = MODULES) -> Grants:
     return join_grants(module.grants for module in modules)
 
 
+def privacy(modules: Iterable[Module] = MODULES) -> Privacy:
+    """What becomes of a person's data."""
+    every = tuple(modules)
+    decisions = (decision for module in every for decision in module.erases)
+    exports = (export for module in every for export in module.exports)
+    return Privacy((*DECISIONS, *decisions), tuple(exports), services(every))
+
+
 def grant(owner_dsn: str, *, runtime: str, dispatch: str) -> None:
     """Grant the two roles their privileges on the tables of all domains."""
     tables = deletable(metadata.sorted_tables)
@@ -55,6 +65,20 @@ def check(modules: Sequence[Module] = MODULES, descriptors: bytes = b"") -> None
         *_twice("the service", services(modules), lambda service: service.descriptor.full_name),
         *(fault for module in modules for fault in _faults(module)),
         *_unserved(modules, FileDescriptorSet.FromString(descriptors)),
+    ]
+    if faults:
+        raise ModuleFault(faults)
+
+
+def check_privacy() -> None:
+    """Raise ModuleFault unless every table says what becomes of it when a person is erased."""
+    every = privacy()
+    faults = [
+        # The queue's and the migrations' tables are looked at where there is a database (tests/contract).
+        *decisions.undecided(every, decisions.shapes_of(metadata.sorted_tables), beyond=decisions.FOREIGN),
+        *decisions.impossible(every),
+        *decisions.unmarked(every, every.services),
+        *decisions.unexported(every),
     ]
     if faults:
         raise ModuleFault(faults)

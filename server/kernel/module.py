@@ -24,6 +24,8 @@ from server.kernel.live import Downloads, LiveEvents
 from server.kernel.operations import LongJob
 from server.kernel.policy import MethodPolicy
 from server.kernel.ports import CacheExplainer, KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
+from server.kernel.privacy.declaration import Decision, Export
+from server.kernel.privacy.plan import Privacy
 from server.kernel.providers import Move, Providers
 from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate
@@ -82,6 +84,8 @@ class Platform(Foundation):
     live: LiveEvents | None
     """None except in the realtime role, which serves the streams."""
     downloads: Downloads
+    privacy: Privacy
+    """What becomes of a person's data in all domains."""
     recheck: Callable[[Call], None]
     """Raises a problem if the caller of a stream no longer has access; otherwise renews the call's access. Blocks."""
 
@@ -114,6 +118,10 @@ class WorkerPlatform:
     providers: Providers
     hints: Callable[[], AsyncIterator[None]]
     """Hints from Redis that an event was written."""
+    generations: Generations
+    ports: Ports
+    privacy: Privacy
+    """What becomes of a person's data in all domains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +190,10 @@ class Module:
     offers: Callable[[Foundation], Offers] | None = None
     grants: Grants = NO_GRANTS
     retention: tuple[Expire | DropPartitions, ...] = ()
+    erases: tuple[Decision, ...] = ()
+    """What becomes of its tables when a person is erased (docs/privacy.md)."""
+    exports: tuple[Export, ...] = ()
+    """What of its tables a person's export holds."""
     background: Callable[[WorkerPlatform], Background] | None = None
     """Called in workers only. It does its own imports, so that serving processes do not load them."""
 

@@ -86,6 +86,15 @@ class Memberships(Protocol):
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id, sign_up_open and sign_up_conflict_visible of a tenant; None if there is no such tenant."""
 
+    def tenants_of(self, transaction: Transaction, user_id: str) -> list[str]:
+        """All tenants of a user, oldest membership first; deleted and suspended ones too."""
+
+    def keep_an_owner(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
+        """Raise StateForbids if the tenant would be left without an owner. Bind the tenant first.
+
+        A deleted tenant needs none.
+        """
+
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
 

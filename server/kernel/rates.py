@@ -72,6 +72,18 @@ class Verdict(NamedTuple):
         return max(0.0, self.reset_at - monotonic())
 
 
+class Standing(NamedTuple):
+    """A limit that applies to a call, and what is left of it."""
+
+    rate_class: str
+    scope: str
+    rate: Rate
+    verdict: Verdict | None
+    """None while the store does not answer."""
+    is_strict: bool
+    """Whether calls are refused while the store does not answer."""
+
+
 def refusal(rate_class: str, scope: str, verdict: Verdict) -> RateLimited:
     """The problem of an exhausted rate limit."""
     rate = verdict.rate

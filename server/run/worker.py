@@ -22,11 +22,12 @@ from server.data.transactions import Database
 from server.kernel.caching import Generations
 from server.kernel.clock import utc_now
 from server.kernel.jobs import Job, Schedule
-from server.kernel.module import Background, BackgroundService, WorkerPlatform
+from server.kernel.module import Background, BackgroundService, Foundation, WorkerPlatform
+from server.kernel.ports import join_offers
 from server.kernel.providers.carrying import Carrier
 from server.metrics import metering
 from server.metrics.metering import Meter, Reading
-from server.modules import MODULES, services
+from server.modules import MODULES, privacy, services
 from server.settings import Settings
 from server.workers.clock_watch import ClockKeeper
 from server.workers.gauges import Gauges
@@ -140,6 +141,7 @@ class Worker:
     def _platform(self) -> WorkerPlatform:
         """The parts of the platform that the background work of a domain may take."""
         settings, egress = self._settings, parts.egress(self._settings)
+        foundation = Foundation(settings=settings, clock=utc_now, database=self.database, generations=self._generations)
         return WorkerPlatform(
             settings=settings,
             clock=utc_now,
@@ -152,6 +154,9 @@ class Worker:
             senders=WebhookSenders(egress),
             providers=self._providers,
             hints=partial(redis.hints, settings.redis_dsn, settings.redis_timeout),
+            generations=self._generations,
+            ports=join_offers({module.name: module.offers(foundation) for module in MODULES if module.offers}),
+            privacy=privacy(),
         )
 
     def _carried_on(self, platform: WorkerPlatform) -> Background:

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from server.faults import REFUSED, Fault
+from server.kernel.privacy.decisions import PERSONAL_NAME
 from server.scaffold.fields import Field, parse, refused
 from server.scaffold.migration import table_revision
 from server.scaffold.names import Names, names_of
@@ -17,6 +18,8 @@ from server.scaffold.names import Names, names_of
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds for the linter.
 TIDY_WITHIN = 60
+# Those whose columns hold text or JSON, into which anything can be written.
+OPEN_TYPES = ("text", "texts", "json", "money")
 COLUMN_TYPES = ("BigInteger", "Boolean", "Column", "Date", "Index", "Integer", "SmallInteger", "Text", "text")
 
 
@@ -137,6 +140,7 @@ def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         "sortable": ", ".join(f'"{name}"' for name in ("create_time", "update_time", *sortable)),
         "filterable_words": ", ".join(("id", *filterable, "create_time", "update_time")),
         "sortable_words": ", ".join(("create_time", "update_time", *sortable)),
+        "decision": _decision(names.table, names.words()["words"], fields),
         "unique": ", ".join(f'"{names.table}_{field.name}_key": "{field.name}"' for field in unique),
         "columns": "\n".join(f"    {field.fill(field.kind.column)}," for field in fields),
         "indexes": "\n".join(_indexes(names.table, sortable, unique)),
@@ -209,14 +213,47 @@ def _with_import(text: str, module: str, wanted: Sequence[str]) -> str:
 def _with_service(path: Path, names: Names, words: dict[str, str]) -> str:
     """The module of a domain with a further service."""
     if not path.exists():
-        return _template("module.py", words)
+        return _template("module.py", words | _decision_words(words))
     text = path.read_text()
     service = f"{names.name}Service"
     if "services=(" not in text:
         raise Fault(f"{path} has no `services=(`: add {service} there by hand first", REFUSED)
     line = f"from server.domains.{names.domain}.{names.plural} import {service}\n"
     text = re.sub(r"^from server\.", f"{line}from server.", text, count=1, flags=re.MULTILINE)
-    return re.sub(r"services=\(\s*", f"services=({service}, ", text, count=1)
+    text = re.sub(r"services=\(\s*", f"services=({service}, ", text, count=1)
+    return _with_decision(text, words) if words["decision"] else text
+
+
+def _decision_words(words: dict[str, str]) -> dict[str, str]:
+    """The parts of a new module that say what becomes of its first table."""
+    kernel = "from server.kernel.module import Module\n"
+    if not words["decision"]:
+        return {"decision_imports": kernel, "erases": ""}
+    table = f"from server.domains.{words['domain']}.tables import {words['table']}\n"
+    imports = f"{table}{kernel}from server.kernel.privacy import NotPersonal\n"
+    return {"decision_imports": imports, "erases": f"    erases=({words['decision']}),\n"}
+
+
+def _with_decision(text: str, words: dict[str, str]) -> str:
+    """The module of a domain with the decision about a further table."""
+    text = _with_import(text, f"server.domains.{words['domain']}.tables", [words["table"]])
+    text = _with_import(text, "server.kernel.privacy", ["NotPersonal"])
+    if "erases=(" in text:
+        return re.sub(r"erases=\(\s*", f"erases=({words['decision']}", text, count=1)
+    return f"{text.rstrip().removesuffix(')')}    erases=({words['decision']}),\n)\n"
+
+
+def _decision(table: str, words: str, fields: Sequence[Field]) -> str:
+    """What becomes of the columns of a new table when a person is erased. Empty if nothing in it can hold anything."""
+    columns = [f"{field.name}_currency" if field.type == "money" else field.name for field in fields if _is_open(field)]
+    if not columns:
+        return ""
+    listed = ", ".join(f'"{name}"' for name in columns)
+    return f'NotPersonal({table}, {listed}, why="of the {words}, and of no person"), '
+
+
+def _is_open(field: Field) -> bool:
+    return field.type in OPEN_TYPES or bool(PERSONAL_NAME.search(field.name))
 
 
 def _with_instance(path: Path, names: Names, words: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from plinth.operations.v1.operation_pb2 import Operation
 from plinth.policy.v1 import policy_pb2
 
 from server import app
@@ -89,6 +90,11 @@ def entry_faults(
             if written or entries.get(one.request_id):
                 yield f"{name} is telemetry, and left events or entries"
             continue
+        if starts_operation(one.method):
+            # A worker goes on with it at once, and tells of that under the same request.
+            if "operation.queued" not in {event["type"] for event in written}:
+                yield f"{name} started no operation"
+            written = [event for event in written if not event["type"].startswith("operation.")]
         if sorted(event["type"] for event in written) != sorted(declared_events(one)):
             yield f"{name} left the events {[event['type'] for event in written]}"
         found = entries.get(one.request_id, [])
@@ -103,6 +109,12 @@ def entry_faults(
             yield f"{name} left an entry that says {told}"
         if leaf_hash(entry) != bytes(entry["hash"]):
             yield f"{name} left an entry whose hash does not hold"
+
+
+def starts_operation(method: MethodPolicy) -> bool:
+    """Whether an RPC answers with long work that it started."""
+    answer = method.descriptor.output_type.full_name
+    return answer == Operation.DESCRIPTOR.full_name and not method.emits.startswith("operation.")
 
 
 def declared_events(made: Made) -> list[str]:

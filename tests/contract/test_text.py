@@ -16,6 +16,7 @@ COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
 # What stays as it is sent, each with the reason.
 VERBATIM = {
     "plinth.identity.v1.LogInRequest.password": "hashes from before are of what was sent",
+    "plinth.identity.v1.EraseOwnDataRequest.password": "as with LogIn",
     "plinth.webhooks.v1.Webhook.url": "another path may lead elsewhere",
 }
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(

@@ -91,6 +91,7 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
     assert streams == {
         *(f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")),
         *(f"/plinth.audit.v1.AuditService/{name}" for name in ("ExportAuditEntries", "ExportAllAuditEntries")),
+        *(f"/plinth.identity.v1.PrivacyService/{name}" for name in ("ExportOwnData", "ExportPerson")),
         *(f"/plinth.realtime.v1.RealtimeService/{name}" for name in ("StreamEvents", "WatchEvents")),
         *(f"/plinth.operations.v1.OperationService/{name}Operation" for name in ("Wait", "Watch", "Stream")),
     }

@@ -76,3 +76,5 @@ def test_what_is_written_passes_the_checks_and_the_app_composes(tmp_path: Path) 
     run("-m", "ruff", "format", "--check", "server", "tests/domains")
     run("-m", "mypy", *(f"server/domains/{domain}" for domain in ("zoo", "aviary")))
     run("-c", "from server import app, modules; app.policies(); modules.check(descriptors=app.descriptors())")
+    # What becomes of each column when a person is erased is decided.
+    run("-m", "pytest", "-n", "0", "-q", "tests/privacy/test_decisions.py")

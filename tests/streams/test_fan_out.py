@@ -178,6 +178,27 @@ def test_memory_knows_the_end_of_the_log_and_that_it_does_not_know_more() -> Non
     assert recent.after("nobody", positions[2]) == []
 
 
+def test_memory_forgets_one_tenant_and_knows_that_it_did() -> None:
+    recent = RecentEvents(BEGINNING, most=20, most_bytes=10_000)
+    for number in range(1, 5):
+        recent.add(event(number, tenant_id=ACME if number % 2 else OTHER, size=1000))
+    recent.forget(ACME)
+    recent.forget("nobody")
+    positions = [Position(number, 1) for number in range(13)]
+    assert recent.after(ACME, positions[2]) is None
+    assert recent.after(ACME, positions[3]) == []
+    assert numbers(recent.after(OTHER, positions[1]) or []) == [2, 4]
+    assert (positions[3] in recent, positions[4] in recent, len(recent)) == (False, True, 2)
+    recent.add(event(5, tenant_id=ACME))
+    assert numbers(recent.after(ACME, positions[3]) or []) == [5]
+    # What was forgotten takes no room, and is not dropped a second time.
+    for number in range(6, 13):
+        recent.add(event(number, tenant_id=ACME, size=1000))
+    assert len(recent) == 10
+    recent.forget(ACME)
+    assert len(recent) == 2
+
+
 def test_memory_has_a_bound_in_bytes() -> None:
     recent = RecentEvents(BEGINNING, most=1000, most_bytes=10_000)
     for number in range(1, 30):

@@ -2,12 +2,17 @@
 
 from datetime import timedelta
 
+from sqlalchemy import literal_column
+
 from server.data.audit import audit_entries
 from server.data.grants import Grants
 from server.domains.audit.checkpoints import CheckpointKeys
+from server.domains.audit.erasure import COUNT, erase_entries
 from server.domains.audit.proofs import Proofs
 from server.domains.audit.service import AuditService
+from server.domains.audit.tables import audit_checkpoints, audit_leaves, audit_nodes
 from server.kernel.module import Background, DropPartitions, Module, Platform, Serve, WorkerPlatform
+from server.kernel.privacy import Erase, Export, NotPersonal
 
 
 def _service(platform: Platform) -> AuditService:
@@ -39,6 +44,31 @@ MODULE = Module(
     ),
     retention=(
         DropPartitions(table=audit_entries, after=lambda settings: timedelta(days=settings.audit_retention_days)),
+    ),
+    erases=(
+        Erase(table=audit_entries, columns=("personal",), run=erase_entries, count=COUNT, without_tenant=True),
+        NotPersonal(audit_entries, "actor_kind", "actor_id", "resource_id", why="ids, which stay as pseudonyms"),
+        NotPersonal(
+            audit_entries, "method", "action", "resource_type", "outcome", "reason", why="names of the contract"
+        ),
+        NotPersonal(audit_entries, "request_id", why="names a request"),
+        NotPersonal(audit_entries, "changes", why="fields that are not marked personal"),
+        NotPersonal(
+            audit_entries, "commitments", "hash", why="hashes; those of personal values had a salt, which is gone"
+        ),
+        NotPersonal(audit_leaves, "hash", why="a hash of the entry without personal values"),
+        NotPersonal(audit_nodes, "hash", why="a hash of hashes"),
+        NotPersonal(audit_checkpoints, "root_hash", "note", why="a signed hash"),
+    ),
+    exports=(
+        Export(
+            audit_entries,
+            by="actor_id",
+            leave_out=("changes", "commitments", "hash"),
+            # What the person changed may be somebody else's.
+            instead=(("personal", literal_column("CAST(personal AS jsonb) - 'changes'")),),
+            order=("create_time", "id"),
+        ),
     ),
     background=_background,
 )

@@ -2,18 +2,25 @@
 
 from datetime import timedelta
 
+from server.domains.identity.account import end_account, revoke_keys
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
 from server.domains.identity.passwords import Passwords
+from server.domains.identity.privacy import PersonErasure, PrivacyService
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import KNOWN_FOR, SignInGuard
-from server.domains.identity.tables import api_key_usage, sessions, sign_in_networks
-from server.kernel.module import Expire, Foundation, Module, Platform, Serve
+from server.domains.identity.tables import api_key_usage, api_keys, sessions, sign_in_networks, users
+from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
+from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Remove
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
+
+
+def _guard(platform: Platform) -> SignInGuard:
+    return SignInGuard(platform.limiter, platform.guesses, platform.rates["auth_failure"])
 
 
 def _auth(platform: Platform) -> AuthService:
@@ -23,7 +30,7 @@ def _auth(platform: Platform) -> AuthService:
         Sessions(settings.secrets, timedelta(seconds=settings.refresh_token_lifetime), platform.clock),
         platform.ports.memberships,
         Passwords(settings.password_memory),
-        guard=SignInGuard(platform.limiter, platform.guesses, platform.rates["auth_failure"]),
+        guard=_guard(platform),
         default_tenant=settings.default_tenant,
     )
 
@@ -41,13 +48,51 @@ def _offers(foundation: Foundation) -> Offers:
     )
 
 
+def _privacy(platform: Platform) -> PrivacyService:
+    return PrivacyService(
+        platform.privacy,
+        platform.ports.memberships,
+        Passwords(platform.settings.password_memory),
+        _guard(platform),
+        downloads=platform.downloads,
+        database=platform.database,
+    )
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    eraser = Eraser(platform.privacy, platform.generations)
+    work = PersonErasure(platform.database, platform.ports.memberships, eraser, platform.clock)
+    return Background(jobs=(work.job,), long_jobs=(work.long_job,))
+
+
 MODULE = Module(
     "identity",
-    services=(Serve(AuthService, _auth), Serve(ApiKeyService, _api_keys)),
+    services=(Serve(AuthService, _auth), Serve(ApiKeyService, _api_keys), Serve(PrivacyService, _privacy)),
     offers=_offers,
     retention=(
         Expire(table=sessions, by="expire_time"),
         Expire(table=sign_in_networks, by="last_time", after=KNOWN_FOR),
         Expire(table=api_key_usage, by="day", after=USAGE_KEPT),
     ),
+    erases=(
+        Erase(table=users, columns=("email", "password_hash", "first_name", "last_name"), run=end_account),
+        Remove(sessions),
+        Remove(sign_in_networks),
+        Erase(table=api_keys, columns=(), run=revoke_keys, ends_access=True),
+        NotPersonal(api_keys, "name", "environment", "permissions", why="names a program, and what it may do"),
+        NotPersonal(
+            api_keys, "prefix", "secret_hash", "previous_prefix", "previous_hash", why="of a key that is revoked"
+        ),
+        NotPersonal(
+            api_keys, "create_user_id", "create_api_key_id", "origin_user_id", why="ids, which stay as pseudonyms"
+        ),
+        NotPersonal(api_key_usage, "day", "method", why="counts of a program's calls"),
+    ),
+    exports=(
+        Export(users, by="id", leave_out=("password_hash",)),
+        Export(sessions),
+        Export(sign_in_networks),
+        Export(api_keys, by="create_user_id", leave_out=("secret_hash", "previous_hash")),
+    ),
+    background=_background,
 )

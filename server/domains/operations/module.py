@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from sqlalchemy import and_, literal_column
+
 from server.data.grants import Grants
 from server.data.operations import operations
 from server.domains.operations.cache import CacheService, CacheStatistics
@@ -11,6 +13,7 @@ from server.domains.operations.operations import OperationService
 from server.domains.operations.tables import ip_blocks
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
+from server.kernel.privacy import Export, Kept, NotPersonal, Remove
 
 # Retention of ended blocks.
 BLOCKS_KEPT = timedelta(days=30)
@@ -36,6 +39,7 @@ def _background(platform: WorkerPlatform) -> Background:
 
 
 OWN = ("operations.operations.read", "operations.operations.cancel")
+ENDED = and_(operations.c.end_time.is_not(None), operations.c.kind != literal_column("'person_erasure'"))
 MODULE = Module(
     "operations",
     services=(
@@ -51,5 +55,17 @@ MODULE = Module(
         Expire(table=ip_blocks, by="expire_time", after=BLOCKS_KEPT),
         Expire(table=operations, by="expire_time", every_tenant=True),
     ),
+    erases=(
+        # What still runs expires after its end. So does the erasure itself, which says nothing of the person.
+        Remove(operations, by="owner_id", where=ENDED),
+        NotPersonal(operations, "owner_id", why="an id, which is a pseudonym once the account is erased"),
+        NotPersonal(operations, "kind", "message", "request_id", why="words of Plinth's own"),
+        NotPersonal(
+            operations, "error", "result", "saved", why="what came of work that is not the person's, or still runs"
+        ),
+        Kept(ip_blocks, "network", why="of an attacker rather than of a user; gone 30 days after the block has ended"),
+        NotPersonal(ip_blocks, "reason", why="says why a network is blocked"),
+    ),
+    exports=(Export(operations, by="owner_id", leave_out=("saved",), order=("create_time", "id")),),
     background=_background,
 )

@@ -2,8 +2,11 @@
 
 from server.domains.sites.pages import PageService
 from server.domains.sites.sections import SectionService
+from server.domains.sites.tables import pages, pages_search, sections
 from server.kernel.module import Module, Serve
+from server.kernel.privacy import NotPersonal
 
+CONTENT = "what a tenant publishes, about persons only at its own will"
 MODULE = Module(
     "sites",
     services=(Serve(PageService, lambda platform: PageService(platform.live, platform.clock)), SectionService),
@@ -14,4 +17,10 @@ MODULE = Module(
         "employee": ("sites.*.read",),
         "partner": ("sites.*.read",),
     },
+    erases=(
+        NotPersonal(pages, "slug", "title", "description", "settings", why=CONTENT),
+        NotPersonal(pages_search.words, "word", why=CONTENT),
+        NotPersonal(pages_search.typos, "key", "word", why=CONTENT),
+        NotPersonal(sections, "kind", "title", "content", "style", why=CONTENT),
+    ),
 )

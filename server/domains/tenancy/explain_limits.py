@@ -10,10 +10,11 @@ from server.domains.tenancy.explain import API_KEY_TYPE, HELD, USER_TYPE
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.explaining import DEFER, FAIL, Explaining
-from server.kernel.guard import LimitStandings, Standing
+from server.kernel.guard import LimitStandings
 from server.kernel.policy import Access, MethodPolicy, method_named
 from server.kernel.ports import KeyGrants
 from server.kernel.problems import not_found
+from server.kernel.rates import Standing
 
 
 class LimitExplainer:

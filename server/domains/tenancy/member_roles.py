@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.domains.tenancy.explain import USER_TYPE
+from server.domains.tenancy.leaving import keep_an_owner
 from server.domains.tenancy.roles import show_built_in
 from server.domains.tenancy.tables import memberships, roles
 from server.domains.tenancy.tenants import OWNER
@@ -46,13 +47,6 @@ def _role(condition: ColumnElement[bool]) -> Select[tuple[str, list[str]]]:
 
 ROLE_NAMED = Statement(_role(roles.c.name == bindparam("role", type_=Text())))
 ROLE_WITH_ID = Statement(_role(roles.c.id == bindparam("role", type_=_id)))
-# In a fixed order, so that two calls that lock owners wait for each other instead of deadlocking.
-OWNERS = Statement(
-    select(memberships.c.user_id)
-    .where(memberships.c.tenant_id == _within, bindparam("owner", type_=Text()) == any_(memberships.c.roles))
-    .order_by(memberships.c.user_id)
-    .with_for_update()
-)
 MEMBER = Statement(select(memberships.c.roles).where(_is_member).with_for_update())
 SET_ROLES = Statement(
     update(memberships).where(_is_member).values(roles=bindparam("held", type_=memberships.c.roles.type))
@@ -100,7 +94,7 @@ class MembershipService(Service):
         """Remove a role from a member."""
         name = self._grantable(call, ROLE_WITH_ID, request.role_id)
         if name == OWNER:
-            _keep_an_owner(call, request.user_id)
+            keep_an_owner(call.writes, str(call.tenant_id), request.user_id)
         held = _lock_roles(call, request.user_id)
         if name not in held:
             raise not_found(ROLE_TYPE, request.role_id)
@@ -133,13 +127,3 @@ def _set_roles(call: Call, user_id: str, before: list[str], held: list[str]) -> 
 
 def _membership(user_id: str, roles: list[str]) -> Membership:
     return Membership(id=user_id.lower(), roles=roles)
-
-
-def _keep_an_owner(call: Call, user_id: str) -> None:
-    """Raise StateForbids for the last owner. Owners are locked, so that two who leave at once see each other."""
-    owners = [row["user_id"] for row in call.writes.run(OWNERS, within=call.tenant_id, owner=OWNER).all()]
-    if owners == [user_id.lower()]:
-        raise StateForbids(
-            "A tenant keeps an owner: give the role to somebody else first.",
-            metadata={"resource_type": "plinth.dev/Tenant", "resource": call.tenant_id or "", "state": "LAST_OWNER"},
-        )

@@ -6,6 +6,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope, Transaction, WriteTransaction
+from server.domains.tenancy.leaving import keep_an_owner
 from server.domains.tenancy.tables import memberships, tenants
 from server.domains.tenancy.tenants import ADD_MEMBERSHIP
 
@@ -26,6 +27,11 @@ _of_member = (
     .where(memberships.c.user_id == bindparam("member", type_=_id), _alive())
 )
 OF_USER = Statement(_of_member.order_by(memberships.c.create_time, memberships.c.tenant_id).limit(LARGEST_LIST))
+ALL_OF_USER = Statement(
+    select(memberships.c.tenant_id)
+    .where(memberships.c.user_id == bindparam("member", type_=_id))
+    .order_by(memberships.c.create_time, memberships.c.tenant_id)
+)
 OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
 # A sign-up needs this before a user exists, so it is read as the platform, and only these columns.
@@ -57,6 +63,14 @@ class Memberships:
         row = transaction.run(SIGN_UP_POLICY, label=subdomain).first()
         transaction.bind(Scope())
         return row
+
+    def tenants_of(self, transaction: Transaction, user_id: str) -> list[str]:
+        """All tenants of a user, oldest membership first; deleted and suspended ones too."""
+        return [row["tenant_id"] for row in transaction.run(ALL_OF_USER, member=user_id).all()]
+
+    def keep_an_owner(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
+        """Raise StateForbids if the tenant would be left without an owner. Bind the tenant first."""
+        keep_an_owner(transaction, tenant_id, user_id)
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""

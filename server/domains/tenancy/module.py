@@ -4,14 +4,18 @@ from datetime import timedelta
 
 from server.domains.tenancy.branding import BrandingService
 from server.domains.tenancy.explain_limits import LimitExplainer
+from server.domains.tenancy.leaving import leave
 from server.domains.tenancy.member_roles import MembershipService
 from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
+from server.domains.tenancy.tables import brandings, domains, memberships, tenants
+from server.domains.tenancy.tables import roles as roles_table
 from server.domains.tenancy.tenants import TenantService
 from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
 from server.kernel.ports import Offers
+from server.kernel.privacy import Erase, Export, NotPersonal
 from server.kernel.resources import seen_by
 
 
@@ -58,5 +62,18 @@ MODULE = Module(
         "employee": ("tenancy.*.read",),
     },
     offers=_offers,
+    erases=(
+        Erase(table=memberships, columns=("user_id", "roles"), run=leave, ends_access=True),
+        NotPersonal(tenants, "subdomain", "name", "settings", "rate_limits", why="of an organisation"),
+        NotPersonal(roles_table, "name", "description", "permissions", why="names what somebody may do"),
+        NotPersonal(domains, "hostname", why="of an organisation"),
+        NotPersonal(
+            brandings,
+            *("logo_url", "favicon_url", "primary_color", "secondary_color", "accent_color"),
+            *("heading_font", "body_font"),
+            why="of an organisation",
+        ),
+    ),
+    exports=(Export(memberships),),
     background=_background,
 )

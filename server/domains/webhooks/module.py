@@ -3,13 +3,15 @@
 from datetime import timedelta
 
 from server.data.grants import Grants
+from server.domains.webhooks.erasure import COUNT, erase_attempts
 from server.domains.webhooks.event_types import EventTypes
 from server.domains.webhooks.secrets import SecretBox
 from server.domains.webhooks.service import WebhookService
 from server.domains.webhooks.settings import WebhookSettings
-from server.domains.webhooks.tables import webhook_attempts, webhook_deliveries
+from server.domains.webhooks.tables import webhook_attempts, webhook_deliveries, webhook_queues, webhooks
 from server.domains.webhooks.trial import Trials
 from server.kernel.module import Background, DropPartitions, Expire, Module, Platform, Serve, WorkerPlatform
+from server.kernel.privacy import Erase, NotPersonal
 from server.settings import Settings
 
 
@@ -43,6 +45,19 @@ MODULE = Module(
     retention=(
         Expire(table=webhook_deliveries, by="create_time", after=_kept, every_tenant=True),
         DropPartitions(table=webhook_attempts, after=_kept),
+    ),
+    erases=(
+        Erase(
+            table=webhook_attempts,
+            columns=("request_headers", "request_body", "response_headers", "response_body"),
+            run=erase_attempts,
+            count=COUNT,
+        ),
+        NotPersonal(webhook_attempts, "error", why="why a connection failed"),
+        NotPersonal(webhooks, "url", "description", "event_types", "secret", "previous_secret", why="of a program"),
+        NotPersonal(webhook_deliveries, "event_type", "last_error", why="the type of an event, and why sending failed"),
+        NotPersonal(webhook_deliveries, "subject", why="an id, which is a pseudonym once the account is erased"),
+        NotPersonal(webhook_queues, "subject", why="an id, which is a pseudonym once the account is erased"),
     ),
     background=_background,
 )

@@ -1,7 +1,7 @@
 """Guards of calls: credentials, access, limits, blocks, threads."""
 
-from server.kernel.guard.access import Permissions, session_tag
-from server.kernel.guard.applied_limits import LimitStandings, Standing
+from server.kernel.guard.access import Permissions, access_tag, session_tag
+from server.kernel.guard.applied_limits import LimitStandings
 from server.kernel.guard.blocks import BLOCKS_TAG, Blocked
 from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import LimitsAway, RateLimiter
@@ -16,6 +16,6 @@ __all__ = [
     "LimitsAway",
     "Permissions",
     "RateLimiter",
-    "Standing",
+    "access_tag",
     "session_tag",
 ]

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy
-from server.kernel.rates import Rate, Verdict
+from server.kernel.rates import Rate, Standing
 
 DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
 
@@ -109,18 +109,6 @@ def limits_of(method: MethodPolicy) -> LimitsOfCaller:
 @lru_cache(maxsize=1000)
 def _per_minute(calls: int) -> Rate:
     return Rate(calls, 60.0)
-
-
-class Standing(NamedTuple):
-    """A limit that applies to a call, and what is left of it."""
-
-    rate_class: str
-    scope: str
-    rate: Rate
-    verdict: Verdict | None
-    """None while the store does not answer."""
-    is_strict: bool
-    """Whether calls are refused while the store does not answer."""
 
 
 class LimitStandings:

@@ -54,6 +54,8 @@ RECENT = 4000
 # Bytes of payload. The forms made for sending take about twice as much again.
 RECENT_BYTES = 8 * 1024 * 1024
 REACH = 10_000
+PERSON_ERASED = "user.erased"
+"""The event of a tenant in whose earlier events nothing of a person is left."""
 READER = "live"
 PULSE = "live events"
 STALL = 10.0
@@ -314,6 +316,9 @@ class LiveEvents:
         self._position = event.position
         self._recent.add(event)
         self._subscriptions.give(event)
+        if event.event.type == PERSON_ERASED:
+            # Subscribers that resume get the tenant's events as the log has them now.
+            self._recent.forget(event.event.tenant_id)
         LAG.observe(unix_now() - event.event.create_time.timestamp())
 
     async def _let_them_catch_up(self) -> None:

@@ -7,7 +7,7 @@ from server.kernel.live.subscriptions import LiveEvent
 
 
 class RecentEvents:
-    """The end of the log for all tenants, without a gap."""
+    """The end of the log for all tenants, without a gap, except for what was forgotten."""
 
     def __init__(self, since: Position, *, most: int, most_bytes: int) -> None:
         """Starts empty, after the position `since`. `most_bytes` counts payload."""
@@ -16,6 +16,8 @@ class RecentEvents:
         self._room = most_bytes
         self._events: deque[LiveEvent] = deque()
         self._by_tenant: dict[str, deque[LiveEvent]] = {}
+        # By tenant: the last of the events that were forgotten.
+        self._forgotten: dict[str, Position] = {}
         self._positions = {since}
 
     def __contains__(self, position: Position) -> bool:
@@ -35,8 +37,8 @@ class RecentEvents:
             self._drop()
 
     def after(self, tenant_id: str, position: Position) -> list[LiveEvent] | None:
-        """The events of a tenant after a position, or None if some of them have been dropped."""
-        if position < self._since:
+        """The events of a tenant after a position, or None if some of them have been dropped or forgotten."""
+        if position < self._since or position < self._forgotten.get(tenant_id, self._since):
             return None
         found: list[LiveEvent] = []
         for event in reversed(self._by_tenant.get(tenant_id, ())):
@@ -45,6 +47,20 @@ class RecentEvents:
             found.append(event)
         found.reverse()
         return found
+
+    def forget(self, tenant_id: str) -> None:
+        """Forget the events of a tenant, which the log no longer has as they were.
+
+        It is rare, so what is kept is gone through once.
+        """
+        own = self._by_tenant.pop(tenant_id, None)
+        if own is None:
+            return
+        self._forgotten = {tenant: last for tenant, last in self._forgotten.items() if last > self._since}
+        self._forgotten[tenant_id] = own[-1].position
+        self._room += sum(len(event.event.payload) for event in own)
+        self._positions.difference_update(event.position for event in own)
+        self._events = deque(event for event in self._events if event.event.tenant_id != tenant_id)
 
     def _drop(self) -> None:
         oldest = self._events.popleft()

@@ -1,0 +1,1 @@
+"""Tests of erasure and export across all domains."""
