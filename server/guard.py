@@ -85,8 +85,7 @@ class Guard:
             derive_key(settings.secret, "failed credentials"),
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
-        classes = tuple(service for module in modules for service in module.service_classes)
-        self._narrowed = narrowed_services(classes)
+        self._narrowed = narrowed_services(each for module in modules for each in module.service_classes)
         self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")

@@ -1,11 +1,10 @@
 """The rules of a field (protovalidate) as keywords of JSON Schema, as far as JSON Schema can say them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from buf.validate import validate_pb2
 from google.protobuf import descriptor_pb2 as pb
-from plinth.types.v1 import rules_pb2
+from google.protobuf.message import Message
 
 from server.extensions import RULES
 from server.json_values import JsonObject
@@ -13,14 +12,14 @@ from server.json_values import JsonObject
 _BOUNDS = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
 _FORMATS = {"uuid": "uuid", "email": "email", "uri": "uri", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6"}
 # The patterns of plinth/types/v1/rules.proto, which say there what they mean.
-_SHARED: Mapping[Any, JsonObject] = {
-    rules_pb2.slug: {"pattern": "^([a-z0-9]+(-[a-z0-9]+)*)?$"},
-    rules_pb2.code: {"pattern": "^([a-z][a-z0-9_-]*)?$"},
-    rules_pb2.hex_color: {"pattern": "^(#[0-9a-fA-F]{6})?$"},
-    rules_pb2.http_url: {"pattern": "^(https?://[^\\s]+)?$"},
-    rules_pb2.full_date: {"pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"},
-    rules_pb2.currency_code: {"pattern": "^([A-Z]{3})?$"},
-    rules_pb2.owner: {"pattern": "^(-|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"},
+_SHARED: Mapping[str, JsonObject] = {
+    "plinth.types.v1.slug": {"pattern": "^([a-z0-9]+(-[a-z0-9]+)*)?$"},
+    "plinth.types.v1.code": {"pattern": "^([a-z][a-z0-9_-]*)?$"},
+    "plinth.types.v1.hex_color": {"pattern": "^(#[0-9a-fA-F]{6})?$"},
+    "plinth.types.v1.http_url": {"pattern": "^(https?://[^\\s]+)?$"},
+    "plinth.types.v1.full_date": {"pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"},
+    "plinth.types.v1.currency_code": {"pattern": "^([A-Z]{3})?$"},
+    "plinth.types.v1.owner": {"pattern": "^(-|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"},
 }
 
 
@@ -34,16 +33,19 @@ def keywords(rules: validate_pb2.FieldRules) -> JsonObject:
     kind = rules.WhichOneof("type")
     if kind is None:
         return {}
-    own: Any = getattr(rules, kind)
     if kind == "string":
-        return _string(own, may_be_empty=rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE)
+        return _string(rules.string, may_be_empty=rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE)
     if kind == "repeated":
-        return _present(own, {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"})
+        return _present(rules.repeated, {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"})
     if kind == "map":
-        return _present(own, {"min_pairs": "minProperties", "max_pairs": "maxProperties"})
-    if kind in {"int32", "uint32", "double", "float"}:
-        return _present(own, _BOUNDS)
-    return {}
+        return _present(rules.map, {"min_pairs": "minProperties", "max_pairs": "maxProperties"})
+    numbers: Mapping[str, Message] = {
+        "int32": rules.int32,
+        "uint32": rules.uint32,
+        "double": rules.double,
+        "float": rules.float,
+    }
+    return _present(numbers[kind], _BOUNDS) if kind in numbers else {}
 
 
 def of_items(rules: validate_pb2.FieldRules) -> JsonObject:
@@ -55,9 +57,8 @@ def _string(own: validate_pb2.StringRules, *, may_be_empty: bool) -> JsonObject:
     found = _present(own, {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern"})
     if getattr(own, "in"):
         found["enum"] = list(getattr(own, "in"))
-    for extension, keyword in _SHARED.items():
-        if own.Extensions[extension]:
-            found |= keyword
+    for field, _ in own.ListFields():
+        found |= _SHARED.get(field.full_name, {})
     known = own.WhichOneof("well_known")
     # A format would refuse the empty text, which means "not set".
     if known in _FORMATS and not may_be_empty:
@@ -65,7 +66,7 @@ def _string(own: validate_pb2.StringRules, *, may_be_empty: bool) -> JsonObject:
     return found
 
 
-def _present(own: Any, names: Mapping[str, str]) -> JsonObject:
+def _present(own: Message, names: Mapping[str, str]) -> JsonObject:
     """The rules that are set, as keywords."""
     set_here = {field.name: value for field, value in own.ListFields()}
     return {keyword: set_here[name] for name, keyword in names.items() if name in set_here}

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, Text, any_, bindparam, literal_column, select, text
 from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.types import TypeEngine
 
+from server.data.clauses import AnyType
 from server.data.events import NO_TENANT
 from server.data.statements import Row, Statement
 from server.data.transactions import WriteTransaction
@@ -50,7 +50,7 @@ SELECT id, create_time, actor_id, resource_type, resource_id FROM audit_entries
    AND (create_time, id) > (CAST(:time AS timestamptz), CAST(:id AS uuid))
  ORDER BY create_time, id LIMIT {BATCH}
 """  # noqa: S608 - all of it stands here
-_COLUMNS: dict[str, TypeEngine[Any]] = {
+_COLUMNS: dict[str, AnyType] = {
     "id": UUID(as_uuid=False),
     "create_time": DateTime(timezone=True),
     "actor_id": UUID(as_uuid=False),

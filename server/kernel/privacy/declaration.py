@@ -6,10 +6,11 @@ in its module.py, as `Module(erases=..., exports=...)`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Table
 
+from server.data.clauses import AnyExpression
 from server.data.statements import Statement
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Export:
     of: Owner | None = None
     leave_out: tuple[str, ...] = ()
     """Columns that nobody is shown, such as the hash of a password."""
-    instead: tuple[tuple[str, ColumnElement[Any]], ...] = ()
+    instead: tuple[tuple[str, AnyExpression], ...] = ()
     """Columns of which only a part is shown: their names, and the part as an expression of JSON."""
     order: tuple[str, ...] = ()
     """The columns that sort the rows and tell them apart, where an index has them after `by`. Otherwise those of the

@@ -1,7 +1,6 @@
 """The statements that decisions mean: each changes at most BATCH rows of one person, and finds them by an index."""
 
 from functools import cache
-from typing import Any
 
 from sqlalchemy import (
     ARRAY,
@@ -19,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from server.data.clauses import AnyColumn
+from server.data.clauses import AnyColumn, AnyExpression
 from server.data.statements import Statement
 from server.kernel.privacy.declaration import ERASED, Owner, Pseudonymise, Remove
 
@@ -39,7 +38,7 @@ def step_of(decision: Remove | Pseudonymise) -> Statement:
     neutral = {name: neutral_value(table.c[name]) for name in decision.columns}
     conditions.append(or_(*(table.c[name].is_distinct_from(value) for name, value in neutral.items())))
     # Whoever has seen the row before learns that it is another one.
-    changed: dict[str, ColumnElement[Any]] = {}
+    changed: dict[str, AnyExpression] = {}
     if "version" in table.c:
         changed = {"version": table.c.version + text("1"), "update_time": func.now()}
     return Statement(lambda: update(table).where(_one_of(table, conditions)).values(**neutral, **changed))
@@ -61,7 +60,7 @@ def theirs(table: Table, by: str, of: Owner | None = None) -> list[ColumnElement
     return [*found, table.c[by].in_(above)]
 
 
-def neutral_value(column: AnyColumn) -> ColumnElement[Any]:
+def neutral_value(column: AnyColumn) -> AnyExpression:
     """What stands in a column instead of what is erased."""
     if column.nullable:
         return literal_column("NULL")
