@@ -113,8 +113,7 @@ def _texts(root: Path, names: Names, fields: Sequence[Field]) -> Iterator[tuple[
 
 
 def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
-    # What may be NULL has no place in an order.
-    sortable = [each.name for each in fields if each.kind.sortable and (each.required or not each.kind.has_presence)]
+    sortable = _sortable(fields)
     compared = ("enum", "bool", "money")
     filterable = [field.name for field in fields if field.kind.sortable or field.type in compared]
     unique = [field for field in fields if field.unique]
@@ -147,6 +146,16 @@ def _field_words(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         "body": "\n".join(body),
         "body_import": imported,
     }
+
+
+def _sortable(fields: Sequence[Field]) -> list[str]:
+    """The fields that lists are sorted by: none that may be NULL, and of texts the first.
+
+    A page token holds the values of its last row, and two long texts do not fit into one.
+    """
+    found = [each for each in fields if each.kind.sortable and (each.required or not each.kind.has_presence)]
+    texts = [each for each in found if each.type == "text"]
+    return [each.name for each in found if each not in texts[1:]]
 
 
 def _indexes(table: str, sortable: Sequence[str], unique: Sequence[Field]) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.faults import Fault
-from server.scaffold.write import new
+from server.scaffold.fields import parse
+from server.scaffold.write import _sortable, new
 from tests.stack import free_of_settings
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,11 @@ def contents(folder: Path) -> dict[Path, bytes]:
     """Every file, but for what tools keep."""
     files = (path for path in folder.rglob("*") if path.is_file() and ".ruff_cache" not in path.parts)
     return {path: path.read_bytes() for path in files}
+
+
+def test_lists_are_sorted_by_one_text_alone() -> None:
+    fields = [parse(argument) for argument in ("title:text!", "subtitle:text", "mileage:int", "day:date", "due:date!")]
+    assert _sortable(fields) == ["title", "mileage", "due"]
 
 
 @pytest.mark.heavy
