@@ -36,6 +36,7 @@ from server.kernel.steps.errors import Errors
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
 from server.kernel.steps.parse import Parse
+from server.kernel.steps.raw_body import TakeRawBody
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
 from server.kernel.steps.validate import Validate
@@ -117,6 +118,7 @@ class Guard:
             Parse(),
             self.authorize,
             Cache(self.cache, settings.cache_longest, narrowed),
+            TakeRawBody(),
             Validate(),
             transaction,
             Idempotency(settings.secrets),

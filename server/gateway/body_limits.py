@@ -39,10 +39,13 @@ TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
 
 
 def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: int) -> int:
-    """The bytes allowed in the JSON body of a binding, at most `ceiling`. 0 without a body."""
+    """The bytes allowed in the JSON or raw body of a binding, at most `ceiling`. 0 without a body."""
     body = contract.body_type(method, binding)
     if body is None:
         return 0
+    if method.raw is not None:
+        # The server's limit is for the whole message, which has the other fields of the request too.
+        return min(method.raw.max_bytes, ceiling - ceiling // 16)
     if method.max_body_bytes:
         return min(method.max_body_bytes, ceiling)
     allowed = max(LEAST, int(_message_bytes(contract, body, ()) * SPACE))

@@ -8,6 +8,7 @@ from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
 from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
+from server.gateway.raw_bodies import is_open, open_filters, open_routes
 from server.settings import Settings
 
 # Number of keep-alive comments that a browser's stream may miss before it counts as dead.
@@ -41,14 +42,22 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
 
 def _routes(settings: Settings, contract: Contract) -> list[Config]:
     streams = [_stream(settings, method) for method in contract.methods if method.server_streaming]
-    timed = [
-        _unary({"path": method.path}, method.timeout or settings.gateway_timeout, REALTIME if method.waits else API)
-        for method in contract.methods
-        if (method.timeout is not None or method.waits) and not method.server_streaming
-    ]
+    timed = [_own(settings, method) for method in contract.methods if _has_own(method)]
     # REST paths match the last route before they are transcoded. Without it the cors filter finds no policy
     # (envoy#17148).
-    return [*streams, *timed, _unary({"prefix": "/"}, settings.gateway_timeout)]
+    rest = _unary({"prefix": "/"}, settings.gateway_timeout)
+    return [*streams, *timed, *open_routes(settings, contract, rest), rest]
+
+
+def _has_own(method: Method) -> bool:
+    """Whether a unary RPC needs a route of its own."""
+    return (method.timeout is not None or method.waits or is_open(method)) and not method.server_streaming
+
+
+def _own(settings: Settings, method: Method) -> Config:
+    timeout = method.timeout or settings.gateway_timeout
+    route = _unary({"path": method.path}, timeout, REALTIME if method.waits else API)
+    return route | ({"typed_per_filter_config": open_filters(settings, method)} if is_open(method) else {})
 
 
 def _unary(match: Config, timeout: float, cluster: str = API) -> Config:

@@ -34,6 +34,7 @@ Continuation = Callable[[], Record]
 # Metadata that the gateway vouches for: it strips these keys from requests of clients.
 ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
+CONTENT_ENCODING = "x-plinth-content-encoding"
 HTTP_STATUS = "x-http-status"
 LIMIT = "x-plinth-limit"
 REQUEST_ID = "x-request-id"

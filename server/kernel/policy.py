@@ -15,7 +15,9 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
 from server.extensions import POLICY
+from server.kernel import raw_bodies
 from server.kernel.messages import free_form
+from server.kernel.raw_bodies import RawBody
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
@@ -135,6 +137,8 @@ class MethodPolicy:
     bindings: tuple[Binding, ...]
     providers: tuple[str, ...]
     """The outside providers that it calls."""
+    raw: RawBody | None = None
+    """How its body is taken if it is raw bytes."""
 
     @property
     def on_loop(self) -> bool:
@@ -185,6 +189,10 @@ def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:
         return ()
     rule = options.Extensions[annotations_pb2.http]
     return tuple(Binding(_verb(part), _path(part), part.body) for part in (rule, *rule.additional_bindings))
+
+
+def _bodies_of(method: MethodDescriptor) -> list[str]:
+    return [binding.body for binding in bindings_of(method)]
 
 
 def _verb(rule: object) -> str:
@@ -267,6 +275,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         has_etag="etag" in fields,
         bindings=bindings_of(method),
         providers=tuple(option.providers),
+        raw=raw_bodies.raw_body_of(method, option, _bodies_of(method)),
     )
 
 
@@ -294,6 +303,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
     yield from (f"{name}: {fault}" for fault in _provider_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in raw_bodies.faults(method, option, _bodies_of(method)))
     yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
