@@ -21,6 +21,7 @@ from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import RateLimiter, default_rates
 from server.kernel.guard.pools import CallThreads, queue_bounds
 from server.kernel.guard.tokens import AccessTokens
+from server.kernel.inbound.signatures import verifiers
 from server.kernel.keys import derive_key
 from server.kernel.module import Foundation, Module
 from server.kernel.policy import Access, MethodPolicy
@@ -39,6 +40,7 @@ from server.kernel.steps.parse import Parse
 from server.kernel.steps.raw_body import TakeRawBody
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
+from server.kernel.steps.signature import Signature
 from server.kernel.steps.validate import Validate
 from server.metrics import metering
 from server.metrics.metering import Reading
@@ -71,6 +73,8 @@ class Guard:
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
+        inbound = {module.name: module.inbound(self.foundation) for module in modules if module.inbound}
+        adapters = verifiers(inbound, policies.values())
         self.tokens = AccessTokens(
             settings.secrets,
             issuer=settings.token_issuer,
@@ -83,6 +87,7 @@ class Guard:
             derive_key(settings.secret, "failed credentials"),
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
+        self.signature = Signature(adapters, self.limiter, self.rates["auth_failure"])
         self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
@@ -114,6 +119,7 @@ class Guard:
             Address(self.blocks, self.guesses, self.ports.blocks.block),
             Parse(early=True),
             Authenticate(self.tokens, self.ports.api_keys, self.ports.tickets),
+            self.signature,
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
             self.authorize,

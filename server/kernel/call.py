@@ -12,9 +12,9 @@ from plinth.operations.v1.operation_pb2 import Operation
 from psycopg.errors import UniqueViolation
 
 from server.data.jobs import DEFER
-from server.data.transactions import ReadTransaction, Scope, WriteTransaction
+from server.data.transactions import ANY_VERSION, ReadTransaction, Scope, WriteTransaction
 from server.json_values import JsonValue
-from server.kernel.actors import API_KEY, USER, Actor
+from server.kernel.actors import API_KEY, PROVIDER, USER, Actor
 from server.kernel.addresses import caller_of
 from server.kernel.clock import utc_now
 from server.kernel.ids import next_id
@@ -285,7 +285,8 @@ class Call:
         """The scope of row-level security: the rows that this call may see."""
         caller = self.principal
         if caller is None:
-            return Scope(tenant_id=self.tenant_id)
+            is_signed = self._actor.kind == PROVIDER
+            return Scope(tenant_id=self.tenant_id, access_version=ANY_VERSION if is_signed else None)
         version = self.access.version if self.access else None
         # Access with a version is that of a member. Such a caller no longer administers the platform, even if the token
         # says so.
@@ -396,6 +397,10 @@ class Call:
     def note_actor(self, user_id: str, session_id: str | None = None) -> None:
         """Name the actor for the audit entry of a call without credentials, such as a log-in."""
         self._actor = Actor(USER, user_id, session_id)
+
+    def enter_signed(self, tenant_id: str, key_id: str) -> None:
+        """Continue in the tenant of a call that a provider has signed, with a key of it as the actor."""
+        self.tenant_id, self._actor = tenant_id, Actor(PROVIDER, key_id)
 
     def note_target(self, user_id: str, tenant_ids: Iterable[str]) -> None:
         """Name the user whose account a refused call targeted, and the tenants of that user."""

@@ -19,6 +19,7 @@ from server.kernel.clock import Clock
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, Permissions, RateLimiter
+from server.kernel.inbound import InboundSignature
 from server.kernel.jobs import Job, Schedule
 from server.kernel.live import Downloads, LiveEvents
 from server.kernel.operations import LongJob
@@ -179,6 +180,8 @@ class Module:
     offers: Callable[[Foundation], Offers] | None = None
     grants: Grants = NO_GRANTS
     retention: tuple[Expire | DropPartitions, ...] = ()
+    inbound: Callable[[Foundation], tuple[InboundSignature, ...]] | None = None
+    """How calls are verified that providers sign, by the names in `provider_signature` of policies."""
     background: Callable[[WorkerPlatform], Background] | None = None
     """Called in workers only. It does its own imports, so that serving processes do not load them."""
 

@@ -315,6 +315,8 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     value = getattr(option, kind)
     if not value:
         yield f"access `{kind}` is empty"
+    elif kind == "provider_signature" and (method.server_streaming or option.pool == policy_pb2.POOL_WAITING):
+        yield "what a provider signs is unary and does not wait: start work that takes long, and answer"
     elif kind in ("permission", "platform"):
         domain = method.containing_service.full_name.split(".")[1]
         if not PERMISSION.match(value):

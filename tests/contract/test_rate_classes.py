@@ -22,6 +22,7 @@ DEFINED = "kernel/limits.py"
 # Classes that no policy names, but the code, each with where.
 OF_THE_CODE = {
     "general": "kernel/steps/limit.py",
+    "inbound": "kernel/steps/limit.py",
     "tenant": "kernel/steps/limit.py",
     "auth_failure": "guard.py",
 }

@@ -20,7 +20,10 @@ from server.kernel.ports import TenantRates
 from server.kernel.problems import Unavailable
 from server.kernel.rates import Rate, Verdict, refusal
 
-DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
+DEFAULT, ANONYMOUS, INBOUND, TENANT = "default", "general", "inbound", "tenant"
+
+DEFAULTS = {Access.PUBLIC: ANONYMOUS, Access.PROVIDER_SIGNATURE: INBOUND}
+"""The rate class of RPCs whose policy names none."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,8 @@ class Limit(GuardStep):
     def guard(self, method: MethodPolicy) -> Guard:
         """The guard that counts a call, or refuses it."""
         rate_class = self._class_of(method)
+        if method.access is Access.PROVIDER_SIGNATURE:
+            return self._sender_guard(rate_class)
         return self._anonymous_guard(rate_class) if method.access is Access.PUBLIC else self._known_guard(rate_class)
 
     def check(self, methods: Iterable[MethodPolicy]) -> None:
@@ -73,8 +78,9 @@ class Limit(GuardStep):
             self._class_of(method)
 
     def _class_of(self, method: MethodPolicy) -> str:
-        is_public = method.access is Access.PUBLIC
-        rate_class = ANONYMOUS if is_public and method.rate_class == DEFAULT else method.rate_class
+        rate_class = method.rate_class
+        if rate_class == DEFAULT:
+            rate_class = DEFAULTS.get(method.access, DEFAULT)
         if rate_class not in self._rates:
             raise PolicyError(
                 [f"{method.path} names the rate class `{rate_class}`, which has no limit in the settings"]
@@ -89,6 +95,16 @@ class Limit(GuardStep):
             network = call.client_network
             if network:
                 self._take(call, ((rate_class, "address", f"{rate_class}:address:{network}", rate),))
+
+        return count
+
+    def _sender_guard(self, rate_class: str) -> Guard:
+        """The guard that counts the calls of one key of a provider."""
+        rate = self._rates[rate_class]
+        # Not those of its address, which all tenants share, nor of the tenant, whose users it must not keep out.
+
+        def count(call: Call, _: Request) -> None:
+            self._take(call, ((rate_class, "key", f"{rate_class}:key:{call.actor.id}", rate),))
 
         return count
 

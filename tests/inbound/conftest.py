@@ -1,0 +1,34 @@
+"""A stack with the domain of hooks, for the tests of a process that need one."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.inbound import composed
+from tests.stack import UNLIMITED, Stack
+
+BAD_SIGNATURES = 40
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class HookStack(Stack):
+    """A stack with the domain of hooks."""
+
+    COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, "-m", composed.__name__, "up")
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT)])}
+
+
+@pytest.fixture(scope="session")
+def hook_stack() -> Iterator[HookStack]:
+    # Few bad signatures, so that a test comes to the end of them.
+    stack = HookStack(rate_limits=UNLIMITED | {"auth_failure": f"{BAD_SIGNATURES}/900"})
+    try:
+        yield stack.start()
+    finally:
+        stack.remove()

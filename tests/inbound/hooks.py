@@ -1,0 +1,113 @@
+"""A domain that the product does not have: it takes what others send in forms of their own.
+
+`tests/inbound/composed.py` is the plinth command with this domain among the others.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any, cast
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
+
+from server import modules
+from server.gateway import render
+from server.kernel.call import Call
+from server.kernel.ids import new_id
+from server.kernel.inbound import (
+    InboundCall,
+    InboundRoutes,
+    InboundSignature,
+    Sender,
+    add_route,
+    check_timestamped,
+    new_token,
+)
+from server.kernel.module import Foundation, Module
+from server.kernel.problems import Denied
+from server.kernel.resources import Service
+from tests.inbound import contract
+
+ADAPTER = "acme"
+VERIFY_TOKEN = "s3cret"
+Report, Receipt, Hook = contract.message("Report"), contract.message("Receipt"), contract.message("Hook")
+
+
+def secret_of(key_id: str) -> bytes:
+    """The secret that a provider shares with a key."""
+    return hashlib.sha256(f"secret of {key_id}".encode()).digest()
+
+
+def signature(key_id: str, body: bytes, time: int) -> str:
+    """The header of a signed body."""
+    return f"t={time},v1={hmac.digest(secret_of(key_id), f'{time}.'.encode() + body, 'sha256').hex()}"
+
+
+class HookService(Service):
+    """Takes reports, images and hooks."""
+
+    descriptor = contract.SERVICE
+
+    def take_report(self, call: Call, request: Any) -> Message:
+        """What was in it."""
+        call.headers.append(("x-report-limits", "60:error:key"))
+        return _report(request.body, request.report_key)
+
+    def take_image(self, call: Call, request: Any) -> Message:
+        """What was in it."""
+        del call
+        return _report(request.image)
+
+    def check_hook(self, call: Call, request: Any) -> Message:
+        """The bare challenge, for who knows the token."""
+        del call
+        hub = request.hub
+        if hub.mode != "subscribe" or not hmac.compare_digest(hub.verify_token.encode(), VERIFY_TOKEN.encode()):
+            raise Denied("This is another token.")
+        challenge: Message = HttpBody(content_type="text/plain", data=hub.challenge.encode())
+        return challenge
+
+    def make_hook(self, call: Call, request: Any) -> Message:
+        """An address that a provider may call."""
+        del request
+        hook: Any = Hook(id=new_id(), route=new_token())
+        add_route(call.writes, ADAPTER, hook.route, Sender(str(call.tenant_id), hook.id))
+        return cast("Message", hook)
+
+    def receive_hook(self, call: Call, request: Any) -> Message:
+        """What came, and for whom."""
+        size = len(request.body.data)
+        return cast("Message", Receipt(id=new_id(), tenant_id=call.tenant_id, version=request.version, size=size))
+
+
+def _report(body: HttpBody, key: str = "") -> Message:
+    digest = hashlib.sha256(body.data).hexdigest()
+    found = Report(id=new_id(), content_type=body.content_type, size=len(body.data), sha256=digest, report_key=key)
+    return cast("Message", found)
+
+
+def _inbound(foundation: Foundation) -> tuple[InboundSignature, ...]:
+    routes = InboundRoutes(foundation.database)
+
+    def verify(call: InboundCall) -> Sender:
+        route = cast("Any", call.request).route
+        sender = routes.find(ADAPTER, route)
+        check_timestamped(call.body, call.header("acme-signature"), [secret_of(sender.key_id)], call.now)
+        return sender
+
+    return (InboundSignature(ADAPTER, verify),)
+
+
+MODULE = Module("hooks", services=(HookService,), inbound=_inbound)
+
+
+def compose() -> None:
+    """Name this domain among those of the product, before anything asks for them."""
+    every = (*modules.MODULES, MODULE)
+    modules.MODULES = every
+    for function in (modules.services, modules.roles, modules.grants):
+        function.__defaults__ = (every,)
+    modules.check.__defaults__ = (every, b"")
+    write: Callable[..., Any] = render.write
+    write.__defaults__ = (contract.descriptors(),)
