@@ -15,8 +15,9 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
 from server.extensions import POLICY
-from server.kernel import raw_bodies
+from server.kernel import openings, raw_bodies
 from server.kernel.messages import free_form
+from server.kernel.openings import Opening
 from server.kernel.raw_bodies import RawBody
 
 EMPTY = "google.protobuf.Empty"
@@ -139,6 +140,8 @@ class MethodPolicy:
     """The outside providers that it calls."""
     raw: RawBody | None = None
     """How its body is taken if it is raw bytes."""
+    opening: Opening | None = None
+    """The RPC with which a stream begins that changes something."""
 
     @property
     def on_loop(self) -> bool:
@@ -162,8 +165,11 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
     faults.extend(_collisions(methods))
     if faults:
         raise PolicyError(faults)
-    policies = map(_read, methods)
-    return {policy.path: policy for policy in policies}
+    policies = {policy.path: policy for policy in map(_read, methods)}
+    faults.extend(fault for policy in policies.values() for fault in _opening_faults(policy, policies))
+    if faults:
+        raise PolicyError(faults)
+    return policies
 
 
 def methods_by_permission(policies: Iterable[MethodPolicy]) -> dict[str, tuple[str, ...]]:
@@ -276,6 +282,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         bindings=bindings_of(method),
         providers=tuple(option.providers),
         raw=raw_bodies.raw_body_of(method, option, _bodies_of(method)),
+        opening=openings.opening_of(option),
     )
 
 
@@ -337,7 +344,7 @@ def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     for tag in (*option.cache.tags, *option.invalidates):
         unknown = [name.strip("{}") for name in VARIABLE.findall(tag) if name.strip("{}") not in {*fields, "tenant_id"}]
         yield from (f"the tag `{tag}` names the field `{name}`, which is not there" for name in unknown)
-    if not reads and not option.emits:
+    if not reads and not option.emits and not option.HasField("opening"):
         yield "a mutation names the event it emits"
     if option.emits and not EVENT.match(option.emits):
         yield f"event `{option.emits}` is not <resource>.<past participle>"
@@ -373,8 +380,8 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     bindings = bindings_of(method)
     if method.client_streaming:
         yield "client streaming has no chain"
-    if method.server_streaming and not is_read_only(method):
-        yield "a stream is a read"
+    if method.server_streaming and not is_read_only(method) and not _opens(method):
+        yield "a stream is a read, or names the RPC that it begins with (`opening`)"
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     known = method.input_type.fields_by_name
@@ -393,6 +400,40 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
         yield from (f"{binding.verb} {binding.path} names the field `{field}`, which is not there" for field in missing)
         if is_read_only(method) != (binding.verb in ("GET", "HEAD")) and binding.verb == "GET":
             yield f"GET {binding.path} has side effects"
+
+
+def _opens(method: MethodDescriptor) -> bool:
+    option = options_of(method)
+    return option is not None and option.HasField("opening")
+
+
+def _opening_faults(stream: MethodPolicy, policies: Mapping[str, MethodPolicy]) -> Iterator[str]:
+    """What keeps a stream from beginning with the RPC that it names."""
+    opening = stream.opening
+    if opening is None:
+        return
+    name = stream.descriptor.full_name
+    if not stream.streaming or stream.read_only or stream.emits:
+        yield f"{name}: only a stream has an `opening`, without NO_SIDE_EFFECTS and without an event of its own"
+    if stream.descriptor.output_type.full_name not in openings.ANSWERS:
+        yield f"{name}: a stream with an `opening` answers {' or '.join(openings.ANSWERS)}"
+    if any(binding.verb != "POST" for binding in stream.bindings):
+        yield f"{name}: a stream with an `opening` is bound to POST"
+    first = policies.get(opening.path)
+    if first is None:
+        yield f"{name}: opening.rpc names {opening.path[1:]}, which is no RPC"
+        return
+    bodies = {binding.body for binding in first.bindings}
+    wanted = (first.descriptor.input_type, first.access, first.permission)
+    has_same = wanted == (stream.descriptor.input_type, stream.access, stream.permission)
+    if not has_same or not bodies.issuperset(binding.body for binding in stream.bindings):
+        yield f"{name}: has to have the request, the body and the access of {opening.path[1:]}, with which it begins"
+    if first.read_only or first.on_loop or first.providers or "id" not in first.descriptor.output_type.fields_by_name:
+        yield f"{name}: {opening.path[1:]} has to be a unary mutation without providers whose answer has an id"
+    family = first.emits.partition(".")[0]
+    for event in opening.ends_with:
+        if event.partition(".")[0] != family:
+            yield f"{name}: ends with `{event}`, which is no event of `{family}`"
 
 
 def _collisions(methods: Iterable[MethodDescriptor]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.inbound import composed
 from tests.stack import UNLIMITED, Stack
 
-BAD_SIGNATURES = 40
+BAD_SIGNATURES, STREAMS = 40, 3
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,8 +26,9 @@ class HookStack(Stack):
 
 @pytest.fixture(scope="session")
 def hook_stack() -> Iterator[HookStack]:
-    # Few bad signatures, so that a test comes to the end of them.
-    stack = HookStack(rate_limits=UNLIMITED | {"auth_failure": f"{BAD_SIGNATURES}/900"})
+    # Few bad signatures and streams, so that a test comes to the end of them.
+    rates = UNLIMITED | {"auth_failure": f"{BAD_SIGNATURES}/900"}
+    stack = HookStack(rate_limits=rates, realtime_workers=1, streams_per_caller=STREAMS)
     try:
         yield stack.start()
     finally:

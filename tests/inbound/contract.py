@@ -12,12 +12,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 from plinth.policy.v1 import policy_pb2
+from plinth.realtime.v1 import realtime_pb2
 
 FOLDER = Path(__file__).parent / "proto"
 FILE = "plinth/hooks/v1/hook.proto"
 PACKAGE = "plinth.hooks.v1"
 # The pool knows these files once they are imported.
-IMPORTED = (validate_pb2, annotations_pb2, httpbody_pb2, policy_pb2)
+IMPORTED = (validate_pb2, annotations_pb2, httpbody_pb2, policy_pb2, realtime_pb2)
 
 
 @cache
@@ -41,6 +42,7 @@ def descriptors() -> bytes:
 _pool: Any = descriptor_pool.Default()
 _pool.AddSerializedFile(file().SerializeToString())
 SERVICE: Any = _pool.FindServiceByName(f"{PACKAGE}.HookService")
+RUNS: Any = _pool.FindServiceByName(f"{PACKAGE}.RunService")
 
 
 def message(name: str) -> Any:

@@ -5,14 +5,15 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, ClassVar, cast
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
 from server import modules
 from server.gateway import render
+from server.kernel import live
 from server.kernel.call import Call
 from server.kernel.ids import new_id
 from server.kernel.inbound import (
@@ -24,13 +25,15 @@ from server.kernel.inbound import (
     check_timestamped,
     new_token,
 )
-from server.kernel.module import Foundation, Module
-from server.kernel.problems import Denied
-from server.kernel.resources import Service
+from server.kernel.live import LiveEvents
+from server.kernel.module import Foundation, Module, Platform, Serve
+from server.kernel.problems import Denied, StateForbids
+from server.kernel.resources import EventFacts, Service
 from tests.inbound import contract
 
 ADAPTER = "acme"
 VERIFY_TOKEN = "s3cret"
+Run: Any = contract.message("Run")
 Report, Receipt, Hook = contract.message("Report"), contract.message("Receipt"), contract.message("Hook")
 
 
@@ -81,6 +84,41 @@ class HookService(Service):
         return cast("Message", Receipt(id=new_id(), tenant_id=call.tenant_id, version=request.version, size=size))
 
 
+class RunService(Service):
+    """Runs, which nobody stores: what is asked of them is told as their events."""
+
+    descriptor = contract.RUNS
+    events: ClassVar[Mapping[str, EventFacts]] = {"run.finished": EventFacts(payload=Run, description="It is over.")}
+
+    def __init__(self, live: LiveEvents | None) -> None:
+        super().__init__()
+        self._live = live
+
+    def start_run(self, call: Call, request: Any) -> Message:
+        """A new one."""
+        del call
+        if request.prompt == "forbidden":
+            raise StateForbids("Not this one.")
+        return cast("Message", Run(id=new_id(), text=request.prompt))
+
+    def stream_run(self, call: Call, request: Any) -> AsyncIterator[Message]:
+        """The events after one that was seen."""
+        run = live.Run("run", request.run_id, ("run.finished",))
+        return live.run_frames(self._live, call, run, request.last_event_id)
+
+    def watch_run(self, call: Call, request: Any) -> AsyncIterator[Message]:
+        """The same as messages."""
+        run = live.Run("run", request.run_id, ("run.finished",))
+        return live.run_events(self._live, call, run, request.last_event_id)
+
+    def advance_run(self, call: Call, request: Any) -> Message:
+        """Tell what was made."""
+        run: Message = Run(id=request.run_id, text=request.text)
+        if request.is_last:
+            call.emits = "run.finished"
+        return run
+
+
 def _report(body: HttpBody, key: str = "") -> Message:
     digest = hashlib.sha256(body.data).hexdigest()
     found = Report(id=new_id(), content_type=body.content_type, size=len(body.data), sha256=digest, report_key=key)
@@ -99,7 +137,11 @@ def _inbound(foundation: Foundation) -> tuple[InboundSignature, ...]:
     return (InboundSignature(ADAPTER, verify),)
 
 
-MODULE = Module("hooks", services=(HookService,), inbound=_inbound)
+def _runs(platform: Platform) -> RunService:
+    return RunService(platform.live)
+
+
+MODULE = Module("hooks", services=(HookService, Serve(RunService, _runs)), inbound=_inbound)
 
 
 def compose() -> None:
