@@ -269,6 +269,14 @@ local function read_raw(handle, headers, binding, content_type)
   headers:remove("content-encoding")
 end
 
+-- Refuses an upload before its first byte, as far as its headers tell. The server counts what arrives.
+local function refuse_upload(handle, headers, binding)
+  if refuses_size(handle, headers, binding, content_length(headers)) then return end
+  if headers:get("content-encoding") then
+    refuse(handle, 415, "CONTENT_TYPE_UNSUPPORTED", "This call does not take such a Content-Encoding.")
+  end
+end
+
 -- Reads a JSON body and tells the server its keys. An empty body counts as `{}`.
 local function read_json(handle, headers, binding, content_type)
   local encoding = headers:get("content-encoding")
@@ -322,6 +330,8 @@ local function on_request(handle)
     read_json(handle, headers, binding, content_type)
   elseif binding.body == "raw" then
     read_raw(handle, headers, binding, content_type)
+  elseif binding.body == "stream" then
+    refuse_upload(handle, headers, binding)
   elseif not binding.body then
     refuse_body(handle, headers)
   end

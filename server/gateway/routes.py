@@ -15,6 +15,8 @@ from server.settings import Settings
 MISSED_KEEPALIVES = 4
 # Typed streams have no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
 TYPED_STREAM_IDLE = 3600.0
+# Seconds for an upload, of which none may take longer (listener.py, REQUEST_TIMEOUT).
+UPLOAD_TIMEOUT = 300.0
 # The server gets a deadline slightly after the gateway's, so that the gateway answers first: its answer has the details
 # that the gRPC core's own "Deadline Exceeded" lacks. A deadline of the caller reaches the server, which enforces it.
 # Envoy's max_stream_duration would enforce it too, but then ignores the timeout of calls without a deadline.
@@ -51,12 +53,15 @@ def _routes(settings: Settings, contract: Contract) -> list[Config]:
 
 def _has_own(method: Method) -> bool:
     """Whether a unary RPC needs a route of its own."""
-    return (method.timeout is not None or method.waits or is_open(method)) and not method.server_streaming
+    if method.server_streaming:
+        return False
+    return method.timeout is not None or method.waits or method.client_streaming or is_open(method)
 
 
 def _own(settings: Settings, method: Method) -> Config:
-    timeout = method.timeout or settings.gateway_timeout
-    route = _unary({"path": method.path}, timeout, REALTIME if method.waits else API)
+    timeout = method.timeout or (UPLOAD_TIMEOUT if method.client_streaming else settings.gateway_timeout)
+    on_loop = method.waits or method.client_streaming
+    route = _unary({"path": method.path}, timeout, REALTIME if on_loop else API)
     return route | ({"typed_per_filter_config": open_filters(settings, method)} if is_open(method) else {})
 
 

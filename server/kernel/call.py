@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -23,6 +23,9 @@ from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
 from server.kernel.starting import QUEUED, Task, start_operation
+
+if TYPE_CHECKING:
+    from server.kernel.sinks import Upload
 
 ConflictProblem = Callable[[UniqueViolation], Problem]
 """Makes a problem from a unique violation of PostgreSQL."""
@@ -192,6 +195,8 @@ class Call:
     """The step that the handler has registered (see `then`)."""
     keep_answer: Callable[[Message], None] | None = None
     """Replaces the answer kept under the idempotency key of a call that goes on in a second transaction."""
+    upload: "Upload | None" = None
+    """What has arrived, in an upload."""
     collisions = 0
     """Number of attempts at this call that chose a value which was taken (see Collision)."""
     _request_id = ""

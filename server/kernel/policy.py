@@ -140,13 +140,15 @@ class MethodPolicy:
     """The outside providers that it calls."""
     raw: RawBody | None = None
     """How its body is taken if it is raw bytes."""
+    upload: RawBody | None = None
+    """How its body is taken if it arrives in pieces."""
     opening: Opening | None = None
     """The RPC with which a stream begins that changes something."""
 
     @property
     def on_loop(self) -> bool:
-        """Whether the realtime role serves it, on its event loop: a stream, or an RPC that waits."""
-        return self.streaming or self.waits
+        """Whether the realtime role serves it, on its event loop: a stream, an RPC that waits, or an upload."""
+        return self.streaming or self.waits or self.upload is not None
 
     @property
     def domain(self) -> str:
@@ -282,6 +284,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         bindings=bindings_of(method),
         providers=tuple(option.providers),
         raw=raw_bodies.raw_body_of(method, option, _bodies_of(method)),
+        upload=raw_bodies.upload_of(method, option, _bodies_of(method)),
         opening=openings.opening_of(option),
     )
 
@@ -378,8 +381,6 @@ def _provider_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Ite
 
 def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     bindings = bindings_of(method)
-    if method.client_streaming:
-        yield "client streaming has no chain"
     if method.server_streaming and not is_read_only(method) and not _opens(method):
         yield "a stream is a read, or names the RPC that it begins with (`opening`)"
     if not bindings and not method.server_streaming:

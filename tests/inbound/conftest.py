@@ -1,6 +1,5 @@
 """A stack with the domain of hooks, for the tests of a process that need one."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from tests.inbound import composed
+from tests.inbound.hooks import FOLDER
 from tests.stack import UNLIMITED, Stack
 
 BAD_SIGNATURES, STREAMS = 40, 3
@@ -20,8 +20,13 @@ class HookStack(Stack):
 
     COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, "-m", composed.__name__, "up")
 
+    @property
+    def files(self) -> Path:
+        """Where its uploads go."""
+        return self.data_dir.parent / "files"
+
     def _environment(self) -> dict[str, str]:
-        return super()._environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT)])}
+        return super()._environment() | {"PYTHONPATH": str(ROOT), FOLDER: str(self.files)}
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +34,9 @@ def hook_stack() -> Iterator[HookStack]:
     # Few bad signatures and streams, so that a test comes to the end of them.
     rates = UNLIMITED | {"auth_failure": f"{BAD_SIGNATURES}/900"}
     stack = HookStack(rate_limits=rates, realtime_workers=1, streams_per_caller=STREAMS)
+    stack.files.mkdir()
+    # The engines' user may be another one.
+    stack.files.chmod(0o777)
     try:
         yield stack.start()
     finally:

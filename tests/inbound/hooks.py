@@ -5,7 +5,9 @@
 
 import hashlib
 import hmac
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from google.api.httpbody_pb2 import HttpBody
@@ -29,11 +31,14 @@ from server.kernel.live import LiveEvents
 from server.kernel.module import Foundation, Module, Platform, Serve
 from server.kernel.problems import Denied, StateForbids
 from server.kernel.resources import EventFacts, Service
+from server.kernel.sinks import Begin
 from tests.inbound import contract
 
 ADAPTER = "acme"
+FOLDER = "HOOKS_FOLDER"
 VERIFY_TOKEN = "s3cret"
 Run: Any = contract.message("Run")
+File: Any = contract.message("File")
 Report, Receipt, Hook = contract.message("Report"), contract.message("Receipt"), contract.message("Hook")
 
 
@@ -47,10 +52,36 @@ def signature(key_id: str, body: bytes, time: int) -> str:
     return f"t={time},v1={hmac.digest(secret_of(key_id), f'{time}.'.encode() + body, 'sha256').hex()}"
 
 
+class FileSink:
+    """A file in a folder, which has another name until it is whole."""
+
+    def __init__(self) -> None:
+        self.id = new_id()
+        folder = Path(os.environ[FOLDER])
+        self._path, self._part = folder / self.id, folder / f"{self.id}.part"
+        self._file = self._part.open("wb")
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+
+    def finish(self) -> None:
+        """Name it."""
+        self._file.close()
+        self._part.rename(self._path)
+
+    def abort(self) -> None:
+        """Remove it."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+
 class HookService(Service):
     """Takes reports, images and hooks."""
 
     descriptor = contract.SERVICE
+    uploads: ClassVar[Mapping[str, Begin]] = {"PutFile": lambda _call, _request: FileSink()}
 
     def take_report(self, call: Call, request: Any) -> Message:
         """What was in it."""
@@ -61,6 +92,23 @@ class HookService(Service):
         """What was in it."""
         del call
         return _report(request.image)
+
+    def put_file(self, call: Call, request: Any) -> Message:
+        """What has arrived."""
+        upload = call.upload
+        assert upload is not None
+        if request.label == "refused":
+            raise StateForbids("Not this one.")
+        found: Message = File(
+            id=cast("FileSink", upload.sink).id,
+            folder=request.folder,
+            label=request.label,
+            size=upload.size,
+            sha256=upload.sha256.hex(),
+            content_type=upload.content_type,
+            file_name=upload.file_name,
+        )
+        return found
 
     def check_hook(self, call: Call, request: Any) -> Message:
         """The bare challenge, for who knows the token."""

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import brotli
 import zstandard
 
-from server.kernel.problems import Malformed, Reason
+from server.kernel.problems import Malformed
+from server.kernel.raw_bodies import too_large
 
 # A stream of zstd names the memory that it needs. Browsers and RFC 9659 allow 8 MiB.
 ZSTD_WINDOW = 8 * 1024 * 1024
@@ -33,16 +34,6 @@ def inflate(encoding: str, body: bytes, most: int) -> bytes:
     if len(inflated) > most:
         raise too_large(most)
     return inflated
-
-
-def too_large(most: int) -> Malformed:
-    """The problem of a body that is too large."""
-    return Malformed(
-        f"The body is larger than {most} bytes, the most that this call takes.",
-        reason=Reason.REASON_TOO_LARGE,
-        http_status=413,
-        metadata={"limit_bytes": str(most)},
-    )
 
 
 def _zlib(body: bytes, most: int, window: int) -> bytes | None:

@@ -4,9 +4,10 @@ from server.kernel.live.downloads import Download, Downloads
 from server.kernel.live.reader import LiveEvents
 from server.kernel.live.runs import Run, as_message, run_events, run_frames
 from server.kernel.live.sse import events_of, server_sent
+from server.kernel.live.uploads import Uploads
 from server.kernel.live.visibility import EVERY, matches
 
 __all__ = [
-    "EVERY", "Download", "Downloads", "LiveEvents", "Run", "as_message", "events_of", "matches", "run_events",
-    "run_frames", "server_sent",
+    "EVERY", "Download", "Downloads", "LiveEvents", "Run", "Uploads", "as_message", "events_of", "matches",
+    "run_events", "run_frames", "server_sent",
 ]  # fmt: skip

@@ -8,10 +8,9 @@ from google.api.httpbody_pb2 import HttpBody
 
 from server.kernel.call import CONTENT_ENCODING, Call
 from server.kernel.chain import Guard, GuardStep, Request
-from server.kernel.inbound.inflating import ENCODINGS, inflate, too_large
+from server.kernel.inbound.inflating import ENCODINGS, inflate
 from server.kernel.policy import MethodPolicy
-from server.kernel.problems import Malformed, Reason
-from server.kernel.raw_bodies import RawBody
+from server.kernel.raw_bodies import RawBody, too_large, unsupported
 
 
 class TakeRawBody(GuardStep):
@@ -39,8 +38,7 @@ def check(raw: RawBody, body: HttpBody) -> None:
     """Raise Malformed for a body that is too large or of another content type, as the gateway would."""
     if len(body.data) > raw.max_bytes:
         raise too_large(raw.max_bytes)
-    if not raw.takes(body.content_type):
-        raise unsupported(f"This call takes {', '.join(sorted(raw.content_types))}.")
+    raw.check_type(body.content_type)
 
 
 def inflated(raw: RawBody, encoding: str, data: bytes) -> bytes:
@@ -48,8 +46,3 @@ def inflated(raw: RawBody, encoding: str, data: bytes) -> bytes:
     if not raw.max_inflated_bytes or encoding not in ENCODINGS:
         raise unsupported(f"This call takes no Content-Encoding `{encoding[:40]}`.")
     return inflate(encoding, data, raw.max_inflated_bytes)
-
-
-def unsupported(message: str) -> Malformed:
-    """The problem of a body in another form than the call takes."""
-    return Malformed(message, reason=Reason.REASON_CONTENT_TYPE_UNSUPPORTED, http_status=415)
