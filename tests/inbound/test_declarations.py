@@ -20,15 +20,16 @@ Plant = Callable[[Any], None]
 def faults_of(rpc: str, plant: Callable[[Any, Any], None]) -> list[str]:
     """The faults when the policy and the binding of an RPC are changed."""
     files = descriptor_pb2.FileDescriptorSet.FromString(contract.descriptors())
-    method = next(each for each in files.file[-1].service[0].method if each.name == rpc)
+    methods = [method for service in files.file[-1].service for method in service.method]
+    method = next(each for each in methods if each.name == rpc)
     options: Any = method.options
     plant(options.Extensions[policy_pb2.policy], options.Extensions[annotations_pb2.http])
     pool = DescriptorPool()
     for file in files.file:
         pool.AddSerializedFile(file.SerializeToString())
-    service: Any = pool.FindServiceByName(contract.SERVICE.full_name)
+    services: list[Any] = [pool.FindServiceByName(each.full_name) for each in (contract.SERVICE, contract.RUNS)]
     with pytest.raises(PolicyError) as refused:
-        read_policies([service])
+        read_policies(services)
     return [fault.partition(": ")[2] for fault in refused.value.faults]
 
 
@@ -55,6 +56,47 @@ def waiting(policy: Any, _http: Any) -> None:
     policy.pool = policy_pb2.POOL_WAITING
 
 
+def opening(**facts: Any) -> Callable[[Any, Any], None]:
+    def plant(policy: Any, _http: Any) -> None:
+        for name, value in facts.items():
+            if name == "ends_with":
+                policy.opening.ends_with[:] = value
+            else:
+                setattr(policy.opening, name, value)
+
+    return plant
+
+
+def in_policy(**facts: Any) -> Callable[[Any, Any], None]:
+    def plant(policy: Any, _http: Any) -> None:
+        for name, value in facts.items():
+            setattr(policy, name, value)
+
+    return plant
+
+
+def in_upload(**facts: Any) -> Callable[[Any, Any], None]:
+    def plant(policy: Any, _http: Any) -> None:
+        for name, value in facts.items():
+            setattr(policy.upload, name, value)
+
+    return plant
+
+
+def not_upload(policy: Any, _http: Any) -> None:
+    policy.ClearField("upload")
+
+
+def not_opening(policy: Any, _http: Any) -> None:
+    policy.ClearField("opening")
+
+
+def put(_policy: Any, http: Any) -> None:
+    http.put = "/api/v1/runs:stream"
+
+
+START = f"{contract.RUNS.full_name}/StartRun"
+SHOW = f"{contract.RUNS.full_name}/StreamRun"
 FAULTS: list[tuple[str, Callable[[Any, Any], None], str]] = [
     ("TakeReport", cleared, "the body `body` is a google.api.HttpBody: declare `raw` with its `max_bytes`"),
     ("TakeReport", in_raw(max_bytes=0), "declares `raw` without `max_bytes`: say how many bytes it takes"),
@@ -71,6 +113,24 @@ FAULTS: list[tuple[str, Callable[[Any, Any], None], str]] = [
     ("MakeHook", in_raw(max_bytes=1), "declares `raw`: every `body` of its bindings has to name one field"),
     ("TakeImage", waiting, "declares `raw`, which is for unary RPCs that do not wait"),
     ("ReceiveHook", waiting, "what a provider signs is unary and does not wait"),
+    ("PutFile", not_upload, "a client-streaming RPC is an upload: declare `upload` with its `max_bytes`"),
+    ("PutFile", in_upload(max_bytes=0), "declares `upload` without `max_bytes`: say how many bytes it takes"),
+    ("PutFile", whole, "declares `upload`: the `body` of its bindings has to name one field"),
+    ("PutFile", in_policy(provider_signature="acme"), "what a provider signs is unary: its signature is over"),
+    ("TakeImage", in_upload(max_bytes=1), "declares `upload`, which is for RPCs that stream their request"),
+    ("StreamNewRun", not_opening, "a stream is a read, or names the RPC that it begins with (`opening`)"),
+    ("StreamNewRun", in_policy(emits="run.streamed"), "only a stream has an `opening`"),
+    ("AdvanceRun", opening(rpc=START), "only a stream has an `opening`"),
+    ("AdvanceRun", opening(rpc=START), "a stream with an `opening` answers google.api.HttpBody or"),
+    ("StreamNewRun", put, "a stream with an `opening` is bound to POST"),
+    ("StreamNewRun", opening(rpc="x.Y/Z"), "opening.rpc names x.Y/Z, which is no RPC"),
+    (
+        "StreamNewRun",
+        in_policy(permission="hooks.runs.other"),
+        f"has to have the request, the body and the access of {START}",
+    ),
+    ("StreamNewRun", opening(rpc=SHOW), f"{SHOW} has to be a unary mutation without providers"),
+    ("StreamNewRun", opening(ends_with=["page.done"]), "ends with `page.done`, which is no event of `run`"),
 ]
 
 
