@@ -7,6 +7,7 @@ all are: the call is authorized again, writes, and leaves its event and its audi
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import cast
 
 import grpc
@@ -91,9 +92,11 @@ def upload_route(
     parse = GetMessageClass(method.descriptor.input_type).FromString
 
     async def serve(requests: AsyncIterator[bytes], context: ServerContext) -> Answer:
-        call = UploadCall(method, context)
-        async with asyncio.timeout(IDLE):
-            first = await anext(requests, b"")
+        call, first = UploadCall(method, context), b""
+        # Who sends nothing has sent an empty request, whose rules say what is missing.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE):
+                first = await anext(requests, b"")
         call.pieces = _parsed(requests, parse)
         *_, answer = [message async for message in whole.handle(call, first)]
         return answer
