@@ -21,7 +21,7 @@ from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import RateLimiter, default_rates
 from server.kernel.guard.pools import CallThreads, queue_bounds
 from server.kernel.guard.tokens import AccessTokens
-from server.kernel.inbound.signatures import verifiers
+from server.kernel.inbound.signatures import InboundSignature, verifiers
 from server.kernel.keys import derive_key
 from server.kernel.module import Foundation, Module
 from server.kernel.policy import Access, MethodPolicy
@@ -73,8 +73,6 @@ class Guard:
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
-        inbound = {module.name: module.inbound(self.foundation) for module in modules if module.inbound}
-        adapters = verifiers(inbound, policies.values())
         self.tokens = AccessTokens(
             settings.secrets,
             issuer=settings.token_issuer,
@@ -87,6 +85,7 @@ class Guard:
             derive_key(settings.secret, "failed credentials"),
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
+        adapters = _adapters(modules, self.foundation, policies.values())
         self.signature = Signature(adapters, self.limiter, self.rates["auth_failure"])
         self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
@@ -154,6 +153,13 @@ def _catalogue(policies: Iterable[MethodPolicy], modules: Iterable[Module]) -> l
     """The permissions that roles can hold, without those of platform administrators."""
     classes = (service for module in modules for service in module.service_classes)
     return [*(policy.permission for policy in policies if policy.access is Access.PERMISSION), *seen_by(classes)]
+
+
+def _adapters(
+    modules: Iterable[Module], foundation: Foundation, policies: Iterable[MethodPolicy]
+) -> dict[str, InboundSignature]:
+    """The adapters of calls that providers sign, by name."""
+    return verifiers({module.name: module.inbound(foundation) for module in modules if module.inbound}, policies)
 
 
 def _cache(
