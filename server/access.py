@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row, Statement
-from server.data.transactions import Database, Scope
+from server.data.transactions import ANY_VERSION, Database, Scope
 from server.domains.identity.api_key_chains import CHAIN_LIVES, PACED_ANCESTORS, ancestor_paces
 from server.domains.identity.tables import api_keys, sessions, users
 from server.domains.tenancy.tables import memberships, roles, tenants
@@ -64,7 +64,11 @@ _tenant_lives = and_(
 # One read of the tenant's row answers both questions.
 _tenant_state = (
     select(
-        case((_access.is_(None), _word("")), (tenants.c.access_version == _access, _word("")), else_=_word("access"))
+        case(
+            (or_(_access.is_(None), _access == literal_column(str(ANY_VERSION))), _word("")),
+            (tenants.c.access_version == _access, _word("")),
+            else_=_word("access"),
+        )
     )
     .where(
         tenants.c.id == cast(_tenant, _uuid),

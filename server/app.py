@@ -20,7 +20,7 @@ from server.data.probe import Probe
 from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
-from server.kernel.chain import Route, Step, stream_route, unary_route, waiting_route
+from server.kernel.chain import Route, Step, unary_route
 from server.kernel.dependencies import Dependencies
 from server.kernel.keys import derive_key
 from server.kernel.live import Downloads, LiveEvents
@@ -38,6 +38,7 @@ from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
 from server.kernel.warm import Warmer
+from server.loop_routes import loop_route
 from server.metrics.metering import Meter
 from server.parts import VERSION, Databases
 from server.settings import Settings
@@ -122,9 +123,9 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         _in_transaction(databases, announcer, guard),
         tracing.follow(*databases.both) if tracing else None,
     )
-    methods = policies().values()
+    methods, tokens = policies().values(), platform.page_tokens
     slow = guard.slow_threads
-    routes = compose(methods, services, steps, platform.page_tokens, streams=streams, slow=slow, warmer=warmer)
+    routes = compose(methods, services, steps, tokens, streams=streams, slow=slow, warmer=warmer, live=live)
     if not streams:
         guard.count_cached_reads()
     running = (
@@ -203,16 +204,16 @@ def compose(
     streams: bool,
     slow: ThreadPoolExecutor | None = None,
     warmer: Warmer | None = None,
+    live: LiveEvents | None = None,
 ) -> dict[str, Route]:
     """The routes of one role by path. Raises MissingHandler for a declared RPC without a handler."""
     handlers = ServiceHandlers(services, tokens)
-    routes = []
-    for method in methods:
+    routes, by_path = [], {method.path: method for method in methods}
+    for method in by_path.values():
         if method.on_loop != streams:
             continue
         if streams:
-            make = waiting_route if method.waits else stream_route
-            routes.append(make(method, steps, handlers.stream(method)))
+            routes.append(loop_route(method, by_path, steps, handlers, live))
             continue
         handler = handlers.unary(method)
         routes.append(unary_route(method, steps, handler, slow if method.is_slow else None))

@@ -22,6 +22,7 @@ from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import RateLimiter, default_rates
 from server.kernel.guard.pools import CallThreads, queue_bounds
 from server.kernel.guard.tokens import AccessTokens
+from server.kernel.inbound.signatures import InboundSignature, verifiers
 from server.kernel.keys import derive_key
 from server.kernel.module import Foundation, Module
 from server.kernel.policy import Access, MethodPolicy
@@ -39,8 +40,10 @@ from server.kernel.steps.errors import Errors
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
 from server.kernel.steps.parse import Parse
+from server.kernel.steps.raw_body import TakeRawBody
 from server.kernel.steps.respond import Respond
 from server.kernel.steps.shed import Shed
+from server.kernel.steps.signature import Signature
 from server.kernel.steps.validate import Validate
 from server.metrics import metering
 from server.metrics.metering import Reading
@@ -86,6 +89,8 @@ class Guard:
         )
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
         self._narrowed = narrowed_services(each for module in modules for each in module.service_classes)
+        adapters = _adapters(modules, self.foundation, policies.values())
+        self.signature = Signature(adapters, self.limiter, self.rates["auth_failure"])
         self.cache = _cache(settings, process, RedisAnswers(redis, self.breakers.make("answers")), self.generations)
         self.threads = CallThreads(settings.api_threads, thread_name_prefix="call")
         self.slow_threads = CallThreads(settings.slow_threads, thread_name_prefix="slow call")
@@ -129,10 +134,12 @@ class Guard:
             Address(self.blocks, self.guesses, self.ports.blocks.block),
             Parse(early=True),
             Authenticate(self.tokens, self.ports.api_keys, self.ports.tickets),
+            self.signature,
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
             self.authorize,
             Cache(self.cache, settings.cache_longest, self._narrowed),
+            TakeRawBody(),
             Validate(),
             transaction,
             Idempotency(settings.secrets),
@@ -162,6 +169,13 @@ def _catalogue(policies: Iterable[MethodPolicy], modules: Iterable[Module]) -> l
     """The permissions that roles can hold, without those of platform administrators."""
     classes = (service for module in modules for service in module.service_classes)
     return [*(policy.permission for policy in policies if policy.access is Access.PERMISSION), *seen_by(classes)]
+
+
+def _adapters(
+    modules: Iterable[Module], foundation: Foundation, policies: Iterable[MethodPolicy]
+) -> dict[str, InboundSignature]:
+    """The adapters of calls that providers sign, by name."""
+    return verifiers({module.name: module.inbound(foundation) for module in modules if module.inbound}, policies)
 
 
 def _cache(

@@ -145,6 +145,14 @@ SELECT EXISTS (SELECT FROM events WHERE transaction_id = %(transaction_id)s::tex
        SELECT FROM events WHERE (transaction_id, sequence) < (%(transaction_id)s::text::xid8, %(sequence)s))
 """
 """Whether a position has an event, or is older than the oldest event that is kept."""
+READ_FIRST = """
+SELECT transaction_id::text::bigint, sequence
+  FROM events
+ WHERE tenant_id = %(tenant_id)s::uuid AND create_time >= %(since)s AND resource_id = %(resource_id)s
+ ORDER BY tenant_id, create_time
+ LIMIT 1
+"""
+"""The first event of a resource that was made at `since` or later."""
 READ_LAG = """
 SELECT extract(epoch FROM clock_timestamp() - create_time)
   FROM events

@@ -19,6 +19,9 @@ from server.data.observer import Observer, RoundTrip
 from server.data.statements import Statement
 from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
 
+ANY_VERSION = -1
+"""The version of a tenant's access for a call that no version allowed: the tenant only has to exist."""
+
 
 class Scope(NamedTuple):
     """The rows that a transaction may see: those of a tenant, those of a user, or (platform administrators) all."""
@@ -29,7 +32,7 @@ class Scope(NamedTuple):
     session_id: str | None = None
     """The session on whose behalf the transaction runs. It must still be alive."""
     access_version: int | None = None
-    """The version of the tenant's access by which the call was allowed. It must still be current."""
+    """The version of the tenant's access by which the call was allowed. It must still be current, unless it is any."""
 
     @property
     def parameters(self) -> dict[str, object]:

@@ -25,6 +25,8 @@ MOST = 512 * 1024
 # A body that is too large is read up to here, without parsing, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.
 READ_BYTES = 1024 * 1024
+# Bytes of a form beside the file in it, as the server counts them too (server/kernel/live/multipart.py).
+MOST_BESIDE_FILE = 64 * 1024
 SCALAR = 32
 ENUM = 64
 MOMENT = 64
@@ -39,10 +41,15 @@ TEXT_FORMATS = ("uuid", "tuuid", "ip", "ipv4", "ipv6")
 
 
 def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: int) -> int:
-    """The bytes allowed in the JSON body of a binding, at most `ceiling`. 0 without a body."""
+    """The bytes allowed in the JSON or raw body of a binding, at most `ceiling`. 0 without a body."""
     body = contract.body_type(method, binding)
     if body is None:
         return 0
+    if method.client_streaming:
+        return method.max_upload_bytes + MOST_BESIDE_FILE
+    if method.raw is not None:
+        # The server's limit is for the whole message, which has the other fields of the request too.
+        return min(method.raw.max_bytes, ceiling - ceiling // 16)
     if method.max_body_bytes:
         return min(method.max_body_bytes, ceiling)
     allowed = max(LEAST, int(_message_bytes(contract, body, ()) * SPACE))
@@ -50,10 +57,9 @@ def body_limit(contract: Contract, method: Method, binding: Binding, ceiling: in
 
 
 def largest_body(contract: Contract, ceiling: int) -> int:
-    """The largest limit of all bindings."""
-    return max(
-        (body_limit(contract, m, binding, ceiling) for m in contract.methods for binding in m.bindings), default=0
-    )
+    """The largest limit of all bodies that are held whole."""
+    held = [method for method in contract.methods if not method.client_streaming]
+    return max((body_limit(contract, m, binding, ceiling) for m in held for binding in m.bindings), default=0)
 
 
 def _message_bytes(contract: Contract, name: str, above: tuple[str, ...]) -> int:

@@ -63,6 +63,10 @@ class Method:
     """Whether anyone may call, without credentials."""
     max_body_bytes: int = 0
     """Limit of a JSON body; 0 for the limit that follows from the rules of the message."""
+    max_upload_bytes: int = 0
+    """Limit of a body that arrives in pieces."""
+    raw: policy_pb2.RawBody | None = None
+    """How its body is taken if it is raw bytes, and no stream of them."""
 
     @property
     def path(self) -> str:
@@ -156,6 +160,8 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         waits=policy.pool == policy_pb2.POOL_WAITING,
         is_public=policy.WhichOneof("access") in PUBLIC,
         max_body_bytes=policy.max_body_bytes,
+        max_upload_bytes=policy.upload.max_bytes,
+        raw=policy.raw if policy.HasField("raw") else None,
     )
 
 

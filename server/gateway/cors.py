@@ -1,4 +1,6 @@
-"""CORS: exact origins, with credentials, on every path; in development also pages of this machine."""
+"""CORS: exact origins, with credentials; in development also pages of this machine. Any origin where a policy says."""
+
+from collections.abc import Iterable
 
 from server.gateway.pieces import Config, typed
 from server.gateway.tracing import trace_headers
@@ -40,4 +42,17 @@ def cors_policy(settings: Settings) -> Config:
         allow_credentials=True,
         # The preflight of another origin is an ordinary OPTIONS, which Lua answers.
         forward_not_matching_preflights=True,
+    )
+
+
+def open_cors_policy(settings: Settings, exposed: Iterable[str]) -> Config:
+    """What pages of any origin may do: send any header and no cookies, and read `exposed` headers too."""
+    return typed(
+        "extensions.filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=[{"safe_regex": {"regex": ".*"}}],
+        allow_methods=", ".join(METHODS),
+        allow_headers="*",
+        expose_headers=", ".join(dict.fromkeys((*EXPOSED_HEADERS, *exposed))),
+        max_age=str(settings.cors_max_age),
+        allow_credentials=False,
     )

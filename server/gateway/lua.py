@@ -7,6 +7,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from server.gateway.body_limits import READ_BYTES, STRANGERS_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
+from server.gateway.raw_bodies import facts
 from server.settings import Settings
 
 FREE = "json_keys.FREE"
@@ -79,7 +80,8 @@ def _binding(contract: Contract, method: Method, binding: Binding, max_request_b
     body = contract.body_type(method, binding)
     if body is not None:
         fields["shape"] = _quote(body)
-        fields["body"] = _quote("raw" if _is_raw(contract, body) else "json")
+        fields["body"] = _quote(_kind_of_body(contract, method, body))
+        fields |= facts(contract, method, binding)
         fields["limit"] = str(body_limit(contract, method, binding, max_request_bytes))
         if binding.body == "*":
             fields["whole"] = "true"
@@ -94,6 +96,13 @@ def _binding(contract: Contract, method: Method, binding: Binding, max_request_b
 def _json_name(contract: Contract, message: str, name: str) -> str:
     field = contract.field(message, name)
     return field.json_name if field else name
+
+
+def _kind_of_body(contract: Contract, method: Method, body: str) -> str:
+    """`json`, `raw` bytes that are held back until they are whole, or a `stream` of bytes."""
+    if not _is_raw(contract, body):
+        return "json"
+    return "stream" if method.client_streaming else "raw"
 
 
 def _is_raw(contract: Contract, body: str) -> bool:

@@ -7,6 +7,9 @@ local CALLERS_TIMEOUT, CALLERS_ENCODING = "x-plinth-callers-timeout", "x-plinth-
 local KEYS, HEADER_BYTES = "x-plinth-json-keys", "x-plinth-header-bytes"
 -- What gRPC's core can decompress.
 local ENCODINGS = {identity = true, gzip = true, deflate = true}
+-- What the server can inflate where a call takes it, by what Content-Encoding says.
+local CONTENT_ENCODING = "x-plinth-content-encoding"
+local INFLATED = {gzip = "gzip", ["x-gzip"] = "gzip", deflate = "deflate", br = "br", zstd = "zstd"}
 local BYTE_ORDER_MARK = "\239\187\191"
 -- Origins that have been told of in the log.
 local MOST_ORIGINS, LONGEST_ORIGIN = 100, 200
@@ -92,6 +95,17 @@ local function is_bent(path)
     or path:find("/:", 1, true) ~= nil
 end
 
+-- Drops the slash at the end of a path whose binding takes a raw body: the form of such an address is its caller's choice.
+local function drop_slash(headers, method, path)
+  if path:sub(-1) ~= "/" and not path:find("/?", 1, true) then return path end
+  local plain, query = path:match("^([^?]*[^/?])/(%?.*)$")
+  if not plain then plain, query = path:match("^([^?]*[^/?])/$"), "" end
+  local binding = plain and bindings:find(method, plain)
+  if not binding or binding.body ~= "raw" then return path end
+  headers:replace(":path", plain .. query)
+  return plain .. query
+end
+
 -- Whether the path is one that no binding may be looked up for; answers those that are not.
 local function refuses_form(handle, path)
   local plain, query = path:match("^([^?]*)(.*)$")
@@ -133,6 +147,19 @@ local function parameter_fault(binding, path)
     seen[field] = true
   end
   return nil
+end
+
+-- Drops the parameters that the call does not have, where its policy says so.
+local function drop_unknown(headers, binding, path)
+  local plain, query = path:match("^([^?]*)%?(.*)$")
+  if not query then return path end
+  local kept = {}
+  for parameter in query:gmatch("[^&]+") do
+    if binding.known[names.camel((unescape(parameter:match("^[^=]*")):gsub("+", " ")))] then kept[#kept + 1] = parameter end
+  end
+  path = #kept > 0 and plain .. "?" .. table.concat(kept, "&") or plain
+  headers:replace(":path", path)
+  return path
 end
 
 local function refuses_parameters(handle, binding, path)
@@ -207,15 +234,54 @@ local function refuses_stranger(handle, headers, binding, length)
   return false
 end
 
--- Reads a JSON body and tells the server its keys. An empty body counts as `{}`.
-local function read_json(handle, headers, binding, content_type)
-  local encoding = headers:get("content-encoding")
+-- Waits for the whole body. Gives it and its length, or nil if it was refused by its size.
+local function read_body(handle, headers, binding)
   local told = content_length(headers)
-  if told and told > READ_BYTES and refuses_size(handle, headers, binding, told) then return end
+  if told and told > READ_BYTES and refuses_size(handle, headers, binding, told) then return nil end
   local body = handle:body(true)
   local length = body:length()
   headers = handle:headers()
-  if refuses_size(handle, headers, binding, length) or refuses_stranger(handle, headers, binding, length) then return end
+  if refuses_size(handle, headers, binding, length) or refuses_stranger(handle, headers, binding, length) then return nil end
+  return body, length
+end
+
+-- Why a raw body in this form is not taken, or nil.
+local function raw_fault(headers, binding, content_type)
+  local encoding = headers:get("content-encoding")
+  if encoding and not (binding.inflates and INFLATED[encoding:lower()] and headers:getNumValues("content-encoding") == 1) then
+    return "This call does not take such a Content-Encoding."
+  end
+  if not binding.types then return nil end
+  local media_type = (content_type or ""):lower():match("^%s*([^;,%s]*)") or ""
+  if binding.types[media_type] or binding.types[media_type:gsub("/.*$", "/*")] then return nil end
+  return "This call takes " .. binding.told .. "."
+end
+
+-- Reads a raw body, which the server gets as it is, and tells the server how it is encoded.
+local function read_raw(handle, headers, binding, content_type)
+  if not read_body(handle, headers, binding) then return end
+  headers = handle:headers()
+  local fault = raw_fault(headers, binding, content_type)
+  if fault then return refuse(handle, 415, "CONTENT_TYPE_UNSUPPORTED", fault) end
+  local encoding = headers:get("content-encoding")
+  if not encoding then return end
+  headers:replace(CONTENT_ENCODING, INFLATED[encoding:lower()])
+  headers:remove("content-encoding")
+end
+
+-- Refuses an upload before its first byte, as far as its headers tell. The server counts what arrives.
+local function refuse_upload(handle, headers, binding)
+  if refuses_size(handle, headers, binding, content_length(headers)) then return end
+  if headers:get("content-encoding") then
+    refuse(handle, 415, "CONTENT_TYPE_UNSUPPORTED", "This call does not take such a Content-Encoding.")
+  end
+end
+
+-- Reads a JSON body and tells the server its keys. An empty body counts as `{}`.
+local function read_json(handle, headers, binding, content_type)
+  local encoding = headers:get("content-encoding")
+  local body, length = read_body(handle, headers, binding)
+  if not body then return end
   local text = length > 0 and body:getBytes(0, length) or nil
   local fault = text and type_fault(content_type, encoding)
   if fault then return refuse(handle, 415, "CONTENT_TYPE_UNSUPPORTED", fault) end
@@ -247,9 +313,11 @@ local function on_request(handle)
   if is_grpc(content_type) then return on_grpc(handle, headers) end
   -- CONNECT has no path.
   local method, path = headers:get(":method"), headers:get(":path") or "/"
+  path = drop_slash(headers, method, path)
   if refuses_form(handle, path) then return end
   local binding = bindings:find(method, path)
   if not binding then return refuse_path(handle, method, path) end
+  if binding.known then path = drop_unknown(headers, binding, path) end
   if refuses_parameters(handle, binding, path) then return end
   if method == "HEAD" then
     responses.note_head(handle)
@@ -260,6 +328,10 @@ local function on_request(handle)
   headers:remove(CALLERS_ENCODING)
   if binding.body == "json" then
     read_json(handle, headers, binding, content_type)
+  elseif binding.body == "raw" then
+    read_raw(handle, headers, binding, content_type)
+  elseif binding.body == "stream" then
+    refuse_upload(handle, headers, binding)
   elseif not binding.body then
     refuse_body(handle, headers)
   end

@@ -8,12 +8,15 @@ from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
 from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
+from server.gateway.raw_bodies import is_open, open_filters, open_routes
 from server.settings import Settings
 
 # Number of keep-alive comments that a browser's stream may miss before it counts as dead.
 MISSED_KEEPALIVES = 4
 # Typed streams have no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
 TYPED_STREAM_IDLE = 3600.0
+# Seconds for an upload, of which none may take longer (listener.py, REQUEST_TIMEOUT).
+UPLOAD_TIMEOUT = 300.0
 # The server gets a deadline slightly after the gateway's, so that the gateway answers first: its answer has the details
 # that the gRPC core's own "Deadline Exceeded" lacks. A deadline of the caller reaches the server, which enforces it.
 # Envoy's max_stream_duration would enforce it too, but then ignores the timeout of calls without a deadline.
@@ -41,14 +44,25 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
 
 def _routes(settings: Settings, contract: Contract) -> list[Config]:
     streams = [_stream(settings, method) for method in contract.methods if method.server_streaming]
-    timed = [
-        _unary({"path": method.path}, method.timeout or settings.gateway_timeout, REALTIME if method.waits else API)
-        for method in contract.methods
-        if (method.timeout is not None or method.waits) and not method.server_streaming
-    ]
+    timed = [_own(settings, method) for method in contract.methods if _has_own(method)]
     # REST paths match the last route before they are transcoded. Without it the cors filter finds no policy
     # (envoy#17148).
-    return [*streams, *timed, _unary({"prefix": "/"}, settings.gateway_timeout)]
+    rest = _unary({"prefix": "/"}, settings.gateway_timeout)
+    return [*streams, *timed, *open_routes(settings, contract, rest), rest]
+
+
+def _has_own(method: Method) -> bool:
+    """Whether a unary RPC needs a route of its own."""
+    if method.server_streaming:
+        return False
+    return method.timeout is not None or method.waits or method.client_streaming or is_open(method)
+
+
+def _own(settings: Settings, method: Method) -> Config:
+    timeout = method.timeout or (UPLOAD_TIMEOUT if method.client_streaming else settings.gateway_timeout)
+    on_loop = method.waits or method.client_streaming
+    route = _unary({"path": method.path}, timeout, REALTIME if on_loop else API)
+    return route | ({"typed_per_filter_config": open_filters(settings, method)} if is_open(method) else {})
 
 
 def _unary(match: Config, timeout: float, cluster: str = API) -> Config:

@@ -1,8 +1,8 @@
-"""Actors: the user, the API key or the platform itself that the audit log names as the author of a change."""
+"""Actors: the user, API key, provider or the platform itself that the audit log names as the author of a change."""
 
 from dataclasses import dataclass
 
-NOBODY, USER, API_KEY, PLATFORM = range(4)
+NOBODY, USER, API_KEY, PLATFORM, PROVIDER = range(5)
 
 
 @dataclass(frozen=True, slots=True)

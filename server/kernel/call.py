@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -12,9 +12,9 @@ from plinth.operations.v1.operation_pb2 import Operation
 from psycopg.errors import UniqueViolation
 
 from server.data.jobs import DEFER
-from server.data.transactions import ReadTransaction, Scope, WriteTransaction
+from server.data.transactions import ANY_VERSION, ReadTransaction, Scope, WriteTransaction
 from server.json_values import JsonValue
-from server.kernel.actors import API_KEY, USER, Actor
+from server.kernel.actors import API_KEY, PROVIDER, USER, Actor
 from server.kernel.addresses import caller_of
 from server.kernel.clock import utc_now
 from server.kernel.ids import next_id
@@ -23,6 +23,9 @@ from server.kernel.policy import Kind, MethodPolicy
 from server.kernel.problems import Denied, Problem, Reason
 from server.kernel.rates import Verdict
 from server.kernel.starting import QUEUED, Task, start_operation
+
+if TYPE_CHECKING:
+    from server.kernel.sinks import Upload
 
 ConflictProblem = Callable[[UniqueViolation], Problem]
 """Makes a problem from a unique violation of PostgreSQL."""
@@ -34,6 +37,7 @@ Continuation = Callable[[], Record]
 # Metadata that the gateway vouches for: it strips these keys from requests of clients.
 ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
+CONTENT_ENCODING = "x-plinth-content-encoding"
 HTTP_STATUS = "x-http-status"
 LIMIT = "x-plinth-limit"
 REQUEST_ID = "x-request-id"
@@ -191,6 +195,8 @@ class Call:
     """The step that the handler has registered (see `then`)."""
     keep_answer: Callable[[Message], None] | None = None
     """Replaces the answer kept under the idempotency key of a call that goes on in a second transaction."""
+    upload: "Upload | None" = None
+    """What has arrived, in an upload."""
     collisions = 0
     """Number of attempts at this call that chose a value which was taken (see Collision)."""
     _request_id = ""
@@ -284,7 +290,8 @@ class Call:
         """The scope of row-level security: the rows that this call may see."""
         caller = self.principal
         if caller is None:
-            return Scope(tenant_id=self.tenant_id)
+            is_signed = self._actor.kind == PROVIDER
+            return Scope(tenant_id=self.tenant_id, access_version=ANY_VERSION if is_signed else None)
         version = self.access.version if self.access else None
         # Access with a version is that of a member. Such a caller no longer administers the platform, even if the token
         # says so.
@@ -395,6 +402,10 @@ class Call:
     def note_actor(self, user_id: str, session_id: str | None = None) -> None:
         """Name the actor for the audit entry of a call without credentials, such as a log-in."""
         self._actor = Actor(USER, user_id, session_id)
+
+    def enter_signed(self, tenant_id: str, key_id: str) -> None:
+        """Continue in the tenant of a call that a provider has signed, with a key of it as the actor."""
+        self.tenant_id, self._actor = tenant_id, Actor(PROVIDER, key_id)
 
     def note_target(self, user_id: str, tenant_ids: Iterable[str]) -> None:
         """Name the user whose account a refused call targeted, and the tenants of that user."""

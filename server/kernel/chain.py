@@ -189,7 +189,11 @@ def unary_route(
 
 def stream_route(method: MethodPolicy, steps: Sequence[Step], handler: Stream) -> Route:
     """A server-streaming RPC on asyncio. Its chain gets the request as bytes."""
-    chain = Chain(lambda: compose_stream(method, steps, handler))
+    return route_of_stream(method, Chain(lambda: compose_stream(method, steps, handler)))
+
+
+def route_of_stream(method: MethodPolicy, chain: Chain[Stream]) -> Route:
+    """A server-streaming RPC on asyncio with this chain."""
 
     async def serve(request: Request, context: ServerContext) -> AsyncIterator[Message]:
         async for message in chain.handle(Call(method, context), request):

@@ -1,6 +1,7 @@
 """Ids: UUIDv7 (RFC 9562), so that they sort by time of creation and index well."""
 
 import os
+from datetime import UTC, datetime
 from itertools import count
 
 from server.kernel.clock import unix_now
@@ -8,6 +9,7 @@ from server.kernel.clock import unix_now
 RANDOM_BYTES = 10
 # The two highest bits of the ninth byte are 10 (RFC 9562, 4.1).
 VARIANTS = "89ab"
+DIGITS = 32
 
 
 def new_id() -> str:
@@ -17,6 +19,14 @@ def new_id() -> str:
     stamp = f"{int(unix_now() * 1000):012x}"
     variant = VARIANTS[random[0] >> 6]
     return f"{stamp[:8]}-{stamp[8:]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:]}"
+
+
+def made_at(uuid: str) -> datetime:
+    """When an id was made. Raises ValueError for a text that is no UUIDv7."""
+    digits = uuid.replace("-", "")
+    if len(digits) != DIGITS or digits[12] != "7":
+        raise ValueError("this is no UUIDv7")
+    return datetime.fromtimestamp(int(digits[:12], 16) / 1000, UTC)
 
 
 _numbers = count(1)

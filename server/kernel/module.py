@@ -19,6 +19,7 @@ from server.kernel.clock import Clock
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, LimitStandings, Permissions, RateLimiter
+from server.kernel.inbound import InboundSignature
 from server.kernel.jobs import Job, Schedule
 from server.kernel.live import Downloads, LiveEvents
 from server.kernel.operations import LongJob
@@ -194,6 +195,8 @@ class Module:
     """What becomes of its tables when a person is erased (docs/privacy.md)."""
     exports: tuple[Export, ...] = ()
     """What of its tables a person's export holds."""
+    inbound: Callable[[Foundation], tuple[InboundSignature, ...]] | None = None
+    """How calls are verified that providers sign, by the names in `provider_signature` of policies."""
     background: Callable[[WorkerPlatform], Background] | None = None
     """Called in workers only. It does its own imports, so that serving processes do not load them."""
 

@@ -16,8 +16,11 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from plinth.policy.v1 import policy_pb2
 
 from server.extensions import POLICY
+from server.kernel import openings, raw_bodies
 from server.kernel.messages import free_form
+from server.kernel.openings import Opening
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.raw_bodies import RawBody
 
 EMPTY = "google.protobuf.Empty"
 IDENTITY = "identity"
@@ -143,11 +146,17 @@ class MethodPolicy:
     """The outside providers that it calls."""
     is_telemetry: bool = False
     """Whether it leaves neither an audit entry nor an event, and has a rate class that its tenant shares."""
+    raw: RawBody | None = None
+    """How its body is taken if it is raw bytes."""
+    upload: RawBody | None = None
+    """How its body is taken if it arrives in pieces."""
+    opening: Opening | None = None
+    """The RPC with which a stream begins that changes something."""
 
     @property
     def on_loop(self) -> bool:
-        """Whether the realtime role serves it, on its event loop: a stream, or an RPC that waits."""
-        return self.streaming or self.waits
+        """Whether the realtime role serves it, on its event loop: a stream, an RPC that waits, or an upload."""
+        return self.streaming or self.waits or self.upload is not None
 
     @property
     def domain(self) -> str:
@@ -166,8 +175,11 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
     faults.extend(_collisions(methods))
     if faults:
         raise PolicyError(faults)
-    policies = map(_read, methods)
-    return {policy.path: policy for policy in policies}
+    policies = {policy.path: policy for policy in map(_read, methods)}
+    faults.extend(fault for policy in policies.values() for fault in _opening_faults(policy, policies))
+    if faults:
+        raise PolicyError(faults)
+    return policies
 
 
 def method_named(policies: Mapping[str, MethodPolicy], field: str, name: str) -> MethodPolicy:
@@ -203,6 +215,10 @@ def bindings_of(method: MethodDescriptor) -> tuple[Binding, ...]:
         return ()
     rule = options.Extensions[annotations_pb2.http]
     return tuple(Binding(_verb(part), _path(part), part.body) for part in (rule, *rule.additional_bindings))
+
+
+def _bodies_of(method: MethodDescriptor) -> list[str]:
+    return [binding.body for binding in bindings_of(method)]
 
 
 def _verb(rule: object) -> str:
@@ -286,6 +302,9 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         bindings=bindings_of(method),
         providers=tuple(option.providers),
         is_telemetry=option.telemetry,
+        raw=raw_bodies.raw_body_of(method, option, _bodies_of(method)),
+        upload=raw_bodies.upload_of(method, option, _bodies_of(method)),
+        opening=openings.opening_of(option),
     )
 
 
@@ -318,6 +337,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
     yield from (f"{name}: {fault}" for fault in _provider_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _telemetry_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in raw_bodies.faults(method, option, _bodies_of(method)))
     yield from (f"{name}: {fault}" for fault in free_form.faults(method.input_type))
 
 
@@ -329,6 +349,8 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     value = getattr(option, kind)
     if not value:
         yield f"access `{kind}` is empty"
+    elif kind == "provider_signature" and (method.server_streaming or option.pool == policy_pb2.POOL_WAITING):
+        yield "what a provider signs is unary and does not wait: start work that takes long, and answer"
     elif kind in ("permission", "platform"):
         domain = method.containing_service.full_name.split(".")[1]
         if not PERMISSION.match(value):
@@ -349,7 +371,7 @@ def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     for tag in (*option.cache.tags, *option.invalidates):
         unknown = [name.strip("{}") for name in VARIABLE.findall(tag) if name.strip("{}") not in {*fields, "tenant_id"}]
         yield from (f"the tag `{tag}` names the field `{name}`, which is not there" for name in unknown)
-    if not reads and not option.emits and not option.telemetry:
+    if not (reads or option.emits or option.telemetry or option.HasField("opening")):
         yield "a mutation names the event it emits"
     if option.emits and not EVENT.match(option.emits):
         yield f"event `{option.emits}` is not <resource>.<past participle>"
@@ -405,10 +427,8 @@ def _telemetry_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> It
 
 def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     bindings = bindings_of(method)
-    if method.client_streaming:
-        yield "client streaming has no chain"
-    if method.server_streaming and not is_read_only(method):
-        yield "a stream is a read"
+    if method.server_streaming and not is_read_only(method) and not _opens(method):
+        yield "a stream is a read, or names the RPC that it begins with (`opening`)"
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     known = method.input_type.fields_by_name
@@ -427,6 +447,40 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
         yield from (f"{binding.verb} {binding.path} names the field `{field}`, which is not there" for field in missing)
         if is_read_only(method) != (binding.verb in ("GET", "HEAD")) and binding.verb == "GET":
             yield f"GET {binding.path} has side effects"
+
+
+def _opens(method: MethodDescriptor) -> bool:
+    option = options_of(method)
+    return option is not None and option.HasField("opening")
+
+
+def _opening_faults(stream: MethodPolicy, policies: Mapping[str, MethodPolicy]) -> Iterator[str]:
+    """What keeps a stream from beginning with the RPC that it names."""
+    opening = stream.opening
+    if opening is None:
+        return
+    name = stream.descriptor.full_name
+    if not stream.streaming or stream.read_only or stream.emits:
+        yield f"{name}: only a stream has an `opening`, without NO_SIDE_EFFECTS and without an event of its own"
+    if stream.descriptor.output_type.full_name not in openings.ANSWERS:
+        yield f"{name}: a stream with an `opening` answers {' or '.join(openings.ANSWERS)}"
+    if any(binding.verb != "POST" for binding in stream.bindings):
+        yield f"{name}: a stream with an `opening` is bound to POST"
+    first = policies.get(opening.path)
+    if first is None:
+        yield f"{name}: opening.rpc names {opening.path[1:]}, which is no RPC"
+        return
+    bodies = {binding.body for binding in first.bindings}
+    wanted = (first.descriptor.input_type, first.access, first.permission)
+    has_same = wanted == (stream.descriptor.input_type, stream.access, stream.permission)
+    if not has_same or not bodies.issuperset(binding.body for binding in stream.bindings):
+        yield f"{name}: has to have the request, the body and the access of {opening.path[1:]}, with which it begins"
+    if first.read_only or first.on_loop or first.providers or "id" not in first.descriptor.output_type.fields_by_name:
+        yield f"{name}: {opening.path[1:]} has to be a unary mutation without providers whose answer has an id"
+    family = first.emits.partition(".")[0]
+    for event in opening.ends_with:
+        if event.partition(".")[0] != family:
+            yield f"{name}: ends with `{event}`, which is no event of `{family}`"
 
 
 def _collisions(methods: Iterable[MethodDescriptor]) -> Iterator[str]:

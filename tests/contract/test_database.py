@@ -35,6 +35,7 @@ from tests.stack import PATIENCE, Stack
 UNIQUE_EVERYWHERE = {
     "domains_hostname_key": "a host name leads to one tenant",
     "api_keys_prefix_key": "a key is looked up before its tenant is known; 48 random bits tell nothing of others",
+    "inbound_routes_route_hash_key": "a provider's address leads to one tenant; hashes of tokens and outside ids",
     "api_keys_previous_prefix_key": "the same for a secret that was replaced",
 }
 PAGES, SECTIONS = "plinth.sites.v1.PageService", "plinth.sites.v1.SectionService"
@@ -458,6 +459,11 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
                 "INSERT INTO moves (tenant_id, id, name, state, arguments, busy_time, settle_time)"
                 " VALUES (%s, gen_random_uuid(), 'x', 2, '{}', now(), now())",
                 (house.tenant.id,),
+            )
+            connection.execute(
+                "INSERT INTO inbound_routes (tenant_id, route_hash, adapter, key_id)"
+                " VALUES (%s, sha256(%s), 'x', gen_random_uuid())",
+                (house.tenant.id, house.tenant.id.encode()),
             )
     return houses[0].tenant, houses[1].tenant
 

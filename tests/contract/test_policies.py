@@ -160,7 +160,11 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         bind("GetPageBySlug", get="/api/v1/tenants/{tenant_id}/pages/{slug}"),
         "both answer GET /api/v1/tenants/{}/pages/{}",
     ),
-    "client stream": (PAGES, stream_in, "WatchPages: client streaming has no chain"),
+    "client stream": (
+        PAGES,
+        stream_in,
+        "WatchPages: a client-streaming RPC is an upload: declare `upload` with its `max_bytes`",
+    ),
     "free-form beyond what can be shown": (
         PAGES,
         in_field("Page", "settings", lambda field: bound(field, max_depth=30)),

@@ -22,6 +22,7 @@ DEFINED = "kernel/limits.py"
 # Classes that no policy names, but the code, each with where.
 OF_THE_CODE = {
     "general": "kernel/guard/applied_limits.py",
+    "inbound": "kernel/guard/applied_limits.py",
     "tenant": "kernel/guard/applied_limits.py",
     "auth_failure": "guard.py",
     "telemetry": "kernel/policy.py",

@@ -42,6 +42,8 @@ def add_method(
     method.options.Extensions[annotations_pb2.http].CopyFrom(rule)
     policy: Any = method.options.Extensions[POLICY]
     policy.public = True
+    if uploads:
+        policy.upload.max_bytes = 16 * 1024 * 1024
     if timeout is not None:
         policy.timeout.FromMilliseconds(round(timeout * 1000))
 

@@ -195,4 +195,4 @@ def test_the_body_of_an_upload_is_not_json() -> None:
     add_method(file, "Upload", "Upload", http_pb2.HttpRule(post="/upload/{name}", body="content"), uploads=True)
     text = script(Contract.read(parse(with_file(DESCRIPTORS, file))), settings(Path("x")))
     upload = next(line for line in text.splitlines() if 'pattern = "/upload/*"' in line)
-    assert 'shape = "google.api.HttpBody", body = "raw"' in upload
+    assert 'shape = "google.api.HttpBody", body = "stream"' in upload

@@ -40,7 +40,7 @@ def test_a_body_of_any_type_arrives_whole(uploads: Gateway, protocol: str, conte
             kinds.add(message.content.content_type)
         return backend.response(UPLOAD)(name="done")
 
-    uploads.backend.answers[UPLOAD] = answer
+    uploads.realtime[0].answers[UPLOAD] = answer
     sent = b"\0\xff{" * 2_000_000
     client = getattr(uploads, protocol)
     done = client.post("/upload/a.png", content=sent, headers={"content-type": content_type}, timeout=20)

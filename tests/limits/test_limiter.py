@@ -98,6 +98,7 @@ def test_every_default_is_a_rate() -> None:
         "payment": 20,
         "webhook": 30,
         "analytics": 50,
+        "inbound": 6000,
         "tenant": 20000,
         "telemetry": 10000,
         "probe": 600,

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.realtime.v1 import realtime_pb2
-from plinth.realtime.v1.realtime_pb2 import RealtimeEvent, Ticket
+from plinth.realtime.v1.realtime_pb2 import Ticket
 
-from server.data.events import Event
 from server.kernel.call import Call
 from server.kernel.guard import AccessTokens
-from server.kernel.live import EVERY, LiveEvents, events_of, server_sent
+from server.kernel.live import EVERY, LiveEvents, as_message, events_of, server_sent
 from server.kernel.problems import Denied, Reason, Violation, broken_rules
 from server.kernel.resources import Service
 
@@ -51,16 +50,3 @@ class RealtimeService(Service):
         if unknown:
             raise broken_rules([Violation("types", f"has no event type `{unknown[0]}`", "event_type.unknown")])
         return patterns
-
-
-def as_message(event: Event) -> RealtimeEvent:
-    """An event as a message of WatchEvents."""
-    message = RealtimeEvent(
-        id=str(event.position),
-        type=event.type,
-        resource_id=event.resource_id,
-        message_type=event.message_type,
-        payload=event.payload,
-    )
-    message.create_time.FromDatetime(event.create_time)
-    return message

@@ -8,7 +8,9 @@ from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.rates import Rate, Standing
 
-DEFAULT, ANONYMOUS, TENANT = "default", "general", "tenant"
+DEFAULT, ANONYMOUS, INBOUND, TENANT = "default", "general", "inbound", "tenant"
+_DEFAULTS = {Access.PUBLIC: ANONYMOUS, Access.PROVIDER_SIGNATURE: INBOUND}
+"""The rate class of RPCs whose policy names none."""
 
 AppliedLimit = tuple[str, str, str, Rate]
 """A limit that applies to a call: rate class, scope, key in the store, and rate.
@@ -42,8 +44,8 @@ class LimitsOfCaller(Protocol):
 
 
 def rate_class_of(method: MethodPolicy) -> str:
-    """The rate class of an RPC. Anonymous callers of class `default` fall under `general`."""
-    return ANONYMOUS if method.access is Access.PUBLIC and method.rate_class == DEFAULT else method.rate_class
+    """The rate class of an RPC. Strangers and providers of the class `default` have classes of their own."""
+    return _DEFAULTS.get(method.access, DEFAULT) if method.rate_class == DEFAULT else method.rate_class
 
 
 def limits_of_stranger(rate_class: str, rate: Rate, network: str) -> tuple[AppliedLimit, ...]:

@@ -212,6 +212,8 @@ DEFAULT_RATES: Mapping[str, str] = {
     "payment": "20/3600",
     "webhook": "30/60",
     "analytics": "50/60",
+    # Calls that providers sign, by key. What is refused is sent again, so this is far above what one key sends.
+    "inbound": "6000/60",
     # All calls in one tenant.
     "tenant": "20000/60",
     # Telemetry of all callers in one tenant, which is not among those.

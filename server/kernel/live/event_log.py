@@ -1,12 +1,14 @@
 """The event log as the realtime role reads it: the events of all tenants, on a few connections of its own."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
 
 from server.data.events import (
     READ_ALL,
     READ_END,
+    READ_FIRST,
     READ_HORIZON,
     READ_KNOWN,
     READ_LAG,
@@ -17,6 +19,7 @@ from server.data.events import (
     read_parameters,
 )
 from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
+from server.kernel.ids import made_at
 
 # Connections per process. All realtime processes of all hosts share the connections of PostgreSQL.
 CONNECTIONS = 4
@@ -24,6 +27,8 @@ WAIT = 3.0
 LAST_SEQUENCE = 2**63 - 1
 # Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
+# By how much the clocks of a process that makes ids and of the database may differ, generously.
+SKEW = timedelta(minutes=5)
 
 
 class End(NamedTuple):
@@ -71,6 +76,14 @@ class EventLog:
         """The next events of a tenant, at least up to `until`, which is the position of the reader."""
         parameters = read_parameters(position, most, until.transaction_id + 1) | {"tenant_id": tenant_id}
         return await self._read(READ_TENANT, parameters)
+
+    async def before(self, tenant_id: str, resource_id: str) -> Position | None:
+        """The position right before the first event of a resource; None if the log has none of it."""
+        parameters = {"tenant_id": tenant_id, "resource_id": resource_id, "since": made_at(resource_id) - SKEW}
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(READ_FIRST, parameters)
+            row = await cursor.fetchone()
+        return Position(row[0], row[1] - 1) if row else None
 
     async def end(self) -> End:
         """The current end of the log."""

@@ -149,27 +149,53 @@ class LiveEvents:
         self._looking.shutdown(wait=False)
         await self._log.close()
 
+    @property
+    def position(self) -> Position:
+        """The position of the reader. Events of transactions that begin from now on come after it."""
+        return self._position
+
+    def check_place(self, call: Call) -> None:
+        """Raise NoPlace if the caller may open no further stream. Another one may still come first."""
+        self._subscriptions.check_place(call)
+
+    async def before(self, tenant_id: str, resource_id: str) -> Position:
+        """The position right before the first event of a resource. Raises Unavailable."""
+        try:
+            async with self._resuming:
+                return await self._log.before(tenant_id, resource_id) or self._position
+        except (psycopg.Error, PoolTimeout) as error:
+            raise Unavailable("database") from error
+
     async def follow(
-        self, call: Call, patterns: tuple[str, ...], last_event_id: str
+        self,
+        call: Call,
+        patterns: tuple[str, ...],
+        last_event_id: str,
+        *,
+        known: Position | None = None,
+        resource_id: str = "",
     ) -> AsyncIterator[list[LiveEvent] | Position]:
         """The events of the call's tenant whose type matches a pattern, after an event or from now on.
 
-        A pattern is a type, a family such as `page.*`, or `*`. The caller gets those that its permissions show.
+        A pattern is a type, a family such as `page.*`, or `*`. The caller gets those that its permissions show. With
+        `known`, a position of this server, the events are those after it; with a `resource_id`, those of this resource.
 
         The first item is the start position. Then come events, one or several together, and an empty list when a
         keep-alive is due. Raises Malformed for an invalid event id, UnknownEvent, NoPlace, TooSlow, Unavailable, and
         the problem of a caller whose credentials or access have ended.
         """
-        after = _parse(last_event_id)
-        await self._wait_until_ready()
+        after = known or _parse(last_event_id)
+        await self.wait_until_ready()
         if call.access is None:
             # Neither session nor tenant has been checked so far.
             await asyncio.to_thread(self._alive, call)
-        if after is not None and after not in self._recent:
+        if after is not None and known is None and after not in self._recent:
             await self._refuse_unknown(after)
         # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
-        subscription = Subscription(call, patterns, start, after, size=self._queue, visibility=self.visibility)
+        subscription = Subscription(
+            call, patterns, start, after, size=self._queue, visibility=self.visibility, resource_id=resource_id
+        )
         missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
         self._subscriptions.add(subscription)
         try:
@@ -198,7 +224,8 @@ class LiveEvents:
         if not is_known or (end is not None and after > end.position):
             raise UnknownEvent
 
-    async def _wait_until_ready(self) -> None:
+    async def wait_until_ready(self) -> None:
+        """Wait until streams can begin. Raises Unavailable."""
         if not self._ready.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(READY_WITHIN):

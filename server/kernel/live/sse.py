@@ -63,7 +63,7 @@ async def server_sent(
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
     async for item in _follow(live, call, patterns, str(after)):
         if isinstance(item, Position):
-            yield _body(opening(str(item), RETRY_MILLISECONDS))
+            yield event_stream(opening(str(item), RETRY_MILLISECONDS))
         else:
             yield _joined([event.form(as_frame) for event in item])
 
@@ -81,18 +81,23 @@ def _joined(bodies: list[HttpBody]) -> HttpBody:
     if not bodies:
         return KEEP_ALIVE
     # A single event is sent as the object that other subscribers get too.
-    return bodies[0] if len(bodies) == 1 else _body(b"".join(body.data for body in bodies))
+    return bodies[0] if len(bodies) == 1 else event_stream(b"".join(body.data for body in bodies))
 
 
 def as_frame(event: Event) -> HttpBody:
     """The frame of an event. Its data is the resource, or what else its payload is, as REST shows it."""
     message = GetMessageClass(POOL.FindMessageTypeByName(event.message_type)).FromString(event.payload)
-    data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
-    return _body(frame(event.type, data, str(event.position)))
+    return event_stream(frame(event.type, as_json(message), str(event.position)))
 
 
-def _body(data: bytes) -> HttpBody:
+def as_json(message: Message) -> str:
+    """A message as REST shows it, on one line."""
+    return str(json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True))
+
+
+def event_stream(data: bytes) -> HttpBody:
+    """Frames as a piece of the answer."""
     return HttpBody(content_type=EVENT_STREAM, data=data)
 
 
-KEEP_ALIVE = _body(b": keep-alive\n\n")
+KEEP_ALIVE = event_stream(b": keep-alive\n\n")

@@ -36,13 +36,15 @@ class StreamPlaces:
 
     def take(self, call: Call) -> None:
         """Count a stream as open until give_back. Raises NoPlace."""
-        owners = _owners(call)
-        for scope, owner in owners:
-            limit = self._limits[scope]
-            if self._open[scope, owner] >= limit:
+        self.check(call)
+        self._open.update(_owners(call))
+
+    def check(self, call: Call) -> None:
+        """Raise NoPlace if a stream could not be opened now."""
+        for scope, owner in _owners(call):
+            if self._open[scope, owner] >= self._limits[scope]:
                 REFUSED.labels(scope).inc()
-                raise _no_place(scope, limit)
-        self._open.update(owners)
+                raise _no_place(scope, self._limits[scope])
 
     def give_back(self, call: Call) -> None:
         """Count the stream of a call as ended."""

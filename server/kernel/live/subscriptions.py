@@ -72,7 +72,7 @@ class Subscription:
 
     __slots__ = (
         *("_after", "_ending", "_patterns", "_silent", "_size", "_caller_id", "_visibility", "_waiter", "_waiting"),
-        *("call", "seen", "slot", "start"),
+        *("_resource_id", "call", "seen", "slot", "start"),
     )
 
     def __init__(
@@ -84,8 +84,13 @@ class Subscription:
         *,
         size: int,
         visibility: Visibility,
+        resource_id: str = "",
     ) -> None:
-        """It is offered events after `start` and takes those after `after`. At most `size` events wait."""
+        """It is offered events after `start` and takes those after `after`. At most `size` events wait.
+
+        With a `resource_id`, it takes those of this resource only.
+        """
+        self._resource_id = resource_id
         self.call = call
         self._patterns = patterns
         self._visibility = visibility
@@ -116,7 +121,9 @@ class Subscription:
         return event.type in self.seen.types and self._is_shown(event)
 
     def _is_shown(self, event: Event) -> bool:
-        """Whether an event of a wanted type is about the whole tenant, what the subscriber owns, or what is shown."""
+        """Whether an event of a wanted type is of the wanted resource, and shown to the subscriber."""
+        if self._resource_id and event.resource_id != self._resource_id:
+            return False
         return event.audience is None or event.audience == self._caller_id or event.type in self.seen.of_others
 
     def offer(self, event: LiveEvent) -> bool:
@@ -199,6 +206,10 @@ class Subscriptions:
         subscription.slot = next(self._numbers) % SLOTS
         self._slots[subscription.slot].add(subscription)
         OPEN.labels(method_label(call.method)).inc()
+
+    def check_place(self, call: Call) -> None:
+        """Raise NoPlace if the caller could not subscribe now."""
+        self._places.check(call)
 
     def remove(self, subscription: Subscription) -> None:
         """Remove a subscription. Does nothing if it is already removed."""

@@ -12,6 +12,7 @@ from server.kernel.ports import Part
 from server.kernel.resources.one_per_user import OnePerUserRows
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
+from server.kernel.sinks import Begin
 
 _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -35,6 +36,8 @@ class Service(Hooks[M], Generic[M]):
     """The rows of `resource`. A service without a resource has no such attribute."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
     """Events whose payload differs from the answer of their RPC, and further events that no policy names."""
+    uploads: ClassVar[Mapping[str, Begin]] = {}
+    """Where the bytes of each upload go, by the name of its RPC."""
     parts: Sequence[Part] = ()
     """Parts that run beside its calls, from the start of the process to its end."""
 
@@ -52,7 +55,7 @@ class ServiceFault(Exception):
     """A service and its .proto do not match, and the server must not start. Lists every fault."""
 
 
-_DECLARED = frozenset(("descriptor", "resource", "rows", "events", "parts"))
+_DECLARED = frozenset(("descriptor", "resource", "rows", "events", "uploads", "parts"))
 _HOOKS = frozenset(name for name, value in vars(Hooks).items() if callable(value) and not name.startswith("_"))
 
 

@@ -22,6 +22,7 @@ from server.kernel.resources.reorder import Reordering
 from server.kernel.resources.rows import ResourceRows
 from server.kernel.resources.service import AnyService, by_name, camel, check_methods, python_name
 from server.kernel.search.declaration import check_request
+from server.kernel.sinks import Begin
 
 
 class MissingHandler(Exception):
@@ -233,6 +234,16 @@ class ServiceHandlers:
         if custom is None:
             raise MissingHandler(f"{method.path} is declared, but nothing serves it")
         return custom
+
+    def begin(self, method: MethodPolicy) -> Begin:
+        """What begins to store an upload. Raises MissingHandler."""
+        service = self._services.get(method.descriptor.containing_service.full_name)
+        begin = service.uploads.get(method.name) if service is not None else None
+        if begin is None:
+            raise MissingHandler(
+                f"{method.path} is an upload, and nothing stores its bytes: name a sink in `uploads` of its service"
+            )
+        return begin
 
     def _custom(self, method: MethodPolicy) -> CustomMethod | None:
         name = method.descriptor.containing_service.full_name

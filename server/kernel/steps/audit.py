@@ -21,7 +21,7 @@ from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.messages.changes import NOTHING, Changes, changes_of_all
 from server.kernel.messages.resource_types import resource_type_of
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import Access, MethodPolicy
 from server.kernel.record.audit import OK, entry_row
 from server.kernel.steps.parse import request_of
 
@@ -97,7 +97,7 @@ class Audit:
             return
         entry = _entry(call, self._clock, outcome=problem.code.name, reason=problem.reason_name)
         principal = call.principal
-        entry["tenant_id"] = principal.tenant_id if principal else None
+        entry["tenant_id"] = principal.tenant_id if principal else _signed_for(call)
         entry["resource_id"] = _asked_for(request_of(call, request))
         entry["security"] = refused or call.method.is_security
         if call.method.is_telemetry:
@@ -189,6 +189,11 @@ def _joined(call: Call, found: list[Changes]) -> Changes:
         for side in (0, 1)
     )
     return Changes(plain.replace("{}", ""), personal.replace("{}", ""))
+
+
+def _signed_for(call: Call) -> str | None:
+    """The tenant of a call that a provider has signed. Any other call without credentials belongs to none."""
+    return call.tenant_id if call.method.access is Access.PROVIDER_SIGNATURE else None
 
 
 def _is_stranger(call: Call, problem: problems.Problem) -> bool:

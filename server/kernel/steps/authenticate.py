@@ -1,4 +1,4 @@
-"""authenticate: identifies the caller. Not in the chain of public RPCs."""
+"""authenticate: identifies the caller. Not in the chain of RPCs that are public or signed by a provider."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ class Authenticate(GuardStep):
 
     def guard(self, method: MethodPolicy) -> Guard | None:
         """Verify the bearer token or API key. For an EventSource it may be a field of the request, or a ticket."""
-        if method.access is Access.PUBLIC:
+        if method.access in (Access.PUBLIC, Access.PROVIDER_SIGNATURE):
             return None
         verify_token, keys = self._tokens.verify, self._keys
         takes_token = QUERY_TOKEN in method.descriptor.input_type.fields_by_name

@@ -6,6 +6,7 @@ It comes before validate, so that a caller without access learns nothing.
 from dataclasses import replace
 
 from server.data.transactions import ScopeEnded
+from server.kernel.actors import PROVIDER
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Guard, Request, Unary
 from server.kernel.guard.access import AccessMemory
@@ -89,7 +90,7 @@ class Authorize(Before):
             return self._permission_decision(method)
         if method.access is Access.PLATFORM:
             return self._platform_decision(method)
-        return _refuse_all
+        return _signed
 
     def _user_decision(self) -> Guard:
         get = self._memory.get
@@ -142,5 +143,7 @@ def denied(permission: str) -> Problem:
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
 
 
-def _refuse_all(_call: Call, _request: Request) -> None:
-    raise Unauthenticated("No provider's signature is known.")
+def _signed(call: Call, _request: Request) -> None:
+    """Let in what the step `signature` has verified."""
+    if call.actor.kind != PROVIDER:
+        raise Unauthenticated("The call is not signed.")

@@ -48,7 +48,7 @@ class Errors:
         After it, REST has sent its status already: a stream of events ends with an error frame, and a file is cut off.
         """
         is_rest = method.descriptor.output_type.full_name == HTTP_BODY
-        is_events = is_rest and RESUMES in method.descriptor.input_type.fields_by_name
+        is_events = is_rest and (RESUMES in method.descriptor.input_type.fields_by_name or method.opening is not None)
 
         async def answered(call: Call, request: Request) -> AsyncIterator[Message]:
             started = False

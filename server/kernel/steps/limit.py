@@ -65,6 +65,8 @@ class Limit(GuardStep):
         rate_class = self._class_of(method)
         if method.access is Access.PUBLIC:
             return self._anonymous_guard(rate_class)
+        if method.access is Access.PROVIDER_SIGNATURE:
+            return self._sender_guard(rate_class)
         return self._known_guard(rate_class, limits_of(method))
 
     def check(self, methods: Iterable[MethodPolicy]) -> None:
@@ -87,6 +89,16 @@ class Limit(GuardStep):
             limits = limits_of_stranger(rate_class, rate, call.client_network)
             if limits:
                 self._take(call, limits)
+
+        return count
+
+    def _sender_guard(self, rate_class: str) -> Guard:
+        """The guard that counts the calls of one key of a provider."""
+        rate = self._rates[rate_class]
+        # Not those of its address, which all tenants share, nor of the tenant, whose users it must not keep out.
+
+        def count(call: Call, _: Request) -> None:
+            self._take(call, ((rate_class, "key", f"{rate_class}:key:{call.actor.id}", rate),))
 
         return count
 

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Request, Unary
-from server.kernel.policy import MethodPolicy
+from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Malformed
 
 QUERY_TOKEN = "access_token"  # noqa: S105 - the name of a field
@@ -26,7 +26,7 @@ class Parse(Before):
     name = "parse"
 
     def __init__(self, *, early: bool = False) -> None:
-        """`early`: for RPCs whose credentials may be a field of the request. The others are parsed later."""
+        """`early`: for RPCs whose credentials are in or over the request. The others are parsed later."""
         self._early = early
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
@@ -34,10 +34,12 @@ class Parse(Before):
         if is_early(method) is not self._early:
             return proceed
         parse, early = GetMessageClass(method.descriptor.input_type).FromString, self._early
+        # What a provider signs has its own limit, and the gateway has kept it.
+        most = SMALL + (method.raw.max_bytes if method.raw else 0)
 
         def parsed(call: Call, raw: Request) -> Answer:
-            if early and len(raw) > SMALL:
-                raise Malformed(f"The request is larger than {SMALL} bytes.", http_status=413)
+            if early and len(raw) > most:
+                raise Malformed(f"The request is larger than {most} bytes.", http_status=413)
             try:
                 call.request = parse(raw)
             except DecodeError as error:
@@ -48,9 +50,10 @@ class Parse(Before):
 
 
 def is_early(method: MethodPolicy) -> bool:
-    """Whether credentials may be a field of the request, as for an EventSource."""
+    """Whether credentials may be in the request, as for an EventSource, or are over it, as a signature is."""
     fields = method.descriptor.input_type.fields_by_name
-    return QUERY_TOKEN in fields or QUERY_TICKET in fields
+    is_signed = method.access is Access.PROVIDER_SIGNATURE
+    return is_signed or QUERY_TOKEN in fields or QUERY_TICKET in fields
 
 
 def request_of(call: Call, raw: Request) -> Message | None:

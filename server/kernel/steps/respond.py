@@ -51,13 +51,15 @@ class Respond:
         return responded
 
     def stream(self, method: MethodPolicy, proceed: Stream) -> Stream:
-        """Send the metadata with the answer of an RPC that waits. That of a stream is sent with its first message."""
-        if not method.waits:
+        """Send the metadata with the answer of an RPC that has one. That of a stream is sent with its first message."""
+        if method.streaming:
             return proceed
         has_etag = _has_etag(method)
 
         async def responded(call: Call, request: Request) -> AsyncIterator[Message]:
             async for answer in proceed(call, request):
+                if call.is_replay:
+                    call.headers.append(REPLAYED)
                 if call.is_rest:
                     if has_etag:
                         _add_etag(call, answer)

@@ -1,0 +1,37 @@
+"""Sinks: where a domain stores the bytes of uploads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from server.kernel.call import Call
+
+
+class Sink(Protocol):
+    """Where the bytes of one upload go. Every method may block; none is called while another one runs."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> None:
+        """All bytes are there. The transaction of the call follows."""
+
+    def abort(self) -> None:
+        """Leave nothing: the upload broke off, or the call failed, also after `finish`. The last call, if it comes."""
+
+
+Begin = Callable[[Call, Any], Sink]
+"""Begins to store an upload; takes the call and its request. May block. Runs when the caller is known and allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What has arrived."""
+
+    sink: Sink
+    size: int
+    sha256: bytes
+    content_type: str
+    """As its sender wrote it. The domain looks at the bytes itself before it believes that."""
+    file_name: str
+    """As its sender wrote it in a form; empty otherwise."""

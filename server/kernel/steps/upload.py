@@ -1,0 +1,119 @@
+"""Uploads: a call of several messages, of which the first is the request, and all carry bytes.
+
+The caller is known, counted and allowed, and the request valid, before any byte is stored. The transaction begins when
+all are: the call is authorized again, writes, and leaves its event and its audit entry, as any other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from server.kernel.call import Call, ServerContext
+from server.kernel.chain import (
+    Answer,
+    Chain,
+    Request,
+    Route,
+    Step,
+    Stream,
+    Unary,
+    compose_stream,
+    compose_unary,
+    serialise,
+)
+from server.kernel.live.uploads import IDLE, Uploads
+from server.kernel.policy import MethodPolicy
+from server.kernel.problems import Malformed
+from server.kernel.raw_bodies import RawBody
+from server.kernel.sinks import Begin, Upload
+
+CONCLUDING = ("transaction", "idempotency")
+"""The steps that run when all bytes are there, behind a second `authorize`."""
+AGAIN = "authorize"
+CONCLUDERS = 4
+
+
+class UploadCall(Call):
+    """A call whose body arrives in pieces."""
+
+    pieces: AsyncIterator[Message]
+
+    @property
+    def is_active(self) -> bool:
+        """Yes: what has arrived whole is not given up."""
+        return True
+
+
+class UploadHandler:
+    """Receives the bytes, and then runs the rest of the chain in a thread."""
+
+    def __init__(self, raw: RawBody, begin: Begin, chain: Chain[Unary], uploads: Uploads) -> None:
+        """`chain` is the part of the chain that concludes an upload."""
+        self._raw, self._begin, self._chain, self._uploads = raw, begin, chain, uploads
+        self._threads = ThreadPoolExecutor(CONCLUDERS, thread_name_prefix="uploaded")
+
+    async def handle(self, call: Call, request: Request) -> AsyncIterator[Message]:
+        """The one answer of the call."""
+        upload = await self._uploads.receive(call, self._raw, self._begin, cast("UploadCall", call).pieces)
+        # An idempotency key is bound to the bytes by their hash.
+        getattr(request, self._raw.field).data = upload.sha256
+        call.upload = upload
+        # Once it runs, the thread alone decides whether the bytes stay.
+        concluding = asyncio.get_running_loop().run_in_executor(self._threads, self._conclude, call, request, upload)
+        yield cast("Message", await asyncio.shield(concluding))
+
+    def _conclude(self, call: Call, request: Request, upload: Upload) -> Answer:
+        try:
+            answer = self._chain.handle(call, request)
+        except BaseException:
+            upload.sink.abort()
+            raise
+        if call.is_replay:
+            # The first call has stored the same bytes.
+            upload.sink.abort()
+        return answer
+
+
+def upload_route(
+    method: MethodPolicy, raw: RawBody, steps: Sequence[Step], handler: Unary, receiving: tuple[Begin, Uploads]
+) -> Route:
+    """The route of an upload: of several messages on asyncio, with one answer."""
+    concluding = [step for step in steps if step.name in (AGAIN, *CONCLUDING)]
+    admitting = [step for step in steps if step.name not in CONCLUDING]
+    chain: Chain[Unary] = Chain(lambda: compose_unary(method, concluding, handler))
+    receiver = UploadHandler(raw, receiving[0], chain, receiving[1])
+    whole: Chain[Stream] = Chain(lambda: _composed(method, admitting, receiver, chain))
+    parse = GetMessageClass(method.descriptor.input_type).FromString
+
+    async def serve(requests: AsyncIterator[bytes], context: ServerContext) -> Answer:
+        call, first = UploadCall(method, context), b""
+        # Who sends nothing has sent an empty request, whose rules say what is missing.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE):
+                first = await anext(requests, b"")
+        call.pieces = _parsed(requests, parse)
+        *_, answer = [message async for message in whole.handle(call, first)]
+        return answer
+
+    return Route(method, whole, grpc.stream_unary_rpc_method_handler(serve, None, serialise))
+
+
+def _composed(
+    method: MethodPolicy, steps: Sequence[Step], receiver: UploadHandler, chain: Chain[Unary]
+) -> tuple[Stream, tuple[str, ...]]:
+    handle, names = compose_stream(method, steps, receiver.handle)
+    return handle, (*names, *chain.steps)
+
+
+async def _parsed(requests: AsyncIterator[bytes], parse: Callable[[bytes], Message]) -> AsyncIterator[Message]:
+    async for raw in requests:
+        try:
+            yield parse(raw)
+        except DecodeError as error:
+            raise Malformed("A piece of the upload does not parse.") from error
