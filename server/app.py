@@ -1,7 +1,6 @@
 """The composition root: the only place that constructs a serving process. Everything else gets its parts passed."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,27 +19,25 @@ from server.data.probe import Probe
 from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
-from server.kernel.chain import Route, Step, unary_route
+from server.kernel.chain import Route
 from server.kernel.dependencies import Dependencies
-from server.kernel.keys import derive_key
-from server.kernel.live import Downloads, LiveEvents
+from server.kernel.live import LiveEvents
 from server.kernel.live.visibility import Visibility
 from server.kernel.module import Platform
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.ports import Part
-from server.kernel.queries import PageTokens
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
-from server.kernel.resources import AnyService
 from server.kernel.resources.service import private_events, readable_by, revealed_by
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
 from server.kernel.steps.transaction import InTransaction
+from server.kernel.transfers import Downloads
 from server.kernel.warm import Warmer
-from server.loop_routes import loop_route
 from server.metrics.metering import Meter
 from server.parts import VERSION, Databases
+from server.routes import api_routes, realtime_routes
 from server.settings import Settings
 
 SERVICES = modules.services()
@@ -110,7 +107,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     live = parts.live_events(settings, databases.fast, guard, _visibility()) if streams else None
     providers = HttpProviders(settings)
     platform = _platform(
-        settings, process, guard, redis, providers=providers, dependencies=dependencies, live=live, warmer=warmer
+        process, guard, redis, providers=providers, dependencies=dependencies, live=live, warmer=warmer
     )
     services = [service for module in modules.MODULES for service in module.serve(platform)]
     provider_checks.check(services, policies().values())
@@ -123,10 +120,11 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
         _in_transaction(databases, announcer, guard),
         tracing.follow(*databases.both) if tracing else None,
     )
-    methods, tokens = policies().values(), platform.page_tokens
-    slow = guard.slow_threads
-    routes = compose(methods, services, steps, tokens, streams=streams, slow=slow, warmer=warmer, live=live)
-    if not streams:
+    handlers = ServiceHandlers(services, platform.page_tokens)
+    if streams:
+        routes = realtime_routes(policies(), handlers, steps, live)
+    else:
+        routes = api_routes(policies(), handlers, steps, guard.slow_threads, warmer)
         guard.count_cached_reads()
     running = (
         *((tracing,) if tracing else ()),
@@ -148,7 +146,6 @@ def _visibility() -> Visibility:
 
 
 def _platform(
-    settings: Settings,
     process: Callable[[], str],
     guard: Guard,
     redis: Redis,
@@ -159,9 +156,9 @@ def _platform(
     warmer: Warmer,
 ) -> Platform:
     """The parts of the platform for the services of a process."""
-    egress = parts.egress(settings)
+    egress = parts.egress(guard.foundation.settings)
     return Platform(
-        settings=settings,
+        settings=guard.foundation.settings,
         clock=guard.foundation.clock,
         database=guard.foundation.database,
         generations=guard.generations,
@@ -171,7 +168,7 @@ def _platform(
         policies=policies(),
         descriptors=descriptors,
         permissions=guard.permissions,
-        page_tokens=PageTokens(*(derive_key(secret, "page token") for secret in settings.secrets.accepted)),
+        page_tokens=parts.page_tokens(guard.foundation.settings),
         ports=guard.ports,
         user_grants=access.UserGrants(guard.permissions),
         key_grants=access.KeyGrants(),
@@ -193,30 +190,3 @@ def _platform(
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
         recheck=guard.authorize.recheck,
     )
-
-
-def compose(
-    methods: Iterable[MethodPolicy],
-    services: list[AnyService],
-    steps: list[Step],
-    tokens: PageTokens,
-    *,
-    streams: bool,
-    slow: ThreadPoolExecutor | None = None,
-    warmer: Warmer | None = None,
-    live: LiveEvents | None = None,
-) -> dict[str, Route]:
-    """The routes of one role by path. Raises MissingHandler for a declared RPC without a handler."""
-    handlers = ServiceHandlers(services, tokens)
-    routes, by_path = [], {method.path: method for method in methods}
-    for method in by_path.values():
-        if method.on_loop != streams:
-            continue
-        if streams:
-            routes.append(loop_route(method, by_path, steps, handlers, live))
-            continue
-        handler = handlers.unary(method)
-        routes.append(unary_route(method, steps, handler, slow if method.is_slow else None))
-        if warmer is not None:
-            warmer.add(method, steps, handler)
-    return {route.method.path: route for route in routes}

@@ -19,10 +19,12 @@ from server.guard import Guard
 from server.kernel.call import Call
 from server.kernel.dependencies import Dependencies, Dependency
 from server.kernel.egress import Egress
+from server.kernel.keys import derive_key
 from server.kernel.live import LiveEvents
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.live.visibility import Visibility
 from server.kernel.policy import MethodPolicy
+from server.kernel.queries import PageTokens
 from server.kernel.steps.telemetry import Telemetry
 from server.metrics import files as metrics_files
 from server.metrics import metering
@@ -193,3 +195,8 @@ def readings(
         metering.of_connections(name, "slow", slow),
         *guard.readings(name, streams=streams),
     ]
+
+
+def page_tokens(settings: Settings) -> PageTokens:
+    """Signs and reads page tokens, of every secret that is accepted."""
+    return PageTokens(*(derive_key(secret, "page token") for secret in settings.secrets.accepted))

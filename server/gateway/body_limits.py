@@ -25,7 +25,7 @@ MOST = 512 * 1024
 # A body that is too large is read up to here, without parsing, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.
 READ_BYTES = 1024 * 1024
-# Bytes of a form beside the file in it, as the server counts them too (server/kernel/live/multipart.py).
+# Bytes of a form beside the file in it, as the server counts them too (server/kernel/transfers/multipart.py).
 MOST_BESIDE_FILE = 64 * 1024
 SCALAR = 32
 ENUM = 64

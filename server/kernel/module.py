@@ -21,7 +21,7 @@ from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, LimitStandings, Permissions, RateLimiter
 from server.kernel.inbound import InboundSignature
 from server.kernel.jobs import Job, Schedule
-from server.kernel.live import Downloads, LiveEvents
+from server.kernel.live import LiveEvents
 from server.kernel.operations import LongJob
 from server.kernel.policy import MethodPolicy
 from server.kernel.ports import CacheExplainer, KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
@@ -32,6 +32,7 @@ from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate
 from server.kernel.resources import AnyService
 from server.kernel.roles import Patterns
+from server.kernel.transfers import Downloads
 from server.settings import DomainSettings, Settings
 
 

@@ -18,6 +18,7 @@ from server.kernel.queries.pages import PageTokens
 from server.kernel.resources import Service
 from server.kernel.resources.standard import MissingHandler, ServiceHandlers
 from server.kernel.steps.parse import is_early
+from server.routes import api_routes, realtime_routes
 from server.settings import Settings
 from tests.clients import Rest
 from tests.contract import doors
@@ -25,6 +26,7 @@ from tests.contract.contract import real
 from tests.stack import Stack
 
 POLICIES = app.policies()
+NO_HANDLERS = ServiceHandlers([], PageTokens(b"0" * 32))
 GUARDED = [method for method in POLICIES.values() if method.access is not Access.PUBLIC]
 BINDINGS = [(method, binding) for method in POLICIES.values() for binding in method.bindings]
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
@@ -149,9 +151,9 @@ def test_every_service_of_the_contract_is_composed() -> None:
 
 def test_an_rpc_without_a_handler_keeps_the_server_from_starting() -> None:
     with pytest.raises(MissingHandler):
-        app.compose(POLICIES.values(), [], [], PageTokens(b"0" * 32), streams=False)
+        api_routes(POLICIES, NO_HANDLERS, [])
     with pytest.raises(MissingHandler):
-        app.compose(POLICIES.values(), [], [], PageTokens(b"0" * 32), streams=True)
+        realtime_routes(POLICIES, NO_HANDLERS, [])
 
 
 def with_steps(route: Route, steps: Sequence[str]) -> Route:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.kernel.live.multipart import MOST_BESIDE, FilePart
 from server.kernel.problems import Malformed
+from server.kernel.transfers.multipart import MOST_BESIDE, FilePart
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
 KINDS = st.sampled_from(["image/png", "text/plain; charset=utf-8", "application/octet-stream"])

@@ -9,11 +9,11 @@ import pytest
 
 from server.kernel import sinks
 from server.kernel.call import Call
-from server.kernel.live import uploads
-from server.kernel.live.uploads import Uploads
 from server.kernel.policy import read_policies
 from server.kernel.problems import Cancelled, DeadlineExceeded, Malformed, Overloaded
 from server.kernel.raw_bodies import RawBody
+from server.kernel.transfers import uploads
+from server.kernel.transfers.uploads import Uploads
 from tests.inbound import contract
 from tests.kernel.calls import AsyncContext
 

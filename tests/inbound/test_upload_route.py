@@ -10,12 +10,12 @@ import pytest
 from server.kernel.call import Call
 from server.kernel.chain import Answer, GuardStep, Request
 from server.kernel.chain import Guard as Check
-from server.kernel.live import Uploads
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.problems import Malformed, StateForbids
 from server.kernel.sinks import Upload
 from server.kernel.steps.parse import Parse
 from server.kernel.steps.upload import upload_route
+from server.kernel.transfers import Uploads
 from tests.inbound import contract
 from tests.kernel.calls import AsyncContext
 

@@ -29,10 +29,10 @@ from server.domains.audit.overview import Overview
 from server.domains.audit.proofs import Proofs
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.live import Download, Downloads
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.queries import PageTokens
 from server.kernel.resources import Lister, ReadRows, Service
+from server.kernel.transfers import Download, Downloads
 
 ListRequest = (
     audit_pb2.ListAuditEntriesRequest

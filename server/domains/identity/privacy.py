@@ -24,13 +24,14 @@ from server.json_values import JsonValue
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.jobs import DEFAULT_QUEUE, Job
-from server.kernel.live import PERSON_ERASED, Download, Downloads
+from server.kernel.live import PERSON_ERASED
 from server.kernel.operations import LongJob, Work
 from server.kernel.ports import Memberships
 from server.kernel.privacy import Eraser, Person, Privacy, Tell, Unwatched, sections
 from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
 from server.kernel.record import record_platform_change
 from server.kernel.resources import EventFacts, Service
+from server.kernel.transfers import Download, Downloads
 
 KIND = "person_erasure"
 ERASE, ERASE_REST = "identity.erase_person", "identity.erase_rest"

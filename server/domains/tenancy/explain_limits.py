@@ -39,6 +39,8 @@ class LimitExplainer:
         found = Explaining()
         if self._standings is None:
             return found.passed("deployment", "NOT_LIMITED", rule="PLINTH_RATE_LIMITS_ENABLED").answer
+        if method.access is Access.PROVIDER_SIGNATURE:
+            return found.passed("key", "OF_PROVIDER", value="counted for each key of the provider that calls").answer
         standings = self._of(call, request, self._standings, method)
         if not standings:
             return found.passed("address", "INSIDE", value="calls from inside the deployment are not counted").answer

@@ -1,20 +1,15 @@
-"""Live events: the reader of the event log, subscriptions, streams, runs, downloads."""
+"""Live events: the reader of the event log, subscriptions, streams, runs."""
 
-from server.kernel.live.downloads import Download, Downloads
 from server.kernel.live.reader import PERSON_ERASED, LiveEvents
 from server.kernel.live.runs import Run, as_message, run_events, run_frames
 from server.kernel.live.sse import events_of, server_sent
-from server.kernel.live.uploads import Uploads
 from server.kernel.live.visibility import EVERY, matches
 
 __all__ = [
     "EVERY",
     "PERSON_ERASED",
-    "Download",
-    "Downloads",
     "LiveEvents",
     "Run",
-    "Uploads",
     "as_message",
     "events_of",
     "matches",

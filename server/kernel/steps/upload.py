@@ -27,11 +27,11 @@ from server.kernel.chain import (
     compose_unary,
     serialise,
 )
-from server.kernel.live.uploads import IDLE, Uploads
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 from server.kernel.raw_bodies import RawBody
 from server.kernel.sinks import Begin, Upload
+from server.kernel.transfers.uploads import IDLE, Uploads
 
 CONCLUDING = ("transaction", "idempotency")
 """The steps that run when all bytes are there, behind a second `authorize`."""

@@ -20,9 +20,9 @@ from server.domains.audit.export import OF_TENANT, UNTIL, Selection, chunks_of, 
 from server.domains.audit.leaves import Run
 from server.kernel.call import Access, Call, Principal
 from server.kernel.clock import unix_now, utc_now
-from server.kernel.live.downloads import DECISIONS, MAKERS, RECHECK, Download, Downloads
 from server.kernel.problems import Conflict, Denied, Unauthenticated
 from server.kernel.steps.authorize import Authorize
+from server.kernel.transfers.downloads import DECISIONS, MAKERS, RECHECK, Download, Downloads
 from tests.contract.scratch import scratch_database
 from tests.domains.audit.planting import entry
 from tests.kernel.calls import EXPORT, POLICIES, AsyncContext

@@ -13,10 +13,10 @@ from threading import Lock
 from google.protobuf.message import Message
 
 from server.kernel.call import Call
-from server.kernel.live.multipart import MULTIPART, FilePart
 from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded
 from server.kernel.raw_bodies import RawBody, too_large
 from server.kernel.sinks import Begin, Sink, Upload
+from server.kernel.transfers.multipart import MULTIPART, FilePart
 
 # Uploads at a time in a process; further ones are refused. Each holds a piece of a megabyte.
 MOST_AT_ONCE = 32
