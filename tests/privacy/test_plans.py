@@ -74,9 +74,6 @@ def filled(stack: Stack) -> Iterator[Scratch]:
     with migrated(stack) as scratch:
         add_tenants(scratch.owner, TENANTS)
         with psycopg.connect(scratch.owner, autocommit=True) as connection:
-            for table in (*OF_TENANTS, "expenses"):
-                connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY".encode())
-            connection.execute(b"ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY")
             for table, (columns, rows) in FILL.items():
                 connection.execute(f"INSERT INTO {table} ({columns}) {rows} FROM generate_series(1, {EACH}) n".encode())
             for number in range(TENANTS):
@@ -87,8 +84,6 @@ def filled(stack: Stack) -> Iterator[Scratch]:
                 b"INSERT INTO expenses (tenant_id, id, user_id, trip_id, category, amount_minor, amount_currency, "
                 b"spend_date) SELECT tenant_id, gen_random_uuid(), user_id, id, 1, 1, 'EUR', now() FROM trips"
             )
-            for table in (*OF_TENANTS, "expenses", "tenants"):
-                connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY".encode())
             connection.execute(b"VACUUM ANALYZE")
         yield scratch
 
