@@ -6,6 +6,7 @@ from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import events
 from server.data.idempotency import idempotency_records
+from server.data.inbound_routes import inbound_routes
 from server.data.moves import moves
 from server.kernel.privacy.declaration import Decision, Erase, NotPersonal
 from server.kernel.privacy.log import COUNT, blank_events
@@ -24,6 +25,8 @@ DECISIONS: tuple[Decision, ...] = (
         why="a keyed hash, and an encrypted answer, which only a call with the same key and credentials finds; "
         "gone after a day",
     ),
+    NotPersonal(inbound_routes, "adapter", why="a name of a domain's"),
+    NotPersonal(inbound_routes, "route_hash", why="a hash of what a tenant made for a provider"),
     NotPersonal(moves, "name", "code", why="a name of a provider's or a domain's"),
     NotPersonal(moves, "arguments", "result", why="ids rather than personal data, as server/data/moves.py asks"),
     NotPersonal(counters, "name", why="a name of a domain's"),
