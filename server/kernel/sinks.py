@@ -17,7 +17,11 @@ class Sink(Protocol):
         """All bytes are there. The transaction of the call follows."""
 
     def abort(self) -> None:
-        """Leave nothing: the upload broke off, or the call failed, also after `finish`. The last call, if it comes."""
+        """Leave nothing: the upload broke off, or the call failed, also after `finish`. The last call, if it comes.
+
+        It does not come if the connection to PostgreSQL was lost at the commit: a row may name the bytes. A domain
+        sweeps the bytes that no row names.
+        """
 
 
 Begin = Callable[[Call, Any], Sink]

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from server.kernel.call import Call
@@ -78,7 +79,7 @@ def put(*pieces: bytes, refusal: Exception | None = None, replays: bool = False)
     serve: Any = route.handler.stream_unary
     try:
         return notes, asyncio.run(serve(requests(), AsyncContext()))
-    except (StateForbids, Malformed) as problem:
+    except (StateForbids, Malformed, psycopg.Error) as problem:
         return notes, problem
 
 
@@ -102,6 +103,24 @@ def test_what_is_refused_or_repeated_leaves_no_bytes(ending: dict[str, Any]) -> 
     notes, answer = put(piece(b"a"), **ending)
     assert notes[-2:] == ["handle", "abort"]
     assert isinstance(answer, StateForbids) is ("refusal" in ending)
+
+
+class Shutdown(psycopg.OperationalError):
+    sqlstate = "57P01"
+
+
+class LockTimeout(psycopg.OperationalError):
+    sqlstate = "55P03"
+
+
+@pytest.mark.parametrize("error", [psycopg.OperationalError("the connection was lost"), Shutdown()])
+def test_bytes_that_a_row_may_name_are_left(error: Exception) -> None:
+    notes, answer = put(piece(b"a"), refusal=error)
+    assert (notes[-1], answer) == ("handle", error)
+
+
+def test_an_error_that_rolled_back_leaves_no_bytes() -> None:
+    assert put(piece(b"a"), refusal=LockTimeout())[0][-1] == "abort"
 
 
 def test_pieces_that_are_none_are_refused() -> None:

@@ -5,6 +5,14 @@ from server.kernel.inbound.routes import InboundRoutes, add_route, new_token, re
 from server.kernel.inbound.signatures import BadSignature, InboundCall, InboundSignature, Sender
 
 __all__ = [
-    "BadSignature", "InboundCall", "InboundRoutes", "InboundSignature", "Sender", "add_route", "check_signed",
-    "check_timestamped", "new_token", "remove_routes",
-]  # fmt: skip
+    "BadSignature",
+    "InboundCall",
+    "InboundRoutes",
+    "InboundSignature",
+    "Sender",
+    "add_route",
+    "check_signed",
+    "check_timestamped",
+    "new_token",
+    "remove_routes",
+]

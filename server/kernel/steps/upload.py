@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import cast
 
 import grpc
+import psycopg
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -36,6 +37,8 @@ from server.kernel.transfers.uploads import IDLE, Uploads
 CONCLUDING = ("transaction", "idempotency")
 """The steps that run when all bytes are there, behind a second `authorize`."""
 AGAIN = "authorize"
+CONNECTION_ENDED = ("08", "57P")
+"""Classes of PostgreSQL's errors after which it is unknown what became of a COMMIT."""
 CONCLUDERS = 4
 
 
@@ -71,13 +74,21 @@ class UploadHandler:
     def _conclude(self, call: Call, request: Request, upload: Upload) -> Answer:
         try:
             answer = self._chain.handle(call, request)
-        except BaseException:
-            upload.sink.abort()
+        except BaseException as error:
+            if not _may_be_committed(error):
+                upload.sink.abort()
             raise
         if call.is_replay:
             # The first call has stored the same bytes.
             upload.sink.abort()
         return answer
+
+
+def _may_be_committed(error: BaseException) -> bool:
+    """Whether the connection was lost, perhaps after the commit. A row may name the bytes then."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(CONNECTION_ENDED)
+    )
 
 
 def upload_route(
