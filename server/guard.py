@@ -76,17 +76,12 @@ class Guard:
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
-        self.tokens = AccessTokens(
-            settings.secrets,
-            issuer=settings.token_issuer,
-            lifetime=settings.access_token_lifetime,
-        )
+        lifetime = settings.access_token_lifetime
+        self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=lifetime)
         self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
-        marks, marks_key = (
-            RedisMarks(redis, self.breakers.make("guesses")),
-            derive_key(settings.secret, "failed credentials"),
-        )
+        marks = RedisMarks(redis, self.breakers.make("guesses"))
+        marks_key = derive_key(settings.secret, "failed credentials")
         self.guesses = Guesses(self.limiter, self.rates["auth_failure"], marks, marks_key)
         self._narrowed = narrowed_services(each for module in modules for each in module.service_classes)
         adapters = _adapters(modules, self.foundation, policies.values())
