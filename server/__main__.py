@@ -276,12 +276,9 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
 
 def _openapi(_: argparse.Namespace, settings: Settings) -> int:
     del settings
-    from server.app import descriptors
-    from server.parts import VERSION
-    from server.reference import document
+    from server.app import openapi
 
-    json.dump(document(descriptors(), VERSION), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(f"{openapi().decode()}\n")
     return 0
 
 

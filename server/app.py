@@ -1,5 +1,6 @@
 """The composition root: the only place that constructs a serving process. Everything else gets its parts passed."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from server.kernel.transfers import Downloads
 from server.kernel.warm import Warmer
 from server.metrics.metering import Meter
 from server.parts import VERSION, Databases
+from server.reference import document
 from server.routes import api_routes, realtime_routes
 from server.settings import Settings
 
@@ -80,6 +82,11 @@ class Application:
 def descriptors() -> bytes:
     """The descriptor set from which the stubs were generated."""
     return (files("plinth") / "descriptors.binpb").read_bytes()
+
+
+def openapi() -> bytes:
+    """The OpenAPI document of everything that is served over REST, as JSON."""
+    return json.dumps(document(descriptors(), VERSION), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @cache
@@ -167,6 +174,7 @@ def _platform(
         services=SERVICES,
         policies=policies(),
         descriptors=descriptors,
+        openapi=openapi,
         permissions=guard.permissions,
         page_tokens=parts.page_tokens(guard.foundation.settings),
         ports=guard.ports,

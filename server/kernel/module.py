@@ -61,6 +61,8 @@ class Platform(Foundation):
     """The policies of all RPCs, by path."""
     descriptors: Callable[[], bytes]
     """The descriptor set of the contract, with its comments."""
+    openapi: Callable[[], bytes]
+    """Makes the OpenAPI document, as JSON."""
     permissions: Permissions
     page_tokens: PageTokens
     ports: Ports

@@ -17,6 +17,7 @@ from server import app
 from server.kernel.policy import Access, Binding, MethodPolicy
 from server.parts import VERSION
 from server.reference import document
+from tests.clients import Rest
 from tests.contract import wall
 from tests.contract.doors import rest_parts
 from tests.contract.wall import House
@@ -106,11 +107,17 @@ def test_every_operation_says_who_may_call_and_what_may_go_wrong(openapi: dict[s
         assert str(method.success_status) in operation["responses"], method.path
 
 
-def test_a_command_prints_it() -> None:
+def test_a_command_prints_what_is_served(stack: Stack) -> None:
     command = [sys.executable, "-m", "server", "openapi"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
-    printed = json.loads(done.stdout)
-    assert (printed["openapi"], printed["info"]["version"]) == ("3.1.0", VERSION)
+    for path in ("openapi.json", "api-docs"):
+        answer = Rest(stack).get(path)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == json.loads(done.stdout)
+    assert answer.json()["info"]["version"] == VERSION
+    again = Rest(stack).get("openapi.json", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_it_stays_small(openapi: dict[str, Any]) -> None:

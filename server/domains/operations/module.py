@@ -10,6 +10,7 @@ from server.domains.operations.cache import CacheService, CacheStatistics
 from server.domains.operations.health import HealthService
 from server.domains.operations.ip_blocks import IpBlockService, StoredBlocks
 from server.domains.operations.operations import OperationService
+from server.domains.operations.reference import ReferenceService
 from server.domains.operations.tables import ip_blocks
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
@@ -46,6 +47,7 @@ MODULE = Module(
         Serve(OperationService, _operations),
         Serve(IpBlockService, lambda platform: IpBlockService(platform.clock)),
         Serve(CacheService, _cache),
+        Serve(ReferenceService, lambda platform: ReferenceService(platform.openapi)),
         Serve(HealthService, lambda platform: HealthService(platform.dependencies, platform.version, platform.clock)),
     ),
     roles={"editor": OWN, "member": OWN, "employee": OWN, "viewer": ("operations.operations.read",)},

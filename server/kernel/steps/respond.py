@@ -13,7 +13,7 @@ from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.messages.etags import lists
 from server.kernel.messages.fields import FieldValue
-from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
+from server.kernel.policy import HTTP_BODY, Kind, MethodPolicy, bindings_of, kind_of
 
 OK = 200
 CREATED = 201
@@ -72,7 +72,10 @@ class Respond:
 
 
 def _has_etag(method: MethodPolicy) -> bool:
-    return "etag" in method.descriptor.output_type.fields_by_name or bool(method.cache_seconds)
+    output = method.descriptor.output_type
+    # Whose handler names the ETag of the bytes itself.
+    is_file = output.full_name == HTTP_BODY and method.read_only
+    return "etag" in output.fields_by_name or bool(method.cache_seconds) or is_file
 
 
 def _add_facts(call: Call) -> None:
