@@ -31,6 +31,7 @@ PUBLIC = {
     "GetHealth": "probes have no credentials",
     "ListCheckpointKeys": "public keys",
     "ListEventTypes": "it is documentation, the same for everyone",
+    "GetOpenApiDocument": "it is documentation, the same for everyone",
 }
 UNAUTHENTICATED, DENIED, NOT_FOUND = (
     code.value[0]
