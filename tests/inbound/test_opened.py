@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.message import Message
 
@@ -15,7 +16,7 @@ from server.kernel.ids import made_at, new_id
 from server.kernel.live.subscriptions import LiveEvent
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.problems import StateForbids
-from server.kernel.steps.opening import OpenedStream, opened_route
+from server.kernel.steps.opening import OpenedStream, OpeningContext, opened_route
 from tests.inbound import contract
 from tests.kernel.calls import AsyncContext
 
@@ -162,3 +163,18 @@ def test_ids_tell_when_they_were_made() -> None:
     for other in ("", "x" * 32, "0190b3c8-0000-4000-8000-000000000000"):
         with pytest.raises(ValueError, match="UUIDv7"):
             made_at(other)
+
+
+def test_an_opening_sees_the_stream_s_call_and_is_not_given_up() -> None:
+    context = OpeningContext(AsyncContext(authorization="Bearer x"))
+    assert dict(context.invocation_metadata() or ()) == {"authorization": "Bearer x"}
+    assert context.time_remaining() is None
+    assert context.is_active()
+    with pytest.raises(AssertionError, match="no step that aborts"):
+        context.abort(grpc.StatusCode.INTERNAL, "x")
+
+
+def test_only_the_realtime_role_serves_it() -> None:
+    nobody: Any = None
+    with pytest.raises(LookupError):
+        opened("StreamNewRun", nobody)

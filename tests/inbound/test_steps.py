@@ -1,7 +1,8 @@
 """The steps of raw bodies and signatures, without a server."""
 
 import gzip
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
@@ -22,7 +23,11 @@ from server.kernel.inbound import (
 )
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.problems import Malformed, Problem, RateLimited
+from server.kernel.queries import PageTokens
 from server.kernel.rates import Rate, Verdict
+from server.kernel.resources import Service
+from server.kernel.resources.standard import MissingHandler, ServiceHandlers
+from server.kernel.steps.limit import Limit
 from server.kernel.steps.raw_body import TakeRawBody
 from server.kernel.steps.signature import Signature
 from tests.clients import new_tenant
@@ -176,3 +181,62 @@ def test_routes_lead_to_one_sender_until_they_are_removed(stack: Stack) -> None:
             remove_routes(transaction, sender)
         with pytest.raises(BadSignature):
             routes.find("acme", route)
+
+
+def test_a_signed_call_without_a_raw_body_has_no_bytes_to_verify() -> None:
+    seen: list[InboundCall] = []
+
+    def verify(call: InboundCall) -> Sender:
+        seen.append(call)
+        return Sender(new_id(), new_id())
+
+    limiter: Any = Limiter()
+    guard = Signature({"acme": InboundSignature("acme", verify)}, limiter, RATE).guard(
+        replace(policy("ReceiveHook"), raw=None)
+    )
+    assert guard is not None
+    guard(Call(policy("ReceiveHook"), Context()), contract.message("ReceiveHookRequest")(route="right"))
+    assert (seen[0].body, seen[0].inflate()) == (b"", b"")
+
+
+def test_calls_of_a_provider_are_counted_by_its_key() -> None:
+    limiter: Any = Limiter()
+    rates = {"inbound": RATE}
+    step = Limit(limiter, rates, NoRates(), strict=())
+    method = policy("ReceiveHook")
+    guard = step.guard(method)
+    call = Call(method, Context())
+    call.enter_signed(new_id(), key := new_id())
+    guard(call, None)
+    assert limiter.asked == [f"inbound:key:{key}"]
+
+
+class NoRates:
+    """No tenant has rates of its own."""
+
+    def of(self, tenant_id: str) -> dict[str, Rate]:
+        del tenant_id
+        return {}
+
+
+class Files(Service[Any]):
+    """Stores uploads, or is told to."""
+
+    descriptor = contract.SERVICE
+
+
+def _begin(_call: Call, _request: Any) -> Any:
+    """Stands for a sink."""
+
+
+class StoredFiles(Files):
+    """Has one."""
+
+    uploads: ClassVar = {"PutFile": _begin}
+
+
+def test_an_upload_without_a_sink_keeps_the_server_from_starting() -> None:
+    tokens = PageTokens(b"0" * 32)
+    with pytest.raises(MissingHandler, match="name a sink in `uploads` of its service"):
+        ServiceHandlers([Files()], tokens).begin(policy("PutFile"))
+    assert ServiceHandlers([StoredFiles()], tokens).begin(policy("PutFile")) is not None

@@ -8,12 +8,14 @@ import pytest
 from google.protobuf.message import Message
 from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
+from server import app
 from server.kernel.call import Principal
-from server.kernel.guard.applied_limits import DEFAULT, TENANT
+from server.kernel.guard.applied_limits import DEFAULT, TENANT, LimitStandings
 from server.kernel.guard.limits import Grant, LimitsAway, RateLimiter
 from server.kernel.problems import RateLimited, Unavailable
 from server.kernel.rates import Rate
 from server.kernel.steps.limit import Counts, Limit
+from server.settings import Settings
 from tests.kernel.calls import GET, call
 
 # So few that each call is asked for by itself.
@@ -110,3 +112,22 @@ def test_a_strict_class_refuses_while_the_store_is_away() -> None:
     with pytest.raises(Unavailable):
         world.call()
     assert world.step.counts[TENANT] == Counts(unavailable=1)
+
+
+def test_standings_tell_what_is_left_and_which_limits_nobody_can_tell_of() -> None:
+    store = Store(default=1, tenant=2)
+    standings = LimitStandings(RateLimiter(store), RATES, OwnRates(), strict=[TENANT])
+
+    def read() -> list[tuple[str, int | None, bool]]:
+        found = standings.of_known(GET, user_id="user-1", api_key_id="", paces=(), tenant_id="tenant-1")
+        return [(one.scope, one.verdict.remaining if one.verdict else None, one.is_strict) for one in found]
+
+    assert read() == [("user", 1, False), ("tenant", 2, True)]
+    store.away = {DEFAULT}
+    assert read() == [("user", None, False), ("tenant", 2, True)]
+    assert (store.left["default"], store.left["tenant"]) == (1, 2)
+
+
+def test_a_deployment_without_limits_has_no_standings() -> None:
+    assert app.build(Settings(rate_limits_enabled=False), "test", streams=False).guard.limit_standings is None
+    assert app.build(Settings(), "test", streams=False).guard.limit_standings is not None

@@ -1,5 +1,7 @@
 """respond: what goes beside an answer, for REST to show as headers."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +20,12 @@ from server.kernel.call import HTTP_STATUS, LIMIT, Call
 from server.kernel.chain import Answer
 from server.kernel.policy import MethodPolicy
 from server.kernel.rates import Rate, Verdict
-from server.kernel.steps.respond import Respond
-from tests.kernel.calls import CREATE, GET, POLICIES, Context, call
+from server.kernel.steps.respond import REPLAYED, Respond
+from tests.kernel.calls import CREATE, GET, POLICIES, AsyncContext, Context, call
 
 REST = {"x_envoy_original_path": "/api/v1/x"}
 LIST = POLICIES["/plinth.sites.v1.PageService/ListPages"]
+WAIT = POLICIES["/plinth.operations.v1.OperationService/WaitOperation"]
 ETAG = 'W/"1"'
 LIMITED = {"limit": Verdict(Rate(9, 60.0), 7, 0.0), "limit_class": "default"}
 
@@ -106,3 +109,18 @@ def test_what_the_caller_has_already_is_not_sent_again(wanted: str, status: str 
 def test_a_change_is_never_what_the_caller_has_already() -> None:
     metadata, request = {**REST, "if_none_match": ETAG}, CreatePageRequest(tenant_id="t")
     assert told(CREATE, Page(id="p", etag=ETAG), request, metadata=metadata)[HTTP_STATUS] == "201"
+
+
+def test_a_replay_on_the_event_loop_says_that_it_is_one() -> None:
+    context = AsyncContext(**REST)
+    one = call(WAIT, context)
+    one.is_replay = True
+
+    async def answers(_call: Call, _request: Any) -> AsyncIterator[Message]:
+        yield Operation(id="o")
+
+    async def run() -> list[Message]:
+        return [message async for message in Respond().stream(WAIT, answers)(one, None)]
+
+    assert asyncio.run(run()) == [Operation(id="o")]
+    assert REPLAYED[0] in context.trailing
