@@ -12,7 +12,13 @@ from tests.clients import Tenant, problem, rpc_problem
 CREATED, LATER = "", "later"
 Door = Callable[[str, str], str]
 """Asks for a page of a slug with an idempotency key. CREATED, LATER, or what was answered instead."""
-PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+PASSING = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    # Calls that a server has not begun with when it ends are cancelled by gRPC itself.
+    grpc.StatusCode.CANCELLED,
+)
 # The first attempt may still be at work.
 RUNNING = "IDEMPOTENT_CALL_RUNNING"
 TIMEOUT = 20.0
@@ -31,7 +37,9 @@ def through_gateway(tenant: Tenant) -> Door:
             return LATER
         if answer.status_code == 201:
             return CREATED
-        if answer.status_code in {429, 503, 504} or (answer.status_code == 409 and problem(answer).reason == RUNNING):
+        if answer.status_code in {429, 499, 503, 504} or (
+            answer.status_code == 409 and problem(answer).reason == RUNNING
+        ):
             return LATER
         return f"{answer.status_code} {answer.text}"
 

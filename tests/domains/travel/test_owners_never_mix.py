@@ -1,6 +1,6 @@
 """Two users in each of two tenants, whatever they do and in whatever order: nothing of one comes to another.
 
-Lists, reads, sums, streams (live and on resume) and webhooks are looked at.
+Lists, reads, sums, exports, streams (live and on resume) and webhooks are looked at.
 """
 
 from collections.abc import Callable, Iterator
@@ -150,6 +150,9 @@ def test_whatever_is_done_nothing_of_one_user_comes_to_another(
         others = {each for one in people if one is not person for each in one.own}
         for other in [*others][:5]:
             assert [person.rest.get(f"{path}/{other}").status_code for path in (TRIPS, EXPENSES)] == [404, 404]
+        exported = person.rest.get("gdpr/export").text
+        assert all(each in exported for each in person.own)
+        assert not any(each in exported for each in others)
     check_hooks(people, hooks)
 
 
