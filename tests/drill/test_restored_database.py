@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +26,13 @@ pytestmark = pytest.mark.heavy
 # So that the transactions of a cluster that is made anew have smaller numbers for long.
 OLDER = 30_000
 GROW_OLDER = f"DO $$ BEGIN FOR n IN 1..{OLDER} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+
+
+STATE = (
+    "SELECT plinth_log_base(), plinth_log_horizon(), plinth_log_horizon_here(), pg_current_snapshot()",
+    "SELECT transaction_id, sequence, type, create_time FROM events ORDER BY 1 DESC, 2 DESC LIMIT 30",
+    "SELECT pid, application_name, state, backend_xid, backend_xmin, xact_start FROM pg_stat_activity",
+)
 
 
 @dataclass
@@ -78,10 +86,20 @@ class Place:
     def seen_after(self, event_id: str, last: str) -> list[str]:
         """The slugs that a client which resumes after an event is told of, up to one."""
         seen: list[str] = []
+        until = time.monotonic() + PATIENCE
         with sse.listening(self.tenant, headers=sse.after(event_id)) as reader:
             while last not in seen:
-                seen += [frame.data["slug"] for frame in reader.events(1)]
+                frame = reader.next()
+                if not frame.is_comment:
+                    seen.append(frame.data["slug"])
+                assert time.monotonic() < until, f"{last} did not come after {seen}\n{self.state()}"
         return seen
+
+    def state(self) -> str:
+        """What the log holds, and what may hold its readers back."""
+        with psycopg.connect(self.stack.settings.dispatch_dsn) as connection:
+            found = [connection.execute(query).fetchall() for query in STATE]
+        return "\n".join(map(str, found))
 
     def refusal_after(self, event_id: str) -> tuple[int, str]:
         """What a client is answered that resumes after an event."""
