@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from server import modules
 from server.data.statements import Statement
@@ -18,7 +17,8 @@ from server.kernel.privacy import BATCH, Pseudonymise, Remove, log
 from server.kernel.privacy.exporting import _order as order_of
 from server.kernel.privacy.exporting import _statement as export_of
 from server.kernel.privacy.statements import count_of, step_of
-from tests.search.database import Scratch, add_tenants, bind, migrated, tenant
+from tests.plans import MODES, plan_of, read_by, scans
+from tests.search.database import Scratch, add_tenants, migrated, tenant
 from tests.stack import Stack
 
 TENANTS, USERS, EACH = 5, 40, 4_000
@@ -125,43 +125,18 @@ def statements() -> dict[str, tuple[Statement, dict[str, Any]]]:
     return found
 
 
-def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parts of a plan that read a table and found something in it."""
-    for below in plan.get("Plans", ()):
-        yield from scans(below)
-    if "Relation Name" in plan and "Scan" in plan["Node Type"]:
-        yield plan
-
-
-def read(node: dict[str, Any]) -> int:
-    """The rows that a scan has read."""
-    seen = node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)
-    return int(seen * node.get("Actual Loops", 0))
-
-
 def cases() -> list[tuple[str, str]]:
     """Each statement with the ways in which it may be planned. One that is not kept is planned for its parameters."""
-    modes = {True: ("force_custom_plan", "force_generic_plan"), False: ("force_custom_plan",)}
+    modes = {True: MODES, False: MODES[:1]}
     return [(name, mode) for name, (statement, _) in statements().items() for mode in modes[statement.is_kept]]
 
 
 @pytest.mark.parametrize(("name", "mode"), cases())
 def test_no_table_is_read_from_end_to_end(filled: Scratch, name: str, mode: str) -> None:
-    statement, parameters = statements()[name]
-    values = [None if value is None else value.decode() for value in statement.encode(parameters)]
-    with psycopg.connect(filled.runtime) as connection:
-        bind(connection, 3)
-        connection.execute(f"SET plan_cache_mode = {mode}".encode())
-        # These tables fit into a few blocks, which are cheaper to read than an index. Those of a deployment do not.
-        connection.execute(b"SET enable_seqscan = off")
-        connection.execute(b"PREPARE erasing AS " + statement.sql)
-        execute = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE erasing ({})")
-        row = connection.execute(execute.format(sql.SQL(", ").join(map(sql.Literal, values)))).fetchone()
-        connection.rollback()
-    assert row is not None
-    plan = json.loads(json.dumps(row[0]))[0]["Plan"]
-    whole = [node for node in scans(plan) if node["Node Type"] == "Seq Scan" and read(node) > USERS]
+    # These tables fit into a few blocks, which are cheaper to read than an index. Those of a deployment do not.
+    plan = plan_of(filled, 3, *statements()[name], mode, "enable_seqscan = off")
+    whole = [node for node in scans(plan) if node["Node Type"] == "Seq Scan" and read_by(node) > USERS]
     assert not whole, json.dumps(whole, indent=1)
     # A statement reads a batch of the tenant's rows, or those of the person.
     most = BATCH * 1.2 if name in BATCHES else OF_PERSON * 2
-    assert all(read(node) <= most for node in scans(plan)), json.dumps(plan, indent=1)
+    assert all(read_by(node) <= most for node in scans(plan)), json.dumps(plan, indent=1)

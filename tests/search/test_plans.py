@@ -1,6 +1,5 @@
 """What a search costs: the plan of its statement as the runtime role, with 50,000 pages in 20 tenants."""
 
-import json
 from collections.abc import Iterator
 from hashlib import md5
 from types import SimpleNamespace
@@ -10,7 +9,6 @@ from unittest.mock import patch
 import psycopg
 import pytest
 from plinth.sites.v1.page_pb2 import ListPagesRequest
-from psycopg import sql
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
@@ -22,7 +20,8 @@ from server.kernel.search import matching
 from server.kernel.search.matching import MOST_ALIKE
 from server.workers.search import Searched
 from tests.kernel.database import connections
-from tests.search.database import Scratch, add_tenants, bind, migrated, tenant
+from tests.plans import MODES, plan_of, read_by, scans
+from tests.search.database import Scratch, add_tenants, migrated, tenant
 from tests.stack import Stack
 
 pytestmark = pytest.mark.heavy
@@ -113,45 +112,13 @@ def search(scratch: Scratch, q: str) -> tuple[list[Any], int | None, list[tuple[
     return found, total, reads.statements
 
 
-def plan_of(scratch: Scratch, statement: Statement, parameters: dict[str, object], mode: str) -> dict[str, Any]:
-    """The plan as the runtime role, with the rows that were read."""
-    values = [None if value is None else value.decode() for value in statement.encode(parameters)]
-    with psycopg.connect(scratch.runtime) as connection:
-        bind(connection, 7)
-        connection.execute(f"SET plan_cache_mode = {mode}".encode())
-        connection.execute(b"PREPARE search AS " + statement.sql)
-        execute = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE search ({})")
-        row = connection.execute(execute.format(sql.SQL(", ").join(map(sql.Literal, values)))).fetchone()
-    assert row is not None
-    plan: dict[str, Any] = json.loads(json.dumps(row[0]))[0]["Plan"]
-    return plan
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
-    yield plan
-    for below in plan.get("Plans", ()):
-        yield from nodes(below)
-
-
-def scans(plan: dict[str, Any], table: str) -> list[dict[str, Any]]:
-    """The scans of a table that ran."""
-    return [node for node in nodes(plan) if node.get("Relation Name") == table and node["Actual Loops"]]
-
-
-def read_by(node: dict[str, Any]) -> float:
-    """The rows that a scan read."""
-    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    return float((node["Actual Rows"] + removed) * node["Actual Loops"])
-
-
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("what", QUERIES)
 def test_a_search_reads_what_its_indexes_name_and_no_more(filled: Scratch, what: str, mode: str) -> None:
     query = QUERIES[what]
     _, _, statements = search(filled, query)
     assert len(statements) == 1
-    plan = plan_of(filled, *statements[0], mode)
+    plan = plan_of(filled, 7, *statements[0], mode)
     words, typos, pages = (scans(plan, table.name) for table in (*pages_search, SERVICE.rows.resource.table))
     count = len(query.split())
     for node in (*words, *typos, *pages):

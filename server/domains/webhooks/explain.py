@@ -58,7 +58,7 @@ SELECT last.id, last.status, last.attempts, last.last_status_code, last.last_err
          ORDER BY earlier.number LIMIT 1) AS first_in_line
   FROM (SELECT * FROM webhook_deliveries
          WHERE tenant_id = CAST(:tenant AS uuid) AND webhook_id = CAST(:webhook AS uuid)
-           AND create_time >= CAST(:since AS timestamptz) AND event_id = CAST(:event AS uuid)
+           AND event_id = CAST(:event AS uuid)
          ORDER BY create_time DESC, id DESC LIMIT 1) AS last
 """
     ).columns(
@@ -72,7 +72,7 @@ SELECT last.id, last.status, last.attempts, last.last_status_code, last.last_err
         first_in_line=_id,
     )
 )
-"""Takes `tenant`, `webhook`, `event` and `since`: a delivery is made after its event."""
+"""Takes `tenant`, `webhook` and `event`."""
 RESUME = Statement(
     text(
         "SELECT resume_time FROM webhooks WHERE tenant_id = CAST(:tenant AS uuid) AND id = CAST(:webhook AS uuid)"
@@ -94,9 +94,7 @@ class EventExplainer:
             raise not_found(EVENT_TYPE, event_id)
         found = Explaining().passed("event", "KNOWN", value=event["type"], time=event["create_time"])
         parameters = {"tenant": call.tenant_id, "webhook": webhook.id}
-        delivery = call.reads.run(
-            DELIVERY, **parameters, event=event["id"], since=event["create_time"].isoformat()
-        ).first()
+        delivery = call.reads.run(DELIVERY, **parameters, event=event["id"]).first()
         if delivery is not None:
             found.passed("dispatch", "QUEUED", rule=delivery["id"])
             resume: datetime | None = call.reads.run(RESUME, **parameters).one()["resume_time"]

@@ -83,6 +83,12 @@ Index(
     webhook_deliveries.c.number,
     postgresql_where=webhook_deliveries.c.status == text("1"),
 )
+Index(
+    "webhook_deliveries_event_id_idx",
+    webhook_deliveries.c.tenant_id,
+    webhook_deliveries.c.event_id,
+    webhook_deliveries.c.webhook_id,
+)
 Index("webhook_deliveries_create_time_idx", webhook_deliveries.c.create_time)
 
 # One row per webhook and subject with waiting deliveries, which workers claim. They are sent one after another.
