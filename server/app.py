@@ -21,6 +21,7 @@ from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
 from server.kernel.chain import Route
+from server.kernel.comments import read_comments
 from server.kernel.dependencies import Dependencies
 from server.kernel.live import LiveEvents
 from server.kernel.live.visibility import Visibility
@@ -86,7 +87,8 @@ def descriptors() -> bytes:
 
 def openapi() -> bytes:
     """The OpenAPI document of everything that is served over REST, as JSON."""
-    return json.dumps(document(descriptors(), VERSION), ensure_ascii=False, separators=(",", ":")).encode()
+    made = document(policies().values(), read_comments(descriptors()), VERSION)
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @cache

@@ -159,6 +159,13 @@ class MethodPolicy:
         return self.streaming or self.waits or self.upload is not None
 
     @property
+    def answers_etag(self) -> bool:
+        """Whether its answer has an ETag: that of a resource, of cached bytes, or of a file whose handler names it."""
+        output = self.descriptor.output_type
+        is_file = output.full_name == HTTP_BODY and self.read_only and not self.streaming
+        return "etag" in output.fields_by_name or bool(self.cache_seconds) or is_file
+
+    @property
     def domain(self) -> str:
         """`sites` of `plinth.sites.v1`."""
         return _domain_of(self.descriptor)

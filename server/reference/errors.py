@@ -1,17 +1,16 @@
 """Which errors an operation may answer, from its policy, its request and the reasons that its comment names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from google.protobuf import descriptor_pb2 as pb
-from plinth.policy.v1 import policy_pb2
+from google.protobuf.descriptor import Descriptor
+from plinth.errors.v1 import reason_pb2
 
-from server.extensions import POLICY, RULES
+from server.extensions import RULES
 from server.json_values import JsonObject
-from server.reference.contract import Method, Source
+from server.kernel.policy import Access, Kind, MethodPolicy
 
-REASONS = "plinth.errors.v1.Reason"
 PREFIX = "REASON_"
 _STATUS = re.compile(r"^[A-Z_]+, (\d{3})")
 _NAMED = re.compile(r"\b[A-Z][A-Z_]{3,}\b")
@@ -31,14 +30,15 @@ class Reason(NamedTuple):
     comment: str
 
 
-def reasons(source: Source) -> dict[str, Reason]:
-    """Every reason by name, without its prefix."""
-    found = {}
-    for value in source.enums[REASONS].values:
-        status = _STATUS.match(value.comment)
+def reasons(comments: Mapping[str, str]) -> dict[str, Reason]:
+    """Every reason by name, without its prefix. `comments` by full name."""
+    enum, found = reason_pb2.DESCRIPTOR.enum_types_by_name["Reason"], {}
+    for value in enum.values:
+        comment = comments.get(f"{enum.full_name}.{value.name}", "")
+        status = _STATUS.match(comment)
         if status is not None:
             name = value.name.removeprefix(PREFIX)
-            found[name] = Reason(name, status[1], value.comment)
+            found[name] = Reason(name, status[1], comment)
     return found
 
 
@@ -48,12 +48,10 @@ def reason_schema(known: dict[str, Reason]) -> JsonObject:
     return {"type": "string", "enum": list(known), "description": "\n".join(["Why a call was refused.", *lines])}
 
 
-def responses(source: Source, known: dict[str, Reason], method: Method, *, has_body: bool) -> JsonObject:
+def responses(known: dict[str, Reason], method: MethodPolicy, comment: str, *, has_body: bool) -> JsonObject:
     """The error responses of an operation, by status. What a reason means is said once, in the component of reasons."""
     by_status: dict[str, list[Reason]] = {}
-    names = dict.fromkeys(
-        (*_of_policy(method), *_of_request(source, method, has_body=has_body), *_named(known, method))
-    )
+    names = dict.fromkeys((*_of_policy(method), *_of_request(method, has_body=has_body), *_named(known, comment)))
     for name in names:
         by_status.setdefault(known[name].status, []).append(known[name])
     return {
@@ -65,30 +63,28 @@ def responses(source: Source, known: dict[str, Reason], method: Method, *, has_b
     }
 
 
-def _of_policy(method: Method) -> Iterator[str]:
-    policy = method.descriptor.options.Extensions[POLICY]
+def _of_policy(method: MethodPolicy) -> Iterator[str]:
     yield from _ALWAYS
-    if not policy.public:
+    if method.access is not Access.PUBLIC:
         yield from _CREDENTIALS
-    if policy.permission:
+    if method.access is Access.PERMISSION:
         yield "TENANT_MISSING"
-    if policy.permission or policy.platform:
+    if method.access in (Access.PERMISSION, Access.PLATFORM):
         yield "PERMISSION_MISSING"
-    if policy.emits:
+    if not method.read_only:
         yield from _WRITES
-    if policy.providers:
+    if method.providers:
         yield from ("PROVIDER_NOT_CONFIGURED", "PROVIDER_CREDENTIALS_REJECTED", "PROVIDER_REFUSED")
-    if policy.pool == policy_pb2.POOL_WAITING:
+    if method.waits:
         yield "LIMIT_REACHED"
 
 
-def _of_request(source: Source, method: Method, *, has_body: bool) -> Iterator[str]:
-    message = source.messages[method.request]
-    names = {field.descriptor.name for field in message.fields}
+def _of_request(method: MethodPolicy, *, has_body: bool) -> Iterator[str]:
+    names = method.descriptor.input_type.fields_by_name
     yield "UNKNOWN_FIELD"
     if has_body:
         yield from _BODY
-    if _has_rules(source, message.descriptor, ()):
+    if _has_rules(method.descriptor.input_type, ()):
         yield "RULE_VIOLATED"
     if any(name.endswith("_id") for name in names):
         yield "RESOURCE_NOT_FOUND"
@@ -98,28 +94,28 @@ def _of_request(source: Source, method: Method, *, has_body: bool) -> Iterator[s
         yield "FILTER_INVALID"
     if "order_by" in names:
         yield "ORDER_INVALID"
-    if method.name.startswith(("Update", "Delete")):
+    if method.kind in (Kind.UPDATE, Kind.DELETE) or method.has_etag:
         yield "ETAG_MISMATCH"
 
 
-def _has_rules(source: Source, message: pb.DescriptorProto, above: tuple[str, ...]) -> bool:
-    for field in message.field:
-        if field.options.HasExtension(RULES):
+def _has_rules(message: Descriptor, above: tuple[str, ...]) -> bool:
+    for field in message.fields:
+        if field.GetOptions().HasExtension(RULES):
             return True
-        below = source.messages.get(field.type_name.lstrip("."))
-        if below and below.name not in above and _has_rules(source, below.descriptor, (*above, below.name)):
+        below = field.message_type
+        if below is not None and below.full_name not in above and _has_rules(below, (*above, below.full_name)):
             return True
     return False
 
 
-def _named(known: dict[str, Reason], method: Method) -> Iterator[str]:
+def _named(known: dict[str, Reason], comment: str) -> Iterator[str]:
     """The reasons in the comment. Codes of gRPC stand for the reason that usually has them."""
     usual = {
         "NOT_FOUND": "RESOURCE_NOT_FOUND",
         "ALREADY_EXISTS": "RESOURCE_TAKEN",
         "FAILED_PRECONDITION": "STATE_FORBIDS",
     }
-    for word in _NAMED.findall(method.comment):
+    for word in _NAMED.findall(comment):
         name = usual.get(word, word)
         if name in known:
             yield name

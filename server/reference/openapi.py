@@ -1,12 +1,11 @@
 """The OpenAPI 3.1 document of the contract."""
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from collections.abc import Iterable, Mapping
 
-from server.extensions import POLICY
 from server.json_values import JsonObject
-from server.reference.contract import Method, Source
-from server.reference.errors import ERROR, REASON, reason_schema
-from server.reference.operations import BEARER, TICKET, Operations, bindings, tag_of
+from server.kernel.policy import MethodPolicy
+from server.reference.errors import ERROR, REASON, reason_schema, reasons
+from server.reference.operations import BEARER, TICKET, Operations, tag_of
 from server.reference.schemas import Schemas
 
 TITLE = "Plinth"
@@ -56,28 +55,25 @@ _SECURITY: JsonObject = {
 }
 
 
-def document(descriptors: bytes, version: str) -> JsonObject:
-    """The document of a descriptor set with source info. `version` is that of Plinth."""
-    source = Source.read(FileDescriptorSet.FromString(descriptors))
-    schemas = Schemas(source)
-    operations = Operations(source, schemas)
+def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], version: str) -> JsonObject:
+    """The document of these RPCs. `comments` are those of the contract by full name; `version` is that of Plinth."""
+    schemas, known = Schemas(comments), reasons(comments)
+    operations = Operations(schemas, known)
     paths: dict[str, JsonObject] = {}
     services: dict[str, None] = {}
-    for method in source.methods:
-        if not _is_of_plinth(method):
-            continue
-        for binding in bindings(method):
-            services[method.service] = None
-            paths.setdefault(_shown(source, method, binding.path), {})[binding.verb] = operations.of(method, binding)
+    for method in methods:
+        for number, binding in enumerate(method.bindings):
+            services[method.descriptor.containing_service.full_name] = None
+            path = paths.setdefault(_shown(method, binding.path), {})
+            path[binding.verb.lower()] = operations.of(method, binding, number)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version, "description": INTRODUCTION, "license": _LICENSE},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag_of(name), "description": source.services[name]} for name in services],
+        "tags": [{"name": tag_of(name), "description": schemas.comment(name)} for name in services],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {ERROR: _ERROR, REASON: reason_schema(operations.reasons)}
-            | dict(sorted(schemas.components.items())),
+            "schemas": {ERROR: _ERROR, REASON: reason_schema(known)} | dict(sorted(schemas.components.items())),
             "securitySchemes": _SECURITY,
         },
     }
@@ -86,12 +82,8 @@ def document(descriptors: bytes, version: str) -> JsonObject:
 _LICENSE: JsonObject = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 
-def _is_of_plinth(method: Method) -> bool:
-    return method.descriptor.options.HasExtension(POLICY)
-
-
-def _shown(source: Source, method: Method, path: str) -> str:
+def _shown(method: MethodPolicy, path: str) -> str:
     """A path with its variables as in JSON: `{pageId}`."""
-    for field in source.messages[method.request].fields:
-        path = path.replace(f"{{{field.descriptor.name}}}", f"{{{field.name}}}")
+    for field in method.descriptor.input_type.fields:
+        path = path.replace(f"{{{field.name}}}", f"{{{field.json_name}}}")
     return path

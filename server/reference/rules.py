@@ -1,31 +1,24 @@
 """The rules of a field (protovalidate) as keywords of JSON Schema, as far as JSON Schema can say them."""
 
+import re
 from collections.abc import Mapping
 
 from buf.validate import validate_pb2
-from google.protobuf import descriptor_pb2 as pb
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from server.extensions import RULES
 from server.json_values import JsonObject
+from server.kernel.messages.fields import option_of
 
 _BOUNDS = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
 _FORMATS = {"uuid": "uuid", "email": "email", "uri": "uri", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6"}
-# The patterns of plinth/types/v1/rules.proto, which say there what they mean.
-_SHARED: Mapping[str, JsonObject] = {
-    "plinth.types.v1.slug": {"pattern": "^([a-z0-9]+(-[a-z0-9]+)*)?$"},
-    "plinth.types.v1.code": {"pattern": "^([a-z][a-z0-9_-]*)?$"},
-    "plinth.types.v1.hex_color": {"pattern": "^(#[0-9a-fA-F]{6})?$"},
-    "plinth.types.v1.http_url": {"pattern": "^(https?://[^\\s]+)?$"},
-    "plinth.types.v1.full_date": {"pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"},
-    "plinth.types.v1.currency_code": {"pattern": "^([A-Z]{3})?$"},
-    "plinth.types.v1.owner": {"pattern": "^(-|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"},
-}
+_MATCHES = re.compile(r"this\.matches\('(.*)'\)")
 
 
-def rules_of(field: pb.FieldDescriptorProto) -> validate_pb2.FieldRules:
-    """The rules of a field; empty if it has none."""
-    return field.options.Extensions[RULES]
+def rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    """The rules of a field; none are set if it has none."""
+    rules: validate_pb2.FieldRules = option_of(field, validate_pb2.field)
+    return rules
 
 
 def keywords(rules: validate_pb2.FieldRules) -> JsonObject:
@@ -58,12 +51,23 @@ def _string(own: validate_pb2.StringRules, *, may_be_empty: bool) -> JsonObject:
     if getattr(own, "in"):
         found["enum"] = list(getattr(own, "in"))
     for field, _ in own.ListFields():
-        found |= _SHARED.get(field.full_name, {})
+        if field.is_extension:
+            found |= _shared(field)
     known = own.WhichOneof("well_known")
     # A format would refuse the empty text, which means "not set".
     if known in _FORMATS and not may_be_empty:
         found["format"] = _FORMATS[known]
     return found
+
+
+def _shared(rule: FieldDescriptor) -> JsonObject:
+    """The pattern of a rule that several resources share (plinth/types/v1/rules.proto)."""
+    for each in option_of(rule, validate_pb2.predefined).cel:
+        pattern = _MATCHES.fullmatch(each.expression)
+        if pattern is not None:
+            # A string of CEL escapes backslashes.
+            return {"pattern": pattern[1].replace("\\\\", "\\")}
+    return {}
 
 
 def _present(own: Message, names: Mapping[str, str]) -> JsonObject:

@@ -1,15 +1,15 @@
 """Messages and enums as schemas (JSON Schema 2020-12, as OpenAPI 3.1 uses it), in the JSON of proto3."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.api import field_behavior_pb2
-from google.protobuf import descriptor_pb2 as pb
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from server.json_values import JsonObject
-from server.reference.contract import Field, Message, Source
+from server.kernel.messages.fields import enum_of, has_behavior, message_type_of
 from server.reference.rules import keywords, of_items, rules_of
 
-_Kind = pb.FieldDescriptorProto
+_Kind = FieldDescriptor
 _INT64 = (_Kind.TYPE_INT64, _Kind.TYPE_UINT64, _Kind.TYPE_SINT64, _Kind.TYPE_FIXED64, _Kind.TYPE_SFIXED64)
 _INT32 = (_Kind.TYPE_INT32, _Kind.TYPE_UINT32, _Kind.TYPE_SINT32, _Kind.TYPE_FIXED32, _Kind.TYPE_SFIXED32)
 _INT64_SCHEMA: JsonObject = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
@@ -37,58 +37,93 @@ WELL_KNOWN: Mapping[str, JsonObject] = {
 class Schemas:
     """The schemas of a contract. Each that is asked for is a component, and so is what it refers to."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, comments: Mapping[str, str]) -> None:
+        """`comments` by full name."""
+        self._comments = comments
         self.components: dict[str, JsonObject] = {}
 
-    def reference(self, name: str) -> JsonObject:
-        """A reference to a message or an enum."""
-        if name in WELL_KNOWN:
-            return dict(WELL_KNOWN[name])
-        component = component_name(name)
+    def comment(self, full_name: str) -> str:
+        """A comment; empty if there is none."""
+        return self._comments.get(full_name, "")
+
+    def reference(self, message: Descriptor) -> JsonObject:
+        """A reference to a message."""
+        if message.full_name in WELL_KNOWN:
+            return dict(WELL_KNOWN[message.full_name])
+        component = component_name(message.full_name)
         if component not in self.components:
             # Entered first, since messages may refer to themselves.
             self.components[component] = {}
-            self.components[component] = self._enum(name) if name in self._source.enums else self._message(name)
-        return {"$ref": f"#/components/schemas/{component}"}
+            self.components[component] = self._message(message)
+        return _reference(component)
 
-    def object_of(self, message: Message, fields: tuple[Field, ...]) -> JsonObject:
+    def object_of(self, message: Descriptor, fields: Sequence[FieldDescriptor]) -> JsonObject:
         """A schema of some fields of a message, with those that are required."""
-        found: JsonObject = {"type": "object", "properties": {field.name: self.of(field) for field in fields}}
-        if message.comment:
-            found["description"] = message.comment
-        required = [field.name for field in fields if has(field, field_behavior_pb2.REQUIRED)]
+        found: JsonObject = {"type": "object", "properties": {field.json_name: self.of(field) for field in fields}}
+        comment = self.comment(message.full_name)
+        if comment:
+            found["description"] = comment
+        required = [field.json_name for field in fields if has_behavior(field, field_behavior_pb2.REQUIRED)]
         return found | ({"required": required} if required else {})
 
-    def of(self, field: Field) -> JsonObject:
+    def of(self, field: FieldDescriptor) -> JsonObject:
         """The schema of a field."""
-        entry = self._source.messages.get(field.type_name)
-        if entry is not None and entry.descriptor.options.map_entry:
-            found: JsonObject = {"type": "object", "additionalProperties": self.of(entry.fields[1])}
+        if is_map(field):
+            value = message_type_of(field).fields_by_name["value"]
+            found: JsonObject = {"type": "object", "additionalProperties": self.of(value)}
         elif field.is_repeated:
-            found = {"type": "array", "items": self._one(field) | of_items(rules_of(field.descriptor))}
+            found = {"type": "array", "items": self._one(field) | of_items(rules_of(field))}
         else:
             found = self._one(field)
-        return found | keywords(rules_of(field.descriptor)) | _annotations(field)
+        return found | keywords(rules_of(field)) | self._annotations(field)
 
-    def _one(self, field: Field) -> JsonObject:
-        kind = field.descriptor.type
-        if kind in (_Kind.TYPE_MESSAGE, _Kind.TYPE_ENUM):
-            return self.reference(field.type_name)
-        return dict(_SCALARS.get(kind, {"type": "string"}))
+    def _one(self, field: FieldDescriptor) -> JsonObject:
+        if field.message_type is not None:
+            return self.reference(message_type_of(field))
+        if field.enum_type is not None:
+            return self._enum_reference(enum_of(field))
+        return dict(_SCALARS.get(field.type, {"type": "string"}))
 
-    def _message(self, name: str) -> JsonObject:
-        message = self._source.messages[name]
+    def _message(self, message: Descriptor) -> JsonObject:
         found = self.object_of(message, message.fields)
         # An update names only what changes, so an operation says what a creation needs.
         found.pop("required", None)
         return found
 
-    def _enum(self, name: str) -> JsonObject:
-        enum = self._source.enums[name]
-        lines = [f"- `{value.name}`: {value.comment}" for value in enum.values[1:] if value.comment]
-        text = "\n".join([enum.comment, *lines]).strip()
-        return {"type": "string", "enum": [value.name for value in enum.values], "description": text}
+    def _enum_reference(self, enum: EnumDescriptor) -> JsonObject:
+        component = component_name(enum.full_name)
+        if component not in self.components:
+            names = [value.name for value in enum.values]
+            comments = {name: self.comment(f"{enum.full_name}.{name}") for name in names}
+            lines = [f"- `{name}`: {comments[name]}" for name in names[1:] if comments[name]]
+            text = "\n".join([self.comment(enum.full_name), *lines]).strip()
+            self.components[component] = {"type": "string", "enum": names, "description": text}
+        return _reference(component)
+
+    def _annotations(self, field: FieldDescriptor) -> JsonObject:
+        found: JsonObject = {}
+        sentences = list(self._sentences(field))
+        if sentences:
+            found["description"] = " ".join(sentences)
+        if has_behavior(field, field_behavior_pb2.OUTPUT_ONLY):
+            found["readOnly"] = True
+        if has_behavior(field, field_behavior_pb2.INPUT_ONLY):
+            found["writeOnly"] = True
+        if field.GetOptions().deprecated:
+            found["deprecated"] = True
+        return found
+
+    def _sentences(self, field: FieldDescriptor) -> Iterator[str]:
+        comment = self.comment(field.full_name)
+        if comment:
+            yield comment
+        if has_behavior(field, field_behavior_pb2.IMMUTABLE):
+            yield "It keeps the value that it is created with."
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether a field is a map, which protobuf has as a list of entries."""
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def component_name(name: str) -> str:
@@ -97,27 +132,5 @@ def component_name(name: str) -> str:
     return ".".join(parts)
 
 
-def has(field: Field, behavior: int) -> bool:
-    """Whether a field has a behaviour (AIP-203)."""
-    return behavior in field.descriptor.options.Extensions[field_behavior_pb2.field_behavior]
-
-
-def _annotations(field: Field) -> JsonObject:
-    found: JsonObject = {}
-    sentences = list(_sentences(field))
-    if sentences:
-        found["description"] = " ".join(sentences)
-    if has(field, field_behavior_pb2.OUTPUT_ONLY):
-        found["readOnly"] = True
-    if has(field, field_behavior_pb2.INPUT_ONLY):
-        found["writeOnly"] = True
-    if field.descriptor.options.deprecated:
-        found["deprecated"] = True
-    return found
-
-
-def _sentences(field: Field) -> Iterator[str]:
-    if field.comment:
-        yield field.comment
-    if has(field, field_behavior_pb2.IMMUTABLE):
-        yield "It keeps the value that it is created with."
+def _reference(component: str) -> JsonObject:
+    return {"$ref": f"#/components/schemas/{component}"}

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
+from server.kernel.comments import read_comments
 from server.kernel.live import EVERY, matches
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
 from server.kernel.resources import AnyService, private_events, revealed_by
 
 FIRST_SENTENCE = re.compile(r".*?\.(?=\s|$)", re.DOTALL)
-# Field numbers: the services of a FileDescriptorProto, and the methods of a service.
-SERVICES, METHODS = 6, 2
 
 EventType = ListEventTypesResponse.EventType
 
@@ -76,7 +74,7 @@ class EventTypes:
                     yield event, _payload_of(service, method)
 
     def _descriptions(self) -> Mapping[str, str]:
-        comments = _comments(self._descriptor_set)
+        comments = read_comments(self._descriptor_set)
         found: dict[str, list[str]] = {}
         for service in self._services:
             for event, method in _emitting(service):
@@ -100,19 +98,6 @@ def _payload_of(service: type[AnyService], method: MethodDescriptor) -> str:
     if service.resource is None:
         raise LookupError(f"{method.full_name} answers nothing: {service.__name__}.events has to say what it tells")
     return str(service.resource.message.DESCRIPTOR.full_name)
-
-
-def _comments(descriptor_set: bytes) -> dict[str, str]:
-    """The comments of all RPCs by full name."""
-    found = {}
-    for file in FileDescriptorSet.FromString(descriptor_set).file:
-        for location in file.source_code_info.location:
-            match list(location.path):
-                case [service, number, method, place] if (service, method) == (SERVICES, METHODS):
-                    owner = file.service[number]
-                    name = f"{file.package}.{owner.name}.{owner.method[place].name}"
-                    found[name] = " ".join(location.leading_comments.split())
-    return found
 
 
 def _first_sentence(comment: str) -> str:

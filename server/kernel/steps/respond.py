@@ -13,7 +13,7 @@ from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.messages.etags import lists
 from server.kernel.messages.fields import FieldValue
-from server.kernel.policy import HTTP_BODY, Kind, MethodPolicy, bindings_of, kind_of
+from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
 
 OK = 200
 CREATED = 201
@@ -31,7 +31,7 @@ class Respond:
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Send the metadata with the answer."""
         location = _location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
-        has_etag = _has_etag(method)
+        has_etag = method.answers_etag
 
         def responded(call: Call, request: Request) -> Answer:
             answer = proceed(call, request)
@@ -54,7 +54,7 @@ class Respond:
         """Send the metadata with the answer of an RPC that has one. That of a stream is sent with its first message."""
         if method.streaming:
             return proceed
-        has_etag = _has_etag(method)
+        has_etag = method.answers_etag
 
         async def responded(call: Call, request: Request) -> AsyncIterator[Message]:
             async for answer in proceed(call, request):
@@ -69,13 +69,6 @@ class Respond:
                 yield answer
 
         return responded
-
-
-def _has_etag(method: MethodPolicy) -> bool:
-    output = method.descriptor.output_type
-    # Whose handler names the ETag of the bytes itself.
-    is_file = output.full_name == HTTP_BODY and method.read_only
-    return "etag" in output.fields_by_name or bool(method.cache_seconds) or is_file
 
 
 def _add_facts(call: Call) -> None:
