@@ -119,7 +119,7 @@ def test_standings_tell_what_is_left_and_which_limits_nobody_can_tell_of() -> No
     standings = LimitStandings(RateLimiter(store), RATES, OwnRates(), strict=[TENANT])
 
     def read() -> list[tuple[str, int | None, bool]]:
-        found = standings.of_known(GET, user_id="user-1", api_key_id="", paces=(), tenant_id="tenant-1")
+        found = standings.of_known(GET, USER)
         return [(one.scope, one.verdict.remaining if one.verdict else None, one.is_strict) for one in found]
 
     assert read() == [("user", 1, False), ("tenant", 2, True)]

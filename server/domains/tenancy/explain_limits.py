@@ -1,13 +1,14 @@
 """Explanations of rate limits: what applies to a call of an RPC, and what is left of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from plinth.tenancy.v1.rate_limits_pb2 import ExplainRateLimitsRequest
 from plinth.types.v1.explanation_pb2 import Explanation
 
 from server.domains.tenancy.explain import API_KEY_TYPE, HELD, USER_TYPE
-from server.kernel.call import Call
+from server.kernel.call import Call, Principal
 from server.kernel.clock import Clock
 from server.kernel.explaining import DEFER, FAIL, Explaining
 from server.kernel.guard import LimitStandings
@@ -53,18 +54,24 @@ class LimitExplainer:
     ) -> list[Standing]:
         if method.access is Access.PUBLIC:
             return standings.of_stranger(method, call.client_network)
-        user_id, key_id, paces = call.caller.user_id, call.caller.api_key_id, call.caller.paces
+        return standings.of_known(method, self._caller(call, request))
+
+    def _caller(self, call: Call, request: ExplainRateLimitsRequest) -> Principal:
+        """Whose limits to explain, as the limits see a caller. Raises NotFound."""
+        caller = replace(call.caller, tenant_id=call.tenant_id)
         if request.api_key_id:
             key = self._keys.of(call, request.api_key_id)
             if key is None:
                 raise not_found(API_KEY_TYPE, request.api_key_id)
-            user_id, key_id, paces = "", request.api_key_id.lower(), key["paces"]
-        elif request.user_id:
-            user_id, key_id = request.user_id.lower(), ""
-            member = call.reads.run(HELD, within=call.tenant_id, member=user_id).first()
-            if member is None and user_id != call.caller.user_id:
-                raise not_found(USER_TYPE, request.user_id)
-        return standings.of_known(method, user_id=user_id, api_key_id=key_id, paces=paces, tenant_id=call.tenant_id)
+            # Paces are those of the key itself too.
+            key_id = request.api_key_id.lower()
+            return replace(caller, user_id="", api_key_id=key_id, calls_per_minute=0, ancestor_paces=key["paces"])
+        if not request.user_id or request.user_id.lower() == caller.user_id:
+            return caller
+        user_id = request.user_id.lower()
+        if call.reads.run(HELD, within=call.tenant_id, member=user_id).first() is None:
+            raise not_found(USER_TYPE, request.user_id)
+        return replace(caller, user_id=user_id, api_key_id="", calls_per_minute=0, ancestor_paces=())
 
     def _add(self, found: Explaining, standing: Standing) -> None:
         rate, verdict = standing.rate, standing.verdict

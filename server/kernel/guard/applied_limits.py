@@ -1,9 +1,10 @@
 """Which rate limits apply to a call. The step `limit` enforces them, and explanations show them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Protocol
 
+from server.kernel.call import Principal
 from server.kernel.guard.limits import LimitsAway, RateLimiter
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.rates import Rate, Standing
@@ -26,21 +27,10 @@ class TenantRates(Protocol):
         """The tenant's own rates by class."""
 
 
-class LimitsOfCaller(Protocol):
-    """Which limits a user or an API key meets."""
-
-    def __call__(
-        self,
-        rate_class: str,
-        rates: Mapping[str, Rate],
-        own: Mapping[str, Rate],
-        *,
-        user_id: str,
-        api_key_id: str,
-        paces: Iterable[tuple[str, int]],
-        tenant_id: str | None,
-    ) -> list[AppliedLimit]:
-        """The limits. `rates` are those of the deployment, `own` those of the tenant; `paces` are calls per minute."""
+Rates = Mapping[str, Rate]
+"""Rates by class."""
+LimitsOfCaller = Callable[[str, Rates, Rates, Principal], list[AppliedLimit]]
+"""The limits of a caller; takes the rate class, the rates of the deployment, and those of the tenant."""
 
 
 def rate_class_of(method: MethodPolicy) -> str:
@@ -56,56 +46,47 @@ def limits_of_stranger(rate_class: str, rate: Rate, network: str) -> tuple[Appli
     return ((rate_class, "address", f"{rate_class}:address:{network}", rate),) if network else ()
 
 
-def limits_of_known(
-    rate_class: str,
-    rates: Mapping[str, Rate],
-    own: Mapping[str, Rate],
-    *,
-    user_id: str,
-    api_key_id: str,
-    paces: Iterable[tuple[str, int]],
-    tenant_id: str | None,
-) -> list[AppliedLimit]:
-    """The limits of a user or an API key: those of the class, those of the key and its ancestors, and the tenant's.
+def limits_of_sender(rate_class: str, rate: Rate, key_id: str) -> tuple[AppliedLimit, ...]:
+    """The limit of a key with which a provider signs.
 
-    `rates` are those of the deployment, `own` those of the tenant. `paces` are ids and calls per minute.
+    Not one of its address, which all tenants share, nor of the tenant, whose users it must not keep out.
     """
+    return ((rate_class, "key", f"{rate_class}:key:{key_id}", rate),)
+
+
+def limits_of_known(rate_class: str, rates: Rates, own: Rates, caller: Principal) -> list[AppliedLimit]:
+    """The limits of a user or an API key: those of the class, those of the key and its ancestors, and the tenant's."""
     rate = own.get(rate_class) or rates[rate_class]
-    if api_key_id:
-        limits = [(rate_class, "api_key", f"{rate_class}:api_key:{api_key_id}", rate)]
-        for key_id, calls in paces:
-            limits.append((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)))
+    if caller.api_key_id:
+        limits = [
+            (rate_class, "api_key", f"{rate_class}:api_key:{caller.api_key_id}", rate),
+            *_paces(rate_class, caller),
+        ]
     else:
-        limits = [(rate_class, "user", f"{rate_class}:user:{user_id}", rate)]
-    if tenant_id:
-        limits.append((TENANT, TENANT, f"{TENANT}:{TENANT}:{tenant_id}", own.get(TENANT) or rates[TENANT]))
+        limits = [(rate_class, "user", f"{rate_class}:user:{caller.user_id}", rate)]
+    if caller.tenant_id:
+        limits.append((TENANT, TENANT, f"{TENANT}:{TENANT}:{caller.tenant_id}", own.get(TENANT) or rates[TENANT]))
     return limits
 
 
-def limits_of_telemetry(
-    rate_class: str,
-    rates: Mapping[str, Rate],
-    own: Mapping[str, Rate],
-    *,
-    user_id: str,
-    api_key_id: str,
-    paces: Iterable[tuple[str, int]],
-    tenant_id: str | None,
-) -> list[AppliedLimit]:
+def limits_of_telemetry(rate_class: str, rates: Rates, own: Rates, caller: Principal) -> list[AppliedLimit]:
     """The limits of a caller who writes telemetry: that of the tenant, and those of the key and its ancestors.
 
     It would otherwise use up what the tenant has for all its other calls.
     """
     rate = own.get(rate_class) or rates[rate_class]
-    scope, counted = (TENANT, tenant_id) if tenant_id else ("user", user_id or api_key_id)
-    limits = [(rate_class, scope, f"{rate_class}:{scope}:{counted}", rate)]
-    limits.extend((rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)) for key_id, calls in paces)
-    return limits
+    scope, counted = (TENANT, caller.tenant_id) if caller.tenant_id else ("user", caller.id)
+    return [(rate_class, scope, f"{rate_class}:{scope}:{counted}", rate), *_paces(rate_class, caller)]
 
 
 def limits_of(method: MethodPolicy) -> LimitsOfCaller:
     """Which limits the callers of an RPC meet who are known."""
     return limits_of_telemetry if method.is_telemetry else limits_of_known
+
+
+def _paces(rate_class: str, caller: Principal) -> Iterator[AppliedLimit]:
+    for key_id, calls in caller.paces:
+        yield rate_class, "api_key", f"pace:api_key:{key_id}", _per_minute(calls)
 
 
 @lru_cache(maxsize=1000)
@@ -134,26 +115,10 @@ class LimitStandings:
         rate_class = rate_class_of(method)
         return self._read(limits_of_stranger(rate_class, self._rates[rate_class], network))
 
-    def of_known(
-        self,
-        method: MethodPolicy,
-        *,
-        user_id: str,
-        api_key_id: str,
-        paces: Iterable[tuple[str, int]],
-        tenant_id: str | None,
-    ) -> list[Standing]:
+    def of_known(self, method: MethodPolicy, caller: Principal) -> list[Standing]:
         """The limits of a user or an API key."""
-        limits = limits_of(method)(
-            rate_class_of(method),
-            self._rates,
-            self._tenants.of(tenant_id) if tenant_id else {},
-            user_id=user_id,
-            api_key_id=api_key_id,
-            paces=paces,
-            tenant_id=tenant_id,
-        )
-        return self._read(limits)
+        own = self._tenants.of(caller.tenant_id) if caller.tenant_id else {}
+        return self._read(limits_of(method)(rate_class_of(method), self._rates, own, caller))
 
     def _read(self, limits: Iterable[AppliedLimit]) -> list[Standing]:
         standings = []

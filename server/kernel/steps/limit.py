@@ -19,6 +19,7 @@ from server.kernel.guard.applied_limits import (
     LimitsOfCaller,
     TenantRates,
     limits_of,
+    limits_of_sender,
     limits_of_stranger,
     rate_class_of,
 )
@@ -95,10 +96,9 @@ class Limit(GuardStep):
     def _sender_guard(self, rate_class: str) -> Guard:
         """The guard that counts the calls of one key of a provider."""
         rate = self._rates[rate_class]
-        # Not those of its address, which all tenants share, nor of the tenant, whose users it must not keep out.
 
         def count(call: Call, _: Request) -> None:
-            self._take(call, ((rate_class, "key", f"{rate_class}:key:{call.actor.id}", rate),))
+            self._take(call, limits_of_sender(rate_class, rate, str(call.actor.id)))
 
         return count
 
@@ -107,16 +107,8 @@ class Limit(GuardStep):
 
         def count(call: Call, _: Request) -> None:
             caller = call.caller
-            limits = limits_of_caller(
-                rate_class,
-                rates,
-                tenants.of(caller.tenant_id) if caller.tenant_id else {},
-                user_id=caller.user_id,
-                api_key_id=caller.api_key_id,
-                paces=caller.paces if caller.api_key_id else (),
-                tenant_id=caller.tenant_id,
-            )
-            self._take(call, limits)
+            own = tenants.of(caller.tenant_id) if caller.tenant_id else {}
+            self._take(call, limits_of_caller(rate_class, rates, own, caller))
 
         return count
 
