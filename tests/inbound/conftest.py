@@ -1,24 +1,23 @@
 """A stack with the domain of hooks, for the tests of a process that need one."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from tests.inbound import composed
+from tests.composing import ComposedStack, command_with
+from tests.inbound import hooks
 from tests.inbound.hooks import FOLDER
-from tests.stack import UNLIMITED, Stack
+from tests.stack import UNLIMITED
 
 BAD_SIGNATURES, STREAMS = 40, 3
-ROOT = Path(__file__).resolve().parents[2]
 
 
-class HookStack(Stack):
+class HookStack(ComposedStack):
     """A stack with the domain of hooks."""
 
-    COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, "-m", composed.__name__, "up")
+    COMMAND: ClassVar = command_with(hooks.__name__)
 
     @property
     def files(self) -> Path:
@@ -26,7 +25,7 @@ class HookStack(Stack):
         return self.data_dir.parent / "files"
 
     def _environment(self) -> dict[str, str]:
-        return super()._environment() | {"PYTHONPATH": str(ROOT), FOLDER: str(self.files)}
+        return super()._environment() | {FOLDER: str(self.files)}
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A domain that the product does not have: it takes what others send in forms of their own.
 
-`tests/inbound/composed.py` is the plinth command with this domain among the others.
+tests/composing.py has the plinth command with this domain among the others.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from typing import Any, ClassVar, cast
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
-from server import modules
 from server.gateway import render
 from server.kernel import live
 from server.kernel.call import Call
@@ -32,6 +31,7 @@ from server.kernel.module import Foundation, Module, Platform, Serve
 from server.kernel.problems import Denied, StateForbids
 from server.kernel.resources import EventFacts, Service
 from server.kernel.sinks import Begin
+from tests import composing
 from tests.inbound import contract
 
 ADAPTER = "acme"
@@ -194,10 +194,6 @@ MODULE = Module("hooks", services=(HookService, Serve(RunService, _runs)), inbou
 
 def compose() -> None:
     """Name this domain among those of the product, before anything asks for them."""
-    every = (*modules.MODULES, MODULE)
-    modules.MODULES = every
-    for function in (modules.services, modules.roles, modules.grants):
-        function.__defaults__ = (every,)
-    modules.check.__defaults__ = (every, b"")
+    composing.add(MODULE)
     write: Callable[..., Any] = render.write
     write.__defaults__ = (contract.descriptors(),)

@@ -1,6 +1,6 @@
 """A domain that the product does not have yet: points of metrics, which its callers record as telemetry.
 
-`tests/observability/composed.py` is the plinth command with this domain among the others.
+tests/composing.py has the plinth command with this domain among the others.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from google.protobuf.message_factory import GetMessageClass
 from sqlalchemy import Column, Double, MetaData, Table, Text, bindparam, insert
 from sqlalchemy.dialects.postgresql import UUID
 
-from server import modules
 from server.data.statements import Statement
 from server.data.tables import time_column
 from server.extensions import POLICY
@@ -21,6 +20,7 @@ from server.kernel.clock import utc_now
 from server.kernel.module import Module
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Service
+from tests import composing
 
 PACKAGE = "plinth.observability.v1"
 METHOD = f"/{PACKAGE}.PointService/RecordPoints"
@@ -114,8 +114,4 @@ MODULE = Module("observability", services=(PointService,), roles={"member": (PER
 
 def compose() -> None:
     """Name this domain among those of the product, before anything asks for them."""
-    every = (*modules.MODULES, MODULE)
-    modules.MODULES = every
-    for function in (modules.services, modules.roles, modules.grants):
-        function.__defaults__ = (every,)
-    modules.check.__defaults__ = (every, b"")
+    composing.add(MODULE)

@@ -1,6 +1,6 @@
 """A domain that the product does not have: parcels, which a courier sends. Its processes die where a test says.
 
-`tests/providers/composed.py` is the plinth command with this domain among the others.
+tests/composing.py has the plinth command with this domain among the others.
 """
 
 import os
@@ -16,7 +16,6 @@ from plinth.policy.v1 import policy_pb2
 from sqlalchemy import Column, MetaData, SmallInteger, Table, Text, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import UUID
 
-from server import modules
 from server.data.statements import Statement
 from server.data.transactions import Transaction
 from server.extensions import POLICY
@@ -25,6 +24,7 @@ from server.kernel.ids import new_id
 from server.kernel.module import Background, Module, Platform, Serve, WorkerPlatform
 from server.kernel.providers import Intent, Move, Outcome, ProviderPort, Settlement, State
 from server.kernel.resources import Service
+from tests import composing
 from tests.providers.courier import COURIER, CourierClient
 
 PACKAGE = "plinth.parcels.v1"
@@ -180,8 +180,4 @@ MODULE = Module("parcels", services=(Serve(ParcelService, _serve),), background=
 
 def compose() -> None:
     """Name this domain among those of the product, before anything asks for them."""
-    every = (*modules.MODULES, MODULE)
-    modules.MODULES = every
-    for function in (modules.services, modules.roles, modules.grants):
-        function.__defaults__ = (every,)
-    modules.check.__defaults__ = (every, b"")
+    composing.add(MODULE)

@@ -1,7 +1,6 @@
 """Moves of a real stack whose processes are killed at every boundary of a step, before a provider that fails."""
 
 import random
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,15 +13,15 @@ import grpc
 import pytest
 
 from tests.clients import TIMEOUT, Tenant, database, new_tenant, rows, unique
+from tests.composing import ComposedStack, command_with
 from tests.faults.outages import replaced, socket_of, well
-from tests.providers import composed, parcels
+from tests.providers import parcels
 from tests.providers.courier import NOWHERE, URL, Courier
 from tests.providers.double import Fault
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).resolve().parents[2]
 API, WORKER = "api-0", "worker-0"
 # Lets all have happened so much earlier, for those that nobody has settled.
 LATER = (
@@ -40,10 +39,10 @@ AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.F
 SEED = 20
 
 
-class ParcelStack(Stack):
+class ParcelStack(ComposedStack):
     """A stack with the domain of parcels."""
 
-    COMMAND: ClassVar[tuple[str, ...]] = (sys.executable, "-m", composed.__name__, "up")
+    COMMAND: ClassVar = command_with(parcels.__name__)
 
 
 class Post:
@@ -106,7 +105,6 @@ def opened(crashes: Path, *, ignores_keys: bool) -> Iterator[Post]:
     crashes.parent.chmod(0o711)
     with pytest.MonkeyPatch.context() as patch, Courier(ignores_keys=ignores_keys) as courier:
         patch.setenv(URL, courier.url)
-        patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv(parcels.CRASHES, str(crashes))
         stack = ParcelStack(api_workers=1, log_level="ERROR")
         try:
