@@ -276,9 +276,9 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
 
 def _openapi(_: argparse.Namespace, settings: Settings) -> int:
     del settings
-    from server.app import openapi
+    from server.app import reference
 
-    sys.stdout.write(f"{openapi().decode()}\n")
+    sys.stdout.write(f"{reference().openapi().decode()}\n")
     return 0
 
 

@@ -1,6 +1,5 @@
 """The composition root: the only place that constructs a serving process. Everything else gets its parts passed."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
 from server.kernel.chain import Route
-from server.kernel.comments import read_comments
 from server.kernel.dependencies import Dependencies
 from server.kernel.live import LiveEvents
 from server.kernel.live.visibility import Visibility
@@ -39,7 +37,7 @@ from server.kernel.transfers import Downloads
 from server.kernel.warm import Warmer
 from server.metrics.metering import Meter
 from server.parts import VERSION, Databases
-from server.reference import document
+from server.reference import Reference
 from server.routes import api_routes, realtime_routes
 from server.settings import Settings
 
@@ -85,18 +83,17 @@ def descriptors() -> bytes:
     return (files("plinth") / "descriptors.binpb").read_bytes()
 
 
-def openapi() -> bytes:
-    """The OpenAPI document of everything that is served over REST, as JSON."""
-    made = document(policies().values(), read_comments(descriptors()), VERSION)
-    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 @cache
 def policies() -> dict[str, MethodPolicy]:
     """The policies of all RPCs. Raises PolicyError and ModuleFault, which prevent the start."""
     modules.check(descriptors=descriptors())
     modules.check_privacy()
     return read_policies(service.descriptor for service in SERVICES)
+
+
+def reference() -> Reference:
+    """The reference of all RPCs."""
+    return Reference(policies().values(), descriptors, VERSION)
 
 
 def build(settings: Settings, name: str, *, streams: bool) -> Application:
@@ -175,8 +172,7 @@ def _platform(
         version=VERSION,
         services=SERVICES,
         policies=policies(),
-        descriptors=descriptors,
-        openapi=openapi,
+        reference=reference(),
         permissions=guard.permissions,
         page_tokens=parts.page_tokens(guard.foundation.settings),
         ports=guard.ports,

@@ -24,7 +24,16 @@ from server.kernel.jobs import Job, Schedule
 from server.kernel.live import LiveEvents
 from server.kernel.operations import LongJob
 from server.kernel.policy import MethodPolicy
-from server.kernel.ports import CacheExplainer, KeyGrants, Offers, Ports, Senders, StatisticsStore, UserGrants
+from server.kernel.ports import (
+    CacheExplainer,
+    KeyGrants,
+    Offers,
+    Ports,
+    Reference,
+    Senders,
+    StatisticsStore,
+    UserGrants,
+)
 from server.kernel.privacy.declaration import Decision, Export
 from server.kernel.privacy.plan import Privacy
 from server.kernel.providers import Move, Providers
@@ -59,10 +68,7 @@ class Platform(Foundation):
     """The services of all domains."""
     policies: Mapping[str, MethodPolicy]
     """The policies of all RPCs, by path."""
-    descriptors: Callable[[], bytes]
-    """The descriptor set of the contract, with its comments."""
-    openapi: Callable[[], bytes]
-    """Makes the OpenAPI document, as JSON."""
+    reference: Reference
     permissions: Permissions
     page_tokens: PageTokens
     ports: Ports

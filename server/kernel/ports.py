@@ -151,6 +151,16 @@ Senders = Callable[[], AbstractAsyncContextManager[Sender]]
 """Makes a sender for the running event loop. The sender is closed with the context."""
 
 
+class Reference(Protocol):
+    """What the contract says in words."""
+
+    def comments(self) -> Mapping[str, str]:
+        """The comments of the contract by full name (comments.py). Reads the descriptor set each time."""
+
+    def openapi(self) -> bytes:
+        """The OpenAPI document as JSON. Made each time, in about 0.1 s."""
+
+
 class CacheExplainer(Protocol):
     """Explains why an answer is, or is not, served from the cache."""
 

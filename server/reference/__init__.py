@@ -1,9 +1,34 @@
-"""Reference: the OpenAPI document, made from the descriptors of the contract.
+"""Reference: what the contract says in words, and the OpenAPI document, made from policies, descriptors and comments.
 
 An RPC is in it on the day it is written: its comment, its bindings, the rules of its fields, who may call, and the
 errors that it may answer.
 """
 
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from server.kernel.comments import read_comments
+from server.kernel.policy import MethodPolicy
 from server.reference.openapi import document
 
-__all__ = ["document"]
+__all__ = ["Reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference of these RPCs. Nothing is read or made before it is asked for, nor kept."""
+
+    methods: Iterable[MethodPolicy]
+    descriptors: Callable[[], bytes]
+    """Reads the descriptor set, with its source info."""
+    version: str
+
+    def comments(self) -> Mapping[str, str]:
+        """The comments of the contract by full name."""
+        return read_comments(self.descriptors())
+
+    def openapi(self) -> bytes:
+        """The OpenAPI document as JSON. Takes about 0.1 s."""
+        made = document(self.methods, self.comments(), self.version)
+        return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()

@@ -36,7 +36,7 @@ ERRORS = {"400", "401", "403", "404", "409", "412", "413", "415", "422", "429", 
 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(app.openapi())
+    made: dict[str, Any] = json.loads(app.reference().openapi())
     return made
 
 

@@ -47,7 +47,7 @@ MODULE = Module(
         Serve(OperationService, _operations),
         Serve(IpBlockService, lambda platform: IpBlockService(platform.clock)),
         Serve(CacheService, _cache),
-        Serve(ReferenceService, lambda platform: ReferenceService(platform.openapi)),
+        Serve(ReferenceService, lambda platform: ReferenceService(platform.reference.openapi)),
         Serve(HealthService, lambda platform: HealthService(platform.dependencies, platform.version, platform.clock)),
     ),
     roles={"editor": OWN, "member": OWN, "employee": OWN, "viewer": ("operations.operations.read",)},

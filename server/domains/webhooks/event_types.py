@@ -2,13 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from google.protobuf.descriptor import MethodDescriptor
 from plinth.webhooks.v1.webhook_pb2 import ListEventTypesResponse
 
-from server.kernel.comments import read_comments
 from server.kernel.live import EVERY, matches
 from server.kernel.policy import EMPTY, options_of
 from server.kernel.problems import Violation
@@ -22,10 +21,10 @@ EventType = ListEventTypesResponse.EventType
 class EventTypes:
     """The catalogue of event types."""
 
-    def __init__(self, services: Iterable[type[AnyService]], descriptor_set: bytes) -> None:
-        """`descriptor_set` includes the comments of the contract, which descriptors at run time lack."""
+    def __init__(self, services: Iterable[type[AnyService]], comments: Callable[[], Mapping[str, str]]) -> None:
+        """`comments` reads those of the contract, by full name."""
         self._services = tuple(services)
-        self._descriptor_set = descriptor_set
+        self._comments = comments
         private = private_events(self._services)
         self._payloads = {name: payload for name, payload in sorted(self._read_payloads()) if name not in private}
         self._revealed_by = revealed_by(self._services)
@@ -74,7 +73,7 @@ class EventTypes:
                     yield event, _payload_of(service, method)
 
     def _descriptions(self) -> Mapping[str, str]:
-        comments = read_comments(self._descriptor_set)
+        comments = self._comments()
         found: dict[str, list[str]] = {}
         for service in self._services:
             for event, method in _emitting(service):

@@ -20,7 +20,7 @@ def _service(platform: Platform) -> WebhookService:
     return WebhookService(
         box=box,
         egress=platform.egress,
-        event_types=EventTypes(platform.services, platform.descriptors()),
+        event_types=EventTypes(platform.services, platform.reference.comments),
         trials=Trials(box, platform.senders, platform.clock),
         tokens=platform.page_tokens,
         clock=platform.clock,

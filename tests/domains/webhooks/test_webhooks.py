@@ -310,7 +310,7 @@ def test_anyone_may_read_which_events_there_are(stack: Stack) -> None:
 def test_what_the_log_holds_is_what_the_catalogue_says(stack: Stack, tenant: Tenant) -> None:
     """Whatever any test has caused so far."""
     make(tenant)
-    payloads = {one.name: one.payload for one in EventTypes(app.SERVICES, app.descriptors()).listed}
+    payloads = {one.name: one.payload for one in EventTypes(app.SERVICES, app.reference().comments).listed}
     written = rows(stack, "SELECT DISTINCT type, message_type FROM events")
     assert len(written) > 3
     assert {row["type"]: row["message_type"] for row in written}.items() <= payloads.items()
