@@ -3,7 +3,7 @@
 A domain offers an implementation in its module.py (`offers`). Exactly one domain offers each port.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -89,10 +89,10 @@ class Memberships(Protocol):
     def tenants_of(self, transaction: Transaction, user_id: str) -> list[str]:
         """All tenants of a user, oldest membership first; deleted and suspended ones too."""
 
-    def keep_an_owner(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
-        """Raise StateForbids if the tenant would be left without an owner. Bind the tenant first.
+    def keep_owners(self, transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> None:
+        """Raise StateForbids if one of the tenants would be left without an owner. A deleted tenant needs none.
 
-        A deleted tenant needs none.
+        The scope of the transaction has to reach the tenants.
         """
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:

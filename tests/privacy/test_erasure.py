@@ -185,6 +185,22 @@ def test_the_last_owner_stays(tenant: Tenant) -> None:
     assert problem(tenant.rest.post(path, {})).metadata["state"] == "SELF"
 
 
+def test_the_last_owner_of_another_tenant_stays_until_there_is_a_second(tenant: Tenant) -> None:
+    elsewhere = another_tenant(tenant)
+    mark, account = somebody(tenant.stack)
+    join(tenant.stack, account, tenant, "member")
+    join(tenant.stack, account, elsewhere, "owner")
+    person = at_home(tenant, mark, account)
+    with database(tenant.stack) as connection:
+        drop = "DELETE FROM memberships WHERE tenant_id = %s AND user_id = %s"
+        connection.execute(drop, (elsewhere.id, elsewhere.owner.id))
+    answer = person.rest.post("/api/v1/gdpr/erasures", {"password": account.password})
+    metadata = problem(answer).metadata
+    assert (metadata["state"], metadata["resource"]) == ("LAST_OWNER", elsewhere.id)
+    join(tenant.stack, elsewhere.owner, elsewhere, "owner")
+    assert ended(tenant, erase_self(person))["state"] == "STATE_DONE"
+
+
 def test_only_who_knows_the_password_ends_an_account(tenant: Tenant) -> None:
     person = marked(tenant)
     answer = person.rest.post("/api/v1/gdpr/erasures", {"password": "Wr0ng!password"})

@@ -124,9 +124,8 @@ class PrivacyService(Service):
         self._check_password(call, person_id, request.password)
         call.writes.bind(Scope(user_id=person_id))
         tenant_ids = self._memberships.tenants_of(call.writes, person_id)
-        for each in tenant_ids:
-            call.writes.bind(Scope(tenant_id=each, user_id=person_id))
-            self._memberships.keep_an_owner(call.writes, each, person_id)
+        call.writes.bind(Scope(platform=True))
+        self._memberships.keep_owners(call.writes, tenant_ids, person_id)
         if not tenant_ids:
             return _start_outside(call, person_id)
         call.tenant_id = tenant_id if tenant_id in tenant_ids else tenant_ids[0]
@@ -142,7 +141,7 @@ class PrivacyService(Service):
                 metadata={"resource_type": USER, "resource": person_id, "state": "SELF"},
             )
         is_member = self._check_known(call.writes, person_id, tenant_id)
-        self._memberships.keep_an_owner(call.writes, tenant_id, person_id)
+        self._memberships.keep_owners(call.writes, [tenant_id], person_id)
         row = call.writes.run(ACCOUNT_OF, person=person_id).first()
         is_platform = row is not None and row["is_platform"]
         return _start(call, person_id, [tenant_id], ends_account=is_member and not is_platform)

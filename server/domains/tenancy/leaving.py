@@ -1,7 +1,9 @@
 """Leaving: the end of a membership, which never leaves a tenant without an owner."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Text, any_, bindparam, delete, exists, literal_column, select, text, update
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
 from server.data.transactions import WriteTransaction
@@ -13,16 +15,25 @@ from server.kernel.problems import StateForbids
 
 _id = UUID(as_uuid=False)
 _within = bindparam("within", type_=_id)
+_own = memberships.alias("own")
+_owner = bindparam("owner", type_=Text())
 # In a fixed order, so that two calls that lock owners wait for each other instead of deadlocking.
 OWNERS = Statement(
-    select(memberships.c.user_id)
-    .where(memberships.c.tenant_id == _within, bindparam("owner", type_=Text()) == any_(memberships.c.roles))
-    .order_by(memberships.c.user_id)
-    .with_for_update()
+    select(memberships.c.tenant_id, memberships.c.user_id)
+    .join(tenants, tenants.c.id == memberships.c.tenant_id)
+    .where(memberships.c.tenant_id == any_(bindparam("tenants", type_=ARRAY(_id))))
+    .where(_owner == any_(memberships.c.roles), tenants.c.delete_time.is_(None))
+    .where(
+        exists(literal_column("1")).where(
+            _own.c.tenant_id == memberships.c.tenant_id,
+            _own.c.user_id == bindparam("member", type_=_id),
+            _owner == any_(_own.c.roles),
+        )
+    )
+    .order_by(memberships.c.tenant_id, memberships.c.user_id)
+    .with_for_update(of=memberships)
 )
-IS_ALIVE = Statement(
-    select(exists(literal_column("1")).where(tenants.c.id == _within, tenants.c.delete_time.is_(None)).label("alive"))
-)
+"""The owners of those of these `tenants`, not deleted, of which the `member` is an `owner`."""
 LEAVE = Statement(
     delete(memberships).where(
         memberships.c.tenant_id == _within, memberships.c.user_id == bindparam("member", type_=_id)
@@ -33,25 +44,26 @@ ACCESS_CHANGED = Statement(
 )
 
 
-def keep_an_owner(transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
-    """Raise StateForbids for the last owner of a tenant that is not deleted.
+def keep_owners(transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> None:
+    """Raise StateForbids for the last owner of one of these tenants, unless it is deleted.
 
     Owners are locked, so that two who leave at once see each other.
     """
-    if not transaction.run(IS_ALIVE, within=tenant_id).one()["alive"]:
-        return
-    owners = [row["user_id"] for row in transaction.run(OWNERS, within=tenant_id, owner=OWNER).all()]
-    if owners == [user_id.lower()]:
+    owners: dict[str, list[str]] = {}
+    for row in transaction.run(OWNERS, tenants=list(tenant_ids), member=user_id, owner=OWNER).all():
+        owners.setdefault(row["tenant_id"], []).append(row["user_id"])
+    alone = [tenant_id for tenant_id, found in owners.items() if found == [user_id.lower()]]
+    if alone:
         raise StateForbids(
             "A tenant keeps an owner: give the role to somebody else first.",
-            metadata={"resource_type": "plinth.dev/Tenant", "resource": tenant_id, "state": "LAST_OWNER"},
+            metadata={"resource_type": "plinth.dev/Tenant", "resource": alone[0], "state": "LAST_OWNER"},
         )
 
 
 def leave(erasure: Erasure) -> None:
     """End the membership of a person who is erased. Raises StateForbids for the last owner."""
     with erasure.batch() as transaction:
-        keep_an_owner(transaction, erasure.tenant_id, erasure.person.id)
+        keep_owners(transaction, [erasure.tenant_id], erasure.person.id)
         ended = transaction.run(LEAVE, within=erasure.tenant_id, member=erasure.person.id).count
         transaction.queue(ACCESS_CHANGED, within=erasure.tenant_id)
         erasure.stale_tags.append(access_tag(erasure.tenant_id))

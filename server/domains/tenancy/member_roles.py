@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.domains.tenancy.explain import USER_TYPE
-from server.domains.tenancy.leaving import keep_an_owner
+from server.domains.tenancy.leaving import keep_owners
 from server.domains.tenancy.roles import show_built_in
 from server.domains.tenancy.tables import memberships, roles
 from server.domains.tenancy.tenants import OWNER
@@ -94,7 +94,7 @@ class MembershipService(Service):
         """Remove a role from a member."""
         name = self._grantable(call, ROLE_WITH_ID, request.role_id)
         if name == OWNER:
-            keep_an_owner(call.writes, str(call.tenant_id), request.user_id)
+            keep_owners(call.writes, [str(call.tenant_id)], request.user_id)
         held = _lock_roles(call, request.user_id)
         if name not in held:
             raise not_found(ROLE_TYPE, request.role_id)

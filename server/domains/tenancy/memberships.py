@@ -1,12 +1,14 @@
 """Memberships, offered to other domains through a port."""
 
+from collections.abc import Sequence
+
 from plinth.tenancy.v1.tenant_pb2 import Tenant
 from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope, Transaction, WriteTransaction
-from server.domains.tenancy.leaving import keep_an_owner
+from server.domains.tenancy.leaving import keep_owners
 from server.domains.tenancy.tables import memberships, tenants
 from server.domains.tenancy.tenants import ADD_MEMBERSHIP
 
@@ -68,9 +70,9 @@ class Memberships:
         """All tenants of a user, oldest membership first; deleted and suspended ones too."""
         return [row["tenant_id"] for row in transaction.run(ALL_OF_USER, member=user_id).all()]
 
-    def keep_an_owner(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
-        """Raise StateForbids if the tenant would be left without an owner. Bind the tenant first."""
-        keep_an_owner(transaction, tenant_id, user_id)
+    def keep_owners(self, transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> None:
+        """Raise StateForbids if one of the tenants would be left without an owner. The scope has to reach them."""
+        keep_owners(transaction, tenant_ids, user_id)
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
