@@ -86,7 +86,7 @@ class GrpcLoad:
 
 
 class PacedLoad:
-    """One unary gRPC call, so many times a second whether or not answers come, by h2load. Its latency is the p95."""
+    """One unary gRPC call at a fixed rate (an open loop), by h2load. Its latency is the p95."""
 
     def __init__(self, load: GrpcLoad, per_second: int) -> None:
         self._load, self._per_second = load, per_second

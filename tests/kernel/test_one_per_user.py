@@ -181,7 +181,7 @@ def test_each_user_has_their_own(stored: Database, tenant: Tenant) -> None:
     assert changing.audience == owner
 
 
-def test_whoever_is_no_member_has_none(stored: Database, tenant: Tenant, stack: Stack) -> None:
+def test_a_user_of_another_tenant_has_none(stored: Database, tenant: Tenant, stack: Stack) -> None:
     stranger = new_tenant(stack).owner.id
     with pytest.raises(NotFound):
         change(stored, call_of(tenant, tenant.owner.id, SEEN_BY), user_id=stranger, theme="dark")

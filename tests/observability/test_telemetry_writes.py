@@ -87,7 +87,7 @@ def test_what_is_refused_all_the_time_has_an_entry_a_minute(tenant: Tenant) -> N
 
 
 def _is_told_of_pages(tenant: Tenant, token: str, times: int) -> bool:
-    """Whether the audit log tells of so many refused pages. As long as it does not, one more is refused."""
+    """Whether the audit log tells of this number of refused pages. Otherwise one more is refused, for the next look."""
     written = "SELECT coalesce(sum(count), 0) AS found FROM audit_entries WHERE tenant_id = %s AND method LIKE %s"
     is_told = bool(rows(tenant.stack, written, tenant.id, "%CreatePage")[0]["found"] >= times)
     if not is_told:
@@ -117,7 +117,7 @@ def test_a_tenant_that_has_used_up_its_telemetry_has_its_other_calls(tenant: Ten
 
 
 def holds(crowd: Program, count: int) -> bool:
-    """Whether so many calls wait for the thread."""
+    """Whether this number of calls waits for the thread."""
     return int(crowd.ask("how many")) == count
 
 

@@ -13,7 +13,7 @@ AT_ONCE = 6
 
 
 def fill(door: Door, like: str, count: int) -> None:
-    """So many copies of one of them, made in the database, since it is their number that counts."""
+    """Add copies of one of them in the database: only their number matters."""
     resource = door.kind.resource
     named = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
     columns = [row["column_name"] for row in rows(door.tenant.stack, named, door.kind.table)]

@@ -20,7 +20,7 @@ STEP = 64 * 1024
 GZIP = 16 + zlib.MAX_WBITS
 
 Inflate = Callable[[bytes, int], bytes | None]
-"""Inflates to at most so many bytes and one more, which shows that there are too many; None if the body is cut off."""
+"""Takes a body and a limit. Returns at most limit + 1 bytes, which shows an excess; None for a body that is cut off."""
 
 
 def inflate(encoding: str, body: bytes, most: int) -> bytes:

@@ -37,7 +37,7 @@ def step_of(decision: Remove | Pseudonymise) -> Statement:
         return Statement(lambda: delete(table).where(_one_of(table, conditions)))
     neutral = {name: neutral_value(table.c[name]) for name in decision.columns}
     conditions.append(or_(*(table.c[name].is_distinct_from(value) for name, value in neutral.items())))
-    # Whoever has seen the row before learns that it is another one.
+    # The ETag changes with the content.
     changed: dict[str, AnyExpression] = {}
     if "version" in table.c:
         changed = {"version": table.c.version + text("1"), "update_time": func.now()}
