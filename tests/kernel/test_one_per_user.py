@@ -202,6 +202,16 @@ def test_what_is_deleted_has_its_defaults_again(stored: Database, tenant: Tenant
     assert get(stored, call_of(tenant, tenant.owner.id)).theme == "light"
 
 
+def test_it_goes_with_the_membership_where_the_table_says_so(stack: Stack, stored: Database, tenant: Tenant) -> None:
+    member = new_member(tenant, "member")[0].id
+    for user_id in (member, tenant.owner.id):
+        change(stored, call_of(tenant, user_id), theme="dark")
+    with database(stack) as connection:
+        connection.execute("DELETE FROM memberships WHERE user_id = %s", (member,))
+    left = rows(stack, "SELECT id::text FROM one_per_user.habits WHERE tenant_id = %s", tenant.id)
+    assert [row["id"] for row in left] == [tenant.owner.id]
+
+
 def test_declarations_that_do_not_fit_keep_the_server_from_starting() -> None:
     needy = GetMessageClass(_message("needy", required=True).message_types_by_name["Habits"])
     lasting = Table(

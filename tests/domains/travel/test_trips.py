@@ -6,7 +6,7 @@ import pytest
 from plinth.travel.v1.trip_pb2 import Trip
 
 from server.domains.travel.trips import TripService
-from tests.clients import Rest, Tenant
+from tests.clients import Rest, Tenant, database, new_member
 from tests.domains.travel.instances import FIRST_DAY, new_trip
 
 TRIPS, EXPENSES = "/api/v1/trips", "/api/v1/expenses"
@@ -84,3 +84,18 @@ def test_a_trip_has_these_states_and_actions() -> None:
 
     found = {action: (tuple(map(name, sources)), name(to)) for action, (sources, to) in states.actions.items()}
     assert (found, tuple(map(name, states.first))) == (ACTIONS, STATES)
+
+
+# Leaving --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_member_leaves_behind_stays_for_those_who_manage_it(tenant: Tenant) -> None:
+    account, session = new_member(tenant, "member")
+    person = Rest(tenant.stack, session.access_token)
+    path = f"{TRIPS}/{made(person, TRIPS, new_trip())['id']}"
+    with database(tenant.stack) as connection:
+        connection.execute("DELETE FROM memberships WHERE tenant_id = %s AND user_id = %s", (tenant.id, account.id))
+        connection.execute("UPDATE tenants SET access_version = access_version + 1 WHERE id = %s", (tenant.id,))
+    assert person.get(path).status_code in (401, 403, 404)
+    assert tenant.rest.get(path).json()["userId"] == account.id
+    assert tenant.rest.delete(path).status_code == 204
