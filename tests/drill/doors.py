@@ -26,8 +26,8 @@ TIMEOUT = 20.0
 OPTIONS = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.use_local_subchannel_pool", 1)]
 
 
-def through_gateway(tenant: Tenant) -> Door:
-    """REST, as browsers call."""
+def through_gateway(tenant: Tenant, *also: int) -> Door:
+    """REST, as browsers call. `also` are further statuses after which the caller asks again."""
 
     def ask(slug: str, key: str) -> str:
         body, headers = {"title": slug, "slug": slug}, {"idempotency-key": key}
@@ -37,7 +37,7 @@ def through_gateway(tenant: Tenant) -> Door:
             return LATER
         if answer.status_code == 201:
             return CREATED
-        if answer.status_code in {429, 499, 503, 504} or (
+        if answer.status_code in {429, 503, 504, *also} or (
             answer.status_code == 409 and problem(answer).reason == RUNNING
         ):
             return LATER

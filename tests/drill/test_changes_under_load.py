@@ -34,6 +34,8 @@ ROTATION = (
     {"secret_key": NEW, "secret_key_next": "", "secret_key_previous": OLD},
 )
 MINUTE, HOUR = 60, 3600
+# What v0.1.0 answers to calls that it has not begun when it ends.
+CANCELLED = 499
 # Their commits, since a checkout may have no tags.
 RELEASES = {"v0.1.0": "611baa1b834f3ff230025fbcfabcb0cc4dd6e33e"}
 
@@ -71,7 +73,8 @@ def test_an_upgrade_from_a_released_version(version: str, monkeypatch: pytest.Mo
             earlier.setenv("PYTHONPATH", code_of(version, folder / "code"))
             stack.start()
         with Receiver() as receiver:
-            load = Load(new_tenant(stack), receiver)
+            tenant = new_tenant(stack)
+            load = Load(tenant, receiver, doors=[through_gateway(tenant, CANCELLED)])
             with load.running():
                 load.grows()
                 stack.stop()
