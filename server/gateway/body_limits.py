@@ -10,6 +10,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from server import extensions
 from server.extensions import RULES
 from server.gateway.contract import FREE_FORM, Binding, Contract, Method
+from server.upload_limits import MOST_BESIDE_FILE
 
 # One character in JSON's longest escape: two surrogates, `\ud83d\ude00`.
 CHARACTER = 12
@@ -25,8 +26,6 @@ MOST = 512 * 1024
 # A body that is too large is read up to here, without parsing, before it is refused: over HTTP/2 some clients never see
 # an answer that comes while they send.
 READ_BYTES = 1024 * 1024
-# Bytes of a form beside the file in it, as the server counts them too (server/kernel/transfers/multipart.py).
-MOST_BESIDE_FILE = 64 * 1024
 SCALAR = 32
 ENUM = 64
 MOMENT = 64

@@ -15,6 +15,7 @@ from server.gateway.routes import route_configuration
 from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
 from server.settings import Settings
+from server.upload_limits import LONGEST_UPLOAD
 
 # Envoy's own limits, at which it resets an HTTP/2 stream without an answer. Lua refuses with one, by the setting.
 MAX_HEADERS = 1000
@@ -23,8 +24,6 @@ CONCURRENT_STREAMS = 100
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 CONNECTION_IDLE = 300.0
-# Seconds for a whole request, including uploads, because slow senders hold memory.
-REQUEST_TIMEOUT = 300.0
 HEADERS_TIMEOUT = 10.0
 STREAM_IDLE_AT_LEAST = 60.0
 
@@ -95,7 +94,8 @@ def _connection_manager(settings: Settings, contract: Contract, descriptors: Pat
 def _limits(settings: Settings) -> Config:
     return {
         "max_request_headers_kb": settings.max_header_kilobytes * HEADER_SLACK,
-        "request_timeout": seconds(REQUEST_TIMEOUT),
+        # For every whole request, because slow senders hold memory.
+        "request_timeout": seconds(LONGEST_UPLOAD),
         "request_headers_timeout": seconds(HEADERS_TIMEOUT),
         "stream_idle_timeout": seconds(max(STREAM_IDLE_AT_LEAST, 2 * settings.gateway_timeout)),
         "delayed_close_timeout": "1s",

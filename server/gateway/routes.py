@@ -10,13 +10,12 @@ from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
 from server.gateway.raw_bodies import is_open, open_filters, open_routes
 from server.settings import Settings
+from server.upload_limits import LONGEST_UPLOAD
 
 # Number of keep-alive comments that a browser's stream may miss before it counts as dead.
 MISSED_KEEPALIVES = 4
 # Typed streams have no keep-alive of their own; HTTP/2 PINGs find dead peers (listener.py).
 TYPED_STREAM_IDLE = 3600.0
-# Seconds for an upload, of which none may take longer (listener.py, REQUEST_TIMEOUT).
-UPLOAD_TIMEOUT = 300.0
 # The server gets a deadline slightly after the gateway's, so that the gateway answers first: its answer has the details
 # that the gRPC core's own "Deadline Exceeded" lacks. A deadline of the caller reaches the server, which enforces it.
 # Envoy's max_stream_duration would enforce it too, but then ignores the timeout of calls without a deadline.
@@ -59,7 +58,7 @@ def _has_own(method: Method) -> bool:
 
 
 def _own(settings: Settings, method: Method) -> Config:
-    timeout = method.timeout or (UPLOAD_TIMEOUT if method.client_streaming else settings.gateway_timeout)
+    timeout = method.timeout or (LONGEST_UPLOAD if method.client_streaming else settings.gateway_timeout)
     on_loop = method.waits or method.client_streaming
     route = _unary({"path": method.path}, timeout, REALTIME if on_loop else API)
     return route | ({"typed_per_filter_config": open_filters(settings, method)} if is_open(method) else {})

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.kernel.problems import Malformed
-from server.kernel.transfers.multipart import MOST_BESIDE, FilePart
+from server.kernel.transfers.multipart import FilePart
+from server.upload_limits import MOST_BESIDE_FILE
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
 KINDS = st.sampled_from(["image/png", "text/plain; charset=utf-8", "application/octet-stream"])
@@ -67,7 +68,7 @@ def test_a_content_type_without_a_boundary_is_refused(content_type: str) -> None
 
 
 def test_a_form_without_a_file_and_one_with_much_beside_it_are_refused() -> None:
-    content_type, body = form([("a", b"x", "image/png")], {"before": "y" * MOST_BESIDE})
+    content_type, body = form([("a", b"x", "image/png")], {"before": "y" * MOST_BESIDE_FILE})
     with pytest.raises(Malformed) as refused:
         taken(content_type, body, 1000)
     assert refused.value.http_status == 413

@@ -4,10 +4,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from server.kernel.problems import Malformed
+from server.upload_limits import MOST_BESIDE_FILE
 
 MULTIPART = "multipart/form-data"
-# Bytes of a body beside the file: boundaries, headers, and fields of a form.
-MOST_BESIDE = 64 * 1024
 
 
 class FilePart:
@@ -51,8 +50,8 @@ class FilePart:
             raise Malformed("The body is not multipart/form-data.") from error
         found, self._pieces = b"".join(self._pieces), []
         self._beside += len(data) - len(found)
-        if self._beside > MOST_BESIDE:
-            raise Malformed(f"The body has more than {MOST_BESIDE} bytes beside the file.", http_status=413)
+        if self._beside > MOST_BESIDE_FILE:
+            raise Malformed(f"The body has more than {MOST_BESIDE_FILE} bytes beside the file.", http_status=413)
         return found
 
     def finish(self) -> None:

@@ -17,13 +17,13 @@ from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded
 from server.kernel.raw_bodies import RawBody, too_large
 from server.kernel.sinks import Begin, Sink, Upload
 from server.kernel.transfers.multipart import MULTIPART, FilePart
+from server.upload_limits import LONGEST_UPLOAD
 
 # Uploads at a time in a process; further ones are refused. Each holds a piece of a megabyte.
 MOST_AT_ONCE = 32
 WRITERS = 4
-# Seconds for which nothing may arrive, and for which an upload may last: as long as the gateway waits for a request.
+# Seconds for which nothing may arrive.
 IDLE = 30.0
-LONGEST = 300.0
 RETRY_AFTER = 5.0
 
 
@@ -53,7 +53,7 @@ class Uploads:
         run = asyncio.get_running_loop().run_in_executor
         incoming = _Incoming(raw, first.content_type)
         try:
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(LONGEST_UPLOAD):
                 await run(self._writers, incoming.begin, begin, call)
                 await run(self._writers, incoming.pass_on, first.data)
                 while (piece := await _next(pieces)) is not None:
