@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from plinth.identity.v1.auth_pb2 import LogInRequest
 
 from tests.clients import Account, Rest, database, problem, reason, rows, sign_up, stubs
+from tests.limits.guesses import assert_refused_after
 from tests.limits.people import address
 from tests.stack import UNLIMITED, Stack
 
@@ -44,7 +46,7 @@ def guess(stack: Stack, account: Account, where: str) -> tuple[int, str]:
 def besiege(stack: Stack, account: Account) -> None:
     """Guess from ever new networks until no guess is taken."""
     answers = [guess(stack, account, address()) for _ in range(2 * FAILURES + 3)]
-    assert answers == [WRONG] * (2 * FAILURES) + [TOO_MANY] * 3
+    assert_refused_after(2 * FAILURES, answers, WRONG, TOO_MANY)
 
 
 def test_guesses_from_many_addresses_are_counted_by_account(guarded: Stack) -> None:
@@ -63,12 +65,9 @@ def test_guesses_from_many_addresses_are_counted_by_account(guarded: Stack) -> N
 
 def test_the_form_of_an_address_is_no_new_account(guarded: Stack) -> None:
     account = sign_up(guarded)
-    for number in range(2 * FAILURES):
-        form = account.email.upper() if number % 2 else f" {account.email}"
-        body = {"email": form, "password": secrets.token_hex(8)}
-        answer = Rest(guarded).post("auth/login", body, headers={"x-forwarded-for": address()})
-        assert reason(answer) == WRONG
-    assert guess(guarded, account, address()) == TOO_MANY
+    forms = [account.email.upper(), f" {account.email}"] * (FAILURES + 1)
+    answers = [guess(guarded, replace(account, email=form), address()) for form in forms]
+    assert_refused_after(2 * FAILURES, answers, WRONG, TOO_MANY)
 
 
 def test_an_account_that_is_none_is_refused_alike(guarded: Stack) -> None:

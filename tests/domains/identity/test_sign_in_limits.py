@@ -19,6 +19,7 @@ from tests.domains.identity.test_sign_in_entries import listed
 from tests.guard import crowded_worker
 from tests.guard.workers import Worker, running
 from tests.kernel import calls
+from tests.limits.guesses import assert_refused_after
 from tests.limits.people import address
 from tests.stack import UNLIMITED, Stack
 
@@ -53,7 +54,7 @@ def test_guesses_at_an_account_are_refused_wherever_they_come_from_and_its_tenan
     strict: Worker, tenant: Tenant
 ) -> None:
     answers = [guess(strict, tenant.owner, address()) for _ in range(2 * FAILURES + 2)]
-    assert answers == [WRONG] * (2 * FAILURES) + [TOO_MANY] * 2
+    assert_refused_after(2 * FAILURES, answers, WRONG, TOO_MANY)
     told = "method = 'plinth.identity.v1.AuthService/LogIn' AND outcome = 'RESOURCE_EXHAUSTED'"
     tenant.stack.wait_for(lambda: listed(tenant, told))
     entries = listed(tenant, told)
@@ -64,7 +65,7 @@ def test_an_address_that_guesses_at_many_accounts_is_blocked(strict: Worker, ten
     where, owner = address(), tenant.owner
     others = [sign_up(tenant.stack) for _ in range(2)]
     answers = [guess(strict, account, where) for account in (owner, *others, owner, *others)]
-    assert answers == [WRONG] * (FAILURES + 1) + [BLOCKED] * 2
+    assert_refused_after(FAILURES + 1, answers, WRONG, BLOCKED)
     assert guess(strict, owner, address()) == WRONG
 
 

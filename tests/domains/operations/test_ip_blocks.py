@@ -26,6 +26,7 @@ from tests.clients import Rest, Tenant, database, new_tenant, problem, reason, r
 from tests.domains.events import events_about
 from tests.domains.platform import new_platform_admin
 from tests.kernel.database import Database, connections
+from tests.limits.guesses import assert_refused_after
 from tests.stack import UNLIMITED, Stack
 
 pytestmark = pytest.mark.heavy
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.heavy
 BLOCKS = "admin/ip-blocks"
 # Enough for both workers to get some: the gateway chooses at random.
 OFTEN = 30
+WRONG, BLOCKED = (401, "CREDENTIALS_INVALID"), (403, "ADDRESS_BLOCKED")
 # What anybody may ask, and is refused to blocked addresses.
 EVERYBODYS = "webhook-event-types"
 # No address is used twice.
@@ -337,9 +339,8 @@ def test_who_fails_to_sign_in_too_often_is_blocked_for_an_hour(proxied: Stack, p
     account = sign_up(proxied)
     address, neighbour = "203.0.113.8", "203.0.113.9"
     before = datetime.now(UTC)
-    wrong = (401, "CREDENTIALS_INVALID")
     # Three are let pass, the fourth is one too many, and what comes after it is refused.
-    assert guess(proxied, address, account.email, 5) == [wrong] * 4 + [(403, "ADDRESS_BLOCKED")]
+    assert_refused_after(4, guess(proxied, address, account.email, 6), WRONG, BLOCKED)
     assert is_blocked(proxied, address)
     assert not is_blocked(proxied, neighbour)
     block = stored(proxied, f"{address}/32")
@@ -369,8 +370,8 @@ def test_ipv6_is_blocked_with_all_that_one_subscriber_has(proxied: Stack) -> Non
 def test_ipv6_is_blocked_in_steps_when_guesses_come_from_ever_new_networks(proxied: Stack) -> None:
     site = f"2001:db8:{0x1000 + next(NUMBERS):x}"
     # Three failures in a /64 are let pass, and four times as many in a /56.
-    answers = [guess(proxied, f"{site}:{number:x}::1", f"nobody{number}@example.com", 1)[0] for number in range(13)]
-    assert answers == [(401, "CREDENTIALS_INVALID")] * 13
+    answers = [guess(proxied, f"{site}:{number:x}::1", f"nobody{number}@example.com", 1)[0] for number in range(15)]
+    assert_refused_after(13, answers, WRONG, BLOCKED)
     assert stored(proxied, f"{site}::/56")["automatic"]
     assert is_blocked(proxied, f"{site}:ff::2")
     assert not is_blocked(proxied, f"{site}:100::2")
@@ -378,7 +379,7 @@ def test_ipv6_is_blocked_in_steps_when_guesses_come_from_ever_new_networks(proxi
 
 def test_an_ipv4_address_that_is_written_as_ipv6_is_blocked_as_what_it_is(proxied: Stack) -> None:
     address = ipv4()
-    guess(proxied, f"::ffff:{address}", "nobody.v4@example.com", 4)
+    guess(proxied, f"::ffff:{address}", "nobody.v4@example.com", 5)
     assert stored(proxied, f"{address}/32")["automatic"]
     assert is_blocked(proxied, address)
 
@@ -461,12 +462,12 @@ def test_tokens_and_keys_that_are_made_up_count_as_guesses(proxied: Stack) -> No
     address = ipv4()
     answers = [
         reason(Rest(proxied, f"made-up-{number}").get("auth/me", headers={"x-forwarded-for": address}))
-        for number in range(5)
+        for number in range(6)
     ]
-    assert answers == [(401, "CREDENTIALS_INVALID")] * 4 + [(403, "ADDRESS_BLOCKED")]
-    address, keys = ipv4(), [new_key(ApiKey.ENVIRONMENT_LIVE) for _ in range(5)]
+    assert_refused_after(4, answers, WRONG, BLOCKED)
+    address, keys = ipv4(), [new_key(ApiKey.ENVIRONMENT_LIVE) for _ in range(6)]
     answers = [reason(Rest(proxied, key).get("auth/me", headers={"x-forwarded-for": address})) for key in keys]
-    assert answers == [(401, "CREDENTIALS_INVALID")] * 4 + [(403, "ADDRESS_BLOCKED")]
+    assert_refused_after(4, answers, WRONG, BLOCKED)
 
 
 def test_calls_without_credentials_are_no_guesses(proxied: Stack) -> None:
