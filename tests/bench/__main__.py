@@ -12,14 +12,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import report
-from tests.bench.cases import CASES, Stage, make_stage
+from tests.bench import cases, gateway_cases, report
+from tests.bench.cases import Stage, make_stage
 from tests.bench.clocks import OTHER_CORES
 from tests.bench.engine import Result, run
 from tests.bench.load import HOW_TO_INSTALL, WrongAnswerError, have_h2load
 from tests.bench.profiling import NoProfilerError, profile
 
 PROFILES = Path(".plinth/bench")
+CASES = gateway_cases.CASES | cases.CASES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

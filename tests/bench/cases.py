@@ -38,6 +38,7 @@ from tests.observability.points import METHOD as RECORD_POINTS
 from tests.observability.points import Point, RecordPointsRequest
 
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
+CREATE_PAGE = "/plinth.sites.v1.PageService/CreatePage"
 # The generated stubs have no types.
 TRIP_STUBS: Any = trip_pb2_grpc
 GET_TRIP = "/plinth.travel.v1.TripService/GetTrip"

@@ -102,14 +102,18 @@ class PacedLoad:
 
 
 class RestLoad:
-    """One GET, again and again over HTTP/1.1, by h2load; the bytes of the answers are counted."""
+    """One GET, or POST of JSON, again and again over HTTP/1.1, by h2load; the bytes of the answers are counted."""
 
-    def __init__(self, port: int, path: str, token: str, answer: bytes) -> None:
+    def __init__(self, port: int, path: str, token: str, answer: bytes, body: bytes = b"") -> None:
+        self._folder = TemporaryDirectory()
+        file = Path(self._folder.name) / "request.json"
+        file.write_bytes(body)
         self._expected = len(answer)
         self._arguments = [
             "--h1",
             f"--clients={IN_FLIGHT}",
             f"--header=authorization: Bearer {token}",
+            *([f"--data={file}", "--header=content-type: application/json"] if body else []),
             f"http://127.0.0.1:{port}{path}",
         ]
 
