@@ -35,14 +35,11 @@ else
 test: coverage
 endif
 
-# A test that fails once in twenty times is a fault of that test: `make test-again n=20`.
+# A test that fails once in twenty times is a fault: `make test-again n=20`.
 n ?= 20
 
-test-again: $(GENERATED) ## Run `make test` n times (n=20), up to the first failure; say how many passed
-	@for round in $$(seq $(n)); do \
-	  $(BIN)/pytest -m "not heavy" || { echo "$$((round - 1)) of $(n) rounds passed, and then one failed"; exit 1; }; \
-	done; \
-	echo "all of $(n) rounds passed"
+test-again: $(GENERATED) ## Run `make test` n times (n=20) and show each failure with its logs; busy=1: with both cores busy
+	@$(BIN)/python -m tests.again $(n) $(if $(busy),--busy)
 
 CRITICAL = $(shell grep -v '^\#' tests/critical_paths.txt | paste -sd, -)
 

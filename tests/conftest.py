@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from server.kernel.policy import MethodPolicy
+from tests.again import keep_logs
 from tests.stack import Stack, free_of_settings, free_port
 
 # A loaded machine is no fault of what is tested.
@@ -52,6 +53,7 @@ class Keeper(threading.Thread):
         # Here, in the thread that started it: the kernel takes the end of this thread for the end of the parent.
         if self._stack:
             self.deaths = self._stack.deaths
+            keep_logs(self._stack.data_dir)
             self._stack.remove()
 
     def end(self) -> None:
