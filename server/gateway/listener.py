@@ -11,6 +11,7 @@ from server.gateway.contract import Contract
 from server.gateway.filters import http_filters
 from server.gateway.local_reply import local_reply_config
 from server.gateway.pieces import Config, extension, header, seconds, typed
+from server.gateway.put_aside import CALLERS, HEADER_BYTES
 from server.gateway.routes import route_configuration
 from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
@@ -36,15 +37,6 @@ RESERVED = (
     {"prefix": "lb-"},
     {"suffix": "-bin"},
 )
-# The values of callers are kept here until Lua has checked them. No header that begins with `grpc-` is passed on
-# unchecked: gRPC's core parses it, and keeps what it cannot parse. Envoy generates a new request id meanwhile.
-CALLERS = {
-    "x-request-id": "x-plinth-callers-request-id",
-    "grpc-timeout": "x-plinth-callers-timeout",
-    "grpc-encoding": "x-plinth-callers-encoding",
-}
-# The size of the headers, for Lua, which could only count them one by one.
-HEADER_BYTES = "x-plinth-header-bytes"
 
 
 def listener(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:

@@ -65,8 +65,9 @@ end
 local Matcher = {}
 Matcher.__index = Matcher
 
--- A colon is a custom verb's if any binding has that verb.
-function Matcher:walk(path, visit, wanted)
+-- A colon is a custom verb's if any binding has that verb. A plain path has no query and no colon.
+function Matcher:walk(path, visit, wanted, plain)
+  if plain then return walk(self.root, path, 2, #path, "", visit, wanted) end
   local size = (find(path, "[?#]") or #path + 1) - 1
   local colon = find(path, ":", 1, true)
   local name, verb = nil, nil
@@ -80,8 +81,8 @@ local function of_method(bound, method)
 end
 
 -- The binding that answers, or nil.
-function Matcher:find(method, path)
-  return self:walk(path, of_method, method)
+function Matcher:find(method, path, plain)
+  return self:walk(path, of_method, method, plain)
 end
 
 -- The verbs that a path answers as the header Allow has them, or nil when it answers none.

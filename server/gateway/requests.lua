@@ -15,13 +15,13 @@ local BYTE_ORDER_MARK = "\239\187\191"
 local MOST_ORIGINS, LONGEST_ORIGIN = 100, 200
 local refused_origins, count_of_origins = {}, 0
 local refuse = problems.refuse
+local byte, find = string.byte, string.find
+local SLASH = 47
 
 -- The caller's request id if it is sane, which the listener has put aside; otherwise Envoy's own stays.
 local function take_request_id(headers)
   local id = headers:get(CALLERS_ID)
-  if not id then return end
-  headers:remove(CALLERS_ID)
-  if #id <= 128 and id:find("^[%w._-]+$") then headers:replace(REQUEST_ID, id) end
+  if id and #id <= 128 and id:find("^[%w._-]+$") then headers:replace(REQUEST_ID, id) end
 end
 
 -- What gRPC's core reads of a caller's headers is read here first: the core keeps a value that it cannot parse with the
@@ -29,7 +29,6 @@ end
 local function take_timeout(headers)
   local timeout = headers:get(CALLERS_TIMEOUT)
   if not timeout then return true end
-  headers:remove(CALLERS_TIMEOUT)
   local is_sane = #timeout <= 9 and timeout:find("^%d+[HMSmun]$") ~= nil
   if is_sane then headers:replace("grpc-timeout", timeout) end
   return is_sane
@@ -38,14 +37,12 @@ end
 local function take_encoding(headers)
   local encoding = headers:get(CALLERS_ENCODING)
   if not encoding then return true end
-  headers:remove(CALLERS_ENCODING)
   if ENCODINGS[encoding] then headers:replace("grpc-encoding", encoding) end
   return ENCODINGS[encoding] ~= nil
 end
 
 local function are_too_large(headers)
   local bytes = headers:get(HEADER_BYTES)
-  headers:remove(HEADER_BYTES)
   return bytes and tonumber(bytes) > MAX_HEADER_BYTES
 end
 
@@ -86,6 +83,12 @@ end
 
 local function unescape(text)
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+-- Whether a path has no query and nothing that has to be looked at twice, as most have. This is one pass, and what other paths
+-- are looked at for takes six.
+local function is_plain(path)
+  return not find(path, "[^%w/_-]") and not find(path, "//", 1, true) and byte(path, -1) ~= SLASH
 end
 
 -- Whether a path has an empty segment or one of dots, which others would resolve to a path that nobody wrote. A custom verb
@@ -313,19 +316,23 @@ local function on_request(handle)
   if is_grpc(content_type) then return on_grpc(handle, headers) end
   -- CONNECT has no path.
   local method, path = headers:get(":method"), headers:get(":path") or "/"
-  path = drop_slash(headers, method, path)
-  if refuses_form(handle, path) then return end
-  local binding = bindings:find(method, path)
+  local plain = is_plain(path)
+  if not plain then
+    path = drop_slash(headers, method, path)
+    if refuses_form(handle, path) then return end
+  end
+  local binding = bindings:find(method, path, plain)
   if not binding then return refuse_path(handle, method, path) end
-  if binding.known then path = drop_unknown(headers, binding, path) end
-  if refuses_parameters(handle, binding, path) then return end
+  if not plain then
+    if binding.known then path = drop_unknown(headers, binding, path) end
+    if refuses_parameters(handle, binding, path) then return end
+  end
   if method == "HEAD" then
     responses.note_head(handle)
     -- The length that is told is that of the answer as it is.
     headers:remove("accept-encoding")
   end
   take_timeout(headers)
-  headers:remove(CALLERS_ENCODING)
   if binding.body == "json" then
     read_json(handle, headers, binding, content_type)
   elseif binding.body == "raw" then

@@ -83,9 +83,10 @@ local function empty(handle)
   for _, name in ipairs(OF_CONTENT) do headers:remove(name) end
 end
 
--- The server sends its headers as trailers: sending them ahead of the answer would cost it a second operation per call,
--- and unary answers have been collected whole by the transcoder anyway, which is when they have a length; the compressor
--- takes it away. Gives the headers, and the status and the limit that the server told.
+-- Calls that run on asyncio send their headers as trailers: sending them ahead of the answer would cost a second operation
+-- per call, and unary answers have been collected whole by the transcoder anyway, which is when they have a length; the
+-- compressor takes it away. Gives the headers, and the status and the limit that the server told. Waiting for the trailers
+-- costs as much again as all else here, so it is done only where the headers tell neither.
 local function take_trailers(handle, headers)
   if not (headers:get("content-length") or headers:get("content-encoding")) or headers:get(LOCAL) then return headers end
   handle:body()
@@ -119,14 +120,22 @@ local function show_limit(headers, told)
   headers:replace("ratelimit", '"' .. class .. '";r=' .. remaining .. ";t=" .. reset)
 end
 
+-- What the answer of a call that succeeds carries for the gateway, when there was nothing to say but the limit.
+local function show_plain(headers, content_type, limit)
+  headers:remove(LIMIT)
+  headers:remove("grpc-status")
+  headers:remove("grpc-accept-encoding")
+  show_limit(headers, limit)
+  set_cache_control(headers, content_type)
+end
+
 local function on_response(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type") or ""
   if is_grpc(content_type) then return end
-  local status, limit
-  headers, status, limit = take_trailers(handle, headers)
-  -- An answer that is trailers alone has them as headers.
-  status, limit = status or headers:get(STATUS), limit or headers:get(LIMIT)
+  local status, limit = headers:get(STATUS), headers:get(LIMIT)
+  if limit and not status and waiting == 0 then return show_plain(headers, content_type, limit) end
+  if not status and not limit then headers, status, limit = take_trailers(handle, headers) end
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
   if limit then show_limit(headers, limit) end

@@ -8,6 +8,7 @@ from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
 from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
+from server.gateway.put_aside import PUT_ASIDE
 from server.gateway.raw_bodies import is_open, open_filters, open_routes
 from server.settings import Settings
 from server.upload_limits import LONGEST_UPLOAD
@@ -33,6 +34,7 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
                 "routes": _routes(settings, contract),
                 # gRPC's core parses it, and accepts no other value.
                 "request_headers_to_add": [header("te", "trailers")],
+                "request_headers_to_remove": list(PUT_ASIDE),
                 "typed_per_filter_config": {"envoy.filters.http.cors": cors_policy(settings)},
                 # Lua reads JSON bodies whole, before the transcoder could raise the limit.
                 "request_body_buffer_limit": max(READ_BYTES, largest_body(contract, settings.max_request_bytes)),

@@ -41,7 +41,7 @@ class Exchange:
     token: str
     body: bytes
     answer: Message
-    trailers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...]
 
     def load(self, port: int) -> Load:
         """This request, again and again."""
@@ -122,7 +122,7 @@ def _share(most: float) -> Callable[[Sample, Sample], float]:
 def _side(stack: ExitStack, exchange: Exchange, change: Change) -> Side:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-gateway-")))
     message = exchange.answer.SerializeToString().hex()
-    answers = {exchange.rpc: {"message": message, "trailers": exchange.trailers}}
+    answers = {exchange.rpc: {"message": message, "headers": exchange.headers}}
     server = stack.enter_context(gateways.running(folder, answers, change))
     return Side(
         name=change.__name__, load=exchange.load(server.port), clocks={"server": clock_of([server.pid])}, pid=server.pid
@@ -150,8 +150,8 @@ def _exchange(setting: Setting, rpc: str, path: str, request: Message, body: dic
     with grpc.insecure_channel(f"unix:{plinth.api_socket}") as channel:
         call = getattr(STUBS.PageServiceStub(channel), rpc.rpartition("/")[2])
         answer, sent = call.with_call(request, metadata=metadata, timeout=DEADLINE)
-    trailers = tuple((name, value) for name, value in sent.trailing_metadata() if not name.startswith("grpc-"))
-    return Exchange(rpc, path, plinth.token, json.dumps(body).encode() if body else b"", answer, trailers)
+    headers = tuple((name, value) for name, value in sent.initial_metadata() if not name.startswith("grpc-"))
+    return Exchange(rpc, path, plinth.token, json.dumps(body).encode() if body else b"", answer, headers)
 
 
 def _compare(received: bytes, answer: Message) -> None:

@@ -58,7 +58,7 @@ def bare(manager: Manager) -> None:
 def running(folder: Path, answers: dict[str, Any], change: Change) -> Iterator[GatewayServer]:
     """Run Envoy, with this change of its configuration, before a server with these answers, on the server's core.
 
-    `answers` has by method a `message` in hexadecimal and `trailers`, as pairs.
+    `answers` has by method a `message` in hexadecimal and `headers`, as pairs.
     """
     settings = Settings(data_dir=folder, port=0, realtime_workers=1, api_workers=1, _env_file=None)
     settings.socket_dir.mkdir(parents=True)

@@ -5,6 +5,7 @@ from server.kernel.guard.applied_limits import LimitStandings
 from server.kernel.guard.blocks import BLOCKS_TAG, Blocked
 from server.kernel.guard.guesses import Guesses
 from server.kernel.guard.limits import LimitsAway, RateLimiter
+from server.kernel.guard.pools import set_headers
 from server.kernel.guard.tokens import AccessTokens
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "RateLimiter",
     "access_tag",
     "session_tag",
+    "set_headers",
 ]

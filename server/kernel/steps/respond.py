@@ -1,7 +1,7 @@
 """respond: metadata beside the answer: status, Location, ETag, rate limit; and 304 if the caller's copy is current.
 
-It is sent as trailing metadata, for REST too (the gateway turns it into headers): sending initial metadata before the
-answer is an operation of its own in gRPC, and cost 15 % of a call.
+Over REST it is sent ahead of the answer, as the headers that it becomes (server/kernel/guard/pools.py). Over gRPC, and
+where a call runs on asyncio, it follows the answer, from where the gateway takes it for REST.
 """
 
 import re
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from server.kernel.call import HTTP_STATUS, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
+from server.kernel.guard import set_headers
 from server.kernel.messages.etags import lists
 from server.kernel.messages.fields import FieldValue
 from server.kernel.policy import Kind, MethodPolicy, bindings_of, kind_of
@@ -44,7 +45,9 @@ class Respond:
                     call.headers.append(("location", location(call.request, answer)))
                 _add_facts(call)
             # The gateway adds the request id. Metadata of our own would cost 6 % of a cached read.
-            if call.headers:
+            if call.headers and call.is_rest:
+                set_headers(call.unary_context, tuple(call.headers))
+            elif call.headers:
                 call.unary_context.set_trailing_metadata(tuple(call.headers))
             return answer
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
 from server.gateway.clusters import HEALTH_SERVICE
+from server.kernel.guard import set_headers
+from server.kernel.guard.pools import CallThreads
 
 THREADS = 8
 
 
 class Constant(grpc.GenericRpcHandler):
-    """Answers by method: a message, and the metadata that Plinth sends after it."""
+    """Answers by method: a message, and the metadata that Plinth sends ahead of it."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self._handlers = {method: _handler(**answer) for method, answer in answers.items()}
@@ -26,11 +27,11 @@ class Constant(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(message: str, trailers: list[list[str]]) -> "grpc.RpcMethodHandler[Any, Any]":
-    answer, metadata = bytes.fromhex(message), tuple((name, value) for name, value in trailers)
+def _handler(message: str, headers: list[list[str]]) -> "grpc.RpcMethodHandler[Any, Any]":
+    answer, metadata = bytes.fromhex(message), tuple((name, value) for name, value in headers)
 
     def unary(_: bytes, context: grpc.ServicerContext) -> bytes:
-        context.set_trailing_metadata(metadata)
+        set_headers(context, metadata)
         return answer
 
     # Neither requests nor answers are converted.
@@ -41,9 +42,9 @@ def main() -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("socket", type=Path, help="unix socket to listen on")
-    parser.add_argument("answers", type=Path, help="JSON: a message in hexadecimal and trailers for each method")
+    parser.add_argument("answers", type=Path, help="JSON: a message in hexadecimal and headers for each method")
     arguments = parser.parse_args()
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=THREADS))
+    server = grpc.server(CallThreads(THREADS))
     server.add_generic_rpc_handlers((Constant(json.loads(arguments.answers.read_text())),))
     health = HealthServicer()
     health.set(HEALTH_SERVICE, health_pb2.HealthCheckResponse.SERVING)
