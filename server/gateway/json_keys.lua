@@ -8,8 +8,9 @@
 -- byte outside A-Z a-z 0-9 _ - is percent-encoded. Equal paths are listed once, in the order of their first appearance. A
 -- free-form field is listed, but not what is in it.
 --
--- One loop over bytes without recursion, so that LuaJIT compiles all of it: 2 to 4 ns a byte. Its patterns would be
--- interpreted, at ten times the cost.
+-- One loop over bytes without recursion, so that LuaJIT compiles all of it. Its patterns would be interpreted, at ten times
+-- the cost, and one closure made on the way keeps it from compiling the loop at all. What is known of a field is kept from
+-- one document to the next.
 
 local ffi = require("ffi")
 local format, gsub, sub = string.format, string.gsub, string.sub
@@ -19,6 +20,8 @@ local BYTES = ffi.typeof("const uint8_t *")
 local MAX_DEPTH = 30
 local MAX_PATHS = 500
 local MAX_BYTES = 8192
+-- Nodes of known fields that are kept. Messages that contain themselves have fields without end.
+local MOST_KEPT = 20000
 -- Doubles hold every whole number up to 2^53; JSON's numbers in a Struct become doubles.
 local EXACT_DIGITS, LARGEST_EXACT = 16, "9007199254740992"
 
@@ -28,6 +31,10 @@ local MINUS, PLUS, DOT, ZERO, NINE, UPPER_E, LOWER_E = 45, 43, 46, 48, 57, 69, 1
 local NULL = 110
 local ESCAPES = {[34] = 34, [92] = 92, [47] = 47, [98] = 8, [102] = 12, [110] = 10, [114] = 13, [116] = 9}
 local LITERALS = {[116] = "true", [102] = "false", [110] = "null"}
+
+-- Bytes that a string may have as they are.
+local PLAIN = ffi.new("uint8_t[256]")
+for sign = 32, 127 do PLAIN[sign] = (sign == QUOTE or sign == BACKSLASH) and 0 or 1 end
 
 -- With what bytes the value of a field may begin, besides `null`, and how to say so.
 local function set(signs, words)
@@ -91,25 +98,15 @@ local function read_escape(bytes, at)
   return at + 12, 0x10000 + (unit - 0xD800) * 0x400 + second - 0xDC00
 end
 
--- Where the string that opened before `at` closes, and whether it has escapes. What lies behind the document reads as NUL.
-local function string_end(bytes, at)
-  local escaped = false
-  while true do
-    local sign = bytes[at]
-    if sign == QUOTE then return at, escaped end
-    if sign == BACKSLASH then
-      escaped = true
-      at = read_escape(bytes, at)
-    elseif sign < 32 then
-      fail_at(at, "a control character in a string, or a string that does not end")
-    elseif sign < 128 then
-      at = at + 1
-    else
-      local after = utf8.after(bytes, at)
-      if not after then fail_at(at, "not UTF-8") end
-      at = after
-    end
-  end
+-- Where what a string may not have as it is ends: an escape, or a character that is not ASCII. What lies behind the document
+-- reads as NUL.
+local function special_end(bytes, at)
+  local sign = bytes[at]
+  if sign == BACKSLASH then return (read_escape(bytes, at)) end
+  if sign < 32 then fail_at(at, "a control character in a string, or a string that does not end") end
+  local after = utf8.after(bytes, at)
+  if not after then fail_at(at, "not UTF-8") end
+  return after
 end
 
 local function unescape(text)
@@ -128,8 +125,12 @@ local function unescape(text)
   return table.concat(parts)
 end
 
+local function encode_sign(sign)
+  return format("%%%02X", sign:byte())
+end
+
 local function encode(key)
-  return (gsub(key, "[^%w_-]", function(sign) return format("%%%02X", sign:byte()) end))
+  return (gsub(key, "[^%w_-]", encode_sign))
 end
 
 local function digits_end(bytes, at)
@@ -162,145 +163,202 @@ local function is_exact(text, from, stop)
   return #digits < EXACT_DIGITS or (#digits == EXACT_DIGITS and digits <= LARGEST_EXACT)
 end
 
-local function list(state, node)
+local function list(state, path)
   local count = #state.paths + 1
-  state.bytes = state.bytes + #node.path + 1
+  state.bytes = state.bytes + #path + 1
   if count > MAX_PATHS or state.bytes > MAX_BYTES + 1 then fail("The body has too many keys.") end
-  state.paths[count] = node.path
+  state.paths[count] = path
 end
 
--- The node of a key of the object at `node`; the object's own where nothing below it is listed. Nodes make a tree that all
--- elements of an array share, so a path is joined once however often it appears.
-local function member(state, node, key, name, field)
-  if node.silent then return node end
-  local child = node.children[name]
-  if not child then
-    local joint = node.path == "" and "" or "."
-    child = {path = node.path .. joint .. encode(key), children = {}}
-    if field then
-      child.kind = KINDS[field.list and "list" or field.kind]
-      child.item = field.list and KINDS[field.kind] or nil
-      child.shape = state.shapes[field.below]
-      if field.below == FREE or field.below == OPAQUE then
-        child.inside = {path = child.path, silent = true, exact = field.below == FREE}
-      end
-    end
-    node.children[name] = child
-    list(state, child)
+-- A node is a key, wherever in a document it appears: the elements of an array share theirs. Nodes of fields are kept below the
+-- shape of the body. A field has two spellings, whose nodes share the marks: `seen` is the last object that had the key,
+-- `listed` the last document that had it, and `path` what it is listed as there.
+local function new_node(path, marks)
+  return {path = path, marks = marks, children = {}, fields = {}}
+end
+
+local roots, kept = {}, 0
+
+local function root_of(shape)
+  if kept > MOST_KEPT then roots, kept = {}, 0 end
+  local root = roots[shape or FREE]
+  if not root then
+    root = new_node("", {})
+    root.shape, root.kind, root.no_null = shape, KINDS.object, true
+    roots[shape or FREE] = root
   end
+  return root
+end
+
+local function keep_field(state, node, key, path, field)
+  local marks = node.fields[field.name] or {}
+  local child = new_node(path, marks)
+  child.kind = KINDS[field.list and "list" or field.kind]
+  child.item = field.list and KINDS[field.kind] or nil
+  child.shape = state.shapes[field.below]
+  if field.below == FREE or field.below == OPAQUE then
+    child.inside = {path = path, silent = true, exact = field.below == FREE}
+  end
+  node.fields[field.name], node.children[key], kept = marks, child, kept + 1
+  return child
+end
+
+-- The node of a key that no earlier document had at this place. What is no field is forgotten with the document.
+local function new_member(state, node, key)
+  local path = (node.path == "" and "" or node.path .. ".") .. encode(key)
+  local field = node.shape and node.shape[key]
+  if field then return keep_field(state, node, key, path, field) end
+  local child = state.unknown[path] or new_node(path, {})
+  state.unknown[path] = child
   return child
 end
 
 local function element(node)
   if node.silent then return node end
   if node.inside then return node.inside end
-  if not node.element then
-    node.element = {path = node.path .. "[]", children = {}, kind = node.item, no_null = true, shape = node.shape}
+  local child = node.element
+  if not child then
+    child = new_node(node.path .. "[]", node.marks)
+    child.kind, child.no_null, child.shape = node.item, true, node.shape
+    node.element, kept = child, kept + 1
   end
-  return node.element
+  return child
 end
 
+-- By depth: what closes the container, its node, its number if it is an object, and the key that is being read. Objects are
+-- numbered through all documents. Documents are read one after the other, so all of them use these.
+local closers, nodes, numbers, keys_at = {}, {}, {}, {}
+
 -- The path of a key inside of a free-form field, for a fault.
-local function path_below(node, keys, from, depth)
+local function path_below(node, from, depth)
   local parts = {node.path}
   for level = from, depth do
-    if keys[level] then parts[#parts + 1] = encode(keys[level]) end
+    if keys_at[level] then parts[#parts + 1] = encode(keys_at[level]) end
   end
   return table.concat(parts, ".")
 end
 
+local function fail_twice(path)
+  fail("A key appears twice in one object.", path)
+end
+
+-- A value of the wrong kind. What begins no value is a fault of its own.
+local function fail_kind(node, sign, depth, at)
+  local begins = sign == QUOTE or sign == OPEN_BRACE or sign == OPEN_BRACKET or LITERALS[sign] or sign == MINUS
+    or (sign >= ZERO and sign <= NINE)
+  if node.path == "" and (begins or depth == 0) then fail("The body has to be a JSON object.") end
+  if begins then fail(format("`%s` has to be %s.", node.path, node.kind.words), node.path) end
+  fail_at(at, "a value is expected")
+end
+
+-- The node of a key of the object at `owner` with this number.
+local function enter(state, owner, key, number)
+  local node = owner.children[key] or new_member(state, owner, key)
+  local marks = node.marks
+  if marks.seen == number then fail_twice(marks.path) end
+  marks.seen = number
+  if marks.listed ~= state.document then
+    marks.listed, marks.path = state.document, node.path
+    list(state, node.path)
+  end
+  return node
+end
+
+-- Where the literal or number at `at` ends.
+local function scalar_end(state, node, at, sign, from, depth)
+  local text, bytes = state.text, state.bytes_of
+  local literal = LITERALS[sign]
+  if literal and sub(text, at + 1, at + #literal) == literal then return at + #literal end
+  local stop, whole = number_end(bytes, at)
+  local exact = node.exact or (node.inside and node.inside.exact)
+  if whole and exact and stop - at >= EXACT_DIGITS and not is_exact(text, at, stop) then
+    local path = path_below(node, from, depth)
+    fail(format("`%s` is a whole number beyond 2^53, which JSON readers round: send it as text.", path), path)
+  end
+  return stop
+end
+
+-- What may come next: a key, a key or the end of the object, the colon, a value, a value or the end of the array, what stands
+-- behind a value.
+local KEY, FIRST_KEY, BEFORE_VALUE, VALUE, FIRST_ITEM, AFTER = 1, 2, 3, 4, 5, 6
+local EXPECTED = {
+  "a key is expected", "a key is expected", "a colon is expected", "a value is expected", "a value is expected",
+  "a comma or the end of the object or list is expected",
+}
+local objects = 0
 local function read(state, shape)
-  local text = state.text
-  local bytes, size = ffi.cast(BYTES, text), #text
-  -- By depth: what closes the container, its node, which keys it has had, and the key that is being read.
-  local closers, nodes, seen, keys = {}, {}, {}, {}
-  local depth, at, free_from = 0, 0, 0
-  local node = {path = "", children = {}, shape = shape, kind = KINDS.object, no_null = true}
-  local wants_key, wants_value = false, true
+  local text, bytes = state.text, state.bytes_of
+  local depth, at, free_from, wants = 0, 0, 0, VALUE
+  -- By depth: the keys that an object below a free-form field has had.
+  local seen = state.seen
+  local node = root_of(shape)
+  state.document = objects
   while true do
     local sign = bytes[at]
-    while sign == 32 or sign == 10 or sign == 13 or sign == 9 do
+    if sign == 32 or sign == 10 or sign == 13 or sign == 9 then
       at = at + 1
-      sign = bytes[at]
-    end
-    if wants_key then
-      if sign ~= QUOTE then fail_at(at, "a key is expected") end
-      local stop, escaped = string_end(bytes, at + 1)
-      local key = sub(text, at + 2, stop)
-      if escaped then key = unescape(key) end
-      local owner = nodes[depth].inside or nodes[depth]
-      -- Free-form JSON may have an empty key; no field of a message has an empty name.
-      if key == "" and not owner.silent then fail_at(at, "a key is empty") end
-      local field = owner.shape and owner.shape[key]
-      local name = field and field.name or key
-      node = member(state, owner, key, name, field)
-      if seen[depth][name] then
-        fail("A key appears twice in one object.", owner.silent and path_below(owner, keys, free_from, depth - 1)
-          .. "." .. encode(key) or node.path)
+    elseif sign == QUOTE and wants ~= BEFORE_VALUE and wants ~= AFTER then
+      local is_key = wants == KEY or wants == FIRST_KEY
+      if not is_key and node.kind and not node.kind[QUOTE] then fail_kind(node, sign, depth, at) end
+      local stop, escaped = at + 1, false
+      while true do
+        while PLAIN[bytes[stop]] == 1 do stop = stop + 1 end
+        if bytes[stop] == QUOTE then break end
+        escaped = escaped or bytes[stop] == BACKSLASH
+        stop = special_end(bytes, stop)
       end
-      seen[depth][name], keys[depth] = true, key
-      if not owner.silent then free_from = depth + 1 end
-      at = stop + 1
-      while bytes[at] == 32 or bytes[at] == 10 or bytes[at] == 13 or bytes[at] == 9 do at = at + 1 end
-      if bytes[at] ~= COLON then fail_at(at, "a colon is expected") end
-      at = at + 1
-      wants_key, wants_value = false, true
-    elseif wants_value then
-      if node.kind and not node.kind[sign] and (sign ~= NULL or node.no_null) then
-        -- What begins no value is a fault of its own.
-        if sign == QUOTE or sign == OPEN_BRACE or sign == OPEN_BRACKET or LITERALS[sign] or sign == MINUS
-          or (sign >= ZERO and sign <= NINE) then
-          if node.path == "" then fail("The body has to be a JSON object.") end
-          fail(format("`%s` has to be %s.", node.path, node.kind.words), node.path)
-        end
-        if depth == 0 then fail("The body has to be a JSON object.") end
-        fail_at(at, "a value is expected")
-      end
-      wants_value = false
-      if sign == QUOTE then
-        at = string_end(bytes, at + 1) + 1
-      elseif sign == OPEN_BRACE or sign == OPEN_BRACKET then
-        if depth == MAX_DEPTH then fail_at(at, "nested too deeply") end
-        depth = depth + 1
-        nodes[depth], keys[depth] = node, false
-        at = at + 1
-        while bytes[at] == 32 or bytes[at] == 10 or bytes[at] == 13 or bytes[at] == 9 do at = at + 1 end
-        if sign == OPEN_BRACE then
-          closers[depth], seen[depth] = CLOSE_BRACE, {}
-          wants_key = bytes[at] ~= CLOSE_BRACE
+      if is_key then
+        local key, owner = sub(text, at + 2, stop), nodes[depth]
+        if escaped then key = unescape(key) end
+        keys_at[depth] = key
+        if owner.silent then
+          if seen[depth][key] then fail_twice(path_below(owner, free_from, depth)) end
+          seen[depth][key] = true
+          node = owner
         else
-          closers[depth] = CLOSE_BRACKET
-          if bytes[at] ~= CLOSE_BRACKET then node, wants_value = element(node), true end
+          -- Free-form JSON may have an empty key; no field of a message has an empty name.
+          if key == "" then fail_at(stop + 1, "a key is empty") end
+          node, free_from = enter(state, owner, key, numbers[depth]), depth + 1
         end
+        wants = BEFORE_VALUE
       else
-        local literal = LITERALS[sign]
-        if literal and sub(text, at + 1, at + #literal) == literal then
-          at = at + #literal
-        else
-          local stop, whole = number_end(bytes, at)
-          local exact = node.exact or (node.inside and node.inside.exact)
-          if whole and exact and stop - at >= EXACT_DIGITS and not is_exact(text, at, stop) then
-            local path = path_below(node, keys, free_from, depth)
-            fail(format("`%s` is a whole number beyond 2^53, which JSON readers round: send it as text.", path), path)
-          end
-          at = stop
-        end
+        wants = AFTER
       end
-    elseif depth == 0 then
-      if at < size then fail_at(at, "something follows the end of the object") end
+      at = stop + 1
+    elseif wants == BEFORE_VALUE then
+      if sign ~= COLON then fail_at(at, EXPECTED[wants]) end
+      at, wants = at + 1, VALUE
+    elseif wants == AFTER and depth == 0 then
+      if at < #text then fail_at(at, "something follows the end of the object") end
       return
-    elseif sign == COMMA then
+    elseif wants == AFTER and sign == COMMA then
       at = at + 1
       if closers[depth] == CLOSE_BRACE then
-        wants_key = true
+        wants = KEY
       else
-        node, wants_value = element(nodes[depth]), true
+        node, wants = element(nodes[depth]), VALUE
       end
-    elseif sign == closers[depth] then
-      at = at + 1
-      depth = depth - 1
+    elseif (wants == AFTER or wants == FIRST_KEY or wants == FIRST_ITEM) and sign == closers[depth] then
+      at, depth, wants = at + 1, depth - 1, AFTER
+    elseif wants ~= VALUE and wants ~= FIRST_ITEM then
+      fail_at(at, EXPECTED[wants])
     else
-      fail_at(at, "a comma or the end of the object or list is expected")
+      if node.kind and not node.kind[sign] and (sign ~= NULL or node.no_null) then fail_kind(node, sign, depth, at) end
+      if sign == OPEN_BRACE or sign == OPEN_BRACKET then
+        if depth == MAX_DEPTH then fail_at(at, "nested too deeply") end
+        at, depth = at + 1, depth + 1
+        nodes[depth], keys_at[depth] = node.inside or node, false
+        if sign == OPEN_BRACE then
+          objects = objects + 1
+          closers[depth], numbers[depth], wants = CLOSE_BRACE, objects, FIRST_KEY
+          if nodes[depth].silent then seen[depth] = {} end
+        else
+          node = element(nodes[depth])
+          closers[depth], wants = CLOSE_BRACKET, FIRST_ITEM
+        end
+      else
+        at, wants = scalar_end(state, node, at, sign, free_from, depth), AFTER
+      end
     end
   end
 end
@@ -309,7 +367,9 @@ end
 -- `{name, kind, list, below}`, where `below` names the shape of a message in `shapes` or is FREE or OPAQUE. In case of a
 -- fault: nil, what it is, and the path of the key in question if it has one.
 local function keys(text, shape, shapes)
-  local state = {text = text, shapes = shapes, paths = {}, bytes = 0}
+  local state = {
+    text = text, bytes_of = ffi.cast(BYTES, text), shapes = shapes, paths = {}, bytes = 0, unknown = {}, seen = {}, document = 0,
+  }
   local ok, fault = pcall(read, state, shape)
   if ok then return table.concat(state.paths, ",") end
   if type(fault) ~= "table" then error(fault, 0) end
