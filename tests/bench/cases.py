@@ -124,6 +124,7 @@ def get_rest(stage: Stage, stack: ExitStack) -> Case:
         name="get-rest",
         title="GetPage, REST / FastAPI as documented",
         goal=Goal(3.0),
+        machine=Goal(3.5),
         subject=_plinth_rest(setting),
         baseline=_fastapi_get(setting, stack, "fastapi_documented"),
     )
@@ -148,6 +149,7 @@ def cached_rest(stage: Stage, stack: ExitStack) -> Case:
         name="cached-rest",
         title="GetPage cached, REST / FastAPI as documented, limit and cache in Redis",
         goal=Goal(5.0),
+        machine=Goal(6.0),
         subject=_plinth_rest(setting),
         baseline=_fastapi_get(setting, stack, "fastapi_documented_cached", cached=True),
     )
@@ -187,6 +189,7 @@ def create(stage: Stage, stack: ExitStack) -> Case:
         name="create",
         title="CreatePage, REST / FastAPI as documented",
         goal=Goal(3.0),
+        machine=Goal(2.0),
         subject=_plinth(setting, ours, envoy=True),
         baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
     )
@@ -204,6 +207,7 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
         name="create-whole",
         title="CreatePage with audit, event, job, idempotency key, invalidation, REST / FastAPI, page and audit row",
         goal=Goal(2.0),
+        machine=Goal(1.3),
         subject=_plinth(setting, ours, envoy=True),
         baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
     )

@@ -41,6 +41,16 @@ class Sample:
         """Server CPU time per request in microseconds."""
         return self.cpu[SERVER] / self.requests * 1e6
 
+    @property
+    def whole_us(self) -> float:
+        """CPU time of all processes per request in microseconds."""
+        return sum(self.cpu.values()) / self.requests * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Requests per second of the whole machine."""
+        return self.requests / self.seconds
+
 
 Ratio = Callable[[Sample, Sample], float]
 
@@ -84,6 +94,8 @@ class Case:
     """Requests per round; None: as many as the time of a round has room for."""
     more_rounds: int = 1
     """Factor on the number of rounds, for short ones."""
+    machine: Goal | None = None
+    """What the ratio of requests per second should be, of the whole machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +116,16 @@ class Result:
     def passed(self) -> bool:
         """Whether the goal is met."""
         return self.case.goal.met_by(self.ratio)
+
+    @property
+    def machine_ratios(self) -> tuple[float, ...]:
+        """How requests per second of the whole machine compare, by round."""
+        return tuple(ours.rate / theirs.rate for ours, theirs in zip(self.subject, self.baseline, strict=True))
+
+    @property
+    def whole_us(self) -> float:
+        """CPU time of all processes per request of Plinth, the median of the rounds."""
+        return median(sample.whole_us for sample in self.subject)
 
 
 def run(case: Case, rounds: int, seconds: float) -> Result:

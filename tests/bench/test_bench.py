@@ -122,6 +122,26 @@ def test_the_table_marks_what_falls_short() -> None:
     assert "100 / 250" in text
 
 
+def test_the_whole_machine_has_figures_and_goals_of_its_own() -> None:
+    case = Case(
+        name="create",
+        title="X",
+        goal=Goal(1.0),
+        machine=Goal(2.0),
+        subject=a_side("a", 300, seconds=1e-3),
+        baseline=a_side("b", 300, seconds=3e-3),
+        calls=10,
+    )
+    read = Case(name="get-rest", title="R", goal=Goal(1), subject=a_side("a", 100), baseline=a_side("b", 1), calls=10)
+    result = run(case, 3, 1.0)
+    assert result.machine_ratios == pytest.approx((3.0, 3.0, 3.0))
+    assert result.whole_us == pytest.approx(300)
+    text = table([result, run(read, 3, 1.0)])
+    assert "whole machine: X" in text
+    assert ">= 2.00  3.00   3.00..3.00  pass" in text
+    assert "<= 1.70  3.00   3.00..3.00  FALLS SHORT" in text
+
+
 def test_a_profile_lists_functions_by_their_own_time_and_with_what_they_call() -> None:
     listing = top("main;work;inner 3\nmain;work 1\n", 2.0, "title")
     itself, whole = listing.split("with what it calls")
