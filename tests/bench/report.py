@@ -33,7 +33,8 @@ The sides took turns; a ratio is the median of those of neighbouring rounds, and
 Pairs are `Plinth / baseline`. A ratio compares requests per CPU second of the server: the api worker, or the process of
 the baseline. For ListPages it compares the median latencies of calls that wait for each other.
 us: CPU time per request, user and system, of the processes named; `others` are realtime and worker, `all` is the sum.
-The server has a core of its own; all else, the load generator too, shares the others. {IN_FLIGHT} requests were in flight.
+The server has a core of its own; all else, the load generator too, shares the others. {IN_FLIGHT} requests were in
+flight.
 One page is read over and over. Where it says `cached`, each side answers it from its cache, and hello-world holds it;
 elsewhere every request reads the database. But for `limits off`, Plinth counts each call against a limit that is never
 reached, and so does FastAPI where it says so."""
