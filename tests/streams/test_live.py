@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from unittest.mock import patch
 
+import psycopg
 import pytest
 
 from server.data.events import Position
@@ -164,6 +165,47 @@ def test_who_does_not_read_is_cut_and_the_others_get_everything(stack: Stack, te
     assert asyncio.run(scenario()) == [sse.logged(tenant)] * 19
     # Every event once, however many get it; others write at the same time.
     assert 100 <= lag() < 19 * 100
+
+
+def test_who_comes_while_the_reader_begins_anew_misses_nothing(
+    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a fault the reader finds the log put back, and loads its end: what it loads, it hands out to nobody."""
+    start, stage = sse.position(tenant), "fails"
+    read, knows = EventLog.after, EventLog.knows
+
+    async def scenario() -> list[tuple[str, str, str]]:
+        loading, goes_on_ = asyncio.Event(), asyncio.Event()
+
+        async def after(log: EventLog, position: Position, most: int) -> object:
+            nonlocal stage
+            if stage == "fails" and live.position > Position(0, 0):
+                await asyncio.to_thread(append, tenant, 1)
+                stage = "loads"
+                raise psycopg.OperationalError
+            if stage == "loads":
+                loading.set()
+                await goes_on_.wait()
+                stage = ""
+            return await read(log, position, most)
+
+        async def knows_not(log: EventLog, position: Position) -> bool:
+            return str(position) == start or (stage != "loads" and await knows(log, position))
+
+        monkeypatch.setattr(EventLog, "after", after)
+        async with live_events(stack) as live:
+            await live.wait_until_ready()
+            monkeypatch.setattr(EventLog, "knows", knows_not)
+            await loading.wait()
+            items = live.follow(call(tenant.id), ("page.*",), start)
+            first = asyncio.ensure_future(anext(items))
+            # Nothing tells of a subscriber that waits.
+            await asyncio.wait({first}, timeout=1)
+            goes_on_.set()
+            assert str(await first) == start
+            return await collect(items, "1")
+
+    assert asyncio.run(scenario()) == sse.logged(tenant)
 
 
 @pytest.mark.parametrize("problem", [Denied, Unauthenticated])

@@ -43,6 +43,8 @@ RECONNECT = 0.5
 MEASURE = 1.0
 # Seconds that a new subscriber waits for a reader that has just started.
 READY_WITHIN = 3.0
+# How often a new subscriber is checked, when the reader begins anew each time.
+ADMISSIONS = 3
 # After a full batch the reader pauses until few subscribers have events waiting, or none of them makes progress.
 # Subscribers are to be cut for reading slowly, not because this process had no time to send.
 FEW = 0.1
@@ -121,6 +123,8 @@ class LiveEvents:
         self._position = Position(0, 0)
         self._recent = RecentEvents(self._position, most=0, most_bytes=0)
         self._ready = asyncio.Event()
+        # How often the reader has begun.
+        self._begun = 0
         self._subscriptions = Subscriptions(places)
         # One connection is reserved for the reader.
         self._resuming = asyncio.Semaphore(CONNECTIONS - 1)
@@ -185,12 +189,7 @@ class LiveEvents:
         the problem of a caller whose credentials or access have ended.
         """
         after = known or _parse(last_event_id)
-        await self.wait_until_ready()
-        if call.access is None:
-            # Neither session nor tenant has been checked so far.
-            await asyncio.to_thread(self._alive, call)
-        if after is not None and known is None and after not in self._recent:
-            await self._refuse_unknown(after)
+        await self._admit(call, after if known is None else None)
         # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
         subscription = Subscription(
@@ -209,6 +208,20 @@ class LiveEvents:
                 yield await subscription.next()
         finally:
             self._subscriptions.remove(subscription)
+
+    async def _admit(self, call: Call, after: Position | None) -> None:
+        """Check a subscriber; again if the reader began anew meanwhile, since it hands out nothing of what it loads then."""
+        for _ in range(ADMISSIONS):
+            await self.wait_until_ready()
+            begun = self._begun
+            if call.access is None:
+                # Neither session nor tenant has been checked so far.
+                await asyncio.to_thread(self._alive, call)
+            if after is not None and after not in self._recent:
+                await self._refuse_unknown(after)
+            if begun == self._begun:
+                return
+        raise Unavailable("database")
 
     async def _refuse_unknown(self, after: Position) -> None:
         """Raise UnknownEvent unless the log has the event.
@@ -291,6 +304,8 @@ class LiveEvents:
 
     async def _begin(self) -> None:
         """Start at the end of the log, and load the last events, unless they are too many to read quickly."""
+        self._begun += 1
+        self._ready.clear()
         end = (await self._log.end()).position
         position = Position(max(0, end.transaction_id - REACH), LAST_SEQUENCE)
         self._recent = RecentEvents(position, most=RECENT, most_bytes=RECENT_BYTES)
