@@ -9,7 +9,8 @@ import grpc
 import pytest
 from plinth.sites.v1.page_pb2 import GetPageRequest, Page
 
-from server.kernel.guard.pools import CallThreads, queue_bounds
+from server.kernel.guard import pools
+from server.kernel.guard.pools import CallThreads, queue_bounds, set_headers
 from server.kernel.policy import Criticality
 from tests.stack import PATIENCE, wait_for
 
@@ -21,6 +22,8 @@ class Server:
 
     def __init__(self) -> None:
         self.threads = CallThreads(1)
+        self.context: Any = None
+        """Of the last call."""
         self.hold = threading.Event()
         self.hold.set()
         self._server = grpc.server(self.threads)
@@ -31,6 +34,8 @@ class Server:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 
     def _answer(self, request: GetPageRequest, context: Any) -> Page:
+        self.context = context
+        set_headers(context, (("x-page", request.page_id),))
         if request.page_id == "raise":
             raise ValueError(request.page_id)
         if request.page_id == "abort":
@@ -40,11 +45,15 @@ class Server:
 
     def ask(self, page_id: str) -> Page:
         """One ordinary call."""
+        answer: Page = self.begin(page_id).result()
+        return answer
+
+    def begin(self, page_id: str) -> Any:
+        """An ordinary call that goes on."""
         call: Any = self.channel.unary_unary(
             METHOD, request_serializer=GetPageRequest.SerializeToString, response_deserializer=Page.FromString
         )
-        answer: Page = call(GetPageRequest(page_id=page_id), timeout=PATIENCE)
-        return answer
+        return call.future(GetPageRequest(page_id=page_id), timeout=PATIENCE)
 
     def open(self, messages: Iterator[bytes]) -> Any:
         """A call whose message comes later: to the server it looks like any other one."""
@@ -99,6 +108,35 @@ def test_a_call_that_is_cancelled_before_its_message_leaves_nothing_behind(serve
         call.cancel()
     assert server.ask("second").id == "second"
     never.set()
+
+
+def test_a_call_that_is_cancelled_while_it_is_served_leaves_nothing_behind(server: Server) -> None:
+    server.hold.clear()
+    call = server.begin("given up")
+    wait_for(lambda: server.context is not None, what="the call")
+    call.cancel()
+    wait_for(lambda: not server.context.is_active(), what="the end of the call")
+    server.hold.set()
+    assert server.ask("next").id == "next"
+
+
+def test_headers_come_ahead_of_the_answer_and_are_those_of_the_call(server: Server) -> None:
+    for page_id in ("one", "other"):
+        call = server.begin(page_id)
+        assert dict(call.initial_metadata())["x-page"] == page_id
+        assert call.result().id == page_id
+        assert call.trailing_metadata() == ()
+
+
+def test_a_call_that_fails_for_no_reason_of_its_own_is_told_in_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(pools, "_argument", lambda *_: 1 / 0)
+        call = server.begin("lost")
+        wait_for(lambda: "a call could not be answered" in caplog.text, what="the log line")
+    call.cancel()
+    assert server.ask("next").id == "next"
 
 
 def test_what_is_no_message_is_refused(server: Server) -> None:

@@ -210,7 +210,7 @@ class LiveEvents:
             self._subscriptions.remove(subscription)
 
     async def _admit(self, call: Call, after: Position | None) -> None:
-        """Check a subscriber; again if the reader began anew meanwhile, since it hands out nothing of what it loads then."""
+        """Check a subscriber; again if the reader began anew meanwhile: what it loads then, it hands out to nobody."""
         for _ in range(ADMISSIONS):
             await self.wait_until_ready()
             begun = self._begun
