@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-from server.gateway.body_limits import READ_BYTES, STRANGERS_BYTES, body_limit
+from server.gateway.body_limits import READ_BYTES, UNPROVEN_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
 from server.gateway.raw_bodies import facts
 from server.settings import Settings
@@ -53,7 +53,7 @@ def script(contract: Contract, settings: Settings) -> str:
             *(f"  [{_quote(name)}] = {_parameters(contract, name)}," for name in sorted({m.request for m, _ in bound})),
             "}\n",
             "local bindings = new_matcher(BINDINGS)",
-            f"local STRANGERS_BYTES, READ_BYTES = {STRANGERS_BYTES}, {READ_BYTES}",
+            f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
             f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}\n",
             *(_module(name) for name in EDGE),
             _source("edge"),

@@ -213,7 +213,7 @@ local function refuses_size(handle, headers, binding, length)
     refuse_size(handle, binding.limit)
     return true
   end
-  if binding.guarded and length > STRANGERS_BYTES and not headers:get("authorization") and not headers:get("x-api-key") then
+  if binding.guarded and length > UNPROVEN_BYTES and not headers:get("authorization") and not headers:get("x-api-key") then
     refuse(handle, 401, "CREDENTIALS_MISSING",
       "This call needs credentials: send `Authorization: Bearer <access token or API key>`.")
     return true
@@ -223,7 +223,7 @@ end
 
 -- Refuses a large body from where one was just sent in vain; otherwise has the response tell whether this one was.
 local function refuses_stranger(handle, headers, binding, length)
-  if not binding.guarded or length <= STRANGERS_BYTES then return false end
+  if not binding.guarded or length <= UNPROVEN_BYTES then return false end
   local address = headers:get("x-envoy-external-address")
   if not address then return false end
   local name = strangers.name_of(address, headers:get("authorization") or headers:get("x-api-key") or "")
