@@ -120,11 +120,9 @@ local function show_limit(headers, told)
   headers:replace("ratelimit", '"' .. class .. '";r=' .. remaining .. ";t=" .. reset)
 end
 
--- What the answer of a call that succeeds carries for the gateway, when there was nothing to say but the limit.
+-- An answer of which the server told nothing but the limit, as of most.
 local function show_plain(headers, content_type, limit)
-  headers:remove(LIMIT)
-  headers:remove("grpc-status")
-  headers:remove("grpc-accept-encoding")
+  for _, name in ipairs(NOT_REST) do headers:remove(name) end
   show_limit(headers, limit)
   set_cache_control(headers, content_type)
 end
@@ -133,15 +131,17 @@ local function on_response(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type") or ""
   if is_grpc(content_type) then return end
-  local status, limit = headers:get(STATUS), headers:get(LIMIT)
-  if limit and not status and waiting == 0 then return show_plain(headers, content_type, limit) end
+  local status, limit, notes = headers:get(STATUS), headers:get(LIMIT), notes_of(handle)
+  if limit and not status and notes == NOTHING then
+    return show_plain(headers, content_type, limit)
+  end
   if not status and not limit then headers, status, limit = take_trailers(handle, headers) end
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
   if limit then show_limit(headers, limit) end
   set_cache_control(headers, content_type)
   status = headers:get(":status")
-  local refused, notes = headers:get(LOCAL), notes_of(handle)
+  local refused = headers:get(LOCAL)
   if status == "401" and notes["large"] then strangers.note(notes["large"]) end
   if refused then
     headers:remove(LOCAL)

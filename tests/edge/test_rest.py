@@ -67,12 +67,12 @@ def test_the_server_chooses_the_status(gateway: Gateway, client: httpx.Client, s
     assert "x-http-status" not in answer.headers
 
 
-def limited(told: str, *, refused: bool = False) -> Answer:
-    """Answer, or refuse, with what the server tells of a rate limit."""
+def limited(told: str, *, refused: bool = False, ahead: bool = False) -> Answer:
+    """Answer, or refuse, with what the server tells of a rate limit, ahead of the answer or after it."""
 
     def answer(_request: Any, context: grpc.ServicerContext) -> Message:
-        trailers = ((LIMIT, told), ("retry-after", "3")) if refused else ((LIMIT, told),)
-        context.set_trailing_metadata(trailers)
+        metadata = ((LIMIT, told), ("retry-after", "3")) if refused else ((LIMIT, told), ("etag", 'W/"1"'))
+        (context.send_initial_metadata if ahead else context.set_trailing_metadata)(metadata)
         if refused:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no")
         return page_pb2.Page(title="x")
@@ -86,13 +86,15 @@ def limits_of(answer: httpx.Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("refused", "status"), [(False, 200), (True, 429)])
+@pytest.mark.parametrize("ahead", [False, True])
 def test_a_rate_limit_is_told_in_the_headers_that_clients_know(
     gateway: Gateway,
     client: httpx.Client,
     refused: bool,  # noqa: FBT001
     status: int,
+    ahead: bool,  # noqa: FBT001
 ) -> None:
-    gateway.backend.answers[GET_PAGE] = limited("auth_failure;1000;900;998;2", refused=refused)
+    gateway.backend.answers[GET_PAGE] = limited("auth_failure;1000;900;998;2", refused=refused, ahead=ahead)
     answer = client.get(f"{PAGES}/1")
     assert answer.status_code == status
     assert limits_of(answer) == {
@@ -103,7 +105,8 @@ def test_a_rate_limit_is_told_in_the_headers_that_clients_know(
         "ratelimit": '"auth_failure";r=998;t=2',
     }
     assert answer.headers.get("retry-after") == ("3" if refused else None)
-    assert LIMIT not in answer.headers
+    assert answer.headers["cache-control"] == ("no-store" if refused else "private, no-cache")
+    assert not [name for name in answer.headers if name == LIMIT or name.startswith("grpc-")]
 
 
 @pytest.mark.parametrize(
