@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from plinth.sites.v1 import page_pb2
 
 from server.gateway.clusters import HEALTH_SERVICE
+from server.gateway.put_aside import PUT_ASIDE
 from server.kernel.call import LIMIT
 from tests.edge.gateway import Gateway
 
@@ -43,7 +44,8 @@ def test_a_call(gateway: Gateway) -> None:
     assert dict(call.trailing_metadata())["x-trailing"] == "t"
     seen = gateway.backend.calls[-1]
     assert seen.metadata["x-request-id"] == "mine"
-    assert not seen.metadata.keys() & {"x-plinth-json-keys", LIMIT, "x-http-status", "x-envoy-original-path"}
+    forged = {"x-plinth-json-keys", LIMIT, "x-http-status", "x-envoy-original-path"}
+    assert not seen.metadata.keys() & {*forged, *PUT_ASIDE}
     assert seen.time_remaining is not None
     assert seen.time_remaining < 31
 

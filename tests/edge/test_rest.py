@@ -12,6 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from plinth.sites.v1 import page_pb2
 
 from server.gateway.contract import verb_and_pattern
+from server.gateway.put_aside import PUT_ASIDE
 from server.kernel.call import LIMIT
 from server.kernel.policy import VARIABLE
 from tests.edge.backend import METHODS, Answer
@@ -129,6 +130,14 @@ def test_what_is_no_rate_limit_gives_no_headers(gateway: Gateway, client: httpx.
     answer = client.get(f"{PAGES}/1")
     assert (answer.status_code, answer.json()["title"]) == (200, "x")
     assert not answer.headers.keys() & {LIMIT, *limits_of(answer)}
+
+
+def test_what_the_gateway_puts_aside_reaches_no_server(gateway: Gateway, client: httpx.Client) -> None:
+    sent = {"x-request-id": "mine", "grpc-timeout": "5S", "grpc-encoding": "identity"}
+    assert client.get(f"{PAGES}/1", headers=sent).status_code == 200
+    seen = gateway.backend.calls[-1].metadata
+    assert seen["x-request-id"] == "mine"
+    assert not seen.keys() & set(PUT_ASIDE)
 
 
 @pytest.mark.parametrize("status", [204, 304])

@@ -1,6 +1,7 @@
 """The reader of the event log and its subscribers, in this process, on the log of the shared stack."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from unittest.mock import patch
@@ -167,25 +168,34 @@ def test_who_does_not_read_is_cut_and_the_others_get_everything(stack: Stack, te
     assert 100 <= lag() < 19 * 100
 
 
+@pytest.mark.parametrize("comes", ["before", "meanwhile"])
 def test_who_comes_while_the_reader_begins_anew_misses_nothing(
-    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
     """After a fault the reader finds the log put back, and loads its end: what it loads, it hands out to nobody."""
-    start, stage = sse.position(tenant), "fails"
+    start, stage = sse.position(tenant), ""
+    # The reader stands behind this one, and who resumes before it.
+    append(tenant, 1)
     read, knows = EventLog.after, EventLog.knows
+    looked_at, may_go_on = threading.Event(), threading.Event()
+
+    def alive(one: Call) -> None:
+        looked_at.set()
+        assert may_go_on.wait(sse.PATIENCE)
+        one.access = call(tenant.id).access
 
     async def scenario() -> list[tuple[str, str, str]]:
-        loading, goes_on_ = asyncio.Event(), asyncio.Event()
+        loading, loads = asyncio.Event(), asyncio.Event()
 
         async def after(log: EventLog, position: Position, most: int) -> object:
             nonlocal stage
-            if stage == "fails" and live.position > Position(0, 0):
-                await asyncio.to_thread(append, tenant, 1)
+            if stage == "fails":
+                await asyncio.to_thread(append, tenant, 2)
                 stage = "loads"
                 raise psycopg.OperationalError
             if stage == "loads":
                 loading.set()
-                await goes_on_.wait()
+                await loads.wait()
                 stage = ""
             return await read(log, position, most)
 
@@ -193,17 +203,28 @@ def test_who_comes_while_the_reader_begins_anew_misses_nothing(
             return str(position) == start or (stage != "loads" and await knows(log, position))
 
         monkeypatch.setattr(EventLog, "after", after)
-        async with live_events(stack) as live:
+        monkeypatch.setattr(EventLog, "knows", knows_not)
+        async with live_events(stack, alive) as live:
+            nonlocal stage
             await live.wait_until_ready()
-            monkeypatch.setattr(EventLog, "knows", knows_not)
-            await loading.wait()
-            items = live.follow(call(tenant.id), ("page.*",), start)
-            first = asyncio.ensure_future(anext(items))
+            one = call(tenant.id)
+            one.access = None
+            items = live.follow(one, ("page.*",), start)
+            if comes == "before":
+                first = asyncio.ensure_future(anext(items))
+                assert await asyncio.to_thread(looked_at.wait, sse.PATIENCE)
+                stage = "fails"
+                await loading.wait()
+            else:
+                stage = "fails"
+                await loading.wait()
+                first = asyncio.ensure_future(anext(items))
+            may_go_on.set()
             # Nothing tells of a subscriber that waits.
             await asyncio.wait({first}, timeout=1)
-            goes_on_.set()
+            loads.set()
             assert str(await first) == start
-            return await collect(items, "1")
+            return await collect(items, "2")
 
     assert asyncio.run(scenario()) == sse.logged(tenant)
 
