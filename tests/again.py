@@ -23,7 +23,8 @@ PATIENCE = 3600.0
 
 def keep_logs(data_dir: Path) -> None:
     """Copy the logs of a stack, and what it printed, to where `make test-again` wants them."""
-    if LOGS in os.environ:
+    # A stack that did not start has told why, and is gone.
+    if LOGS in os.environ and data_dir.exists():
         folder = Path(os.environ[LOGS])
         shutil.copytree(data_dir / "logs", folder, dirs_exist_ok=True)
         shutil.copy(data_dir.parent / "output", folder)
@@ -58,7 +59,8 @@ def _run(number: int, rounds: int, marker: str) -> bool:
     if done.returncode == 0:
         shutil.rmtree(folder)
         return True
-    _say(f"{text[text.find('= FAILURES') :]}\nthe logs are in {folder}")
+    told = [place for head in ("= ERRORS", "= FAILURES") if (place := text.find(head)) >= 0]
+    _say(f"{text[min(told, default=0) :]}\nthe logs are in {folder}")
     return False
 
 

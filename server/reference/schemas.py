@@ -43,7 +43,7 @@ class Schemas:
         self.components: dict[str, JsonObject] = {}
 
     def comment(self, full_name: str) -> str:
-        """A comment; empty if there is none."""
+        """The comment of a message, field or enum; empty without one."""
         return self._comments.get(full_name, "")
 
     def reference(self, message: Descriptor) -> JsonObject:

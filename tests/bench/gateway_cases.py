@@ -53,72 +53,35 @@ class Exchange:
         return RestLoad(port, self.path, self.token, received, self.body)
 
 
-def gateway_get(stage: Stage, stack: ExitStack) -> Case:
-    """GetPage through the gateway, against the transcoder and the router alone."""
-    exchange = _get(stage(CACHED))
-    return Case(
-        name="gateway-get",
-        title="Envoy: GetPage, REST / transcoder and router alone",
-        goal=Goal(1.25, at_least=False),
-        ratio=_times,
-        subject=_side(stack, exchange, whole),
-        baseline=_side(stack, exchange, bare),
-        calls=CALLS,
-        more_rounds=MORE_ROUNDS,
-    )
+Ask = Callable[[Setting], Exchange]
+Compare = Callable[[Sample, Sample], float]
 
 
-def gateway_post(stage: Stage, stack: ExitStack) -> Case:
-    """CreatePage of 2 KB through the gateway, against the transcoder and the router alone."""
-    exchange = _create(stage(CACHED))
-    return Case(
-        name="gateway-post",
-        title="Envoy: CreatePage of 2 KB, REST / transcoder and router alone",
-        goal=Goal(1.35, at_least=False),
-        ratio=_times,
-        subject=_side(stack, exchange, whole),
-        baseline=_side(stack, exchange, bare),
-        calls=CALLS,
-        more_rounds=MORE_ROUNDS,
-    )
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The gateway as it is against the same Envoy with less in it, under one request."""
 
+    name: str
+    title: str
+    ask: Ask
+    less: Change
+    most: float
+    """The goal: the ratio is at most this."""
+    ratio: Compare
 
-def lua_get(stage: Stage, stack: ExitStack) -> Case:
-    """What Lua takes of a GetPage."""
-    exchange = _get(stage(CACHED))
-    return Case(
-        name="lua-get",
-        title=f"Envoy: Lua's share of GetPage, REST / {LUA_GET} us",
-        goal=Goal(1.0, at_least=False),
-        ratio=_share(LUA_GET),
-        subject=_side(stack, exchange, whole),
-        baseline=_side(stack, exchange, without_lua),
-        calls=CALLS,
-        more_rounds=MORE_ROUNDS,
-    )
-
-
-def lua_post(stage: Stage, stack: ExitStack) -> Case:
-    """What Lua takes of a CreatePage of 2 KB."""
-    exchange = _create(stage(CACHED))
-    return Case(
-        name="lua-post",
-        title=f"Envoy: Lua's share of CreatePage of 2 KB, REST / {LUA_POST} us",
-        goal=Goal(1.0, at_least=False),
-        ratio=_share(LUA_POST),
-        subject=_side(stack, exchange, whole),
-        baseline=_side(stack, exchange, without_lua),
-        calls=CALLS,
-        more_rounds=MORE_ROUNDS,
-    )
-
-
-CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
-    "gateway-get": gateway_get,
-    "gateway-post": gateway_post,
-    "lua-get": lua_get,
-    "lua-post": lua_post,
-}
+    def __call__(self, stage: Stage, stack: ExitStack) -> Case:
+        """The case."""
+        exchange = self.ask(stage(CACHED))
+        return Case(
+            name=self.name,
+            title=f"Envoy: {self.title}",
+            goal=Goal(self.most, at_least=False),
+            subject=_side(stack, exchange, whole),
+            baseline=_side(stack, exchange, self.less),
+            ratio=self.ratio,
+            calls=CALLS,
+            more_rounds=MORE_ROUNDS,
+        )
 
 
 def _times(subject: Sample, baseline: Sample) -> float:
@@ -169,3 +132,15 @@ def _compare(received: bytes, answer: Message) -> None:
     wanted = json_format.MessageToDict(answer)
     if {name: found.get(name) for name in wanted} != wanted:
         raise WrongAnswerError(f"{found} is not {wanted}")
+
+
+GET, POST = "GetPage, REST", "CreatePage of 2 KB, REST"
+CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
+    each.name: each
+    for each in (
+        Comparison("gateway-get", f"{GET} / transcoder and router alone", _get, bare, 1.25, _times),
+        Comparison("gateway-post", f"{POST} / transcoder and router alone", _create, bare, 1.35, _times),
+        Comparison("lua-get", f"Lua's share of {GET} / {LUA_GET} us", _get, without_lua, 1.0, _share(LUA_GET)),
+        Comparison("lua-post", f"Lua's share of {POST} / {LUA_POST} us", _create, without_lua, 1.0, _share(LUA_POST)),
+    )
+}

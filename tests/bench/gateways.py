@@ -1,25 +1,21 @@
 """The gateway alone, before a server that answers at once, and the same Envoy with less in it."""
 
-import copy
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
-from server.embedded import envoy
+from server.gateway.clusters import API
 from server.gateway.render import validate, write
 from server.settings import Settings
 from tests.bench import servers
 from tests.bench.clocks import SERVER_CORE, pin
+from tests.edge.gateway import admin_client, eventually, healthy, listener_port, start_envoy
 
-READY_WITHIN = 20.0
-POLL = 0.02
 LUA = "envoy.filters.http.lua"
 BARE = ("envoy.filters.http.grpc_json_transcoder", "envoy.filters.http.router")
 # What the connection manager does beside its filters.
@@ -65,38 +61,20 @@ def running(folder: Path, answers: dict[str, Any], change: Change) -> Iterator[G
     configuration = _changed(settings, write(settings), change)
     file = folder / "answers.json"
     file.write_text(json.dumps(answers))
-    command = [str(envoy.binary(settings)), "-c", str(configuration), "--concurrency", "1"]
-    command += ["--disable-hot-restart", "--log-level", "error"]
     backend = ["tests.bench.baselines.constant_grpc", str(settings.socket("api-0")), str(file)]
     with ExitStack() as stack:
-        stack.enter_context(servers.running_module(backend))
-        process = stack.enter_context(servers.running(command))
-        port = _port(settings.socket("envoy-admin"))
+        stack.enter_context(servers.running(backend))
+        process = start_envoy(stack, settings, configuration, folder / "envoy.log")
+        admin = admin_client(stack, settings.socket("envoy-admin"), process)
+        eventually(lambda: healthy(admin, API) == 1, "the server behind Envoy is healthy")
         pin(process.pid, SERVER_CORE)
-        yield GatewayServer(process.pid, port)
+        yield GatewayServer(process.pid, listener_port(admin))
 
 
 def _changed(settings: Settings, path: Path, change: Change) -> Path:
-    configuration = copy.deepcopy(yaml.safe_load(path.read_text()))
+    configuration = yaml.safe_load(path.read_text())
     (chain,) = configuration["static_resources"]["listeners"][0]["filter_chains"]
     change(chain["filters"][0]["typed_config"])
     path.write_text(yaml.safe_dump(configuration, sort_keys=False))
     validate(settings, path)
     return path
-
-
-def _port(admin: Path) -> int:
-    """The port that Envoy listens on, once the server behind it is healthy."""
-    deadline = time.monotonic() + READY_WITHIN
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(admin)), base_url="http://admin", timeout=5) as client:
-        while time.monotonic() < deadline:
-            time.sleep(POLL)
-            try:
-                statistics = client.get("/stats?filter=cluster.api.membership_healthy").text
-                listener = client.get("/listeners?format=json").json()["listener_statuses"][0]
-            except (httpx.TransportError, LookupError):
-                continue
-            port = int(listener["local_address"]["socket_address"]["port_value"])
-            if statistics.strip().endswith(": 1") and port:
-                return port
-    raise RuntimeError("Envoy is not ready")

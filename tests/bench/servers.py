@@ -42,7 +42,7 @@ def hello(folder: Path, page: bytes) -> Iterator[HelloServer]:
     """Run the bare gRPC server, which answers this page."""
     socket, file = folder / "hello.sock", folder / "page.bin"
     file.write_bytes(page)
-    with running_module(["tests.bench.baselines.hello_grpc", str(socket), str(file)]) as process:
+    with running(["tests.bench.baselines.hello_grpc", str(socket), str(file)]) as process:
         with grpc.insecure_channel(f"unix:{socket}") as channel:
             grpc.channel_ready_future(channel).result(READY_WITHIN)
         pin(process.pid, SERVER_CORE)
@@ -55,7 +55,7 @@ def fastapi(application: str, database_url: str, redis_url: str, tenant_id: str)
     secret = secrets.token_hex(32)
     claims = {"sub": str(uuid.uuid4()), "tenant": tenant_id, "exp": int(time.time()) + TOKEN_LIFETIME}
     environ = {"BENCH_DATABASE_URL": database_url, "BENCH_REDIS_URL": redis_url, "BENCH_JWT_SECRET": secret}
-    with running_module(["tests.bench.baselines.serve", application], environ) as process:
+    with running(["tests.bench.baselines.serve", application], environ) as process:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:
@@ -65,16 +65,11 @@ def fastapi(application: str, database_url: str, redis_url: str, tenant_id: str)
 
 
 @contextmanager
-def running_module(module: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a module of Python with these arguments."""
-    with running([sys.executable, "-m", *module], environ) as process:
-        yield process
-
-
-@contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a process, and end it afterwards."""
-    process = subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True)
+def running(module: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a module of Python with these arguments, and end it afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *module], env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:

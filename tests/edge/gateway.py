@@ -65,9 +65,7 @@ class Gateway:
 
     def healthy(self, cluster: str) -> int:
         """How many processes of a cluster Envoy takes for healthy."""
-        clusters = self.admin.get("/clusters?format=json").json()["cluster_statuses"]
-        hosts = next(each for each in clusters if each["name"] == cluster)["host_statuses"]
-        return sum(host["health_status"].keys() == {"eds_health_status"} for host in hosts)
+        return healthy(self.admin, cluster)
 
 
 def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
@@ -90,9 +88,9 @@ def running(*, api: int = 1, realtime: int = 1, descriptors: bytes | None = None
         apis = [_backend(stack, settings, f"api-{number}") for number in range(api)]
         realtimes = [_backend(stack, settings, f"realtime-{number}") for number in range(realtime)]
         log = folder / "envoy.log"
-        process = _start(stack, settings, configuration, log)
-        admin = _admin(stack, settings.socket("envoy-admin"), process)
-        port = _port(admin)
+        process = start_envoy(stack, settings, configuration, log)
+        admin = admin_client(stack, settings.socket("envoy-admin"), process)
+        port = listener_port(admin)
         base_url = f"{'https' if settings.tls_certificate else 'http'}://127.0.0.1:{port}"
         http = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, timeout=PATIENCE))
         http2 = stack.enter_context(
@@ -108,7 +106,8 @@ def _backend(stack: ExitStack, settings: Settings, name: str) -> Backend:
     return backend
 
 
-def _start(stack: ExitStack, settings: Settings, configuration: Path, log: Path) -> subprocess.Popen[bytes]:
+def start_envoy(stack: ExitStack, settings: Settings, configuration: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start Envoy with a configuration; it ends with the exit stack."""
     output = stack.enter_context(log.open("wb"))
     arguments = ["-c", str(configuration), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
     process = subprocess.Popen([str(envoy.binary(settings)), *arguments], stdout=output, stderr=output)
@@ -121,7 +120,7 @@ def _start(stack: ExitStack, settings: Settings, configuration: Path, log: Path)
     return process
 
 
-def _admin(stack: ExitStack, address: Path, process: subprocess.Popen[bytes]) -> httpx.Client:
+def admin_client(stack: ExitStack, address: Path, process: subprocess.Popen[bytes]) -> httpx.Client:
     """A client of the admin interface, once Envoy is live."""
     transport = httpx.HTTPTransport(uds=str(address))
     admin = stack.enter_context(httpx.Client(transport=transport, base_url="http://admin", timeout=PATIENCE))
@@ -138,6 +137,14 @@ def _admin(stack: ExitStack, address: Path, process: subprocess.Popen[bytes]) ->
     return admin
 
 
-def _port(admin: httpx.Client) -> int:
+def healthy(admin: httpx.Client, cluster: str) -> int:
+    """How many processes of a cluster Envoy takes for healthy."""
+    clusters = admin.get("/clusters?format=json").json()["cluster_statuses"]
+    hosts = next(each for each in clusters if each["name"] == cluster)["host_statuses"]
+    return sum(host["health_status"].keys() == {"eds_health_status"} for host in hosts)
+
+
+def listener_port(admin: httpx.Client) -> int:
+    """The port that Envoy listens on."""
     listener = admin.get("/listeners?format=json").json()["listener_statuses"][0]
     return int(listener["local_address"]["socket_address"]["port_value"])
