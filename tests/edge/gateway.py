@@ -67,6 +67,17 @@ class Gateway:
         """How many processes of a cluster Envoy takes for healthy."""
         return healthy(self.admin, cluster)
 
+    def waiting(self, backend: Backend) -> int:
+        """How many calls wait for the answer of an api process."""
+        (host,) = (host for host in _hosts(self.admin, "api") if host["address"]["pipe"]["path"] == str(backend.socket))
+        return sum(int(stat["value"]) for stat in host["stats"] if stat["name"] == "rq_active" and "value" in stat)
+
+
+def _hosts(admin: httpx.Client, cluster: str) -> list[dict[str, Any]]:
+    clusters = admin.get("/clusters?format=json").json()["cluster_statuses"]
+    hosts: list[dict[str, Any]] = next(each for each in clusters if each["name"] == cluster)["host_statuses"]
+    return hosts
+
 
 def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
     """Wait until a condition holds; fail when it does not within the patience."""
@@ -139,9 +150,7 @@ def admin_client(stack: ExitStack, address: Path, process: subprocess.Popen[byte
 
 def healthy(admin: httpx.Client, cluster: str) -> int:
     """How many processes of a cluster Envoy takes for healthy."""
-    clusters = admin.get("/clusters?format=json").json()["cluster_statuses"]
-    hosts = next(each for each in clusters if each["name"] == cluster)["host_statuses"]
-    return sum(host["health_status"].keys() == {"eds_health_status"} for host in hosts)
+    return sum(host["health_status"].keys() == {"eds_health_status"} for host in _hosts(admin, cluster))
 
 
 def listener_port(admin: httpx.Client) -> int:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,7 +16,9 @@ from tests.edge.test_refusals import reason
 
 pytestmark = pytest.mark.heavy
 
+WAITING = 16
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
+CREATE_PAGE = "/plinth.sites.v1.PageService/CreatePage"
 
 
 def test_calls_are_spread() -> None:
@@ -70,6 +73,41 @@ def test_a_dead_worker_costs_no_call_that_comes_after_it() -> None:
         again.start()
         eventually(lambda: gateway.healthy("api") == 2, "its successor is in")
         again.stop()
+
+
+def test_what_an_ending_worker_has_not_begun_with_is_sent_again() -> None:
+    with running(api=2) as gateway:
+        eventually(lambda: gateway.healthy("api") == 2, "both serve")
+        ends, stays = gateway.api
+        held, may_go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            may_go_on.wait(PATIENCE)
+
+        def let_wait(_request: Any, _context: grpc.ServicerContext) -> page_pb2.Page:
+            may_go_on.wait(PATIENCE)
+            return page_pb2.Page()
+
+        def answer(_request: Any, context: grpc.ServicerContext) -> page_pb2.Page:
+            # Runs in the one thread that takes calls from gRPC's core, which begins with none meanwhile.
+            context.add_callback(hold)
+            return page_pb2.Page()
+
+        ends.answers[GET_PAGE] = answer
+        eventually(lambda: gateway.http.get(f"{PAGES}/1") and ends.calls, "a call at it")
+        assert held.wait(PATIENCE)
+        stays.forget()
+        # Otherwise it would have answered all of them before one was sent to the other.
+        stays.answers[CREATE_PAGE] = let_wait
+        with ThreadPoolExecutor(WAITING) as pool:
+            calls = [pool.submit(gateway.http.post, PAGES, json={"title": "x"}) for _ in range(WAITING)]
+            eventually(lambda: gateway.waiting(ends) > 1 and gateway.waiting(stays), "they wait at both")
+            ends.server.stop(PATIENCE)
+            # The one that ends still answers the call that it had taken.
+            may_go_on.set()
+            assert {call.result().status_code for call in calls} == {200}
+        assert sum(len(each.calls) for each in (ends, stays)) >= WAITING
 
 
 def test_what_may_have_run_is_not_sent_again() -> None:
