@@ -21,11 +21,11 @@ TYPED_STREAM_IDLE = 3600.0
 # that the gRPC core's own "Deadline Exceeded" lacks. A deadline of the caller reaches the server, which enforces it.
 # Envoy's max_stream_duration would enforce it too, but then ignores the timeout of calls without a deadline.
 DEADLINE_SLACK = 0.25
-# A process that has ended has no calls, so LEAST_REQUEST prefers it until its health is noticed: of two, it is picked three
-# times in four. With 5 attempts, one call in 20 of those that waited at it came back to it three times and failed.
+# A process that has ended has no calls, so LEAST_REQUEST prefers it until its health is noticed: of two, it is picked
+# three times in four. With 5 attempts, one of 36 runs of the test ended with a call that had come back to it each time.
 OTHER_HOST_ATTEMPTS = 50
-# What gRPC's core says of a call that no handler had begun with when the server ended (grpc#41785). Nothing else says it:
-# with the words of our own problems comes a sentence, and a call that was begun with is reset.
+# What gRPC's core says of a call that no handler had begun with when the server ended (grpc#41785). Nothing else says
+# it: our own problems have a sentence, and a call that was begun with is reset.
 NEVER_BEGUN = {"name": "grpc-message", "string_match": {"exact": "CANCELLED"}}
 
 
@@ -100,8 +100,8 @@ def _stream(settings: Settings, method: Method) -> Config:
 
 
 def _retries() -> Config:
-    # Only calls that cannot have run: no connection, a reset before the request was sent, a server that refused it, or one
-    # that ended before it began with it.
+    # Only calls that cannot have run: no connection, a reset before the request was sent, a server that refused it, or
+    # one that ended before it began with it.
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
         "retriable_headers": [NEVER_BEGUN],
