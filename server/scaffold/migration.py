@@ -17,6 +17,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from server.data import schema
+from server.data.search import SEARCHED
 from server.data.tables import ROW_SECURITY, metadata
 from server.faults import Fault
 
@@ -43,7 +44,8 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
 def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Path:
     """Write a revision after the current head, or after all heads. Raises Fault if the file exists.
 
-    New tables get the row-level security in their description.
+    New tables get the row-level security in their description, and words the trigger that lets them go with their
+    resource.
     """
     before = heads()
     code, walled = _rendered(changes)
@@ -51,11 +53,11 @@ def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Pat
     number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
     lines = lines or ["pass"]
-    walls = list(_walls(walled))
+    walls = [*_walls(walled), *_followers(walled)]
     # Two people may choose the same number: a hash of the name keeps ids distinct. Ids have at most 32 characters.
     text = _TEXT.format(
         title=name.replace("_", " ").capitalize(),
-        imports="".join(f"{line}\n" for line in _imports("\n".join(lines), walls=bool(walls))),
+        imports="".join(f"{line}\n" for line in _imports("\n".join((*lines, *walls)))),
         revision=f"{number:04}_{crc32(name.encode()):08x}",
         before=repr(before[0] if len(before) == 1 else before).replace("'", '"'),
         body="\n".join(f"    {line}".rstrip() for line in [*lines, *walls]),
@@ -94,7 +96,7 @@ def upgrade() -> None:
 '''
 
 
-def _imports(code: str, *, walls: bool) -> Iterator[str]:
+def _imports(code: str) -> Iterator[str]:
     """The imports of the code; none if it only joins two heads."""
     if "sa." in code:
         yield "import sqlalchemy as sa"
@@ -102,15 +104,21 @@ def _imports(code: str, *, walls: bool) -> Iterator[str]:
         yield "from alembic import op"
     if "postgresql." in code:
         yield "from sqlalchemy.dialects import postgresql"
-    if walls:
+    if names := [name for name in ("follow", "wall") if f"{name}(" in code]:
         yield ""
-        yield "from server.data.walls import wall"
+        yield f"from server.data.walls import {', '.join(names)}"
 
 
 def _walls(tables: Iterable[Table]) -> Iterator[str]:
     for table in tables:
         if ROW_SECURITY in table.info:
             yield f'wall("{table.name}", {_quoted(table.info[ROW_SECURITY])})'
+
+
+def _followers(tables: Iterable[Table]) -> Iterator[str]:
+    for table in tables:
+        if SEARCHED in table.info:
+            yield f'follow("{table.name}", "{table.info[SEARCHED]}")'
 
 
 def _quoted(expression: str) -> str:

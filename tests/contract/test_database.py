@@ -19,6 +19,7 @@ from server.data.canary import secret_canaries
 from server.data.cursors import event_cursors
 from server.data.epochs import log_epochs
 from server.data.events import NO_TENANT
+from server.data.search import SEARCHED
 from server.data.tables import ROW_SECURITY, metadata, uuid_column
 from server.kernel.messages.fields import descriptor_of
 from server.kernel.policy import Kind
@@ -298,6 +299,15 @@ def test_walls_are_those_that_the_tables_describe(migrated: str) -> None:
             assert wall[1] == wall[2] == described[1]
             assert wall[3] == described[3]
         connection.rollback()
+
+
+def test_words_follow_their_resources(migrated: str) -> None:
+    followed = {
+        f"{table.name}_follow": table.info[SEARCHED] for table in metadata.sorted_tables if SEARCHED in table.info
+    }
+    with psycopg.connect(migrated) as connection:
+        found = connection.execute("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname ~ '_follow$'")
+        assert dict(found.fetchall()) == followed
 
 
 def test_the_stack_s_tenant_tables_are_walled_and_forced(stack: Stack) -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 NOTHING = f"nothing has to be changed: the schema is what the {len(MODULES)} modules say"
 STORIES = """
 stories = tenant_table("stories", Column("title", Text, nullable=False), soft_delete=True)
+stories_search = search_tables(stories)
 Index("stories_create_time_idx", stories.c.tenant_id, stories.c.create_time, stories.c.id)
 """
 
@@ -57,7 +58,9 @@ def test_what_the_tables_describe_becomes_a_migration_with_its_wall(copy: Path) 
     source = written.read_text()
     assert "op.create_table('stories'" in source
     assert "stories_delete_time_idx" in source
+    assert "from server.data.walls import follow, wall" in source
     assert 'wall("stories", "tenant_id = ' in source
+    assert 'follow("stories_words", "stories")' in source
     # Applied, it leaves nothing to do.
     assert make(copy, "again") == (0, NOTHING)
 

