@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import jwt
 from google.protobuf.json_format import MessageToDict
 from plinth.sites.v1 import page_pb2
 from plinth.travel.v1 import trip_pb2, trip_pb2_grpc
@@ -117,6 +118,23 @@ def cached_grpc(stage: Stage, stack: ExitStack) -> Case:
     )
 
 
+def get_direct(stage: Stage, stack: ExitStack) -> Case:
+    """GetPage against a gRPC server that is written by hand and runs the same SQL."""
+    setting = stage(UNCACHED)
+    plinth = setting.subject
+    known = jwt.decode(plinth.token, options={"verify_signature": False})
+    claims = {name: str(known[name]) for name in ("sub", "tid", "sid")}
+    server = stack.enter_context(servers.direct(setting.folder, plinth.runtime_dsn, claims))
+    return Case(
+        name="get-direct",
+        title="GetPage, gRPC / grpc.server, psycopg and PyJWT by hand, server CPU",
+        goal=Goal(1.10, at_least=False),
+        subject=_plinth_grpc(setting, stack),
+        baseline=_baseline(setting, "direct_grpc", server.pid, _get_page(setting, stack, server.socket, server.token)),
+        ratio=lambda ours, theirs: ours.server_us / theirs.server_us,
+    )
+
+
 def get_rest(stage: Stage, stack: ExitStack) -> Case:
     """GetPage over REST against FastAPI as documented."""
     setting = stage(UNCACHED)
@@ -190,6 +208,7 @@ def create(stage: Stage, stack: ExitStack) -> Case:
         title="CreatePage, REST / FastAPI as documented",
         goal=Goal(3.0),
         machine=Goal(2.0),
+        note=database.durability(plinth.admin_dsn),
         subject=_plinth(setting, ours, envoy=True),
         baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
     )
@@ -208,6 +227,7 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
         title="CreatePage with audit, event, job, idempotency key, invalidation, REST / FastAPI, page and audit row",
         goal=Goal(2.0),
         machine=Goal(1.3),
+        note=database.durability(plinth.admin_dsn),
         subject=_plinth(setting, ours, envoy=True),
         baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
     )
@@ -288,6 +308,7 @@ def list_pages(stage: Stage, stack: ExitStack) -> Case:
 
 CASES: dict[str, Callable[[Stage, ExitStack], Case]] = {
     "get-grpc": get_grpc,
+    "get-direct": get_direct,
     "get-rest": get_rest,
     "get-rest-tuned": get_rest_tuned,
     "cached-grpc": cached_grpc,
@@ -359,7 +380,7 @@ def _plinth(setting: Setting, load: Load, *, envoy: bool = False) -> Side:
 
 def _baseline(setting: Setting, name: str, pid: int, load: Load, *, cached: bool = False) -> Side:
     clocks: dict[str, Clock] = {"server": clock_of([pid])}
-    if name.startswith("fastapi"):
+    if name.startswith(("fastapi", "direct")):
         clocks["postgres"] = clock_of_family(setting.subject.postgres)
     if cached:
         clocks["redis"] = clock_of([setting.subject.redis])

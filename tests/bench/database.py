@@ -40,6 +40,10 @@ INSERT_PAGE = """
 INSERT INTO pages VALUES (%(id)s, %(tenantId)s, %(slug)s, %(title)s, %(description)s, %(status)s, %(settings)s,
   %(publishTime)s, %(createTime)s, %(updateTime)s, %(etag)s)
 """
+DURABILITY = """
+SELECT name, setting FROM pg_settings
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'commit_delay', 'wal_sync_method') ORDER BY name
+"""
 # Copies of a page that is there, so that this knows little of the table. Each is a second older than the one before.
 FILL = """
 INSERT INTO pages
@@ -92,6 +96,13 @@ POINTS = {
     "audit entries": AUDITED,
     "events": TOLD,
 }
+
+
+def durability(dsn: str) -> str:
+    """The settings by which what was committed outlives a crash, of both databases: they are in one PostgreSQL."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(DURABILITY).fetchall()
+    return "PostgreSQL of both: " + ", ".join(f"{name} {value}" for name, value in found) + "."
 
 
 def counter(

@@ -96,6 +96,8 @@ class Case:
     """Factor on the number of rounds, for short ones."""
     machine: Goal | None = None
     """What the ratio of requests per second should be, of the whole machine."""
+    note: str = ""
+    """What else the report should tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

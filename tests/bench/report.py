@@ -46,7 +46,8 @@ def table(results: Sequence[Result], quick: str = "") -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([*lines, "", NOTES, *([quick] if quick else [])])
+    notes = dict.fromkeys(result.case.note for result in results if result.case.note)
+    return "\n".join([*lines, "", NOTES, *notes, *([quick] if quick else [])])
 
 
 def save(results: Sequence[Result], path: Path) -> None:

@@ -29,6 +29,15 @@ class HelloServer:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectServer:
+    """The gRPC server that is written by hand, and a token it accepts."""
+
+    pid: int
+    socket: Path
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class FastApiServer:
     """One of the FastAPI applications, and a token it accepts."""
 
@@ -47,6 +56,19 @@ def hello(folder: Path, page: bytes) -> Iterator[HelloServer]:
             grpc.channel_ready_future(channel).result(READY_WITHIN)
         pin(process.pid, SERVER_CORE)
         yield HelloServer(process.pid, socket)
+
+
+@contextmanager
+def direct(folder: Path, database_url: str, claims: Mapping[str, str]) -> Iterator[DirectServer]:
+    """Run the gRPC server that is written by hand. `claims` are those of the caller."""
+    socket, secret = folder / "direct.sock", secrets.token_hex(32)
+    environ = {"BENCH_DATABASE_URL": database_url, "BENCH_JWT_SECRET": secret}
+    with running(["tests.bench.baselines.direct_grpc", str(socket)], environ) as process:
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            grpc.channel_ready_future(channel).result(READY_WITHIN)
+        pin(process.pid, SERVER_CORE)
+        token = jwt.encode({**claims, "exp": int(time.time()) + TOKEN_LIFETIME}, secret, algorithm="HS256")
+        yield DirectServer(process.pid, socket, token)
 
 
 @contextmanager

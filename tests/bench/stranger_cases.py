@@ -1,12 +1,10 @@
 """What callers wait while strangers post the largest bodies that they may: the gateway reads them on its one thread."""
 
-import http.client
 import json
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from server.gateway.body_limits import STRANGERS_BYTES, UNPROVEN_BYTES
 from tests.bench.cases import Setting, Stage
 from tests.bench.clocks import clock_of
 from tests.bench.engine import Case, Goal, Side
-from tests.bench.load import Load, Ran, WrongAnswerError
+from tests.bench.readers import reading
 from tests.bench.subject import CACHED
 
 STRANGERS = 8
@@ -87,36 +85,11 @@ def _case(setting: Setting, name: str, way: Way) -> Case:
         name=name,
         title=f"GetPage, REST, while {STRANGERS} strangers {way.title}, p99 / {LONGEST * 1000:.0f} ms",
         goal=Goal(1.0, at_least=False),
-        subject=Side(name="with", load=_reading(setting, lambda: _posting(setting, way)), clocks=clocks),
-        baseline=Side(name="without", load=_reading(setting, nullcontext), clocks=clocks),
+        subject=Side(name="with", load=reading(setting, lambda: _posting(setting, way)), clocks=clocks),
+        baseline=Side(name="without", load=reading(setting, nullcontext), clocks=clocks),
         ratio=lambda sample, _: sample.latency / LONGEST,
         calls=CALLS,
     )
-
-
-def _reading(setting: Setting, beside: Callable[[], AbstractContextManager[None]]) -> Load:
-    """Reads the page, one call after the other; the latency is the p99."""
-
-    def load(count: int) -> Ran:
-        with ExitStack() as stack:
-            stack.enter_context(beside())
-            connection = http.client.HTTPConnection("127.0.0.1", setting.subject.port, timeout=10)
-            stack.callback(connection.close)
-            times = sorted(_read(connection, setting) for _ in range(count))
-        return Ran(sum(times), times[len(times) * 99 // 100])
-
-    return load
-
-
-def _read(connection: http.client.HTTPConnection, setting: Setting) -> float:
-    """Read the page once; the seconds that it took."""
-    began = time.perf_counter()
-    connection.request("GET", setting.page_path, headers={"authorization": f"Bearer {setting.subject.token}"})
-    answer = connection.getresponse()
-    answer.read()
-    if answer.status != http.client.OK:
-        raise WrongAnswerError(f"{setting.page_path} answers {answer.status}")
-    return time.perf_counter() - began
 
 
 @contextmanager

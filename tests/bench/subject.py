@@ -68,6 +68,8 @@ class Subject:
     """Of the gateway."""
     admin_dsn: str
     """Plinth's database as a superuser."""
+    runtime_dsn: str
+    """Plinth's database as the role that serves."""
     postgres_socket_dir: str
     redis_url: str
     tenant_id: str
@@ -131,6 +133,7 @@ def subject_of(stack: Stack) -> Subject:
         api_socket=settings.socket(API),
         port=stack.port,
         admin_dsn=f"postgresql://postgres@/plinth?host={quote(folder, safe='')}",
+        runtime_dsn=settings.runtime_dsn,
         postgres_socket_dir=folder,
         redis_url=settings.redis_dsn,
         tenant_id=tenant_id,

@@ -39,11 +39,28 @@ def requests(port: int, path: str, token: str, slugs: Iterator[str], *, keys: bo
         yield (head % (key, len(body)) + body).encode()
 
 
+class Pace:
+    """How many requests are sent per second, by all connections together."""
+
+    def __init__(self, per_second: float) -> None:
+        """0 for as many as are answered."""
+        self._per_second = per_second
+        self._sent = 0
+        self._began = time.perf_counter()
+
+    def wait(self) -> float:
+        """Seconds until the next request is due."""
+        if not self._per_second:
+            return 0.0
+        self._sent += 1
+        return max(0.0, self._began + self._sent / self._per_second - time.perf_counter())
+
+
 class Connection(asyncio.Protocol):
     """One connection: it sends a request, waits for 201, and sends the next."""
 
-    def __init__(self, wanted: Iterator[bytes], done: asyncio.Future[None]) -> None:
-        self._wanted, self._done = wanted, done
+    def __init__(self, wanted: Iterator[bytes], done: asyncio.Future[None], pace: Pace) -> None:
+        self._wanted, self._done, self._pace = wanted, done, pace
         self._transport: asyncio.WriteTransport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
@@ -81,7 +98,10 @@ class Connection(asyncio.Protocol):
             self._end(None)
         elif self._transport is not None:
             self._parser = httptools.HttpResponseParser(self)
-            self._transport.write(request)
+            if wait := self._pace.wait():
+                asyncio.get_running_loop().call_later(wait, self._transport.write, request)
+            else:
+                self._transport.write(request)
 
     def _end(self, fault: Exception | None) -> None:
         if self._done.done():
@@ -92,13 +112,13 @@ class Connection(asyncio.Protocol):
             self._done.set_exception(fault)
 
 
-async def write(port: int, wanted: Iterator[bytes], in_flight: int) -> float:
+async def write(port: int, wanted: Iterator[bytes], in_flight: int, pace: Pace) -> float:
     """Send all the requests, so many at once; answer how long it took."""
     loop = asyncio.get_running_loop()
     dones = [loop.create_future() for _ in range(in_flight)]
     started = time.perf_counter()
     for done in dones:
-        await loop.create_connection(partial(Connection, wanted, done), "127.0.0.1", port)
+        await loop.create_connection(partial(Connection, wanted, done, pace), "127.0.0.1", port)
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*dones)
     return time.perf_counter() - started
@@ -113,10 +133,11 @@ def main() -> None:
     parser.add_argument("in_flight", type=int)
     parser.add_argument("prefix", help="of the slugs")
     parser.add_argument("--keys", action="store_true", help="send an idempotency key with each")
+    parser.add_argument("--per-second", type=float, default=0.0, help="send no more; 0 for as many as are answered")
     given = parser.parse_args()
     slugs = (f"{given.prefix}-{number}" for number in range(given.count))
     wanted = requests(given.port, given.path, os.environ["BENCH_TOKEN"], slugs, keys=given.keys)
-    seconds = uvloop.run(write(given.port, wanted, given.in_flight))
+    seconds = uvloop.run(write(given.port, wanted, given.in_flight, Pace(given.per_second)))
     json.dump({"seconds": seconds, "latency": seconds * given.in_flight / given.count}, sys.stdout)
 
 
