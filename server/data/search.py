@@ -13,7 +13,7 @@ from server.data.clauses import AnyColumn
 from server.data.tables import OWN_TENANT, ROW_SECURITY, metadata, uuid_column
 
 SEARCHED = "searched"
-"""Key of Table.info: the table whose rows' words a table holds."""
+"""Key of Table.info of a table of words: the name of the table that is searched."""
 
 
 class SearchTables(NamedTuple):
@@ -28,9 +28,9 @@ class SearchTables(NamedTuple):
 def search_tables(searched: Table) -> SearchTables:
     """The tables `<searched>_words` and `<searched>_typos`.
 
-    Words go with their resource, by a trigger (walls.py: follow): a foreign key would look at the resource once per
-    word, which took more than half of the time of a write. The row of a typo names the resource that brought the word
-    first, so that two calls that bring the same word at once do not wait for each other.
+    A trigger deletes the words of deleted rows (search_trigger.py). A foreign key would check the row once per word,
+    which took half of the time of writing the words. The row of a typo names a resource that has the word, so that two
+    calls that write the same word at once do not wait for each other.
     """
     words = Table(
         f"{searched.name}_words",

@@ -1,4 +1,4 @@
-"""Row-level security in migrations: adding it to a table, and suspending it; and rows that go with those of a table."""
+"""Row-level security in migrations: adding it to a table, and suspending it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,6 @@ def wall(table: str, using: str) -> None:
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY {table}_wall ON {table} USING ({using}) WITH CHECK ({using})")
-
-
-def follow(words: str, resources: str) -> None:
-    """Let the words of resources (server/data/search.py) go with them, whoever removes them."""
-    op.execute(
-        f"CREATE TRIGGER {words}_follow AFTER DELETE ON {resources} REFERENCING OLD TABLE AS gone "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION plinth_forget_words('{words}')"
-    )
 
 
 @contextmanager

@@ -120,7 +120,7 @@ local function show_limit(headers, told)
   headers:replace("ratelimit", '"' .. class .. '";r=' .. remaining .. ";t=" .. reset)
 end
 
--- An answer of which the server told nothing but the limit, as of most.
+-- A response with a limit and no status of the server, as most have.
 local function show_plain(headers, content_type, limit)
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
   show_limit(headers, limit)

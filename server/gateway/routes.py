@@ -24,9 +24,10 @@ DEADLINE_SLACK = 0.25
 # A process that has ended has no calls, so LEAST_REQUEST prefers it until its health is noticed: of two, it is picked
 # three times in four. With 5 attempts, one of 36 runs of the test ended with a call that had come back to it each time.
 OTHER_HOST_ATTEMPTS = 50
-# What gRPC's core says of a call that no handler had begun with when the server ended (grpc#41785). Nothing else says
-# it: our own problems have a sentence, and a call that was begun with is reset.
-NEVER_BEGUN = {"name": "grpc-message", "string_match": {"exact": "CANCELLED"}}
+# The message of gRPC's core for a call that no handler had started when its server stopped (grpc#41785). No other
+# answer has it: the server's problems have a sentence as message, and a call that a handler has started ends with a
+# reset of its connection.
+NEVER_STARTED = {"name": "grpc-message", "string_match": {"exact": "CANCELLED"}}
 
 
 def route_configuration(settings: Settings, contract: Contract) -> Config:
@@ -100,11 +101,11 @@ def _stream(settings: Settings, method: Method) -> Config:
 
 
 def _retries() -> Config:
-    # Only calls that cannot have run: no connection, a reset before the request was sent, a server that refused it, or
-    # one that ended before it began with it.
+    # Only calls that no handler has started: there was no connection, the connection was reset before the request was
+    # sent, or the server refused the call or stopped before it started it.
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
-        "retriable_headers": [NEVER_BEGUN],
+        "retriable_headers": [NEVER_STARTED],
         "num_retries": 3,
         "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
         "retry_host_predicate": [

@@ -22,6 +22,8 @@ from server.data.tables import ROW_SECURITY, metadata
 from server.faults import Fault
 
 VERSIONS = "server/data/migrations/versions"
+# The functions that migrations call, each with its file in server/data.
+HELPERS = {"add_words_trigger": "search_trigger", "wall": "walls"}
 NUMBER = re.compile(r"(\d{4})_")
 
 
@@ -44,8 +46,7 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
 def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Path:
     """Write a revision after the current head, or after all heads. Raises Fault if the file exists.
 
-    New tables get the row-level security in their description, and words the trigger that lets them go with their
-    resource.
+    New tables get the row-level security in their description. The words of a search get their trigger.
     """
     before = heads()
     code, walled = _rendered(changes)
@@ -53,7 +54,7 @@ def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Pat
     number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
     lines = lines or ["pass"]
-    walls = [*_walls(walled), *_followers(walled)]
+    walls = [*_walls(walled), *_words_triggers(walled)]
     # Two people may choose the same number: a hash of the name keeps ids distinct. Ids have at most 32 characters.
     text = _TEXT.format(
         title=name.replace("_", " ").capitalize(),
@@ -104,9 +105,10 @@ def _imports(code: str) -> Iterator[str]:
         yield "from alembic import op"
     if "postgresql." in code:
         yield "from sqlalchemy.dialects import postgresql"
-    if names := [name for name in ("follow", "wall") if f"{name}(" in code]:
+    ours = [f"from server.data.{file} import {name}" for name, file in HELPERS.items() if f"{name}(" in code]
+    if ours:
         yield ""
-        yield f"from server.data.walls import {', '.join(names)}"
+        yield from ours
 
 
 def _walls(tables: Iterable[Table]) -> Iterator[str]:
@@ -115,10 +117,10 @@ def _walls(tables: Iterable[Table]) -> Iterator[str]:
             yield f'wall("{table.name}", {_quoted(table.info[ROW_SECURITY])})'
 
 
-def _followers(tables: Iterable[Table]) -> Iterator[str]:
+def _words_triggers(tables: Iterable[Table]) -> Iterator[str]:
     for table in tables:
         if SEARCHED in table.info:
-            yield f'follow("{table.name}", "{table.info[SEARCHED]}")'
+            yield f'add_words_trigger("{table.name}", "{table.info[SEARCHED]}")'
 
 
 def _quoted(expression: str) -> str:

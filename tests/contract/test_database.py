@@ -301,12 +301,14 @@ def test_walls_are_those_that_the_tables_describe(migrated: str) -> None:
         connection.rollback()
 
 
-def test_words_follow_their_resources(migrated: str) -> None:
+def test_every_searched_table_deletes_its_words(migrated: str) -> None:
     followed = {
-        f"{table.name}_follow": table.info[SEARCHED] for table in metadata.sorted_tables if SEARCHED in table.info
+        f"{table.name}_delete": table.info[SEARCHED] for table in metadata.sorted_tables if SEARCHED in table.info
     }
     with psycopg.connect(migrated) as connection:
-        found = connection.execute("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname ~ '_follow$'")
+        found = connection.execute(
+            "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname ~ '_words_delete$'"
+        )
         assert dict(found.fetchall()) == followed
 
 

@@ -58,9 +58,9 @@ def test_what_the_tables_describe_becomes_a_migration_with_its_wall(copy: Path) 
     source = written.read_text()
     assert "op.create_table('stories'" in source
     assert "stories_delete_time_idx" in source
-    assert "from server.data.walls import follow, wall" in source
+    assert "from server.data.search_trigger import add_words_trigger\nfrom server.data.walls import wall\n" in source
     assert 'wall("stories", "tenant_id = ' in source
-    assert 'follow("stories_words", "stories")' in source
+    assert 'add_words_trigger("stories_words", "stories")' in source
     # Applied, it leaves nothing to do.
     assert make(copy, "again") == (0, NOTHING)
 

@@ -5,10 +5,12 @@ from hashlib import md5
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import psycopg
 import pytest
-from plinth.sites.v1.page_pb2 import ListPagesRequest
+from google.protobuf.timestamp_pb2 import Timestamp
+from plinth.sites.v1.page_pb2 import ListPagesRequest, Page
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
@@ -18,6 +20,7 @@ from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.lists import Lister
 from server.kernel.search import matching
 from server.kernel.search.matching import MOST_ALIKE
+from server.kernel.search.postings import Change, Postings
 from server.workers.search import Searched
 from tests.kernel.database import connections
 from tests.plans import MODES, plan_of, read_by, scans
@@ -135,6 +138,54 @@ def test_a_search_reads_what_its_indexes_name_and_no_more(filled: Scratch, what:
     assert sum(map(read_by, typos)) <= count * MOST_ALIKE
     # Twice: for the page and for the total.
     assert sum(map(read_by, pages)) <= 2 * WALKED
+
+
+class Queue:
+    """Remembers what a write would send."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[Statement, dict[str, object]]] = []
+
+    def queue(self, statement: Statement, **parameters: object) -> None:
+        self.statements.append((statement, parameters))
+
+
+OLD, NEW = f"{COMMON} {RARE} stays", f"{SECOND} stays unheard"
+WRITES = {
+    "a creation": (None, Page(title=NEW)),
+    "another title": (Page(title=OLD), Page(title=NEW)),
+    "a deletion": (Page(title=OLD), Page(title=OLD, delete_time=Timestamp(seconds=1))),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_reads_the_rows_of_its_words_and_no_more(filled: Scratch, what: str, mode: str) -> None:
+    """Whether PostgreSQL plans for the words of the write or for any: tenants have 20,000 postings here."""
+    assert RESOURCE.search is not None
+    with psycopg.connect(filled.owner) as connection:
+        row = connection.execute("SELECT id::text FROM pages WHERE tenant_id = %s LIMIT 1", (tenant(7),)).fetchone()
+    assert row is not None
+    # A creation has no words yet; its rows are rolled back.
+    page_id = row[0] if what != "a creation" else str(uuid4())
+    before, after = (None if each is None else Page(id=page_id, **fields_of(each)) for each in WRITES[what])
+    sent = Queue()
+    Postings(RESOURCE.search).keep(sent, tenant(7), [Change(before, after)])  # type: ignore[arg-type]
+    assert sent.statements
+    for statement, parameters in sent.statements:
+        found = [
+            node
+            for table in pages_search
+            for node in scans(plan_of(filled, 7, statement, parameters, mode), table.name)
+        ]
+        for node in found:
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+        assert sum(map(read_by, found)) <= 2 * WORDS_EACH, found
+
+
+def fields_of(page: Page) -> dict[str, Any]:
+    """What is set in a page."""
+    return {field.name: value for field, value in page.ListFields()}
 
 
 def test_what_is_found_is_what_is_there(filled: Scratch) -> None:

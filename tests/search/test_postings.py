@@ -323,7 +323,7 @@ def test_only_what_changed_is_written() -> None:
     assert keep(deleted, page) == [all_of_it, learned]
     assert keep(page, deleted) == [{"resources": [one]}]
     assert keep(page, version("Same place")) == [
-        {"owners": one, "words": "words"},
+        {"owners": [one], "words": ["words"]},
         {"owners": one, "words": "place", "weights": "3"},
         {"resource": one, "words": "place"},
     ]

@@ -7,8 +7,7 @@ nothing to do.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from time import monotonic
 
 import psycopg
@@ -17,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from server.data.events import READ_HORIZON
 from server.domains.webhooks.queues import Pool, open_pool
 from server.kernel.clock import Clock, utc_now
+from server.kernel.hints import PACE, HintListener, Hints
 
 log = logging.getLogger("plinth.webhooks")
 CURSOR = "webhooks"
@@ -27,13 +27,10 @@ POLL = 0.5
 SOON = 0.01
 LESS_SOON = 0.1
 LOOKS = 8
-# Seconds after events before the next are dispatched, all together.
-PACE = 0.05
 RECONNECT = 0.5
 # Seconds between two updates of the horizon, which is computed despite open transactions of other databases.
 LOOK = 1.0
 
-Hints = Callable[[], AsyncIterator[None]]
 Announce = Callable[[], None]
 
 # An existing cursor is found without waiting for a worker that is moving it.
@@ -97,40 +94,29 @@ class Dispatcher:
     def __init__(self, dsn: str, hints: Hints, announce: Announce, *, name: str, clock: Clock = utc_now) -> None:
         """`dsn` is that of the dispatch role. `announce` is called when there are new deliveries."""
         self._dsn = dsn
-        self._hints = hints
+        self._hints = HintListener(hints)
         self._announce = announce
         self._name = name
         self._clock = clock
-        self._news = asyncio.Event()
         self._horizon = 0
         self._looked = 0.0
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
         async with open_pool(self._dsn, f"plinth {self._name} dispatch", size=1) as pool:
-            listening = asyncio.create_task(self._listen())
+            listening = asyncio.create_task(self._hints.listen())
             try:
                 await self._dispatch_forever(pool)
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
 
-    async def _listen(self) -> None:
-        """Wake the loop at every hint. Without Redis the log is still polled."""
-        while True:
-            try:
-                async for _ in self._hints():
-                    self._news.set()
-            except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
-                log.warning("no hints of new events: %s", error)
-            await asyncio.sleep(RECONNECT)
-
     async def _dispatch_forever(self, pool: Pool) -> None:
         while True:
             try:
                 await _run(pool, MAKE_CURSOR)
                 while True:
-                    hinted = await self._wait_for_news()
+                    hinted = await self._hints.wait(POLL)
                     for look in range(LOOKS if hinted else 1):
                         if await self.dispatch(pool):
                             await asyncio.sleep(PACE)
@@ -142,14 +128,6 @@ class Dispatcher:
                 self._looked = 0.0
                 log.warning("events cannot be dispatched: %s", type(error).__name__)
                 await asyncio.sleep(RECONNECT)
-
-    async def _wait_for_news(self) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
-                await self._news.wait()
-        hinted = self._news.is_set()
-        self._news.clear()
-        return hinted
 
     async def dispatch(self, pool: Pool) -> int:
         """Dispatch all new events. Returns their number."""

@@ -24,6 +24,7 @@ from server.data.events import Position
 from server.kernel import problems
 from server.kernel.call import Call
 from server.kernel.clock import unix_now
+from server.kernel.hints import PACE, HintListener, Hints
 from server.kernel.live.event_log import CONNECTIONS, LAST_SEQUENCE, EventLog
 from server.kernel.live.recent import RecentEvents
 from server.kernel.live.stream_places import StreamPlaces
@@ -39,8 +40,6 @@ BATCH = 250
 # nothing, because events that an older transaction holds back become visible a moment later.
 POLL = 0.5
 SOON = 0.01
-# Seconds after events before the next are read, all together: a read costs as much as handing out 30 events.
-PACE = 0.05
 RECONNECT = 0.5
 MEASURE = 1.0
 # Seconds that a new subscriber waits for a reader that has just started.
@@ -81,7 +80,6 @@ class UnknownEvent(Problem):
     reason = Reason.REASON_EVENT_UNKNOWN
 
 
-Hints = Callable[[], AsyncIterator[None]]
 Alive = Callable[[Call], None]
 """Raises a problem if the caller of a stream no longer has access. Blocks; run in a thread."""
 Review = Callable[[Sequence[Call]], None]
@@ -113,7 +111,6 @@ class LiveEvents:
         """
         self._stall = stall
         self._log = EventLog(dispatch_dsn)
-        self._hints = hints
         self._alive = alive
         self._review = review
         self.visibility = visibility
@@ -121,7 +118,7 @@ class LiveEvents:
         self._keep_alive = keep_alive
         # Half a queue, so that a subscriber that reads in time never has a full queue.
         self._batch = min(BATCH, queue // 2)
-        self._news = asyncio.Event()
+        self._hints = HintListener(hints)
         self._position = Position(0, 0)
         self._recent = RecentEvents(self._position, most=0, most_bytes=0)
         self._ready = asyncio.Event()
@@ -141,7 +138,7 @@ class LiveEvents:
         """Start to follow the log, from its end."""
         await self._log.open()
         self._pulse = pulses.begin(PULSE, self._stall)
-        work = (self._read_forever(), self._listen_forever(), self._look_round_forever(), self._watch_forever())
+        work = (self._read_forever(), self._hints.listen(), self._look_round_forever(), self._watch_forever())
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
@@ -269,16 +266,6 @@ class LiveEvents:
 
     # The reader ----------------------------------------------------------------------------------------------------
 
-    async def _listen_forever(self) -> None:
-        """Wake the reader at every hint. Without Redis it still polls."""
-        while True:
-            try:
-                async for _ in self._hints():
-                    self._news.set()
-            except Exception as error:  # noqa: BLE001 - whatever it is, polling goes on
-                log.warning("no hints of new events: %s", error)
-            await asyncio.sleep(RECONNECT)
-
     async def _read_forever(self) -> None:
         while True:
             try:
@@ -302,16 +289,7 @@ class LiveEvents:
                 pause = PACE
             else:
                 pause = SOON if hinted else min(POLL, pause * 2)
-            hinted = await self._wait_for_hint(pause)
-
-    async def _wait_for_hint(self, seconds: float) -> bool:
-        """Wait for news, at most so long. Whether there were any."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        hinted = self._news.is_set()
-        self._news.clear()
-        return hinted
+            hinted = await self._hints.wait(pause)
 
     async def _begin(self) -> None:
         """Start at the end of the log, and load the last events, unless they are too many to read quickly."""
@@ -345,7 +323,7 @@ class LiveEvents:
             self._recent = RecentEvents(self._position, most=RECENT, most_bytes=RECENT_BYTES)
 
     async def _hand_out(self) -> bool:
-        """Read all new events and give each to its subscribers. Whether there were any."""
+        """Read all new events and give each to its subscribers. Returns whether there were any."""
         found = False
         while True:
             events = await self._log.after(self._position, self._batch)

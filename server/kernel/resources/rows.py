@@ -413,7 +413,7 @@ class ResourceRows(ReadRows[M]):
         return self._present(call, message)
 
     def _keep_postings(self, call: Call, changes: Sequence[Change]) -> None:
-        """Let searches find what was written. Rows that are removed take their postings along."""
+        """Let searches find what was written. A trigger deletes the postings of deleted rows."""
         if self._postings is not None and call.tenant_id:
             self._postings.keep(call.writes, call.tenant_id, changes)
 

@@ -69,7 +69,6 @@ class Direct(page_pb2_grpc.PageServiceServicer):
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "the session or the tenant is gone")
         if row is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "there is no such page")
-            raise LookupError
         return _page(row)
 
     def _caller(self, context: grpc.ServicerContext) -> Caller:
@@ -81,7 +80,6 @@ class Direct(page_pb2_grpc.PageServiceServicer):
             claims = jwt.decode(authorization.removeprefix("Bearer "), self._secret, algorithms=["HS256"])
         except jwt.InvalidTokenError:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not good")
-            raise
         caller = Caller(claims["sub"], claims["tid"], claims["sid"], claims["exp"])
         if len(self._verified) >= REMEMBERED:
             self._verified.clear()
