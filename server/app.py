@@ -118,7 +118,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     services = [service for module in modules.MODULES for service in module.serve(platform)]
     provider_checks.check(services, policies().values())
     tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
-    refusals, announcer = RefusalLog(databases.fast), redis_adapter.EventAnnouncer(redis)
+    refusals, announcer = RefusalLog(databases.fast), redis_adapter.CommitAnnouncer(redis)
     telemetry = Telemetry(platform.ports.usage)
     steps = guard.steps(
         telemetry,
@@ -142,7 +142,7 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     return Application(settings, name, databases, guard, dependencies, live, routes, running)
 
 
-def _in_transaction(databases: Databases, announcer: redis_adapter.EventAnnouncer, guard: Guard) -> InTransaction:
+def _in_transaction(databases: Databases, announcer: redis_adapter.CommitAnnouncer, guard: Guard) -> InTransaction:
     parts_of_it = (databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED)
     return InTransaction(*parts_of_it, private=private_events(SERVICES))
 

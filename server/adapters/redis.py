@@ -1,4 +1,4 @@
-"""Redis: the client, and the hints that the event log has grown."""
+"""Redis: the client, and the hints that the event log has grown and that jobs were enqueued."""
 
 from collections.abc import AsyncIterator
 from time import monotonic
@@ -11,7 +11,8 @@ from redis.retry import Retry
 from server.kernel.hints import PACE
 from server.kernel.loops import Loop
 
-CHANNEL = "plinth:events"
+EVENTS = "plinth:events"
+JOBS = "plinth:jobs"
 SILENCE = 1.0
 # Seconds without a hint after which Redis is pinged. After twice as many it counts as gone.
 QUIET = 5.0
@@ -26,21 +27,26 @@ def connect(dsn: str, timeout: float) -> "redis.Redis":
     return redis.Redis.from_url(dsn, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
 
 
-class EventAnnouncer:
-    """Notifies readers of the event log that it has grown. A lost hint delays them until their next poll, no longer."""
+class CommitAnnouncer:
+    """Notifies readers of the event log, and workers, of commits.
+
+    A lost hint delays them until their next poll, no longer.
+    """
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
-        self._has_news = False
+        self._has_news = {EVENTS: False, JOBS: False}
         self._loop = Loop("announcer", self._pass_on, SILENCE, at_end=True)
 
     def start(self) -> None:
         """Start to send hints."""
         self._loop.start()
 
-    def announce(self) -> None:
+    def announce(self, *, has_jobs: bool) -> None:
         """Note a commit. Never blocks and never fails."""
-        self._has_news = True
+        self._has_news[EVENTS] = True
+        if has_jobs:
+            self._has_news[JOBS] = True
         self._loop.wake()
 
     def close(self) -> None:
@@ -48,12 +54,14 @@ class EventAnnouncer:
         self._loop.stop(SILENCE)
 
     def _pass_on(self) -> None:
-        if not self._has_news:
+        news = [channel for channel, is_new in self._has_news.items() if is_new]
+        if not news:
             return
-        # Cleared before the hint is sent, so that a later commit gets a hint of its own.
-        self._has_news = False
         try:
-            self._client.publish(CHANNEL, b"1")
+            for channel in news:
+                # Cleared before the hint is sent, so that a later commit gets a hint of its own.
+                self._has_news[channel] = False
+                self._client.publish(channel, b"1")
         except redis.RedisError:
             # Readers poll while Redis does not answer; health reports that it does not.
             self._loop.pause(SILENCE)
@@ -62,7 +70,7 @@ class EventAnnouncer:
         self._loop.pause(PACE)
 
 
-async def hints(dsn: str, timeout: float) -> AsyncIterator[None]:
+async def hints(dsn: str, timeout: float, channel: str = EVENTS) -> AsyncIterator[None]:
     """Yields once per hint. Ends with redis.RedisError when Redis goes away."""
     client = redis.asyncio.Redis.from_url(
         dsn,
@@ -70,7 +78,7 @@ async def hints(dsn: str, timeout: float) -> AsyncIterator[None]:
         retry=Retry(ExponentialWithJitterBackoff(cap=SILENCE, base=0.05), 1),
     )
     async with client, client.pubsub() as subscription:
-        await subscription.subscribe(CHANNEL)
+        await subscription.subscribe(channel)
         heard, asked = monotonic(), False
         while True:
             message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE)

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import ColumnElement, Text, bindparam, func, literal_column, select, true
 
 from server.data.connections import Connections, Lost, PipelineConnection, Result
+from server.data.jobs import DEFER
 from server.data.observer import Observer, RoundTrip
 from server.data.statements import Statement
 from server.data.tables import PLATFORM_SETTING, TENANT_SETTING, USER_SETTING
@@ -253,6 +254,8 @@ class WriteTransaction(Transaction):
         super().__init__(connections, scope, binding, patience)
         self._open_in_database = False
         self._bound: int | None = None
+        self.has_jobs = False
+        """Whether a job was enqueued that is due at once."""
         # The statements sent before the first answer.
         self._opening: list[tuple[Statement, dict[str, object]]] | None = []
 
@@ -310,6 +313,8 @@ class WriteTransaction(Transaction):
             self._send(*self._binding_of(self._binding.write, self._binding.hasty_write))
 
     def _send(self, statement: Statement, parameters: dict[str, object]) -> None:
+        if statement is DEFER:
+            self.has_jobs = True
         if self._opening is not None:
             self._opening.append((statement, parameters))
         self._open().send(statement, parameters)

@@ -1,4 +1,7 @@
-"""Hints that the event log has grown. Readers of the log wait for them, and also poll, because hints may get lost."""
+"""Hints of commits: the event log has grown, or jobs were enqueued.
+
+Those who read them wait for hints, and also poll, because hints may get lost.
+"""
 
 import asyncio
 import logging
@@ -29,7 +32,7 @@ class HintListener:
                 async for _ in self._hints():
                     self._news.set()
             except Exception as error:  # noqa: BLE001 - the reader polls, whatever the failure is
-                log.warning("no hints of new events: %s", error)
+                log.warning("no hints of commits: %s", error)
             await asyncio.sleep(RECONNECT)
 
     async def wait(self, seconds: float) -> bool:

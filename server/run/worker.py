@@ -83,6 +83,7 @@ class Worker:
             settings.runtime_dsn,
             distinct_jobs(self._backgrounds, schedules, self._long_jobs()),
             schedules,
+            partial(redis.hints, settings.redis_dsn, settings.redis_timeout, redis.JOBS),
             slots=settings.job_slots,
             threads=self._threads,
             patience=settings.drain_timeout,

@@ -1,8 +1,9 @@
 """The adapter to procrastinate: how it connects, which tasks it has, and when it retries."""
 
 import asyncio
+import json
 from asyncio import CancelledError
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import LiteralString, TypeVar
 
@@ -16,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.data.liveness import CONNECT_TIMEOUT, AsyncConnection, WatchedPool, service_of, session
 from server.kernel.clock import Clock
+from server.kernel.hints import PACE, HintListener, Hints
 from server.kernel.jobs import Retry
 
 CONNECTIONS = 4
@@ -23,6 +25,8 @@ CONNECTIONS = 4
 LATE = 12.0
 # Seconds after which a connection that waits for notifications is tested.
 LISTENED = 10.0
+# What procrastinate's own trigger would notify of.
+NEW_JOB = json.dumps({"type": "job_inserted", "job_id": 0})
 # Seconds between the attempts to store something in the database, such as the result of a job.
 INSISTENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
 
@@ -36,8 +40,12 @@ class InsistentConnector(PsycopgConnector):
     The result of a job is stored in one statement. If that were lost, the job would count as running for ever.
     """
 
-    def __init__(self, dsn: str, *, name: str, statement_timeout: float) -> None:
-        """`name` appears in pg_stat_activity. A statement may take `statement_timeout` seconds."""
+    def __init__(self, dsn: str, hints: Hints, *, name: str, statement_timeout: float) -> None:
+        """`hints` tell of new jobs. `name` appears in pg_stat_activity.
+
+        A statement may take `statement_timeout` seconds.
+        """
+        self._hints = HintListener(hints)
         super().__init__(
             conninfo=dsn,
             min_size=1,
@@ -60,6 +68,21 @@ class InsistentConnector(PsycopgConnector):
         self._async_pool = own
         self._pool_externally_set = pool is not None
         await own.open(wait=True, timeout=CONNECT_TIMEOUT)
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Pass notifications on until cancelled: of jobs by hints, of scheduled and cancelled ones from PostgreSQL."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hints.listen())
+            group.create_task(self._pass_on_hints(on_notification))
+            await super().listen_notify(on_notification, channels)
+
+    async def _pass_on_hints(self, on_notification: Notify) -> None:
+        while True:
+            if await self._hints.wait(LISTENED):
+                await on_notification(channel="hints", payload=NEW_JOB)
+                # procrastinate forgets a notification that arrives while it asks for jobs.
+                await asyncio.sleep(PACE)
+                await on_notification(channel="hints", payload=NEW_JOB)
 
     async def _loop_notify(
         self, on_notification: Notify, connection: AsyncConnection, timeout: float = LISTENED

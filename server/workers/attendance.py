@@ -27,16 +27,12 @@ DUE = Statement(
     text(
         """
         WITH due AS MATERIALIZED (
-            SELECT id, queue_name, scheduled_at FROM procrastinate_jobs
+            SELECT queue_name, coalesce(scheduled_at, plinth_enqueue_time) AS time FROM procrastinate_jobs
              WHERE status = 'todo' AND coalesce(scheduled_at, '-infinity'::timestamptz) <= now()
              ORDER BY coalesce(scheduled_at, '-infinity'::timestamptz), id LIMIT :limit
-        ), oldest AS (
-            SELECT queue_name, min(id) FILTER (WHERE scheduled_at IS NULL) AS first, min(scheduled_at) AS time
-              FROM due GROUP BY queue_name
         )
-        SELECT queue_name::text AS queue, extract(epoch FROM now() - least(
-                   time, (SELECT min(e.at) FROM procrastinate_events e WHERE e.job_id = first)))::integer AS seconds
-          FROM oldest
+        SELECT queue_name::text AS queue, extract(epoch FROM now() - min(time))::integer AS seconds
+          FROM due GROUP BY queue_name
         UNION ALL
         SELECT '', extract(epoch FROM now() - max(last_heartbeat))::integer FROM procrastinate_workers
         """

@@ -20,6 +20,7 @@ from croniter import croniter
 from procrastinate import App, JobContext
 
 from server.kernel.clock import Clock, utc_now
+from server.kernel.hints import Hints
 from server.kernel.jobs import Job, Retry, Schedule
 from server.workers.adapter import InsistentConnector, KnownTasks, RetryStrategy
 from server.workers.metrics import JOB_FAILURES, JOB_RETRIES, JOB_SECONDS
@@ -33,8 +34,8 @@ log = logging.getLogger("plinth.jobs")
 # procrastinate logs every job at INFO, and permanent failures at ERROR.
 logging.getLogger("procrastinate").setLevel(logging.WARNING)
 HEARTBEAT = 10.0
-# The table is authoritative; a notification is only a hint.
-POLL = 5.0
+# The table is authoritative; notifications and hints may get lost.
+POLL = 2.0
 # A scheduled time that was missed is made up for within this time, so that nightly jobs are too.
 CATCH_UP = timedelta(hours=25).total_seconds()
 # The argument that procrastinate adds to scheduled jobs.
@@ -61,6 +62,7 @@ class JobWorker:
         dsn: str,
         jobs: Sequence[Job],
         schedules: Sequence[Schedule],
+        hints: Hints,
         *,
         slots: int,
         threads: ThreadPoolExecutor,
@@ -69,7 +71,7 @@ class JobWorker:
         name: str,
         clock: Clock = utc_now,
     ) -> None:
-        """Up to `slots` jobs run at the same time; plain functions run in `threads`.
+        """Up to `slots` jobs run at the same time; plain functions run in `threads`. `hints` tell of new jobs.
 
         Jobs that run when the service is cancelled have `patience` seconds left, and are then put back. Raises
         ValueError for two jobs of one name, an invalid schedule, two schedules with the same job and name, and a
@@ -85,7 +87,7 @@ class JobWorker:
         self._threads = threads
         self._patience = patience
         self._connector = partial(
-            InsistentConnector, dsn, name=f"plinth {name} jobs", statement_timeout=statement_timeout
+            InsistentConnector, dsn, hints, name=f"plinth {name} jobs", statement_timeout=statement_timeout
         )
         self._name = name
         self._clock = clock

@@ -34,15 +34,13 @@ FIRST_MINUTE, MINUTES_BETWEEN, SLOTS = 7, 5, 10
 HASTE = Statement(text("SELECT set_config('lock_timeout', '2s', true) AS timeout"))
 
 _limit = bindparam("limit", type_=Integer())
-# The events of a job are deleted with it. Jobs that succeeded are deleted at once.
+# Jobs that succeeded are deleted at once.
 OLD_JOBS = Statement(
     text(
         """
         DELETE FROM procrastinate_jobs WHERE id IN (
-            SELECT j.id FROM procrastinate_jobs j
-             WHERE j.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
-               AND NOT EXISTS (SELECT FROM procrastinate_events e WHERE e.job_id = j.id AND e.at >= :before)
-             ORDER BY j.queue_name, j.id LIMIT :limit
+            SELECT id FROM procrastinate_jobs
+             WHERE plinth_end_time < :before ORDER BY plinth_end_time LIMIT :limit
         )
         """
     ).bindparams(bindparam("before", type_=DateTime(timezone=True)), _limit)

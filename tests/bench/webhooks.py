@@ -145,7 +145,7 @@ class Bench:
         """Write events at a steady pace, as api workers do: each in a transaction of its own, and a hint after it."""
         tenant, skip = self._tenant_with_webhook(), self._inbox.count()
         settings = self._stack.settings
-        announcer = redis.EventAnnouncer(redis.connect(settings.redis_dsn, settings.redis_timeout))
+        announcer = redis.CommitAnnouncer(redis.connect(settings.redis_dsn, settings.redis_timeout))
         announcer.start()
         committed: dict[str, float] = {}
         began = time.monotonic()
@@ -155,7 +155,7 @@ class Bench:
                 event = self._add_event(connection, tenant, new_id())
                 connection.commit()
                 committed[event] = time.time()
-                announcer.announce()
+                announcer.announce(has_jobs=False)
         pace = len(committed) / (time.monotonic() - began)
         self._settle(skip + len(committed))
         announcer.close()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +58,16 @@ def answers(ask: Callable[[], httpx.Response], status: int = 200) -> bool:
         return False
 
 
+def health_of(stack: Stack, part: str = "status") -> dict[str, str]:
+    """What health says of each dependency, and in all under an empty name. `part` is `status` or `message`.
+
+    It says nothing of dependencies while nobody answers, such as right after the only worker has died.
+    """
+    found = Rest(stack).get("health").json()
+    checks = {check["name"]: str(check.get(part, "")) for check in found.get("checks", ())}
+    return defaultdict(str, checks | {"": str(found.get("status", ""))})
+
+
 def well(stack: Stack) -> None:
     """Wait until the platform says that everything is there."""
-    rest = Rest(stack)
-    stack.wait_for(lambda: rest.get("health").json()["status"] == "STATUS_SERVING")
+    stack.wait_for(lambda: health_of(stack)[""] == "STATUS_SERVING")

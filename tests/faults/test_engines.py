@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.clients import Rest, Tenant, problem
 from tests.faults.load import Load
-from tests.faults.outages import answers, away, probe, socket_of, well
+from tests.faults.outages import answers, away, health_of, probe, socket_of, well
 from tests.stack import Stack
 
 pytestmark = pytest.mark.heavy
@@ -24,12 +24,6 @@ def everywhere(stack: Stack, service: str, status: Any) -> bool:
     return all(probe(target, service) == status for target in targets)
 
 
-def checks(stack: Stack) -> dict[str, str]:
-    """What health says of each dependency, and in all."""
-    health = Rest(stack).get("health").json()
-    return {check["name"]: check["status"] for check in health["checks"]} | {"": health["status"]}
-
-
 def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Tenant) -> None:
     workers = {name: hurt.pid(name) for name in WORKERS}
     rest = Rest(hurt)
@@ -41,7 +35,7 @@ def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Ten
             hurt.wait_for(lambda: answers(lambda: rest.get("health"), 503))
             hurt.wait_for(lambda: everywhere(hurt, "", NOT_SERVING))
             assert everywhere(hurt, "plinth.process", SERVING)
-            told = checks(hurt)
+            told = health_of(hurt)
         well(hurt)
         load.more(60)
     why = problem(refusal)
@@ -65,7 +59,7 @@ def test_an_outage_of_redis_stops_nothing(hurt: Stack, tenant: Tenant) -> None:
     with Load(tenant) as load:
         load.more(60)
         with away(hurt, "redis"):
-            hurt.wait_for(lambda: checks(hurt)["redis"] == "STATUS_NOT_SERVING")
+            hurt.wait_for(lambda: health_of(hurt)["redis"] == "STATUS_NOT_SERVING")
             load.more(60)
             assert everywhere(hurt, "", SERVING)
             degraded = [rest.get("health") for _ in range(3)]

@@ -13,7 +13,7 @@ import redis
 
 from tests.clients import Rest, Tenant, new_tenant, reason, unique
 from tests.contract.scratch import administrator, run
-from tests.faults.outages import well
+from tests.faults.outages import health_of, well
 from tests.guard.hosts import Redis
 from tests.stack import Stack, free_port, make_folder
 from tests.telemetry.scrapes import scrape
@@ -33,13 +33,12 @@ class Scene:
 
     def check(self, name: str) -> str:
         """What is wrong with a dependency; empty when nothing is."""
-        found = Rest(self.stack).get("health").json()
-        return {check["name"]: str(check.get("message", "")) for check in found["checks"]}[name]
+        return health_of(self.stack, "message")[name]
 
     @property
     def status(self) -> str:
         """What health says in all."""
-        return str(Rest(self.stack).get("health").json()["status"])
+        return health_of(self.stack)[""]
 
     def is_up(self, dependency: str) -> bool:
         """What the metrics of every process say of a dependency."""

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from plinth.sites.v1 import page_pb2
 
-from tests.clients import Rest, Tenant, new_tenant, rpc_problem, unique
+from tests.clients import Tenant, new_tenant, rpc_problem, unique
 from tests.contract.scratch import administrator, run
+from tests.faults.outages import health_of
 from tests.faults.proxy import SilentProxy
 from tests.faults.receiver import Receiver
 from tests.stack import PAUSE, Stack, free_port
@@ -45,10 +46,7 @@ class Scene:
 
     def health(self) -> dict[str, str]:
         """What health says of each dependency, and in all."""
-        found = Rest(self.stack).get("health").json()
-        checks = {check["name"]: check["status"] for check in found.get("checks", ())}
-        # Without checks it is an error: nobody could answer just now.
-        return {"background": "", "": found.get("status", "")} | checks
+        return health_of(self.stack)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ class Silence:
     def __init__(self) -> None:
         self.changes = 0
 
-    def announce(self) -> None:
+    def announce(self, *, has_jobs: bool) -> None:
         pass
 
     def changing(self, slots: set[int]) -> None:

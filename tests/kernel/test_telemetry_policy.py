@@ -136,7 +136,7 @@ def recorded(step: InTransaction, handle: Callable[[Call], None] = lambda _: Non
 
 def test_a_success_is_neither_audited_nor_announced(step: InTransaction, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database of this test has no tables, so that an entry or an event would fail."""
-    monkeypatch.setattr(Quiet, "announce", lambda _: pytest.fail("there is nothing new to read"))
+    monkeypatch.setattr(Quiet, "announce", lambda *_, **__: pytest.fail("there is nothing new to read"))
     assert recorded(step).events == []
     with pytest.raises(psycopg.errors.UndefinedTable):
         step.unary(CREATE, lambda *_: Empty())(call(CREATE), RecordPointsRequest())

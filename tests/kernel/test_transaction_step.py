@@ -21,7 +21,7 @@ from tests.stack import Stack
 class Quiet:
     """Nobody is told of events."""
 
-    def announce(self) -> None:
+    def announce(self, *, has_jobs: bool) -> None:
         pass
 
 

@@ -52,7 +52,7 @@ class Silence:
     def __init__(self) -> None:
         self.slots: set[int] = set()
 
-    def announce(self) -> None:
+    def announce(self, *, has_jobs: bool) -> None:
         pass
 
     def changing(self, slots: set[int]) -> None:

@@ -1,6 +1,7 @@
 """Workers of our own, on queues that nobody else attends to. Imports little: a process of a test starts with it."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +14,16 @@ from server.workers.job_worker import JobWorker
 PATIENCE = 5.0
 
 
+async def no_hints() -> AsyncIterator[None]:
+    """A source of hints that never has one."""
+    await asyncio.Event().wait()
+    yield None
+
+
 def job_worker(dsn: str, jobs: Sequence[Job], schedules: Sequence[Schedule] = (), **options: Any) -> JobWorker:
     """One that does these jobs, two at once."""
     given: dict[str, Any] = {
+        "hints": no_hints,
         "slots": 2,
         "threads": ThreadPoolExecutor(2),
         "patience": PATIENCE,

@@ -23,10 +23,13 @@ class Failing(Exception):
 
 
 class Silence:
-    """Nobody is told of what was committed, and nothing is cached."""
+    """Nothing is cached, and nobody is told of what was committed: `told` has whether there were jobs."""
 
-    def announce(self) -> None:
-        pass
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+
+    def announce(self, *, has_jobs: bool) -> None:
+        self.told.append(has_jobs)
 
     def changing(self, slots: set[int]) -> None:
         pass
@@ -35,11 +38,11 @@ class Silence:
         pass
 
 
-def create_page(stack: Stack, tenant: Tenant, queue: str, *, fails: bool) -> None:
-    """What CreatePage does around its handler, which here enqueues two jobs."""
+def create_page(stack: Stack, tenant: Tenant, queue: str, *, jobs: int = 2, fails: bool = False) -> list[bool]:
+    """What CreatePage does around its handler, which here enqueues jobs. Whether there were jobs, as it is told."""
 
     def handle(call: Call, request: page_pb2.CreatePageRequest) -> page_pb2.Page:
-        for number in (1, 2):
+        for number in range(1, jobs + 1):
             call.enqueue(queue, TASK, tenant_id=call.tenant_id, number=number, text='a "b" \\ é')
         if fails:
             raise Failing
@@ -53,16 +56,21 @@ def create_page(stack: Stack, tenant: Tenant, queue: str, *, fails: bool) -> Non
         call.principal = Principal(new_id(), new_id(), tenant.id, ("owner",), is_platform=False, expires_at=2.0**40)
         page = page_pb2.Page(id=new_id(), tenant_id=tenant.id, title="Hello")
         step.unary(calls.CREATE, handle)(call, page_pb2.CreatePageRequest(tenant_id=tenant.id, page=page))
+    return list(silence.told)
 
 
 def test_a_committed_call_leaves_its_jobs(stack: Stack, queue: str) -> None:
     tenant = new_tenant(stack)
-    create_page(stack, tenant, queue, fails=False)
+    assert create_page(stack, tenant, queue) == [True]
     found = queued(stack, queue)
     assert [job["args"] for job in found] == [
         {"tenant_id": tenant.id, "number": number, "text": 'a "b" \\ é'} for number in (1, 2)
     ]
     assert {(job["task_name"], job["status"]) for job in found} == {(TASK, "todo")}
+
+
+def test_workers_are_not_woken_by_a_call_without_jobs(stack: Stack, queue: str) -> None:
+    assert create_page(stack, new_tenant(stack), queue, jobs=0) == [False]
 
 
 def test_a_call_that_was_rolled_back_leaves_none(stack: Stack, queue: str) -> None:

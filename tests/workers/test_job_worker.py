@@ -4,8 +4,9 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,17 +15,29 @@ from procrastinate import PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from prometheus_client import REGISTRY
 
+from server.adapters import redis
 from server.kernel.jobs import NEVER_AGAIN, Job, Retry, Schedule
 from server.workers import adapter
 from server.workers import job_worker as module
 from tests.clients import rows, unique
 from tests.stack import PATIENCE, Stack, wait_for
-from tests.workers.machinery import job_worker
+from tests.workers.machinery import job_worker, no_hints
 from tests.workers.world import enqueue, queued, running
 
 # Those of a worker whose connection waits for notifications.
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND query LIKE 'LISTEN%%' AND state = 'idle'"
 QUICK_RETRY = Retry(attempts=3, first_pause=0.001, longest_pause=0.001)
+
+
+@contextmanager
+def announcing(stack: Stack) -> Iterator[Callable[..., None]]:
+    """Tells of commits, as the chain does."""
+    announcer = redis.CommitAnnouncer(redis.connect(stack.settings.redis_dsn, stack.settings.redis_timeout))
+    announcer.start()
+    try:
+        yield announcer.announce
+    finally:
+        announcer.close()
 
 
 def failures(task: str) -> float:
@@ -34,8 +47,9 @@ def failures(task: str) -> float:
 def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(
     stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The worker looks once, when it begins: of what comes later only a notification can tell it.
+    # The worker looks once, when it begins: of what comes later only a hint or a notification can tell it.
     monkeypatch.setattr(module, "POLL", 3600.0)
+    settings = stack.settings
     done: dict[str, str] = {}
 
     def plain(key: str) -> None:
@@ -47,20 +61,24 @@ def test_plain_and_async_jobs_are_done_and_their_rows_are_gone(
 
     jobs = [Job("test.plain", plain, queue), Job("test.async", asynchronous, queue)]
     before, name = enqueue(stack, queue, "test.plain", key="before"), unique("test")
-    with running(job_worker(stack.settings.runtime_dsn, jobs, name=name)):
+    hints = partial(redis.hints, settings.redis_dsn, settings.redis_timeout, redis.JOBS)
+    with running(job_worker(settings.runtime_dsn, jobs, name=name, hints=hints)), announcing(stack) as announce:
         wait_for(lambda: "before" in done)
+        enqueue(stack, queue, "test.async", key="hinted")
+        # Until the worker listens, nobody is told.
+        wait_for(lambda: announce(has_jobs=True) or "hinted" in done)
         wait_for(lambda: rows(stack, LISTENING, f"plinth {name} jobs"), what="somebody who listens")
         # Procrastinate forgets a notification that comes while it asks for jobs, and looks again at the next poll.
         for _ in range(5):
-            enqueue(stack, queue, "test.async", key="after")
+            enqueue(stack, queue, "test.async", lock=unique("schedule"), key="scheduled")
             with suppress(AssertionError):
-                wait_for(lambda: "after" in done, timeout=10)
+                wait_for(lambda: "scheduled" in done, timeout=10)
                 break
-        assert "after" in done
+        assert "scheduled" in done
         wait_for(lambda: not queued(stack, queue))
     assert done["before"].startswith("ThreadPoolExecutor")
-    assert not done["after"].startswith("ThreadPoolExecutor")
-    assert not rows(stack, "SELECT id FROM procrastinate_events WHERE job_id = %s", before)
+    assert not done["hinted"].startswith("ThreadPoolExecutor")
+    assert not rows(stack, "SELECT id FROM procrastinate_jobs WHERE id = %s", before)
 
 
 @pytest.mark.usefixtures("quick")
@@ -191,7 +209,7 @@ def test_the_database_is_told_again_and_again(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(PsycopgConnector, "execute_query_async", execute)
     monkeypatch.setattr(adapter, "INSISTENCE", (0.001,) * 3)
-    connector = adapter.InsistentConnector("", name="test", statement_timeout=1.0)
+    connector = adapter.InsistentConnector("", no_hints, name="test", statement_timeout=1.0)
     asyncio.run(connector.execute_query_async("finish", job_id=1))
     assert told == ["finish {'job_id': 1}"] * 3
     # What is no fault of the connection is told once; what goes on failing is raised in the end.

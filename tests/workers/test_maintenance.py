@@ -270,21 +270,16 @@ def test_old_deliveries_of_webhooks_are_purged_in_every_tenant(stack: Stack, mai
 
 def test_failed_jobs_are_kept_for_a_month(stack: Stack, maintenance: Maintenance, queue: str) -> None:
     for status, days in (("failed", 29), ("failed", 31), ("aborted", 31), ("todo", 31)):
-        found = rows(
+        job_id = rows(
             stack,
             "INSERT INTO procrastinate_jobs (queue_name, task_name, status, scheduled_at) "
             "VALUES (%s, %s, %s::procrastinate_job_status, now() + interval '1 day') RETURNING id",
             queue,
             f"{status} {days}",
             status,
-        )
-        rows(
-            stack,
-            "INSERT INTO procrastinate_events (job_id, type, at) "
-            "VALUES (%s, 'failed', now() - make_interval(days => %s)) RETURNING id",
-            found[0]["id"],
-            days,
-        )
+        )[0]["id"]
+        earlier = "UPDATE procrastinate_jobs SET plinth_end_time = plinth_end_time - make_interval(days => %s)"
+        rows(stack, f"{earlier} WHERE id = %s RETURNING id", days, job_id)
     maintenance.purge_jobs()
     assert [job["task_name"] for job in queued(stack, queue)] == ["failed 29", "todo 31"]
 

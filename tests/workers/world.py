@@ -43,14 +43,15 @@ def running(*services: BackgroundService) -> Iterator[None]:
         assert not any(thread.is_alive() for thread in threads)
 
 
-def enqueue(stack: Stack, queue: str, task: str, **arguments: Any) -> int:
-    """The id of a new job."""
+def enqueue(stack: Stack, queue: str, task: str, lock: str | None = None, **arguments: Any) -> int:
+    """The id of a new job. Those of schedules have a lock."""
     found = rows(
         stack,
         "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY["
-        "ROW(%s, %s, 0, NULL, NULL, %s, NULL)::procrastinate_job_to_defer_v1])) AS id",
+        "ROW(%s, %s, 0, %s, NULL, %s, NULL)::procrastinate_job_to_defer_v1])) AS id",
         queue,
         task,
+        lock,
         Jsonb(arguments),
     )
     return int(found[0]["id"])

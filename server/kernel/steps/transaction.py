@@ -37,10 +37,10 @@ MOST_ATTEMPTS = 6
 
 
 class Announcer(Protocol):
-    """Notifies readers that the event log has grown. It may fail silently, because readers also poll."""
+    """Notifies readers of the event log, and workers. It may fail silently, because they also poll."""
 
-    def announce(self) -> None:
-        """Notify readers of a commit."""
+    def announce(self, *, has_jobs: bool) -> None:
+        """Notify readers of a commit, and workers if it enqueued jobs."""
 
 
 class InTransaction:
@@ -125,7 +125,7 @@ class InTransaction:
             finally:
                 generations.changed(slots)
             if not method.is_telemetry:
-                announce()
+                announce(has_jobs=transaction.has_jobs)
             if call.refusal is not None:
                 raise call.refusal
             return answer
