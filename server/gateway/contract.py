@@ -76,17 +76,19 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The RPCs of Plinth, and every message of a descriptor set."""
+    """The RPCs of Plinth, and every message and enum of a descriptor set."""
 
     methods: tuple[Method, ...]
     messages: dict[str, descriptor_pb2.DescriptorProto]
+    enums: dict[str, descriptor_pb2.EnumDescriptorProto]
 
     @classmethod
     def read(cls, files: descriptor_pb2.FileDescriptorSet) -> Self:
         """Read a descriptor set. Raises GatewayConfigurationError for bindings that Envoy would not serve."""
         contract = cls(
             tuple(method for file in files.file for method in _methods(file)),
-            {name: message for file in files.file for name, message in _messages(file.package, file.message_type)},
+            {name: message for file in files.file for name, message in messages_below(file.package, file.message_type)},
+            {name: enum for file in files.file for name, enum in _enums(file)},
         )
         contract.check()
         return contract
@@ -187,10 +189,21 @@ def verb_and_pattern(rule: http_pb2.HttpRule) -> tuple[str, str]:
     return kind.upper(), getattr(rule, kind)
 
 
-def _messages(
+def _enums(
+    file: descriptor_pb2.FileDescriptorProto,
+) -> Iterator[tuple[str, descriptor_pb2.EnumDescriptorProto]]:
+    for scope, enums in (
+        (file.package, file.enum_type),
+        *((name, message.enum_type) for name, message in messages_below(file.package, file.message_type)),
+    ):
+        yield from ((f"{scope}.{enum.name}", enum) for enum in enums)
+
+
+def messages_below(
     scope: str, messages: Iterable[descriptor_pb2.DescriptorProto]
 ) -> Iterator[tuple[str, descriptor_pb2.DescriptorProto]]:
+    """These messages of a scope and those within them, by their full names."""
     for message in messages:
         name = f"{scope}.{message.name}"
         yield name, message
-        yield from _messages(name, message.nested_type)
+        yield from messages_below(name, message.nested_type)

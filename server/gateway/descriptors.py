@@ -3,6 +3,8 @@
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
+from server.gateway.enums import add_short_names
+
 
 def parse(descriptors: bytes) -> descriptor_pb2.FileDescriptorSet:
     """Parse a serialised descriptor set. google.api.http is parsed because annotations_pb2 is loaded."""
@@ -10,8 +12,12 @@ def parse(descriptors: bytes) -> descriptor_pb2.FileDescriptorSet:
 
 
 def for_envoy(descriptors: bytes) -> bytes:
-    """Make Envoy's copy: with a HEAD binding beside every GET, and without source info, which takes memory in Envoy."""
+    """Make Envoy's copy: with a HEAD binding beside every GET, and with short names of enum values.
+
+    It has no source info, which takes memory in Envoy.
+    """
     files = parse(descriptors)
+    add_short_names(files.file)
     for file in files.file:
         file.ClearField("source_code_info")
         for service in file.service:

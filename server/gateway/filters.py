@@ -89,6 +89,8 @@ def _transcoder(settings: Settings, contract: Contract, descriptors: Path) -> Co
             "reject_unknown_query_parameters": True,
             "reject_binding_body_field_collisions": True,
         },
+        # `published` as well as `PUBLISHED`.
+        case_insensitive_enum_parsing=True,
         # URLSearchParams encodes a space as `+`.
         query_param_unescape_plus=True,
         max_request_body_size=settings.max_request_bytes,

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from google.protobuf.descriptor_pb2 import EnumDescriptorProto, FieldDescriptorProto
 
+from server.enum_names import short_names, told
 from server.gateway.body_limits import READ_BYTES, UNPROVEN_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
+from server.gateway.enums import values_of
 from server.gateway.raw_bodies import facts
 from server.settings import Settings
 
@@ -48,9 +50,20 @@ def script(contract: Contract, settings: Settings) -> str:
             "local SHAPES = {",
             *(f"  [{_quote(name)}] = {shape}," for name, shape in sorted(_shapes(contract).items())),
             "}\n",
+            "-- Enums: the names and numbers that are taken, in capitals, and `told`, which lists the names.",
+            "local ENUMS = {",
+            *(f"  [{_quote(name)}] = {_enum(enum)}," for name, enum in sorted(contract.enums.items())),
+            "}\n",
             "-- Names of parameters, and whether one may come more than once.",
             "local PARAMETERS = {",
             *(f"  [{_quote(name)}] = {_parameters(contract, name)}," for name in sorted({m.request for m, _ in bound})),
+            "}\n",
+            "-- Parameters that hold an enum.",
+            "local ENUM_PARAMETERS = {",
+            *(
+                f"  [{_quote(name)}] = {table},"
+                for name, table in _enum_parameters(contract, {m.request for m, _ in bound})
+            ),
             "}\n",
             "local bindings = new_matcher(BINDINGS)",
             f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
@@ -119,6 +132,22 @@ def _parameters(contract: Contract, request: str) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
+def _enum_parameters(contract: Contract, requests: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The requests with fields that hold an enum, and a Lua table of these fields."""
+    for request in sorted(requests):
+        fields = [field for field in contract.messages[request].field if field.type == field.TYPE_ENUM]
+        if fields:
+            pairs = (f"[{_quote(field.json_name)}] = {_quote(field.type_name.lstrip('.'))}" for field in fields)
+            yield request, "{" + ", ".join(pairs) + "}"
+
+
+def _enum(enum: EnumDescriptorProto) -> str:
+    values = values_of(enum)
+    taken = values.keys() | short_names(values).keys() | {str(number) for number in values.values()}
+    pairs = [f"[{_quote(name.upper())}] = true" for name in sorted(taken)]
+    return "{" + ", ".join([f"told = {_quote(told(values))}", *pairs]) + "}"
+
+
 def _is_mask(field: FieldDescriptorProto) -> bool:
     """Whether a field is a field mask, which is a list of paths that may be sent one by one."""
     return field.type_name == ".google.protobuf.FieldMask"
@@ -147,6 +176,8 @@ def _field(contract: Contract, field: FieldDescriptorProto) -> Iterator[str]:
         facts["kind"] = _quote(kind)
     if field.label == field.LABEL_REPEATED and not _is_map(contract, field):
         facts["list"] = "true"
+    if field.type == field.TYPE_ENUM:
+        facts["enum"] = _quote(field.type_name.lstrip("."))
     below = _below(contract, field)
     if below:
         facts["below"] = below

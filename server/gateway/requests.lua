@@ -14,6 +14,7 @@ local BYTE_ORDER_MARK = "\239\187\191"
 -- Origins that have been told of in the log.
 local MOST_ORIGINS, LONGEST_ORIGIN = 100, 200
 local refused_origins, count_of_origins = {}, 0
+local NO_PARAMETER = "There is no such parameter."
 local refuse = problems.refuse
 local byte, find = string.byte, string.find
 local SLASH = 47
@@ -131,6 +132,15 @@ local function refuses_form(handle, path)
   return true
 end
 
+-- What the value of a parameter has to be if it holds an enum and has no value of it. The transcoder would leave the field
+-- unset (envoy#22966).
+local function wrong_enum(request, field, parameter)
+  local enum = ENUM_PARAMETERS[request] and ENUMS[ENUM_PARAMETERS[request][field]]
+  local value = enum and unescape(parameter:match("=(.*)$") or "")
+  if not enum or value == "" or enum[value:upper():gsub("-", "_")] then return nil end
+  return enum.told
+end
+
 -- What is wrong with the parameters of a query, and which one. Fields that the path or the body holds are no parameters
 -- (google/api/http.proto), but the transcoder would let them override the path; of a field that comes twice it keeps one.
 local function parameter_fault(binding, path)
@@ -141,12 +151,14 @@ local function parameter_fault(binding, path)
     local name = unescape(parameter:match("^[^=]*")):gsub("+", " ")
     local field = names.camel(name)
     local first = field:match("^[^.]*")
-    if binding.whole or (binding.taken and binding.taken[first]) then return "There is no such parameter.", name end
+    if binding.whole or (binding.taken and binding.taken[first]) then return NO_PARAMETER, name end
     if parameters[first] == nil then
       local near = names.nearest(first, parameters, binding.taken)
-      return "There is no such parameter." .. (near and (" Did you mean `%s`?"):format(near) or ""), name, near
+      return NO_PARAMETER .. (near and (" Did you mean `%s`?"):format(near) or ""), name, near
     end
     if seen[field] and not parameters[first] then return "A parameter appears twice.", name end
+    local told = wrong_enum(binding.request, field, parameter)
+    if told then return ("`%s` has to be one of %s."):format(name, told), name end
     seen[field] = true
   end
   return nil
@@ -168,8 +180,8 @@ end
 local function refuses_parameters(handle, binding, path)
   local fault, name, near = parameter_fault(binding, path)
   if not fault then return false end
-  local is_twice = fault == "A parameter appears twice."
-  refuse(handle, 400, is_twice and "MALFORMED" or "UNKNOWN_FIELD", fault, {field = name, nearest = near})
+  local is_unknown = fault:sub(1, #NO_PARAMETER) == NO_PARAMETER
+  refuse(handle, 400, is_unknown and "UNKNOWN_FIELD" or "MALFORMED", fault, {field = name, nearest = near})
   return true
 end
 

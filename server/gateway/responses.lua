@@ -45,9 +45,20 @@ local TYPES = {
   TYPE_INT32 = "a whole number of 32 bits", TYPE_SINT32 = "a whole number of 32 bits",
   TYPE_UINT32 = "a whole number of 32 bits, not negative", TYPE_INT64 = "a whole number of 64 bits",
   TYPE_SINT64 = "a whole number of 64 bits", TYPE_UINT64 = "a whole number of 64 bits, not negative",
-  TYPE_ENUM = "the name of one of its values", ["type.googleapis.com/google.protobuf.Timestamp"] = "a time, as RFC 3339 has it",
+  ["type.googleapis.com/google.protobuf.Timestamp"] = "a time, as RFC 3339 has it",
   ["type.googleapis.com/google.protobuf.Duration"] = "a duration in seconds, such as `3.5s`",
 }
+
+-- What a field that holds an enum has to be; nil for other fields.
+local function enum_words(shape, path)
+  local field
+  for part in path:gmatch("[^.]+") do
+    field = SHAPES[shape] and SHAPES[shape][part:match("^[^%[]*")]
+    if not field then return nil end
+    shape = field.below
+  end
+  return field and field.enum and "one of " .. ENUMS[field.enum].told
+end
 
 -- What the transcoder says of a value, in our words: the field as the caller wrote it, and what it has to be.
 local function describe(text, binding)
@@ -57,7 +68,7 @@ local function describe(text, binding)
   local field = names.camel(below or path)
   local value, kind = rest:match("^invalid value (.*) for type ([%w_./]+)$")
   if not value then return ("`%s`: %s"):format(field, rest), field end
-  local words = TYPES[kind] or TYPES["TYPE_ENUM"]
+  local words = TYPES[kind] or (binding and enum_words(binding.shape, below or path)) or "the name of one of its values"
   -- Of times it tells in its own words what is wrong, and not what was sent.
   local sent = value:find("^Field ") and "" or ", not " .. value:sub(1, 100)
   return ("`%s` has to be %s%s."):format(field, words, sent), field

@@ -64,3 +64,8 @@ def enum_of(field: FieldDescriptor) -> EnumDescriptor:
     if field.enum_type is None:
         raise LookupError(f"{field.full_name} holds no enum")
     return field.enum_type
+
+
+def enum_values(enum: EnumDescriptor) -> dict[str, int]:
+    """The values of an enum by name, in their order."""
+    return {value.name: value.number for value in enum.values}

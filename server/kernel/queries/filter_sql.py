@@ -13,6 +13,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import BigInteger, SmallInteger
 
 from server.data.clauses import AnyExpression, AnyType
+from server.enum_names import short_names, told
+from server.kernel.messages.fields import enum_values
 from server.kernel.messages.money import MONEY, NoMoney, read_money
 from server.kernel.problems import Malformed, Reason
 from server.kernel.queries.filters import Comparison, Filter, Group, Node, Value, comparisons
@@ -256,13 +258,12 @@ def _storable(text: str) -> str:
 
 
 def _enum_number(enum: EnumDescriptor, text: str) -> int:
-    """The number of `PUBLISHED` or `STATUS_PUBLISHED`."""
-    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
-    found = enum.values_by_name.get(text) or enum.values_by_name.get(f"{prefix}{text}")
-    if found is None:
-        known = ", ".join(value.name.removeprefix(prefix) for value in enum.values[1:])
-        raise ValueError(f"it is one of {known}")
-    return found.number
+    """The number of `PUBLISHED`, `published` or `STATUS_PUBLISHED`."""
+    values = enum_values(enum)
+    number = (values | short_names(values)).get(text.upper())
+    if number is None:
+        raise ValueError(f"it is one of {told(values)}")
+    return number
 
 
 def _time(text: str) -> datetime:
