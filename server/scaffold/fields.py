@@ -41,12 +41,16 @@ KINDS = {
     "text": Kind(
         "string",
         "Column({name!r}, Text, nullable=False{default})",
-        "string.max_len = 300",
+        'string = {{max_len: 300, example: "{camel}"}}',
         'unique("sample")',
         sortable=True,
     ),
     "int": Kind(
-        "int32", "Column({name!r}, Integer, nullable=False{default})", "int32 = {{gte: 0}}", "7", sortable=True
+        "int32",
+        "Column({name!r}, Integer, nullable=False{default})",
+        "int32 = {{gte: 0, example: 7}}",
+        "7",
+        sortable=True,
     ),
     "bool": Kind("bool", "Column({name!r}, Boolean, nullable=False{default})", "", "True"),
     "time": Kind(
@@ -87,7 +91,7 @@ KINDS = {
     "texts": Kind(
         "repeated string",
         "Column({name!r}, ARRAY(Text), nullable=False{default})",
-        "repeated = {{max_items: 100, items: {{string: {{max_len: 300}}}}}}",
+        'repeated = {{max_items: 100, items: {{string: {{max_len: 300, example: "{camel}"}}}}}}',
         '["one", "two"]',
     ),
     "money": Kind(
