@@ -37,6 +37,8 @@ Continuation = Callable[[], Record]
 # Metadata that the gateway vouches for: it strips these keys from requests of clients.
 ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
+VALIDATE_ONLY = "x-validate-only"
+"""The header of a call that is only tried (AIP-163): `true` or `false`."""
 CONTENT_ENCODING = "x-plinth-content-encoding"
 HTTP_STATUS = "x-http-status"
 LIMIT = "x-plinth-limit"
@@ -309,6 +311,11 @@ class Call:
     def reads(self) -> ReadTransaction | WriteTransaction:
         """The transaction, for reading."""
         return self.transaction
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the caller only wants to know what the call would answer. Nothing of it is kept."""
+        return self.metadata.get(VALIDATE_ONLY) == "true"
 
     @property
     def leaves_nothing(self) -> bool:

@@ -159,6 +159,12 @@ class MethodPolicy:
         return self.streaming or self.waits or self.upload is not None
 
     @property
+    def can_be_tried(self) -> bool:
+        """Whether it can run without effect: all that it does is in its transaction, which can be rolled back."""
+        acts_elsewhere = self.providers or self.is_telemetry or self.upload or self.opening or self.on_loop
+        return not self.read_only and self.access is Access.PERMISSION and not acts_elsewhere
+
+    @property
     def answers_etag(self) -> bool:
         """Whether its answer has an ETag: that of a resource, of cached bytes, or of a file whose handler names it."""
         output = self.descriptor.output_type

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -49,6 +49,8 @@ class Sweep:
     platform: str
     done: list[Made] = field(default_factory=list)
     failed: list[Made] = field(default_factory=list)
+    tried: list[Made] = field(default_factory=list)
+    """What was called right before, only to learn what would be answered."""
     answers: dict[str, Any] = field(default_factory=dict)
     """By the paths of the RPCs."""
 
@@ -95,6 +97,7 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
             if is_audited(path):
                 fail(first)
                 sweep.failed.append(first)
+            sweep.tried.append(trial(doors.Grpc(channel, token), Made(method, f"{request_id}-trial", token, request)))
             outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id))
             assert outcome.problem is None, f"{path} answers its owner {outcome.problem}: {wall.remedy(method)}"
             answer = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
@@ -103,14 +106,30 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
     return sweep
 
 
+def trial(door: doors.Grpc, made: Made) -> Made:
+    """Try a call without effect: it answers as it would, or says that it cannot be tried."""
+    outcome = door.call(made.method, made.request, **metadata_of(made.request_id), x_validate_only="true")
+    if not made.method.can_be_tried:
+        assert outcome.problem is not None, made.method.path
+        assert outcome.problem.reason == "TRIAL_IMPOSSIBLE", made.method.path
+        return made
+    assert outcome.problem is None, f"{made.method.path} is tried in vain: {outcome.problem}"
+    answer = GetMessageClass(made.method.descriptor.output_type).FromString(outcome.content)
+    return replace(made, answer=answer)
+
+
 def is_audited(path: str) -> bool:
     """Whether an RPC leaves an audit entry, which is where it is made to fail. Telemetry leaves none."""
     return not METHODS[path].is_telemetry
 
 
 def metadata_of(request_id: str) -> dict[str, str]:
-    """What a call brings along. One that failed brings the key of the one that is done: nothing of it may be left."""
-    return {"x_request_id": request_id, "idempotency_key": idempotency_key(request_id.removesuffix("-first"))}
+    """What a call brings along. One that failed, or was a trial, brings the key of the one that is done.
+
+    Nothing of it may be left.
+    """
+    key = idempotency_key(request_id.removesuffix("-first").removesuffix("-trial"))
+    return {"x_request_id": request_id, "idempotency_key": key}
 
 
 @contextmanager

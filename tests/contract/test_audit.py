@@ -162,6 +162,14 @@ def test_what_is_rolled_back_leaves_neither(
     assert list(failure_faults(sweep.failed, entries, events)) == []
 
 
+def test_what_is_only_tried_leaves_neither(stack: Stack, sweep: Sweep) -> None:
+    tried = [made for made in sweep.tried if made.method.can_be_tried]
+    assert len(tried) > 40
+    ids = [made.request_id for made in sweep.tried]
+    assert stored_by_request(stack, ids) == []
+    assert events_by_request(stack, ids) == []
+
+
 def test_what_is_missing_or_too_much_is_found(
     sweep: Sweep, entries: dict[str, list[Row]], events: dict[str, list[Row]]
 ) -> None:

@@ -90,7 +90,7 @@ class Audit:
     def _note(self, call: Call, error: Exception, request: Request) -> None:
         problem = problems.of(error)
         refused = problem.code in REFUSED or _is_stranger(call, problem)
-        failed = not call.method.read_only and problem.code not in NO_DECISION
+        failed = not call.method.read_only and not call.is_trial and problem.code not in NO_DECISION
         # A call that is refused after its commit already has its entry.
         has_entry = error is call.refusal and not call.method.is_telemetry
         if has_entry or not (refused or failed):

@@ -110,7 +110,8 @@ class Idempotency:
 
     def _key(self, call: Call, request: Request) -> IdempotencyKey | None:
         key = idempotency_key(call)
-        return self._form(call, request, key, 0) if key else None
+        # A trial leaves nothing to replay.
+        return self._form(call, request, key, 0) if key and not call.is_trial else None
 
     def _form(self, call: Call, request: Request, key: str, secret: int) -> IdempotencyKey:
         """The key as hashed with one of the secrets."""

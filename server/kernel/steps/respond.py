@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import Message
 
-from server.kernel.call import HTTP_STATUS, Call
+from server.kernel.call import HTTP_STATUS, VALIDATE_ONLY, Call
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.guard import set_headers
 from server.kernel.messages.etags import lists
@@ -21,6 +21,7 @@ CREATED = 201
 ACCEPTED = 202
 NOT_MODIFIED = 304
 REPLAYED = ("idempotent-replay", "true")
+TRIED = (VALIDATE_ONLY, "true")
 VARIABLE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -32,12 +33,14 @@ class Respond:
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Send the metadata with the answer."""
         location = _location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
-        has_etag = method.answers_etag
+        has_etag, can_be_tried = method.answers_etag, method.can_be_tried
 
         def responded(call: Call, request: Request) -> Answer:
             answer = proceed(call, request)
             if call.is_replay:
                 call.headers.append(REPLAYED)
+            if can_be_tried and call.is_trial:
+                call.headers.append(TRIED)
             if call.is_rest:
                 if has_etag:
                     _add_etag(call, answer)

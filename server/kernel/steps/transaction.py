@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
 from psycopg.errors import UniqueViolation
+from sqlalchemy import text
 
 from server.data.events import APPEND, NO_TENANT
 from server.data.statements import Statement
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("plinth.calls")
 MOST_ATTEMPTS = 6
+# Brings the results of all queued statements, and checks constraints that would be checked by the commit.
+CHECK_ALL = Statement(text("SET CONSTRAINTS ALL IMMEDIATE"))
 
 
 class Announcer(Protocol):
@@ -41,6 +44,14 @@ class Announcer(Protocol):
 
     def announce(self, *, has_jobs: bool) -> None:
         """Notify readers of a commit, and workers if it enqueued jobs."""
+
+
+class Tried(Exception):
+    """A trial has succeeded. Raised to roll it back."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class InTransaction:
@@ -90,7 +101,10 @@ class InTransaction:
         first = _tried_again(attempt)
 
         def write(call: Call, request: Request) -> Answer:
-            answer = first(call, request)
+            try:
+                answer = first(call, request)
+            except Tried as tried:
+                return tried.answer
             step = call.continuation
             return answer if step is None else _go_on(commit, call, request, answer, step)
 
@@ -114,6 +128,9 @@ class InTransaction:
                         return answer
                     if not call.is_replay:
                         finish(call, transaction, answer)
+                    if call.is_trial:
+                        transaction.run(CHECK_ALL)
+                        raise call.refusal or Tried(answer)
                     # Replays invalidate too: the first process may have died between its commit and its invalidation.
                     if method.changes_access and call.tenant_id:
                         call.invalidate(access_tag(call.tenant_id))

@@ -7,14 +7,14 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from server.enum_names import told
-from server.kernel.call import JSON_KEYS, Call
+from server.kernel.call import JSON_KEYS, VALIDATE_ONLY, Call
 from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.messages import free_form
 from server.kernel.messages.fields import descriptor_of, enum_of, enum_values, message_type_of, value_of
 from server.kernel.messages.masks import body_mask, check_mask
 from server.kernel.messages.text import normaliser
 from server.kernel.policy import BATCHES, MethodPolicy
-from server.kernel.problems import Violation, broken_rules
+from server.kernel.problems import Malformed, Reason, Violation, broken_rules
 
 DEFINED_ONLY = "enum.defined_only"
 _validator = protovalidate.Validator()
@@ -28,7 +28,8 @@ class Validate(GuardStep):
     def guard(self, method: MethodPolicy) -> Guard | None:
         """Check keys first, because a mistyped key explains the field that seems to be missing."""
         input_type = method.descriptor.input_type
-        if not input_type.fields:
+        may_not_be_tried = not (method.read_only or method.can_be_tried)
+        if not input_type.fields and not may_not_be_tried:
             return None
         body = next((binding.body for binding in method.bindings if binding.body), "")
         has_mask = "update_mask" in input_type.fields_by_name
@@ -36,6 +37,8 @@ class Validate(GuardStep):
         batch = BATCHES.get(method.kind, "")
 
         def validate(call: Call, request: Message) -> None:
+            if VALIDATE_ONLY in call.metadata:
+                _check_trial(call)
             keys = call.metadata.get(JSON_KEYS) if body else None
             if keys is not None:
                 mask = body_mask(input_type, body, keys)
@@ -46,6 +49,17 @@ class Validate(GuardStep):
             check(request, carry_parents(request, batch) if batch else ())
 
         return validate
+
+
+def _check_trial(call: Call) -> None:
+    """Raise Malformed for a trial that is not possible, and for a header that may have been meant for one."""
+    if call.metadata[VALIDATE_ONLY] not in {"true", "false"}:
+        raise Malformed(f"`{VALIDATE_ONLY}` is `true` or `false`.", reason=Reason.REASON_TRIAL_IMPOSSIBLE)
+    if call.is_trial and not (call.method.read_only or call.method.can_be_tried):
+        raise Malformed(
+            f"`{VALIDATE_ONLY}` is not possible here: the call acts outside its transaction.",
+            reason=Reason.REASON_TRIAL_IMPOSSIBLE,
+        )
 
 
 def _choose_mask(request: Request, body: str, mask: tuple[str, ...]) -> None:
