@@ -48,6 +48,8 @@ __all__ = [
 
 DOMAIN = "plinth"
 RETRY_AFTER_OUTAGE = 1.0
+VIOLATION_BYTES = 4096
+"""Most bytes of the violations in one status. It is sent as metadata, in base64, of which gRPC clients take 8 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,16 @@ def _duration(seconds: float) -> duration_pb2.Duration:
 
 
 def _bad_request(violations: Iterable[Violation]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule)
-            for v in violations
-        ]
-    )
+    """As many violations as fit, in their order; the first one in any case."""
+    found = error_details_pb2.BadRequest()
+    for each in violations:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=each.field, description=each.description, reason=each.rule
+        )
+        if found.field_violations and found.ByteSize() + violation.ByteSize() > VIOLATION_BYTES:
+            break
+        found.field_violations.append(violation)
+    return found
 
 
 def _resource_info(metadata: Mapping[str, str], message: str) -> error_details_pb2.ResourceInfo:

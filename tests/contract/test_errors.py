@@ -11,6 +11,7 @@ import grpc
 import pytest
 from plinth.errors.v1.reason_pb2 import Reason
 from plinth.sites.v1.page_pb2 import GetPageRequest, ListPagesRequest
+from plinth.sites.v1.section_pb2 import ReorderSectionsRequest
 
 import server
 from server import app, modules
@@ -192,6 +193,18 @@ def test_failures_have_one_shape_at_both_doors(tenant: Tenant) -> None:
         assert known.metadata == {"resource_type": "plinth.dev/Page", "resource": absent}
         assert known.resource_type == "plinth.dev/Page"
     assert over_rest.message == over_grpc.message
+
+
+def test_more_violations_than_an_answer_holds_are_counted(tenant: Tenant) -> None:
+    """A status with all of them would be larger than gRPC's metadata may be, and the call would fail instead."""
+    ids, page_id = [f"no-uuid-{number}" for number in range(1000)], "01900000-0000-7000-8000-000000000000"
+    request = ReorderSectionsRequest(tenant_id=tenant.id, page_id=page_id, ids=ids)
+    over_rest = problem(tenant.rest.put(f"{tenant.path}/pages/{page_id}/sections/reorder", {"ids": ids}))
+    over_grpc = refused(lambda: tenant.stubs["plinth.sites.v1.SectionService"].ReorderSections(request))
+    for known in (over_rest, over_grpc):
+        assert known.reason == "RULE_VIOLATED"
+        assert known.message.endswith("and 999 more.")
+        assert list(known.violations)[:2] == ["ids[0]", "ids[1]"]
 
 
 @pytest.mark.parametrize(
