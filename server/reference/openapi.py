@@ -4,21 +4,28 @@ from collections.abc import Iterable, Mapping
 
 from server.json_values import JsonObject
 from server.kernel.policy import MethodPolicy
-from server.reference.errors import ERROR, REASON, reason_schema, reasons
-from server.reference.operations import BEARER, TICKET, Operations, tag_of
+from server.reference.errors import ERROR, REASON, Errors, reason_schema, reasons
+from server.reference.headers import HEADERS, PARAMETERS
+from server.reference.links import Links
+from server.reference.naming import shown, tag_of
+from server.reference.operations import Operations
 from server.reference.schemas import Schemas
+from server.reference.security import SCHEMES
 
 TITLE = "Plinth"
 INTRODUCTION = """\
 Every resource is served over gRPC and over REST. This document describes REST. It is made from the .proto files.
 
-- **Credentials**: `Authorization: Bearer <access token or API key>`. The tenant of a call is that of the token.
+- **Credentials**: `Authorization: Bearer <access token or API key>`, or `x-api-key`. The tenant of a call is that of
+  the token. Each operation names the permission that it needs (`x-permission`).
 - **Errors** are `google.rpc.Status` as JSON. `details` has an `ErrorInfo` whose `reason` is for programs, and a
   `BadRequest` that names each field that breaks a rule.
 - **Lists** take `pageSize`, `pageToken`, `filter` (AIP-160) and `orderBy`.
 - **Updates** change the fields that the body names; `null` clears one. `If-Match` keeps a call from overwriting what
   its caller has not seen.
 - **Writes** take an `Idempotency-Key`, with which they may be sent again.
+- **Limits**: each operation names its rate class (`x-rate-class`). A deployment sets the calls that each class allows,
+  and answers tell them in `RateLimit-Policy`. A call above them is answered with 429 and `Retry-After`.
 """
 _ERROR: JsonObject = {
     "type": "object",
@@ -44,28 +51,22 @@ _ERROR: JsonObject = {
         },
     },
 }
-_SECURITY: JsonObject = {
-    BEARER: {"type": "http", "scheme": "bearer", "description": "An access token, or an API key."},
-    TICKET: {
-        "type": "apiKey",
-        "in": "query",
-        "name": "ticket",
-        "description": "A ticket that opens one stream, from `POST /api/v1/realtime/tickets`.",
-    },
-}
+_LICENSE: JsonObject = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 
 def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], version: str) -> JsonObject:
     """The document of these RPCs. `comments` are those of the contract by full name; `version` is that of Plinth."""
+    every = list(methods)
     schemas, known = Schemas(comments), reasons(comments)
-    operations = Operations(schemas, known)
+    errors = Errors(known)
+    operations = Operations(schemas, errors, Links(every))
     paths: dict[str, JsonObject] = {}
     services: dict[str, None] = {}
-    for method in methods:
-        for number, binding in enumerate(method.bindings):
+    for method in every:
+        for binding in method.bindings:
             services[method.descriptor.containing_service.full_name] = None
-            path = paths.setdefault(_shown(method, binding.path), {})
-            path[binding.verb.lower()] = operations.of(method, binding, number)
+            path = paths.setdefault(shown(method, binding.path), {})
+            path[binding.verb.lower()] = operations.of(method, binding)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version, "description": INTRODUCTION, "license": _LICENSE},
@@ -74,16 +75,9 @@ def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], versi
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": {ERROR: _ERROR, REASON: reason_schema(known)} | dict(sorted(schemas.components.items())),
-            "securitySchemes": _SECURITY,
+            "responses": dict(sorted(errors.components.items())),
+            "parameters": dict(PARAMETERS),
+            "headers": dict(HEADERS),
+            "securitySchemes": dict(SCHEMES),
         },
     }
-
-
-_LICENSE: JsonObject = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-
-
-def _shown(method: MethodPolicy, path: str) -> str:
-    """A path with its variables as in JSON: `{pageId}`."""
-    for field in method.descriptor.input_type.fields:
-        path = path.replace(f"{{{field.name}}}", f"{{{field.json_name}}}")
-    return path

@@ -10,6 +10,9 @@ from google.protobuf.message import Message
 from server.json_values import JsonObject
 from server.kernel.messages.fields import option_of
 
+_Kind = FieldDescriptor
+OF_64_BITS = (_Kind.TYPE_INT64, _Kind.TYPE_UINT64, _Kind.TYPE_SINT64, _Kind.TYPE_FIXED64, _Kind.TYPE_SFIXED64)
+"""The types of integers that JSON has as strings."""
 _BOUNDS = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
 _FORMATS = {"uuid": "uuid", "email": "email", "uri": "uri", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6"}
 _MATCHES = re.compile(r"this\.matches\('(.*)'\)")
@@ -19,6 +22,11 @@ def rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
     """The rules of a field; none are set if it has none."""
     rules: validate_pb2.FieldRules = option_of(field, validate_pb2.field)
     return rules
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether a field is a map, which protobuf has as a list of entries."""
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def keywords(rules: validate_pb2.FieldRules) -> JsonObject:

@@ -7,15 +7,15 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from server.json_values import JsonObject
 from server.kernel.messages.fields import enum_of, has_behavior, message_type_of
-from server.reference.rules import keywords, of_items, rules_of
+from server.reference.examples import example_of, is_settable
+from server.reference.rules import OF_64_BITS, is_map, keywords, of_items, rules_of
 
 _Kind = FieldDescriptor
-_INT64 = (_Kind.TYPE_INT64, _Kind.TYPE_UINT64, _Kind.TYPE_SINT64, _Kind.TYPE_FIXED64, _Kind.TYPE_SFIXED64)
 _INT32 = (_Kind.TYPE_INT32, _Kind.TYPE_UINT32, _Kind.TYPE_SINT32, _Kind.TYPE_FIXED32, _Kind.TYPE_SFIXED32)
 _INT64_SCHEMA: JsonObject = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
 _INT32_SCHEMA: JsonObject = {"type": "integer", "format": "int32"}
 _SCALARS: Mapping[int, JsonObject] = {
-    **dict.fromkeys(_INT64, _INT64_SCHEMA),
+    **dict.fromkeys(OF_64_BITS, _INT64_SCHEMA),
     **dict.fromkeys(_INT32, _INT32_SCHEMA),
     _Kind.TYPE_DOUBLE: {"type": "number"},
     _Kind.TYPE_FLOAT: {"type": "number"},
@@ -111,6 +111,9 @@ class Schemas:
             found["writeOnly"] = True
         if field.GetOptions().deprecated:
             found["deprecated"] = True
+        example = example_of(field) if _shows_example(field) else None
+        if example is not None:
+            found["examples"] = [example]
         return found
 
     def _sentences(self, field: FieldDescriptor) -> Iterator[str]:
@@ -121,9 +124,9 @@ class Schemas:
             yield "It keeps the value that it is created with."
 
 
-def is_map(field: FieldDescriptor) -> bool:
-    """Whether a field is a map, which protobuf has as a list of entries."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+def _shows_example(field: FieldDescriptor) -> bool:
+    """Whether an example says more than the type: not where the schema of a message or an enum has it already."""
+    return is_settable(field) and (field.message_type is None or is_map(field)) and field.enum_type is None
 
 
 def component_name(name: str) -> str:

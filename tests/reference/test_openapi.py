@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -62,6 +63,14 @@ def operation_of(openapi: dict[str, Any], method: MethodPolicy, binding: Binding
     return found[0]
 
 
+def resolved(openapi: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or the component that it refers to."""
+    if "$ref" not in part:
+        return part
+    _, *names = part["$ref"].split("/")
+    return reduce(lambda found, name: found[name], names, openapi)
+
+
 def shape(path: str) -> str:
     """A path without the names of its variables."""
     return "/".join("{}" if part.startswith("{") else part for part in path.split("/"))
@@ -71,8 +80,8 @@ def validator(openapi: dict[str, Any], schema: dict[str, Any]) -> Draft202012Val
     """A validator of a schema in the document."""
     whole = Resource.from_contents(openapi, default_specification=DRAFT202012)
     registry = Registry().with_resource(HERE, whole)
-    reference = {"$ref": HERE + schema["$ref"]} if "$ref" in schema else schema
-    return Draft202012Validator(reference, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    anchored = json.loads(json.dumps(schema).replace('"#/', f'"{HERE}#/'))
+    return Draft202012Validator(anchored, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 def test_it_is_valid(openapi: dict[str, Any]) -> None:
@@ -139,7 +148,7 @@ def test_answers_are_as_it_says(openapi: dict[str, Any], house: House, method: M
     response = house.tenant.rest.get(path, query)
     operation = operation_of(openapi, method, binding)
     assert str(response.status_code) in operation["responses"], response.text
-    known = operation["responses"][str(response.status_code)]
+    known = resolved(openapi, operation["responses"][str(response.status_code)])
     tells_etag = "ETag" in known.get("headers", {})
     assert ("etag" in response.headers, "304" in operation["responses"]) == (tells_etag, tells_etag)
     content = known["content"].get("application/json")
@@ -148,6 +157,8 @@ def test_answers_are_as_it_says(openapi: dict[str, Any], house: House, method: M
         return
     errors = list(validator(openapi, content["schema"]).iter_errors(response.json()))
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
+    if response.status_code != 200:
+        return
     # What is not described would pass, since more may come with a later version.
     described = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"]
     assert response.json().keys() <= described.keys()
@@ -156,7 +167,8 @@ def test_answers_are_as_it_says(openapi: dict[str, Any], house: House, method: M
 def test_parameters_are_those_of_the_stack(openapi: dict[str, Any], house: House) -> None:
     """An undeclared one is refused, so that each that is declared is known."""
     for path, verb, operation in operations(openapi):
-        names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+        parameters = [resolved(openapi, each) for each in operation["parameters"]]
+        names = [each["name"] for each in parameters if each["in"] == "query"]
         if path == "/api/v1/trips" and verb == "get":
             assert {"pageSize", "filter", "orderBy", "userId"} <= set(names)
             values = {"pageSize": 1, "skip": 0, "includeTotal": "true", "orderBy": "title", "filter": 'title = "x"'}

@@ -1,0 +1,50 @@
+"""Who may call an RPC: in words, and as security schemes of OpenAPI."""
+
+from collections.abc import Mapping
+
+from server.json_values import JsonObject
+from server.kernel.policy import Access, MethodPolicy
+
+BEARER, API_KEY, TICKET = "bearer", "apiKey", "ticket"
+SCHEMES: Mapping[str, JsonObject] = {
+    BEARER: {"type": "http", "scheme": "bearer", "description": "An access token, or an API key."},
+    API_KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "An API key, for callers who cannot set `Authorization`.",
+    },
+    TICKET: {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "A ticket that opens one stream, from `POST /api/v1/realtime/tickets`.",
+    },
+}
+
+
+def needs_credentials(method: MethodPolicy) -> bool:
+    """Whether an RPC reads the caller's credentials. Signatures of providers are none."""
+    return method.access not in (Access.PUBLIC, Access.PROVIDER_SIGNATURE)
+
+
+def security(method: MethodPolicy) -> list[JsonObject]:
+    """The schemes of which one is needed; none if an RPC needs no credentials."""
+    if not needs_credentials(method):
+        return []
+    found: list[JsonObject] = [{BEARER: []}, {API_KEY: []}]
+    if method.streaming and "ticket" in method.descriptor.input_type.fields_by_name:
+        found.append({TICKET: []})
+    return found
+
+
+def who(method: MethodPolicy) -> str:
+    """Who may call, in a sentence."""
+    sentences = {
+        Access.PUBLIC: "Anyone may call it, without credentials.",
+        Access.SIGNED_IN: "Anyone who is signed in may call it.",
+        Access.PERMISSION: f"Needs the permission `{method.permission}`.",
+        Access.PLATFORM: f"For platform administrators with the permission `{method.permission}`.",
+        Access.PROVIDER_SIGNATURE: f"For the provider `{method.permission}`, which signs its calls.",
+    }
+    return sentences[method.access]
