@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again coverage test-heavy drill soak bench bench-growth check format lint types layers lint-proto breaking generate fresh \
+.PHONY: help up test test-again coverage test-heavy drill soak bench bench-growth check format lint types layers lint-proto breaking generate protos fresh \
   migration migrations lock clean
 
 help: ## List the commands
@@ -105,6 +105,9 @@ migration: $(GENERATED) ## Write a migration of what the tables describe and the
 
 generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
 	@$(BIN)/python clients/generate.py
+
+protos: $(INSTALLED) ## Write the contract with all its imports to .plinth/protos and .plinth/protos.tar.gz; to=FOLDER
+	@$(BIN)/python clients/bundle.py $(to)
 
 fresh: $(GENERATED)
 	@$(BIN)/python clients/generate.py --check

@@ -62,14 +62,18 @@ def sources(protos: Path) -> list[str]:
     return sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
 
 
-def common_arguments(protos: Path, folder: Path) -> list[str]:
-    """Where protoc finds our protos, those of googleapis, those of protobuf, and validate.proto."""
+def googleapis() -> Path:
+    """The folder that has the sources of googleapis, such as google/api/http.proto."""
     import google.rpc  # noqa: PLC0415 - only its place on disk is asked for
 
-    googleapis = Path(next(iter(google.rpc.__path__))).parent.parent
+    return Path(next(iter(google.rpc.__path__))).parent.parent
+
+
+def common_arguments(protos: Path, folder: Path) -> list[str]:
+    """Where protoc finds our protos, those of googleapis, those of protobuf, and validate.proto."""
     return [
         f"--proto_path={protos}",
-        f"--proto_path={googleapis}",
+        f"--proto_path={googleapis()}",
         f"--proto_path={files('grpc_tools') / '_proto'}",
         f"--descriptor_set_in={validate_set(folder)}",
     ]
