@@ -28,14 +28,15 @@ CONNECTION_IDLE = 300.0
 HEADERS_TIMEOUT = 10.0
 STREAM_IDLE_AT_LEAST = 60.0
 
-# Headers that only the gateway may set, headers of load balancers for gRPC's core, and binary metadata: no service
-# reads any, and invalid base64 makes the server answer 500.
+# Headers that only the gateway may set, headers of load balancers for gRPC's core, binary metadata, and names that HTTP
+# allows but gRPC does not: no service reads any, and invalid base64 or such a name makes the server answer 500.
 RESERVED = (
     {"prefix": "x-plinth-"},
     {"prefix": "x-envoy-"},
     {"prefix": "x-http-status"},
     {"prefix": "lb-"},
     {"suffix": "-bin"},
+    {"safe_regex": {"regex": ".*[^:a-z0-9_.-].*"}},
 )
 
 

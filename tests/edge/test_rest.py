@@ -318,6 +318,8 @@ def test_headers_that_only_the_gateway_sets_are_taken_off(gateway: Gateway) -> N
         "x-envoy-upstream-rq-timeout-ms": "1",
         "x-forwarded-for": "6.6.6.6",
         "x-trace-bin": "!!!",
+        "x!y": "a name of HTTP, and none of gRPC",
+        "Z~$": "the same",
     }
     answer = gateway.http.get(PAGES, headers=forged)
     assert answer.status_code == 200
@@ -326,7 +328,16 @@ def test_headers_that_only_the_gateway_sets_are_taken_off(gateway: Gateway) -> N
     assert metadata["x-envoy-original-path"] == PAGES
     assert metadata["x-envoy-original-method"] == "GET"
     assert "6.6.6.6" not in metadata["x-forwarded-for"]
-    left = {"x-plinth-json-keys", LIMIT, "x-plinth-other", "x-http-status", "x-envoy-internal", "x-trace-bin"}
+    left = {
+        "x-plinth-json-keys",
+        LIMIT,
+        "x-plinth-other",
+        "x-http-status",
+        "x-envoy-internal",
+        "x-trace-bin",
+        "x!y",
+        "z~$",
+    }
     assert not metadata.keys() & left
     assert not answer.headers.keys() & {LIMIT, *limits_of(answer)}
 
