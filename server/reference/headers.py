@@ -24,7 +24,7 @@ PARAMETERS: Mapping[str, JsonObject] = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Makes it safe to send the call again: with the same key and the same request, it is done once.",
-        "schema": {"type": "string", "maxLength": 255},
+        "schema": {"type": "string", "maxLength": 255, "pattern": "^[ -~]*$"},
     },
     "Last-Event-ID": {
         "name": "Last-Event-ID",

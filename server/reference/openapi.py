@@ -6,6 +6,7 @@ from server.json_values import JsonObject
 from server.kernel.policy import MethodPolicy
 from server.reference.errors import ERROR, REASON, Errors, reason_schema, reasons
 from server.reference.headers import HEADERS, PARAMETERS
+from server.reference.inputs import Inputs
 from server.reference.links import Links
 from server.reference.naming import shown, tag_of
 from server.reference.operations import Operations
@@ -59,9 +60,9 @@ _LICENSE: JsonObject = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], version: str) -> JsonObject:
     """The document of these RPCs. `comments` are those of the contract by full name; `version` is that of Plinth."""
     every = list(methods)
-    schemas, known = Schemas(comments), reasons(comments)
+    schemas, inputs, known = Schemas(comments), Inputs(comments), reasons(comments)
     errors = Errors(known)
-    operations = Operations(schemas, errors, Links(every))
+    operations = Operations(inputs, schemas, errors, Links(every))
     paths: dict[str, JsonObject] = {}
     services: dict[str, None] = {}
     for method in every:
@@ -69,6 +70,7 @@ def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], versi
             services[method.descriptor.containing_service.full_name] = None
             path = paths.setdefault(shown(method, binding.path), {})
             path[binding.verb.lower()] = operations.of(method, binding)
+    described = schemas.components | inputs.components
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version, "description": INTRODUCTION, "license": _LICENSE},
@@ -76,7 +78,7 @@ def document(methods: Iterable[MethodPolicy], comments: Mapping[str, str], versi
         "tags": [{"name": tag_of(name), "description": schemas.comment(name)} for name in services],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {ERROR: _ERROR, REASON: reason_schema(known)} | dict(sorted(schemas.components.items())),
+            "schemas": {ERROR: _ERROR, REASON: reason_schema(known)} | dict(sorted(described.items())),
             "responses": dict(sorted(errors.components.items())),
             "parameters": dict(PARAMETERS),
             "headers": dict(HEADERS),

@@ -5,6 +5,7 @@ from server.kernel.guard.applied_limits import rate_class_of
 from server.kernel.policy import HTTP_BODY, Access, Binding, MethodPolicy
 from server.reference.errors import Errors
 from server.reference.headers import EVERYWHERE, named, success_headers
+from server.reference.inputs import Inputs
 from server.reference.links import Links
 from server.reference.naming import in_words, operation_id, tag_of
 from server.reference.requests import Requests
@@ -17,9 +18,9 @@ NO_CONTENT = 204
 class Operations:
     """Writes operations."""
 
-    def __init__(self, schemas: Schemas, errors: Errors, links: Links) -> None:
+    def __init__(self, inputs: Inputs, schemas: Schemas, errors: Errors, links: Links) -> None:
+        self._requests = Requests(inputs)
         self._schemas = schemas
-        self._requests = Requests(schemas)
         self._errors = errors
         self._links = links
 

@@ -10,8 +10,9 @@ from server.kernel.messages.fields import fields_that_are, has_behavior, message
 from server.kernel.policy import Binding, Kind, MethodPolicy
 from server.reference.examples import example_of, examples_of
 from server.reference.headers import request_headers
+from server.reference.inputs import Inputs
 from server.reference.naming import variables
-from server.reference.schemas import WELL_KNOWN, Schemas
+from server.reference.schemas import WELL_KNOWN
 
 FIELD_MASK = "google.protobuf.FieldMask"
 
@@ -19,7 +20,7 @@ FIELD_MASK = "google.protobuf.FieldMask"
 class Requests:
     """Describes requests."""
 
-    def __init__(self, schemas: Schemas) -> None:
+    def __init__(self, schemas: Inputs) -> None:
         self._schemas = schemas
 
     def parameters(self, method: MethodPolicy, binding: Binding) -> list[JsonObject]:
@@ -42,7 +43,7 @@ class Requests:
             if below is None or below.full_name in WELL_KNOWN or field.is_repeated:
                 # With a body, the mask of an update is the set of its keys.
                 if below is None or below.full_name != FIELD_MASK:
-                    required = has_behavior(field, field_behavior_pb2.REQUIRED)
+                    required = not above and self._schemas.is_needed(field)
                     yield self._parameter(field, above + field.json_name, "query", required=required)
             else:
                 yield from self._query(below.fields, f"{above}{field.json_name}.")

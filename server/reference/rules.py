@@ -62,9 +62,11 @@ def _string(own: validate_pb2.StringRules, *, may_be_empty: bool) -> JsonObject:
         if field.is_extension:
             found |= _shared(field)
     known = own.WhichOneof("well_known")
-    # A format would refuse the empty text, which means "not set".
     if known in _FORMATS and not may_be_empty:
         found["format"] = _FORMATS[known]
+    elif known in _FORMATS:
+        # The empty text means "not set". A format would refuse it.
+        found["anyOf"] = [{"format": _FORMATS[known]}, {"const": ""}]
     return found
 
 

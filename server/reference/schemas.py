@@ -35,7 +35,10 @@ WELL_KNOWN: Mapping[str, JsonObject] = {
 
 
 class Schemas:
-    """The schemas of a contract. Each that is asked for is a component, and so is what it refers to."""
+    """The schemas of what is answered. Each that is asked for is a component, and so is what it refers to."""
+
+    suffix = ""
+    """What follows the names of the components of messages."""
 
     def __init__(self, comments: Mapping[str, str]) -> None:
         """`comments` by full name."""
@@ -50,12 +53,12 @@ class Schemas:
         """A reference to a message."""
         if message.full_name in WELL_KNOWN:
             return dict(WELL_KNOWN[message.full_name])
-        component = component_name(message.full_name)
+        component = component_name(message.full_name) + self.suffix
         if component not in self.components:
             # Entered first, since messages may refer to themselves.
             self.components[component] = {}
             self.components[component] = self._message(message)
-        return _reference(component)
+        return reference_to(component)
 
     def object_of(self, message: Descriptor, fields: Sequence[FieldDescriptor]) -> JsonObject:
         """A schema of some fields of a message, with those that are required."""
@@ -63,8 +66,12 @@ class Schemas:
         comment = self.comment(message.full_name)
         if comment:
             found["description"] = comment
-        required = [field.json_name for field in fields if has_behavior(field, field_behavior_pb2.REQUIRED)]
+        required = [field.json_name for field in fields if self.is_needed(field)]
         return found | ({"required": required} if required else {})
+
+    def is_needed(self, field: FieldDescriptor) -> bool:
+        """Whether a message has to have this field."""
+        return has_behavior(field, field_behavior_pb2.REQUIRED)
 
     def of(self, field: FieldDescriptor) -> JsonObject:
         """The schema of a field."""
@@ -86,8 +93,9 @@ class Schemas:
 
     def _message(self, message: Descriptor) -> JsonObject:
         found = self.object_of(message, message.fields)
-        # An update names only what changes, so an operation says what a creation needs.
-        found.pop("required", None)
+        if not message.name.endswith("Request"):
+            # An update names only what changes, so an operation says what a creation needs.
+            found.pop("required", None)
         return found
 
     def _enum_reference(self, enum: EnumDescriptor) -> JsonObject:
@@ -98,7 +106,7 @@ class Schemas:
             lines = [f"- `{name}`: {comments[name]}" for name in names[1:] if comments[name]]
             text = "\n".join([self.comment(enum.full_name), *lines]).strip()
             self.components[component] = {"type": "string", "enum": names, "description": text}
-        return _reference(component)
+        return reference_to(component)
 
     def _annotations(self, field: FieldDescriptor) -> JsonObject:
         found: JsonObject = {}
@@ -135,5 +143,6 @@ def component_name(name: str) -> str:
     return ".".join(parts)
 
 
-def _reference(component: str) -> JsonObject:
+def reference_to(component: str) -> JsonObject:
+    """A reference to a component."""
     return {"$ref": f"#/components/schemas/{component}"}

@@ -1,0 +1,108 @@
+"""Schemathesis calls the live stack as the OpenAPI document tells: examples, edges, fuzzing, and chains of calls.
+
+Everything that it finds is a fault of the server or of the document. It is seeded, and what it makes is bounded.
+"""
+
+import json
+import subprocess
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients import Tenant
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "schemathesis"
+LONGEST = 900.0
+# Operations that nobody calls here, each with the reason.
+EXCLUDED = {
+    "AuthService.LogOut": "ends the session of all other calls",
+    "AuthService.SwitchTenant": "ends the access token of all other calls",
+    "TenantService.DeleteTenant": "ends the tenant of all other calls",
+    "PrivacyService.EraseOwnData": "ends the account of all other calls",
+    "PrivacyService.EraseOwnData.1": "ends the account of all other calls",
+    "PrivacyService.ErasePerson": "ends the account of all other calls: the caller is the only member",
+    "RealtimeService.StreamEvents": "a stream, which its caller ends",
+    "PageService.StreamPages": "a stream, which its caller ends",
+    "OperationService.StreamOperation": "a stream, which its caller ends",
+}
+# Paths that another one with a variable matches too, so that its methods are answered there.
+OVERLAPPING = (
+    "ExpenseService.GetExpenseSummary",
+    "SectionService.BatchWriteSections",
+    "SectionService.ReorderSections",
+    "SectionService.ReorderSections.1",
+)
+SETTINGS = """
+seed = 1
+continue-on-failure = true
+request-timeout = 30.0
+hooks = "tests.reference.schemathesis_checks"
+headers = {{ Authorization = "Bearer {token}" }}
+# Every call needs its own tenant's id; that of another one is refused, which the tenant wall tests.
+parameters = {{ "path.tenantId" = "{tenant}" }}
+
+[generation]
+deterministic = true
+database = "none"
+max-examples = 6
+with-security-parameters = false
+
+[checks]
+# The check refuses_what_is_no_message stands in its place: it knows the other spellings of proto3's JSON.
+negative_data_rejection.enabled = false
+# Rules that no schema has are 422, and languages of their own 400: takes_what_the_document_allows tells them apart.
+positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "412", "422"]
+
+[phases.coverage]
+# Envoy refuses methods that RFC 9110 does not have before it knows their path, with 400.
+unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"]
+
+[phases.stateful]
+max-steps = 6
+"""
+
+
+def settings_of(tenant: Tenant) -> str:
+    """The configuration of Schemathesis (TOML)."""
+    return "\n".join(
+        [
+            SETTINGS.format(token=tenant.access_token, tenant=tenant.id),
+            *_operations(EXCLUDED, "enabled = false"),
+            *_operations(OVERLAPPING, "checks.allow_header_conformance.enabled = false"),
+        ]
+    )
+
+
+def _operations(names: Iterable[str], setting: str) -> list[str]:
+    return [f'[[operations]]\ninclude-operation-id = "{name}"\n{setting}\n' for name in names]
+
+
+def run(tenant: Tenant, folder: Path, *phases: str) -> tuple[Mapping[str, Any], str]:
+    """What Schemathesis reports of the phases, and what it printed."""
+    config, report = folder / "schemathesis.toml", folder / "report.json"
+    config.write_text(settings_of(tenant))
+    done = subprocess.run(
+        [
+            *(COMMAND, "--no-color", "--config-file", config, "run", f"{tenant.stack.url}/api/v1/openapi.json"),
+            *("--phases", ",".join(phases), "--report", "json", "--report-json-path", report),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    return json.loads(report.read_text()), done.stdout
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(LONGEST + 60)
+def test_the_stack_does_what_the_document_tells(tenant: Tenant, tmp_path: Path) -> None:
+    report, output = run(tenant, tmp_path, "examples", "coverage", "fuzzing", "stateful")
+    assert report["failures"] == [], output
+    assert report["errors"] == [], output
+    assert {phase["status"] for phase in report["phases"].values()} == {"success"}, output
+    assert report["operations"]["total"] - report["operations"]["tested"] == len(EXCLUDED)
