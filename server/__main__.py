@@ -115,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
     gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
     _add(commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain")
-    _add(commands, "openapi", _openapi, "print the OpenAPI document of everything that is served over REST")
+    openapi = _add(commands, "openapi", _openapi, "print the OpenAPI document of everything that is served over REST")
+    openapi.add_argument("--postman", action="store_true", help="print it as a collection of Postman (format 2.1)")
     _add_audit(commands)
     table = _add(commands, "settings", _settings, "print every setting with its default")
     form = table.add_mutually_exclusive_group()
@@ -250,12 +251,13 @@ def _seed(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _gateway(options: argparse.Namespace, settings: Settings) -> int:
+    from server.app import reference
     from server.embedded.faults import Fault
     from server.gateway import render
     from server.gateway.errors import GatewayConfigurationError
 
     try:
-        path = render.write(settings)
+        path = render.write(settings, static=reference().site())
     except (Fault, GatewayConfigurationError) as error:
         sys.stderr.write(f"plinth: {error}\n")
         return 1
@@ -274,11 +276,12 @@ def _policy(_: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _openapi(_: argparse.Namespace, settings: Settings) -> int:
+def _openapi(options: argparse.Namespace, settings: Settings) -> int:
     del settings
     from server.app import reference
 
-    sys.stdout.write(f"{reference().openapi().decode()}\n")
+    made = reference().postman() if options.postman else reference().openapi()
+    sys.stdout.write(f"{made.decode()}\n")
     return 0
 
 

@@ -103,8 +103,9 @@ class _Stack:
         """Start all parts, in parallel where possible. Returns the login."""
         supervisor, settings = self._supervisor, self._settings
         fresh = self._start_engines()
-        supervisor.start(self._gateway)
         self._roles = _build(settings)
+        # Forked once the application is imported, of which the gateway shows the reference.
+        supervisor.start(self._gateway)
         if fresh:
             supervisor.finish("initdb")
             postgres.adopt(settings)
@@ -169,8 +170,9 @@ class _Stack:
 
 def _render(settings: Settings) -> str:
     from server.gateway import render  # noqa: PLC0415
+    from server.run import processes  # noqa: PLC0415
 
-    return str(render.write(settings))
+    return str(render.write(settings, static=processes.site()))
 
 
 class _Told(TypedDict):

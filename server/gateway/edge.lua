@@ -1,6 +1,6 @@
 -- What the transcoder cannot do: HTTP statuses of the server's choice, strict JSON bodies, 405, OPTIONS, HEAD.
 --
--- Above this stand the other files of this folder, and what is rendered from the contract: BINDINGS, SHAPES and PARAMETERS.
+-- Above this stand the other files of this folder, and what is rendered from the contract: BINDINGS, SHAPES, PARAMETERS and STATIC.
 
 -- LuaJIT forgets all that it compiled when this is used up: with its defaults, reading the keys of 2 KB took half as long again.
 jit.opt.start("maxtrace=8000", "maxmcode=8192", "sizemcode=256")

@@ -3,6 +3,7 @@
 Limits follow Envoy's guide for proxies at the edge (best_practices/edge).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.gateway.access_log import access_log
@@ -13,6 +14,7 @@ from server.gateway.local_reply import local_reply_config
 from server.gateway.pieces import Config, extension, header, seconds, typed
 from server.gateway.put_aside import CALLERS, HEADER_BYTES
 from server.gateway.routes import route_configuration
+from server.gateway.static_files import StaticFile
 from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
 from server.settings import Settings
@@ -40,9 +42,11 @@ RESERVED = (
 )
 
 
-def listener(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:
-    """The listener with its one filter chain."""
-    chain: Config = {"filters": [_connection_manager(settings, contract, descriptors, script)]}
+def listener(
+    settings: Settings, contract: Contract, descriptors: Path, script: Path, files: Sequence[StaticFile] = ()
+) -> Config:
+    """The listener with its one filter chain. The files are in the folder of the script."""
+    chain: Config = {"filters": [_connection_manager(settings, contract, descriptors, script, files)]}
     tls = transport_socket(settings)
     if tls:
         chain["transport_socket"] = tls
@@ -67,13 +71,15 @@ def _tls_inspector() -> Config:
     )
 
 
-def _connection_manager(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> Config:
+def _connection_manager(
+    settings: Settings, contract: Contract, descriptors: Path, script: Path, files: Sequence[StaticFile]
+) -> Config:
     return extension(
         "envoy.filters.network.http_connection_manager",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="plinth",
         codec_type="AUTO",
-        route_config=route_configuration(settings, contract),
+        route_config=route_configuration(settings, contract, script.parent, files),
         http_filters=http_filters(settings, contract, descriptors, script),
         local_reply_config=local_reply_config(settings, largest_body(contract, settings.max_request_bytes)),
         access_log=[access_log()],

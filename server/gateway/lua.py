@@ -10,6 +10,7 @@ from server.gateway.body_limits import READ_BYTES, UNPROVEN_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
 from server.gateway.enums import values_of
 from server.gateway.raw_bodies import facts
+from server.gateway.static_files import StaticFile
 from server.settings import Settings
 
 FREE = "json_keys.FREE"
@@ -38,8 +39,8 @@ SCALARS = {
 }
 
 
-def script(contract: Contract, settings: Settings) -> str:
-    """Make the script for Envoy's Lua filter."""
+def script(contract: Contract, settings: Settings, static: Iterable[StaticFile] = ()) -> str:
+    """Make the script for Envoy's Lua filter. It knows the paths of the static files, which answer no other method."""
     bound = [(method, binding) for method in contract.methods for binding in method.bindings]
     return "\n".join(
         [
@@ -65,6 +66,7 @@ def script(contract: Contract, settings: Settings) -> str:
                 for name, table in _enum_parameters(contract, {m.request for m, _ in bound})
             ),
             "}\n",
+            f"local STATIC = {_set(file.path for file in static)}",
             "local bindings = new_matcher(BINDINGS)",
             f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
             f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}\n",

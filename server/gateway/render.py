@@ -5,6 +5,7 @@ sockets. Routes, streams, timeouts and HTTP methods come from the descriptor set
 """
 
 import subprocess
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from server.gateway.listener import listener
 from server.gateway.lua import script
 from server.gateway.overload import admin, memory_allocator, overload_manager
 from server.gateway.pieces import Config
+from server.gateway.static_files import StaticFile, write_files
 from server.settings import Settings
 
 FOLDER = "gateway"
@@ -28,8 +30,10 @@ SCRIPT = "edge.lua"
 VALIDATION_TIMEOUT = 60
 
 
-def render(settings: Settings, descriptors: bytes) -> Config:
+def render(settings: Settings, descriptors: bytes, static: Sequence[StaticFile] = ()) -> Config:
     """Render the configuration. Pure: it names the files that `write` creates, and touches none.
+
+    `static` is what the gateway answers itself.
 
     Raises GatewayConfigurationError if the contract contains something that Envoy would not serve as written: two RPCs
     with the same HTTP method and pattern, `response_body`, a body that is not one message.
@@ -40,7 +44,7 @@ def render(settings: Settings, descriptors: bytes) -> Config:
         "node": {"id": "gateway", "cluster": "plinth"},
         "admin": admin(settings),
         "static_resources": {
-            "listeners": [listener(settings, contract, folder / DESCRIPTORS, folder / SCRIPT)],
+            "listeners": [listener(settings, contract, folder / DESCRIPTORS, folder / SCRIPT, static)],
             "clusters": clusters(settings),
         },
         "overload_manager": overload_manager(),
@@ -59,7 +63,7 @@ def _statistics() -> Config:
     return {"stats_matcher": {"exclusion_list": {"patterns": prefixes}}}
 
 
-def write(settings: Settings, descriptors: bytes | None = None) -> Path:
+def write(settings: Settings, descriptors: bytes | None = None, *, static: Sequence[StaticFile] = ()) -> Path:
     """Write configuration, Lua and Envoy's descriptor set to the data folder. Returns the path of the configuration.
 
     The default descriptor set is that of the package `plinth`. Raises GatewayConfigurationError, with Envoy's message,
@@ -67,12 +71,14 @@ def write(settings: Settings, descriptors: bytes | None = None) -> Path:
     """
     if descriptors is None:
         descriptors = files("plinth").joinpath("descriptors.binpb").read_bytes()
-    configuration = render(settings, descriptors)
+    configuration = render(settings, descriptors, static)
     envoys = descriptor_set.for_envoy(descriptors)
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTORS).write_bytes(envoys)
-    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys)), settings))
+    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys)), settings, static))
+    if static:
+        write_files(static, folder)
     path = folder / CONFIGURATION
     path.write_text(yaml.safe_dump(configuration, sort_keys=False, width=120))
     validate(settings, path)

@@ -11,6 +11,8 @@ local ENCODINGS = {identity = true, gzip = true, deflate = true}
 local CONTENT_ENCODING = "x-plinth-content-encoding"
 local INFLATED = {gzip = "gzip", ["x-gzip"] = "gzip", deflate = "deflate", br = "br", zstd = "zstd"}
 local BYTE_ORDER_MARK = "\239\187\191"
+-- How much of a path that nobody answers is told.
+local LONGEST_PATH = 200
 -- Origins that have been told of in the log.
 local MOST_ORIGINS, LONGEST_ORIGIN = 100, 200
 local refused_origins, count_of_origins = {}, 0
@@ -70,10 +72,18 @@ local function tell_origin(handle, headers)
   handle:logWarn("PLINTH_CORS_ORIGINS does not name " .. problems.quote(origin) .. ", so its pages may not call")
 end
 
+-- A path as an error names it: cut, and without its query, which may hold credentials.
+local function told(path)
+  local plain = path:match("^[^?#]*")
+  return #plain > LONGEST_PATH and plain:sub(1, LONGEST_PATH) .. "..." or plain
+end
+
 local function refuse_path(handle, method, path)
-  local allow = bindings:allow(path)
+  local place = told(path)
+  local allow = bindings:allow(path) or STATIC[place] and "GET, HEAD, OPTIONS"
   if not allow then
-    refuse(handle, 404, "ROUTE_NOT_FOUND", "Nothing answers at this path.")
+    local hint = find(path, "/api/", 1, true) == 1 and "" or " The reference is at /docs."
+    refuse(handle, 404, "ROUTE_NOT_FOUND", ("Nothing answers at `%s`.%s"):format(place, hint), {path = place})
   elseif method == "OPTIONS" then
     tell_origin(handle, handle:headers())
     handle:respond({[":status"] = "204", allow = allow}, "")

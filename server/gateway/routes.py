@@ -3,6 +3,9 @@
 After transcoding a route matches `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from server.gateway.body_limits import READ_BYTES, largest_body
 from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
@@ -10,6 +13,7 @@ from server.gateway.cors import cors_policy
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
 from server.gateway.put_aside import PUT_ASIDE
 from server.gateway.raw_bodies import is_open, open_filters, open_routes
+from server.gateway.static_files import StaticFile, largest, static_routes
 from server.settings import Settings
 from server.upload_limits import LONGEST_UPLOAD
 
@@ -29,16 +33,24 @@ OTHER_HOST_ATTEMPTS = 50
 # reset of its connection.
 NEVER_STARTED = {"name": "grpc-message", "string_match": {"exact": "CANCELLED"}}
 
+# How the paths of nearly all calls begin, over REST and over gRPC.
+CALLS = ("/api/", "/plinth.")
+# Envoy's default.
+DIRECT_RESPONSE_BYTES = 4096
 
-def route_configuration(settings: Settings, contract: Contract) -> Config:
-    """The only route table, with CORS for all routes."""
+
+def route_configuration(
+    settings: Settings, contract: Contract, folder: Path, files: Sequence[StaticFile] = ()
+) -> Config:
+    """The only route table, with CORS for all routes. `folder` is that of the gateway, where the files are."""
     return {
         "name": "plinth",
+        "max_direct_response_body_size_bytes": max(DIRECT_RESPONSE_BYTES, largest(files)),
         "virtual_hosts": [
             {
                 "name": "plinth",
                 "domains": ["*"],
-                "routes": _routes(settings, contract),
+                "routes": _routes(settings, contract, static_routes(files, folder)),
                 # gRPC's core parses it, and accepts no other value.
                 "request_headers_to_add": [header("te", "trailers")],
                 "request_headers_to_remove": list(PUT_ASIDE),
@@ -50,13 +62,15 @@ def route_configuration(settings: Settings, contract: Contract) -> Config:
     }
 
 
-def _routes(settings: Settings, contract: Contract) -> list[Config]:
+def _routes(settings: Settings, contract: Contract, static: list[Config]) -> list[Config]:
     streams = [_stream(settings, method) for method in contract.methods if method.server_streaming]
     timed = [_own(settings, method) for method in contract.methods if _has_own(method)]
     # REST paths match the last route before they are transcoded. Without it the cors filter finds no policy
     # (envoy#17148).
     rest = _unary({"prefix": "/"}, settings.gateway_timeout)
-    return [*streams, *timed, *open_routes(settings, contract, rest), rest]
+    # Envoy asks the routes in turn. Calls, as they come and once they are transcoded, do not ask those of the files.
+    calls = [rest | {"match": {"prefix": prefix}} for prefix in CALLS] if static else []
+    return [*streams, *timed, *open_routes(settings, contract, rest), *calls, *static, rest]
 
 
 def _has_own(method: Method) -> bool:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from server.gateway.static_files import StaticFile
+from server.json_values import JsonObject
 from server.kernel.comments import read_comments
 from server.kernel.policy import MethodPolicy
 from server.reference.openapi import document
@@ -30,5 +32,19 @@ class Reference:
 
     def openapi(self) -> bytes:
         """The OpenAPI document as JSON. Takes about 0.1 s."""
-        made = document(self.methods, self.comments(), self.version)
-        return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(self._document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def postman(self) -> bytes:
+        """The document as a collection of Postman, as JSON."""
+        from server.reference.postman import collection  # noqa: PLC0415 - no serving process needs it
+
+        return json.dumps(collection(self._document()), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def site(self) -> list[StaticFile]:
+        """The pages, guides and documents that the gateway answers itself."""
+        from server.reference.site import site  # noqa: PLC0415 - no serving process needs it
+
+        return site(self._document())
+
+    def _document(self) -> JsonObject:
+        return document(self.methods, self.comments(), self.version)

@@ -19,6 +19,7 @@ from server.data import schema
 from server.data.transactions import Database
 from server.faults import Fault
 from server.gateway.clusters import STREAMS_PER_WORKER
+from server.gateway.static_files import StaticFile
 from server.kernel.chain import RouteTable
 from server.kernel.record.logs import configure_logging
 from server.metrics import endpoint as metrics_endpoint
@@ -46,6 +47,11 @@ def _begin(settings: Settings) -> None:
     """The first steps of every process. Logs go to standard error, so SIGHUP has no file to reopen here."""
     configure_logging(settings.log_level)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def site() -> list[StaticFile]:
+    """The pages and documents that the gateway answers itself."""
+    return app.reference().site()
 
 
 def api(settings: Settings, index: int) -> Run:

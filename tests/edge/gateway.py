@@ -4,7 +4,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from plinth.sites.v1 import page_pb2_grpc
 
 from server.embedded import envoy
 from server.gateway.render import write
+from server.gateway.static_files import StaticFile
 from server.settings import Settings
 from tests.edge.backend import Backend
 
@@ -88,14 +89,21 @@ def eventually(condition: Callable[[], Any], what: str, patience: float = PATIEN
 
 
 @contextmanager
-def running(*, api: int = 1, realtime: int = 1, descriptors: bytes | None = None, **values: Any) -> Iterator[Gateway]:
+def running(
+    *,
+    api: int = 1,
+    realtime: int = 1,
+    descriptors: bytes | None = None,
+    static: Sequence[StaticFile] = (),
+    **values: Any,
+) -> Iterator[Gateway]:
     """Start Envoy with these settings and as many backends as named, which may be fewer than the settings expect."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-edge-")))
         defaults: dict[str, Any] = {"cors_origins": (ORIGIN,), "api_workers": max(api, 1)}
         settings = Settings(data_dir=folder, port=0, realtime_workers=1, _env_file=None, **(defaults | values))
         settings.socket_dir.mkdir(parents=True)
-        configuration = write(settings, descriptors)
+        configuration = write(settings, descriptors, static=static)
         apis = [_backend(stack, settings, f"api-{number}") for number in range(api)]
         realtimes = [_backend(stack, settings, f"realtime-{number}") for number in range(realtime)]
         log = folder / "envoy.log"

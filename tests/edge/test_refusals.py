@@ -26,8 +26,20 @@ def reason(answer: httpx.Response) -> tuple[int, int, str, dict[str, str]]:
     "path", ["/nope", "/", "/api/v1/tenants/t/pages/1/2/3", "/plinth.sites.v1.PageService/ListPages"]
 )
 def test_an_unknown_path(client: httpx.Client, path: str) -> None:
-    assert reason(client.get(path)) == (404, 5, "ROUTE_NOT_FOUND", {})
-    assert reason(client.post(path, json={})) == (404, 5, "ROUTE_NOT_FOUND", {})
+    for answer in (client.get(path), client.post(path, json={}), client.get(f"{path}?access_token=secret")):
+        assert reason(answer) == (404, 5, "ROUTE_NOT_FOUND", {"path": path})
+        message = answer.json()["message"]
+        assert f"`{path}`" in message
+        assert ("/docs" in message) == (not path.startswith("/api/"))
+
+
+def test_an_unknown_path_is_told_escaped_and_cut(client: httpx.Client) -> None:
+    long = client.get("/" + "x" * 5000)
+    assert reason(long)[3] == {"path": "/" + "x" * 199 + "..."}
+    assert len(long.content) < 1000
+    odd = client.get("/a%22%3Cb%3E\\'")
+    assert reason(odd)[0] == 404
+    assert odd.json()["details"][0]["metadata"]["path"].startswith("/a%22")
 
 
 @pytest.mark.parametrize("name", ["nope", "a.b", "no-pe", "n%22pe"])

@@ -1,0 +1,59 @@
+"""The files that the gateway answers itself: pages, guides, the documents for tools, and what the pages are made of."""
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from server.gateway.static_files import StaticFile, digest
+from server.reference import pages
+from server.reference.guides import guides
+from server.reference.llms import llms
+from server.reference.postman import collection
+from server.reference.samples import with_samples
+
+VIEWER = "openapi-explorer.min.js"
+HTML, MARKDOWN, TEXT = "text/html; charset=utf-8", "text/markdown; charset=utf-8", "text/plain; charset=utf-8"
+CSS, SCRIPT, JSON = "text/css; charset=utf-8", "text/javascript; charset=utf-8", "application/json"
+DOCUMENT, COLLECTION = "/docs/openapi.json", "/docs/postman.json"
+
+
+def site(document: Mapping[str, Any]) -> list[StaticFile]:
+    """The files. `document` is the OpenAPI document."""
+    style = _asset("style.css", CSS)
+    viewer = _asset(VIEWER, SCRIPT)
+    return [
+        style,
+        viewer,
+        *_pages(document, style.path, viewer.path),
+        StaticFile(DOCUMENT, JSON, compact(with_samples(document))),
+        StaticFile(COLLECTION, JSON, compact(collection(document))),
+        StaticFile("/llms.txt", TEXT, llms(document, guides()).encode()),
+    ]
+
+
+def compact(value: Any) -> bytes:
+    """A value as JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _pages(document: Mapping[str, Any], style: str, viewer: str) -> Iterator[StaticFile]:
+    found, version = guides(), document["info"]["version"]
+    yield StaticFile("/", HTML, pages.first_page(found, version, style).encode(), pages.POLICY)
+    reference = pages.reference_page(style, viewer, DOCUMENT)
+    yield StaticFile("/docs", HTML, reference.encode(), pages.REFERENCE_POLICY)
+    for guide in found:
+        html = pages.guide_page(guide, found, style)
+        yield StaticFile(guide.path, HTML, html.encode(), pages.POLICY)
+        yield StaticFile(f"{guide.path}.md", MARKDOWN, guide.text.encode())
+
+
+def _asset(name: str, content_type: str) -> StaticFile:
+    """A file of the folder of assets, under a path that its content names. The largest one is kept as gzip."""
+    folder, stem, suffix = files("server.reference") / "assets", *name.rsplit(".", 1)
+    compressed = folder / f"{name}.gz"
+    content = compressed.read_bytes() if compressed.is_file() else (folder / name).read_bytes()
+    path = f"/docs/assets/{stem}.{digest(content)}.{suffix}"
+    if compressed.is_file():
+        return StaticFile(path, content_type, b"", is_versioned=True, compressed=content)
+    return StaticFile(path, content_type, content, is_versioned=True)
