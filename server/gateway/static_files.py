@@ -91,11 +91,11 @@ def static_routes(files: Iterable[StaticFile], folder: Path) -> list[Config]:
 
 
 def _routes_of(file: StaticFile, folder: Path) -> Iterator[Config]:
-    known = {"name": "if-none-match", "string_match": {"contains": file.digest}}
+    known: Config = {"name": "if-none-match", "string_match": {"contains": file.digest}}
     yield _route(file, {"status": 304}, known)
     for encoding, _ in file.forms:
-        accepted = {"name": "accept-encoding", "string_match": {"contains": encoding}}
-        answer = {"status": 200, "body": {"filename": str(folder / file.name_of(encoding))}}
+        accepted: Config = {"name": "accept-encoding", "string_match": {"contains": encoding}}
+        answer: Config = {"status": 200, "body": {"filename": str(folder / file.name_of(encoding))}}
         conditions = [accepted] if encoding and not file.compressed else []
         yield _route(file, answer, *conditions, encoding=encoding)
 

@@ -17,7 +17,7 @@ REFERENCE_POLICY = (
 )
 _COLOURS = {
     "primary-color": "#0b5cad",
-    "secondary-color": "#0b5cad",
+    "secondary-color": "#7cb8f5",
     "bg-color": "#ffffff",
     "text-color": "#1f2933",
     "nav-bg-color": "#1f2933",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from server.reference.examples import Examples
+from server.reference.sample_values import Examples
 from server.reference.samples.request import JSON, VARIABLE, Request, request_of
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"

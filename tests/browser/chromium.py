@@ -38,9 +38,9 @@ class _Files(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def site() -> Iterator[str]:
-    """Serve the page of this folder; the origin that it has in the browser."""
-    handler = partial(_Files, directory=str(Path(__file__).parent))
+def site(folder: Path = Path(__file__).parent) -> Iterator[str]:
+    """Serve a folder, by default the page of this one; the origin that it has in the browser."""
+    handler = partial(_Files, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -59,6 +59,8 @@ def chromium() -> Iterator[webdriver.Chrome]:
         options.binary_location = BROWSER
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
+        # What is written to the console, and every request.
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
         try:
             driver.set_script_timeout(30)

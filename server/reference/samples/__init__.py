@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from server.reference.examples import Examples
+from server.reference.sample_values import Examples
 from server.reference.samples import curl, python, typescript
 from server.reference.samples.request import request_of
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from server.reference.examples import Examples
+from server.reference.sample_values import Examples
 
 VARIABLE = re.compile(r"\{([^{}]+)\}")
 JSON = "application/json"

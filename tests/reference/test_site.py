@@ -1,0 +1,196 @@
+"""What is to read at the gateway: pages, documents, samples, and the collection of Postman."""
+
+import copy
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from server import app
+from server.reference import guides, pages
+from server.reference.sample_values import Examples
+from tests.clients import Rest, Tenant, new_tenant
+from tests.stack import PATIENCE, Stack
+
+ASSETS = files("server.reference") / "assets"
+# Bytes that a browser loads for the reference. With 600 RPCs the document is four times as large as with 74.
+LARGEST_PAGE = 1_500_000
+PAGES = ("/", "/docs", *(guide.path for guide in guides.guides()))
+SHAPES = {"raw": str, "host": list, "path": list}
+
+
+@pytest.fixture(scope="module")
+def rest(stack: Stack) -> Rest:
+    return Rest(stack)
+
+
+@pytest.fixture(scope="module")
+def document(rest: Rest) -> dict[str, Any]:
+    found: dict[str, Any] = rest.get("/docs/openapi.json").json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def tenant(stack: Stack) -> Tenant:
+    return new_tenant(stack)
+
+
+class Links(HTMLParser):
+    """Where a page leads to, and what it loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in {"style", "iframe", "object"}
+        values = dict(attrs)
+        assert not [name for name in values if name == "style" or name.startswith("on")]
+        assert tag != "script" or values.get("src")
+        self.targets += [value for name, value in attrs if name in {"href", "src", "spec-url"} and value]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_link_of_a_page_leads_somewhere(rest: Rest, path: str) -> None:
+    answer = rest.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    targets = [target for target in Links(answer.text).targets if not target.startswith(("http", "data:"))]
+    assert targets
+    for target in targets:
+        assert rest.get(target).status_code == 200, target
+
+
+def test_pages_may_load_nothing_of_others(rest: Rest) -> None:
+    for path in PAGES:
+        policy = rest.get(path).headers["content-security-policy"]
+        assert policy == (pages.REFERENCE_POLICY if path == "/docs" else pages.POLICY)
+        assert policy.startswith("default-src 'none'; ")
+        assert "http" not in policy
+        assert "unsafe-eval" not in policy
+        assert "unsafe-inline" not in policy.replace("style-src 'self' 'unsafe-inline'", "")
+
+
+def test_the_reference_is_small(rest: Rest) -> None:
+    loaded = [target for target in Links(rest.get("/docs").text).targets if target.startswith("/docs/")]
+    sizes = [int(rest.head(target, headers={"accept-encoding": "gzip"}).headers["content-length"]) for target in loaded]
+    assert 0 < sum(sizes) < LARGEST_PAGE / 4
+
+
+def test_the_viewer_is_the_published_one() -> None:
+    noted = re.search(r"`([0-9a-f]{64})`", (ASSETS / "README.md").read_text())
+    assert noted is not None
+    content = gzip.decompress((ASSETS / "openapi-explorer.min.js.gz").read_bytes())
+    assert hashlib.sha256(content).hexdigest() == noted[1]
+
+
+def test_the_document_has_samples_and_nothing_else_beside(document: dict[str, Any]) -> None:
+    plain, found = json.loads(app.reference().openapi()), copy.deepcopy(document)
+    for path, verb, operation in operations(found):
+        labels = [each["label"] for each in operation.pop("x-code-samples")]
+        assert labels == ["curl", "Python", "TypeScript"], (path, verb)
+    assert found == plain
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            yield path, verb, operation
+
+
+def samples(document: dict[str, Any], language: str) -> dict[str, str]:
+    """The samples by operation."""
+    return {
+        operation["operationId"]: sample["source"]
+        for _, _, operation in operations(document)
+        for sample in operation["x-code-samples"]
+        if sample["lang"] == language
+    }
+
+
+def test_samples_can_be_read(document: dict[str, Any]) -> None:
+    for name, source in samples(document, "python").items():
+        compile(source, name, "exec")
+    text = "\n".join(samples(document, "shell").values())
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("language", ["shell", "python"])
+def test_samples_run(document: dict[str, Any], stack: Stack, tenant: Tenant, language: str) -> None:
+    """A page is created and listed, and what it says of itself is read."""
+    if language == "shell" and shutil.which("curl") is None:
+        pytest.skip("no curl")
+    known = samples(document, language)
+    chosen = [known[f"PageService.{name}Page{'s' if name == 'List' else ''}"] for name in ("Create", "List")]
+    values = {"B": stack.url, "TOKEN": tenant.access_token, "TENANT_ID": tenant.id}
+    if language == "shell":
+        command, text = ["bash", "-e"], "\necho\n".join(chosen)
+    else:
+        names = {"base": stack.url, "token": tenant.access_token, "tenant_id": tenant.id}
+        command = [sys.executable, "-"]
+        text = "\n".join([*(f"{name} = {value!r}" for name, value in names.items()), *chosen])
+    before = titles(tenant)
+    done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=PATIENCE, env=values, check=True)
+    (created,) = titles(tenant) - before
+    assert f"{created}" in done.stdout.splitlines()[-1]
+
+
+def titles(tenant: Tenant) -> set[str]:
+    """The pages of the tenant."""
+    return {page["id"] for page in tenant.rest.get(f"{tenant.path}/pages").json()["pages"]}
+
+
+def test_examples_keep_the_rules() -> None:
+    examples = Examples({"Self": {"type": "object", "properties": {"below": {"$ref": "#/components/schemas/Self"}}}})
+    assert examples.of({"$ref": "#/components/schemas/Self"}) == {}
+    assert len(examples.of({"type": "string", "minLength": 40})) == 40
+    assert examples.of({"type": "string", "pattern": "^#[0-9a-f]{6}$"}) == "#336699"
+    assert examples.of({"type": "integer", "minimum": 3}) == 3
+    assert examples.of({"type": "string", "examples": ["own"]}) == "own"
+    assert examples.of({"enum": ["KIND_UNSPECIFIED", "KIND_A"]}) == "KIND_A"
+    fields = {"id": {"type": "string", "readOnly": True}, "slug": {"type": "string"}, "title": {"type": "string"}}
+    assert examples.body({"properties": fields}) == {"title": "Hello"}
+    assert examples.body({"properties": fields, "required": ["slug"]}) == {"slug": "example"}
+
+
+def test_the_collection_of_postman(rest: Rest, document: dict[str, Any]) -> None:
+    """The schema of collections is in no package index, so its parts are looked at."""
+    command = [sys.executable, "-m", "server", "openapi", "--postman"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    collection = rest.get("/docs/postman.json").json()
+    assert collection == json.loads(done.stdout)
+    assert collection["info"]["schema"].endswith("/v2.1.0/collection.json")
+    variables = {each["key"] for each in collection["variable"]}
+    requests = [item for folder in collection["item"] for item in folder["item"]]
+    assert len(requests) == sum(1 for _ in operations(document))
+    for item in requests:
+        request, url = item["request"], item["request"]["url"]
+        assert item["name"]
+        assert request["method"] in {"GET", "POST", "PUT", "PATCH", "DELETE"}
+        assert {name: type(url[name]) for name in SHAPES} == SHAPES
+        assert url["raw"].startswith("{{baseUrl}}/")
+        assert {part[1:] for part in url["path"] if part.startswith(":")} == {v["key"] for v in url.get("variable", ())}
+        assert "baseUrl" in variables
+        if "body" in request:
+            json.loads(request["body"]["raw"])
+            assert {"key": "Content-Type", "value": "application/json"} in request["header"]
+
+
+def test_llms_txt_names_everything(rest: Rest, document: dict[str, Any]) -> None:
+    answer = rest.get("/llms.txt")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    text = answer.text
+    assert text.startswith("# Plinth\n\n> ")
+    for path, verb, operation in operations(document):
+        assert f"- `{verb.upper()} {path}`: {operation['summary']}" in text
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert rest.get(target).status_code == 200, target
