@@ -43,6 +43,8 @@ class Operations:
             found["requestBody"] = body
         if method.access in (Access.PERMISSION, Access.PLATFORM):
             found["x-permission"] = method.permission
+        if method.emits:
+            found["x-emits"] = method.emits
         if method.descriptor.GetOptions().deprecated:
             found["deprecated"] = True
         return found

@@ -62,7 +62,8 @@ class Schemas:
 
     def object_of(self, message: Descriptor, fields: Sequence[FieldDescriptor]) -> JsonObject:
         """A schema of some fields of a message, with those that are required."""
-        found: JsonObject = {"type": "object", "properties": {field.json_name: self.of(field) for field in fields}}
+        properties: JsonObject = {field.json_name: self.of(field) | _presence(field) for field in fields}
+        found: JsonObject = {"type": "object", "properties": properties}
         comment = self.comment(message.full_name)
         if comment:
             found["description"] = comment
@@ -135,6 +136,11 @@ class Schemas:
 def _shows_example(field: FieldDescriptor) -> bool:
     """Whether an example says more than the type: not where the schema of a message or an enum has it already."""
     return is_settable(field) and (field.message_type is None or is_map(field)) and field.enum_type is None
+
+
+def _presence(field: FieldDescriptor) -> JsonObject:
+    """Whether an answer leaves the field out while it is not set. Other fields are always in it."""
+    return {"x-optional": True} if field.has_presence else {}
 
 
 def component_name(name: str) -> str:
