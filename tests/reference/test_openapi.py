@@ -84,6 +84,24 @@ def validator(openapi: dict[str, Any], schema: dict[str, Any]) -> Draft202012Val
     return Draft202012Validator(anchored, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
+def absent(openapi: dict[str, Any], schema: dict[str, Any], value: Any, path: str = "$") -> Iterator[str]:
+    """The fields that an answer lacks although they are not marked as optional."""
+    if "$ref" in schema:
+        schema = openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        for item in value:
+            yield from absent(openapi, schema["items"], item, f"{path}[]")
+    elif "properties" in schema:
+        for name, field in schema["properties"].items():
+            if name in value:
+                yield from absent(openapi, field, value[name], f"{path}.{name}")
+            elif "x-optional" not in field:
+                yield f"{path}.{name}"
+    elif isinstance(schema.get("additionalProperties"), dict):
+        for item in value.values():
+            yield from absent(openapi, schema["additionalProperties"], item, f"{path}.*")
+
+
 def test_it_is_valid(openapi: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(openapi).iter_errors()] == []
     assert openapi["info"]["version"] == VERSION
@@ -109,6 +127,7 @@ def test_every_operation_says_who_may_call_and_what_may_go_wrong(openapi: dict[s
         )
         expected = method.permission if method.access in (Access.PERMISSION, Access.PLATFORM) else None
         assert operation.get("x-permission") == expected
+        assert operation.get("x-emits", "") == method.emits
         failures = {status for status in operation["responses"] if status >= "400"}
         assert {"429", "503", "504"} <= failures <= ERRORS
         assert ("403" in failures) or method.access in (Access.PUBLIC, Access.SIGNED_IN)
@@ -159,6 +178,7 @@ def test_answers_are_as_it_says(openapi: dict[str, Any], house: House, method: M
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
     if response.status_code != 200:
         return
+    assert set(absent(openapi, content["schema"], response.json())) == set()
     # What is not described would pass, since more may come with a later version.
     described = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"]
     assert response.json().keys() <= described.keys()

@@ -56,9 +56,10 @@ export type Answer<I extends Id> = operations[I] extends { responses: infer R }
     : Json<R[keyof R]>
   : never;
 
-type Method<R, Options, Result> = Record<never, never> extends R
-  ? (request?: R, options?: Options) => Result
-  : (request: R, options?: Options) => Result;
+type Method<R, Options, Result> =
+  Record<never, never> extends R
+    ? (request?: R, options?: Options) => Result
+    : (request: R, options?: Options) => Result;
 
 /** An operation that answers JSON, or nothing. */
 export type Call<I extends Id, Given extends string = never> = Method<

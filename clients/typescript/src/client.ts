@@ -59,11 +59,9 @@ const ATTEMPT_TIMEOUT = 30_000;
 const RETRIES = 3;
 
 // The resources are members of the client; their types come from the OpenAPI document.
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
 export interface Plinth extends Resources {}
 
 /** A client of Plinth. Without `apiKey` and `token` it has a session: sign in first. */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above.
 export class Plinth {
   readonly #dispatcher: Dispatcher;
   readonly #keeper: SessionKeeper | undefined;

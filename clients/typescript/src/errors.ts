@@ -9,10 +9,24 @@ export type ClientReason = "CONNECTION_FAILED" | "TIMEOUT" | "UNEXPECTED_ANSWER"
 export type Reason = components["schemas"]["Reason"] | ClientReason;
 
 const CODES = [
-  "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-  "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-] as const; // prettier-ignore
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+] as const;
 
 /** A code of google.rpc.Code. */
 export type Code = (typeof CODES)[number];
@@ -102,7 +116,11 @@ export function statusError(
     code: CODES[status.code] ?? "UNKNOWN",
     reason: (detail("ErrorInfo").reason ?? "UNEXPECTED_ANSWER") as Reason,
     metadata: (detail("ErrorInfo").metadata ?? {}) as Record<string, string>,
-    violations: violations.map(({ field = "", description = "", reason: rule = "" }) => ({ field, description, rule })),
+    violations: violations.map(({ field = "", description = "", reason: rule = "" }) => ({
+      field,
+      description,
+      rule,
+    })),
     retryAfter: secondsOf(detail("RetryInfo").retryDelay) ?? headers.retryAfter,
     requestId: (detail("RequestInfo").requestId as string | undefined) ?? headers.requestId,
   });

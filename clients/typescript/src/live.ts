@@ -48,10 +48,10 @@ const SILENCE = 45_000;
 const FIRST_DELAY = 1000;
 
 /**
- * The events, until the signal is aborted, or until one has a value in the field `ends`. A connection that ends or falls
- * silent is followed by another one, after a delay that grows with failures in a row. Rejects with what no further
- * attempt can mend: a session that has ended, a lost permission, or EVENT_UNKNOWN, after which the log has been restored
- * to an earlier state and what is shown has to be read again.
+ * The events, until the signal is aborted, or until one has a value in the field `ends`. A connection that ends or
+ * falls silent is followed by another one, after a delay that grows with failures in a row. Rejects with what no
+ * further attempt can mend: a session that has ended, a lost permission, or EVENT_UNKNOWN, after which the log has been
+ * restored to an earlier state and what is shown has to be read again.
  */
 export async function* follow(connect: Connect, options: StreamOptions, ends?: string): EventStream {
   const { signal, onState } = options;

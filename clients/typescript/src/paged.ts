@@ -5,8 +5,8 @@ interface PageOf {
 }
 
 /**
- * Awaited, it is one page. Iterated over with `for await`, it is the items of this page and of all that follow, read when
- * they are needed. Nothing is asked for before.
+ * Awaited, it is one page. Iterated over with `for await`, it is the items of this page and of all that follow, read
+ * when they are needed. Nothing is asked for before.
  */
 export class Paged<Page, Item> implements PromiseLike<Page>, AsyncIterable<Item> {
   readonly #read: (pageToken: string | undefined) => Promise<Page>;
@@ -19,7 +19,6 @@ export class Paged<Page, Item> implements PromiseLike<Page>, AsyncIterable<Item>
     this.#items = items;
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: being awaited is what it is for.
   then<A = Page, B = never>(
     done?: ((page: Page) => A | PromiseLike<A>) | null,
     failed?: ((reason: unknown) => B | PromiseLike<B>) | null,

@@ -104,6 +104,15 @@ function unanswered({ verb, path }: Request, cause: unknown, isLate: boolean): P
   }
   const call = `${verb} ${path.split("?")[0]}`;
   return isLate
-    ? new PlinthError(`${call} was not answered in time.`, { status: 0, code: "DEADLINE_EXCEEDED", reason: "TIMEOUT" })
-    : new PlinthError(`${call} got no answer.`, { status: 0, code: "UNAVAILABLE", reason: "CONNECTION_FAILED", cause });
+    ? new PlinthError(`${call} was not answered in time.`, {
+        status: 0,
+        code: "DEADLINE_EXCEEDED",
+        reason: "TIMEOUT",
+      })
+    : new PlinthError(`${call} got no answer.`, {
+        status: 0,
+        code: "UNAVAILABLE",
+        reason: "CONNECTION_FAILED",
+        cause,
+      });
 }

@@ -8,12 +8,18 @@ const PAGE = { id: "p-1", title: "Hello", status: "STATUS_PUBLISHED", settings: 
 
 function client(answering: Answering, options: object = {}) {
   const { fetch, sent } = server(answering);
-  return { plinth: new Plinth({ baseUrl: "http://plinth.test/", apiKey: "k", tenantId: "t-1", fetch, ...options }), sent };
+  return {
+    plinth: new Plinth({ baseUrl: "http://plinth.test/", apiKey: "k", tenantId: "t-1", fetch, ...options }),
+    sent,
+  };
 }
 
 test("a call has its path, query, body and credentials", async () => {
   const { plinth, sent } = client(() => json(PAGE, 201));
-  await plinth.pages.create({ body: { slug: "hello", title: "Hello" } }, { ifMatch: "x", headers: { "x-request-id": "1" } });
+  await plinth.pages.create(
+    { body: { slug: "hello", title: "Hello" } },
+    { ifMatch: "x", headers: { "x-request-id": "1" } },
+  );
   const [create] = sent;
   assert.equal(create?.url, "http://plinth.test/api/v1/tenants/t-1/pages");
   assert.deepEqual([create?.verb, create?.body], ["POST", { slug: "hello", title: "Hello" }]);
@@ -69,7 +75,11 @@ test("a read has no idempotency key, and further attempts have a limit", async (
 });
 
 test("what no further attempt can mend is told at once", async () => {
-  const refused = [refusal(403, 7, "PERMISSION_MISSING"), refusal(500, 13, "INTERNAL"), new Response("", { status: 404 })];
+  const refused = [
+    refusal(403, 7, "PERMISSION_MISSING"),
+    refusal(500, 13, "INTERNAL"),
+    new Response("", { status: 404 }),
+  ];
   for (const response of refused) {
     const { plinth, sent } = client(() => response);
     await assert.rejects(plinth.pages.get({ pageId: "p-1" }), PlinthError);
@@ -121,7 +131,10 @@ test("a list is a page when it is awaited, and all items when it is iterated ove
   const { plinth, sent } = client(({ url }) => json(pages[Number(/token-(\d)/.exec(url)?.[1] ?? 0)]));
   const list = plinth.pages.list({ filter: "x", pageSize: 2 });
   assert.equal(sent.length, 0);
-  assert.deepEqual((await list).pages.map(({ id }) => id), ["1", "2"]);
+  assert.deepEqual(
+    (await list).pages.map(({ id }) => id),
+    ["1", "2"],
+  );
   const found: string[] = [];
   for await (const page of list) {
     found.push(`${page.id} ${page.status}`);

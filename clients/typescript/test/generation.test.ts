@@ -8,7 +8,15 @@ import { Table } from "../tools/table.js";
 
 function operation(domain: string, id: string, more: Partial<Operation> = {}): Operation {
   const tag = `${domain}.${id.split(".")[0]}`;
-  const base = { operationId: id, tags: [tag], summary: "", description: "", parameters: [], responses: {}, security: [{}] };
+  const base = {
+    operationId: id,
+    tags: [tag],
+    summary: "",
+    description: "",
+    parameters: [],
+    responses: {},
+    security: [{}],
+  };
   return { ...base, ...more };
 }
 
@@ -37,14 +45,20 @@ test("operations are named for their resource", () => {
 });
 
 test("groups of one name have their domain in front, and so have members of the client", () => {
-  const tickets = [...bound("crm", "TicketService.ListTickets"), ...bound("mail", "TicketService.GetTicket", "TicketService.ListTickets")];
+  const tickets = [
+    ...bound("crm", "TicketService.ListTickets"),
+    ...bound("mail", "TicketService.GetTicket", "TicketService.ListTickets"),
+  ];
   assert.deepEqual(namesOf(tickets), ["crmTickets.list", "mailTickets.get", "mailTickets.list"]);
   assert.deepEqual(namesOf(bound("crm", "EventService.ListEvents")), ["crmEvents.list"]);
 });
 
 test("further bindings of an RPC are left out", () => {
   const made = document([operation("a", "PageService.GetPage"), operation("a", "PageService.GetPage.1")]);
-  assert.deepEqual(operationsOf(made).map(({ operation: { operationId } }) => operationId), ["PageService.GetPage"]);
+  assert.deepEqual(
+    operationsOf(made).map(({ operation: { operationId } }) => operationId),
+    ["PageService.GetPage"],
+  );
 });
 
 const ENUM = { type: "string", enum: ["KIND_UNSPECIFIED", "KIND_ONE"], description: "- `KIND_ONE`: the first." };
@@ -60,7 +74,11 @@ const THING: Schema = {
     plain: { $ref: "#/components/schemas/a.Plain", "x-optional": true },
   },
 };
-const SCHEMAS = { "a.Kind": ENUM, "a.Thing": THING, "a.Plain": { type: "object", properties: { x: { type: "string" } } } };
+const SCHEMAS = {
+  "a.Kind": ENUM,
+  "a.Thing": THING,
+  "a.Plain": { type: "object", properties: { x: { type: "string" } } },
+};
 const REFERENCE = { $ref: "#/components/schemas/a.Thing" };
 const CREATE = operation("a", "ThingService.CreateThing", {
   requestBody: { content: { "application/json": { schema: { allOf: [REFERENCE, { required: ["id"] }] } } } },

@@ -24,8 +24,10 @@ function stream(text: string, breaks = false): Response {
 
 const OPEN = (id: number) => `retry: 1\nevent: stream.open\nid: ${id}\ndata: {}\n\n`;
 const EVENT = (id: number) => `id: ${id}\nevent: page.created\ndata: {"id":"p-${id}","status":"STATUS_DRAFT"}\n\n`;
-const failed = (code: number, reason: string) =>
-  `event: stream.error\ndata: {"code":${code},"message":"m","details":[{"@type":"x/google.rpc.ErrorInfo","reason":"${reason}"}]}\n\n`;
+const failed = (code: number, reason: string) => {
+  const status = { code, message: "m", details: [{ "@type": "x/google.rpc.ErrorInfo", reason }] };
+  return `event: stream.error\ndata: ${JSON.stringify(status)}\n\n`;
+};
 
 async function take(events: AsyncIterable<AnyEvent>, count: number): Promise<string[]> {
   const ids: string[] = [];
@@ -42,7 +44,7 @@ test("a stream goes on after its last event, however a connection ends", async (
   const connections = [
     stream(OPEN(0) + EVENT(1) + EVENT(2), true),
     refusal(503, 14, "OVERLOADED"),
-    stream(OPEN(2) + EVENT(3) + "id: 4\nevent: page.created\ndata: {\"half", false),
+    stream(OPEN(2) + EVENT(3) + 'id: 4\nevent: page.created\ndata: {"half', false),
     stream(failed(14, "DEPENDENCY_UNAVAILABLE")),
     stream(OPEN(3), true),
     stream(failed(16, "TOKEN_EXPIRED")),
@@ -64,7 +66,10 @@ test("a user's stream has a ticket of its own for each connection, and no token 
   const plinth = new Plinth({ baseUrl: "", token: "secret", fetch });
   assert.deepEqual(await take(plinth.events(), 2), ["1", "2"]);
   const streams = sent.filter(({ verb }) => verb === "GET");
-  assert.deepEqual(streams.map(({ url }) => /ticket=([^&]*)/.exec(url)?.[1]), ["ticket-1", "ticket-2"]);
+  assert.deepEqual(
+    streams.map(({ url }) => /ticket=([^&]*)/.exec(url)?.[1]),
+    ["ticket-1", "ticket-2"],
+  );
   assert.ok(streams.every(({ url, headers }) => !url.includes("secret") && headers["authorization"] === undefined));
 });
 
@@ -72,8 +77,9 @@ test("what no further connection can mend is told", async () => {
   for (const response of [refusal(403, 7, "PERMISSION_MISSING"), stream(OPEN(1) + failed(11, "EVENT_UNKNOWN"))]) {
     const { fetch, sent } = server(() => response);
     const reason = /PERMISSION|EVENT_UNKNOWN/;
-    await assert.rejects(take(new Plinth({ baseUrl: "", apiKey: "k", fetch }).events(), 1), (error: { reason: string }) =>
-      reason.test(error.reason),
+    await assert.rejects(
+      take(new Plinth({ baseUrl: "", apiKey: "k", fetch }).events(), 1),
+      (error: { reason: string }) => reason.test(error.reason),
     );
     assert.equal(sent.length, 1);
   }
@@ -93,7 +99,10 @@ test("a connection that says nothing is given up for another one", async () => {
   const hanging = (body: ReadableStream) => {
     let controller: ReadableStreamDefaultController | undefined;
     const tied = new ReadableStream({ start: (c) => (controller = c) });
-    void body.getReader().read().then(({ value }) => controller?.enqueue(value));
+    void body
+      .getReader()
+      .read()
+      .then(({ value }) => controller?.enqueue(value));
     signals.at(-1)?.addEventListener("abort", () => controller?.error(signals[0]?.reason));
     return new Response(tied);
   };
@@ -112,7 +121,10 @@ test("events have readable enums, and those that a worker emits too", async () =
       break;
     }
   }
-  assert.deepEqual(seen.map(({ data }) => (data as { status: string }).status), ["draft", "draft"]);
+  assert.deepEqual(
+    seen.map(({ data }) => (data as { status: string }).status),
+    ["draft", "draft"],
+  );
 });
 
 test("a subscription tells when it is open, ends quietly, and tells what else has ended it", async () => {
@@ -131,7 +143,11 @@ test("a subscription tells when it is open, ends quietly, and tells what else ha
     plinth.subscribe([], () => Promise.reject(new Error("handler")), { onError: resolve });
   });
   assert.match(String(error), /handler/);
-  const denied = new Plinth({ baseUrl: "", apiKey: "k", fetch: server(() => refusal(403, 7, "PERMISSION_MISSING")).fetch });
+  const denied = new Plinth({
+    baseUrl: "",
+    apiKey: "k",
+    fetch: server(() => refusal(403, 7, "PERMISSION_MISSING")).fetch,
+  });
   const told: unknown[] = [];
   const refused = denied.subscribe([], () => undefined, { onError: (reason) => told.push(reason) });
   await assert.rejects(refused.opened, { reason: "PERMISSION_MISSING" });

@@ -15,7 +15,12 @@ export function server(answering: Answering): { fetch: typeof fetch; sent: Sent[
   const answer = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
     init.signal?.throwIfAborted();
     const body: unknown = typeof init.body === "string" ? JSON.parse(init.body) : undefined;
-    const one = { url: String(url), verb: init.method ?? "GET", headers: init.headers as Record<string, string>, body };
+    const one = {
+      url: String(url),
+      verb: init.method ?? "GET",
+      headers: init.headers as Record<string, string>,
+      body,
+    };
     sent.push(one);
     return answering(one, sent.length);
   };
@@ -28,8 +33,15 @@ export function json(body: unknown, status = 200, headers: Record<string, string
 
 /** A refusal of Plinth. */
 export function refusal(status: number, code: number, reason: string, ...details: object[]): Response {
-  const info = { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason, domain: "plinth", metadata: { key: "v" } };
-  return json({ code, message: `refused: ${reason}`, details: [info, ...details] }, status, { "x-request-id": "r-1" });
+  const info = {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    reason,
+    domain: "plinth",
+    metadata: { key: "v" },
+  };
+  return json({ code, message: `refused: ${reason}`, details: [info, ...details] }, status, {
+    "x-request-id": "r-1",
+  });
 }
 
 export const AT_ONCE = { "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "0.001s" };

@@ -32,7 +32,10 @@ function stale(store: SessionStore = memoryStore()): SessionStore {
 
 function fakeStorage(): Storage {
   const kept = new Map<string, string>();
-  const { get, set } = { get: (key: string) => kept.get(key) ?? null, set: (key: string, v: string) => kept.set(key, v) };
+  const { get, set } = {
+    get: (key: string) => kept.get(key) ?? null,
+    set: (key: string, v: string) => kept.set(key, v),
+  };
   return { getItem: get, setItem: set, removeItem: (key: string) => kept.delete(key) } as unknown as Storage;
 }
 
@@ -58,7 +61,10 @@ test("a token is refreshed before it expires", async () => {
   const { fetch, sent } = server(issuer());
   const old = { accessToken: "access-1", refreshToken: "refresh-1", tenantId: "t-1", renewAt: Date.now() - 1 };
   await new Plinth({ baseUrl: "", session: memoryStore(old), fetch }).pages.get({ pageId: "p" });
-  assert.deepEqual(sent.map(({ url }) => url.split("/").at(-1)), ["refresh", "p"]);
+  assert.deepEqual(
+    sent.map(({ url }) => url.split("/").at(-1)),
+    ["refresh", "p"],
+  );
 });
 
 test("clients that share a store refresh once, one after the other", async () => {
@@ -87,7 +93,10 @@ test("a session that the server has ended is forgotten, and told of once", async
   const calls = [1, 2].map(() => plinth.pages.get({ pageId: "p" }));
   const outcomes = await Promise.allSettled(calls);
   assert.ok(outcomes.every(({ status }) => status === "rejected"));
-  assert.deepEqual(told.map(({ reason }) => reason), ["SESSION_ENDED"]);
+  assert.deepEqual(
+    told.map(({ reason }) => reason),
+    ["SESSION_ENDED"],
+  );
   assert.equal(await plinth.session(), undefined);
 });
 
@@ -102,7 +111,12 @@ test("a token that somebody else has refreshed meanwhile is used, whoever has no
   const store = stale();
   const { fetch, sent } = server(async ({ url, headers }) => {
     if (url.endsWith("/auth/refresh")) {
-      await store.save({ accessToken: "access-9", refreshToken: "refresh-9", tenantId: "t-1", renewAt: Number.MAX_VALUE });
+      await store.save({
+        accessToken: "access-9",
+        refreshToken: "refresh-9",
+        tenantId: "t-1",
+        renewAt: Number.MAX_VALUE,
+      });
       return refusal(401, 16, "REFRESH_TOKEN_REUSED");
     }
     return headers["authorization"] === "Bearer access-9" ? json({ id: "p" }) : refusal(401, 16, "TOKEN_EXPIRED");
@@ -113,7 +127,10 @@ test("a token that somebody else has refreshed meanwhile is used, whoever has no
 
 test("signing out ends the session here even if the server cannot be told", async () => {
   const { fetch, sent } = server(issuer());
-  const plinth = new Plinth({ baseUrl: "", fetch: (...call) => (isAway ? Promise.reject(new TypeError()) : fetch(...call)) });
+  const plinth = new Plinth({
+    baseUrl: "",
+    fetch: (...call) => (isAway ? Promise.reject(new TypeError()) : fetch(...call)),
+  });
   let isAway = false;
   await plinth.signIn(SIGN_IN);
   await plinth.signOut();

@@ -6,7 +6,7 @@ const TEXT = [
   "\uFEFFretry: 1000\n",
   "event: stream.open\nid: 1-0\ndata: {}\n\n",
   ": keep-alive\n\n",
-  "id: 1-1\r\nevent: page.created\r\ndata: {\"title\":\r\ndata:  \"Grüße\"}\r\n\r\n",
+  'id: 1-1\r\nevent: page.created\r\ndata: {"title":\r\ndata:  "Grüße"}\r\n\r\n',
   "data\rid: 1-2\rdata: x\r\r",
   "unknown: field\nid: a\0b\nretry: soon\nevent: empty\n\n",
   "data: last\n\n",

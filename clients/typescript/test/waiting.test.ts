@@ -6,13 +6,25 @@ test("delays double up to a ceiling, and are a random share of that", () => {
   const longest = (failures: number) => delayAfter(failures, 0, 200, () => 1);
   assert.deepEqual([1, 2, 3, 4].map(longest), [200, 400, 800, 1600]);
   assert.equal(longest(40), 10_000);
-  assert.equal(delayAfter(3, 0, 200, () => 0), 0);
-  assert.equal(delayAfter(3, 0, 200, () => 0.5), 400);
+  assert.equal(
+    delayAfter(3, 0, 200, () => 0),
+    0,
+  );
+  assert.equal(
+    delayAfter(3, 0, 200, () => 0.5),
+    400,
+  );
 });
 
 test("what the server asks for is waited in any case", () => {
-  assert.equal(delayAfter(1, 2.5, 200, () => 0), 2500);
-  assert.equal(delayAfter(1, 2.5, 200, () => 1), 2700);
+  assert.equal(
+    delayAfter(1, 2.5, 200, () => 0),
+    2500,
+  );
+  assert.equal(
+    delayAfter(1, 2.5, 200, () => 1),
+    2700,
+  );
 });
 
 test("a wait ends with the signal, with its reason", async () => {

@@ -42,5 +42,8 @@ const generated = new URL("src/generated/", PACKAGE);
 mkdirSync(generated, { recursive: true });
 const facts = table.facts.bind(table);
 writeFileSync(new URL("schema.ts", generated), await typesOf(document));
-writeFileSync(new URL("table.ts", generated), printTable(operations, facts, () => table.shapes.found, events));
+writeFileSync(
+  new URL("table.ts", generated),
+  printTable(operations, facts, () => table.shapes.found, events),
+);
 writeFileSync(new URL("resources.ts", generated), printResources(operations, facts, events));

@@ -18,7 +18,9 @@ export function withPresence(document: Document): Document {
   }
   for (const [name, schema] of Object.entries(schemas)) {
     if (schema.properties !== undefined && name !== "Error") {
-      schema.required = Object.entries(schema.properties).filter(([, field]) => !field["x-optional"]).map(([key]) => key);
+      schema.required = Object.entries(schema.properties)
+        .filter(([, field]) => !field["x-optional"])
+        .map(([key]) => key);
     }
   }
   Object.assign(schemas, inputs);

@@ -33,7 +33,9 @@ export function printTable(
 
 export function printResources(operations: Named[], facts: (operation: Named) => Facts, events: Event[]): string {
   const groups = grouped(operations).map(([group, members]) => {
-    const lines = members.map((member) => `${comment(member)}    ${member.method}: ${callType(member, facts(member))};\n`);
+    const lines = members.map(
+      (member) => `${comment(member)}    ${member.method}: ${callType(member, facts(member))};\n`,
+    );
     return `  readonly ${group}: {\n${lines.join("")}  };\n`;
   });
   const types = events.map(({ type, component }) => {

@@ -46,7 +46,13 @@ export class Table {
     const query = parameters.filter((parameter) => parameter.in === "query");
     const fields = Object.fromEntries(query.map(({ name, schema }) => [name, schema]));
     return {
-      ...optional("items", itemsOf(this.#answer(operation), query.some(({ name }) => name === "pageToken"))),
+      ...optional(
+        "items",
+        itemsOf(
+          this.#answer(operation),
+          query.some(({ name }) => name === "pageToken"),
+        ),
+      ),
       ...optional("as", content["text/event-stream"] ? "stream" : content["*/*"] ? "file" : undefined),
       ...optional("ends", ENDS[id]),
       ...optional("open", operation.security.length === 0 || undefined),
@@ -64,7 +70,8 @@ export class Table {
       const type = operation["x-emits"];
       if (type !== undefined) {
         const component = this.#subject(type, operation.tags[0] ?? "") ?? answerOf(operation);
-        const shaped = component === undefined ? undefined : this.shapes.of({ $ref: `#/components/schemas/${component}` });
+        const shaped =
+          component === undefined ? undefined : this.shapes.of({ $ref: `#/components/schemas/${component}` });
         found.set(type, { type, component, shaped });
       }
     }
