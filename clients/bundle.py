@@ -18,8 +18,11 @@ from pathlib import Path
 
 from google.protobuf import descriptor_pb2
 
-from generate import CARRIED, ROOT, VALIDATE, build_image, googleapis, run_protoc, sources, validate_set
-from proto_source import proto_source
+# This is run as a script, whose folder is the only one that Python knows.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from clients.generate import CARRIED, ROOT, VALIDATE, build_image, googleapis, run_protoc, sources, validate_set  # noqa: E402
+from clients.proto_source import proto_source  # noqa: E402
 
 FOLDER = ROOT / ".plinth" / "protos"
 README = """\

@@ -1,4 +1,4 @@
-"""Build everything that is generated from proto/: the Python stubs and the descriptor set.
+"""Build everything that is generated from proto/: the Python stubs, the typed clients and the descriptor set.
 
 usage: generate.py                      build clients/python/src
        generate.py --check              fail when what is built is not what proto/ gives now
@@ -11,6 +11,8 @@ reflection and the sweeps all read this one file.
 import argparse
 import filecmp
 import io
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,12 +26,24 @@ from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb
 
 ROOT = Path(__file__).resolve().parent.parent
+# This is run as a script, whose folder is the only one that Python knows.
+sys.path.insert(0, str(ROOT))
+
+from clients.typed_clients import write_clients  # noqa: E402
+
 OUTPUT = ROOT / "clients" / "python" / "src"
 IMAGE = OUTPUT / "plinth" / "descriptors.binpb"
 # Third-party protos that nothing imports but that travel in `Any`: error details, which Envoy must know to print.
 CARRIED = ("google/rpc/error_details.proto", "google/rpc/status.proto")
+# The package beside the generated ones that is written by hand: generation leaves it alone.
+WRITTEN = Path("plinth", "client")
 # Emitted as Python as well, because no installed package has it for google.protobuf.
 VALIDATE = "buf/validate/validate.proto"
+# How protoc and its gRPC plugin begin what they write.
+GRPC_CHECK = re.compile(r"^GRPC_GENERATED_VERSION = .*?^    \)\n", re.DOTALL | re.MULTILINE)
+PROTOBUF_CHECK = re.compile(
+    r"^from google\.protobuf import runtime_version .*?\n|^_runtime_version\.Validate.*?^\)\n", re.DOTALL | re.MULTILINE
+)
 
 
 def validate_set(folder: Path) -> Path:
@@ -94,19 +108,45 @@ def build_image(protos: Path, output: Path) -> None:
 
 
 def build_stubs(protos: Path, output: Path) -> None:
-    """Write the Python messages, their types and the gRPC stubs."""
+    """Write the Python messages and the gRPC stubs, with the types of both."""
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        run_protoc(
-            *common_arguments(protos, Path(folder)),
-            f"--python_out={output}",
-            f"--pyi_out={output}",
-            f"--grpc_python_out={output}",
-            *sources(protos),
-            VALIDATE,
+        arguments = common_arguments(protos, Path(folder))
+        outputs = (f"--python_out={output}", f"--pyi_out={output}", f"--grpc_python_out={output}")
+        run_protoc(*arguments, *outputs, *sources(protos), VALIDATE)
+        typed = (
+            f"--plugin=protoc-gen-mypy_grpc={grpc_types(Path(folder))}",
+            f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{output}",
         )
+        run_protoc(*arguments, *typed, *sources(protos))
+    for path in output.rglob("*_pb2*.py"):
+        path.write_text(without_version_checks(path.read_text()))
     for package in (output / "plinth", output / "buf"):
         (package / "py.typed").touch()
+
+
+def grpc_types(folder: Path) -> Path:
+    """Write what protoc calls for the types of gRPC stubs: mypy-protobuf of this environment, whatever PATH is."""
+    path = folder / "protoc-gen-mypy_grpc"
+    path.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c 'from mypy_protobuf.main import grpc; grpc()'\n")
+    path.chmod(0o755)
+    return path
+
+
+def without_version_checks(text: str) -> str:
+    """Generated code without its refusal of every gRPC and protobuf that is older than the generator.
+
+    Nothing else of it depends on the version: tests/clients_python installs the oldest that clients may have.
+    """
+    if "GRPC_GENERATED_VERSION" in text:
+        text = GRPC_CHECK.sub("", text)
+        # A hint that gRPC takes since 1.63 only.
+        text = re.sub(r",\s*_registered_method=True\)", ")", text)
+    elif "_runtime_version" in text:
+        text = PROTOBUF_CHECK.sub("", text)
+    if "GENERATED_VERSION" in text or "_runtime_version" in text or "_registered_method=" in text:
+        sys.exit("the generator writes its version checks in a form that generate.py does not know")
+    return text
 
 
 def build(output: Path) -> None:
@@ -118,6 +158,7 @@ def build(output: Path) -> None:
         fresh = Path(folder) / "src"
         build_stubs(ROOT / "proto", fresh)
         build_image(ROOT / "proto", fresh / image)
+        write_clients(descriptor_pb2.FileDescriptorSet.FromString((fresh / image).read_bytes()), fresh)
         for stale in set(generated(output)) - set(generated(fresh)):
             (output / stale).unlink()
         shutil.copytree(fresh, output, copy_function=copy_if_different, dirs_exist_ok=True)
@@ -135,7 +176,8 @@ def generated(folder: Path) -> dict[Path, bytes]:
     """What generation made below a folder, by relative path."""
     kinds = (".py", ".pyi", ".binpb")
     found = (path for path in folder.rglob("*") if path.suffix in kinds and "egg-info" not in str(path))
-    return {path.relative_to(folder): path.read_bytes() for path in found}
+    written = folder / WRITTEN
+    return {path.relative_to(folder): path.read_bytes() for path in found if written not in path.parents}
 
 
 def stale_files() -> str | None:

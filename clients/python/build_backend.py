@@ -27,6 +27,7 @@ CONTRACT = HERE.parent.parent / "proto" / "plinth"
 # generator, so the versions are exact, and the dependencies in pyproject.toml start at them.
 TOOLS = {
     "grpc_tools": "grpcio-tools==1.85.1",
+    "mypy_protobuf": "mypy-protobuf==5.1.0",
     "google.rpc": "googleapis-common-protos==1.76.0",
     "protovalidate": "protovalidate==2.1.0",
 }

@@ -49,7 +49,7 @@ def serves(stack: Stack, name: str) -> None:
     """Call a worker itself, past the gateway."""
     assert probe(socket_of(stack, name), "plinth.process") == SERVING
     with grpc.insecure_channel(socket_of(stack, name)) as channel:
-        stub: Any = operations_pb2_grpc.HealthServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = operations_pb2_grpc.HealthServiceStub(channel)
         health = stub.GetHealth(operations_pb2.GetHealthRequest(), timeout=TIMEOUT)
         assert health.status == operations_pb2.Health.STATUS_SERVING
 

@@ -44,13 +44,14 @@ async def events_of(
 ) -> AsyncIterator[Message]:
     """The events alone, in the form that `make` gives them, for typed streams.
 
-    Initial metadata confirms the subscription.
+    Initial metadata confirms the subscription, and has the position at which it begins: who loses the connection before
+    the first event resumes from there.
 
     A message is made once and sent to all subscribers, so `make` must be the same function for all streams.
     """
     async for item in _follow(live, call, patterns, last_event_id):
         if isinstance(item, Position):
-            await call.stream_context.send_initial_metadata(())
+            await call.stream_context.send_initial_metadata(((LAST_EVENT_ID, str(item)),))
             continue
         for event in item:
             yield event.form(make)

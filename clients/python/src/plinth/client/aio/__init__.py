@@ -1,0 +1,1 @@
+"""The client for asyncio: the same as for threads, with `await`."""
