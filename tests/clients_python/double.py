@@ -17,7 +17,7 @@ PORT = "127.0.0.1:0"
 POSITION = "last-event-id"
 
 
-def refusal(code: grpc.StatusCode, reason: str = "", retry_after: float | None = None) -> Message:
+def refusal(code: grpc.StatusCode, reason: str = "", retry_after: float | None = None) -> Any:
     """A failure as the server tells it: code, reason and when to try again."""
     status = status_pb2.Status(code=code.value[0], message=f"refused with {code.name}")
     if reason:
