@@ -120,7 +120,7 @@ lock: ## Pin the versions that a fresh resolution gives
 clean: ## Remove what can be made again (not the data in .plinth)
 	@rm -rf $(VENV) clients/python/src *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-$(GENERATED): $(INSTALLED) clients/generate.py $(PROTOS)
+$(GENERATED): $(INSTALLED) clients/generate.py clients/typed_clients.py $(PROTOS)
 	@echo "plinth: generating the stubs from proto/"
 	@$(BIN)/python clients/generate.py
 

@@ -21,8 +21,8 @@ from google.protobuf import descriptor_pb2
 # This is run as a script, whose folder is the only one that Python knows.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from clients.generate import CARRIED, ROOT, VALIDATE, build_image, googleapis, run_protoc, sources, validate_set  # noqa: E402
-from clients.proto_source import proto_source  # noqa: E402
+from clients.generate import CARRIED, ROOT, VALIDATE, build_image, googleapis, run_protoc, sources, validate_set
+from clients.proto_source import proto_source
 
 FOLDER = ROOT / ".plinth" / "protos"
 README = """\

@@ -24,8 +24,8 @@ Every resource is served over gRPC and over REST. This document describes REST. 
 - **Lists** take `pageSize`, `pageToken`, `filter` (AIP-160) and `orderBy`.
 - **Updates** change the fields that the body names; `null` clears one. `If-Match` keeps a call from overwriting what
   its caller has not seen.
-- **Writes** take an `Idempotency-Key`, with which they may be sent again. With `X-Validate-Only: true`, a call that acts
-  in its transaction alone is answered as it would be, and nothing is kept.
+- **Writes** take an `Idempotency-Key`, with which they may be sent again. With `X-Validate-Only: true`, a call that
+  acts in its transaction alone is answered as it would be, and nothing is kept.
 - **Enums** are answered by their whole names (`STATUS_PUBLISHED`); requests may leave the prefix out (`published`).
 - **Limits**: each operation names its rate class (`x-rate-class`). A deployment sets the calls that each class allows,
   and answers tell them in `RateLimit-Policy`. A call above them is answered with 429 and `Retry-After`.

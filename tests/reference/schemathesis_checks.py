@@ -20,8 +20,8 @@ from server.kernel.policy import Binding, MethodPolicy
 Case = schemathesis.Case[Any]
 # Languages of their own, which are texts in the document.
 LANGUAGES = {"FILTER_INVALID", "ORDER_INVALID", "PAGE_TOKEN_INVALID"}
-# Rules of protovalidate that the document repeats; other rules compare fields, or ask the database. Whether a text is an
-# address, a library says.
+# Rules of protovalidate that the document repeats; other rules compare fields, or ask the database. Whether a text is
+# an address, a library says.
 DOCUMENTED = re.compile(r"^(?!string\.email$)(string|bytes|repeated|map|enum|bool|u?int32|float|double)\.")
 BOOLEANS = {"true": True, "false": False}
 
