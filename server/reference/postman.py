@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from server.reference.sample_values import Examples
-from server.reference.samples.request import JSON, VARIABLE, Request, request_of
+from server.reference.samples.request import JSON, VARIABLE, Request, parameters_of, request_of
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 BASE = "{{baseUrl}}"
@@ -58,7 +58,7 @@ def _headers(request: Request) -> Iterator[dict[str, str]]:
 
 def _url(operation: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """An address as Postman has it: `:pageId` for a variable, and what is not required switched off."""
-    parameters = [each for each in operation["parameters"] if each["in"] == "query"]
+    parameters = [each for each in parameters_of(operation) if each["in"] == "query"]
     query = [
         {
             "key": each["name"],
@@ -75,7 +75,7 @@ def _url(operation: Mapping[str, Any], request: Request) -> dict[str, Any]:
 
 def _path(operation: Mapping[str, Any], request: Request) -> tuple[str, list[dict[str, str]]]:
     """The path and its variables, which for Postman are whole segments. Others are variables of the collection."""
-    described = {each["name"]: each.get("description", "") for each in operation["parameters"]}
+    described = {each["name"]: each.get("description", "") for each in parameters_of(operation)}
     segments, variables = [], []
     for segment in request.path.split("/"):
         found = VARIABLE.search(segment)

@@ -51,14 +51,19 @@ class Request:
 def request_of(path: str, verb: str, operation: Mapping[str, Any], examples: Examples) -> Request:
     """The call of an operation of a document."""
     query = {
-        each["name"]: _as_text(examples.of(each["schema"], each["name"]))
-        for each in operation["parameters"]
+        each["name"]: _as_text(each.get("example") or examples.of(each["schema"], each["name"]))
+        for each in parameters_of(operation)
         if each["in"] == "query" and each.get("required")
     }
     content = operation.get("requestBody", {}).get("content", {})
     kind = next(iter(content), "")
     body = examples.body(content[kind]["schema"]) if kind == JSON else None
     return Request(verb.upper(), path, query, kind, body, bool(operation["security"]), _answer(operation["responses"]))
+
+
+def parameters_of(operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parameters of an operation but for those that operations share: headers, which a call may leave out."""
+    return [each for each in operation["parameters"] if "$ref" not in each]
 
 
 def _answer(responses: Mapping[str, Any]) -> Answer:
