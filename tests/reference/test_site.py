@@ -125,8 +125,9 @@ def test_samples_can_be_read(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("language", ["shell", "python"])
-def test_samples_run(document: dict[str, Any], stack: Stack, tenant: Tenant, language: str) -> None:
+def test_samples_run(document: dict[str, Any], stack: Stack, language: str) -> None:
     """A page is created and listed, and what it says of itself is read."""
+    tenant = new_tenant(stack)
     if language == "shell" and shutil.which("curl") is None:
         pytest.skip("no curl")
     known = samples(document, language)
