@@ -97,6 +97,8 @@ def _of_policy(method: MethodPolicy) -> Iterator[str]:
         yield "PERMISSION_MISSING"
     if not method.read_only:
         yield from _WRITES
+    if method.can_be_tried:
+        yield "TRIAL_IMPOSSIBLE"
     if method.providers:
         yield from ("PROVIDER_NOT_CONFIGURED", "PROVIDER_CREDENTIALS_REJECTED", "PROVIDER_REFUSED")
     if method.waits or method.kind in _MAKING:

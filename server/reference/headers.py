@@ -53,6 +53,10 @@ HEADERS: Mapping[str, JsonObject] = {
         "description": "`true` if an earlier call with the same idempotency key was answered so.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "X-Validate-Only": {
+        "description": "`true` if nothing was kept of the call, as the caller asked.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
     "X-RateLimit-Limit": {
         "description": "Calls that the tightest of the caller's rate limits allows in its period.",
         "schema": {"type": "integer", "minimum": 1},
@@ -85,6 +89,8 @@ def request_headers(method: MethodPolicy) -> Iterator[JsonObject]:
         yield _parameter("If-Match")
     if not method.read_only:
         yield _parameter("Idempotency-Key")
+    if method.can_be_tried:
+        yield _parameter("X-Validate-Only")
     if method.streaming and "last_event_id" in method.descriptor.input_type.fields_by_name:
         yield _parameter("Last-Event-ID")
     elif method.read_only and method.answers_etag:
@@ -100,6 +106,8 @@ def success_headers(method: MethodPolicy) -> JsonObject:
         names.append("ETag")
     if not method.read_only:
         names.append("Idempotent-Replay")
+    if method.can_be_tried:
+        names.append("X-Validate-Only")
     return named(names)
 
 
