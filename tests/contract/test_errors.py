@@ -207,6 +207,12 @@ def test_more_violations_than_an_answer_holds_are_counted(tenant: Tenant) -> Non
         assert list(known.violations)[:2] == ["ids[0]", "ids[1]"]
 
 
+def test_a_request_without_fields_has_no_keys_either(tenant: Tenant) -> None:
+    refused_key = problem(tenant.rest.post("realtime/tickets", {"types": "page.*"}))
+    assert (refused_key.reason, refused_key.metadata["field"]) == ("UNKNOWN_FIELD", "types")
+    assert tenant.rest.post("realtime/tickets", {}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "options"),
     [

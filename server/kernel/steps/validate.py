@@ -29,9 +29,9 @@ class Validate(GuardStep):
         """Check keys first, because a mistyped key explains the field that seems to be missing."""
         input_type = method.descriptor.input_type
         may_not_be_tried = not (method.read_only or method.can_be_tried)
-        if not input_type.fields and not may_not_be_tried:
-            return None
         body = next((binding.body for binding in method.bindings if binding.body), "")
+        if not input_type.fields and not body and not may_not_be_tried:
+            return None
         has_mask = "update_mask" in input_type.fields_by_name
         normalise = normaliser(input_type)
         batch = BATCHES.get(method.kind, "")
