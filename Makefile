@@ -118,7 +118,8 @@ lock: ## Pin the versions that a fresh resolution gives
 	@.plinth/lock-venv/bin/pip freeze --exclude-editable > $(LOCK)
 
 clean: ## Remove what can be made again (not the data in .plinth)
-	@rm -rf $(VENV) clients/python/src *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@find clients/python/src -mindepth 1 -maxdepth 2 ! -path '*/src/plinth' ! -path '*/plinth/client' -exec rm -rf {} +
+	@rm -rf $(VENV) *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(GENERATED): $(INSTALLED) clients/generate.py clients/typed_clients.py $(PROTOS)
 	@echo "plinth: generating the stubs from proto/"

@@ -1,9 +1,9 @@
 """Build backend of the package `plinth`: setuptools, with the stubs generated first.
 
-The stubs are not under version control. In a checkout, every wheel and every source distribution is generated anew from
-../../proto, so neither can be stale. A source distribution carries the stubs and builds without the contract. An
-editable install takes the stubs that are there, and generates them when none are; with `STUBS=later` in the environment
-it leaves that to `make generate`.
+The stubs are not under version control; `plinth.client` beside them is. In a checkout, every wheel and every source
+distribution is generated anew from ../../proto, so neither can be stale. A source distribution carries the stubs and
+builds without the contract. An editable install takes the stubs that are there, and generates them when none are; with
+`STUBS=later` in the environment it leaves that to `make generate`.
 """
 
 import os
@@ -23,8 +23,8 @@ SOURCES = HERE / "src"
 GENERATED = SOURCES / "plinth" / "descriptors.binpb"
 GENERATOR = HERE.parent / "generate.py"
 CONTRACT = HERE.parent.parent / "proto" / "plinth"
-# What the generator imports, and the distributions that bring it. Generated code refuses a gRPC older than its
-# generator, so the versions are exact, and the dependencies in pyproject.toml start at them.
+# What the generator imports, and the distributions that bring it. The versions are exact: what is generated depends on
+# them, and generate.py knows how they write the version checks that it removes.
 TOOLS = {
     "grpc_tools": "grpcio-tools==1.85.1",
     "mypy_protobuf": "mypy-protobuf==5.1.0",

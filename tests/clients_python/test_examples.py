@@ -40,14 +40,18 @@ def tenant(stack: Stack) -> Tenant:
     return new_tenant(stack)
 
 
+def environment_of(tenant: Tenant) -> dict[str, str]:
+    """What an example takes from the environment."""
+    who = {"URL": tenant.stack.url, "EMAIL": tenant.owner.email, "PASSWORD": tenant.owner.password}
+    named = {f"PLINTH_{name}": value for name, value in who.items()}
+    return {**os.environ, **named, "HOOK_URL": "http://127.0.0.1:9/"}
+
+
 def run(code: list[str], tenant: Tenant) -> str:
     """What a program says that ends well."""
-    who = {"URL": tenant.stack.url, "EMAIL": tenant.owner.email, "PASSWORD": tenant.owner.password}
-    environment = {**os.environ, **{f"PLINTH_{name}": value for name, value in who.items()}}
-    environment["HOOK_URL"] = "http://127.0.0.1:9/"
     done = subprocess.run(
         [sys.executable, "-W", "error", *code],
-        env=environment,
+        env=environment_of(tenant),
         capture_output=True,
         text=True,
         timeout=120,

@@ -196,9 +196,7 @@ def _add(error: PlinthError, detail: Any) -> None:
         error.reason, error.metadata = detail.reason, dict(detail.metadata)
     elif isinstance(detail, error_details_pb2.BadRequest):
         error.violations = tuple(
-            # `reason` came to FieldViolation later than the oldest version of its package that this client takes.
-            Violation(violation.field, getattr(violation, "reason", ""), violation.description)
-            for violation in detail.field_violations
+            Violation(violation.field, violation.reason, violation.description) for violation in detail.field_violations
         )
     elif isinstance(detail, error_details_pb2.RetryInfo):
         error.retry_after = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
