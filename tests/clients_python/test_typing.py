@@ -41,8 +41,7 @@ SEEN = [
     '13: note: Revealed type is "typing.Generator[plinth.realtime.v1.realtime_pb2.RealtimeEvent, None, None]"',
     '14: note: Revealed type is "plinth.operations.v1.operation_pb2.Operation"',
     '15: note: Revealed type is "plinth.sites.v1.page_pb2.Page"',
-    '16: error: Argument 1 to "__call__" of "Method" has incompatible type "ListPagesRequest"; '
-    'expected "GetPageRequest"  [arg-type]',
+    f'16: error: {WRONG_ARGUMENT}; expected "GetPageRequest"  [arg-type]',
     '17: error: "PageService" has no attribute "get_pages"; maybe "get_page"?  [attr-defined]',
     '22: note: Revealed type is "plinth.sites.v1.page_pb2.Page"',
     '23: note: Revealed type is "typing.AsyncIterator[plinth.sites.v1.page_pb2.Page]"',
