@@ -26,7 +26,7 @@ _NAMES: Mapping[str, str] = {
     "title": "Hello",
     "name": "Acme",
 }
-# A short body has the first of these that there is, where nothing is required.
+# A short body has these where they are, required or not.
 _TELLING = ("title", "name")
 Schema = Mapping[str, Any]
 
@@ -43,10 +43,9 @@ class Examples:
         return self._value(schema, name, ())
 
     def body(self, schema: Schema) -> dict[str, Any]:
-        """A short object: the fields that are required, and otherwise one that may be written."""
+        """A short object: the fields that are required and those that tell what it is, or else the first one."""
         required, fields = self._writable(schema, ())
-        telling = [name for name in (*_TELLING, *fields) if name in fields]
-        chosen = [name for name in fields if name in required] or telling[:1]
+        chosen = [name for name in fields if name in required or name in _TELLING] or list(fields)[:1]
         return {name: self._value(fields[name], name, ()) for name in chosen}
 
     def _value(self, schema: Schema, name: str, above: tuple[str, ...]) -> Any:

@@ -76,6 +76,11 @@ def asked(driver: Any) -> set[str]:
     }
 
 
+def titles(tenant: Tenant) -> list[str]:
+    """The titles of the pages of a tenant."""
+    return [page["title"] for page in tenant.rest.get(f"{tenant.path}/pages").json()["pages"]]
+
+
 def test_the_reference_finds_and_calls(driver: Any, stack: Stack, tenant: Tenant) -> None:
     driver.get_log("performance")
     driver.get(f"{stack.url}/docs")
@@ -95,8 +100,7 @@ def test_the_reference_finds_and_calls(driver: Any, stack: Stack, tenant: Tenant
     body.clear()
     body.send_keys('{"title": "From the reference"}')
     only(driver, ".btn-execute").click()
-    titles = lambda: [page["title"] for page in tenant.rest.get(f"{tenant.path}/pages").json()["pages"]]  # noqa: E731
-    wait_for(lambda: "From the reference" in titles(), what="the page that was created")
+    wait_for(lambda: "From the reference" in titles(tenant), what="the page that was created")
     assert faults(driver) == []
     assert asked(driver) == {stack.url}
 
