@@ -18,6 +18,8 @@ import pytest
 from server import app
 from server.reference import guides, pages
 from server.reference.sample_values import Examples
+from server.reference.samples import curl, python, typescript
+from server.reference.samples.request import request_of
 from tests.clients import Rest, new_tenant
 from tests.stack import PATIENCE, Stack
 
@@ -140,6 +142,20 @@ def test_samples_run(document: dict[str, Any], stack: Stack, language: str) -> N
     assert done.returncode == 0, done.stderr
     (created,) = tenant.rest.get(f"{tenant.path}/pages").json()["pages"]
     assert created["id"] in done.stdout.splitlines()[-1]
+
+
+def test_a_body_of_any_type_is_a_file() -> None:
+    operation = {"parameters": [], "security": [], "requestBody": {"content": {"*/*": {"schema": {}}}},
+                 "responses": {"204": {"description": "Done."}}}  # fmt: skip
+    request = request_of("/api/v1/files/{folderId}", "post", operation, Examples({}))
+    assert curl.sample(request).splitlines() == [
+        'curl -X POST "$B/api/v1/files/${FOLDER_ID}" \\',
+        '  -H "Content-Type: application/octet-stream" \\',
+        "  --data-binary @file",
+    ]
+    compile(python.sample(request), "sample", "exec")
+    assert 'data=open("file", "rb").read()' in python.sample(request)
+    assert "body: file" in typescript.sample(request)
 
 
 def test_examples_keep_the_rules() -> None:

@@ -11,6 +11,7 @@ from server.reference.sample_values import Examples
 VARIABLE = re.compile(r"\{([^{}]+)\}")
 JSON = "application/json"
 _STREAM = "text/event-stream"
+_BYTES = "application/octet-stream"
 
 
 class Answer(Enum):
@@ -58,7 +59,9 @@ def request_of(path: str, verb: str, operation: Mapping[str, Any], examples: Exa
     content = operation.get("requestBody", {}).get("content", {})
     kind = next(iter(content), "")
     body = examples.body(content[kind]["schema"]) if kind == JSON else None
-    return Request(verb.upper(), path, query, kind, body, bool(operation["security"]), _answer(operation["responses"]))
+    # What takes any type takes that of bytes without one.
+    told = _BYTES if "*" in kind else kind
+    return Request(verb.upper(), path, query, told, body, bool(operation["security"]), _answer(operation["responses"]))
 
 
 def parameters_of(operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
