@@ -18,16 +18,14 @@ for await (const page of plinth.pages.list({ pageSize: 3, orderBy: "slug" })) sl
 let requestId = "";
 const onResponse = (response) => (requestId = response.headers.get("x-request-id"));
 const first = await plinth.pages.getBySlug({ slug: slugs[0] }, { onResponse });
-const trip = await plinth.trips.list({ filter: "state = PLANNED" }).catch((error) => error.reason);
 const file = await plinth.audit.exportEntries({ format: "jsonl" });
-const { timeout, ...overview } = await plinth.audit.getSecurityOverview({ "range.period": "last_7_days", bucket: "day" });
+const overview = await plinth.audit.getSecurityOverview({ "range.period": "last_7_days", bucket: "day" });
 const aborted = AbortSignal.abort(new Error("left the page"));
 console.log(
   JSON.stringify({
     slugs,
     requestId,
     status: first.status,
-    trip,
     file: [file.headers.get("content-type"), (await file.text()).trim().split("\n").length > 0],
     states: [...new Set(overview.metrics.map((metric) => metric.state))],
     absent: await failure(plinth.pages.get({ pageId: "00000000-0000-7000-8000-000000000000" })),

@@ -22,7 +22,13 @@ pytestmark = [
     pytest.mark.skipif(bool(building.missing()), reason=building.missing()),
 ]
 PAGES = 60
-PERMISSIONS = ["sites.pages.*", "realtime.events.read", "audit.*", "travel.trips.*"]
+PERMISSIONS = [
+    "sites.pages.read",
+    "sites.pages.create",
+    "realtime.events.read",
+    "audit.entries.read",
+    "audit.entries.export",
+]
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,18 @@ test("a token that somebody else has refreshed meanwhile is used, whoever has no
   assert.deepEqual(sent.map(who), ["access-0", undefined, "access-9"]);
 });
 
+test("a switch of the tenant goes on with the token that it answers, and keeps the refresh token", async () => {
+  const { fetch, sent } = server(({ url }) =>
+    url.endsWith("/auth/switch-tenant") ? json({ ...session(2), tenantId: "t-2" }) : json(session(1)),
+  );
+  const plinth = new Plinth({ baseUrl: "", fetch });
+  await plinth.signIn(SIGN_IN);
+  await plinth.switchTenant("t-2");
+  assert.deepEqual([sent[1]?.body, who(sent[1] as (typeof sent)[0])], [{ tenantId: "t-2" }, "access-1"]);
+  await plinth.pages.get({ pageId: "p" });
+  assert.deepEqual([sent[2]?.url, who(sent[2] as (typeof sent)[0])], ["/api/v1/tenants/t-2/pages/p", "access-2"]);
+});
+
 test("signing out ends the session here even if the server cannot be told", async () => {
   const { fetch, sent } = server(issuer());
   const plinth = new Plinth({
