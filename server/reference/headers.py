@@ -26,6 +26,12 @@ PARAMETERS: Mapping[str, JsonObject] = {
         "description": "Makes it safe to send the call again: with the same key and the same request, it is done once.",
         "schema": {"type": "string", "maxLength": 255, "pattern": "^[ -~]*$"},
     },
+    "X-Validate-Only": {
+        "name": "X-Validate-Only",
+        "in": "header",
+        "description": "Whether to answer the call as it would be answered, and keep nothing of it.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    },
     "Last-Event-ID": {
         "name": "Last-Event-ID",
         "in": "header",

@@ -1,6 +1,7 @@
 """The OpenAPI document: valid by its standard, with every binding in it, and true of what the stack answers."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -159,6 +160,64 @@ def test_rules_are_told(openapi: dict[str, Any]) -> None:
     assert page["id"]["readOnly"]
     trips = openapi["paths"]["/api/v1/trips"]["post"]["requestBody"]
     assert trips["content"]["application/json"]["schema"]["allOf"][1] == {"required": ["title", "startDate", "endDate"]}
+
+
+def test_links_lead_to_operations_and_fill_their_paths(openapi: dict[str, Any]) -> None:
+    paths = {operation["operationId"]: path for path, _, operation in operations(openapi)}
+    links = [
+        link
+        for _, _, operation in operations(openapi)
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    for link in links:
+        assert set(link["parameters"]) == set(re.findall(r"\{(\w+)\}", paths[link["operationId"]])), link
+    created = openapi["paths"]["/api/v1/trips"]["post"]["responses"]["201"]["links"]
+    assert {"GetTrip", "UpdateTrip", "DeleteTrip", "CancelTrip"} <= created.keys()
+    assert created["GetTrip"] == {
+        "operationId": "TripService.GetTrip",
+        "parameters": {"tripId": "$response.body#/id"},
+    }
+    listed = openapi["paths"]["/api/v1/trips"]["get"]["responses"]["200"]["links"]
+    assert listed["GetTrip"]["parameters"] == {"tripId": "$response.body#/trips/0/id"}
+
+
+def test_examples_are_what_their_schemas_allow(openapi: dict[str, Any]) -> None:
+    tried = 0
+    for _, _, operation in operations(openapi):
+        parts = [resolved(openapi, each) for each in operation["parameters"]]
+        parts += operation.get("requestBody", {}).get("content", {}).values()
+        for part in parts:
+            if "example" in part:
+                tried += 1
+                errors = list(validator(openapi, part["schema"]).iter_errors(part["example"]))
+                assert [(operation["operationId"], error.json_path, error.message) for error in errors] == []
+    assert tried > 200
+
+
+def test_what_is_sent_is_closed_and_what_is_answered_stays_open(openapi: dict[str, Any]) -> None:
+    schemas = openapi["components"]["schemas"]
+    assert schemas["travel.TripInput"]["additionalProperties"] is False
+    assert schemas["travel.TripInput"]["properties"]["feedback"]["type"] == ["string", "null"]
+    assert schemas["travel.TripInput"]["properties"]["title"]["type"] == "string"
+    assert "additionalProperties" not in schemas["travel.Trip"]
+    change = validator(openapi, {"$ref": "#/components/schemas/sites.BatchWriteSectionsRequest.OperationInput"})
+    assert change.is_valid({})
+    assert not change.is_valid({"delete": None, "update": None})
+
+
+def test_every_answer_tells_its_reasons_and_headers(openapi: dict[str, Any]) -> None:
+    for _, _, operation in operations(openapi):
+        for status, response in operation["responses"].items():
+            known = resolved(openapi, response)
+            assert "X-Request-Id" in known["headers"]
+            assert ("Retry-After" in known["headers"]) == (status in {"429", "503"})
+            if status >= "400":
+                _, narrowed = known["content"]["application/json"]["schema"]["allOf"]
+                reasons = narrowed["properties"]["details"]["contains"]["properties"]["reason"]["enum"]
+                assert set(reasons) <= set(openapi["components"]["schemas"]["Reason"]["enum"])
+    login = openapi["paths"]["/api/v1/auth/login"]["post"]["responses"]["401"]
+    assert login == {"$ref": "#/components/responses/401.CREDENTIALS_INVALID"}
 
 
 @pytest.mark.parametrize(("method", "binding"), READS, ids=lambda one: getattr(one, "path", None))
