@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from server.gateway.connect import BACK, BRIDGE
 from server.gateway.contract import Contract
 from server.gateway.cors import origin_matchers
 from server.gateway.pieces import ADD_IF_ABSENT, APPEND, Config, extension, header, headers
 from server.gateway.response_headers import security_headers
+from server.gateway.scripts import Scripts
 from server.settings import Settings
 
 # Smaller answers grow, or cost more CPU time than compression saves.
@@ -14,22 +16,27 @@ COMPRESS_FROM_BYTES = 1024
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
 
-def http_filters(settings: Settings, contract: Contract, descriptors: Path, script: Path) -> list[Config]:
+def http_filters(settings: Settings, contract: Contract, descriptors: Path, scripts: Scripts) -> list[Config]:
     """The filters. Their order has these reasons.
 
     header_mutation is first, so that it sees every response last, also those of other filters. cors comes before all
     that refuse (envoy#17148). grpc_web comes before Lua, which then sees gRPC-Web as gRPC. Lua comes before the
     transcoder, whose answers it gives their status, and before the compressor, which would write into the bodies that
-    Lua empties.
+    Lua empties. Two filters are only there for calls of Connect (connect.py): the bridge, which makes gRPC of protobuf
+    before the transcoder sees it, and a second Lua filter behind the transcoder, where a server's error still has its
+    details.
     """
     return [
         _header_mutation(settings),
         extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
         extension("envoy.filters.http.grpc_web", "extensions.filters.http.grpc_web.v3.GrpcWeb"),
         extension("envoy.filters.http.lua", "extensions.filters.http.lua.v3.Lua",
-                  default_source_code={"filename": str(script)}),
+                  default_source_code={"filename": str(scripts.edge)}),
         _compressor(),
+        extension(BRIDGE, "extensions.filters.http.connect_grpc_bridge.v3.FilterConfig") | {"disabled": True},
         _transcoder(settings, contract, descriptors),
+        extension(BACK, "extensions.filters.http.lua.v3.Lua",
+                  default_source_code={"filename": str(scripts.connect)}) | {"disabled": True},
         extension("envoy.filters.http.router", "extensions.filters.http.router.v3.Router",
                   suppress_envoy_headers=True),
     ]  # fmt: skip

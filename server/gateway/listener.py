@@ -14,6 +14,7 @@ from server.gateway.local_reply import local_reply_config
 from server.gateway.pieces import Config, extension, header, seconds, typed
 from server.gateway.put_aside import CALLERS, HEADER_BYTES
 from server.gateway.routes import route_configuration
+from server.gateway.scripts import Scripts
 from server.gateway.static_files import StaticFile
 from server.gateway.tls import transport_socket
 from server.gateway.tracing import tracing
@@ -43,10 +44,10 @@ RESERVED = (
 
 
 def listener(
-    settings: Settings, contract: Contract, descriptors: Path, script: Path, files: Sequence[StaticFile] = ()
+    settings: Settings, contract: Contract, descriptors: Path, scripts: Scripts, files: Sequence[StaticFile] = ()
 ) -> Config:
-    """The listener with its one filter chain. The files are in the folder of the script."""
-    chain: Config = {"filters": [_connection_manager(settings, contract, descriptors, script, files)]}
+    """The listener with its one filter chain. The files are in the folder of the scripts."""
+    chain: Config = {"filters": [_connection_manager(settings, contract, descriptors, scripts, files)]}
     tls = transport_socket(settings)
     if tls:
         chain["transport_socket"] = tls
@@ -72,15 +73,15 @@ def _tls_inspector() -> Config:
 
 
 def _connection_manager(
-    settings: Settings, contract: Contract, descriptors: Path, script: Path, files: Sequence[StaticFile]
+    settings: Settings, contract: Contract, descriptors: Path, scripts: Scripts, files: Sequence[StaticFile]
 ) -> Config:
     return extension(
         "envoy.filters.network.http_connection_manager",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="plinth",
         codec_type="AUTO",
-        route_config=route_configuration(settings, contract, script.parent, files),
-        http_filters=http_filters(settings, contract, descriptors, script),
+        route_config=route_configuration(settings, contract, scripts.edge.parent, files),
+        http_filters=http_filters(settings, contract, descriptors, scripts),
         local_reply_config=local_reply_config(settings, largest_body(contract, settings.max_request_bytes)),
         access_log=[access_log()],
         **_limits(settings),

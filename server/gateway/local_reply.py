@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from server.gateway.body_limits import READ_BYTES
+from server.gateway.connect import CALL
 from server.gateway.pieces import Config, details_match, header, headers, status_is
 from server.gateway.response_headers import security_headers
 from server.settings import Settings
@@ -57,6 +59,12 @@ CALLERS_FAULT = Reply(
 )
 
 
+def replies_to_connect(settings: Settings) -> list[Reply]:
+    """The answers that a call of Connect can get. Those without a status of their own are told as 400 or 500."""
+    malformed = Reply(400, CALLERS_FAULT.code, CALLERS_FAULT.reason, "The request is not acceptable.", {})
+    return [*_replies(settings, READ_BYTES), OUR_FAULT, malformed]
+
+
 def local_reply_config(settings: Settings, body_bytes: int) -> Config:
     """Mappers, of which the first match applies: Lua's answers, the transcoder's, each status, and everything else.
 
@@ -71,6 +79,7 @@ def local_reply_config(settings: Settings, body_bytes: int) -> Config:
             _answered_by_lua(always),
             *_unread([reply for reply in replies if reply.status in UNREAD], always),
             _refused_by_transcoder(always),
+            _of_connect(always),
             _away_for_event_source(always),
             *(_mapper(reply, status_is("EQ", reply.status), always) for reply in replies),
             *(_mapper(reply, status_is("GE", reply.status), always) for reply in (OUR_FAULT, CALLERS_FAULT)),
@@ -113,6 +122,18 @@ def _refused_by_transcoder(always: list[Config]) -> Config:
     refused = details_match("response.code == 400 && response.code_details.contains('grpc_json_transcode_failure')")
     return {
         "filter": {"and_filter": {"filters": [refused, _not_grpc()]}},
+        "body_format_override": {
+            "text_format_source": {"inline_string": TEXT},
+            "content_type": "application/json",
+        },
+        "headers_to_add": [*always, header(LOCAL_REPLY, ASKED)],
+    }
+
+
+def _of_connect(always: list[Config]) -> Config:
+    """The reply to a call of Connect. The header makes Lua word it as Connect has errors, by the status."""
+    return {
+        "filter": {"header_filter": {"header": {"name": CALL, "present_match": True}}},
         "body_format_override": {
             "text_format_source": {"inline_string": TEXT},
             "content_type": "application/json",

@@ -9,6 +9,7 @@ from server.enum_names import short_names, told
 from server.gateway.body_limits import READ_BYTES, UNPROVEN_BYTES, body_limit
 from server.gateway.contract import FREE_FORM, HTTP_BODY, Binding, Contract, Method
 from server.gateway.enums import values_of
+from server.gateway.local_reply import RETRY_AFTER, Reply, replies_to_connect
 from server.gateway.raw_bodies import facts
 from server.gateway.static_files import StaticFile
 from server.settings import Settings
@@ -16,8 +17,9 @@ from server.settings import Settings
 FREE = "json_keys.FREE"
 OPAQUE = "json_keys.OPAQUE"
 # Modules by file name, in the order of their dependencies.
-BASE = ("utf8", "json_keys", "names", "is_grpc", "problems", "strangers", "new_matcher")
-EDGE = ("responses", "on_request")
+BASE = ("utf8", "json_keys", "names", "is_grpc", "connect_errors", "problems", "strangers", "new_matcher")
+EDGE = ("responses", "connect_calls", "on_request")
+CONNECT = ("utf8", "is_grpc", "connect_errors")
 FILES = {"new_matcher": "paths", "on_request": "requests"}
 # Messages whose JSON form is not an object of their fields (the JSON mapping of proto3).
 TEXTS = frozenset(f"google.protobuf.{name}" for name in ("Timestamp", "Duration", "FieldMask"))
@@ -69,10 +71,31 @@ def script(contract: Contract, settings: Settings, static: Iterable[StaticFile] 
             f"local STATIC = {_set(file.path for file in static)}",
             "local bindings = new_matcher(BINDINGS)",
             f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
-            f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}\n",
+            f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}",
+            _local_replies(settings),
             *(_module(name) for name in EDGE),
             _source("edge"),
         ]
+    )
+
+
+def connect_script() -> str:
+    """Make the script of the Lua filter for answers to calls of Connect."""
+    return "\n".join([*(_module(name) for name in CONNECT), _source("connect_answers")])
+
+
+def _local_replies(settings: Settings) -> str:
+    """What Envoy's own answers say, by status, for calls of Connect."""
+    lines = (f"  [{reply.status}] = {_reply(reply)}," for reply in replies_to_connect(settings))
+    return "\n".join(["local LOCAL_REPLIES = {", *lines, "}\n"])
+
+
+def _reply(reply: Reply) -> str:
+    metadata = ", ".join(f"[{_quote(name)}] = {_quote(value)}" for name, value in reply.metadata.items())
+    wait = f", wait = {RETRY_AFTER}" if reply.retry else ""
+    return (
+        f"{{code = {reply.code}, reason = {_quote(reply.reason)}, message = {_quote(reply.message)}, "
+        f"metadata = {{{metadata}}}{wait}}}"
     )
 
 

@@ -1,6 +1,6 @@
 -- What the gateway answers by itself, in the form that the server's problems have.
 
-local REQUEST_ID = "x-request-id"
+local REQUEST_ID, CONNECT = "x-request-id", "x-plinth-connect"
 local GRPC_CODES = {[400] = 3, [401] = 16, [404] = 5, [405] = 5, [413] = 3, [415] = 3, [429] = 8, [431] = 3, [500] = 13}
 
 local function quote(text)
@@ -21,6 +21,10 @@ local function refuse(handle, status, reason, message, metadata, allow, wait)
   if wait then headers["retry-after"] = ("%d"):format(wait) end
   if status == 401 then headers["www-authenticate"] = 'Bearer realm="plinth"' end
   local request_id = handle:headers():get(REQUEST_ID) or ""
+  if handle:headers():get(CONNECT) then
+    local body = connect_errors.own_json(handle, GRPC_CODES[status], reason, message, metadata, request_id, wait)
+    return handle:respond(headers, body)
+  end
   handle:respond(headers, json(request_id, status, reason, message, metadata))
 end
 

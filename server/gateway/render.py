@@ -17,16 +17,17 @@ from server.gateway.clusters import API, REALTIME, clusters
 from server.gateway.contract import Contract
 from server.gateway.errors import GatewayConfigurationError
 from server.gateway.listener import listener
-from server.gateway.lua import script
+from server.gateway.lua import connect_script, script
 from server.gateway.overload import admin, memory_allocator, overload_manager
 from server.gateway.pieces import Config
+from server.gateway.scripts import Scripts
 from server.gateway.static_files import StaticFile, write_files
 from server.settings import Settings
 
 FOLDER = "gateway"
 CONFIGURATION = "envoy.yaml"
 DESCRIPTORS = "descriptors.binpb"
-SCRIPT = "edge.lua"
+SCRIPTS = Scripts(Path("edge.lua"), Path("connect.lua"))
 VALIDATION_TIMEOUT = 60
 
 
@@ -44,7 +45,7 @@ def render(settings: Settings, descriptors: bytes, static: Sequence[StaticFile] 
         "node": {"id": "gateway", "cluster": "plinth"},
         "admin": admin(settings),
         "static_resources": {
-            "listeners": [listener(settings, contract, folder / DESCRIPTORS, folder / SCRIPT, static)],
+            "listeners": [listener(settings, contract, folder / DESCRIPTORS, _scripts(settings), static)],
             "clusters": clusters(settings),
         },
         "overload_manager": overload_manager(),
@@ -76,7 +77,9 @@ def write(settings: Settings, descriptors: bytes | None = None, *, static: Seque
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTORS).write_bytes(envoys)
-    (folder / SCRIPT).write_text(script(Contract.read(descriptor_set.parse(envoys)), settings, static))
+    scripts = _scripts(settings)
+    scripts.edge.write_text(script(Contract.read(descriptor_set.parse(envoys)), settings, static))
+    scripts.connect.write_text(connect_script())
     if static:
         write_files(static, folder)
     path = folder / CONFIGURATION
@@ -100,3 +103,8 @@ def validate(settings: Settings, path: Path) -> None:
 
 def _folder(settings: Settings) -> Path:
     return settings.data_dir.absolute() / FOLDER
+
+
+def _scripts(settings: Settings) -> Scripts:
+    folder = _folder(settings)
+    return Scripts(folder / SCRIPTS.edge, folder / SCRIPTS.connect)

@@ -49,9 +49,10 @@ local function are_too_large(headers)
   return bytes and tonumber(bytes) > MAX_HEADER_BYTES
 end
 
-local function refuse_headers(handle, content_type)
+local function refuse_headers(handle, headers, content_type)
   local message = ("The headers are larger than %d bytes, the most that is taken."):format(MAX_HEADER_BYTES)
   if is_grpc(content_type) then return problems.refuse_grpc(handle, 8, message) end
+  if connect_calls.is_call(headers:get(":method"), headers:get(":path") or "/") then connect_calls.mark(handle, headers, "json") end
   refuse(handle, 431, "TOO_LARGE", message, {limit_bytes = ("%d"):format(MAX_HEADER_BYTES)})
 end
 
@@ -330,16 +331,28 @@ local function refuse_body(handle, headers)
   if length or (body and body:length() > 0) then refuse(handle, 400, "MALFORMED", "This call takes no body.") end
 end
 
+-- A call of Connect. The bridge makes gRPC of protobuf, after which another route may be the call's.
+local function on_connect(handle, headers, path, content_type)
+  local binding, encoding = connect_calls.take(handle, headers, path, content_type)
+  if not binding then return end
+  if encoding == "json" then
+    read_json(handle, headers, binding, content_type)
+  elseif read_body(handle, headers, binding) then
+    handle:clearRouteCache()
+  end
+end
+
 local function on_request(handle)
   local headers = handle:headers()
   take_request_id(headers)
   local content_type = headers:get("content-type")
-  if are_too_large(headers) then return refuse_headers(handle, content_type) end
+  if are_too_large(headers) then return refuse_headers(handle, headers, content_type) end
   if is_grpc(content_type) then return on_grpc(handle, headers) end
   -- CONNECT has no path.
   local method, path = headers:get(":method"), headers:get(":path") or "/"
   local plain = is_plain(path)
   if not plain then
+    if connect_calls.is_call(method, path) then return on_connect(handle, headers, path, content_type) end
     path = drop_slash(headers, method, path)
     if refuses_form(handle, path) then return end
   end

@@ -24,6 +24,11 @@ local function note_large(handle, name)
   note(handle, "large", name)
 end
 
+-- The call is one of Connect, with this encoding.
+local function note_connect(handle, encoding)
+  note(handle, "connect", encoding)
+end
+
 local function notes_of(handle)
   if waiting == 0 then return NOTHING end
   local notes = handle:streamInfo():dynamicMetadata():get(METADATA)
@@ -72,6 +77,49 @@ local function describe(text, binding)
   -- Of times it tells in its own words what is wrong, and not what was sent.
   local sent = value:find("^Field ") and "" or ", not " .. value:sub(1, 100)
   return ("`%s` has to be %s%s."):format(field, words, sent), field
+end
+
+-- Words an answer that the gateway's own filters gave to a call of Connect: the transcoder's are about the body, and a status
+-- says all of the others.
+local function answer_connect(handle, headers, refused)
+  local request_id, method, path = refused:match("^(%S*) (%S*) (.*)$")
+  local status = tonumber(headers:get(":status"))
+  local reply = LOCAL_REPLIES[status] or (status >= 500 and LOCAL_REPLIES[500]) or LOCAL_REPLIES[400]
+  local message, metadata = reply.message, reply.metadata
+  if status == 400 then
+    local body = handle:body()
+    local field
+    message, field = describe(body and body:getBytes(0, body:length()) or "", bindings:find(method, path))
+    metadata = {field = field}
+  end
+  headers = handle:headers()
+  headers:replace("content-type", "application/json")
+  local text = connect_errors.own_json(handle, reply.code, reply.reason, message, metadata, request_id, reply.wait)
+  handle:body(true):setBytes(text)
+end
+
+-- The trailers of a transcoded answer as Connect has them. The bridge does this for protobuf.
+local function show_trailers(handle)
+  handle:body()
+  local trailers, headers = handle:trailers(), handle:headers()
+  local names = {}
+  for name, value in pairs(trailers or {}) do
+    names[#names + 1] = name
+    if name:sub(1, 5) ~= "grpc-" then headers:add("trailer-" .. name, value) end
+  end
+  for _, name in ipairs(names) do trailers:remove(name) end
+end
+
+local function on_connect(handle, headers, notes)
+  local refused = headers:get(LOCAL)
+  if headers:get(":status") == "401" and notes["large"] then strangers.note(notes["large"]) end
+  for _, name in ipairs(NOT_REST) do headers:remove(name) end
+  if refused then
+    headers:remove(LOCAL)
+    answer_connect(handle, headers, refused)
+  elseif notes["connect"] == "json" then
+    show_trailers(handle)
+  end
 end
 
 -- The transcoder refuses in words; say it as the server would.
@@ -146,6 +194,7 @@ local function on_response(handle)
   if limit and not status and notes == NOTHING then
     return show_plain(headers, content_type, limit)
   end
+  if notes["connect"] then return on_connect(handle, headers, notes) end
   if not status and not limit then headers, status, limit = take_trailers(handle, headers) end
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
@@ -165,4 +214,4 @@ local function on_response(handle)
   end
 end
 
-return {on_response = on_response, note_head = note_head, note_large = note_large}
+return {on_response = on_response, note_head = note_head, note_large = note_large, note_connect = note_connect}

@@ -6,10 +6,12 @@ After transcoding a route matches `/package.Service/Method`, so one table serves
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.gateway import connect
 from server.gateway.body_limits import READ_BYTES, largest_body
 from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
 from server.gateway.cors import cors_policy
+from server.gateway.filters import MAX_RESPONSE_BYTES
 from server.gateway.pieces import ADD_IF_ABSENT, Config, header, seconds
 from server.gateway.put_aside import PUT_ASIDE
 from server.gateway.raw_bodies import is_open, open_filters, open_routes
@@ -70,7 +72,16 @@ def _routes(settings: Settings, contract: Contract, static: list[Config]) -> lis
     rest = _unary({"prefix": "/"}, settings.gateway_timeout)
     # Envoy asks the routes in turn. Calls, as they come and once they are transcoded, do not ask those of the files.
     calls = [rest | {"match": {"prefix": prefix}} for prefix in CALLS] if static else []
-    return [*streams, *timed, *open_routes(settings, contract, rest), *calls, *static, rest]
+    return [
+        *connect.arriving(rest),
+        *streams,
+        *timed,
+        *open_routes(settings, contract, rest),
+        connect.read(rest, MAX_RESPONSE_BYTES),
+        *calls,
+        *static,
+        rest,
+    ]
 
 
 def _has_own(method: Method) -> bool:

@@ -52,7 +52,8 @@ def test_a_preflight_on_any_path(gateway: Gateway, client: httpx.Client, path: s
     }  # fmt: skip
     assert {
         "authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-api-key", "x-request-id",
-        "last-event-id", "x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent", "tracestate", "baggage",
+        "last-event-id", "x-grpc-web", "x-user-agent", "grpc-timeout", "connect-protocol-version",
+        "connect-timeout-ms", "traceparent", "tracestate", "baggage",
         "sentry-trace",
     } <= set(allowed["access-control-allow-headers"].split(", "))  # fmt: skip
     assert not gateway.backend.calls

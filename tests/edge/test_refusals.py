@@ -23,7 +23,7 @@ def reason(answer: httpx.Response) -> tuple[int, int, str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/", "/api/v1/tenants/t/pages/1/2/3", "/plinth.sites.v1.PageService/ListPages"]
+    "path", ["/nope", "/", "/api/v1/tenants/t/pages/1/2/3", "/plinth/sites", "/grpc.health.v1.Health/Check"]
 )
 def test_an_unknown_path(client: httpx.Client, path: str) -> None:
     for answer in (client.get(path), client.post(path, json={}), client.get(f"{path}?access_token=secret")):

@@ -45,7 +45,8 @@ def test_rendering_touches_no_file(tmp_path: Path) -> None:
 
 def test_what_is_written(tmp_path: Path) -> None:
     path = write(settings(tmp_path))
-    assert sorted(each.name for each in path.parent.iterdir()) == ["descriptors.binpb", "edge.lua", "envoy.yaml"]
+    written = ["connect.lua", "descriptors.binpb", "edge.lua", "envoy.yaml"]
+    assert sorted(each.name for each in path.parent.iterdir()) == written
     assert path.parent == tmp_path / "gateway"
 
 
@@ -102,8 +103,8 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
 def test_a_policy_names_its_own_timeout(tmp_path: Path) -> None:
     file = scratch_file()
     add_method(file, "Long", "Save", http_pb2.HttpRule(post="/scratch", body="*"), timeout=90)
-    route = routes(render(settings(tmp_path), with_file(DESCRIPTORS, file)))[-2]
-    assert route["match"] == {"path": f"/{SERVICE}/Long"}
+    table = routes(render(settings(tmp_path), with_file(DESCRIPTORS, file)))
+    (route,) = (each for each in table if each["match"] == {"path": f"/{SERVICE}/Long"})
     assert route["route"]["timeout"] == "90.000s"
     assert route["request_headers_to_add"][0]["header"] == {"key": "grpc-timeout", "value": "90250m"}
 

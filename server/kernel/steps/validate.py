@@ -11,7 +11,7 @@ from server.kernel.call import JSON_KEYS, VALIDATE_ONLY, Call
 from server.kernel.chain import Guard, GuardStep, Request
 from server.kernel.messages import free_form
 from server.kernel.messages.fields import descriptor_of, enum_of, enum_values, message_type_of, value_of
-from server.kernel.messages.masks import body_mask, check_mask
+from server.kernel.messages.masks import EVERYTHING, body_mask, check_mask
 from server.kernel.messages.text import normaliser
 from server.kernel.policy import BATCHES, MethodPolicy
 from server.kernel.problems import Malformed, Reason, Violation, broken_rules
@@ -39,11 +39,14 @@ class Validate(GuardStep):
         def validate(call: Call, request: Message) -> None:
             if VALIDATE_ONLY in call.metadata:
                 _check_trial(call)
-            keys = call.metadata.get(JSON_KEYS) if body else None
-            if keys is not None:
+            keys = call.metadata.get(JSON_KEYS)
+            if keys is not None and call.is_rest:
                 mask = body_mask(input_type, body, keys)
-                if has_mask and call.is_rest:
+                if has_mask:
                     _choose_mask(request, body, mask)
+            elif keys is not None:
+                # JSON of Connect is the whole request. It names unknown keys; the mask is the request's own.
+                body_mask(input_type, EVERYTHING, keys)
             if normalise is not None:
                 normalise(request)
             check(request, carry_parents(request, batch) if batch else ())
