@@ -11,19 +11,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from tests.contract.contract import real
 from tests.node import packages
+from tests.packaging.bundles import ROOT, run_protoc, write_bundle
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2 * packages.INSTALLING)]
-ROOT = Path(__file__).parent.parent.parent
 IMAGE = ROOT / "clients/python/src/plinth/descriptors.binpb"
-# As protoc is called on a command line: `python -m grpc_tools.protoc` would add the folder of protobuf's own files.
-PROTOC = "import sys; from grpc_tools import protoc; sys.exit(protoc.main(['protoc', *sys.argv[1:]]))"
-
-
-def write_bundle(folder: Path) -> "subprocess.CompletedProcess[str]":
-    """What `make protos to=FOLDER` runs."""
-    command = [sys.executable, "clients/bundle.py", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +42,7 @@ def files_of(image: Path) -> dict[str, FileDescriptorProto]:
 def test_protoc_reads_what_plinth_itself_serves_by_with_every_comment(empty: Path) -> None:
     ours = sorted(str(path.relative_to(empty / "protos")) for path in (empty / "protos/plinth").rglob("*.proto"))
     options = ["-Iprotos", "--include_imports", "--include_source_info", "--descriptor_set_out=image.binpb"]
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", PROTOC, *options, *ours],
-        cwd=empty,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_protoc(empty, *options, *ours)
     read, served = files_of(empty / "image.binpb"), files_of(IMAGE)
     assert {name for name in served if name.startswith("plinth/")} == set(ours)
     for name, file in read.items():
