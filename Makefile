@@ -107,7 +107,7 @@ generate: $(INSTALLED) ## Build the stubs and the descriptor set anew
 	@$(BIN)/python clients/generate.py
 
 protos: $(INSTALLED) ## Write the contract with all its imports to .plinth/protos and .plinth/protos.tar.gz; to=FOLDER
-	@$(BIN)/python clients/bundle.py $(to)
+	@$(BIN)/python -m clients.bundle $(to)
 
 fresh: $(GENERATED)
 	@$(BIN)/python clients/generate.py --check

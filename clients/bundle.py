@@ -1,6 +1,6 @@
 """The contract for callers without this repository: our .proto files with every import, in one folder or archive.
 
-usage: bundle.py [FOLDER]   write FOLDER (.plinth/protos) and FOLDER.tar.gz
+usage: python -m clients.bundle [FOLDER]   write FOLDER (.plinth/protos) and FOLDER.tar.gz
 
 The folder is an import path as it stands: `protoc -I protos plinth/sites/v1/page.proto`, `buf build protos`, and
 `includeDirs: ["protos"]` of @grpc/proto-loader need nothing else. The same contract gives the same bytes.
@@ -17,9 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
-
-# This is run as a script, whose folder is the only one that Python knows.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from clients.generate import CARRIED, ROOT, VALIDATE, build_image, googleapis, run_protoc, sources, validate_set
 from clients.proto_source import proto_source

@@ -3,6 +3,9 @@
 JSON is transcoded by a binding of its own (descriptors.py); protobuf is framed by Envoy's bridge. Neither passes the
 details of an error on, so a Lua filter (connect_errors.lua) makes Connect's errors of the server's. These filters are
 disabled unless the route that a request matches first enables them, so that no other call pays for them.
+
+Envoy calls the bridge work in progress and supports it less than its other filters. It gets only requests that Lua has
+read whole and within their limit, and only answers without errors.
 """
 
 from server.gateway.pieces import Config, typed
@@ -12,8 +15,7 @@ BACK = "plinth.connect"
 # Set by Lua, for a call of Connect: `json` or `proto`.
 CALL = "x-plinth-connect"
 PATHS = "/plinth."
-# Until Lua has read the body, a call has the limit of request bodies; from then on that of answers, which the bridge
-# holds whole.
+# connect_calls.lua asks the same.
 CONTENT_TYPES = {
     "proto": {"exact": "application/proto"},
     "json": {"prefix": "application/json"},
@@ -41,7 +43,8 @@ def arriving(route: Config) -> list[Config]:
 def read(route: Config, max_response_bytes: int) -> Config:
     """The route of calls of Connect that Lua has read, unless their RPC has one of its own.
 
-    `max_response_bytes` is how much of an answer the bridge may hold.
+    Envoy has one limit for what it holds of a request and of its answer. Until Lua has read the body, it is that of
+    requests; from then on `max_response_bytes`, because the bridge holds an answer whole.
     """
     return route | {
         "match": {"prefix": PATHS, "headers": [{"name": CALL, "present_match": True}]},

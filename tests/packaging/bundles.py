@@ -11,7 +11,7 @@ PROTOC = "import sys; from grpc_tools import protoc; sys.exit(protoc.main(['prot
 
 def write_bundle(folder: Path) -> "subprocess.CompletedProcess[str]":
     """What `make protos to=FOLDER` runs."""
-    command = [sys.executable, "clients/bundle.py", str(folder)]
+    command = [sys.executable, "-m", "clients.bundle", str(folder)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
