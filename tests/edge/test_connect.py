@@ -32,7 +32,7 @@ def body_of(kind: str, message: Message) -> bytes:
 
 
 def call(
-    client: httpx.Client, kind: str, message: Message = ASKED, path: str = GET_PAGE, **headers: str
+    client: httpx.Client, kind: str, message: Message = ASKED, path: str = GET_PAGE, /, **headers: str
 ) -> httpx.Response:
     """A unary call as Connect's clients make it."""
     own = {"content-type": kind, "connect-protocol-version": "1"}
@@ -149,11 +149,9 @@ def test_an_error_of_the_server_keeps_its_details(
 
 @both
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
-def test_every_code_has_its_name_and_status(
-    gateway: Gateway, client: httpx.Client, kind: str, code: grpc.StatusCode
-) -> None:
+def test_every_code_has_its_name_and_status(gateway: Gateway, kind: str, code: grpc.StatusCode) -> None:
     gateway.backend.answers[GET_PAGE] = lambda _request, context: context.abort(code, "50 % of Zürich")
-    answer = call(client, kind)
+    answer = call(gateway.http, kind)
     name = "canceled" if code is grpc.StatusCode.CANCELLED else code.name.lower()
     assert answer.json() == {"code": name, "message": "50 % of Zürich", "details": []}
     assert answer.status_code == {
@@ -166,7 +164,7 @@ def test_every_code_has_its_name_and_status(
 @both
 @pytest.mark.parametrize("path", [f"{SERVICE}/Nope", f"{SERVICE}/WatchPages", "/plinth.nope.v1.Nope/Get", "/plinth.x"])
 def test_what_is_no_unary_rpc_is_not_implemented(client: httpx.Client, kind: str, path: str) -> None:
-    assert error_of(call(client, kind, path=path)) == (404, "unimplemented", "ROUTE_NOT_FOUND", {})
+    assert error_of(call(client, kind, ASKED, path)) == (404, "unimplemented", "ROUTE_NOT_FOUND", {})
 
 
 @pytest.mark.parametrize("kind", ["application/connect+proto", "application/connect+json", "text/plain", ""])
@@ -335,7 +333,7 @@ def test_a_page_may_send_what_connect_sends_and_read_what_it_answers(gateway: Ga
     assert {"trailer-idempotent-replay", "x-request-id"} <= set(
         answer.headers["access-control-expose-headers"].split(", ")
     )
-    refused = call(client, PROTO, path=f"{SERVICE}/Nope", origin=ORIGIN)
+    refused = call(client, PROTO, ASKED, f"{SERVICE}/Nope", origin=ORIGIN)
     assert refused.headers["access-control-allow-origin"] == ORIGIN
     other = call(client, JSON, origin="https://evil.example")
     assert not [name for name in other.headers if name.startswith("access-control-")]

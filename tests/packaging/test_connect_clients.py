@@ -1,13 +1,12 @@
 """Connect's own clients against a running Plinth, over stubs that their generator makes of `make protos`."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients import Tenant, new_tenant
 from tests.node import packages
-from tests.packaging.bundles import run_protoc, write_bundle
+from tests.packaging.stubs import generate_stubs
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2 * packages.INSTALLING), packages.needs_npm]
@@ -18,24 +17,6 @@ TRANSPORTS = (
     "connect-node, HTTP/2",
     "connect-node, JSON",
 )
-
-
-def generate_stubs(folder: Path) -> None:
-    """Write the stubs of the whole contract below `gen`, as its users do."""
-    assert write_bundle(folder / "protos").returncode == 0
-    # Those of protobuf itself come with @bufbuild/protobuf.
-    names = [str(path.relative_to(folder / "protos")) for path in (folder / "protos").rglob("*.proto")]
-    wanted = sorted(name for name in names if not name.startswith("google/protobuf/"))
-    plugin = packages.installed() / ".bin" / "protoc-gen-es"
-    (folder / "gen").mkdir()
-    run_protoc(
-        folder,
-        "-Iprotos",
-        f"--plugin=protoc-gen-es={plugin}",
-        "--es_out=gen",
-        "--es_opt=target=js,import_extension=js",
-        *wanted,
-    )
 
 
 @pytest.fixture(scope="module")
