@@ -7,12 +7,16 @@ from plinth.client.calls import Calls
 from plinth.client.rpc import Item, Metadata, Req, Res, Rpc
 
 
-class Method(Generic[Req, Res]):
-    """An RPC that answers once."""
+class _Bound(Generic[Req, Res]):
+    """An RPC and what calls it."""
 
     def __init__(self, calls: Calls, rpc: Rpc[Req, Res]) -> None:
         self._calls = calls
         self._rpc = rpc
+
+
+class Method(_Bound[Req, Res]):
+    """An RPC that answers once."""
 
     def __call__(
         self, request: Req, *, timeout: float | None = None, idempotency_key: str = "", metadata: Metadata = ()
@@ -48,12 +52,8 @@ class PagedMethod(Method[Req, Res], Generic[Req, Res, Item]):
             asked.page_token = page.next_page_token
 
 
-class StreamMethod(Generic[Req, Res]):
+class StreamMethod(_Bound[Req, Res]):
     """An RPC that answers a stream, which ends by itself."""
-
-    def __init__(self, calls: Calls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     def __call__(
         self, request: Req, *, timeout: float | None = None, metadata: Metadata = ()
@@ -62,12 +62,8 @@ class StreamMethod(Generic[Req, Res]):
         return self._calls.stream(self._rpc, request, timeout=timeout, metadata=metadata)
 
 
-class EventsMethod(Generic[Req, Res]):
+class EventsMethod(_Bound[Req, Res]):
     """An RPC that answers live events, and goes on after any of them."""
-
-    def __init__(self, calls: Calls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     def __call__(
         self, request: Req, *, timeout: float | None = None, metadata: Metadata = ()
@@ -79,12 +75,8 @@ class EventsMethod(Generic[Req, Res]):
         return self._calls.events(self._rpc, request, timeout=timeout, metadata=metadata)
 
 
-class UploadMethod(Generic[Req, Res]):
+class UploadMethod(_Bound[Req, Res]):
     """An RPC that takes a stream, and answers once."""
-
-    def __init__(self, calls: Calls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     def __call__(self, requests: Iterable[Req], *, timeout: float | None = None, metadata: Metadata = ()) -> Res:
         """Send every message. Raises PlinthError. It is not repeated: the messages are taken from `requests` once."""

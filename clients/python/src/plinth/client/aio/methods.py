@@ -7,12 +7,16 @@ from plinth.client.aio.calls import AsyncCalls
 from plinth.client.rpc import Item, Metadata, Req, Res, Rpc
 
 
-class AsyncMethod(Generic[Req, Res]):
-    """An RPC that answers once."""
+class _Bound(Generic[Req, Res]):
+    """An RPC and what calls it."""
 
     def __init__(self, calls: AsyncCalls, rpc: Rpc[Req, Res]) -> None:
         self._calls = calls
         self._rpc = rpc
+
+
+class AsyncMethod(_Bound[Req, Res]):
+    """An RPC that answers once."""
 
     async def __call__(
         self, request: Req, *, timeout: float | None = None, idempotency_key: str = "", metadata: Metadata = ()
@@ -51,12 +55,8 @@ class AsyncPagedMethod(AsyncMethod[Req, Res], Generic[Req, Res, Item]):
             asked.page_token = page.next_page_token
 
 
-class AsyncStreamMethod(Generic[Req, Res]):
+class AsyncStreamMethod(_Bound[Req, Res]):
     """An RPC that answers a stream, which ends by itself."""
-
-    def __init__(self, calls: AsyncCalls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     def __call__(
         self, request: Req, *, timeout: float | None = None, metadata: Metadata = ()
@@ -65,12 +65,8 @@ class AsyncStreamMethod(Generic[Req, Res]):
         return self._calls.stream(self._rpc, request, timeout=timeout, metadata=metadata)
 
 
-class AsyncEventsMethod(Generic[Req, Res]):
+class AsyncEventsMethod(_Bound[Req, Res]):
     """An RPC that answers live events, and goes on after any of them."""
-
-    def __init__(self, calls: AsyncCalls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     def __call__(
         self, request: Req, *, timeout: float | None = None, metadata: Metadata = ()
@@ -82,12 +78,8 @@ class AsyncEventsMethod(Generic[Req, Res]):
         return self._calls.events(self._rpc, request, timeout=timeout, metadata=metadata)
 
 
-class AsyncUploadMethod(Generic[Req, Res]):
+class AsyncUploadMethod(_Bound[Req, Res]):
     """An RPC that takes a stream, and answers once."""
-
-    def __init__(self, calls: AsyncCalls, rpc: Rpc[Req, Res]) -> None:
-        self._calls = calls
-        self._rpc = rpc
 
     async def __call__(
         self, requests: AsyncIterable[Req], *, timeout: float | None = None, metadata: Metadata = ()
