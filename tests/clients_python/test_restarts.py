@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from plinth.client import Plinth
+from plinth.client import Plinth, Retries
 from plinth.sites.v1.page_pb2 import CreatePageRequest, Page, WatchPagesRequest
 
 from tests.clients import Tenant, new_tenant
@@ -17,6 +17,8 @@ from tests.streams import sse, writers
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 # Seconds for a stack that starts twice, on a loaded machine.
 PATIENCE = 400.0
+# Writes go on when the gateway is there again.
+LASTING = Retries(attempts=20)
 
 
 def test_a_stream_goes_on_over_restarts(own_stack: Callable[..., Stack]) -> None:
@@ -24,7 +26,7 @@ def test_a_stream_goes_on_over_restarts(own_stack: Callable[..., Stack]) -> None
     tenant = new_tenant(stack)
     request = WatchPagesRequest(tenant_id=tenant.id, last_event_id=sse.position(tenant))
     with (
-        Plinth(stack.url, token=tenant.access_token, refresh_token=tenant.refresh_token) as client,
+        Plinth(stack.url, token=tenant.access_token, refresh_token=tenant.refresh_token, retries=LASTING) as client,
         closing(client.pages.watch_pages(request, timeout=PATIENCE)) as events,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -9,7 +9,12 @@ from plinth.client.rpc import Metadata, Req, Res, Rpc
 IDEMPOTENCY_KEY = "idempotency-key"
 LAST_EVENT_ID = "last-event-id"
 # Without pings, only the deadline of a call shows that a connection broke silently, and a live stream has no deadline.
-CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 60_000), ("grpc.keepalive_timeout_ms", 20_000))
+# Without a limit, gRPC waits up to two minutes before it connects again to a server that was away.
+CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
 
 
 def with_key(rpc: Rpc[Req, Res], metadata: Metadata, key: str) -> Metadata:
