@@ -14,7 +14,8 @@ import pytest
 
 from server import app
 from server.reference.naming import operation_id
-from tests.clients import Tenant
+from tests.clients import Tenant, new_tenant
+from tests.stack import Stack
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "schemathesis"
 LONGEST = 900.0
@@ -116,8 +117,8 @@ def run(tenant: Tenant, folder: Path, *phases: str) -> tuple[Mapping[str, Any], 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(LONGEST + 60)
-def test_the_stack_does_what_the_document_tells(tenant: Tenant, tmp_path: Path) -> None:
-    report, output = run(tenant, tmp_path, "examples", "coverage", "fuzzing", "stateful")
+def test_the_stack_does_what_the_document_tells(stack: Stack, tmp_path: Path) -> None:
+    report, output = run(new_tenant(stack), tmp_path, "examples", "coverage", "fuzzing", "stateful")
     assert report["failures"] == [], output
     assert report["errors"] == [], output
     assert {phase["status"] for phase in report["phases"].values()} == {"success"}, output
