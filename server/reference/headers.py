@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from server.json_values import JsonObject
 from server.kernel.policy import Kind, MethodPolicy
+from server.kernel.steps.respond import location_of
 
 WITH_LOCATION = (201, 202)
 WITH_RETRY_AFTER = ("429", "503")
@@ -106,7 +107,7 @@ def request_headers(method: MethodPolicy) -> Iterator[JsonObject]:
 def success_headers(method: MethodPolicy) -> JsonObject:
     """The headers of what an RPC answers when it succeeds."""
     names = [*EVERYWHERE]
-    if method.success_status in WITH_LOCATION:
+    if method.success_status in WITH_LOCATION and location_of(method) is not None:
         names.append("Location")
     if method.answers_etag:
         names.append("ETag")

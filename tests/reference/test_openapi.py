@@ -216,6 +216,8 @@ def test_every_answer_tells_its_reasons_and_headers(openapi: dict[str, Any]) -> 
                 _, narrowed = known["content"]["application/json"]["schema"]["allOf"]
                 reasons = narrowed["properties"]["details"]["contains"]["properties"]["reason"]["enum"]
                 assert set(reasons) <= set(openapi["components"]["schemas"]["Reason"]["enum"])
+    assert "Location" in openapi["paths"]["/api/v1/trips"]["post"]["responses"]["201"]["headers"]
+    assert "Location" not in openapi["paths"]["/api/v1/auth/signup"]["post"]["responses"]["201"]["headers"]
     login = openapi["paths"]["/api/v1/auth/login"]["post"]["responses"]["401"]
     assert login == {"$ref": "#/components/responses/401.CREDENTIALS_INVALID"}
 

@@ -32,7 +32,7 @@ class Respond:
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Send the metadata with the answer."""
-        location = _location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
+        location = location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
         has_etag, can_be_tried = method.answers_etag, method.can_be_tried
 
         def responded(call: Call, request: Request) -> Answer:
@@ -95,7 +95,7 @@ def _add_etag(call: Call, answer: Answer) -> None:
         call.http_status = NOT_MODIFIED
 
 
-def _location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | None:
+def location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | None:
     """A function that gives the path of a created resource: that of its service's Get, if there is one.
 
     The service is the method's own, or one in the file of the resource, as that of operations is. The variables of the
