@@ -100,10 +100,14 @@ test("a session that the server has ended is forgotten, and told of once", async
   assert.equal(await plinth.session(), undefined);
 });
 
-test("a refresh that is not answered ends nothing", async () => {
-  const { fetch } = server(() => Promise.reject(new TypeError("offline")));
+test("a refresh that is not answered is tried once for all who wait, and ends nothing", async () => {
+  const { fetch, sent } = server(({ url }) =>
+    url.endsWith("/auth/refresh") ? Promise.reject(new TypeError("offline")) : refusal(401, 16, "TOKEN_EXPIRED"),
+  );
   const plinth = new Plinth({ baseUrl: "", session: stale(), fetch, retries: 0 });
-  await assert.rejects(plinth.pages.get({ pageId: "p" }), { reason: "CONNECTION_FAILED" });
+  const calls = [1, 2, 3].map(() => plinth.pages.get({ pageId: "p" }));
+  await Promise.all(calls.map((call) => assert.rejects(call, { reason: "CONNECTION_FAILED" })));
+  assert.equal(sent.filter(({ url }) => url.endsWith("/auth/refresh")).length, 1);
   assert.equal((await plinth.session())?.refreshToken, "refresh-1");
 });
 
