@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,13 @@ def environment_of(tenant: Tenant, **more: str) -> dict[str, str]:
     return own | more
 
 
-def start(program: Path, name: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """Start a program; it writes to `name.out` and `name.err`."""
-    with (program / f"{name}.out").open("w") as output, (program / f"{name}.err").open("w") as errors:
-        return subprocess.Popen(
+@contextmanager
+def started(program: Path, name: str, environment: dict[str, str]) -> "Iterator[subprocess.Popen[str]]":
+    """A program that runs beside the block; it writes to `name.out` and `name.err`, and is ended with the block."""
+    with (
+        (program / f"{name}.out").open("w") as output,
+        (program / f"{name}.err").open("w") as errors,
+        subprocess.Popen(
             [str(building.NODE), f"{name}.mjs"],
             cwd=program,
             env=os.environ | environment,
@@ -69,7 +73,12 @@ def start(program: Path, name: str, environment: dict[str, str]) -> "subprocess.
             stdout=output,
             stderr=errors,
             text=True,
-        )
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def lines(file: Path) -> list[str]:
@@ -99,21 +108,22 @@ def test_lists_files_errors_and_enums_are_as_the_contract_says(program: Path, st
 def test_writes_over_killed_processes_are_done_once_and_their_events_come_once(program: Path, mortal: Stack) -> None:
     tenant = new_tenant(mortal)
     environment = environment_of(tenant, COUNT=str(PAGES))
-    follower = start(program, "follower", environment)
-    wait_for(lambda: "open" in lines(program / "follower.err"), what="the stream")
-    writer = start(program, "writer", environment)
-    for name in ("api-0", "realtime-0", "envoy", "api-0"):
-        done = len(lines(program / "writer.out"))
-        wait_for(lambda done=done: len(lines(program / "writer.out")) > done + 5, what="pages")  # type: ignore[misc]
-        replaced(mortal, name, mortal.kill(name, signal.SIGKILL))
-    assert writer.wait(building.PATIENCE) == 0, (program / "writer.err").read_text()
+    written, states = program / "writer.out", program / "follower.err"
+    with started(program, "follower", environment) as follower:
+        wait_for(lambda: "open" in lines(states), what="the stream")
+        with started(program, "writer", environment) as writer:
+            for name in ("api-0", "realtime-0", "envoy", "api-0"):
+                goal = len(lines(written)) + 5
+                wait_for(lambda goal=goal: len(lines(written)) > goal or writer.poll() is not None)  # type: ignore[misc]
+                replaced(mortal, name, mortal.kill(name, signal.SIGKILL))
+            assert writer.wait(building.PATIENCE) == 0, (program / "writer.err").read_text()
 
-    found = rows(mortal, "SELECT id::text, slug FROM pages WHERE tenant_id = %s ORDER BY create_time", tenant.id)
-    assert [row["slug"] for row in found] == [f"page-{number}" for number in range(PAGES)]
-    assert [row["id"] for row in found] == lines(program / "writer.out")
+        found = rows(mortal, "SELECT id::text, slug FROM pages WHERE tenant_id = %s ORDER BY create_time", tenant.id)
+        assert [row["slug"] for row in found] == [f"page-{number}" for number in range(PAGES)]
+        assert [row["id"] for row in found] == lines(written)
 
-    writers.create(tenant, writers.LAST)
-    assert follower.wait(building.PATIENCE) == 0, (program / "follower.err").read_text()
+        writers.create(tenant, writers.LAST)
+        assert follower.wait(building.PATIENCE) == 0, states.read_text()
     seen = [tuple(json.loads(line)) for line in lines(program / "follower.out")]
     assert seen == sse.logged(tenant)
-    assert lines(program / "follower.err").count("open") > 1
+    assert lines(states).count("open") > 1

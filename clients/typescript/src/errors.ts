@@ -75,7 +75,7 @@ export class PlinthError extends Error {
   readonly requestId: string | undefined;
 
   constructor(message: string, facts: Facts) {
-    super(message, { cause: facts.cause });
+    super(message, facts.cause === undefined ? {} : { cause: facts.cause });
     this.name = "PlinthError";
     this.status = facts.status;
     this.code = facts.code;
