@@ -172,9 +172,10 @@ class Described:
 
     @cached_property
     def required(self) -> list[str]:
-        """Texts that may not be empty."""
-        needed = field_behavior_pb2.REQUIRED
-        return [name for name, field in self.fields.items() if behaves(field, needed) and is_text(field)]
+        """Texts that may not be empty, with those that get a value where they are absent."""
+        needed = (field_behavior_pb2.REQUIRED, field_behavior_pb2.NON_EMPTY_DEFAULT)
+        texts = {name: field for name, field in self.fields.items() if is_text(field)}
+        return [name for name, field in texts.items() if any(behaves(field, each) for each in needed)]
 
     @cached_property
     def immutable(self) -> list[str]:
@@ -285,7 +286,8 @@ def is_text(field: Any) -> bool:
 def is_plain_text(field: Any) -> bool:
     """Whether it may be any text up to a length, or empty."""
     rules = field.GetOptions().Extensions[RULES].string
-    is_free = [rule.name for rule, _ in rules.ListFields()] == ["max_len"] and rules.max_len >= LONG
+    bounds = {rule.name for rule, _ in rules.ListFields()} - {"example"}
+    is_free = bounds == {"max_len"} and rules.max_len >= LONG
     return is_text(field) and is_free and not behaves(field, field_behavior_pb2.REQUIRED)
 
 

@@ -98,7 +98,12 @@ class ResourceRows(ReadRows[M]):
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.read_only = ReadOnlyFields(descriptor, self._field)
         self._immutable = ImmutableFields(descriptor, self._field)
-        self.required = fields_that_are(descriptor, field_behavior_pb2.REQUIRED)
+        # What the service fills in is there before it is looked for.
+        self.required = tuple(
+            field
+            for behavior in (field_behavior_pb2.REQUIRED, field_behavior_pb2.NON_EMPTY_DEFAULT)
+            for field in fields_that_are(descriptor, behavior)
+        )
         self.admission: Admission[M] = Admission(resource, self._field, self.ownership, self.parents)
         self.states: StateMachine[M] | None = StateMachine(resource, resource.states) if resource.states else None
         self.descendants: Descendants | None = None
