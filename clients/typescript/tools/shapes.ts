@@ -1,7 +1,7 @@
 /** Where enums are in the JSON of requests and answers, so that the client can spell them without guessing. */
 
 import type { Document, Schema } from "./document.js";
-import { referenceOf } from "./document.js";
+import { partsOf, referenceOf, valuesOf } from "./document.js";
 import { prefixOf } from "./enums.js";
 
 /** What a value is: a shape by its name, an enum by the prefix of its values, or a map of these. Lists are as items. */
@@ -22,15 +22,18 @@ export class Shapes {
 
   /** What a value of this schema is; undefined if it holds no enum. */
   of(schema: Schema): Shaped | undefined {
-    const name = referenceOf(schema) ?? referenceOf(schema.allOf?.find((part) => part.$ref !== undefined));
+    const name = referenceOf(schema);
     if (name !== undefined) {
       return this.#component(name);
     }
     if (schema.items !== undefined) {
       return this.of(schema.items);
     }
-    const values = schema.additionalProperties && this.of(schema.additionalProperties);
-    return values && { values };
+    const parts = [...(schema.allOf ?? []), ...(schema.anyOf ?? [])];
+    const chosen = parts.map((part) => this.of(part)).find((shaped) => shaped !== undefined);
+    const map = valuesOf(schema);
+    const values = map && this.of(map);
+    return chosen ?? (values && { values });
   }
 
   /** The shape of fields, under a name of its own; undefined if they hold no enum. */
@@ -87,8 +90,8 @@ function holders(schemas: Record<string, Schema>): Set<string> {
   return found;
 }
 
-function references(schema: Schema): string[] {
+/** The components that a schema refers to. */
+export function references(schema: Schema): string[] {
   const name = referenceOf(schema);
-  const below = [...Object.values(schema.properties ?? {}), schema.items, schema.additionalProperties];
-  return [...(name === undefined ? [] : [name]), ...below.flatMap((part) => (part ? references(part) : []))];
+  return [...(name === undefined ? [] : [name]), ...partsOf(schema).flatMap(references)];
 }

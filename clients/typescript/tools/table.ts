@@ -1,6 +1,6 @@
 /** What the client has to know of each operation while it runs, and where the enums are. */
 
-import { answerOf, bodyOf, type Document, type Schema, successOf } from "./document.js";
+import { answerOf, bodyOf, type Document, parametersOf, type Schema, successOf } from "./document.js";
 import type { Named } from "./names.js";
 import { type Shaped, Shapes } from "./shapes.js";
 
@@ -40,7 +40,8 @@ export class Table {
   }
 
   facts({ operation }: Named): Facts {
-    const { operationId: id, parameters } = operation;
+    const { operationId: id } = operation;
+    const parameters = parametersOf(this.#document, operation);
     const content = successOf(operation);
     const body = bodyOf(operation);
     const query = parameters.filter((parameter) => parameter.in === "query");
