@@ -109,7 +109,9 @@ def _wanted(method: MethodPolicy) -> Iterator[str]:
         yield "authorize"
     if method.cache_seconds:
         yield "cache"
-    if method.descriptor.input_type.fields:
+    # Without a field, keys of a body are unknown, and what acts outside its transaction cannot be tried.
+    has_body = any(binding.body for binding in method.bindings)
+    if method.descriptor.input_type.fields or has_body or not method.read_only:
         yield "validate"
     if method.waits:
         yield "respond"
