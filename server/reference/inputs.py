@@ -10,17 +10,19 @@ from protovalidate import Validator
 from server.json_values import JsonObject, JsonValue
 from server.reference.schemas import Schemas, reference_to
 
-_FREE, _VALUE, _LIST = "FreeForm", "FreeForm.Value", "FreeForm.List"
+ANY_JSON = "FreeForm.Value"
+"""The component of a value in free-form JSON, which may hold others."""
+_FREE, _LIST = "FreeForm", "FreeForm.List"
 _LARGEST = 2**53 - 1
 FREE_FORM: Mapping[str, JsonObject] = {
     _FREE: {
         "type": "object",
         "description": "Free-form JSON. Keys are not empty, and numbers are those that every reader of JSON keeps.",
         "propertyNames": {"minLength": 1},
-        "additionalProperties": reference_to(_VALUE),
+        "additionalProperties": reference_to(ANY_JSON),
     },
-    _LIST: {"type": "array", "items": reference_to(_VALUE)},
-    _VALUE: {
+    _LIST: {"type": "array", "items": reference_to(ANY_JSON)},
+    ANY_JSON: {
         "anyOf": [
             {"type": ["null", "boolean", "string"]},
             {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
@@ -31,7 +33,7 @@ FREE_FORM: Mapping[str, JsonObject] = {
 }
 _NAMES = {
     "google.protobuf.Struct": _FREE,
-    "google.protobuf.Value": _VALUE,
+    "google.protobuf.Value": ANY_JSON,
     "google.protobuf.ListValue": _LIST,
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from server.gateway.static_files import StaticFile, digest
 from server.reference import pages
 from server.reference.guides import guides
+from server.reference.inputs import ANY_JSON
 from server.reference.llms import llms
 from server.reference.postman import collection
 from server.reference.samples import with_samples
@@ -26,10 +27,17 @@ def site(document: Mapping[str, Any]) -> list[StaticFile]:
         style,
         viewer,
         *_pages(document, style.path, viewer.path),
-        StaticFile(DOCUMENT, JSON, compact(with_samples(document))),
+        StaticFile(DOCUMENT, JSON, compact(with_samples(_without_recursion(document)))),
         StaticFile(COLLECTION, JSON, compact(collection(document))),
         StaticFile("/llms.txt", TEXT, llms(document, guides()).encode()),
     ]
+
+
+def _without_recursion(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document, in which the values of free-form JSON are any: the viewer follows references without an end."""
+    components = document["components"]
+    schemas = {**components["schemas"], ANY_JSON: {}}
+    return {**document, "components": {**components, "schemas": schemas}}
 
 
 def compact(value: Any) -> bytes:

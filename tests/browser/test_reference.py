@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.browser import chromium
@@ -56,8 +57,22 @@ def found(driver: Any, selector: str) -> list[WebElement]:
 
 def only(driver: Any, selector: str, text: str = "") -> WebElement:
     """The first visible element with this text, once there is one."""
-    wait_for(lambda: [each for each in found(driver, selector) if text in each.text], what=f"{selector} {text}")
-    return next(each for each in found(driver, selector) if text in each.text)
+    there: list[WebElement] = []
+
+    def is_there() -> bool:
+        there[:] = [each for each in found(driver, selector) if text in each.text]
+        return bool(there)
+
+    wait_for(lambda: succeeds(is_there), what=f"{selector} {text}")
+    return there[0]
+
+
+def succeeds(action: Callable[[], object]) -> bool:
+    """Whether an action did what it should; not so if the page has replaced an element meanwhile."""
+    try:
+        return action() is not False
+    except StaleElementReferenceException:
+        return False
 
 
 def faults(driver: Any) -> list[str]:
@@ -148,7 +163,7 @@ def test_the_page_of_getting_started_works(driver: Any, front_end: str, tenant: 
     only(driver, "li", "Before (draft)")
     only(driver, "input").send_keys("Mine")
     only(driver, "form button").click()
-    only(driver, "li", "Mine (draft)").find_element("tag name", "button").click()
+    wait_for(lambda: succeeds(lambda: only(driver, "li", "Mine (draft)").find_element("tag name", "button").click()))
     only(driver, "li", "Mine (published)")
     tenant.rest.post(f"{tenant.path}/pages", {"title": "Of another window"})
     only(driver, "li", "Of another window (draft)")
