@@ -39,7 +39,8 @@ class Validate(GuardStep):
         def validate(call: Call, request: Message) -> None:
             if VALIDATE_ONLY in call.metadata:
                 _check_trial(call)
-            keys = call.metadata.get(JSON_KEYS)
+            # A read that warms the cache brings the keys of the call that asked for it.
+            keys = call.metadata.get(JSON_KEYS) if body or not call.is_rest else None
             if keys is not None and call.is_rest:
                 mask = body_mask(input_type, body, keys)
                 if has_mask:
