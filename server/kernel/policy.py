@@ -160,8 +160,11 @@ class MethodPolicy:
 
     @property
     def can_be_tried(self) -> bool:
-        """Whether it can run without effect: all that it does is in its transaction, which can be rolled back."""
-        acts_elsewhere = self.providers or self.is_telemetry or self.upload or self.opening or self.on_loop
+        """Whether it can run without effect: all that it does is in its transaction, which can be rolled back.
+
+        What acts outside waits for others, and is therefore slow.
+        """
+        acts_elsewhere = self.providers or self.is_slow or self.is_telemetry or self.opening or self.on_loop
         return not self.read_only and self.access is Access.PERMISSION and not acts_elsewhere
 
     @property

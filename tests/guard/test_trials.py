@@ -81,6 +81,15 @@ def test_what_acts_outside_its_transaction_is_not_tried(tenant: Tenant) -> None:
     assert reason(answer) == (400, "TRIAL_IMPOSSIBLE")
 
 
+def test_a_trial_of_sending_sends_nothing(tenant: Tenant) -> None:
+    """An RPC that waits for others acts outside its transaction."""
+    path = f"{tenant.path}/webhooks"
+    webhook = tenant.rest.post(path, {"url": "https://example.com/hooks", "eventTypes": ["page.created"]}).json()
+    tried = tenant.rest.post(f"{path}/{webhook['id']}/test", {}, headers=TRIAL)
+    assert reason(tried) == (400, "TRIAL_IMPOSSIBLE")
+    assert tenant.rest.get(f"{path}/{webhook['id']}/deliveries").json()["webhookDeliveries"] == []
+
+
 def test_false_is_no_trial(tenant: Tenant) -> None:
     slug = unique("real")
     answer = tenant.rest.post(f"{tenant.path}/pages", {"title": "x", "slug": slug}, headers={TRIED: "false"})
