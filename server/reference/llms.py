@@ -1,8 +1,8 @@
 """llms.txt (llmstxt.org): what there is to read, and every operation in a line, for programs that read text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from server.reference.document import Document
 from server.reference.guides import Guide
 
 SUMMARY = (
@@ -11,12 +11,12 @@ SUMMARY = (
 )
 
 
-def llms(document: Mapping[str, Any], guides: Sequence[Guide]) -> str:
-    """The text. `document` is the OpenAPI document."""
+def llms(document: Document, guides: Sequence[Guide]) -> str:
+    """The text."""
     return "\n".join(_lines(document, guides)) + "\n"
 
 
-def _lines(document: Mapping[str, Any], guides: Sequence[Guide]) -> Iterator[str]:
+def _lines(document: Document, guides: Sequence[Guide]) -> Iterator[str]:
     yield from (f"# {document['info']['title']}", "", f"> {SUMMARY}", "", "## Guides", "")
     yield from (f"- [{guide.title}]({guide.path}.md): {guide.summary}" for guide in guides)
     yield from ("", "## Documents", "")

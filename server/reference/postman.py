@@ -1,10 +1,10 @@
 """The OpenAPI document as a collection of Postman (format 2.1), with a folder per service."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from server.reference.sample_values import Examples
+from server.json_values import JsonObject, JsonValue
+from server.reference.document import Document, Operation
 from server.reference.samples.request import JSON, VARIABLE, Request, parameters_of, request_of
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
@@ -12,13 +12,12 @@ BASE = "{{baseUrl}}"
 DEFAULT_BASE = "http://127.0.0.1:8080"
 
 
-def collection(document: Mapping[str, Any]) -> dict[str, Any]:
+def collection(document: Document) -> JsonObject:
     """The collection of a document. Its variables are `baseUrl` and `token`, which every guarded request sends."""
-    examples = Examples(document["components"]["schemas"])
-    folders: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
+    folders: dict[str, list[JsonObject]] = {tag["name"]: [] for tag in document["tags"]}
     for path, verbs in document["paths"].items():
         for verb, operation in verbs.items():
-            request = request_of(path, verb, operation, examples)
+            request = request_of(path, verb, operation)
             folders[operation["tags"][0]].append(_item(operation, request))
     told = {tag["name"]: tag["description"] for tag in document["tags"]}
     info = document["info"]
@@ -34,8 +33,8 @@ def collection(document: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _item(operation: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _item(operation: Operation, request: Request) -> JsonObject:
+    found: JsonObject = {
         "method": request.verb,
         "header": list(_headers(request)),
         "url": _url(operation, request),
@@ -56,10 +55,10 @@ def _headers(request: Request) -> Iterator[dict[str, str]]:
         yield {"key": "Content-Type", "value": request.content_type}
 
 
-def _url(operation: Mapping[str, Any], request: Request) -> dict[str, Any]:
+def _url(operation: Operation, request: Request) -> JsonObject:
     """An address as Postman has it: `:pageId` for a variable, and what is not required switched off."""
     parameters = [each for each in parameters_of(operation) if each["in"] == "query"]
-    query = [
+    query: list[JsonValue] = [
         {
             "key": each["name"],
             "value": request.query.get(each["name"], ""),
@@ -69,11 +68,11 @@ def _url(operation: Mapping[str, Any], request: Request) -> dict[str, Any]:
         for each in parameters
     ]
     path, variables = _path(operation, request)
-    found: dict[str, Any] = {"raw": BASE + path, "host": [BASE], "path": path.strip("/").split("/")}
+    found: JsonObject = {"raw": BASE + path, "host": [BASE], "path": path.strip("/").split("/")}
     return found | ({"query": query} if query else {}) | ({"variable": variables} if variables else {})
 
 
-def _path(operation: Mapping[str, Any], request: Request) -> tuple[str, list[dict[str, str]]]:
+def _path(operation: Operation, request: Request) -> tuple[str, list[dict[str, str]]]:
     """The path and its variables, which for Postman are whole segments. Others are variables of the collection."""
     described = {each["name"]: each.get("description", "") for each in parameters_of(operation)}
     segments, variables = [], []

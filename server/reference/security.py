@@ -24,7 +24,7 @@ SCHEMES: Mapping[str, JsonObject] = {
 
 
 def needs_credentials(method: MethodPolicy) -> bool:
-    """Whether an RPC reads the caller's credentials. Signatures of providers are none."""
+    """Whether an RPC needs an access token or an API key. The signature of a provider is neither."""
     return method.access not in (Access.PUBLIC, Access.PROVIDER_SIGNATURE)
 
 

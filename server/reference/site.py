@@ -1,12 +1,11 @@
 """The files that the gateway answers itself: pages, guides, the documents for tools, and what the pages are made of."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
-from typing import Any
 
 from server.gateway.static_files import StaticFile, digest
 from server.reference import pages
+from server.reference.document import Document, compact
 from server.reference.guides import guides
 from server.reference.inputs import ANY_JSON
 from server.reference.llms import llms
@@ -19,8 +18,8 @@ CSS, SCRIPT, JSON = "text/css; charset=utf-8", "text/javascript; charset=utf-8",
 DOCUMENT, COLLECTION = "/docs/openapi.json", "/docs/postman.json"
 
 
-def site(document: Mapping[str, Any]) -> list[StaticFile]:
-    """The files. `document` is the OpenAPI document."""
+def site(document: Document) -> list[StaticFile]:
+    """The files."""
     style = _asset("style.css", CSS)
     viewer = _asset(VIEWER, SCRIPT)
     return [
@@ -33,19 +32,14 @@ def site(document: Mapping[str, Any]) -> list[StaticFile]:
     ]
 
 
-def _without_recursion(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _without_recursion(document: Document) -> Document:
     """The document, in which the values of free-form JSON are any: the viewer follows references without an end."""
     components = document["components"]
     schemas = {**components["schemas"], ANY_JSON: {}}
     return {**document, "components": {**components, "schemas": schemas}}
 
 
-def compact(value: Any) -> bytes:
-    """A value as JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _pages(document: Mapping[str, Any], style: str, viewer: str) -> Iterator[StaticFile]:
+def _pages(document: Document, style: str, viewer: str) -> Iterator[StaticFile]:
     found, version = guides(), document["info"]["version"]
     yield StaticFile("/", HTML, pages.first_page(found, version, style).encode(), pages.POLICY)
     reference = pages.reference_page(style, viewer, DOCUMENT)

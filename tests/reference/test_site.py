@@ -18,7 +18,6 @@ import pytest
 from server import app
 from server.reference import guides, pages
 from server.reference.inputs import ANY_JSON
-from server.reference.sample_values import Examples
 from server.reference.samples import curl, python, typescript
 from server.reference.samples.request import request_of
 from tests.clients import Rest, new_tenant
@@ -148,9 +147,9 @@ def test_samples_run(document: dict[str, Any], stack: Stack, language: str) -> N
 
 
 def test_a_body_of_any_type_is_a_file() -> None:
-    operation = {"parameters": [], "security": [], "requestBody": {"content": {"*/*": {"schema": {}}}},
+    operation: Any = {"parameters": [], "security": [], "requestBody": {"content": {"*/*": {"schema": {}}}},
                  "responses": {"204": {"description": "Done."}}}  # fmt: skip
-    request = request_of("/api/v1/files/{folderId}", "post", operation, Examples({}))
+    request = request_of("/api/v1/files/{folderId}", "post", operation)
     assert curl.sample(request).splitlines() == [
         'curl -X POST "$B/api/v1/files/${FOLDER_ID}" \\',
         '  -H "Content-Type: application/octet-stream" \\',
@@ -159,21 +158,6 @@ def test_a_body_of_any_type_is_a_file() -> None:
     compile(python.sample(request), "sample", "exec")
     assert 'data=open("file", "rb").read()' in python.sample(request)
     assert "body: file" in typescript.sample(request)
-
-
-def test_examples_keep_the_rules() -> None:
-    examples = Examples({"Self": {"type": "object", "properties": {"below": {"$ref": "#/components/schemas/Self"}}}})
-    assert examples.of({"$ref": "#/components/schemas/Self"}) == {}
-    assert len(examples.of({"type": "string", "minLength": 40})) == 40
-    assert examples.of({"type": "string", "pattern": "^#[0-9a-f]{6}$"}) == "#336699"
-    assert examples.of({"type": "integer", "minimum": 3}) == 3
-    assert examples.of({"type": "string", "examples": ["own"]}) == "own"
-    assert examples.of({"enum": ["KIND_UNSPECIFIED", "KIND_A"]}) == "KIND_A"
-    fields = {"id": {"type": "string", "readOnly": True}, "slug": {"type": "string"}, "title": {"type": "string"}}
-    assert examples.body({"properties": fields}) == {"title": "Hello"}
-    assert examples.body({"properties": fields, "required": ["slug"]}) == {"slug": "example", "title": "Hello"}
-    del fields["title"]
-    assert examples.body({"properties": fields}) == {"slug": "example"}
 
 
 def test_the_collection_of_postman(rest: Rest, document: dict[str, Any]) -> None:

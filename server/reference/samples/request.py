@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
-from server.reference.sample_values import Examples
+from server.json_values import JsonValue
+from server.reference.document import Body, Operation, Parameter
 
 VARIABLE = re.compile(r"\{([^{}]+)\}")
 JSON = "application/json"
@@ -33,7 +33,7 @@ class Request:
     query: Mapping[str, str]
     content_type: str
     """Of the body; empty without one."""
-    body: Any
+    body: JsonValue
     """The body as JSON; None where it is bytes or absent."""
     is_guarded: bool
     """Whether it needs credentials."""
@@ -49,27 +49,27 @@ class Request:
         return VARIABLE.sub(lambda found: form(found[1]), self.path)
 
 
-def request_of(path: str, verb: str, operation: Mapping[str, Any], examples: Examples) -> Request:
-    """The call of an operation of a document."""
+def request_of(path: str, verb: str, operation: Operation) -> Request:
+    """The call of an operation of a document, with the examples that the document has."""
     query = {
-        each["name"]: _as_text(each.get("example") or examples.of(each["schema"], each["name"]))
+        each["name"]: _as_text(each["example"])
         for each in parameters_of(operation)
         if each["in"] == "query" and each.get("required")
     }
-    content = operation.get("requestBody", {}).get("content", {})
+    content = operation["requestBody"].get("content", {}) if "requestBody" in operation else {}
     kind = next(iter(content), "")
-    body = examples.body(content[kind]["schema"]) if kind == JSON else None
+    body = content[kind].get("example", {}) if kind == JSON else None
     # What takes any type takes that of bytes without one.
     told = _BYTES if "*" in kind else kind
     return Request(verb.upper(), path, query, told, body, bool(operation["security"]), _answer(operation["responses"]))
 
 
-def parameters_of(operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def parameters_of(operation: Operation) -> list[Parameter]:
     """The parameters of an operation but for those that operations share: headers, which a call may leave out."""
     return [each for each in operation["parameters"] if "$ref" not in each]
 
 
-def _answer(responses: Mapping[str, Any]) -> Answer:
+def _answer(responses: Mapping[str, Body]) -> Answer:
     success = next(response for status, response in responses.items() if status.startswith("2"))
     kinds = success.get("content", {})
     if not kinds:
@@ -79,7 +79,7 @@ def _answer(responses: Mapping[str, Any]) -> Answer:
     return Answer.EVENTS if _STREAM in kinds else Answer.BYTES
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: JsonValue) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
