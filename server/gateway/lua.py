@@ -160,10 +160,21 @@ def _parameters(contract: Contract, request: str) -> str:
 def _enum_parameters(contract: Contract, requests: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The requests with fields that hold an enum, and a Lua table of these fields."""
     for request in sorted(requests):
-        fields = [field for field in contract.messages[request].field if field.type == field.TYPE_ENUM]
-        if fields:
-            pairs = (f"[{_quote(field.json_name)}] = {_quote(field.type_name.lstrip('.'))}" for field in fields)
+        pairs = [f"[{_quote(name)}] = {_quote(enum)}" for name, enum in _enum_fields(contract, request, ())]
+        if pairs:
             yield request, "{" + ", ".join(pairs) + "}"
+
+
+def _enum_fields(contract: Contract, message: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The fields that hold an enum, by the names that parameters have, such as `range.unit`, and their enums."""
+    within = (*above, message)
+    for field in contract.messages[message].field:
+        below = _message_below(contract, field)
+        if field.type == field.TYPE_ENUM:
+            yield field.json_name, field.type_name.lstrip(".")
+        elif below is not None and below not in within and field.label != field.LABEL_REPEATED:
+            inner = _enum_fields(contract, below, within)
+            yield from ((f"{field.json_name}.{name}", enum) for name, enum in inner)
 
 
 def _enum(enum: EnumDescriptorProto) -> str:

@@ -152,7 +152,7 @@ local function wrong_enum(request, field, parameter)
   return enum.told
 end
 
--- What is wrong with the parameters of a query, and which one. Fields that the path or the body holds are no parameters
+-- What is wrong with the parameters of a query: the reason, the message, which one it is, and a name that is near. Fields that the path or the body holds are no parameters
 -- (google/api/http.proto), but the transcoder would let them override the path; of a field that comes twice it keeps one.
 local function parameter_fault(binding, path)
   local query = path:match("%?(.*)$")
@@ -162,14 +162,14 @@ local function parameter_fault(binding, path)
     local name = unescape(parameter:match("^[^=]*")):gsub("+", " ")
     local field = names.camel(name)
     local first = field:match("^[^.]*")
-    if binding.whole or (binding.taken and binding.taken[first]) then return NO_PARAMETER, name end
+    if binding.whole or (binding.taken and binding.taken[first]) then return "UNKNOWN_FIELD", NO_PARAMETER, name end
     if parameters[first] == nil then
       local near = names.nearest(first, parameters, binding.taken)
-      return NO_PARAMETER .. (near and (" Did you mean `%s`?"):format(near) or ""), name, near
+      return "UNKNOWN_FIELD", NO_PARAMETER .. (near and (" Did you mean `%s`?"):format(near) or ""), name, near
     end
-    if seen[field] and not parameters[first] then return "A parameter appears twice.", name end
+    if seen[field] and not parameters[first] then return "MALFORMED", "A parameter appears twice.", name end
     local told = wrong_enum(binding.request, field, parameter)
-    if told then return ("`%s` has to be one of %s."):format(name, told), name end
+    if told then return "MALFORMED", ("`%s` has to be one of %s."):format(name, told), name end
     seen[field] = true
   end
   return nil
@@ -189,10 +189,9 @@ local function drop_unknown(headers, binding, path)
 end
 
 local function refuses_parameters(handle, binding, path)
-  local fault, name, near = parameter_fault(binding, path)
-  if not fault then return false end
-  local is_unknown = fault:sub(1, #NO_PARAMETER) == NO_PARAMETER
-  refuse(handle, 400, is_unknown and "UNKNOWN_FIELD" or "MALFORMED", fault, {field = name, nearest = near})
+  local reason, fault, name, near = parameter_fault(binding, path)
+  if not reason then return false end
+  refuse(handle, 400, reason, fault, {field = name, nearest = near})
   return true
 end
 

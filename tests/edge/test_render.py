@@ -197,3 +197,20 @@ def test_the_body_of_an_upload_is_not_json() -> None:
     text = script(Contract.read(parse(with_file(DESCRIPTORS, file))), settings(Path("x")))
     upload = next(line for line in text.splitlines() if 'pattern = "/upload/*"' in line)
     assert 'shape = "google.api.HttpBody", body = "stream"' in upload
+
+
+def test_enums_within_a_message_of_the_query_are_parameters_too() -> None:
+    file = scratch_file()
+    kinds = file.enum_type.add(name="Kind")
+    kinds.value.add(name="KIND_UNSPECIFIED", number=0)
+    kinds.value.add(name="KIND_ONE", number=1)
+    node = next(message for message in file.message_type if message.name == "Node")
+    node.field.add(
+        name="node_kind", json_name="nodeKind", number=9, label=1, type=14, type_name=".plinth.scratch.v1.Kind"
+    )
+    add_method(file, "Save", "Save", http_pb2.HttpRule(get="/scratch"))
+    text = script(Contract.read(parse(for_envoy(with_file(DESCRIPTORS, file)))), settings(Path("x")))
+    enum = "plinth.scratch.v1.KindScope.Kind"
+    assert f'["plinth.scratch.v1.Save"] = {{["node.nodeKind"] = "{enum}"}},' in text
+    taken = '["0"] = true, ["1"] = true, ["KIND_ONE"] = true, ["KIND_UNSPECIFIED"] = true'
+    assert f'["{enum}"] = {{told = "ONE", {taken}, ["ONE"] = true, ["UNSPECIFIED"] = true}},' in text
