@@ -80,7 +80,7 @@ def _message(message: Any, file: Any) -> Iterator[str]:
 
 
 def _oneof_of(field: Any) -> int | None:
-    """The index of the oneof that a field is in. The one that an `optional` of proto3 makes is none."""
+    """The index of the oneof that a field is in, or None. The oneof that protoc makes for `optional` does not count."""
     return field.oneof_index if field.HasField("oneof_index") and not field.proto3_optional else None
 
 

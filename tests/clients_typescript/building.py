@@ -49,7 +49,7 @@ def missing() -> str:
 
 
 def build(shared: Path) -> Built:
-    """The client, built in this folder by whoever comes first; the others wait for it."""
+    """The built client. The first test process builds it in this folder, and the others wait."""
     folder = shared / "typescript"
     with (shared / "typescript.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

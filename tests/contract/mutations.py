@@ -113,7 +113,7 @@ def trial(door: doors.Grpc, made: Made) -> Made:
         assert outcome.problem is not None, made.method.path
         assert outcome.problem.reason == "TRIAL_IMPOSSIBLE", made.method.path
         return made
-    assert outcome.problem is None, f"{made.method.path} is tried in vain: {outcome.problem}"
+    assert outcome.problem is None, f"{made.method.path} cannot be tried: {outcome.problem}"
     answer = GetMessageClass(made.method.descriptor.output_type).FromString(outcome.content)
     return replace(made, answer=answer)
 

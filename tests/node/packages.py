@@ -15,7 +15,7 @@ KEPT = HERE.parent.parent / ".plinth" / "node"
 NPM = shutil.which("npm")
 INSTALLING = 600
 RUNNING = 120
-needs_npm = pytest.mark.skipif(NPM is None, reason="no npm: apt-get install npm")
+needs_npm = pytest.mark.skipif(NPM is None, reason="npm is not installed: apt-get install npm")
 
 
 def installed() -> Path:

@@ -18,7 +18,7 @@ REFRESH = Rpc(
     is_anonymous=True,
 )
 SWITCH = Rpc("/plinth.identity.v1.AuthService/SwitchTenant", auth_pb2.SwitchTenantRequest, auth_pb2.Session)
-# An access token is renewed in the last part of its lifetime, and not more than so many seconds before its end.
+# An access token is renewed when this part of its lifetime is left, but at most EARLIEST seconds before it expires.
 LAST_PART = 0.2
 EARLIEST = 60.0
 FOR_EVER = float("inf")
