@@ -46,7 +46,7 @@ class StaticFile:
         """A digest of the content, in hexadecimal."""
         return digest(self.compressed or self.body)
 
-    @property
+    @cached_property
     def forms(self) -> list[tuple[str, bytes]]:
         """The content by its Content-Encoding, in order of preference; the last one is for who accepts no other."""
         if self.compressed:
