@@ -152,6 +152,8 @@ class MethodPolicy:
     """How its body is taken if it arrives in pieces."""
     opening: Opening | None = None
     """The RPC with which a stream begins that changes something."""
+    takes_api_keys: bool = False
+    """Whether API keys may call it as well, though it is for everyone who is signed in."""
 
     @property
     def on_loop(self) -> bool:
@@ -321,6 +323,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         raw=raw_bodies.raw_body_of(method, option, _bodies_of(method)),
         upload=raw_bodies.upload_of(method, option, _bodies_of(method)),
         opening=openings.opening_of(option),
+        takes_api_keys=option.takes_api_keys,
     )
 
 
@@ -365,6 +368,8 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
     value = getattr(option, kind)
     if not value:
         yield f"access `{kind}` is empty"
+    elif option.takes_api_keys and (kind != "signed_in" or not is_read_only(method)):
+        yield "only reads for everyone who is signed in take API keys without a permission (takes_api_keys)"
     elif kind == "provider_signature" and (method.server_streaming or option.pool == policy_pb2.POOL_WAITING):
         yield "what a provider signs is unary and does not wait: start work that takes long, and answer"
     elif kind in ("permission", "platform"):

@@ -32,7 +32,10 @@ def security(method: MethodPolicy) -> list[JsonObject]:
     """The schemes of which one is needed; none if an RPC needs no credentials."""
     if not needs_credentials(method):
         return []
-    found: list[JsonObject] = [{BEARER: []}, {API_KEY: []}]
+    takes_keys = method.access is not Access.SIGNED_IN or method.takes_api_keys
+    found: list[JsonObject] = [{BEARER: []}]
+    if takes_keys:
+        found.append({API_KEY: []})
     if method.streaming and "ticket" in method.descriptor.input_type.fields_by_name:
         found.append({TICKET: []})
     return found
@@ -42,7 +45,8 @@ def who(method: MethodPolicy) -> str:
     """Who may call, in a sentence."""
     sentences = {
         Access.PUBLIC: "Anyone may call it, without credentials.",
-        Access.SIGNED_IN: "Anyone who is signed in may call it.",
+        Access.SIGNED_IN: "Anyone who is signed in may call it"
+        + (", and so may API keys." if method.takes_api_keys else "."),
         Access.PERMISSION: f"Needs the permission `{method.permission}`.",
         Access.PLATFORM: f"For platform administrators with the permission `{method.permission}`.",
         Access.PROVIDER_SIGNATURE: f"For the provider `{method.permission}`, which signs its calls.",

@@ -21,7 +21,8 @@ METHODS = list(app.policies().values())
 GUARDED = [method for method in METHODS if method.access is not Access.PUBLIC]
 IN_TENANT = [method for method in METHODS if method.access is Access.PERMISSION]
 OF_PLATFORM = [method for method in METHODS if method.access is Access.PLATFORM]
-OF_USERS = [method for method in METHODS if method.access is Access.SIGNED_IN]
+OF_ANYONE = [method for method in METHODS if method.takes_api_keys]
+OF_USERS = [method for method in METHODS if method.access is Access.SIGNED_IN and not method.takes_api_keys]
 # What anyone may call, each with the reason.
 PUBLIC = {
     "SignUp": "who signs up has no credentials yet",
@@ -134,7 +135,7 @@ def test_public_is_what_is_meant_to_be() -> None:
 
 
 def test_every_rpc_is_tried() -> None:
-    assert {*IN_TENANT, *OF_PLATFORM, *OF_USERS} == {*GUARDED}
+    assert {*IN_TENANT, *OF_PLATFORM, *OF_USERS, *OF_ANYONE} == {*GUARDED}
 
 
 @pytest.mark.parametrize("method", GUARDED, ids=name_of)
@@ -224,6 +225,16 @@ def test_a_former_administrator_gets_into_no_other_tenant(
 def test_a_former_administrator_sees_their_own_tenants_alone(stack: Stack, house: House, former_admin: str) -> None:
     listed = Rest(stack, former_admin).get("tenants", {"includeTotal": "true"}).json()
     assert ([tenant["id"] for tenant in listed["tenants"]], listed["totalSize"]) == ([house.tenant.id], 1)
+
+
+@pytest.mark.parametrize("method", OF_ANYONE, ids=name_of)
+def test_what_anyone_reads_needs_neither_a_tenant_nor_a_permission(
+    channel: grpc.Channel, house: House, idler: str, homeless: str, method: MethodPolicy
+) -> None:
+    body = {"name": "Weak", "permissions": ["sites.pages.read"]}
+    key = house.tenant.rest.post(f"{house.tenant.path}/api-keys", body).json()["key"]
+    for secret in (house.tenant.access_token, idler, homeless, key):
+        assert doors.Grpc(channel, secret).call(method, house.request(method)).problem is None
 
 
 @pytest.mark.parametrize("method", OF_USERS, ids=name_of)

@@ -122,6 +122,11 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
     ),
     "cache for no time": (PAGES, in_method("GetPage", cached(seconds=0)), "GetPage: what is cached has a time to live"),
     "cache without tags": (PAGES, in_method("GetPage", cached(tag="")), "GetPage: what is cached names the tags"),
+    "keys without a permission": (
+        PAGES,
+        change("GetPage", takes_api_keys=True),
+        "GetPage: only reads for everyone who is signed in take API keys",
+    ),
     "cache for whoever is signed in": (
         PAGES,
         in_method("GetPage", cached(signed_in=True)),

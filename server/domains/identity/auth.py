@@ -1,11 +1,20 @@
 """Sign-up, sign-in and sessions."""
 
+from math import isfinite
 from typing import ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import auth_pb2
-from plinth.identity.v1.auth_pb2 import CurrentUser, JsonWebKey, ListJsonWebKeysResponse, Session, SignUpResponse, User
+from plinth.identity.v1.auth_pb2 import (
+    Caller,
+    CurrentUser,
+    JsonWebKey,
+    ListJsonWebKeysResponse,
+    Session,
+    SignUpResponse,
+    User,
+)
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -15,7 +24,7 @@ from server.data.transactions import Scope
 from server.domains.identity.passwords import Passwords, is_common
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
-from server.domains.identity.tables import users
+from server.domains.identity.tables import api_keys, users
 from server.kernel.call import Call, Principal
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
@@ -53,6 +62,8 @@ BY_EMAIL = Statement(select(*_facts).where(_alive, _is_theirs))
 WHO_SIGNS_IN = Statement(select(*_facts, IS_KNOWN.label("is_known")).where(_alive, _is_theirs))
 """Takes `address` and `network`."""
 BY_ID = Statement(select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type)))
+_key, _in_tenant = (bindparam(name, type_=api_keys.c.id.type) for name in ("api_key_id", "tenant_id"))
+KEY_NAME = Statement(select(api_keys.c.name).where(api_keys.c.tenant_id == _in_tenant, api_keys.c.id == _key))
 NOTE_LOGIN = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id", type_=users.c.id.type))
@@ -183,6 +194,23 @@ class AuthService(Service):
             roles=[*roles, PLATFORM_ROLE] if caller.is_platform else roles,
             memberships=[_membership(place) for place in places],
         )
+
+    def get_caller(self, call: Call, request: auth_pb2.GetCallerRequest) -> Caller:
+        """The caller, user or API key, with the permissions of now."""
+        del request
+        caller, access = call.caller, call.access
+        found = Caller(
+            user_id=caller.user_id,
+            api_key_id=caller.api_key_id,
+            name=_name_of(call, caller),
+            tenant_id=call.tenant_id or "",
+            roles=access.roles if access else (),
+            permissions=sorted(access.permissions) if access else (),
+            is_platform_admin=caller.is_platform,
+        )
+        if isfinite(caller.expires_at):
+            found.expire_time.FromSeconds(int(caller.expires_at))
+        return found
 
     def list_json_web_keys(self, call: Call, request: auth_pb2.ListJsonWebKeysRequest) -> ListJsonWebKeysResponse:
         """The public keys that verify access tokens."""
@@ -327,6 +355,17 @@ def _known_form(email: str) -> str:
         return _normal_address(email.strip())
     except RuleViolated:
         return email.replace("\0", "")
+
+
+def _name_of(call: Call, caller: Principal) -> str:
+    """The name of an API key, or the mail address of a user. Raises Unauthenticated if the caller is gone."""
+    if caller.api_key_id:
+        row = call.reads.run(KEY_NAME, tenant_id=caller.tenant_id, api_key_id=caller.api_key_id).first()
+    else:
+        row = call.reads.run(BY_ID, user_id=caller.user_id).first()
+    if row is None:
+        raise Unauthenticated("The caller is gone.", reason=Reason.REASON_SESSION_ENDED)
+    return str(row["name" if caller.api_key_id else "email"])
 
 
 def _shown_user(row: Row) -> User:

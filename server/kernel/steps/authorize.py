@@ -85,7 +85,7 @@ class Authorize(Before):
             return None
         if method.access is Access.SIGNED_IN:
             # Not bound to a tenant: a user whose tenant was deleted can still log out or switch tenants.
-            return self._user_decision()
+            return self._anyone_decision() if method.takes_api_keys else self._user_decision()
         if method.access is Access.PERMISSION:
             return self._permission_decision(method)
         if method.access is Access.PLATFORM:
@@ -102,6 +102,20 @@ class Authorize(Before):
             if caller.is_platform and get(caller, NO_TENANT) is None:
                 # No longer an administrator, even if the token says so.
                 call.principal = replace(caller, is_platform=False)
+
+        return authorize
+
+    def _anyone_decision(self) -> Guard:
+        """Let in users and API keys, with the permissions that they have in the tenant of their credentials."""
+        get, of_users = self._memory.get, self._user_decision()
+
+        def authorize(call: Call, request: Request) -> None:
+            if not call.caller.api_key_id:
+                of_users(call, request)
+            tenant_id = call.caller.tenant_id
+            access = get(call.caller, tenant_id) if tenant_id else None
+            if access is not None:
+                call.tenant_id, call.access = tenant_id, access
 
         return authorize
 

@@ -25,6 +25,7 @@ from tests.clients import (
     database,
     log_in,
     new_address,
+    new_member,
     new_password,
     new_tenant,
     problem,
@@ -270,6 +271,52 @@ def test_who_one_is(stack: Stack, first_tenant: Tenant, path: str) -> None:
         "tenantName": "Acme",
         "roles": ["owner"],
     } in body["memberships"]
+
+
+def test_a_user_sees_what_they_may_do(stack: Stack) -> None:
+    tenant = new_tenant(stack)
+    _, viewer = new_member(tenant, "viewer")
+    found = Rest(stack, viewer.access_token).get("auth/caller").json()
+    assert (found["tenantId"], found["roles"], found["apiKeyId"]) == (tenant.id, ["viewer"], "")
+    assert found["isPlatformAdmin"] is False
+    assert "sites.pages.read" in found["permissions"]
+    assert "sites.pages.publish" not in found["permissions"]
+    owner = tenant.rest.get("auth/caller").json()
+    assert set(owner["permissions"]) > set(found["permissions"])
+    assert (owner["userId"], owner["name"]) == (tenant.owner.id, tenant.owner.email)
+    assert owner["permissions"] == sorted(owner["permissions"])
+
+
+def test_a_user_sees_at_once_what_they_may_do_no_more(stack: Stack) -> None:
+    tenant = new_tenant(stack)
+    account, session = new_member(tenant, "viewer")
+    rest = Rest(stack, session.access_token)
+    assert rest.get("auth/caller").json()["permissions"]
+    role = next(role for role in tenant.rest.get("rbac/roles").json()["roles"] if role["name"] == "viewer")
+    assert tenant.rest.delete(f"users/{account.id}/roles/{role['id']}").status_code == 204
+    assert rest.get("auth/caller").json()["permissions"] == []
+
+
+def test_an_api_key_sees_what_it_may_do(stack: Stack) -> None:
+    tenant = new_tenant(stack)
+    body = {"name": "Reader", "permissions": ["sites.pages.read"], "expireTime": "2100-01-01T00:00:00Z"}
+    made = tenant.rest.post(f"{tenant.path}/api-keys", body).json()
+    found = Rest(stack, made["key"]).get("auth/caller").json()
+    assert found == {
+        "userId": "",
+        "apiKeyId": made["id"],
+        "name": "Reader",
+        "tenantId": tenant.id,
+        "roles": [],
+        "permissions": ["sites.pages.read"],
+        "isPlatformAdmin": False,
+        "expireTime": "2100-01-01T00:00:00Z",
+    }
+
+
+def test_who_has_no_tenant_may_do_nothing(stack: Stack, account: Account) -> None:
+    found = Rest(stack, log_in(stack, account).access_token).get("auth/caller").json()
+    assert (found["userId"], found["tenantId"], found["permissions"]) == (account.id, "", [])
 
 
 # Refreshing ----------------------------------------------------------------------------------------------------------
