@@ -96,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     realtime.add_argument("--index", type=int, default=0, help="number of this process; names its socket")
     worker = _add(commands, "worker", _worker, "do the background work")
     worker.add_argument("--index", type=int, default=0, help="number of this process on its host; names its metrics")
+    _add(commands, "agents", _agents, "answer AI agents over HTTP, for the gateway")
+    _accepts_agent(_add(commands, "mcp", _mcp, "give an AI agent on this machine the tools of a Plinth (stdio)"))
     migrate = _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
     migrate.add_argument(
         "--wait", type=float, default=MIGRATE_WAIT, metavar="SECONDS", help="how long to wait for another one that runs"
@@ -138,6 +140,13 @@ def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=Path,
         help="a checkpoint that was saved before, which the log has to go on from; may be repeated",
     )
+
+
+def _accepts_agent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", required=True, help="the address of the Plinth, such as https://plinth.example")
+    parser.add_argument("--api-key-file", required=True, type=Path, help="a file with the API key that the agent uses")
+    parser.add_argument("--write", action="store_true", help="also give tools that change something")
+    parser.add_argument("--groups", default="", help="give the tools of these groups directly: sites,travel")
 
 
 def _accepts_secret(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +222,20 @@ def _worker(options: argparse.Namespace, settings: Settings) -> int:
 
     processes.run_worker(settings, options.index, lambda: None)
     return 0
+
+
+def _agents(_: argparse.Namespace, settings: Settings) -> int:
+    _prepare(settings)
+    from server.run import processes
+
+    processes.run_agents(settings, lambda: None)
+    return 0
+
+
+def _mcp(options: argparse.Namespace, _: Settings) -> int:
+    from server.run import agent_tools
+
+    return agent_tools.run(options)
 
 
 def _migrate(options: argparse.Namespace, settings: Settings) -> int:

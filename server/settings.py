@@ -96,6 +96,10 @@ class Settings(DomainSettings):
     api_threads: int = Field(8, ge=1, le=64, description="Threads of an api worker. More than 16 lose throughput.")
     realtime_workers: int = Field(1, ge=1, le=64, description="Realtime processes, which serve the live streams.")
     background_workers: int = Field(1, ge=1, le=64, description="Background worker processes.")
+    agents: bool = Field(
+        default=True,
+        description="Whether AI agents may call tools at `/mcp`, in a process of its own (docs/agents.md).",
+    )
     job_slots: int = Field(8, ge=1, le=200, description="Jobs that a background worker does at once.")
     job_patience: float = Field(
         60.0, gt=0, description="How long a job may be due before its queue counts as unattended: health is DEGRADED."

@@ -234,6 +234,8 @@ def _build(settings: Settings) -> list[Role]:
         Role(name=f"worker-{index}", run=partial(processes.run_worker, settings, index), stop=stop)
         for index in range(settings.background_workers)
     ]
+    if settings.agents:
+        roles.append(Role(name="agents", run=partial(processes.run_agents, settings), stop=stop))
     processes.settle_before_fork()
     return roles
 

@@ -6,6 +6,7 @@ from server.settings import Settings
 
 API = "api"
 REALTIME = "realtime"
+AGENTS = "agents"
 
 # The health of one process: serving unless it drains. The overall status would remove every worker while PostgreSQL
 # does not answer, and callers would not get the server's own answer to that.
@@ -20,6 +21,9 @@ CHECK_FAILURES = 2
 UNARY_REQUESTS_PER_WORKER = 2048
 STREAMS_PER_WORKER = 16384
 
+# Requests of agents at a time.
+AGENT_REQUESTS = 200
+
 # Data that a slow reader leaves unread stay in the server, which notices them (Envoy's default would buffer 16 MiB).
 # And thousands of slow readers do not exhaust the window of the connection that they share with all others.
 STREAM_WINDOW = 65_535
@@ -27,10 +31,11 @@ CONNECTION_WINDOW = 256 * 1024 * 1024
 
 
 def clusters(settings: Settings) -> list[Config]:
-    """The api workers, the realtime processes, and the trace collector."""
+    """The api workers, the realtime processes, what answers agents, and the trace collector."""
     return [
         _cluster(settings, API, settings.api_workers, UNARY_REQUESTS_PER_WORKER),
         _cluster(settings, REALTIME, settings.realtime_workers, STREAMS_PER_WORKER),
+        *([_agents(settings)] if settings.agents else []),
         *collector(settings),
     ]
 
@@ -60,6 +65,18 @@ def _cluster(settings: Settings, name: str, workers: int, requests_per_worker: i
                 },
             )
         },
+    }
+
+
+def _agents(settings: Settings) -> Config:
+    """The process that answers agents, over HTTP/1.1. One that is away refuses connections."""
+    endpoint: Config = {"endpoint": {"address": pipe(settings.socket(AGENTS))}}
+    return {
+        "name": AGENTS,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": AGENTS, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "circuit_breakers": {"thresholds": [_limits(AGENT_REQUESTS)]},
     }
 
 

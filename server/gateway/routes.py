@@ -6,7 +6,7 @@ After transcoding a route matches `/package.Service/Method`, so one table serves
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.gateway import connect
+from server.gateway import agents, connect
 from server.gateway.body_limits import READ_BYTES, largest_body
 from server.gateway.clusters import API, REALTIME
 from server.gateway.contract import HTTP_BODY, Contract, Method
@@ -73,6 +73,7 @@ def _routes(settings: Settings, contract: Contract, static: list[Config]) -> lis
     # Envoy asks the routes in turn. Calls, as they come and once they are transcoded, do not ask those of the files.
     calls = [rest | {"match": {"prefix": prefix}} for prefix in CALLS] if static else []
     return [
+        *agents.routes(settings),
         *connect.arriving(rest),
         *streams,
         *timed,

@@ -39,6 +39,8 @@ ORIGINAL_PATH = "x-envoy-original-path"
 JSON_KEYS = "x-plinth-json-keys"
 VALIDATE_ONLY = "x-validate-only"
 """The header of a call that is only tried (AIP-163): `true` or `false`."""
+AGENT = "x-plinth-agent"
+"""The program through which a person or an API key acts: set by processes of the deployment alone."""
 CONTENT_ENCODING = "x-plinth-content-encoding"
 HTTP_STATUS = "x-http-status"
 LIMIT = "x-plinth-limit"
@@ -246,6 +248,11 @@ class Call:
     def client_address(self) -> str:
         """The address of the caller, as the gateway vouches for it. Empty for calls from inside the deployment."""
         return str(self.metadata.get(CLIENT_ADDRESS, ""))
+
+    @property
+    def user_agent(self) -> str:
+        """The program that calls, by its own word: an agent, or what sent the request."""
+        return str(self.metadata.get(AGENT) or self.metadata.get("user-agent", ""))
 
     @property
     def client_network(self) -> str:

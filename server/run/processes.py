@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from server.app import Application
 from server.data import schema
 from server.data.transactions import Database
 from server.faults import Fault
-from server.gateway.clusters import STREAMS_PER_WORKER
+from server.gateway.clusters import AGENTS, STREAMS_PER_WORKER
 from server.gateway.static_files import StaticFile
 from server.kernel.chain import RouteTable
 from server.kernel.record.logs import configure_logging
@@ -171,6 +172,42 @@ async def _work(settings: Settings, name: str, ready: Ready) -> None:
     await worker.run(stopped)
     worker.close()
     endpoint.close()
+
+
+def run_agents(settings: Settings, ready: Ready) -> None:
+    """Answer AI agents until SIGTERM, then let running requests finish."""
+    _begin(settings)
+    asyncio.run(_answer_agents(settings, ready))
+
+
+async def _answer_agents(settings: Settings, ready: Ready) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    endpoint = metrics_endpoint.begin(settings, AGENTS)
+    with serving.listening(settings, AGENTS) as listening:
+        ready()
+        log.info("%s serves", AGENTS)
+        if await _is_asked(listening, stopped):
+            # Imported at the first request, because MCP takes 45 MB, and most deployments have no agents.
+            from server.agents import http  # noqa: PLC0415
+
+            await http.serve(settings, app.reference(), listening, stopped)
+    endpoint.close()
+
+
+async def _is_asked(listening: socket.socket, stopped: asyncio.Event) -> bool:
+    """Wait until somebody connects, or the process is told to stop. Whether somebody has connected."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(listening, asked.set)
+    waiting = [asyncio.create_task(event.wait()) for event in (asked, stopped)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    loop.remove_reader(listening)
+    return not stopped.is_set()
 
 
 # Commands ----------------------------------------------------------------------------------------------------------

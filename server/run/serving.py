@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import socket
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -46,9 +48,21 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
 
 def listen(server: grpc.Server | grpc.aio.Server, settings: Settings, name: str) -> None:
     """Listen on the process's own unix socket."""
-    socket = settings.socket(name)
-    socket.unlink(missing_ok=True)
-    server.add_insecure_port(f"unix:{socket}")
+    path = settings.socket(name)
+    path.unlink(missing_ok=True)
+    server.add_insecure_port(f"unix:{path}")
+
+
+@contextmanager
+def listening(settings: Settings, name: str) -> Iterator[socket.socket]:
+    """A process's own unix socket, for HTTP. Connections wait in its queue until somebody accepts them."""
+    path = settings.socket(name)
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        opened.bind(str(path))
+        opened.listen()
+        opened.setblocking(False)  # noqa: FBT003 - its only argument
+        yield opened
 
 
 class Health(health.HealthServicer):

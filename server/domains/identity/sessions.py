@@ -80,7 +80,7 @@ class Sessions:
             rotate_time=now,
             expire_time=expires,
             ip=call.client_address,
-            user_agent=str(call.metadata.get("user-agent", ""))[:LONGEST_USER_AGENT],
+            user_agent=call.user_agent[:LONGEST_USER_AGENT],
         )
         return session_id, self._token(session_id, 0), expires
 

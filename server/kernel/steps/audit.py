@@ -155,7 +155,7 @@ def _entry(call: Call, clock: Clock, *, outcome: str, reason: str) -> Row:
         "changes": "",
         "personal": {
             "ip": call.client_address,
-            "user_agent": str(call.metadata.get("user-agent", ""))[:LONGEST_USER_AGENT],
+            "user_agent": call.user_agent[:LONGEST_USER_AGENT],
         },
     }
 

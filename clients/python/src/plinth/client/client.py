@@ -9,7 +9,7 @@ from plinth.client.calls import Calls
 from plinth.client.errors import Unavailable
 from plinth.client.operations import WATCH, Following, Progress, outcome
 from plinth.client.retrying import USUAL, Retries
-from plinth.client.sending import CHANNEL_OPTIONS
+from plinth.client.sending import channel_options
 from plinth.client.sessions import SWITCH, Tokens, beginning
 from plinth.identity.v1 import auth_pb2
 from plinth.operations.v1 import operation_pb2
@@ -36,12 +36,14 @@ class Plinth(Services):
         timeout: float = 60.0,
         retries: Retries = USUAL,
         root_certificates: bytes | None = None,
+        user_agent: str = "",
     ) -> None:
         """`url` is that of the gateway: `https://plinth.example`, or `http://127.0.0.1:8080` without TLS.
 
         Credentials are an API key, a token (with a refresh token it is renewed), or email and password, with which the
         first call logs in, to the tenant of this subdomain. Without them, only public RPCs can be called. `timeout` is
         seconds for one call with all its attempts. `root_certificates` are PEM, instead of those that gRPC brings.
+        `user_agent` names your program, such as `billing/1.4`, in the audit log.
 
         Connects to nothing. Raises ValueError for arguments that mean nothing together.
         """
@@ -49,13 +51,19 @@ class Plinth(Services):
         start = beginning(
             api_key=api_key, token=token, refresh_token=refresh_token, email=email, password=password, tenant=tenant
         )
+        options = channel_options(user_agent)
         if address.is_secure:
             credentials = grpc.ssl_channel_credentials(root_certificates)
-            self._channel = grpc.secure_channel(address.target, credentials, options=CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(address.target, credentials, options=options)
         else:
-            self._channel = grpc.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(address.target, options=options)
         self._url = url
         super().__init__(Calls(self._channel, start, retries=retries, timeout=timeout))
+
+    @property
+    def calls(self) -> Calls:
+        """What makes the calls, also of an RPC whose name is known only at run time."""
+        return self._calls
 
     @property
     def tokens(self) -> Tokens | None:

@@ -17,6 +17,11 @@ CHANNEL_OPTIONS = (
 )
 
 
+def channel_options(user_agent: str) -> tuple[tuple[str, int | str], ...]:
+    """The options of a channel, for a program of this name. gRPC puts its own name behind it."""
+    return (*CHANNEL_OPTIONS, *((("grpc.primary_user_agent", user_agent),) if user_agent else ()))
+
+
 def with_key(rpc: Rpc[Req, Res], metadata: Metadata, key: str) -> Metadata:
     """The metadata of every attempt of one call: with one idempotency key, if the call changes something."""
     return tuple(metadata) if rpc.reads else (*metadata, (IDEMPOTENCY_KEY, key or str(uuid.uuid4())))

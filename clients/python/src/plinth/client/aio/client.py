@@ -10,7 +10,7 @@ from plinth.client.aio.calls import AsyncCalls
 from plinth.client.errors import Unavailable
 from plinth.client.operations import WATCH, Following, Progress, outcome
 from plinth.client.retrying import USUAL, Retries
-from plinth.client.sending import CHANNEL_OPTIONS
+from plinth.client.sending import channel_options
 from plinth.client.sessions import SWITCH, Tokens, beginning
 from plinth.identity.v1 import auth_pb2
 from plinth.operations.v1 import operation_pb2
@@ -36,6 +36,7 @@ class AsyncPlinth(AsyncServices):
         timeout: float = 60.0,
         retries: Retries = USUAL,
         root_certificates: bytes | None = None,
+        user_agent: str = "",
     ) -> None:
         """See Plinth: the arguments are the same. Raises ValueError for those that mean nothing together."""
         address = Address.parse(url)
@@ -43,14 +44,21 @@ class AsyncPlinth(AsyncServices):
             api_key=api_key, token=token, refresh_token=refresh_token, email=email, password=password, tenant=tenant
         )
 
+        options = channel_options(user_agent)
+
         def connect() -> grpc.aio.Channel:
             if not address.is_secure:
-                return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+                return grpc.aio.insecure_channel(address.target, options=options)
             credentials = grpc.ssl_channel_credentials(root_certificates)
-            return grpc.aio.secure_channel(address.target, credentials, options=CHANNEL_OPTIONS)
+            return grpc.aio.secure_channel(address.target, credentials, options=options)
 
         self._url = url
         super().__init__(AsyncCalls(connect, start, retries=retries, timeout=timeout))
+
+    @property
+    def calls(self) -> AsyncCalls:
+        """What makes the calls, also of an RPC whose name is known only at run time."""
+        return self._calls
 
     @property
     def tokens(self) -> Tokens | None:
