@@ -98,7 +98,7 @@ class Settings(DomainSettings):
     background_workers: int = Field(1, ge=1, le=64, description="Background worker processes.")
     agents: bool = Field(
         default=True,
-        description="Whether AI agents may call tools at `/mcp`, in a process of its own (docs/agents.md).",
+        description="Whether AI agents may call tools at `/mcp`, in a process of its own (docs/guides/agents.md).",
     )
     job_slots: int = Field(8, ge=1, le=200, description="Jobs that a background worker does at once.")
     job_patience: float = Field(

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 FOLDER = "/docs/guides"
 # In the order in which they are read.
 NAMES = ("getting-started", "authentication", "errors", "lists", "idempotency", "live-streams", "webhooks", "limits",
-         "files")  # fmt: skip
+         "files", "agents")  # fmt: skip
 _TITLE = re.compile(r"\A# ([^\n]+)\n+(.+?)\n\n", re.DOTALL)
 
 

@@ -69,7 +69,7 @@ def paste(shell: str, *lines: str) -> "subprocess.CompletedProcess[str]":
 
 def test_it_serves_and_names_its_processes(shared: Stack) -> None:
     assert answers(shared)
-    expected = {"supervisor", "postgres", "redis", "api-0", "realtime-0", "worker-0", "envoy"}
+    expected = {"supervisor", "postgres", "redis", "api-0", "realtime-0", "worker-0", "agents", "envoy"}
     assert set(shared.processes()) == expected
     assert len(str(shared.settings.socket_dir)) < len(str(shared.data_dir))
 
@@ -116,7 +116,7 @@ def test_development_lets_people_sign_in_more_often_than_five_times(shared: Stac
     assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"auth";q=100;w=900'}
 
 
-@pytest.mark.parametrize("name", ["api-0", "realtime-0", "worker-0", "envoy", "redis", "postgres"])
+@pytest.mark.parametrize("name", ["api-0", "realtime-0", "worker-0", "agents", "envoy", "redis", "postgres"])
 def test_a_process_that_is_killed_comes_back(shared: Stack, name: str) -> None:
     before = shared.output.count(f"{name:<10} | is back")
     old = shared.kill(name)

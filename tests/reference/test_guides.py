@@ -11,7 +11,7 @@ from tests.stack import Stack
 
 LONGEST = 120
 # Languages whose blocks this file runs; what a browser needs is in tests/browser/test_reference.py.
-KNOWN = {"sh", "python", "json", "js", "html"}
+KNOWN = {"sh", "python", "json", "js", "html", "text"}
 
 
 def test_every_guide_is_served_and_short() -> None:
