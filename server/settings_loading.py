@@ -57,6 +57,10 @@ class SettingsRefused(Exception):
         super().__init__("\n".join(self.faults))
 
 
+# What the commands of the client are told (plinth/client/command/connecting.py).
+CLIENT = f"{PREFIX}CLIENT_"
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """A value as it was set."""
@@ -180,7 +184,7 @@ def _unknown_names(sources: Iterable[_Source]) -> Iterator[str]:
     accepted = {each for name, field in EVERY_SETTING.model_fields.items() for each in variables(name, field)}
     for source in sources:
         for variable in sorted(source.values):
-            if variable.startswith(PREFIX) and variable not in accepted:
+            if variable.startswith(PREFIX) and not variable.startswith(CLIENT) and variable not in accepted:
                 # The value is not shown, because it may be a secret.
                 meant = nearest(variable.removeprefix(PREFIX), known)
                 hint = suggestion(known[meant]) if meant else "; `plinth settings` lists all"

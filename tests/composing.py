@@ -44,7 +44,7 @@ def main() -> int:
     """Compose, and run the command."""
     importlib.import_module(sys.argv.pop(1)).compose()
     # Everything else is imported by then with the domain among the others.
-    from server.__main__ import main as plinth  # noqa: PLC0415 - see above
+    from server.commands import main as plinth  # noqa: PLC0415 - see above
 
     return plinth()
 

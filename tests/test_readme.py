@@ -80,7 +80,7 @@ def code_of(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_that_a_page_names_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    source = (ROOT / "server" / "__main__.py").read_text()
+    source = (ROOT / "server" / "commands.py").read_text()
     commands = {"make": targets, "plinth": set(re.findall(r'(?:_add\(commands|add_parser\()[, ]*"([a-z]+)"', source))}
     unknown = [f"{tool} {name}" for tool, name in COMMAND.findall(code_of(page)) if name not in commands[tool]]
     assert unknown == []

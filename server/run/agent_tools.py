@@ -4,7 +4,8 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from plinth.client.aio.client import AsyncPlinth
+from plinth.client.command.connecting import Target, target_of
+from plinth.client.command.faults import CommandFault
 
 from server import app
 from server.agents import stdio
@@ -15,22 +16,29 @@ from server.kernel.record.logs import configure_logging
 def run(options: argparse.Namespace) -> int:
     """Answer the agent until it closes standard input. Raises Fault."""
     configure_logging("WARNING")
-    api_key = _secret_in(options.api_key_file)
-
-    def connect(agent: str) -> AsyncPlinth:
-        return AsyncPlinth(options.url, api_key=api_key, user_agent=agent)
-
     try:
-        connect("")
+        _target(options).client()
         groups = [name for name in options.groups.split(",") if name]
-        asyncio.run(stdio.serve(app.reference(), connect, groups=groups, may_write=options.write))
+        serving = stdio.serve(app.reference(), lambda: _target(options), groups=groups, may_write=options.write)
+        asyncio.run(serving)
+    except CommandFault as fault:
+        raise Fault(str(fault), fault.status) from fault
     except ValueError as error:
         raise Fault(str(error), REFUSED) from error
     return 0
+
+
+def _target(options: argparse.Namespace) -> Target:
+    """The Plinth and the credentials of now: those of a profile are renewed. Raises CommandFault."""
+    if not options.api_key_file:
+        return target_of(options)
+    if not options.url:
+        raise CommandFault("an API key needs the address of its Plinth: name it with --url")
+    return Target(options.url, _secret_in(options.api_key_file))
 
 
 def _secret_in(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
-        raise Fault(f"{path}: {error.strerror}", REFUSED) from error
+        raise CommandFault(f"{path}: {error.strerror}") from error

@@ -6,7 +6,7 @@ Nobody works on the queue, so that what is measured is what enqueueing costs the
 import sys
 from typing import Any
 
-from server.__main__ import main
+from server.commands import main
 from server.domains.sites.pages import PageService
 from server.kernel.call import Call
 

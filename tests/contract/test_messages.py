@@ -27,6 +27,8 @@ BOUNDED = {
     "plinth.identity.v1.ApiKey.ancestor_ids": "at most 8 (MOST_ANCESTORS)",
     "plinth.identity.v1.ApiKeyUsage.days": "at most 92 are asked for",
     "plinth.identity.v1.ApiKeyUsage.methods": "at most 200",
+    "plinth.identity.v1.Caller.permissions": "the catalogue",
+    "plinth.identity.v1.Caller.roles": "at most 50 for each member (MOST_ROLES)",
     "plinth.identity.v1.CurrentUser.memberships": "at most 100 (LARGEST_LIST)",
     "plinth.identity.v1.CurrentUser.roles": "at most 50 for each member (MOST_ROLES)",
     "plinth.identity.v1.ListJsonWebKeysResponse.keys": "those in use",

@@ -72,13 +72,16 @@ def test_a_cluster_has_an_endpoint_per_worker(tmp_path: Path) -> None:
         ]
         for each in clusters
     }
-    assert found == {"api": ["api-0", "api-1", "api-2"], "realtime": ["realtime-0", "realtime-1"]}
+    several = {"api": ["api-0", "api-1", "api-2"], "realtime": ["realtime-0", "realtime-1"]}
+    assert found == several | {"agents": ["agents"]}
 
 
 def test_who_drains_dies_or_comes_back_is_noticed_within_a_second(tmp_path: Path) -> None:
     """By the pauses between checks, since what they take is the machine's; tests/edge/test_resilience.py is theirs."""
     configuration: dict[str, Any] = render(settings(tmp_path), DESCRIPTORS)
-    for cluster in configuration["static_resources"]["clusters"]:
+    clusters = configuration["static_resources"]["clusters"]
+    # Of what answers agents there is one, which nobody could be sent to instead.
+    for cluster in (each for each in clusters if each["name"] != "agents"):
         (check,) = cluster["health_checks"]
         pauses = {name: float(check[name].removesuffix("s")) for name in PAUSES}
         assert pauses["interval"] == pauses["no_traffic_interval"]

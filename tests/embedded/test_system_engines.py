@@ -22,7 +22,7 @@ SMALL = {"api_workers": 1, "drain_timeout": 2}
 WITHOUT_WHEELS = f"""
 import sys
 sys.modules.update(dict.fromkeys({[engine.package for engine in (POSTGRES, REDIS, ENVOY)]}))
-from server.__main__ import main
+from server.commands import main
 sys.exit(main())
 """
 

@@ -15,7 +15,7 @@ from plinth.audit.v1.audit_pb2 import Checkpoint, InclusionProof
 from plinth.sites.v1 import page_pb2
 
 from clients.audit import verify
-from server.__main__ import main
+from server.commands import main
 from server.data.connections import Connections
 from server.data.transactions import Database
 from server.domains.audit.checkpoints import CheckpointKeys
