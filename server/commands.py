@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from plinth.client.command import main as client
@@ -22,6 +23,8 @@ from server.settings import Settings
 from server.settings_loading import SettingsRefused, current, describe, load
 
 Command = Callable[[argparse.Namespace, Settings], int]
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
 # The exit statuses that shells report for a command ended by a signal.
 PIPE_CLOSED = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
@@ -108,6 +111,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_processes(commands)
+    client.add_commands(commands, parser)
+    _accepts_agent(_add(commands, "mcp", _mcp, "give an AI agent on this machine the tools of a Plinth (stdio)"))
+    _add_upkeep(commands)
+    _add_descriptions(commands)
+    return made
+
+
+def _add_processes(commands: "_Commands") -> None:
     up = _add(commands, "up", _up, "bring the whole stack up, with embedded engines where none are set")
     up.add_argument("--verbose", action="store_true", help="show every log line, not only warnings and errors")
     _accepts_secret(up)
@@ -118,7 +130,11 @@ def parser() -> argparse.ArgumentParser:
     worker = _add(commands, "worker", _worker, "do the background work")
     worker.add_argument("--index", type=int, default=0, help="number of this process on its host; names its metrics")
     _add(commands, "agents", _agents, "answer AI agents over HTTP, for the gateway")
-    _accepts_agent(_add(commands, "mcp", _mcp, "give an AI agent on this machine the tools of a Plinth (stdio)"))
+    gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
+    gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
+
+
+def _add_upkeep(commands: "_Commands") -> None:
     migrate = _add(commands, "migrate", _migrate, "bring the schema up to date; safe from several processes at once")
     migrate.add_argument(
         "--wait", type=float, default=MIGRATE_WAIT, metavar="SECONDS", help="how long to wait for another one that runs"
@@ -128,23 +144,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="after a copy of the database's disk was put back: let positions of the logs begin above the lost ones",
     )
+    _accepts_secret(migrate)
+    _add(commands, "seed", _seed, "make the first tenant and print its login")
     add_backup_arguments(
         _add(commands, "backup", _backup, "dump every row and the encrypted secret key, or verify such a backup")
     )
     add_restore_arguments(_add(commands, "restore", _restore, "restore a backup, then do what `plinth migrate` does"))
-    _accepts_secret(migrate)
-    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
-    _add(commands, "seed", _seed, "make the first tenant and print its login")
-    gateway = _add(commands, "gateway", _gateway, "write Envoy's configuration, validate it, and print where it is")
-    gateway.add_argument("--print", action="store_true", dest="show", help="print the configuration itself")
+    _add_audit(commands)
+
+
+def _add_descriptions(commands: "_Commands") -> None:
     policy = _add(
         commands, "policy", _policy, "print a row per RPC: access, permission, rate class, cache, event, chain"
     )
     _prints_json(policy)
     openapi = _add(commands, "openapi", _openapi, "print the OpenAPI document of everything that is served over REST")
     openapi.add_argument("--postman", action="store_true", help="print it as a collection of Postman (format 2.1)")
-    client.add_commands(commands, parser)
-    _add_audit(commands)
     table = _add(commands, "settings", _settings, "print every setting with its default")
     _prints_json(table)
     form = table.add_mutually_exclusive_group()
@@ -152,10 +167,10 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--current", action="store_true", help="the values in force, with where each comes from; secrets are hidden"
     )
-    return made
+    _accepts_new(_add(commands, "new", _new, "write the files of a new resource, in a clone of Plinth"))
 
 
-def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_audit(commands: "_Commands") -> None:
     audit = commands.add_parser("audit", help="verify the audit log").add_subparsers(required=True, metavar="COMMAND")
     verify = _add(audit, "verify", _audit_verify, "name what is not as it was sealed; exits with 1 if anything is not")
     _prints_json(verify)

@@ -80,8 +80,12 @@ def code_of(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_that_a_page_names_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    source = (ROOT / "server" / "commands.py").read_text()
-    commands = {"make": targets, "plinth": set(re.findall(r'(?:_add\(commands|add_parser\()[, ]*"([a-z]+)"', source))}
+    client = ROOT / "clients" / "python" / "src" / "plinth" / "client" / "command"
+    source = "".join(path.read_text() for path in (ROOT / "server" / "commands.py", *client.glob("*.py")))
+    commands = {
+        "make": targets,
+        "plinth": set(re.findall(r'(?:_add\(\s*commands|add_parser\()[,\s]*"([a-z]+)"', source)),
+    }
     unknown = [f"{tool} {name}" for tool, name in COMMAND.findall(code_of(page)) if name not in commands[tool]]
     assert unknown == []
 

@@ -5,9 +5,9 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs
 
 import grpc
@@ -18,6 +18,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from plinth.client.aio.calls import AsyncCalls
 from plinth.client.errors import PlinthError
 from plinth.client.retrying import USUAL
+from plinth.client.rpc import Metadata
 from plinth.client.sessions import Tokens
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
@@ -52,6 +53,11 @@ STATUSES = {
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 2_000))
 
 
+Writes = Callable[[Message], bytes]
+Reads = Callable[[bytes], Message]
+Call = Callable[..., Awaitable[Message]]
+
+
 class Workers:
     """The api workers of this host as one channel: each call goes to the next one."""
 
@@ -60,11 +66,13 @@ class Workers:
         self._channels = [grpc.aio.insecure_channel(target, options=OPTIONS) for target in targets]
         self._turns = cycle(self._channels)
 
-    def unary_unary(self, path: str, **how: Any) -> Any:
+    def unary_unary(self, path: str, request_serializer: Writes, response_deserializer: Reads) -> Call:
         """What calls an RPC, as a channel has it."""
 
-        def call(request: Message, **more: Any) -> Any:
-            return next(self._turns).unary_unary(path, **how)(request, **more)
+        def call(request: Message, *, timeout: float | None, metadata: Metadata) -> Awaitable[Message]:
+            channel = next(self._turns)
+            made: Call = channel.unary_unary(path, request_serializer, response_deserializer)
+            return made(request, timeout=timeout, metadata=grpc.aio.Metadata(*metadata))
 
         return call
 
@@ -77,7 +85,7 @@ class Workers:
 class Door:
     """The ASGI application. Nothing of a body is read before the credentials are known to be good."""
 
-    def __init__(self, catalogue: Catalogue, workers: Any, inner: ASGIApp, timeout: float) -> None:
+    def __init__(self, catalogue: Catalogue, workers: Workers, inner: ASGIApp, timeout: float) -> None:
         self._catalogue = catalogue
         self._workers = workers
         self._inner = inner
@@ -110,7 +118,9 @@ class Door:
         except UnknownGroup as refused:
             return _problem(400, str(refused))
         metadata = tuple((name, headers[name]) for name in PASSED_ON if name in headers)
-        calls = AsyncCalls(lambda: self._workers, Tokens(secret), retries=USUAL, timeout=self._timeout)
+        calls = AsyncCalls(
+            lambda: cast("grpc.aio.Channel", self._workers), Tokens(secret), retries=USUAL, timeout=self._timeout
+        )
         try:
             return AgentSession(calls, await caller_of(calls, metadata), options, metadata)
         except PlinthError as error:

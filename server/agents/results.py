@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from plinth.client.errors import PlinthError
 from plinth.client.json_messages import json_of
+
+from server.json_values import JsonValue
 
 MOST_CHARACTERS = 40_000
 """Of one answer: about 10,000 tokens."""
@@ -43,16 +44,16 @@ def without_secrets(answer: Message) -> Message:
 
 
 def _clear_secrets(message: Message) -> None:
-    for field, value in message.ListFields():
+    for field, _ in message.ListFields():
         if field.GetOptions().debug_redact:
             message.ClearField(field.name)
         else:
-            for each in _messages_in(field, value):
+            for each in _messages_in(message, field):
                 _clear_secrets(each)
 
 
-def _messages_in(field: FieldDescriptor, value: Any) -> list[Message]:
-    kind = field.message_type
+def _messages_in(message: Message, field: FieldDescriptor) -> list[Message]:
+    value, kind = getattr(message, field.name), field.message_type
     if kind is None:
         return []
     if kind.GetOptions().map_entry:
@@ -79,7 +80,7 @@ def told(error: PlinthError) -> str:
     return compact({"error": found})
 
 
-def _shortened(value: Any, longest: int) -> Any:
+def _shortened(value: JsonValue, longest: int) -> JsonValue:
     if isinstance(value, str):
         return value if len(value) <= longest else value[:longest] + _ELLIPSIS.format(len(value) - longest)
     if isinstance(value, list):

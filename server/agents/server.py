@@ -15,6 +15,7 @@ from server.agents.results import compact, text_of, told
 from server.agents.schemas import PREVIEW
 from server.agents.sessions import AgentSession, agent_name
 from server.agents.tools import Tool
+from server.json_values import JsonObject, JsonValue
 from server.kernel.call import AGENT
 
 Context = ServerRequestContext[Any, Any]
@@ -68,7 +69,7 @@ class AgentServer:
         except ValueError as error:
             return _answer(compact({"error": {"code": "INVALID_ARGUMENT", "message": str(error)}}), is_error=True)
 
-    async def _answered(self, context: Context, session: AgentSession, name: str, arguments: dict[str, Any]) -> str:
+    async def _answered(self, context: Context, session: AgentSession, name: str, arguments: JsonObject) -> str:
         """The text that answers a call of a tool. Raises PlinthError, and ValueError in words."""
         if session.options.groups:
             tool = self._catalogue.tools.get(name)
@@ -86,7 +87,7 @@ class AgentServer:
             raise Refused(f"Call `{tool.name}` with {CHANGE if tool.changes else READ}.")
         return await self._run(context, session, tool, arguments.get("arguments") or {})
 
-    def _found(self, session: AgentSession, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _found(self, session: AgentSession, arguments: JsonObject) -> JsonObject:
         question, group, limit = (arguments.get(name) for name in ("query", "group", "limit"))
         return self._catalogue.found(
             session.caller,
@@ -96,7 +97,7 @@ class AgentServer:
             limit if isinstance(limit, int) else FOUND,
         )
 
-    async def _run(self, context: Context, session: AgentSession, tool: Tool, arguments: Any) -> str:
+    async def _run(self, context: Context, session: AgentSession, tool: Tool, arguments: JsonValue) -> str:
         """Call the RPC of a tool. What the caller may not call, the chain refuses and the audit log names."""
         if tool.changes and not session.options.may_write:
             raise Refused(f"`{tool.name}` changes something, and you were set up to read.")
