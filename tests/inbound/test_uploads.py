@@ -1,16 +1,23 @@
 """Uploads at the public door: whole or not at all, over each protocol, with little memory."""
 
+import asyncio
 import hashlib
 import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import grpc
 import httpx
 import psutil
 import pytest
+from plinth.client import AsyncPlinth, InvalidArgument, Plinth
+from plinth.client.aio.methods import AsyncUploadMethod
+from plinth.client.methods import UploadMethod
+from plinth.client.rpc import Rpc
+from plinth.client.uploading import PIECE_BYTES
 
 from tests.clients import Tenant, new_tenant, problem, rows, rpc_problem
 from tests.inbound import contract
@@ -201,3 +208,42 @@ def test_slow_ones_fill_their_places_and_no_others(hook_stack: HookStack, tenant
         gate.set_result(None)
         assert [each.result().size for each in held] == [1] * 32
     assert len(stored(hook_stack) - before) == 32
+
+
+def test_the_python_client_sends_a_file_and_tells_how_far_it_is(hook_stack: HookStack, tenant: Tenant) -> None:
+    request, response = contract.message("PutFileRequest"), contract.message("File")
+    rpc: Rpc[Any, Any] = Rpc(f"/{contract.SERVICE.full_name}/PutFile", request, response)
+    body, told = os.urandom(3 * PIECE_BYTES + 5), list[tuple[int, int | None]]()
+
+    def show(done: int, total: int | None) -> None:
+        told.append((done, total))
+
+    def check(found: Any) -> None:
+        assert (hook_stack.files / found.id).read_bytes() == body[2:]
+        assert (found.folder, found.content_type) == ("mine", "image/png")
+        ends = [*(PIECE_BYTES * number for number in (1, 2, 3)), len(body) - 2]
+        assert told == [(end, len(body) - 2) for end in ends]
+        told.clear()
+
+    def file() -> BinaryIO:
+        opened = BytesIO(body)
+        # It is read from where it stands.
+        opened.seek(2)
+        return opened
+
+    with Plinth(hook_stack.url, token=tenant.access_token) as client:
+        put = UploadMethod(client.calls, rpc)
+        check(put.send(request(folder="mine"), file(), content_type="image/png", progress=show))
+        empty = put.send(request(folder="mine"), BytesIO(), content_type="image/png")
+        assert empty.size == 0
+        with pytest.raises(ValueError, match="File takes no file"):
+            put.send(response(), BytesIO())
+        with pytest.raises(InvalidArgument):
+            put.send(request(folder="mine"), BytesIO(b"x"), content_type="text/plain")
+
+    async def send() -> Any:
+        async with AsyncPlinth(hook_stack.url, token=tenant.access_token) as client:
+            put = AsyncUploadMethod(client.calls, rpc)
+            return await put.send(request(folder="mine"), file(), content_type="image/png", progress=show)
+
+    check(asyncio.run(send()))

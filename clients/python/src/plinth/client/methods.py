@@ -1,10 +1,11 @@
 """The RPCs of a client, as the generated clients have them."""
 
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Generic
+from typing import Any, BinaryIO, Generic
 
 from plinth.client.calls import Calls
 from plinth.client.rpc import Item, Metadata, Req, Res, Rpc
+from plinth.client.uploading import Pieces, Sent
 
 
 class _Bound(Generic[Req, Res]):
@@ -81,3 +82,21 @@ class UploadMethod(_Bound[Req, Res]):
     def __call__(self, requests: Iterable[Req], *, timeout: float | None = None, metadata: Metadata = ()) -> Res:
         """Send every message. Raises PlinthError. It is not repeated: the messages are taken from `requests` once."""
         return self._calls.upload(self._rpc, requests, timeout=timeout, metadata=metadata)
+
+    def send(
+        self,
+        request: Req,
+        file: BinaryIO,
+        *,
+        content_type: str = "application/octet-stream",
+        progress: Sent | None = None,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Res:
+        """Send a file in pieces. Raises PlinthError, and ValueError for a request that takes no file.
+
+        `request` has the fields beside the file, which is read from where it stands. `progress` is told how many bytes
+        were sent, and how many there are. It is not repeated, because a file may be a pipe.
+        """
+        pieces = Pieces(request, file, content_type, progress)
+        return self(pieces.messages(), timeout=timeout, metadata=metadata)

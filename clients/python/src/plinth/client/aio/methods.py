@@ -1,10 +1,12 @@
 """The RPCs of a client for asyncio, as the generated clients have them."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from typing import Any, Generic
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from typing import Any, BinaryIO, Generic
 
 from plinth.client.aio.calls import AsyncCalls
 from plinth.client.rpc import Item, Metadata, Req, Res, Rpc
+from plinth.client.uploading import Pieces, Sent
 
 
 class _Bound(Generic[Req, Res]):
@@ -86,3 +88,22 @@ class AsyncUploadMethod(_Bound[Req, Res]):
     ) -> Res:
         """Send every message. Raises PlinthError. It is not repeated: the messages are taken from `requests` once."""
         return await self._calls.upload(self._rpc, requests, timeout=timeout, metadata=metadata)
+
+    async def send(
+        self,
+        request: Req,
+        file: BinaryIO,
+        *,
+        content_type: str = "application/octet-stream",
+        progress: Sent | None = None,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Res:
+        """Send a file in pieces; see UploadMethod.send. It is read in a thread, since a disk may be slow."""
+        messages = Pieces(request, file, content_type, progress).messages()
+        return await self(_in_thread(messages), timeout=timeout, metadata=metadata)
+
+
+async def _in_thread(messages: Iterator[Req]) -> AsyncIterator[Req]:
+    while (message := await asyncio.to_thread(next, messages, None)) is not None:
+        yield message

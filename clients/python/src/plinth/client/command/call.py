@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import mimetypes
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from plinth.client.command.contract import Contract, Method
 from plinth.client.command.describing import describe
 from plinth.client.command.faults import FAILED, CommandFault
 from plinth.client.command.output import print_json, print_table
-from plinth.client.command.progress import following
+from plinth.client.command.progress import following, sending
 from plinth.client.json_messages import json_of, message_of
 from plinth.client.operations import OperationFailed
 from plinth.client.rpc import Metadata
+from plinth.client.uploading import Pieces
 
 HTTP_BODY, OPERATION = "google.api.HttpBody", "plinth.operations.v1.Operation"
 OPERATION_ID = "operation_id"
@@ -44,6 +46,7 @@ def add_commands(commands: Any) -> None:
     call.add_argument("--all", action="store_true", help="get all pages of a list, an item in each line")
     call.add_argument("--wait", action="store_true", help="follow the operation that it answers to its end")
     call.add_argument("--json", action="store_true", help="print JSON in one line, also on a terminal")
+    call.add_argument("--file", default="", help="the file that an upload sends")
     call.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="send a header as well")
     call.add_argument("--idempotency-key", default="", metavar="KEY", help="the key of a call that is made again")
     call.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for the call (default: 60)")
@@ -81,8 +84,8 @@ class _Call:
     def make(self, request: Message) -> int:
         """Make it, and print what comes. Raises PlinthError and OperationFailed."""
         if self._method.proto.client_streaming:
-            raise CommandFault(f"{self._method.name} takes a stream: send its file over REST")
-        if self._method.proto.server_streaming:
+            self._print(self._upload(request), is_line=self._options.json)
+        elif self._method.proto.server_streaming:
             for message in self._stream(request):
                 self._print(message, is_line=True)
         elif self._options.all:
@@ -100,6 +103,18 @@ class _Call:
             idempotency_key=self._options.idempotency_key,
             metadata=self._metadata,
         )
+
+    def _upload(self, request: Message) -> Message:
+        path = self._options.file
+        if not path:
+            raise CommandFault(f"{self._method.name} takes a file: name it with --file")
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        try:
+            with Path(path).open("rb") as file, sending(Path(path).name) as progress:
+                pieces = Pieces(request, file, kind, progress)
+                return self._client.calls.upload(self._rpc, pieces.messages(), metadata=self._metadata)
+        except OSError as error:
+            raise CommandFault(f"{path}: {error.strerror}") from error
 
     def _stream(self, request: Message) -> Iterator[Message]:
         """The messages. A live stream goes on over broken connections."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from plinth.client.operations import Progress
+from plinth.client.uploading import Sent
 
 
 @contextmanager
@@ -26,11 +27,28 @@ def following(what: str) -> Iterator[Progress | None]:
         yield show
 
 
-def _bar(what: str) -> Any:
+@contextmanager
+def sending(what: str) -> Iterator[Sent | None]:
+    """What shows how much of a file was sent; None as above."""
+    bar = _bar(what, unit="B", unit_scale=True)
+    if bar is None:
+        yield None
+        return
+
+    def show(done: int, total: int | None) -> None:
+        bar.total = total
+        bar.n = done
+        bar.refresh()
+
+    with bar:
+        yield show
+
+
+def _bar(what: str, **options: Any) -> Any:
     if not sys.stderr.isatty():
         return None
     try:
         from tqdm import tqdm  # noqa: PLC0415 - an extra of the package
     except ImportError:
         return None
-    return tqdm(desc=what, file=sys.stderr, leave=False)
+    return tqdm(desc=what, file=sys.stderr, leave=False, **options)
