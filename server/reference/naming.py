@@ -25,6 +25,15 @@ def in_words(name: str) -> str:
     return _BOUNDARY.sub(" ", name).lower().capitalize()
 
 
+def summary_of(method: MethodPolicy, binding: Binding) -> str:
+    """`Update page`; for a further binding with what differs, `Update page (PUT)`, so that lists tell them apart."""
+    words, first = in_words(method.name), method.bindings[0]
+    if binding == first:
+        return words
+    differs = binding.verb if binding.path == first.path else shown(method, binding.path)
+    return f"{words} ({differs})"
+
+
 def variables(binding: Binding) -> list[str]:
     """The request fields in the path."""
     return [variable[1] for variable in VARIABLE.finditer(binding.path)]

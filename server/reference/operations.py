@@ -7,7 +7,7 @@ from server.reference.errors import Errors
 from server.reference.headers import EVERYWHERE, named, success_headers
 from server.reference.inputs import Inputs
 from server.reference.links import Links
-from server.reference.naming import in_words, operation_id, tag_of
+from server.reference.naming import operation_id, summary_of, tag_of
 from server.reference.requests import Requests
 from server.reference.schemas import Schemas
 from server.reference.security import security, who
@@ -31,7 +31,7 @@ class Operations:
         found: JsonObject = {
             "operationId": operation_id(method, binding),
             "tags": [tag_of(method.descriptor.containing_service.full_name)],
-            "summary": in_words(method.name),
+            "summary": summary_of(method, binding),
             "description": "\n\n".join(filter(None, (comment, f"{who(method)} Rate class `{rate_class}`."))),
             "parameters": self._requests.parameters(method, binding),
             "responses": self._answers(method, binding, comment, has_body=body is not None),

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import reduce
 from typing import Any
@@ -103,6 +104,7 @@ def absent(openapi: dict[str, Any], schema: dict[str, Any], value: Any, path: st
             yield from absent(openapi, schema["additionalProperties"], item, f"{path}.*")
 
 
+@pytest.mark.heavy
 def test_it_is_valid(openapi: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(openapi).iter_errors()] == []
     assert openapi["info"]["version"] == VERSION
@@ -117,6 +119,16 @@ def test_every_binding_is_in_it_and_nothing_else(openapi: dict[str, Any]) -> Non
     assert {(each["x-rpc"], verb, shape(path)) for path, verb, each in operations(openapi)} == bound
     names = [operation["operationId"] for _, _, operation in operations(openapi)]
     assert len(names) == len(set(names))
+
+
+def test_operations_of_a_service_are_told_apart_in_lists(openapi: dict[str, Any]) -> None:
+    named = Counter(
+        (operation["tags"][0], operation["summary"])
+        for verbs in openapi["paths"].values()
+        for operation in verbs.values()
+    )
+    assert [name for name, count in named.items() if count > 1] == []
+    assert {("tenancy.RoleService", "Update role"), ("tenancy.RoleService", "Update role (PUT)")} <= named.keys()
 
 
 def test_every_operation_says_who_may_call_and_what_may_go_wrong(openapi: dict[str, Any]) -> None:
