@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from server.backup.progress import shown
 from server.embedded import engines
 from server.faults import Fault
 from server.settings import Settings
@@ -41,7 +42,8 @@ def dump(programs: Path, dsn: str, snapshot: str, target: Path) -> None:
     options = ["--format=custom", f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password"]
     # pg_dump creates files with the permissions of the umask.
     target.touch(mode=0o600)
-    _run(programs / "pg_dump", dsn, [*options, f"--file={target}"])
+    with shown("pg_dump", target):
+        _run(programs / "pg_dump", dsn, [*options, f"--file={target}"])
 
 
 def load(programs: Path, dsn: str, source: Path) -> None:
@@ -51,7 +53,8 @@ def load(programs: Path, dsn: str, source: Path) -> None:
         wanted = Path(scratch) / "list"
         wanted.write_text("\n".join(line for line in listed.splitlines() if _is_wanted(line)))
         options = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"]
-        _run(programs / "pg_restore", dsn, [*options, f"--use-list={wanted}", str(source)])
+        with shown("pg_restore"):
+            _run(programs / "pg_restore", dsn, [*options, f"--use-list={wanted}", str(source)])
 
 
 def _is_wanted(line: str) -> bool:
