@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 SCRIPT = """
 import sys, time
@@ -20,6 +21,8 @@ print("done")
 
 def test_a_terminal_shows_the_growing_file_on_standard_error(tmp_path: object) -> None:
     reading, writing = pty.openpty()
+    # A bar is cut to the width of its terminal, which a new one does not have.
+    termios.tcsetwinsize(writing, (24, 80))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, f"{tmp_path}/dump"],
         stdout=subprocess.PIPE,
