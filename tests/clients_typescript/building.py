@@ -48,8 +48,11 @@ def missing() -> str:
     return f"Node {version.strip()} is older than {OLDEST_NODE}" if is_old else ""
 
 
-def build(shared: Path) -> Built:
-    """The built client. The first test process builds it in this folder, and the others wait."""
+def build(shared: Path, described: bytes | None = None) -> Built:
+    """The client, built from an OpenAPI document; by default from that of all RPCs.
+
+    The first test process builds it in this folder, and the others wait.
+    """
     folder = shared / "typescript"
     with (shared / "typescript.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -57,7 +60,7 @@ def build(shared: Path) -> Built:
             shutil.rmtree(folder, ignore_errors=True)
             _copy(folder)
             document = shared / "openapi.json"
-            document.write_bytes(app.reference().openapi())
+            document.write_bytes(described or app.reference().openapi())
             npm(folder, "ci", "--no-audit", "--no-fund")
             npm(folder, "run", "build", environment={"PLINTH_OPENAPI": str(document)})
             npm(folder, "pack")

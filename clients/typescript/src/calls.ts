@@ -3,6 +3,7 @@
 import type { components, operations } from "./generated/schema.js";
 import type { EventStream } from "./live.js";
 import type { Paged } from "./paged.js";
+import type { FileBody, Progress } from "./uploads.js";
 
 /** A message of the contract, as answers have it: `Schema<"sites.Page">`. */
 export type Schema<Name extends keyof components["schemas"]> = components["schemas"][Name];
@@ -74,6 +75,19 @@ export type FileCall<I extends Id, Given extends string = never> = Method<
   CallOptions,
   Promise<Response>
 >;
+
+export interface UploadOptions extends CallOptions {
+  /** What the file is; by default what a Blob says of itself. */
+  readonly contentType?: string;
+  /** Is told how many bytes were sent, and how many there are. */
+  readonly onProgress?: Progress;
+}
+
+/** An operation that takes a file as `body`. The file is sent again from its beginning if a further attempt is made. */
+export type UploadCall<I extends Id, Given extends string = never> = (
+  request: Loosened<Part<operations[I], "path">, Given> & Part<operations[I], "query"> & { body: FileBody },
+  options?: UploadOptions,
+) => Promise<Answer<I>>;
 
 type ItemOf<T, Items extends string> = T extends { [K in Items]?: readonly (infer Item)[] } ? Item : never;
 

@@ -1,6 +1,6 @@
 /** Makes requests of calls: path, query, body and headers, and what becomes of the answer. */
 
-import type { CallOptions, StreamOptions } from "./calls.js";
+import type { CallOptions, StreamOptions, UploadOptions } from "./calls.js";
 import type { Credentials } from "./credentials.js";
 import { readable, sendable } from "./enums.js";
 import { PlinthError } from "./errors.js";
@@ -9,6 +9,7 @@ import { type EventStream, follow } from "./live.js";
 import type { Operation } from "./operations.js";
 import { Paged } from "./paged.js";
 import type { Limits, Request, Transport } from "./transport.js";
+import { type FileBody, typeOf, UPLOAD_TIMEOUT } from "./uploads.js";
 
 /** What a call is given: variables of the path and parameters of the query by name, and the JSON as `body`. */
 export type Given = Readonly<Record<string, unknown>>;
@@ -19,7 +20,7 @@ export interface Defaults {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-type AnyCall = (given?: Given, options?: CallOptions & StreamOptions) => unknown;
+type AnyCall = (given?: Given, options?: UploadOptions & StreamOptions) => unknown;
 
 const TENANT = "tenantId";
 const VARIABLE = /\{(\w+)\}/g;
@@ -46,7 +47,7 @@ export class Dispatcher {
   }
 
   /** Call an operation that answers JSON, or nothing. `credentials` are the client's unless others are given. */
-  async call(operation: Operation, given: Given, options: CallOptions, credentials?: Credentials): Promise<unknown> {
+  async call(operation: Operation, given: Given, options: UploadOptions, credentials?: Credentials): Promise<unknown> {
     const facts = operation[2];
     return this.#send(operation, given, options, credentials, async (response) => {
       options.onResponse?.(response);
@@ -96,7 +97,7 @@ export class Dispatcher {
   async #send<T>(
     operation: Operation,
     given: Given,
-    options: CallOptions,
+    options: UploadOptions,
     credentials: Credentials | null | undefined,
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
@@ -106,9 +107,11 @@ export class Dispatcher {
       path: await this.#pathOf(operation, given),
       headers: this.#headersOf(operation, given, options),
       body: bodyOf(operation, given),
+      onProgress: options.onProgress,
       credentials: credentials === null || facts?.open ? undefined : (credentials ?? this.#credentials),
     };
-    const { timeout, attemptTimeout, retries } = { ...this.#defaults.limits, ...defined(options) };
+    const usual = facts?.as === "upload" ? { timeout: UPLOAD_TIMEOUT, attemptTimeout: UPLOAD_TIMEOUT } : {};
+    const { timeout, attemptTimeout, retries } = { ...this.#defaults.limits, ...usual, ...defined(options) };
     return this.#transport.send(request, { timeout, attemptTimeout, retries, signal: options.signal }, read);
   }
 
@@ -127,10 +130,12 @@ export class Dispatcher {
     return text === "" ? filled : `${filled}?${text}`;
   }
 
-  #headersOf([verb, , facts]: Operation, given: Given, options: CallOptions): Record<string, string> {
+  #headersOf([verb, , facts]: Operation, given: Given, options: UploadOptions): Record<string, string> {
+    const file = facts?.as === "upload" ? (given.body as FileBody) : undefined;
     return {
       ...this.#defaults.headers,
       ...(sendsJson(verb, given) && { "content-type": "application/json" }),
+      ...(file !== undefined && { "content-type": options.contentType ?? typeOf(file) }),
       // One for all attempts of a call, so that it is done once.
       ...(facts?.writes && { "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() }),
       ...(options.ifMatch !== undefined && { "if-match": options.ifMatch }),
@@ -145,7 +150,10 @@ function sendsJson(verb: string, given: Given): boolean {
   return given.body !== undefined || !["GET", "DELETE"].includes(verb);
 }
 
-function bodyOf([verb, , facts]: Operation, given: Given): string | undefined {
+function bodyOf([verb, , facts]: Operation, given: Given): string | FileBody | undefined {
+  if (facts?.as === "upload") {
+    return given.body as FileBody;
+  }
   return sendsJson(verb, given) ? JSON.stringify(sendable(given.body ?? {}, facts?.sends)) : undefined;
 }
 

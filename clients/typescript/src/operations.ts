@@ -9,8 +9,8 @@ export type Shape = Readonly<Record<string, Shaped>>;
 export interface Facts {
   /** The field of the answer with the items of a list. */
   readonly items?: string;
-  /** What a call gives, if it is not JSON. */
-  readonly as?: "file" | "stream";
+  /** What a call gives, or takes, if it is not JSON. */
+  readonly as?: "file" | "stream" | "upload";
   /** The field of an event with which a stream ends for good. */
   readonly ends?: string;
   /** Anyone may call, without credentials. */

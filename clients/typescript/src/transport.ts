@@ -2,6 +2,7 @@
 
 import type { Credentials } from "./credentials.js";
 import { errorOf, PlinthError } from "./errors.js";
+import { type FileBody, type Progress, sendFile } from "./uploads.js";
 import { delayAfter, isPassing, raced, sleep } from "./waiting.js";
 
 export interface Request {
@@ -9,7 +10,9 @@ export interface Request {
   /** Path with its query, from `/api/v1` on. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string | undefined;
+  readonly body?: string | FileBody | undefined;
+  /** Is told how much of the body was sent. */
+  readonly onProgress?: Progress | undefined;
   /** Undefined for calls that need no credentials. */
   readonly credentials?: Credentials | undefined;
 }
@@ -79,7 +82,7 @@ export class Transport {
     const timer = setTimeout(() => late.abort(), milliseconds);
     try {
       const signal = limits.signal ? AbortSignal.any([limits.signal, late.signal]) : late.signal;
-      const response = await this.#fetch(this.#baseUrl + request.path, init(request, token, signal));
+      const response = await this.#answer(request, init(request, token, signal));
       return response.ok ? { value: await read(response), token } : { error: await errorOf(response), token };
     } catch (error) {
       limits.signal?.throwIfAborted();
@@ -89,12 +92,17 @@ export class Transport {
       clearTimeout(timer);
     }
   }
+
+  #answer({ path, onProgress }: Request, sent: RequestInit): Promise<Response> {
+    const url = this.#baseUrl + path;
+    return onProgress === undefined ? this.#fetch(url, sent) : sendFile(this.#fetch, url, sent, onProgress);
+  }
 }
 
 function init(request: Request, token: string | undefined, signal: AbortSignal): RequestInit {
   const headers = token === undefined ? request.headers : { ...request.headers, authorization: `Bearer ${token}` };
   const common = { method: request.verb, headers, signal, credentials: "omit" } as const;
-  return request.body === undefined ? common : { ...common, body: request.body };
+  return request.body === undefined ? common : { ...common, body: request.body as BodyInit };
 }
 
 /** Names the path without its query, which may hold a ticket. */

@@ -110,6 +110,18 @@ test("an answer has every field without presence, and a request needs only what 
   assert.deepEqual(components.schemas["a.ThingInput"]?.required, ["id"]);
 });
 
+test("what takes something else than JSON is an upload", () => {
+  const facts = (kind: string) => {
+    const sends = { requestBody: { content: { [kind]: { schema: {} } } } };
+    const made = document([operation("files", "FileService.PutFile", sends)]);
+    const [put] = named(operationsOf(made));
+    assert.ok(put);
+    return new Table(made).facts(put);
+  };
+  assert.equal(facts("image/*").as, "upload");
+  assert.equal(facts("application/json").as, undefined);
+});
+
 test("the table tells where enums are, through references, lists and maps", () => {
   const made = document([CREATE], SCHEMAS);
   const table = new Table(made);

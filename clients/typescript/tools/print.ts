@@ -43,11 +43,18 @@ export function printResources(operations: Named[], facts: (operation: Named) =>
   });
   return [
     HEADER,
-    'import type { Call, FileCall, ListCall, StreamCall } from "../calls.js";\n',
+    `import type { ${usedIn(groups).join(", ")} } from "../calls.js";\n`,
     'import type { components } from "./schema.js";\n\n',
     `/** Every operation, by resource. */\nexport interface Resources {\n${groups.join("")}}\n\n`,
     `/** What events carry, by their type. */\nexport interface EventData {\n${types.join("")}}\n`,
   ].join("");
+}
+
+const CALLS = ["Call", "FileCall", "ListCall", "StreamCall", "UploadCall"];
+
+/** The types of calls that a text has, since the compiler refuses an import that nothing uses. */
+function usedIn(groups: string[]): string[] {
+  return CALLS.filter((name) => groups.some((group) => group.includes(`: ${name}<`)));
 }
 
 function callType({ operation, path }: Named, facts: Facts): string {
@@ -58,6 +65,9 @@ function callType({ operation, path }: Named, facts: Facts): string {
   }
   if (facts.as === "file") {
     return `FileCall<${[...parts, ...given].join(", ")}>`;
+  }
+  if (facts.as === "upload") {
+    return `UploadCall<${[...parts, ...given].join(", ")}>`;
   }
   if (facts.items !== undefined) {
     return `ListCall<${[...parts, `"${facts.items}"`, ...given].join(", ")}>`;

@@ -8,7 +8,7 @@ import { type Shaped, Shapes } from "./shapes.js";
 export interface Facts {
   /** The field of the answer with the items of a list. */
   items?: string;
-  as?: "file" | "stream";
+  as?: "file" | "stream" | "upload";
   /** The field of an event with which the stream ends for good. */
   ends?: string;
   /** Anyone may call, without credentials. */
@@ -54,7 +54,7 @@ export class Table {
           query.some(({ name }) => name === "pageToken"),
         ),
       ),
-      ...optional("as", content["text/event-stream"] ? "stream" : content["*/*"] ? "file" : undefined),
+      ...optional("as", content["text/event-stream"] ? "stream" : content["*/*"] ? "file" : takesFile(operation)),
       ...optional("ends", ENDS[id]),
       ...optional("open", operation.security.length === 0 || undefined),
       ...optional("writes", parameters.some(({ name }) => name === "Idempotency-Key") || undefined),
@@ -90,6 +90,10 @@ export class Table {
   #answer(operation: Named["operation"]): Schema | undefined {
     return this.#document.components.schemas[answerOf(operation) ?? ""];
   }
+}
+
+function takesFile(operation: Named["operation"]): "upload" | undefined {
+  return operation.requestBody !== undefined && bodyOf(operation) === undefined ? "upload" : undefined;
 }
 
 function itemsOf(answer: Schema | undefined, isPaged: boolean): string | undefined {
