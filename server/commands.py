@@ -1,11 +1,9 @@
 """The commands of the server, and the parser of all commands."""
 
 import argparse
-import errno
 import faulthandler
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from uuid import UUID
 
 from plinth.client.command import main as client
 from plinth.client.command.connecting import add_target
+from plinth.client.command.ending import ended
 
 from server.backup.arguments import add_backup_arguments, add_restore_arguments
 from server.faults import MENDABLE, NOT_LOOKED, REFUSED, Fault
@@ -25,9 +24,6 @@ from server.settings_loading import SettingsRefused, current, describe, load
 Command = Callable[[argparse.Namespace, Settings], int]
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
-# The exit statuses that shells report for a command ended by a signal.
-PIPE_CLOSED = 128 + signal.SIGPIPE
-INTERRUPTED = 128 + signal.SIGINT
 DESCRIPTION = """One multi-tenant gRPC service platform.
 
   run a Plinth     up, serve, realtime, worker, agents, gateway
@@ -60,25 +56,7 @@ def main() -> int:
     if sys.stderr is not None:
         # When C code ends the process, print where Python was.
         faulthandler.enable(STANDARD_ERROR)
-    try:
-        status = _run()
-        sys.stdout.flush()
-    except Fault as fault:
-        sys.stderr.write(f"plinth: {fault}\n")
-        return fault.status
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has closed it.
-        _drop_output()
-        return PIPE_CLOSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise
-        _drop_output()
-        sys.stderr.write(f"plinth: standard output: {error.strerror}\n")
-        return 1
-    return status
+    return ended(_run)
 
 
 def _run() -> int:
@@ -94,12 +72,11 @@ def _run() -> int:
         sys.stderr.writelines(f"plinth: {fault}\n" for fault in refused.faults)
         return REFUSED
     command: Command = options.command
-    return command(options, settings)
-
-
-def _drop_output() -> None:
-    """Redirect what is left in the buffer to nothing, because flushing it at exit would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        return command(options, settings)
+    except Fault as fault:
+        sys.stderr.write(f"plinth: {fault}\n")
+        return fault.status
 
 
 def parser() -> argparse.ArgumentParser:

@@ -88,7 +88,7 @@ class Catalogue:
         return {
             "name": tool.name,
             "call_with": CHANGE if tool.changes else READ,
-            "description": tool.description,
+            "description": _described(tool),
             "arguments": self._schemas.of(tool),
         }
 
@@ -135,31 +135,30 @@ def _described(tool: Tool) -> str:
 
 
 def _reading() -> types.Tool:
-    return types.Tool(
-        name=READ,
-        title="Read",
-        description="Calls a tool that reads.",
-        input_schema={
-            "type": "object",
-            "properties": {"tool": dict(_NAME), "arguments": dict(_ARGUMENTS)},
-            "required": ["tool"],
-            "additionalProperties": False,
-        },
-        annotations=types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False),
-    )
+    hints = types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
+    return _calling(READ, "Read", "Calls a tool that reads.", hints)
 
 
 def _changing() -> types.Tool:
+    description = (
+        "Calls a tool that changes something. The argument `preview` of most tools is true unless you say otherwise: "
+        "then the answer shows what would come of it, and nothing changes."
+    )
+    hints = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+    return _calling(CHANGE, "Change", description, hints)
+
+
+def _calling(name: str, title: str, description: str, hints: types.ToolAnnotations) -> types.Tool:
+    """A tool that calls others."""
     return types.Tool(
-        name=CHANGE,
-        title="Change",
-        description="Calls a tool that changes something. The argument `preview` of most tools is true unless you say "
-        "otherwise: then the answer shows what would come of it, and nothing changes.",
+        name=name,
+        title=title,
+        description=description,
         input_schema={
             "type": "object",
             "properties": {"tool": dict(_NAME), "arguments": dict(_ARGUMENTS)},
             "required": ["tool"],
             "additionalProperties": False,
         },
-        annotations=types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
+        annotations=hints,
     )

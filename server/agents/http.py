@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import cycle
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs
@@ -36,7 +35,6 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-log = logging.getLogger("plinth.agents")
 SESSION = "plinth.session"
 ACCESS, GROUPS = "access", "groups"
 """Parameters of the address: `/mcp?access=write&groups=sites,travel`."""
@@ -52,9 +50,8 @@ STATUSES = {
 }
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 2_000))
 
-
-Writes = Callable[[Message], bytes]
-Reads = Callable[[bytes], Message]
+Serializer = Callable[[Message], bytes]
+Deserializer = Callable[[bytes], Message]
 Call = Callable[..., Awaitable[Message]]
 
 
@@ -66,7 +63,7 @@ class Workers:
         self._channels = [grpc.aio.insecure_channel(target, options=OPTIONS) for target in targets]
         self._turns = cycle(self._channels)
 
-    def unary_unary(self, path: str, request_serializer: Writes, response_deserializer: Reads) -> Call:
+    def unary_unary(self, path: str, request_serializer: Serializer, response_deserializer: Deserializer) -> Call:
         """What calls an RPC, as a channel has it."""
 
         def call(request: Message, *, timeout: float | None, metadata: Metadata) -> Awaitable[Message]:
@@ -187,15 +184,9 @@ async def serve(settings: Settings, reference: Reference, listening: socket.sock
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
         )
     )
-    async with _running(manager, workers):
+    async with manager.run():
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         await stopped.wait()
         server.should_exit = True
         await serving
-
-
-@contextlib.asynccontextmanager
-async def _running(manager: StreamableHTTPSessionManager, workers: Workers) -> AsyncIterator[None]:
-    async with manager.run():
-        yield
     await workers.close()

@@ -18,9 +18,9 @@ _LONGEST_TEXTS = (4_000, 1_000, 200, 40)
 
 
 def text_of(answer: Message, least: int = 0) -> str | None:
-    """An answer as JSON, with texts of at least so many characters if it is long; None if it is too long even so.
+    """An answer as JSON without its secret fields.
 
-    Secret fields are left out.
+    The texts of a long answer are shortened, to no fewer than `least` characters. None if it is still too long.
     """
     shown = json_of(without_secrets(answer))
     for longest in (None, *(longest for longest in _LONGEST_TEXTS if longest >= least)):

@@ -7,6 +7,7 @@ import mcp_types as types
 from google.protobuf.message import Message
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 from plinth.client.errors import PlinthError
 from plinth.client.json_messages import message_of
 
@@ -54,7 +55,11 @@ class AgentServer:
         )
 
     async def _list(self, context: Context, asked: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        session = await self._session_of(context)
+        try:
+            session = await self._session_of(context)
+        except PlinthError as error:
+            # A list has no place for an error, as the answer of a tool has.
+            raise MCPError(types.INVALID_REQUEST, str(error)) from error
         tools = self._catalogue.listed(session.caller, session.options)
         begin = _position(asked.cursor if asked else None)
         end = begin + PAGE
@@ -146,7 +151,11 @@ def agent_of(context: Context) -> str:
 
 
 def _position(cursor: str | None) -> int:
-    return int(cursor) if cursor and cursor.isdecimal() else 0
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal():
+        raise MCPError(types.INVALID_PARAMS, "The cursor is none of this list.")
+    return int(cursor)
 
 
 def _answer(text: str, *, is_error: bool = False) -> types.CallToolResult:

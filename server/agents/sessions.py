@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 from plinth.client.aio.calls import AsyncCalls
-from plinth.client.rpc import Metadata, Rpc
+from plinth.client.rpc import Metadata
 from plinth.identity.v1.auth_pb2 import Caller, GetCallerRequest
+from plinth.services import AsyncServices
 
 from server.agents.catalogue import Options
 from server.agents.tools import Tool
 from server.kernel.call import VALIDATE_ONLY
 
-GET_CALLER = Rpc("/plinth.identity.v1.AuthService/GetCaller", GetCallerRequest, Caller, reads=True)
 LONGEST_NAME = 120
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
@@ -35,7 +35,7 @@ class AgentSession:
 
 async def caller_of(calls: AsyncCalls, metadata: Metadata) -> Caller:
     """Who calls with these credentials. Raises PlinthError."""
-    return await calls.unary(GET_CALLER, GetCallerRequest(), metadata=metadata)
+    return await AsyncServices(calls).auth.get_caller(GetCallerRequest(), metadata=metadata)
 
 
 def agent_name(name: str, version: str) -> str:

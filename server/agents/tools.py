@@ -1,6 +1,5 @@
 """The tools of agents: which RPCs they are, how they are named, and whom they are shown."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,7 @@ from plinth.identity.v1.auth_pb2 import Caller
 
 from server.kernel.messages.fields import has_behavior
 from server.kernel.policy import HTTP_BODY, Access, Kind, MethodPolicy
-
-_BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
+from server.reference.naming import in_words
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Tool:
     @cached_property
     def name(self) -> str:
         """`sites_publish_page`."""
-        return f"{self.group}_{_BOUNDARY.sub('_', self.method.name).lower()}"
+        return f"{self.group}_{self.title.lower().replace(' ', '_')}"
 
     @property
     def group(self) -> str:
@@ -39,7 +37,7 @@ class Tool:
     @cached_property
     def title(self) -> str:
         """`Publish page`."""
-        return _BOUNDARY.sub(" ", self.method.name).lower().capitalize()
+        return in_words(self.method.name)
 
     @property
     def changes(self) -> bool:

@@ -214,6 +214,7 @@ def _seed(settings: Settings) -> dict[str, str]:
 def _build(settings: Settings) -> list[Role]:
     """Import the application, and build the processes that are forked from this one."""
     metrics_files.share(settings.metrics_dir)
+    from server.gateway.clusters import AGENTS  # noqa: PLC0415
     from server.run import preflight, processes  # noqa: PLC0415
 
     # A process cannot be built with URLs that cannot be read. Whether they lead anywhere is checked later.
@@ -235,7 +236,7 @@ def _build(settings: Settings) -> list[Role]:
         for index in range(settings.background_workers)
     ]
     if settings.agents:
-        roles.append(Role(name="agents", run=partial(processes.run_agents, settings), stop=stop))
+        roles.append(Role(name=AGENTS, run=partial(processes.run_agents, settings), stop=stop))
     processes.settle_before_fork()
     return roles
 

@@ -152,8 +152,9 @@ local function wrong_enum(request, field, parameter)
   return enum.told
 end
 
--- What is wrong with the parameters of a query: the reason, the message, which one it is, and a name that is near. Fields that the path or the body holds are no parameters
--- (google/api/http.proto), but the transcoder would let them override the path; of a field that comes twice it keeps one.
+-- What is wrong with the parameters of a query: the reason, the message, the parameter, and a name that is near. Fields that
+-- the path or the body holds are no parameters (google/api/http.proto), but the transcoder would let them override the
+-- path; of a field that comes twice it keeps one.
 local function parameter_fault(binding, path)
   local query = path:match("%?(.*)$")
   if not query then return nil end

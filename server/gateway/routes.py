@@ -73,13 +73,13 @@ def _routes(settings: Settings, contract: Contract, static: list[Config]) -> lis
     # Envoy asks the routes in turn. Calls, as they come and once they are transcoded, do not ask those of the files.
     calls = [rest | {"match": {"prefix": prefix}} for prefix in CALLS] if static else []
     return [
-        *agents.routes(settings),
         *connect.arriving(rest),
         *streams,
         *timed,
         *open_routes(settings, contract, rest),
         connect.read(rest, MAX_RESPONSE_BYTES),
         *calls,
+        *agents.routes(settings),
         *static,
         rest,
     ]

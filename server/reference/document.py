@@ -13,7 +13,6 @@ class Media(TypedDict):
     example: NotRequired[JsonValue]
 
 
-"""A body of one type."""
 Parameter = TypedDict(
     "Parameter",
     {

@@ -17,9 +17,11 @@ def run(options: argparse.Namespace) -> int:
     """Answer the agent until it closes standard input. Raises Fault."""
     configure_logging("WARNING")
     try:
-        _target(options).client()
+        target = _target(options)
+        # Refuses an address that is no URL.
+        target.client().close()
         groups = [name for name in options.groups.split(",") if name]
-        serving = stdio.serve(app.reference(), lambda: _target(options), groups=groups, may_write=options.write)
+        serving = stdio.serve(app.reference(), target, groups=groups, may_write=options.write)
         asyncio.run(serving)
     except CommandFault as fault:
         raise Fault(str(fault), fault.status) from fault
@@ -29,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _target(options: argparse.Namespace) -> Target:
-    """The Plinth and the credentials of now: those of a profile are renewed. Raises CommandFault."""
+    """The Plinth and the credentials: those of a profile, or an API key. Raises CommandFault."""
     if not options.api_key_file:
         return target_of(options)
     if not options.url:

@@ -44,10 +44,15 @@ class Agent:
 
     async def ask(self, name: str, /, **arguments: Any) -> tuple[bool, Any]:
         """Whether a tool answered with an error, and what."""
+        is_error, text = await self.text(name, **arguments)
+        return is_error, json.loads(text)
+
+    async def text(self, name: str, /, **arguments: Any) -> tuple[bool, str]:
+        """The same as the text that a model reads."""
         result = await self.client.call_tool(name, arguments)
         content = result.content[0]
         assert isinstance(content, types.TextContent)
-        return bool(result.is_error), json.loads(content.text)
+        return bool(result.is_error), content.text
 
     async def refused(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """The error that a tool answers."""

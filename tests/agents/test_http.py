@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from tests.agents.client import MODES, Agent, key_of, work
 from tests.clients import Rest, Tenant, new_member, new_tenant
@@ -178,6 +179,24 @@ def test_all_tools_of_all_groups_come_in_pages(stack: Stack, tenant: Tenant) -> 
     work(stack, tenant.access_token, task, f"{WRITES}&groups={groups}")
 
 
+def test_a_tool_that_cannot_be_previewed_says_so(stack: Stack, tenant: Tenant) -> None:
+    async def task(agent: Agent) -> None:
+        (test,) = (await agent.call("find_tools", query="test webhook", limit=1))["tools"]
+        assert test["name"] == "webhooks_test_webhook"
+        assert "It cannot be previewed" in test["description"]
+        assert "preview" not in test["arguments"]["properties"]
+
+    work(stack, tenant.access_token, task, WRITES)
+
+
+def test_a_cursor_of_nothing_is_refused(stack: Stack, tenant: Tenant) -> None:
+    async def task(agent: Agent) -> None:
+        with pytest.raises(MCPError, match="The cursor is none of this list"):
+            await agent.client.list_tools(cursor="x")
+
+    work(stack, tenant.access_token, task)
+
+
 def test_wrong_arguments_are_told_in_words_and_broken_rules_by_name(stack: Stack, tenant: Tenant) -> None:
     async def task(agent: Agent) -> None:
         for tool, arguments, words in (
@@ -205,8 +224,7 @@ def test_a_long_list_comes_in_pages_that_fit_and_nothing_is_left_out(stack: Stac
         token = ""
         while True:
             asked = {"pageSize": 200, "pageToken": token}
-            result = await agent.client.call_tool("read", {"tool": "sites_list_pages", "arguments": asked})
-            text = result.content[0].text  # type: ignore[union-attr]
+            _, text = await agent.text("read", tool="sites_list_pages", arguments=asked)
             assert len(text) <= 40_000
             answer = json.loads(text)
             found += [page["id"] for page in answer["pages"]]

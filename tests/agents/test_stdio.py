@@ -3,20 +3,19 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.shared.exceptions import MCPError
 
 from tests.agents.client import AGENT, MODES, Agent, key_of
 from tests.agents.test_http import EDITOR, entries, new_page
 from tests.clients import Tenant, new_tenant
+from tests.command.running import PLINTH, Person
 from tests.stack import Stack
-
-PLINTH = (sys.executable, "-m", "server")
 
 
 @pytest.fixture
@@ -63,10 +62,32 @@ def test_it_reads_by_default_and_only_its_groups(stack: Stack, tenant: Tenant, t
     work(tmp_path, key_of(tenant, *EDITOR), task, "--url", stack.url, "--groups", "sites")
 
 
+def test_it_shares_the_session_of_a_profile_and_renews_it(tenant: Tenant, tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    person.log_in(tenant)
+    person.shorten(tenant, 60, age=3600)
+    before = person.stored["profiles"]["default"]["refresh_token"]
+
+    async def task(agent: Agent) -> None:
+        assert (await agent.call("read", tool="identity_get_caller"))["userId"] == tenant.owner.id
+
+    async def run() -> None:
+        command, *arguments = [*PLINTH, "mcp"]
+        server = StdioServerParameters(command=command, args=arguments, env=person.environment, cwd=tmp_path)
+        async with Client(stdio_client(server), client_info=AGENT) as client:
+            await task(Agent(client))
+
+    asyncio.run(run())
+    assert person.stored["profiles"]["default"]["refresh_token"] != before
+    assert person.run("call", "get_caller").returncode == 0
+
+
 def test_a_key_that_is_none_and_a_plinth_that_is_away_are_told_to_the_agent(stack: Stack, tmp_path: Path) -> None:
     async def refused(agent: Agent) -> None:
         error = await agent.refused("find_tools", query="pages")
         assert (error["code"], error["reason"]) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
+        with pytest.raises(MCPError, match="The API key is not valid"):
+            await agent.tools()
 
     work(tmp_path, "sn_live_" + "x" * 43, refused, "--url", stack.url)
 

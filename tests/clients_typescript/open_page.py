@@ -43,8 +43,13 @@ def main() -> int:
         shutil.copy(Path(__file__).parent / "page.html", front_end)
         shutil.copy(building.build(Path(folder)).bundle, front_end)
         with chromium.site(front_end) as origin:
-            settings = {"environment": "staging", "cors_origins": origin, "access_token_lifetime": LIFETIME}
-            stack = Stack(log_level="ERROR", port=free_port(), **settings)  # type: ignore[arg-type]
+            stack = Stack(
+                log_level="ERROR",
+                port=free_port(),
+                environment="staging",
+                cors_origins=origin,
+                access_token_lifetime=LIFETIME,
+            )
             try:
                 return _watch(stack.start(), origin, minutes * 60)
             finally:

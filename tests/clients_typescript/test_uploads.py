@@ -12,18 +12,10 @@ import pytest
 from tests.browser import chromium
 from tests.clients import Tenant, new_tenant
 from tests.clients_typescript import building
-from tests.clients_typescript.test_pages import Tab
+from tests.clients_typescript.test_pages import Tab, pytestmark
 from tests.inbound.conftest import HookStack, hook_stack
 
-__all__ = ["hook_stack"]
-pytestmark = [
-    pytest.mark.heavy,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(building.missing()), reason=building.missing()),
-    pytest.mark.skipif(
-        not (chromium.BROWSER and chromium.DRIVER), reason="no browser: apt-get install chromium chromium-driver"
-    ),
-]
+__all__ = ["hook_stack", "pytestmark"]
 MEGABYTES = 5
 SEND = """
 const file = new Blob([new Uint8Array(arguments[0] * 1024 * 1024).fill(7)], { type: arguments[1] });

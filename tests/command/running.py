@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from server.kernel.clock import utc_now
+from server.kernel.guard.tokens import AccessTokens
 from tests.clients import Tenant
 
 PLINTH = (sys.executable, "-m", "server")
@@ -70,6 +73,12 @@ class Person:
         content: dict[str, Any] = json.loads((self.folder / "config" / "plinth" / "profiles.json").read_text())
         return content
 
-    def store(self, content: dict[str, Any]) -> None:
-        """Change what is kept."""
+    def shorten(self, tenant: Tenant, lifetime: int, *, age: int = 0) -> None:
+        """Keep an access token of the same session that was made `age` seconds ago, to live so many seconds."""
+        settings, content = tenant.stack.settings, self.stored
+        issuer, moment = settings.token_issuer, utc_now() - timedelta(seconds=age)
+        now = AccessTokens(settings.secrets, issuer=issuer, lifetime=lifetime)
+        then = AccessTokens(settings.secrets, issuer=issuer, lifetime=lifetime, clock=lambda: moment)
+        profile = content["profiles"]["default"]
+        profile["access_token"] = then.issue(now.verify(profile["access_token"]))
         (self.folder / "config" / "plinth" / "profiles.json").write_text(json.dumps(content))

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.kernel.guard.tokens import AccessTokens
 from tests.clients import Tenant
 from tests.command.running import Person
 from tests.stack import wait_for
@@ -96,6 +95,8 @@ def test_answers_are_indented_for_people_and_lines_for_programs(owner: Person) -
         (("GetPage", '{"page": 1}'), 2, "the request: page is no field of GetPageRequest, which has: tenantId, pageId"),
         (("GetPage", "@absent"), 2, "absent: No such file or directory"),
         (("GetPage", "--header", "x"), 2, "`x` is no header: write NAME:VALUE"),
+        (("GetPage", "--header", "not a header:x"), 2, "`not a header:x` is no header: write NAME:VALUE"),
+        (("GetPage", "--header", "x:ü"), 2, "`x:ü` is no header: write NAME:VALUE"),
         (("GetCaller", "--all"), 2, "AuthService/GetCaller answers no pages: leave --all out"),
         (("GetCaller", "--wait"), 2, "AuthService/GetCaller answers no operation: leave --wait out"),
         (("ListRoles", '{"pageSize": -1}'), 6, "page_size: "),
@@ -106,6 +107,11 @@ def test_faults_are_told_in_lines(owner: Person, arguments: tuple[str, ...], sta
     found, said = owner.fault("call", *arguments)
     assert words in said
     assert (found, said[:8]) == (status, "plinth: ")
+
+
+@pytest.mark.parametrize("arguments", [("call", "GetCaller", "--timeout", "0"), ("tail", "--count", "0")])
+def test_numbers_of_options_are_above_zero(owner: Person, arguments: tuple[str, ...]) -> None:
+    assert owner.fault(*arguments)[1].endswith("0 is not above 0\n")
 
 
 def test_a_server_that_is_away_is_told_so(person: Person) -> None:
@@ -207,18 +213,23 @@ def test_tail_shows_events_as_they_happen_and_goes_on_after_one(owner: Person, t
 
 
 def test_tail_goes_on_when_its_token_expires(owner: Person, tenant: Tenant) -> None:
-    """It renews the session in the file that all commands share, though that says the token is still good."""
-    settings, content = tenant.stack.settings, owner.stored
-    profile = content["profiles"]["default"]
-    short = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=5)
-    refreshing, profile["access_token"] = profile["refresh_token"], short.issue(short.verify(profile["access_token"]))
-    owner.store(content)
+    """It renews the session in the file that all commands share, and misses nothing meanwhile."""
+    owner.shorten(tenant, 5)
+    before = owner.stored["profiles"]["default"]["refresh_token"]
     process = owner.start("tail", "--json", "--types", "page.created", "--count", "1")
-    wait_for(lambda: owner.stored["profiles"]["default"]["refresh_token"] != refreshing, timeout=60)
+    wait_for(lambda: owner.stored["profiles"]["default"]["refresh_token"] != before, timeout=60)
     wait_for(lambda: tenant.rest.post(f"{tenant.path}/pages", {"title": "Live"}) and process.poll() is not None)
     out, words = process.communicate()
     assert process.returncode == 0, words
     assert json.loads(out)["type"] == "page.created"
+
+
+def test_a_call_whose_token_expires_is_made_once(owner: Person, tenant: Tenant) -> None:
+    owner.shorten(tenant, 60, age=3600)
+    request = json.dumps({"tenantId": tenant.id, "page": {"title": "Once"}})
+    made = owner.answer("call", "CreatePage", request)
+    pages = tenant.rest.get(f"{tenant.path}/pages").json()["pages"]
+    assert [page["id"] for page in pages] == [made["id"]]
 
 
 def test_ctrl_c_ends_a_stream_without_a_word(owner: Person, tenant: Tenant) -> None:

@@ -50,7 +50,7 @@ def test_pressing_tab_starts_no_program(person: Person) -> None:
     assert not re.search(r"\$\(\s*plinth", script)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh: apt-get install zsh")
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed: apt-get install zsh")
 def test_zsh_reads_its_script(person: Person) -> None:
     done = person.run("completion", "zsh")
     read = subprocess.run(["zsh", "-n"], input=done.stdout, capture_output=True, text=True, check=False, timeout=60)

@@ -3,11 +3,12 @@
 import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from tests.agents.client import key_of
-from tests.clients import Rest, Tenant, reason
+from tests.clients import Rest, Tenant, reason, rows
 from tests.command.running import Person
 from tests.stack import Stack
 
@@ -63,32 +64,34 @@ def test_logging_out_ends_the_session_at_the_server(person: Person, tenant: Tena
 
 def test_commands_at_once_renew_a_session_once_and_none_is_signed_out(person: Person, tenant: Tenant) -> None:
     person.log_in(tenant)
-    before = person.stored
-    before["profiles"]["default"]["expires_at"] = 0
-    person.store(before)
+    person.shorten(tenant, 60, age=3600)
+    before = person.stored["profiles"]["default"]
     with ThreadPoolExecutor(4) as pool:
         statuses = list(pool.map(lambda _: person.run("call", "get_caller").returncode, range(4)))
     assert statuses == [0] * 4
     after = person.stored["profiles"]["default"]
-    assert after["refresh_token"] != before["profiles"]["default"]["refresh_token"]
-    assert after["expires_at"] > 0
+    assert after["refresh_token"] != before["refresh_token"]
+    # All of them went on with the same successor: of two, the later one would have another successor.
+    assert len(events_of(tenant, "session.refreshed")) == 1
     assert person.run("call", "get_caller").returncode == 0
 
 
-def test_a_session_that_has_ended_says_what_to_do(person: Person, tenant: Tenant) -> None:
+def events_of(tenant: Tenant, kind: str) -> list[dict[str, Any]]:
+    """The events of the tenant of a type."""
+    return rows(tenant.stack, "SELECT id FROM events WHERE tenant_id = %s AND type = %s", tenant.id, kind)
+
+
+@pytest.mark.parametrize("is_expired", [False, True])
+def test_a_session_that_has_ended_says_what_to_do(person: Person, tenant: Tenant, *, is_expired: bool) -> None:
     person.log_in(tenant)
-    content = person.stored
-    profile = content["profiles"]["default"]
-    assert Rest(tenant.stack, profile["access_token"]).post("auth/logout", {}).status_code == 204
+    token = person.stored["profiles"]["default"]["access_token"]
+    assert Rest(tenant.stack, token).post("auth/logout", {}).status_code == 204
+    if is_expired:
+        person.shorten(tenant, 60, age=3600)
     status, words = person.fault("call", "get_caller")
     assert status == 6
     assert words.startswith("plinth: UNAUTHENTICATED SESSION_ENDED: ")
-    profile["expires_at"] = 0
-    person.store(content)
-    assert person.fault("call", "get_caller") == (
-        2,
-        "plinth: the session of `default` has ended: log in again with `plinth login`\n",
-    )
+    assert "\n  log in with `plinth login`\n" in words
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 import grpc
-from plinth.client.credentials import Credentials
+from plinth.client.credentials import Credentials, Refresh
 from plinth.client.errors import PlinthError, Unauthenticated, error_of
 from plinth.client.retrying import Attempts, Budget, Resumption, Retries, Tries
 from plinth.client.rpc import Metadata, Req, Res, Rpc
@@ -21,15 +21,26 @@ class Calls:
     """Makes the calls of one client. Threads may share it. Everything here raises PlinthError."""
 
     def __init__(
-        self, channel: grpc.Channel, start: Tokens | Login | None, *, retries: Retries, timeout: float
+        self,
+        channel: grpc.Channel,
+        start: Tokens | Login | None,
+        *,
+        retries: Retries,
+        timeout: float,
+        refresh: Refresh | None = None,
     ) -> None:
-        """`timeout` is seconds for one call with all its attempts, if the call brings none of its own."""
+        """`timeout` is seconds for one call with all its attempts, if the call brings none of its own.
+
+        `refresh` renews the session; by default RefreshToken does.
+        """
         self._channel = channel
         self._retries = retries
         self._timeout = timeout
         self._made: dict[str, Any] = {}
         self.credentials = Credentials(
-            start, lambda request: self.unary(LOG_IN, request), lambda request: self.unary(REFRESH, request)
+            start,
+            lambda request: self.unary(LOG_IN, request),
+            refresh or (lambda request: self.unary(REFRESH, request)),
         )
 
     def unary(

@@ -6,6 +6,7 @@ from typing import Self
 import grpc
 from plinth.client.address import Address
 from plinth.client.calls import Calls
+from plinth.client.credentials import Refresh
 from plinth.client.errors import Unavailable
 from plinth.client.operations import WATCH, Following, Progress, outcome
 from plinth.client.retrying import USUAL, Retries
@@ -37,13 +38,15 @@ class Plinth(Services):
         retries: Retries = USUAL,
         root_certificates: bytes | None = None,
         user_agent: str = "",
+        refresh: Refresh | None = None,
     ) -> None:
         """`url` is that of the gateway: `https://plinth.example`, or `http://127.0.0.1:8080` without TLS.
 
         Credentials are an API key, a token (with a refresh token it is renewed), or email and password, with which the
         first call logs in, to the tenant of this subdomain. Without them, only public RPCs can be called. `timeout` is
         seconds for one call with all its attempts. `root_certificates` are PEM, instead of those that gRPC brings.
-        `user_agent` names your program, such as `billing/1.4`, in the audit log.
+        `user_agent` names your program, such as `billing/1.4`, in the audit log. `refresh` exchanges the refresh token
+        instead of this client, for programs that share a session: each gets what one of them got.
 
         Connects to nothing. Raises ValueError for arguments that mean nothing together.
         """
@@ -58,7 +61,7 @@ class Plinth(Services):
         else:
             self._channel = grpc.insecure_channel(address.target, options=options)
         self._url = url
-        super().__init__(Calls(self._channel, start, retries=retries, timeout=timeout))
+        super().__init__(Calls(self._channel, start, retries=retries, timeout=timeout, refresh=refresh))
 
     @property
     def calls(self) -> Calls:

@@ -7,6 +7,9 @@ from plinth.client.errors import PlinthError
 from plinth.client.sessions import Login, Tokens
 from plinth.identity.v1 import auth_pb2
 
+Refresh = Callable[[auth_pb2.RefreshTokenRequest], auth_pb2.Session]
+"""Exchanges a refresh token. Raises PlinthError."""
+
 
 class Credentials:
     """Gives the token of the next call. Threads share it: one of them renews, and the others get what it got.
@@ -18,7 +21,7 @@ class Credentials:
         self,
         start: Tokens | Login | None,
         log_in: Callable[[auth_pb2.LogInRequest], auth_pb2.Session],
-        refresh: Callable[[auth_pb2.RefreshTokenRequest], auth_pb2.Session],
+        refresh: Refresh,
     ) -> None:
         self._state = start
         self._log_in = log_in

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Generic
+from typing import BinaryIO, Generic
 
 from google.api.httpbody_pb2 import HttpBody
 from plinth.client.rpc import Req
@@ -46,10 +46,10 @@ class Pieces(Generic[Req]):
             message = type(self._request)()
 
     def _first(self) -> Req:
-        message: Any = type(self._request)()
+        message = type(self._request)()
         message.CopyFrom(self._request)
         getattr(message, self._field).content_type = self._content_type
-        return message  # type: ignore[no-any-return]
+        return message
 
     def _with(self, message: Req, piece: bytes) -> Req:
         getattr(message, self._field).data = piece

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from plinth.client.aio.credentials import Credentials
+from plinth.client.aio.credentials import AsyncRefresh, Credentials
 from plinth.client.calls import STREAM_TIMEOUT, UPLOAD_TIMEOUT
 from plinth.client.errors import PlinthError, Unauthenticated, error_of
 from plinth.client.retrying import Attempts, Budget, Resumption, Retries, Tries
@@ -19,16 +19,27 @@ class AsyncCalls:
     """Makes the calls of one client, in one event loop. Everything here raises PlinthError."""
 
     def __init__(
-        self, connect: Callable[[], grpc.aio.Channel], start: Tokens | Login | None, *, retries: Retries, timeout: float
+        self,
+        connect: Callable[[], grpc.aio.Channel],
+        start: Tokens | Login | None,
+        *,
+        retries: Retries,
+        timeout: float,
+        refresh: AsyncRefresh | None = None,
     ) -> None:
-        """`connect` is called in the event loop; `timeout` is seconds for one call with all its attempts."""
+        """`connect` is called in the event loop; `timeout` is seconds for one call with all its attempts.
+
+        `refresh` renews the session; by default RefreshToken does.
+        """
         self._connect = connect
         self._channel: grpc.aio.Channel | None = None
         self._retries = retries
         self._timeout = timeout
         self._made: dict[str, Any] = {}
         self.credentials = Credentials(
-            start, lambda request: self.unary(LOG_IN, request), lambda request: self.unary(REFRESH, request)
+            start,
+            lambda request: self.unary(LOG_IN, request),
+            refresh or (lambda request: self.unary(REFRESH, request)),
         )
 
     async def close(self) -> None:

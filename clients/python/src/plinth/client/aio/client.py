@@ -7,6 +7,7 @@ import grpc
 import grpc.aio
 from plinth.client.address import Address
 from plinth.client.aio.calls import AsyncCalls
+from plinth.client.aio.credentials import AsyncRefresh
 from plinth.client.errors import Unavailable
 from plinth.client.operations import WATCH, Following, Progress, outcome
 from plinth.client.retrying import USUAL, Retries
@@ -37,6 +38,7 @@ class AsyncPlinth(AsyncServices):
         retries: Retries = USUAL,
         root_certificates: bytes | None = None,
         user_agent: str = "",
+        refresh: AsyncRefresh | None = None,
     ) -> None:
         """See Plinth: the arguments are the same. Raises ValueError for those that mean nothing together."""
         address = Address.parse(url)
@@ -53,7 +55,7 @@ class AsyncPlinth(AsyncServices):
             return grpc.aio.secure_channel(address.target, credentials, options=options)
 
         self._url = url
-        super().__init__(AsyncCalls(connect, start, retries=retries, timeout=timeout))
+        super().__init__(AsyncCalls(connect, start, retries=retries, timeout=timeout, refresh=refresh))
 
     @property
     def calls(self) -> AsyncCalls:

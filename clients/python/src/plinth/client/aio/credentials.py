@@ -7,6 +7,9 @@ from plinth.client.errors import PlinthError
 from plinth.client.sessions import Login, Tokens
 from plinth.identity.v1 import auth_pb2
 
+AsyncRefresh = Callable[[auth_pb2.RefreshTokenRequest], Awaitable[auth_pb2.Session]]
+"""Exchanges a refresh token. Raises PlinthError."""
+
 
 class Credentials:
     """Gives the token of the next call. Tasks share it: one of them renews, and the others get what it got."""
@@ -15,7 +18,7 @@ class Credentials:
         self,
         start: Tokens | Login | None,
         log_in: Callable[[auth_pb2.LogInRequest], Awaitable[auth_pb2.Session]],
-        refresh: Callable[[auth_pb2.RefreshTokenRequest], Awaitable[auth_pb2.Session]],
+        refresh: AsyncRefresh,
     ) -> None:
         self._state = start
         self._log_in = log_in

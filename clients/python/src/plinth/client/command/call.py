@@ -3,13 +3,16 @@
 import argparse
 import json
 import mimetypes
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.client.client import Plinth
+from plinth.client.command.arguments import above_zero
 from plinth.client.command.connecting import add_target, work_with
 from plinth.client.command.contract import Contract, Method
 from plinth.client.command.describing import describe
@@ -20,12 +23,13 @@ from plinth.client.json_messages import json_of, message_of
 from plinth.client.operations import OperationFailed
 from plinth.client.rpc import Metadata
 from plinth.client.uploading import Pieces
+from plinth.operations.v1.operation_pb2 import Operation
 
-HTTP_BODY, OPERATION = "google.api.HttpBody", "plinth.operations.v1.Operation"
 OPERATION_ID = "operation_id"
 PAGE_TOKEN, NEXT = "page_token", "next_page_token"
 WORDS_OF_METHODS = "_plinth_methods"
 """The function of the shell that completes names of RPCs."""
+_HEADER = re.compile(r"[a-z0-9._-]+")
 
 
 def add_commands(commands: Any) -> None:
@@ -49,7 +53,9 @@ def add_commands(commands: Any) -> None:
     call.add_argument("--file", default="", help="the file that an upload sends")
     call.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="send a header as well")
     call.add_argument("--idempotency-key", default="", metavar="KEY", help="the key of a call that is made again")
-    call.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for the call (default: 60)")
+    call.add_argument(
+        "--timeout", type=above_zero(float), default=60.0, metavar="SECONDS", help="for the call (default: 60)"
+    )
     add_target(call)
 
 
@@ -69,6 +75,9 @@ def run(options: argparse.Namespace) -> int:
         return work_with(options, lambda client: _Call(client, contract, method, options).make(request))
     except OperationFailed as failed:
         raise CommandFault(str(failed), FAILED) from failed
+    except ValueError as error:
+        # Of the client, such as an upload whose request has no place for a file.
+        raise CommandFault(str(error)) from error
 
 
 class _Call:
@@ -118,7 +127,7 @@ class _Call:
 
     def _stream(self, request: Message) -> Iterator[Message]:
         """The messages. A live stream goes on over broken connections."""
-        if self._rpc.response.DESCRIPTOR.full_name != HTTP_BODY and hasattr(request, "last_event_id"):
+        if self._rpc.response is not HttpBody and hasattr(request, "last_event_id"):
             return self._client.calls.events(self._rpc, request, metadata=self._metadata)
         return self._client.calls.stream(self._rpc, request, metadata=self._metadata)
 
@@ -135,26 +144,23 @@ class _Call:
             if not request.page_token:
                 return
 
-    def _finished(self, answer: Any) -> Message:
+    def _finished(self, answer: Message) -> Message:
         """The answer, or the operation that it is once that has ended."""
         if not self._options.wait:
-            return answer  # type: ignore[no-any-return]
-        if answer.DESCRIPTOR.full_name == OPERATION:
-            operation = answer
-        elif hasattr(answer, OPERATION_ID):
-            operation = getattr(answer, OPERATION_ID)
-        else:
+            return answer
+        if not isinstance(answer, Operation) and not hasattr(answer, OPERATION_ID):
             raise CommandFault(f"{self._method.name} answers no operation: leave --wait out")
+        operation = answer if isinstance(answer, Operation) else str(getattr(answer, OPERATION_ID))
         if not operation:
             # There was nothing to be done.
-            return answer  # type: ignore[no-any-return]
+            return answer
         with following(self._method.name) as progress:
             return self._client.wait(operation, progress=progress)
 
     def _print(self, answer: Message, *, is_line: bool) -> None:
-        if answer.DESCRIPTOR.full_name == HTTP_BODY:
+        if isinstance(answer, HttpBody):
             # A file is written as it is.
-            sys.stdout.buffer.write(answer.data)  # type: ignore[attr-defined]
+            sys.stdout.buffer.write(answer.data)
             sys.stdout.buffer.flush()
         else:
             print_json(json_of(answer), is_compact=is_line)
@@ -191,7 +197,7 @@ def _headers(options: argparse.Namespace) -> Metadata:
     found = []
     for header in options.header:
         name, colon, value = header.partition(":")
-        if not colon or not name.strip():
+        if not colon or not _HEADER.fullmatch(name.strip().lower()) or not value.isprintable() or not value.isascii():
             raise CommandFault(f"`{header}` is no header: write NAME:VALUE")
         found.append((name.strip().lower(), value.strip()))
     return [*found, *([("x-validate-only", "true")] if options.dry_run else [])]

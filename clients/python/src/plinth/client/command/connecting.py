@@ -2,24 +2,22 @@
 
 import argparse
 import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from plinth.client.client import Plinth
 from plinth.client.command.faults import CommandFault, fault_of
-from plinth.client.command.profiles import Profile, Profiles
+from plinth.client.command.profiles import Profiles
+from plinth.client.credentials import Refresh
 from plinth.client.errors import PlinthError, Unauthenticated
-from plinth.client.sessions import REFRESH
-from plinth.identity.v1 import auth_pb2
+from plinth.client.sessions import REFRESH, Tokens
+from plinth.identity.v1.auth_pb2 import RefreshTokenRequest, Session
 
 URL, API_KEY, PROFILE = "PLINTH_CLIENT_URL", "PLINTH_CLIENT_API_KEY", "PLINTH_CLIENT_PROFILE"
 """The environment of a script that has no profile, and the profile of one that has."""
-EXPIRED = "TOKEN_EXPIRED"
+USER_AGENT = "plinth-command"
 T = TypeVar("T")
-# An access token that expires sooner is renewed before it is used.
-EARLY = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,47 @@ class Target:
     """Which Plinth, and as whom."""
 
     url: str
-    secret: str
+    secret: str = ""
     """An API key or an access token; empty for a caller without credentials."""
+    refresh_token: str = ""
+    refresh: Refresh | None = None
+    """Renews a session that several commands share."""
 
-    def client(self, user_agent: str = "plinth-command") -> Plinth:
-        """A client. Raises CommandFault for an address that is none."""
+    def client(self) -> Plinth:
+        """Make a client. Raises CommandFault if the address is not a URL."""
         try:
-            return Plinth(self.url, token=self.secret or None, user_agent=user_agent)
+            return Plinth(
+                self.url,
+                token=self.secret or None,
+                refresh_token=self.refresh_token or None,
+                refresh=self.refresh,
+                user_agent=USER_AGENT,
+            )
         except ValueError as error:
             raise CommandFault(str(error)) from error
+
+
+class SharedSession:
+    """The session of a profile, of which one command at a time renews the tokens, for all of them."""
+
+    def __init__(self, profiles: Profiles, name: str) -> None:
+        self._profiles = profiles
+        self._name = name
+
+    def __call__(self, request: RefreshTokenRequest) -> Session:
+        """The tokens that follow these: those in the file if another command has renewed them. Raises PlinthError."""
+        with self._profiles.changing() as stored:
+            profile = stored.profiles.get(self._name)
+            if profile is None:
+                raise Unauthenticated(f"The profile `{self._name}` was logged out meanwhile.")
+            tokens = Tokens.given(profile.access_token, profile.refresh_token)
+            if profile.refresh_token != request.refresh_token and not tokens.is_due:
+                return profile.session(tokens.lifetime)
+            request = RefreshTokenRequest(refresh_token=profile.refresh_token)
+            with Target(profile.url).client() as client:
+                session = client.calls.unary(REFRESH, request)
+            stored.profiles[self._name] = profile.renewed(session)
+            return session
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -44,66 +74,26 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def work_with(options: argparse.Namespace, work: Callable[[Plinth], T]) -> T:
-    """Do something with a client, and again with a renewed session if its token expires. Raises CommandFault."""
-    refused = ""
-    while True:
-        target = target_of(options, refused)
-        try:
-            with target.client() as client:
-                return work(client)
-        except Unauthenticated as error:
-            if error.reason != EXPIRED or target.secret == refused:
-                raise fault_of(error) from error
-            refused = target.secret
-        except PlinthError as error:
-            raise fault_of(error) from error
+    """Do something with a client. Raises CommandFault."""
+    try:
+        with target_of(options).client() as client:
+            return work(client)
+    except PlinthError as error:
+        raise fault_of(error) from error
 
 
-def target_of(options: argparse.Namespace, refused: str = "") -> Target:
-    """What the options and the environment name. Raises CommandFault.
-
-    A session is renewed if it is due, or if its access token is the one that the server has refused.
-    """
+def target_of(options: argparse.Namespace) -> Target:
+    """What the options and the environment name. Raises CommandFault."""
     if not options.profile and URL in os.environ:
         return Target(os.environ[URL], os.environ.get(API_KEY, ""))
-    profile = fresh(Profiles.of_user(), options.profile or os.environ.get(PROFILE, ""), refused)
-    return Target(profile.url, profile.secret)
+    return target_of_profile(Profiles.of_user(), options.profile or os.environ.get(PROFILE, ""))
 
 
-def fresh(profiles: Profiles, name: str, refused: str = "") -> Profile:
-    """A profile whose secret is good for a while, and not the refused one. Raises CommandFault."""
-
-    def is_good(profile: Profile) -> bool:
-        return bool(profile.api_key) or (profile.is_good_for(EARLY) and profile.secret != refused)
-
-    wanted, profile = profiles.get(name)
-    if is_good(profile):
-        return profile
-    with profiles.changing() as stored:
-        # Another command may have renewed it, or logged out.
-        profile = stored.profiles.get(wanted, profile)
-        if not is_good(profile):
-            profile = stored.profiles[wanted] = _renewed(wanted, profile)
-    return profile
-
-
-def of_session(profile: Profile, session: auth_pb2.Session) -> Profile:
-    """The profile with the tokens of a session."""
-    return replace(
-        profile,
-        access_token=session.access_token,
-        refresh_token=session.refresh_token,
-        expires_at=time.time() + session.expires_in,
-        tenant_id=session.tenant_id,
-    )
-
-
-def _renewed(name: str, profile: Profile) -> Profile:
-    request = auth_pb2.RefreshTokenRequest(refresh_token=profile.refresh_token)
-    try:
-        with Target(profile.url, "").client() as client:
-            return of_session(profile, client.calls.unary(REFRESH, request))
-    except PlinthError as error:
-        if error.code.name == "UNAUTHENTICATED":
-            raise CommandFault(f"the session of `{name}` has ended: log in again with `plinth login`") from error
-        raise fault_of(error) from error
+def target_of_profile(profiles: Profiles, name: str) -> Target:
+    """The Plinth of a profile, by default of the chosen one. Raises CommandFault."""
+    stored = profiles.read()
+    wanted = name or stored.chosen
+    profile = stored.get(wanted)
+    if profile.api_key:
+        return Target(profile.url, profile.api_key)
+    return Target(profile.url, profile.access_token, profile.refresh_token, SharedSession(profiles, wanted))

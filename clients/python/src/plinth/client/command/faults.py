@@ -22,6 +22,8 @@ def fault_of(error: PlinthError) -> CommandFault:
     lines = [f"{head}: {error.message}"]
     lines += [f"  {broken.field or '(request)'}: {broken.message} ({broken.rule})" for broken in error.violations]
     lines += [f"  {name}: {value}" for name, value in error.metadata.items()]
+    if code == "UNAUTHENTICATED":
+        lines.append("  log in with `plinth login`")
     if error.request_id:
         lines.append(f"  request {error.request_id}")
     return CommandFault("\n".join(lines), AWAY if code in _AWAY else REFUSED)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plinth.client.command.connecting import PROFILE, Target, fresh, of_session
+from plinth.client.command.connecting import PROFILE, Target, target_of_profile
 from plinth.client.command.faults import CommandFault, fault_of
 from plinth.client.command.output import print_json, print_table, say
 from plinth.client.command.profiles import DEFAULT, Profile, Profiles
@@ -57,10 +57,10 @@ def log_in(options: argparse.Namespace) -> int:
 
 
 def _of_user(options: argparse.Namespace) -> Profile:
-    password = _secret_in(options.password_file) if options.password_file else getpass.getpass()
+    password = _secret_in(options.password_file) if options.password_file else _asked()
     request = auth_pb2.LogInRequest(email=options.email, password=password, tenant=options.tenant)
     with Target(options.url, "").client() as client:
-        return of_session(Profile(options.url, options.email, ""), client.auth.log_in(request))
+        return Profile(options.url, options.email, "").renewed(client.auth.log_in(request))
 
 
 def _of_key(options: argparse.Namespace) -> Profile:
@@ -73,11 +73,12 @@ def _of_key(options: argparse.Namespace) -> Profile:
 def log_out(options: argparse.Namespace) -> int:
     """End the session at the server, and forget the profile."""
     profiles = Profiles.of_user()
-    name, profile = profiles.get(options.profile)
-    if not profile.api_key:
-        profile = fresh(profiles, name)
+    name = options.profile or profiles.read().chosen
+    target = target_of_profile(profiles, name)
+    # An API key has no session to end.
+    if target.refresh is not None:
         try:
-            with Target(profile.url, profile.secret).client() as client:
+            with target.client() as client:
                 client.auth.log_out(auth_pb2.LogOutRequest())
         except PlinthError as error:
             raise fault_of(error) from error
@@ -89,12 +90,11 @@ def list_profiles(options: argparse.Namespace) -> int:
     """Print the profiles, or change which there are."""
     profiles = Profiles.of_user()
     if options.use:
-        profiles.get(options.use)
         with profiles.changing() as stored:
+            stored.get(options.use)
             stored.chosen = options.use
         return 0
     if options.remove:
-        profiles.get(options.remove)
         _forget(profiles, options.remove)
         return 0
     stored = profiles.read()
@@ -114,9 +114,17 @@ def list_profiles(options: argparse.Namespace) -> int:
 
 def _forget(profiles: Profiles, name: str) -> None:
     with profiles.changing() as stored:
-        stored.profiles.pop(name, None)
+        stored.get(name)
+        del stored.profiles[name]
         if stored.chosen == name:
             stored.chosen = next(iter(stored.profiles), DEFAULT)
+
+
+def _asked() -> str:
+    try:
+        return getpass.getpass()
+    except EOFError as error:
+        raise CommandFault("no password was given") from error
 
 
 def _secret_in(path: str) -> str:
@@ -125,4 +133,6 @@ def _secret_in(path: str) -> str:
         text = sys.stdin.readline() if path == "-" else Path(path).read_text()
     except OSError as error:
         raise CommandFault(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandFault(f"{path}: is no text") from error
     return text.strip().partition("\n")[0]

@@ -1,20 +1,17 @@
 """The commands of who calls a Plinth, and what they have in common: faults in a line, and exit statuses."""
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from plinth.client.command import call, completion, login, tail
+from plinth.client.command.ending import ended
 from plinth.client.command.faults import CommandFault
 
 NAMES = ("call", "tail", "login", "logout", "profiles", "completion")
 """The commands."""
 Whole = Callable[[], argparse.ArgumentParser]
-PIPE_CLOSED, INTERRUPTED, NOT_WRITTEN = 128 + signal.SIGPIPE, 128 + signal.SIGINT, 1
 STATUSES = (
     "Exit statuses: 0 done; 1 an operation failed; 2 the arguments are refused; 6 the server refused the call; 7 the "
     "server does not answer; 130 interrupted. Faults are told on standard error."
@@ -23,25 +20,16 @@ STATUSES = (
 
 def main(arguments: Sequence[str] | None = None, whole: Whole | None = None) -> int:
     """Run a command. Returns its exit status. `whole` makes the parser that completion is about."""
-    try:
+
+    def run() -> int:
         options = parser(whole).parse_args(arguments)
-        status = int(options.run(options))
-        sys.stdout.flush()
-    except CommandFault as fault:
-        sys.stderr.write(f"plinth: {fault}\n")
-        return fault.status
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has closed it. Flushing what is left would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        where = Path(error.filename).name if error.filename else "standard output"
-        sys.stderr.write(f"plinth: {where}: {error.strerror}\n")
-        return NOT_WRITTEN
-    return status
+        try:
+            return int(options.run(options))
+        except CommandFault as fault:
+            sys.stderr.write(f"plinth: {fault}\n")
+            return fault.status
+
+    return ended(run)
 
 
 def parser(whole: Whole | None = None) -> argparse.ArgumentParser:

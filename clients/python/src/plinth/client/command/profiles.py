@@ -1,20 +1,20 @@
 """Profiles: where a person is logged in, in a file that nobody else may read.
 
-A refresh token is good for one use, so whoever renews a profile holds a lock over the file, reads it again under the
-lock, and writes what it got before it lets go.
+A refresh token can be used once. The command that renews a session therefore locks the file, reads it again, and writes
+the new tokens before it releases the lock.
 """
 
 import fcntl
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from plinth.client.command.faults import CommandFault
+from plinth.identity.v1.auth_pb2 import Session
 
 DEFAULT = "default"
 
@@ -30,17 +30,24 @@ class Profile:
     api_key: str = field(default="", repr=False)
     access_token: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
-    expires_at: float = 0.0
-    """Unix time at which the access token expires."""
 
-    def is_good_for(self, seconds: float) -> bool:
-        """Whether its access token lives so long, by this machine's clock."""
-        return time.time() + seconds < self.expires_at
+    def renewed(self, session: Session) -> "Profile":
+        """The profile with the tokens of a session."""
+        return replace(
+            self,
+            access_token=session.access_token,
+            refresh_token=session.refresh_token,
+            tenant_id=session.tenant_id,
+        )
 
-    @property
-    def secret(self) -> str:
-        """What is sent."""
-        return self.api_key or self.access_token
+    def session(self, lifetime: float) -> Session:
+        """The session of the tokens, whose access token lives so many seconds more."""
+        return Session(
+            access_token=self.access_token,
+            refresh_token=self.refresh_token,
+            expires_in=int(lifetime),
+            tenant_id=self.tenant_id,
+        )
 
 
 @dataclass
@@ -50,6 +57,14 @@ class Stored:
     chosen: str = DEFAULT
     """The profile of commands that name none."""
     profiles: dict[str, Profile] = field(default_factory=dict)
+
+    def get(self, name: str) -> Profile:
+        """The profile of a name. Raises CommandFault if it does not exist."""
+        if name not in self.profiles:
+            known = ", ".join(sorted(self.profiles))
+            hint = f"; there are: {known}" if known else ""
+            raise CommandFault(f"there is no profile `{name}`: log in with `plinth login`{hint}")
+        return self.profiles[name]
 
 
 class Profiles:
@@ -75,16 +90,6 @@ class Profiles:
             raise CommandFault(f"{self._file}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CommandFault(f"{self._file} is no file of profiles: remove it, and log in again") from error
-
-    def get(self, name: str) -> tuple[str, Profile]:
-        """A profile, by default the chosen one, with its name. Raises CommandFault if there is none."""
-        stored = self.read()
-        wanted = name or stored.chosen
-        if wanted not in stored.profiles:
-            known = ", ".join(sorted(stored.profiles))
-            hint = f"; there are: {known}" if known else ""
-            raise CommandFault(f"there is no profile `{wanted}`: log in with `plinth login`{hint}")
-        return wanted, stored.profiles[wanted]
 
     @contextmanager
     def changing(self) -> Iterator[Stored]:

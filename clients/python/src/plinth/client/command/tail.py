@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from plinth.client.client import Plinth
+from plinth.client.command.arguments import above_zero
 from plinth.client.command.connecting import add_target, work_with
 from plinth.client.command.contract import Contract
 from plinth.client.command.output import print_json
@@ -25,36 +26,26 @@ def add_commands(commands: Any) -> None:
     tail.add_argument("--types", nargs="+", default=[], metavar="TYPE", help="only these: page.created, page.*")
     tail.add_argument("--since", default="", metavar="EVENT", help="begin after the event with this id")
     tail.add_argument("--json", action="store_true", help="print each event as JSON in a line, with its resource")
-    tail.add_argument("--count", type=int, default=-1, metavar="N", help="end after so many events")
+    tail.add_argument("--count", type=above_zero(int), default=None, metavar="N", help="stop after N events")
     add_target(tail)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show events until the count is reached, or for ever."""
-    tail = _Tail(options)
-    work_with(options, tail.follow)
+    """Show events until there were as many as were asked for."""
+    return work_with(options, lambda client: _tail(client, options))
+
+
+def _tail(client: Plinth, options: argparse.Namespace) -> int:
+    contract, shown = Contract.installed(), 0
+    request = WatchEventsRequest(types=",".join(options.types), last_event_id=options.since)
+    for event in client.realtime.watch_events(request):
+        # The stream has events of its own.
+        if not event.type.startswith("stream."):
+            _show(contract, event, is_json=options.json)
+            shown += 1
+        if shown == options.count:
+            break
     return 0
-
-
-class _Tail:
-    """Where a stream stands, over as many clients as it takes."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._contract = Contract.installed()
-        self._since = options.since
-        self._shown = 0
-
-    def follow(self, client: Plinth) -> None:
-        """Show events. Raises PlinthError, such as when the token expires."""
-        request = WatchEventsRequest(types=",".join(self._options.types), last_event_id=self._since)
-        for event in client.realtime.watch_events(request):
-            self._since = event.id or self._since
-            if not event.type.startswith("stream."):
-                _show(self._contract, event, is_json=self._options.json)
-                self._shown += 1
-            if self._shown == self._options.count:
-                return
 
 
 def _show(contract: Contract, event: Any, *, is_json: bool) -> None:
