@@ -1,8 +1,10 @@
 """`plinth login`, `logout` and `profiles`: sessions that several commands share."""
 
+import fcntl
 import json
+import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tests.agents.client import key_of
 from tests.clients import Rest, Tenant, reason, rows
 from tests.command.running import Person
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 
 
 def test_a_session_is_kept_where_nobody_else_reads_it(person: Person, tenant: Tenant) -> None:
@@ -66,14 +68,23 @@ def test_commands_at_once_renew_a_session_once_and_none_is_signed_out(person: Pe
     person.log_in(tenant)
     person.shorten(tenant, 60, age=3600)
     before = person.stored["profiles"]["default"]
-    with ThreadPoolExecutor(4) as pool:
-        statuses = list(pool.map(lambda _: person.run("call", "get_caller").returncode, range(4)))
-    assert statuses == [0] * 4
+    with (person.folder / "config" / "plinth" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        commands = [person.start("call", "get_caller") for _ in range(4)]
+        # Each has read the old tokens, and waits to renew them.
+        wait_for(lambda: waiting_for(os.fstat(lock.fileno()).st_ino) == len(commands))
+    assert [(command.communicate()[1], command.returncode) for command in commands] == [("", 0)] * 4
     after = person.stored["profiles"]["default"]
     assert after["refresh_token"] != before["refresh_token"]
-    # All of them went on with the same successor: of two, the later one would have another successor.
+    # One has renewed them, and the others have found what it got.
     assert len(events_of(tenant, "session.refreshed")) == 1
     assert person.run("call", "get_caller").returncode == 0
+
+
+def waiting_for(inode: int) -> int:
+    """How many processes wait for a lock on a file (proc_locks(5))."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum("->" in line and line.split()[6].endswith(f":{inode}") for line in lines)
 
 
 def events_of(tenant: Tenant, kind: str) -> list[dict[str, Any]]:
