@@ -69,6 +69,7 @@ class Components(TypedDict):
     """What operations share."""
 
     schemas: dict[str, JsonObject]
+    responses: dict[str, JsonObject]
 
 
 class Document(TypedDict):

@@ -21,6 +21,8 @@ PREFIX = "REASON_"
 _STATUS = re.compile(r"^[A-Z_]+, (\d{3})")
 _NAMED = re.compile(r"\b[A-Z][A-Z_]{3,}\b")
 ERROR, REASON = "Error", "Reason"
+MEANINGS = "x-enumDescriptions"
+"""What each value of an enumeration means, by value, as several tools read it."""
 _CREDENTIALS = ("CREDENTIALS_MISSING", "CREDENTIALS_INVALID", "TOKEN_EXPIRED", "SESSION_ENDED", "API_KEY_ENDED")
 _ALWAYS = ("RATE_LIMITED", "ADDRESS_BLOCKED", "DEPENDENCY_UNAVAILABLE", "OVERLOADED", "DEADLINE_EXCEEDED", "INTERNAL")
 _BODY = ("CONTENT_TYPE_UNSUPPORTED", "TOO_LARGE")
@@ -51,7 +53,12 @@ def reasons(comments: Mapping[str, str]) -> dict[str, Reason]:
 def reason_schema(known: dict[str, Reason]) -> JsonObject:
     """The component that says what each reason means."""
     lines = [f"- `{reason.name}`: {reason.comment}" for reason in known.values()]
-    return {"type": "string", "enum": list(known), "description": "\n".join(["Why a call was refused.", *lines])}
+    return {
+        "type": "string",
+        "enum": list(known),
+        "description": "\n".join(["Why a call was refused.", *lines]),
+        MEANINGS: {reason.name: reason.comment for reason in known.values()},
+    }
 
 
 class Errors:

@@ -7,42 +7,37 @@ from server.gateway.static_files import StaticFile, digest
 from server.reference import pages
 from server.reference.document import Document, compact
 from server.reference.guides import guides
-from server.reference.inputs import ANY_JSON
 from server.reference.llms import llms
 from server.reference.postman import collection
 from server.reference.samples import with_samples
+from server.reference.viewer import for_viewer
 
 VIEWER = "openapi-explorer.min.js"
 HTML, MARKDOWN, TEXT = "text/html; charset=utf-8", "text/markdown; charset=utf-8", "text/plain; charset=utf-8"
 CSS, SCRIPT, JSON = "text/css; charset=utf-8", "text/javascript; charset=utf-8", "application/json"
-DOCUMENT, COLLECTION = "/docs/openapi.json", "/docs/postman.json"
+DOCUMENT, SHOWN, COLLECTION = "/docs/openapi.json", "/docs/viewer.json", "/docs/postman.json"
 
 
 def site(document: Document) -> list[StaticFile]:
     """The files."""
     style = _asset("style.css", CSS)
     viewer = _asset(VIEWER, SCRIPT)
+    complete = with_samples(document)
     return [
         style,
         viewer,
         *_pages(document, style.path, viewer.path),
-        StaticFile(DOCUMENT, JSON, compact(with_samples(_without_recursion(document)))),
+        StaticFile(DOCUMENT, JSON, compact(complete)),
+        StaticFile(SHOWN, JSON, compact(for_viewer(complete))),
         StaticFile(COLLECTION, JSON, compact(collection(document))),
         StaticFile("/llms.txt", TEXT, llms(document, guides()).encode()),
     ]
 
 
-def _without_recursion(document: Document) -> Document:
-    """The document, in which the values of free-form JSON are any: the viewer follows references without an end."""
-    components = document["components"]
-    schemas = {**components["schemas"], ANY_JSON: {}}
-    return {**document, "components": {**components, "schemas": schemas}}
-
-
 def _pages(document: Document, style: str, viewer: str) -> Iterator[StaticFile]:
     found, version = guides(), document["info"]["version"]
     yield StaticFile("/", HTML, pages.first_page(found, version, style).encode(), pages.POLICY)
-    reference = pages.reference_page(style, viewer, DOCUMENT)
+    reference = pages.reference_page(style, viewer, SHOWN)
     yield StaticFile("/docs", HTML, reference.encode(), pages.REFERENCE_POLICY)
     for guide in found:
         html = pages.guide_page(guide, found, style)
