@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from email.utils import formataddr, parseaddr
 from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 DATABASE_SCHEMES = ("postgresql", "postgres")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+SMTP_SCHEMES = ("smtp", "smtps")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 # An IPv6 address is in brackets.
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
@@ -203,6 +205,31 @@ def provider_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _is_smtp_url(value: SecretStr) -> SecretStr:
+    """The SMTP server that takes mail. Only one on this machine may be reached without TLS."""
+    words = "a URL such as smtps://user:password@mail.example.com:465 or smtp://user:password@mail.example.com:587"
+    try:
+        parts = urlsplit(value.get_secret_value())
+        port = parts.port
+    except ValueError:
+        raise ValueError(words) from None
+    if parts.scheme not in SMTP_SCHEMES or not parts.hostname or port == 0 or parts.path.strip("/") or parts.query:
+        raise ValueError(words)
+    if (parts.username is None) != (parts.password is None):
+        raise ValueError(f"{words}, with both user and password or neither")
+    return value
+
+
+def _is_mail_address(text: str) -> str:
+    """An address, with or without a name in front."""
+    words = "an address such as Acme <no-reply@acme.example>"
+    name, address = parseaddr(text)
+    local, at, domain = address.rpartition("@")
+    if not (at and local and DOMAIN.fullmatch(domain.lower())) or any(sign in text for sign in "\r\n"):
+        raise ValueError(words)
+    return formataddr((name, address))
+
+
 def _unless_empty(value: object) -> object:
     """None for an empty text, by which files of variables leave one out."""
     return None if value == "" else value
@@ -223,3 +250,5 @@ DatabaseUrl = Annotated[
     SecretStr, _has_scheme(DATABASE_SCHEMES, "a URL such as postgresql://user:password@host:5432/database")
 ]
 RedisUrl = Annotated[SecretStr, _has_scheme(REDIS_SCHEMES, "a URL such as redis://host:6379/0, rediss:// or unix://")]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_is_smtp_url)]
+MailAddress = Annotated[str, AfterValidator(_is_mail_address)]

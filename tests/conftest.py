@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from server.kernel.policy import MethodPolicy
 from tests.again import keep_logs
+from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
 
 # A loaded machine is no fault of what is tested.
@@ -35,6 +37,7 @@ class Keeper(threading.Thread):
         self._listener = Listener(family="AF_UNIX")
         self._stack: Stack | None = None
         self._failure = ""
+        self._closing = ExitStack()
         self.deaths = ""
         """What the shared stack says of processes that died."""
 
@@ -55,6 +58,7 @@ class Keeper(threading.Thread):
             self.deaths = self._stack.deaths
             keep_logs(self._stack.data_dir)
             self._stack.remove()
+        self._closing.close()
 
     def end(self) -> None:
         """Remove the stack, if there is one."""
@@ -67,7 +71,9 @@ class Keeper(threading.Thread):
         """The data folder of the stack, or what kept it from starting."""
         if self._stack is None:
             self._stack = Stack(metrics_port=free_port())
+            url = self._closing.enter_context(mail_server(mailbox_of(self._stack).folder))
             try:
+                self._stack.set(communication_smtp_url=url)
                 self._stack.start()
             except AssertionError as error:
                 self._stack.remove()

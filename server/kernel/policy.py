@@ -466,8 +466,13 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
         if binding.body not in ("", "*"):
             missing.extend([binding.body] if binding.body not in known else [])
         yield from (f"{binding.verb} {binding.path} names the field `{field}`, which is not there" for field in missing)
-        if is_read_only(method) != (binding.verb in ("GET", "HEAD")) and binding.verb == "GET":
+        if not is_read_only(method) and binding.verb == "GET" and not _changes_by_get(method):
             yield f"GET {binding.path} has side effects"
+
+
+def _changes_by_get(method: MethodDescriptor) -> bool:
+    option = options_of(method)
+    return option is not None and option.changes_by_get
 
 
 def _opens(method: MethodDescriptor) -> bool:

@@ -5,7 +5,7 @@ A domain offers an implementation in its module.py (`offers`). Exactly one domai
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -97,6 +97,35 @@ class Memberships(Protocol):
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
+
+
+SECRET_PLACE = "{secret}"  # noqa: S105 - what stands for one
+"""Stands in the text of a mail for its secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A message to one address."""
+
+    to: str
+    subject: str
+    text: str
+    """Plain text. `{secret}` in it stands for the secret, which is stored sealed and shown nowhere but in the mail."""
+    secret: str = field(default="", repr=False)
+    """The code of a link, or empty. A message with one is sent before others."""
+    user_id: str = ""
+    """The user whose account it is about."""
+    tenant_id: str = ""
+    """Empty for mail about an account, which belongs to no tenant."""
+    lifetime: timedelta | None = None
+    """How long it is tried; None for that of all mail."""
+
+
+class Mails(Protocol):
+    """The queue of mail."""
+
+    def add(self, transaction: WriteTransaction, mail: Mail) -> None:
+        """Queue a message. It commits with the transaction, whose scope has to reach its tenant or the platform."""
 
 
 class UserGrants(Protocol):
@@ -191,6 +220,7 @@ class Offers:
     tenant_rates: TenantRates | None = None
     memberships: Memberships | None = None
     tickets: Tickets | None = None
+    mails: Mails | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +233,12 @@ class Ports:
     tenant_rates: TenantRates
     memberships: Memberships
     tickets: Tickets
+    mails: Mails
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:
     """The ports from the offers of all domains. Raises LookupError for a port that no domain offers, or several do."""
-    return Ports(**{field.name: _the_one(field.name, offers) for field in fields(Ports)})
+    return Ports(**{each.name: _the_one(each.name, offers) for each in fields(Ports)})
 
 
 def _the_one(port: str, offers: Mapping[str, Offers]) -> Any:

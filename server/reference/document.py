@@ -31,6 +31,7 @@ class Body(TypedDict):
     """The body of a request or an answer, by its types."""
 
     content: NotRequired[dict[str, Media]]
+    headers: NotRequired[dict[str, JsonObject]]
 
 
 Operation = TypedDict(

@@ -27,6 +27,8 @@ Every resource is served over gRPC and over REST. This document describes REST. 
 - **Writes** take an `Idempotency-Key`, with which they may be sent again. With `X-Validate-Only: true`, a call that
   acts in its transaction alone is answered as it would be, and nothing is kept.
 - **Enums** are answered by their whole names (`STATUS_PUBLISHED`); requests may leave the prefix out (`published`).
+- **Every answer** has `X-Request-Id`, which logs and errors name, and tells the limit of its rate class and what is
+  left of it (`RateLimit`, `RateLimit-Policy`, `X-RateLimit-*`).
 - **Limits**: each operation names its rate class (`x-rate-class`). A deployment sets the calls that each class allows,
   and answers tell them in `RateLimit-Policy`. A call above them is answered with 429 and `Retry-After`.
 """

@@ -31,6 +31,7 @@ EMPTY_USER = Statement(
         is_platform=text("false"),
         last_login_time=text("NULL"),
         last_tenant_id=text("NULL"),
+        email_verify_time=text("NULL"),
         version=users.c.version + text("1"),
         update_time=func.now(),
         delete_time=func.now(),

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
+from server.domains.identity.letters import Kind, send_letter
 from server.domains.identity.passwords import Passwords, is_common
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
@@ -47,7 +48,10 @@ TENANT = "plinth.dev/Tenant"
 PLATFORM_ROLE = "super_admin"
 
 _alive = users.c.delete_time.is_(None)
-_shown = (users.c.id, users.c.email, users.c.first_name, users.c.last_name, users.c.create_time)
+_shown = (
+    *(users.c.id, users.c.email, users.c.first_name, users.c.last_name),
+    *(users.c.create_time, users.c.email_verify_time),
+)
 _facts = (*_shown, users.c.password_hash, users.c.is_platform, users.c.last_tenant_id)
 _added = ("id", "email", "password_hash", "first_name", "last_name")
 ADD_USER = Statement(
@@ -116,6 +120,8 @@ class AuthService(Service):
         hashed = self._passwords.hash(request.password)
         tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
         user = User(id=new_id(), email=email, first_name=request.first_name, last_name=request.last_name)
+        # Looked up for everybody, so that it takes as long for an unknown address.
+        known = call.writes.run(BY_EMAIL, address=email).first()
         added = call.writes.run(
             ADD_USER,
             id=user.id,
@@ -124,12 +130,16 @@ class AuthService(Service):
             first_name=user.first_name,
             last_name=user.last_name,
         )
-        self._welcome(call, user, added, tenant)
+        is_new = self._welcome(call, user, added, tenant)
+        if is_new:
+            send_letter(call, user.id, Kind.VERIFICATION)
+        else:
+            send_letter(call, known["id"] if known else user.id, Kind.SIGN_UP_REPEATED)
         return SignUpResponse(user=user)
 
     def log_in(self, call: Call, request: auth_pb2.LogInRequest) -> Session:
         """Exchange an address and a password for tokens."""
-        email = _known_form(request.email)
+        email = known_form(request.email)
         row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
         try:
             attempt = self._guard.admit(call, email, row)
@@ -189,7 +199,7 @@ class AuthService(Service):
         places = self._memberships.of_user(call.reads, caller.user_id)
         roles: list[str] = next((place["roles"] for place in places if place["tenant_id"] == caller.tenant_id), [])
         return CurrentUser(
-            user=_shown_user(row),
+            user=shown_user(row),
             tenant_id=caller.tenant_id or "",
             roles=[*roles, PLATFORM_ROLE] if caller.is_platform else roles,
             memberships=[_membership(place) for place in places],
@@ -234,8 +244,11 @@ class AuthService(Service):
             raise Denied("This tenant takes no sign-ups.", reason=Reason.REASON_SIGN_UP_CLOSED)
         return tenant
 
-    def _welcome(self, call: Call, user: User, added: Result, tenant: Row | None) -> None:
-        """Welcome a new user. For a known address, emit an event for its owner, or reveal it if the tenant chose so."""
+    def _welcome(self, call: Call, user: User, added: Result, tenant: Row | None) -> bool:
+        """Welcome a new user. For a known address, emit an event for its owner, or reveal it if the tenant chose so.
+
+        Returns whether the user is new.
+        """
         row = added.first()
         if row is not None:
             user.create_time.FromDatetime(row["create_time"])
@@ -243,12 +256,13 @@ class AuthService(Service):
                 self._memberships.join(call.writes, tenant["id"], user.id)
             call.event_payload = user
             call.tenant_id = tenant["id"] if tenant else None
-            return
+            return True
         if tenant is not None and tenant["sign_up_conflict_visible"]:
             raise taken(USER, "email")
         user.create_time.GetCurrentTime()
         call.emits = ""
         call.emit("user.sign_up_repeated", "", User(email=user.email))
+        return False
 
     def _renewed(self, call: Call, held: Row, tenant_id: str | None, counter: int | None = None) -> Session:
         """New tokens for a session, with current roles; without a tenant if the user is not a member of it.
@@ -309,7 +323,7 @@ class AuthService(Service):
             access_token=self._tokens.issue(principal),
             token_type="Bearer",  # noqa: S106 - a kind of token, not one
             expires_in=self._tokens.lifetime,
-            user=_shown_user(row),
+            user=shown_user(row),
             tenant_id=principal.tenant_id or "",
             roles=principal.roles,
         )
@@ -324,6 +338,7 @@ class AuthService(Service):
         call.note_actor(user_id, held["id"])
         call.action = "session.refresh_token_reused"
         call.emit("session.refresh_token_reused", held["user_id"], User(id=held["user_id"]))
+        send_letter(call, held["user_id"], Kind.TOKEN_REUSED)
         call.refuse_after_commit(
             Unauthenticated(
                 "This refresh token was used before; its session has ended. Log in again.",
@@ -349,7 +364,7 @@ def _normal_address(email: str) -> str:
         raise broken_rules([Violation("email", str(error), "string.email")]) from error
 
 
-def _known_form(email: str) -> str:
+def known_form(email: str) -> str:
     """The address in the form stored by sign-up. A text that is no address is looked up unchanged, and not found."""
     try:
         return _normal_address(email.strip())
@@ -366,9 +381,12 @@ def _name_of(call: Call, caller: Principal) -> str:
     return str(row["name" if caller.api_key_id else "email"]) if row else ""
 
 
-def _shown_user(row: Row) -> User:
+def shown_user(row: Row) -> User:
+    """The user in a row."""
     user = User(id=row["id"], email=row["email"], first_name=row["first_name"], last_name=row["last_name"])
     user.create_time.FromDatetime(row["create_time"])
+    if row["email_verify_time"] is not None:
+        user.email_verify_time.FromDatetime(row["email_verify_time"])
     return user
 
 

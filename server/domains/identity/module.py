@@ -1,16 +1,26 @@
-"""Identity: users, their sessions and passwords, and API keys."""
+"""Identity: users, their accounts, sessions and passwords, and API keys."""
 
 from datetime import timedelta
 
 from server.domains.identity.account import end_account, revoke_keys
+from server.domains.identity.accounts import AccountService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
+from server.domains.identity.letters import LetterTokens, LetterWriter
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.privacy import PersonErasure, PrivacyService
 from server.domains.identity.sessions import Sessions
+from server.domains.identity.settings import IdentitySettings
 from server.domains.identity.sign_in_guard import KNOWN_FOR, SignInGuard
-from server.domains.identity.tables import api_key_usage, api_keys, sessions, sign_in_networks, users
+from server.domains.identity.tables import (
+    account_letters,
+    api_key_usage,
+    api_keys,
+    sessions,
+    sign_in_networks,
+    users,
+)
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Remove
@@ -33,6 +43,11 @@ def _auth(platform: Platform) -> AuthService:
         guard=_guard(platform),
         default_tenant=settings.default_tenant,
     )
+
+
+def _accounts(platform: Platform) -> AccountService:
+    settings = platform.settings
+    return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _guard(platform))
 
 
 def _api_keys(platform: Platform) -> ApiKeyService:
@@ -62,22 +77,35 @@ def _privacy(platform: Platform) -> PrivacyService:
 def _background(platform: WorkerPlatform) -> Background:
     eraser = Eraser(platform.privacy, platform.generations)
     work = PersonErasure(platform.database, platform.ports.memberships, eraser, platform.clock)
-    return Background(jobs=(work.job,), long_jobs=(work.long_job,))
+    letters = LetterWriter(platform.settings, platform.database, platform.ports.mails, platform.clock)
+    return Background(jobs=(work.job, letters.job), long_jobs=(work.long_job,))
 
 
 MODULE = Module(
     "identity",
-    services=(Serve(AuthService, _auth), Serve(ApiKeyService, _api_keys), Serve(PrivacyService, _privacy)),
+    services=(
+        Serve(AuthService, _auth),
+        Serve(AccountService, _accounts),
+        Serve(ApiKeyService, _api_keys),
+        Serve(PrivacyService, _privacy),
+    ),
+    settings=IdentitySettings,
     offers=_offers,
     retention=(
         Expire(table=sessions, by="expire_time"),
+        Expire(table=account_letters, by="expire_time"),
         Expire(table=sign_in_networks, by="last_time", after=KNOWN_FOR),
         Expire(table=api_key_usage, by="day", after=USAGE_KEPT),
     ),
     erases=(
-        Erase(table=users, columns=("email", "password_hash", "first_name", "last_name"), run=end_account),
+        Erase(
+            table=users,
+            columns=("email", "password_hash", "first_name", "last_name", "email_verify_time"),
+            run=end_account,
+        ),
         Remove(sessions),
         Remove(sign_in_networks),
+        Remove(account_letters),
         Erase(table=api_keys, columns=(), run=revoke_keys, ends_access=True),
         NotPersonal(api_keys, "name", "environment", "permissions", why="names a program, and what it may do"),
         NotPersonal(
@@ -92,6 +120,7 @@ MODULE = Module(
         Export(users, by="id", leave_out=("password_hash",)),
         Export(sessions),
         Export(sign_in_networks),
+        Export(account_letters, leave_out=("token_hash",)),
         Export(api_keys, by="create_user_id", leave_out=("secret_hash", "previous_hash")),
     ),
     background=_background,

@@ -42,6 +42,8 @@ users = global_table(
     Column("is_platform", Boolean, nullable=False, server_default=text("false")),
     time_column("last_login_time", nullable=True),
     uuid_column("last_tenant_id", nullable=True),
+    # When the user last proved that the address is theirs.
+    time_column("email_verify_time", nullable=True),
     *resource_columns(soft_delete=True),
 )
 # Addresses are stored as typed (normalised by email-validator) and compared ignoring case.
@@ -75,6 +77,31 @@ sign_in_networks = global_table(
     ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
 )
 Index("sign_in_networks_last_time_idx", sign_in_networks.c.last_time)
+
+# Mail about accounts: the tokens in it, and how much of it there was.
+account_letters = global_table(
+    "account_letters",
+    uuid_column("id", primary_key=True),
+    uuid_column("user_id"),
+    # The numbers of Kind in letters.py.
+    Column("kind", SmallInteger, nullable=False),
+    # The keyed hash of the token in it; NULL without one.
+    Column("token_hash", LargeBinary, nullable=True),
+    # The address that it went to, without case.
+    Column("address", Text, nullable=False),
+    time_column("expire_time"),
+    time_column("use_time", nullable=True),
+    time_column("create_time", server_default=text("now()")),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+Index("account_letters_token_hash_key", account_letters.c.token_hash, unique=True)
+Index(
+    "account_letters_user_id_idx",
+    account_letters.c.user_id,
+    account_letters.c.kind,
+    account_letters.c.create_time,
+)
+Index("account_letters_expire_time_idx", account_letters.c.expire_time)
 
 api_keys = tenant_table(
     "api_keys",

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from tests.clients import Tenant, new_address, new_member, new_password
+from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
+from tests.domains.identity.letters import RESET, VERIFY, token_from
 
 LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
 REFRESH = "/plinth.identity.v1.AuthService/RefreshToken"
-NEWCOMER = "a newcomer"
+NEWCOMER, SOMEBODY = "a newcomer", "somebody"
 SWITCH = "/plinth.identity.v1.AuthService/SwitchTenant"
 
 
@@ -20,6 +21,31 @@ def _newcomer(sweep: Any) -> dict[str, Any]:
     """Somebody whom nobody misses, and who may erase themselves."""
     account, sweep.answers[NEWCOMER] = new_member(sweep.tenant, "member")
     return {"password": account.password}
+
+
+def _verification(sweep: Any) -> dict[str, Any]:
+    account = sign_up(sweep.tenant.stack)
+    return {"token": token_from(sweep.tenant.stack, account.email, VERIFY)}
+
+
+def _reset(sweep: Any) -> dict[str, Any]:
+    stack = sweep.tenant.stack
+    account = sign_up(stack)
+    assert Rest(stack).post("auth/forgot-password", {"email": account.email}).status_code == 204
+    return {"token": token_from(stack, account.email, RESET), "password": new_password()}
+
+
+def _somebody(sweep: Any) -> dict[str, Any]:
+    """The passwords of somebody who is signed in twice."""
+    account, sweep.answers[SOMEBODY] = new_member(sweep.tenant, "member")
+    log_in(sweep.tenant.stack, account)
+    return {"userId": "", "currentPassword": account.password, "newPassword": new_password()}
+
+
+def _session(sweep: Any) -> dict[str, Any]:
+    """The session itself: the last thing that is done in it."""
+    rest = Rest(sweep.tenant.stack, sweep.answers[SOMEBODY].access_token)
+    return {"sessionId": rest.get("auth/sessions").json()["sessions"][0]["id"]}
 
 
 INSTANCES = {
@@ -37,6 +63,13 @@ MUTATIONS = (
     ),
     Mutation("AuthService/RefreshToken", lambda sweep: {"refreshToken": sweep.answers[LOG_IN].refresh_token}),
     Mutation("AuthService/SwitchTenant", session=REFRESH),
+    Mutation("AccountService/VerifyEmail", _verification),
+    Mutation("AccountService/ResendVerification", lambda sweep: {"email": sweep.tenant.owner.email}),
+    Mutation("AccountService/ForgotPassword", lambda sweep: {"email": sweep.tenant.owner.email}),
+    Mutation("AccountService/ResetPassword", _reset),
+    Mutation("AccountService/ChangePassword", _somebody, session=SOMEBODY),
+    Mutation("AccountService/RevokeOtherSessions", session=SOMEBODY),
+    Mutation("AccountService/RevokeSession", _session, session=SOMEBODY),
     Mutation("PrivacyService/EraseOwnData", _newcomer, session=NEWCOMER),
     Mutation("PrivacyService/ErasePerson", lambda sweep: {"userId": new_member(sweep.tenant, "member")[0].id}),
     Mutation("AuthService/LogOut", session=SWITCH, stage=LATE),

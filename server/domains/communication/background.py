@@ -1,0 +1,30 @@
+"""The background work of communication: mail is sent, or held where no SMTP server is set."""
+
+from server.domains.communication.gauges import MailGauges
+from server.domains.communication.mailing import Holder, Mailer
+from server.domains.communication.settings import CommunicationSettings
+from server.domains.communication.smtp import Relay
+from server.kernel.module import Background, BackgroundService, WorkerPlatform
+from server.kernel.sealing import SealedBox
+
+
+def background(platform: WorkerPlatform, box: SealedBox) -> Background:
+    """The services of communication."""
+    settings, own = platform.settings, platform.settings.own(CommunicationSettings)
+    url, database, threads = own.communication_smtp_url, platform.quick_dispatch, platform.house_threads
+    gauges = MailGauges(database, threads)
+    if url is None:
+        is_desk = settings.environment == "development" and settings.listens_on_loopback
+        holder = Holder(database, threads, box, shows_text=is_desk, clock=platform.clock)
+        return Background(services=(gauges, holder))
+    address = url.get_secret_value()
+    mailer: BackgroundService = Mailer(
+        database,
+        threads,
+        lambda: Relay(address, own.communication_mail_from, own.communication_smtp_timeout),
+        box,
+        sender=own.communication_mail_from,
+        connections=own.communication_smtp_connections,
+        clock=platform.clock,
+    )
+    return Background(services=(gauges, mailer))

@@ -1,0 +1,53 @@
+"""Gauges of mail, measured every few seconds by a service that does not send."""
+
+import asyncio
+import logging
+from concurrent.futures import Executor
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.types import BigInteger, Double
+
+from server.data.connections import DatabaseUnavailable
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.domains.communication.metrics import OLDEST_SECONDS, WAITING
+
+log = logging.getLogger("plinth.mail")
+INTERVAL = 10.0
+MOST_COUNTED = 100_000
+LOOK = Statement(
+    text(
+        f"""
+SELECT (SELECT count(*) FROM (SELECT FROM email_messages WHERE next_attempt_time IS NOT NULL LIMIT {MOST_COUNTED})
+            AS waiting) AS waiting,
+       (SELECT greatest(0, extract(epoch FROM now() - min(next_attempt_time)))::float8
+          FROM email_messages WHERE next_attempt_time <= now()) AS oldest
+"""  # noqa: S608 - all of it stands here
+    ).columns(waiting=BigInteger(), oldest=Double())
+)
+
+
+class MailGauges:
+    """A background service that measures how much mail waits, and for how long."""
+
+    def __init__(self, database: Database, threads: Executor) -> None:
+        """`database` is that of the dispatch role."""
+        self._database = database
+        self._threads = threads
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._threads, self._measure)
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                log.warning("mail cannot be measured: %s", type(error).__name__)
+            await asyncio.sleep(INTERVAL)
+
+    def _measure(self) -> None:
+        with self._database.read(Scope()) as transaction:
+            row = transaction.run(LOOK).one()
+        WAITING.set(row["waiting"])
+        OLDEST_SECONDS.set(row["oldest"] or 0.0)

@@ -1,0 +1,190 @@
+"""Mailing: queued messages are handed to the SMTP server, each until it is accepted, refused or expired."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+from cryptography.exceptions import InvalidTag
+
+from server.data.connections import DatabaseUnavailable
+from server.data.statements import Row
+from server.data.transactions import Database, Scope, WriteTransaction
+from server.domains.communication.composing import compose
+from server.domains.communication.metrics import MESSAGES, SECONDS, outcome_label
+from server.domains.communication.outcomes import Chance, Outcome
+from server.domains.communication.queue import FAILED, SENDING, UNCERTAIN, Claimed, Claims
+from server.domains.communication.records import record
+from server.domains.communication.smtp import Relay
+from server.kernel.clock import Clock
+from server.kernel.ports import SECRET_PLACE
+from server.kernel.sealing import SealedBox, UnknownKey
+
+log = logging.getLogger("plinth.mail")
+# Seconds between two looks at the queue that found nothing.
+POLL = 1.0
+RECONNECT = 2.0
+LOST = "the worker that sent it was lost"
+UNREADABLE = "what it holds was sealed with a secret that is accepted no more"
+NO_SERVER = "no SMTP server is set: PLINTH_COMMUNICATION_SMTP_URL"
+T = TypeVar("T")
+
+
+class Mailer:
+    """A background service that sends the mail of all tenants. Several workers run it."""
+
+    def __init__(
+        self,
+        database: Database,
+        threads: Executor,
+        relay: Callable[[], Relay],
+        box: SealedBox,
+        *,
+        sender: str,
+        connections: int,
+        clock: Clock,
+        chance: Chance = random.random,
+    ) -> None:
+        """`database` is that of the dispatch role. `relay` makes the connections to the server, for one run."""
+        self._claims = Claims(database, clock, chance)
+        self._database = database
+        self._threads = threads
+        self._relay = relay
+        self._box = box
+        self._sender = sender
+        self._connections = connections
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Send until cancelled. Messages that are under way then are finished first."""
+        relay = self._relay()
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            await self._in_thread(self._release)
+            while True:
+                found = await self._claim(self._connections - len(under_way))
+                for claimed in found:
+                    task = asyncio.create_task(self._deliver(relay, claimed))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    task.add_done_callback(_note_fault)
+                if under_way:
+                    await asyncio.wait(under_way, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(POLL)
+        finally:
+            await asyncio.gather(*under_way, return_exceptions=True)
+            relay.close()
+
+    async def _claim(self, room: int) -> list[Claimed]:
+        if room < 1:
+            return []
+        try:
+            return await self._in_thread(lambda: self._claims.claim(room))
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            log.warning("no mail can be sent: %s", type(error).__name__)
+            await asyncio.sleep(RECONNECT)
+            return []
+
+    def _release(self) -> None:
+        released = self._claims.release()
+        if released:
+            log.info("%d messages that were held are queued", released)
+
+    async def _deliver(self, relay: Relay, claimed: Claimed) -> None:
+        if claimed.is_lost:
+            outcome = Outcome(UNCERTAIN, LOST)
+        else:
+            outcome = await self._attempt(relay, claimed.row)
+        try:
+            await self._in_thread(lambda: self._finish(claimed, outcome))
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            # The lease ends, and the message is UNCERTAIN then.
+            log.warning("what became of message %s cannot be stored: %s", claimed.row["id"], type(error).__name__)
+
+    async def _attempt(self, relay: Relay, row: Row) -> Outcome:
+        try:
+            text = opened(self._box, row)
+        except (UnknownKey, InvalidTag):
+            return Outcome(FAILED, UNREADABLE)
+        message = compose(
+            sender=self._sender,
+            to=row["to"],
+            subject=row["subject"],
+            text=text,
+            reply_to=row["reply_to"],
+            message_id=row["message_id"],
+            time=row["create_time"],
+        )
+        with SECONDS.time():
+            return await relay.send(row["to"], message)
+
+    def _finish(self, claimed: Claimed, outcome: Outcome) -> None:
+        with self._database.write(Scope()) as transaction:
+            after = self._claims.finish(transaction, claimed, outcome)
+            if after is None:
+                return
+            self._tell(transaction, claimed, after)
+        MESSAGES.labels(outcome_label(after["status"])).inc()
+        log.info("message %s: %s, %s", after["id"], outcome_label(after["status"]), after["last_answer"])
+
+    def _tell(self, transaction: WriteTransaction, claimed: Claimed, after: Row) -> None:
+        """Record an end in the tenant's log."""
+        if after["tenant_id"] is not None and after["next_attempt_time"] is None:
+            record(transaction, {**after, "status": SENDING, "attempts": claimed.row["attempts"]}, after, self._clock())
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+class Holder:
+    """A background service that holds the mail of all tenants, where no SMTP server is set.
+
+    On a desk, where the gateway listens on loopback in development, it logs each message, so that somebody who tries
+    signing up can follow the link in it.
+    """
+
+    def __init__(
+        self, database: Database, threads: Executor, box: SealedBox, *, shows_text: bool, clock: Clock
+    ) -> None:
+        """`database` is that of the dispatch role."""
+        self._claims = Claims(database, clock, random.random)
+        self._threads = threads
+        self._box = box
+        self._shows_text = shows_text
+
+    async def run(self) -> None:
+        """Hold until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                for row in await loop.run_in_executor(self._threads, self._hold):
+                    self._log(row)
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                log.warning("no mail can be held: %s", type(error).__name__)
+            await asyncio.sleep(POLL)
+
+    def _hold(self) -> list[Row]:
+        return self._claims.hold(100, NO_SERVER)
+
+    def _log(self, row: Row) -> None:
+        log.info("message %s is held: %s", row["id"], NO_SERVER)
+        if self._shows_text:
+            with suppress(UnknownKey, InvalidTag):
+                log.info("mail to %s: %s\n\n%s\n", row["to"], row["subject"], opened(self._box, row))
+
+
+def _note_fault(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a message could not be sent", exc_info=task.exception())
+
+
+def opened(box: SealedBox, row: Row) -> str:
+    """The text of a message with its secret. Raises UnknownKey and InvalidTag."""
+    if row["secret"] is None:
+        return str(row["text"])
+    return str(row["text"]).replace(SECRET_PLACE, box.open(row["secret"], row["id"]).decode())

@@ -1,0 +1,227 @@
+"""The queue of mail: messages are put into it in the transaction of a change, and workers claim them.
+
+A worker claims a message by a lease and the status SENDING. A message whose lease ends in that status was lost with its
+worker, perhaps after it was sent: it is UNCERTAIN.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from plinth.communication.v1.email_message_pb2 import EmailMessage
+from sqlalchemy import bindparam, insert, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.types import DateTime, Integer, LargeBinary, SmallInteger, Text, TypeEngine
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope, WriteTransaction
+from server.domains.communication.outcomes import (
+    IN_DOUBT,
+    LIFETIME,
+    MOST_DOUBTS,
+    Chance,
+    Outcome,
+    pause_after,
+)
+from server.domains.communication.tables import email_messages
+from server.kernel.clock import Clock
+from server.kernel.ids import new_id
+from server.kernel.ports import Mail
+from server.kernel.sealing import SealedBox
+
+_S = EmailMessage.Status
+QUEUED, SENDING, ACCEPTED, DEFERRED, UNCERTAIN, BOUNCED, FAILED, HELD, CANCELLED, EXPIRED = (
+    *(_S.STATUS_QUEUED, _S.STATUS_SENDING, _S.STATUS_ACCEPTED, _S.STATUS_DEFERRED, _S.STATUS_UNCERTAIN),
+    *(_S.STATUS_BOUNCED, _S.STATUS_FAILED, _S.STATUS_HELD, _S.STATUS_CANCELLED, _S.STATUS_EXPIRED),
+)
+LEASE = timedelta(minutes=5)
+"""Longer than an attempt may take."""
+URGENT, ORDINARY = 0, 1
+AnyType = TypeEngine[Any]
+_uuid = UUID(as_uuid=False)
+_time = DateTime(timezone=True)
+_ADDED = (
+    *("id", "tenant_id", "user_id", "to", "to_folded", "subject", "text", "secret", "reply_to", "message_id"),
+    *("status", "priority", "next_attempt_time", "expire_time"),
+)
+ADD = Statement(
+    insert(email_messages).values({name: bindparam(name, type_=email_messages.c[name].type) for name in _ADDED})
+)
+_CLAIMED: dict[str, AnyType] = {
+    "id": _uuid,
+    "tenant_id": _uuid,
+    "to": Text(),
+    "subject": Text(),
+    "text": Text(),
+    "secret": LargeBinary(),
+    "reply_to": Text(),
+    "message_id": Text(),
+    "attempts": Integer(),
+    "doubts": Integer(),
+    "create_time": _time,
+    "expire_time": _time,
+    "lease_time": _time,
+    # Last: it is that before the claim.
+    "status": SmallInteger(),
+}
+_SHOWN = ", ".join(f'email_messages."{name}"' for name in _CLAIMED if name != "status")
+# A message in status SENDING that can be claimed has lost its worker: the status before tells.
+CLAIM = Statement(
+    text(
+        f"""
+WITH due AS MATERIALIZED (
+    SELECT id, status FROM email_messages
+     WHERE next_attempt_time <= CAST(:now AS timestamptz)
+     ORDER BY priority, next_attempt_time LIMIT CAST(:room AS int)
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE email_messages
+   SET status = {SENDING}, lease_time = CAST(:lease AS timestamptz), next_attempt_time = CAST(:lease AS timestamptz)
+  FROM due
+ WHERE email_messages.id = due.id
+RETURNING {_SHOWN}, due.status AS status
+"""  # noqa: S608 - all of it stands here
+    ).columns(**_CLAIMED)
+)
+FINISH = Statement(
+    text(
+        """
+UPDATE email_messages
+   SET status = CAST(:status AS smallint), attempts = CAST(:attempts AS int), doubts = CAST(:doubts AS int),
+       last_answer = :answer, next_attempt_time = CAST(:again AS timestamptz), lease_time = NULL,
+       accept_time = CAST(:accepted AS timestamptz),
+       secret = CASE WHEN CAST(:again AS timestamptz) IS NULL THEN NULL ELSE secret END,
+       version = version + 1, update_time = now()
+ WHERE id = CAST(:id AS uuid) AND lease_time = CAST(:lease AS timestamptz)
+RETURNING *
+"""
+    ).columns(*email_messages.c)
+)
+HOLD = Statement(
+    text(
+        f"""
+WITH due AS MATERIALIZED (
+    SELECT id FROM email_messages WHERE next_attempt_time <= CAST(:now AS timestamptz)
+     ORDER BY priority, next_attempt_time LIMIT CAST(:room AS int) FOR UPDATE SKIP LOCKED
+)
+UPDATE email_messages
+   SET status = {HELD}, next_attempt_time = NULL, last_answer = :answer, version = version + 1, update_time = now()
+  FROM due
+ WHERE email_messages.id = due.id
+RETURNING email_messages.id, email_messages."to", email_messages.subject, email_messages.text, email_messages.secret
+"""  # noqa: S608 - all of it stands here
+    ).columns(id=_uuid, to=Text(), subject=Text(), text=Text(), secret=LargeBinary())
+)
+RELEASE = Statement(
+    text(
+        f"""
+UPDATE email_messages
+   SET status = {QUEUED}, next_attempt_time = CAST(:now AS timestamptz), last_answer = '', version = version + 1,
+       update_time = now()
+ WHERE status = {HELD} AND expire_time > CAST(:now AS timestamptz)
+"""  # noqa: S608 - all of it stands here
+    )
+)
+
+
+def row_of(mail: Mail, now: datetime, box: SealedBox, domain: str) -> Row:
+    """The row of a new message. `domain` is that of the sender, for the Message-ID."""
+    new = new_id()
+    return {
+        "id": new,
+        "tenant_id": mail.tenant_id or None,
+        "user_id": mail.user_id or None,
+        "to": mail.to,
+        "to_folded": mail.to.lower(),
+        "subject": mail.subject,
+        "text": mail.text,
+        "secret": box.seal(mail.secret.encode(), new) if mail.secret else None,
+        "reply_to": "",
+        "message_id": f"<{new}@{domain}>",
+        "status": QUEUED,
+        "priority": URGENT if mail.secret else ORDINARY,
+        "next_attempt_time": now,
+        "expire_time": now + (mail.lifetime or LIFETIME),
+    }
+
+
+class MailQueue:
+    """The port by which other domains send mail."""
+
+    def __init__(self, box: SealedBox, domain: str, clock: Clock) -> None:
+        self._box = box
+        self._domain = domain
+        self._clock = clock
+
+    def add(self, transaction: WriteTransaction, mail: Mail) -> None:
+        """Queue a message. It commits with the transaction, which has to reach the tenant or the platform."""
+        transaction.queue(ADD, **row_of(mail, self._clock(), self._box, self._domain))
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that a worker has claimed."""
+
+    row: Row
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the worker that had it before was lost while it sent it."""
+        return bool(self.row["status"] == SENDING)
+
+
+class Claims:
+    """The queue, as a worker sees it."""
+
+    def __init__(self, database: Database, clock: Clock, chance: Chance) -> None:
+        """`database` is that of the dispatch role."""
+        self._database = database
+        self._clock = clock
+        self._chance = chance
+
+    def claim(self, room: int) -> list[Claimed]:
+        """Claim messages that are due: the urgent ones first, then the longest due."""
+        now = self._clock()
+        with self._database.write(Scope()) as transaction:
+            return [Claimed(row) for row in transaction.run(CLAIM, now=now, lease=now + LEASE, room=room).all()]
+
+    def hold(self, room: int, answer: str) -> list[Row]:
+        """Hold messages that are due, where no server takes them."""
+        with self._database.write(Scope()) as transaction:
+            return transaction.run(HOLD, now=self._clock(), room=room, answer=answer).all()
+
+    def release(self) -> int:
+        """Queue the held messages again. Returns their number."""
+        with self._database.write(Scope()) as transaction:
+            return transaction.run(RELEASE, now=self._clock()).count
+
+    def finish(self, transaction: WriteTransaction, claimed: Claimed, outcome: Outcome) -> Row | None:
+        """Write what became of a message. The row as it is now; None if its lease has ended meanwhile."""
+        row = claimed.row
+        now = self._clock()
+        attempts = row["attempts"] + 1
+        doubts = row["doubts"] + (outcome.status == UNCERTAIN)
+        status, again = self._next(row, outcome, now, attempts, doubts)
+        return transaction.run(
+            FINISH,
+            id=row["id"],
+            lease=row["lease_time"],
+            status=status,
+            attempts=attempts,
+            doubts=doubts,
+            answer=outcome.answer,
+            again=again,
+            accepted=now if status == ACCEPTED else None,
+        ).first()
+
+    def _next(
+        self, row: Row, outcome: Outcome, now: datetime, attempts: int, doubts: int
+    ) -> tuple[int, datetime | None]:
+        """The status that follows, and when it is tried again."""
+        if outcome.status == DEFERRED:
+            again = now + pause_after(attempts, self._chance)
+            return (DEFERRED, again) if again < row["expire_time"] else (EXPIRED, None)
+        if outcome.status == UNCERTAIN and doubts < MOST_DOUBTS:
+            again = now + IN_DOUBT
+            return UNCERTAIN, again if again < row["expire_time"] else None
+        return outcome.status, None

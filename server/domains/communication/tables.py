@@ -1,0 +1,72 @@
+"""Tables of communication."""
+
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Text,
+    text,
+)
+
+from server.data.tables import (
+    CURRENT_USER,
+    IS_PLATFORM,
+    OWN_TENANT,
+    global_table,
+    resource_columns,
+    time_column,
+    uuid_column,
+)
+
+_EMPTY = text("''")
+# Mail of a tenant, and mail about an account, which belongs to no tenant: only its user and the platform see that.
+email_messages = global_table(
+    "email_messages",
+    uuid_column("id"),
+    uuid_column("tenant_id", nullable=True),
+    # The user whose account it is about.
+    uuid_column("user_id", nullable=True),
+    Column("to", Text, nullable=False),
+    # The address without case, by which an erasure finds it.
+    Column("to_folded", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    # What takes the place of `{secret}` in the text, sealed; NULL once the message has ended.
+    Column("secret", LargeBinary, nullable=True),
+    Column("reply_to", Text, nullable=False, server_default=_EMPTY),
+    # The header Message-ID, the same in every attempt.
+    Column("message_id", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    # What is sent first: 0 is a code that somebody waits for, 1 is the rest.
+    Column("priority", SmallInteger, nullable=False, server_default=text("1")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # Attempts whose outcome was unknown.
+    Column("doubts", Integer, nullable=False, server_default=text("0")),
+    Column("last_answer", Text, nullable=False, server_default=_EMPTY),
+    time_column("next_attempt_time", nullable=True),
+    # The end of a worker's claim, which also ends the claim of a worker that died.
+    time_column("lease_time", nullable=True),
+    time_column("accept_time", nullable=True),
+    time_column("expire_time"),
+    *resource_columns(soft_delete=False),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
+    row_security=f"{OWN_TENANT} OR (tenant_id IS NULL AND user_id = {CURRENT_USER}) OR {IS_PLATFORM}",
+)
+_c = email_messages.c
+Index("email_messages_create_time_idx", _c.tenant_id, _c.create_time, _c.id)
+Index("email_messages_to_folded_idx", _c.tenant_id, _c.to_folded)
+Index("email_messages_user_id_idx", _c.user_id, _c.id, postgresql_where=_c.user_id.is_not(None))
+# Finished messages by age, for their retention.
+Index("email_messages_expire_time_idx", _c.expire_time)
+# What a worker may claim: whatever has a next attempt. A message that has ended has none.
+Index(
+    "email_messages_next_attempt_time_idx",
+    _c.priority,
+    _c.next_attempt_time,
+    postgresql_where=_c.next_attempt_time.is_not(None),
+)

@@ -1,0 +1,229 @@
+"""What a user does with their account: the address, the password, and the sessions."""
+
+from typing import ClassVar, NoReturn
+
+from google.protobuf.empty_pb2 import Empty
+from plinth.identity.v1 import account_pb2
+from plinth.identity.v1.account_pb2 import ListOwnSessionsResponse, UserSession
+from plinth.identity.v1.auth_pb2 import User
+from sqlalchemy import and_, bindparam, func, select, text, true, update
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Scope
+from server.domains.identity.auth import BY_EMAIL, BY_ID, USER, WHO_SIGNS_IN, known_form, shown_user
+from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, send_letter
+from server.domains.identity.passwords import Passwords, is_common
+from server.domains.identity.sign_in_guard import SignInGuard
+from server.domains.identity.tables import account_letters, sessions, users
+from server.kernel.call import Call
+from server.kernel.guard import session_tag
+from server.kernel.ids import new_id
+from server.kernel.problems import Violation, broken_rules, not_found
+from server.kernel.resources import EventFacts, Service
+
+SESSION = "plinth.dev/Session"
+MOST_SESSIONS = 100
+_id = UUID(as_uuid=False)
+_user = bindparam("user_id", type_=_id)
+_session = bindparam("session_id", type_=_id)
+_changed = {"version": users.c.version + text("1"), "update_time": func.now()}
+VERIFY = Statement(
+    update(users)
+    .where(users.c.id == _user)
+    .values(email_verify_time=func.now(), **_changed)
+    .returning(users.c.email_verify_time)
+)
+RESET_PASSWORD = Statement(
+    update(users)
+    .where(users.c.id == _user)
+    .values(
+        password_hash=bindparam("hash", type_=users.c.password_hash.type),
+        email_verify_time=func.coalesce(users.c.email_verify_time, func.now()),
+        **_changed,
+    )
+)
+CHANGE_PASSWORD = Statement(
+    update(users)
+    .where(users.c.id == _user)
+    .values(password_hash=bindparam("hash", type_=users.c.password_hash.type), **_changed)
+)
+USE = Statement(
+    update(account_letters).where(account_letters.c.id == bindparam("letter", type_=_id)).values(use_time=func.now())
+)
+_lives = and_(sessions.c.user_id == _user, sessions.c.end_time.is_(None))
+_ending = (
+    update(sessions)
+    .values(end_time=func.now(), end_reason=bindparam("reason", type_=sessions.c.end_reason.type))
+    .returning(sessions.c.id)
+)
+END_ONE = Statement(_ending.where(_lives, sessions.c.id == _session))
+END_ALL = Statement(_ending.where(_lives))
+END_OTHERS = Statement(_ending.where(_lives, sessions.c.id != _session))
+SESSIONS = Statement(
+    select(
+        *(sessions.c.id, sessions.c.ip, sessions.c.user_agent, sessions.c.current_tenant_id, sessions.c.create_time),
+        *(sessions.c.rotate_time, sessions.c.expire_time),
+    )
+    .where(_lives, sessions.c.expire_time > func.now(), true())
+    .order_by(sessions.c.create_time.desc(), sessions.c.id.desc())
+    .limit(MOST_SESSIONS)
+)
+
+
+class AccountService(Service):
+    """Accounts of users."""
+
+    descriptor = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
+    events: ClassVar = {
+        "user.verification_requested": EventFacts(User),
+        "user.password_reset_requested": EventFacts(User),
+        "user.password_reset": EventFacts(User),
+        "user.password_changed": EventFacts(User),
+        "user.other_sessions_revoked": EventFacts(User),
+        "session.revoked": EventFacts(User),
+    }
+
+    def __init__(self, tokens: LetterTokens, passwords: Passwords, guard: SignInGuard) -> None:
+        super().__init__()
+        self._tokens = tokens
+        self._passwords = passwords
+        self._guard = guard
+
+    # The address ---------------------------------------------------------------------------------------------------
+
+    def verify_email(self, call: Call, request: account_pb2.VerifyEmailRequest) -> User:
+        """Verify the address that a token was sent to."""
+        letter = self._letter(call, request.token, Kind.VERIFICATION)
+        if not letter["is_current"]:
+            _refuse_token()
+        row = call.writes.run(BY_ID, user_id=letter["user_id"]).first()
+        if row is None:
+            _refuse_token()
+        if letter["email_verify_time"] is not None:
+            # A link that is followed twice, such as by a reader of mail and then by a person.
+            call.emits = ""
+        else:
+            row["email_verify_time"] = call.writes.run(VERIFY, user_id=row["id"]).value()
+        call.note_actor(row["id"])
+        return shown_user(row)
+
+    def resend_verification(self, call: Call, request: account_pb2.ResendVerificationRequest) -> Empty:
+        """Send the mail again that verifies an address."""
+        return _write_to(call, request.email, Kind.VERIFICATION)
+
+    # The password --------------------------------------------------------------------------------------------------
+
+    def forgot_password(self, call: Call, request: account_pb2.ForgotPasswordRequest) -> Empty:
+        """Send a mail with which a new password is chosen."""
+        return _write_to(call, request.email, Kind.PASSWORD_RESET)
+
+    def reset_password(self, call: Call, request: account_pb2.ResetPasswordRequest) -> Empty:
+        """Set a new password with a token from a mail."""
+        letter = self._letter(call, request.token, Kind.PASSWORD_RESET)
+        _refuse_common("password", request.password)
+        user_id = letter["user_id"]
+        call.writes.queue(USE, letter=letter["id"])
+        call.writes.queue(RESET_PASSWORD, user_id=user_id, hash=self._passwords.hash(request.password))
+        _end(call, END_ALL, user_id, "password reset")
+        call.note_actor(user_id)
+        call.event_payload = User(id=user_id)
+        send_letter(call, user_id, Kind.PASSWORD_CHANGED)
+        return Empty()
+
+    def change_password(self, call: Call, request: account_pb2.ChangePasswordRequest) -> Empty:
+        """Change the caller's password."""
+        caller = call.caller
+        if request.user_id and request.user_id.lower() != caller.user_id:
+            raise not_found(USER, request.user_id)
+        _refuse_common("new_password", request.new_password)
+        self._check_password(call, caller.user_id, request.current_password)
+        call.writes.queue(CHANGE_PASSWORD, user_id=caller.user_id, hash=self._passwords.hash(request.new_password))
+        _end(call, END_OTHERS, caller.user_id, "password changed", session_id=caller.session_id)
+        send_letter(call, caller.user_id, Kind.PASSWORD_CHANGED)
+        return _told(call)
+
+    # Sessions ------------------------------------------------------------------------------------------------------
+
+    def list_own_sessions(self, call: Call, request: account_pb2.ListOwnSessionsRequest) -> ListOwnSessionsResponse:
+        """The sessions of the caller."""
+        del request
+        rows = call.reads.run(SESSIONS, user_id=call.caller.user_id).all()
+        return ListOwnSessionsResponse(sessions=[_shown_session(row, call.caller.session_id) for row in rows])
+
+    def revoke_session(self, call: Call, request: account_pb2.RevokeSessionRequest) -> Empty:
+        """End a session of the caller."""
+        if not _end(call, END_ONE, call.caller.user_id, "revoked", session_id=request.session_id):
+            raise not_found(SESSION, request.session_id)
+        return _told(call)
+
+    def revoke_other_sessions(self, call: Call, request: account_pb2.RevokeOtherSessionsRequest) -> Empty:
+        """End all sessions of the caller but this one."""
+        del request
+        _end(call, END_OTHERS, call.caller.user_id, "revoked", session_id=call.caller.session_id)
+        return _told(call)
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _letter(self, call: Call, token: str, kind: Kind) -> Row:
+        """The letter that brought a token, locked. Raises RuleViolated."""
+        letter = call.writes.run(BY_TOKEN, hashes=self._tokens.hashes(token), kind=int(kind)).first()
+        return letter if letter is not None else _refuse_token()
+
+    def _check_password(self, call: Call, user_id: str, password: str) -> None:
+        known = call.writes.run(BY_ID, user_id=user_id).one()
+        row = call.writes.run(WHO_SIGNS_IN, address=known["email"], network=call.client_network).first()
+        attempt = self._guard.admit(call, known["email"], row)
+        if self._passwords.sign_in(row["password_hash"] if row else None, password) is None:
+            self._guard.failed(attempt, password)
+            raise broken_rules([Violation("current_password", "is not your password", "password.wrong")])
+        self._guard.succeeded(call, attempt, user_id)
+
+
+def _write_to(call: Call, email: str, kind: Kind) -> Empty:
+    """Enqueue a letter. The same is done for an unknown address, with the id of nobody."""
+    row = call.writes.run(BY_EMAIL, address=known_form(email)).first()
+    user_id = row["id"] if row is not None else new_id()
+    send_letter(call, user_id, kind)
+    call.event_payload = User(id=user_id)
+    return Empty()
+
+
+def _end(call: Call, statement: Statement, user_id: str, reason: str, **parameters: object) -> int:
+    """End sessions. Returns their number."""
+    ended = call.writes.run(statement, user_id=user_id, reason=reason, **parameters).all()
+    for row in ended:
+        call.invalidate(session_tag(row["id"]))
+    return len(ended)
+
+
+def _told(call: Call) -> Empty:
+    """The event names the caller, in the tenant of the session."""
+    caller = call.caller
+    call.event_payload = User(id=caller.user_id)
+    call.tenant_id = caller.tenant_id
+    call.writes.bind(Scope(tenant_id=caller.tenant_id, user_id=caller.user_id))
+    return Empty()
+
+
+def _refuse_common(field: str, password: str) -> None:
+    if is_common(password):
+        raise broken_rules([Violation(field, "is one of the most common passwords", "password.common")])
+
+
+def _refuse_token() -> NoReturn:
+    raise broken_rules([Violation("token", "is not valid, or no longer: ask for a new mail", "token.invalid")])
+
+
+def _shown_session(row: Row, current: str) -> UserSession:
+    shown = UserSession(
+        id=row["id"],
+        is_current=row["id"] == current,
+        ip=row["ip"],
+        user_agent=row["user_agent"],
+        tenant_id=row["current_tenant_id"] or "",
+    )
+    shown.create_time.FromDatetime(row["create_time"])
+    shown.refresh_time.FromDatetime(row["rotate_time"])
+    shown.expire_time.FromDatetime(row["expire_time"])
+    return shown

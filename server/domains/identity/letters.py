@@ -1,0 +1,209 @@
+"""Letters: mail about an account, to its user. A job writes them, so that no call takes longer for a known address.
+
+A token in a letter is 256 random bits. The database has a keyed hash of it, and the queue of mail has it sealed.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+
+from sqlalchemy import bindparam, column, func, insert, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.types import LargeBinary, SmallInteger, Text
+
+from server.data.statements import Statement
+from server.data.transactions import Database, Scope
+from server.domains.identity.settings import IdentitySettings
+from server.domains.identity.tables import account_letters, users
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.ids import new_id
+from server.kernel.jobs import DEFAULT_QUEUE, Job
+from server.kernel.keys import derive_key, sign
+from server.kernel.ports import SECRET_PLACE, Mail, Mails
+from server.secrets import Secrets
+from server.settings import Settings
+
+SEND = "identity.send_letter"
+TOKEN_BYTES = 32
+MOST_AN_HOUR = 5
+"""Letters of one kind to one user in an hour: nobody fills another one's mailbox by signing up again and again."""
+_letters = account_letters.c
+_id = UUID(as_uuid=False)
+
+
+class Kind(IntEnum):
+    """The letters. Their numbers are stored."""
+
+    VERIFICATION = 1
+    PASSWORD_RESET = 2
+    PASSWORD_CHANGED = 3
+    SIGN_UP_REPEATED = 4
+    TOKEN_REUSED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a letter says."""
+
+    subject: str
+    body: str
+    """`{product}` and `{link}` are filled in."""
+    lifetime: timedelta = timedelta(hours=24)
+    """How long its token is valid, and how long it is tried to be delivered."""
+
+
+LETTERS = {
+    Kind.VERIFICATION: Letter(
+        "Verify your mail address",
+        "Hello,\n\nthis address was given for an account at {product}. Follow the link to verify that it is yours:\n\n"
+        "{link}\n\nThe link is valid for 24 hours. If you did not sign up, you need not do anything.\n",
+    ),
+    Kind.PASSWORD_RESET: Letter(
+        "Choose a new password",
+        "Hello,\n\nsomebody asked for a new password for your account at {product}. To choose one:\n\n{link}\n\n"
+        "This is valid for one hour, and works once. If it was not you, you need not do anything: your password stays "
+        "as it is.\n",
+        timedelta(hours=1),
+    ),
+    Kind.PASSWORD_CHANGED: Letter(
+        "Your password was changed",
+        "Hello,\n\nthe password of your account at {product} was changed, and other devices were signed out.\n\n"
+        "If it was not you, ask for a new password at once, and look through your sessions.\n",
+    ),
+    Kind.SIGN_UP_REPEATED: Letter(
+        "You have an account already",
+        "Hello,\n\nsomebody signed up at {product} with this address, which has an account already. If it was you, "
+        "sign in, or ask for a new password. If not, you need not do anything.\n",
+    ),
+    Kind.TOKEN_REUSED: Letter(
+        "A session of yours was ended",
+        "Hello,\n\na session of your account at {product} was ended, since one of its tokens was used twice. That "
+        "happens when a device is restored from a copy, and also when a token was stolen.\n\nIf you do not know why, "
+        "change your password, and look through your sessions.\n",
+    ),
+}
+WITH_TOKEN = frozenset((Kind.VERIFICATION, Kind.PASSWORD_RESET))
+
+USER = Statement(
+    select(users.c.email, users.c.email_verify_time)
+    .where(users.c.id == bindparam("user_id", type_=_id), users.c.delete_time.is_(None))
+    .with_for_update()
+)
+"""Locked, so that two workers count one after the other."""
+RECENT = Statement(
+    select(func.count().label("recent")).where(
+        _letters.user_id == bindparam("user_id", type_=_id),
+        _letters.kind == bindparam("kind", type_=SmallInteger()),
+        _letters.create_time > func.now() - literal_column("interval '1 hour'"),
+    )
+)
+_ADDED = ("id", "user_id", "kind", "token_hash", "address", "expire_time")
+ADD = Statement(
+    insert(account_letters).values({name: bindparam(name, type_=account_letters.c[name].type) for name in _ADDED})
+)
+_hashes = (
+    func.unnest(bindparam("hashes", type_=ARRAY(Text())))
+    .table_valued(column("hash", Text()), name="given")
+    .render_derived()
+)
+_BY_TOKEN = (
+    select(
+        _letters.id,
+        _letters.user_id,
+        (func.lower(users.c.email) == _letters.address).label("is_current"),
+        users.c.email_verify_time,
+    )
+    .join(users, users.c.id == _letters.user_id)
+    .where(
+        _letters.token_hash.in_(select(func.decode(_hashes.c.hash, literal_column("'hex'"), type_=LargeBinary()))),
+        _letters.kind == bindparam("kind", type_=SmallInteger()),
+        _letters.expire_time > func.now(),
+        _letters.use_time.is_(None),
+        users.c.delete_time.is_(None),
+    )
+)
+BY_TOKEN = Statement(_BY_TOKEN.with_for_update())
+"""The letter of a valid token, with its user, locked. Takes `hashes`, in hexadecimal, and `kind`."""
+
+
+class LetterTokens:
+    """The tokens of letters."""
+
+    def __init__(self, given: Secrets) -> None:
+        """`given` are the deployment's secrets."""
+        self._keys = [derive_key(secret, "account token") for secret in given.accepted]
+
+    def new(self) -> tuple[str, bytes]:
+        """A token, and its hash."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        return token, sign(self._keys[0], token.encode())
+
+    def hashes(self, token: str) -> list[str]:
+        """The hashes that a token may have been stored under, in hexadecimal."""
+        return [sign(key, token.encode()).hex() for key in self._keys]
+
+
+def send_letter(call: Call, user_id: str, kind: Kind) -> None:
+    """Enqueue a letter in the transaction of a call. For an id that nobody has, none is sent."""
+    call.enqueue(DEFAULT_QUEUE, SEND, user_id=user_id, kind=int(kind))
+
+
+class LetterWriter:
+    """Writes letters, in workers."""
+
+    def __init__(self, settings: Settings, database: Database, mails: Mails, clock: Clock) -> None:
+        own = settings.own(IdentitySettings)
+        scheme = "http" if settings.tls_certificate is None else "https"
+        self._api = f"{scheme}://{settings.host}:{settings.port}"
+        self._app = own.identity_app_url
+        self._product = own.identity_product
+        self._tokens = LetterTokens(settings.secrets)
+        self._database = database
+        self._mails = mails
+        self._clock = clock
+
+    @property
+    def job(self) -> Job:
+        """The job of workers."""
+        return Job(SEND, self.write)
+
+    def write(self, *, user_id: str, kind: int) -> None:
+        """Queue a letter to a user. Nothing for who is gone, is verified already, or got many of them lately."""
+        which = Kind(kind)
+        with self._database.write(Scope(user_id=user_id)) as transaction:
+            user = transaction.run(USER, user_id=user_id).first()
+            if user is None or (which is Kind.VERIFICATION and user["email_verify_time"] is not None):
+                return
+            if transaction.run(RECENT, user_id=user_id, kind=kind).value() >= MOST_AN_HOUR:
+                return
+            letter = LETTERS[which]
+            token, hashed = self._tokens.new() if which in WITH_TOKEN else ("", None)
+            transaction.queue(
+                ADD,
+                id=new_id(),
+                user_id=user_id,
+                kind=kind,
+                token_hash=hashed,
+                address=user["email"].lower(),
+                expire_time=self._clock() + letter.lifetime,
+            )
+            mail = Mail(
+                to=user["email"],
+                subject=letter.subject,
+                text=letter.body.replace("{product}", self._product).replace("{link}", self._link(which)),
+                secret=token,
+                user_id=user_id,
+                lifetime=letter.lifetime,
+            )
+            self._mails.add(transaction, mail)
+
+    def _link(self, kind: Kind) -> str:
+        """What a letter leads to. The queue of mail puts the token in its place."""
+        if kind is Kind.VERIFICATION:
+            where = f"{self._app}/verify-email?token=" if self._app else f"{self._api}/api/v1/auth/verify-email/"
+            return f"{where}{SECRET_PLACE}"
+        if self._app:
+            return f"{self._app}/reset-password?token={SECRET_PLACE}"
+        return f"Send this token with it to POST {self._api}/api/v1/auth/reset-password: {SECRET_PLACE}"

@@ -1,0 +1,31 @@
+"""How mail is queued and changed."""
+
+from typing import Any
+
+from tests.clients import Tenant, database
+from tests.contract.instances import MARK, Instance, Mutation, Named, made
+
+
+def new_message(to: str = "planted@example.com") -> dict[str, Any]:
+    """The JSON of a new message."""
+    return {"to": to, "subject": "Planted", "text": "Planted by a test."}
+
+
+def _message(tenant: Tenant) -> Named:
+    """One that nobody sends meanwhile."""
+    message = made(tenant, "/api/v1/email/messages", new_message(f"{MARK}-{tenant.subdomain}@example.com"))
+    with database(tenant.stack) as connection:
+        row = connection.execute(
+            "UPDATE email_messages SET next_attempt_time = NULL WHERE id = %s RETURNING version", (message["id"],)
+        ).fetchone()
+        assert row is not None
+    read = tenant.rest.get(f"/api/v1/email/messages/{message['id']}").json()
+    return {"email_message_id": message["id"], "etag": read["etag"]}
+
+
+INSTANCES = {"plinth.communication.v1.EmailMessage": Instance(_message, new_message)}
+MUTATIONS = (
+    Mutation("EmailMessageService/CreateEmailMessage"),
+    Mutation("EmailMessageService/CancelEmailMessage"),
+    Mutation("EmailMessageService/RetryEmailMessage"),
+)
