@@ -71,13 +71,11 @@ def _string(own: validate_pb2.StringRules, *, may_be_empty: bool) -> JsonObject:
 
 
 def _shared(rule: FieldDescriptor) -> JsonObject:
-    """The pattern of a rule that several resources share (plinth/types/v1/rules.proto)."""
-    for each in option_of(rule, validate_pb2.predefined).cel:
-        pattern = _MATCHES.fullmatch(each.expression)
-        if pattern is not None:
-            # A string of CEL escapes backslashes.
-            return {"pattern": pattern[1].replace("\\\\", "\\")}
-    return {}
+    """The pattern of a rule that several resources share (plinth/types/v1/rules.proto), if it is a single one."""
+    expressions = [each.expression for each in option_of(rule, validate_pb2.predefined).cel]
+    pattern = _MATCHES.fullmatch(expressions[0]) if len(expressions) == 1 else None
+    # A string of CEL escapes backslashes.
+    return {"pattern": pattern[1].replace("\\\\", "\\")} if pattern is not None else {}
 
 
 def _present(own: Message, names: Mapping[str, str]) -> JsonObject:

@@ -16,6 +16,7 @@ COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
 # What stays as it is sent, each with the reason.
 VERBATIM = {
     "plinth.identity.v1.LogInRequest.password": "hashes from before are of what was sent",
+    "plinth.identity.v1.ChangePasswordRequest.current_password": "as with LogIn",
     "plinth.identity.v1.EraseOwnDataRequest.password": "as with LogIn",
     "plinth.webhooks.v1.Webhook.url": "another path may lead elsewhere",
 }
@@ -69,7 +70,7 @@ def test_every_text_of_every_request_is_composed() -> None:
                 assert read() == COMPOSED, name
                 composed += 1
     # Ids, and what callers do not write.
-    endings = ("id", ".ids", "_ids", ".key", ".secret", "prefix")
+    endings = ("id", ".ids", "_ids", ".key", ".secret", "prefix", ".last_answer")
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()
     assert composed > 50

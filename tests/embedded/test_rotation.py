@@ -13,7 +13,8 @@ import pytest
 from plinth.identity.v1 import api_key_pb2, auth_pb2
 from plinth.webhooks.v1 import webhook_pb2
 
-from server.domains.webhooks.secrets import KEY_ID_BYTES, SecretBox
+from server.domains.webhooks.secrets import SecretBox
+from server.kernel.sealing import KEY_ID_BYTES
 from server.secrets import Secrets
 from tests.clients import unique
 from tests.embedded.engines import PASSWORD, Cluster, password_redis, postgresql

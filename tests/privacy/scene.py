@@ -8,7 +8,7 @@ import httpx
 from psycopg import sql
 
 from server.kernel.ids import new_id
-from tests.clients import Account, Rest, Session, Tenant, database, sign_up, unique
+from tests.clients import Account, Rest, Session, Tenant, database, rows, sign_up, unique
 from tests.stack import Stack, wait_for
 
 ENDED = ("STATE_DONE", "STATE_FAILED", "STATE_CANCELLED")
@@ -54,6 +54,8 @@ def somebody(stack: Stack) -> tuple[str, Account]:
     """A mark, and a new account that bears it."""
     mark = unique("mark")
     account = sign_up(stack, email=f"{mark}@Example.com", firstName=f"First {mark}", lastName=f"Last {mark}")
+    sent = "SELECT FROM email_messages WHERE user_id = %s AND accept_time IS NOT NULL"
+    wait_for(lambda: rows(stack, sent, account.id), what="the mail that verifies the address")
     return mark, account
 
 

@@ -36,6 +36,7 @@ from tests.streams import sse
 from tests.workers.machinery import own_database
 
 STREAM = "/api/v1/realtime/stream"
+OF_ACCOUNT = ("account_letters", "email_messages")
 
 
 class Tags:
@@ -166,7 +167,7 @@ def test_a_user_of_no_tenant_is_erased_too(stack: Stack) -> None:
     session = log_in(stack, account)
     again = {"email": account.email.upper(), "password": "Qx7!another1"}
     assert Rest(stack).post("auth/signup", again).status_code == 201
-    assert holding(stack, mark) == {"users", "events", "audit_entries"}
+    assert holding(stack, mark) == {"users", "events", "audit_entries", *OF_ACCOUNT}
     rest = Rest(stack, session.access_token)
     answer = rest.post("/api/v1/gdpr/erasures", {"password": account.password})
     assert answer.status_code == 202, answer.text
@@ -198,7 +199,7 @@ def test_a_tenant_ends_the_account_of_its_members_alone(tenant: Tenant) -> None:
         connection.execute("UPDATE users SET is_platform = true WHERE id = %s", (administrator.id,))
     for person in (left, administrator):
         assert ended(tenant, erase_member(tenant, person.id))["state"] == "STATE_DONE"
-        assert holding(tenant.stack, person.mark) == {"users", "sessions", "events", "audit_entries"}
+        assert holding(tenant.stack, person.mark) == {"users", "sessions", "events", "audit_entries", *OF_ACCOUNT}
         assert log_in(tenant.stack, person.account)
 
 

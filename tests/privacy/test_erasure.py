@@ -20,7 +20,10 @@ def tenant(first_tenant: Tenant) -> Tenant:
 
 
 # What the marks are in before: otherwise the tests below would find nothing, whatever an erasure left.
-EVERYWHERE = {"users", "sessions", "trips", "expenses", "events", "audit_entries", "webhook_attempts"}
+EVERYWHERE = {
+    *("users", "sessions", "trips", "expenses", "events", "audit_entries", "webhook_attempts"),
+    *("account_letters", "email_messages"),
+}
 
 
 def test_who_erases_themselves_is_in_no_table_any_more(tenant: Tenant) -> None:
