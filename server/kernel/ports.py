@@ -98,6 +98,18 @@ class Memberships(Protocol):
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""
 
+    def add(self, transaction: WriteTransaction, tenant_id: str, user_id: str, roles: Sequence[str]) -> None:
+        """Make a user a member with these roles, or add them to those of a member. Absent roles are left out.
+
+        The scope of the transaction has to reach the tenant. The caller drops what is cached of access in it.
+        """
+
+    def place(self, transaction: Transaction, tenant_id: str) -> Row | None:
+        """Name and subdomain of a tenant in use, or None. The scope of the transaction has to reach it."""
+
+    def roles_named(self, transaction: WriteTransaction, tenant_id: str, names: Sequence[str]) -> list[Row]:
+        """Name and permissions of the roles of a tenant with these names, locked against deletion."""
+
 
 SECRET_PLACE = "{secret}"  # noqa: S105 - what stands for one
 """Stands in the text of a mail for its secret."""

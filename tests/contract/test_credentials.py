@@ -30,6 +30,8 @@ PUBLIC = {
     "RefreshToken": "its refresh token is the credential",
     "VerifyEmail": "the token from the mail is the credential",
     "ResetPassword": "the token from the mail is the credential",
+    "ValidateInvitation": "the token from the mail is the credential",
+    "AcceptInvitation": "the token from the mail is the credential",
     "ForgotPassword": "who forgot the password has no other",
     "ResendVerification": "who signed up may not be signed in",
     "ListJsonWebKeys": "public keys",

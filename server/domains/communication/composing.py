@@ -26,7 +26,7 @@ def compose(
     name, address = parseaddr(sender)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = to
-    message["Subject"] = subject
+    message["Subject"] = " ".join(subject.split())
     message["Date"] = format_datetime(time)
     message["Message-ID"] = message_id
     if reply_to:

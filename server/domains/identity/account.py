@@ -3,11 +3,11 @@
 The row of the user stays, without a name: its id stands in many others.
 """
 
-from sqlalchemy import Text, bindparam, func, or_, select, text, update
+from sqlalchemy import Text, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
-from server.domains.identity.tables import api_keys, sessions, users
+from server.domains.identity.tables import api_keys, invitations, sessions, users
 from server.kernel.guard import session_tag
 from server.kernel.privacy import Erasure
 
@@ -49,6 +49,22 @@ REVOKE_KEYS = Statement(
 )
 ACCOUNT_OF = Statement(select(users.c.email, users.c.is_platform).where(users.c.id == _person))
 """Takes `person`."""
+
+
+FORGET_INVITATIONS = Statement(
+    delete(invitations).where(
+        invitations.c.tenant_id == bindparam("tenant", type_=_id),
+        invitations.c.email_folded == bindparam("address", type_=Text()),
+    )
+)
+
+
+def forget_invitations(erasure: Erasure) -> None:
+    """Delete the invitations of the person's address into a tenant."""
+    with erasure.batch() as transaction:
+        address = erasure.person.email.lower()
+        found = transaction.run(FORGET_INVITATIONS, tenant=erasure.tenant_id, address=address)
+        erasure.note(0, found.count)
 
 
 def end_account(erasure: Erasure) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
-from server.domains.identity.auth import BY_EMAIL, BY_ID, USER, WHO_SIGNS_IN, known_form, shown_user
+from server.domains.identity.auth import BY_EMAIL, BY_ID, BY_ID_OF, USER, WHO_SIGNS_IN, known_form, shown_user
 from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, send_letter
 from server.domains.identity.passwords import Passwords, is_common
 from server.domains.identity.sign_in_guard import SignInGuard
@@ -47,6 +47,16 @@ CHANGE_PASSWORD = Statement(
     update(users)
     .where(users.c.id == _user)
     .values(password_hash=bindparam("hash", type_=users.c.password_hash.type), **_changed)
+)
+LOCK_USER = Statement(BY_ID_OF.with_for_update())
+RENAME = Statement(
+    update(users)
+    .where(users.c.id == _user)
+    .values(
+        first_name=bindparam("first_name", type_=users.c.first_name.type),
+        last_name=bindparam("last_name", type_=users.c.last_name.type),
+        **_changed,
+    )
 )
 USE = Statement(
     update(account_letters).where(account_letters.c.id == bindparam("letter", type_=_id)).values(use_time=func.now())
@@ -97,9 +107,7 @@ class AccountService(Service):
         letter = self._letter(call, request.token, Kind.VERIFICATION)
         if not letter["is_current"]:
             _refuse_token()
-        row = call.writes.run(BY_ID, user_id=letter["user_id"]).first()
-        if row is None:
-            _refuse_token()
+        row = call.writes.run(BY_ID, user_id=letter["user_id"]).one()
         if letter["email_verify_time"] is not None:
             # A link that is followed twice, such as by a reader of mail and then by a person.
             call.emits = ""
@@ -142,6 +150,26 @@ class AccountService(Service):
         _end(call, END_OTHERS, caller.user_id, "password changed", session_id=caller.session_id)
         send_letter(call, caller.user_id, Kind.PASSWORD_CHANGED)
         return _told(call)
+
+    # The profile ---------------------------------------------------------------------------------------------------
+
+    def update_own_profile(self, call: Call, request: account_pb2.UpdateOwnProfileRequest) -> User:
+        """Change the caller's names."""
+        before = shown_user(call.writes.run(LOCK_USER, user_id=call.caller.user_id).one())
+        after = User()
+        after.CopyFrom(before)
+        for name in ("first_name", "last_name"):
+            if request.HasField(name):
+                setattr(after, name, getattr(request, name))
+        if after == before:
+            call.changes_nothing = True
+            return before
+        named = {"first_name": after.first_name, "last_name": after.last_name}
+        call.writes.queue(RENAME, user_id=after.id, **named)
+        call.note_change(before, after)
+        call.tenant_id = call.caller.tenant_id
+        call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=after.id))
+        return after
 
     # Sessions ------------------------------------------------------------------------------------------------------
 

@@ -65,7 +65,8 @@ BY_EMAIL = Statement(select(*_facts).where(_alive, _is_theirs))
 """Takes `address`."""
 WHO_SIGNS_IN = Statement(select(*_facts, IS_KNOWN.label("is_known")).where(_alive, _is_theirs))
 """Takes `address` and `network`."""
-BY_ID = Statement(select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type)))
+BY_ID_OF = select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type))
+BY_ID = Statement(BY_ID_OF)
 _key, _in_tenant = (bindparam(name, type_=api_keys.c.id.type) for name in ("api_key_id", "tenant_id"))
 KEY_NAME = Statement(select(api_keys.c.name).where(api_keys.c.tenant_id == _in_tenant, api_keys.c.id == _key))
 NOTE_LOGIN = Statement(
@@ -113,7 +114,7 @@ class AuthService(Service):
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
         """Create a user. A known address gets the same answer, so that addresses cannot be probed."""
-        email = _normal_address(request.email)
+        email = normal_address(request.email)
         if is_common(request.password):
             raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
         # Hashing takes about 40 ms, so it comes before the transaction.
@@ -356,18 +357,18 @@ def _leave_event(call: Call, session: Session, session_id: str) -> None:
     call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
 
 
-def _normal_address(email: str) -> str:
-    """The address in its normal form. Raises RuleViolated if it is no address."""
+def normal_address(email: str, field: str = "email") -> str:
+    """The address in its normal form. Raises RuleViolated, which names the field, if it is no address."""
     try:
         return validate_email(email, check_deliverability=False, globally_deliverable=False).normalized
     except EmailNotValidError as error:
-        raise broken_rules([Violation("email", str(error), "string.email")]) from error
+        raise broken_rules([Violation(field, str(error), "string.email")]) from error
 
 
 def known_form(email: str) -> str:
     """The address in the form stored by sign-up. A text that is no address is looked up unchanged, and not found."""
     try:
-        return _normal_address(email.strip())
+        return normal_address(email.strip())
     except RuleViolated:
         return email.replace("\0", "")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
-from sqlalchemy import bindparam, column, func, insert, literal_column, select
+from sqlalchemy import Select, bindparam, column, func, insert, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.types import LargeBinary, SmallInteger, Text
 
@@ -84,7 +84,14 @@ LETTERS = {
         "change your password, and look through your sessions.\n",
     ),
 }
-WITH_TOKEN = frozenset((Kind.VERIFICATION, Kind.PASSWORD_RESET))
+_PLACES = {
+    Kind.VERIFICATION: ("/verify-email?token=", "{api}/api/v1/auth/verify-email/"),
+    Kind.PASSWORD_RESET: (
+        "/reset-password?token=",
+        "Send this token with it to POST {api}/api/v1/auth/reset-password: ",
+    ),
+}
+WITH_TOKEN = frozenset(_PLACES)
 
 USER = Statement(
     select(users.c.email, users.c.email_verify_time)
@@ -103,11 +110,18 @@ _ADDED = ("id", "user_id", "kind", "token_hash", "address", "expire_time")
 ADD = Statement(
     insert(account_letters).values({name: bindparam(name, type_=account_letters.c[name].type) for name in _ADDED})
 )
-_hashes = (
-    func.unnest(bindparam("hashes", type_=ARRAY(Text())))
-    .table_valued(column("hash", Text()), name="given")
-    .render_derived()
-)
+
+
+def given_hashes() -> Select[tuple[bytes]]:
+    """The parameter `hashes`, which are in hexadecimal, as a subquery."""
+    given = (
+        func.unnest(bindparam("hashes", type_=ARRAY(Text())))
+        .table_valued(column("hash", Text()), name="given")
+        .render_derived()
+    )
+    return select(func.decode(given.c.hash, literal_column("'hex'"), type_=LargeBinary()))
+
+
 _BY_TOKEN = (
     select(
         _letters.id,
@@ -117,7 +131,7 @@ _BY_TOKEN = (
     )
     .join(users, users.c.id == _letters.user_id)
     .where(
-        _letters.token_hash.in_(select(func.decode(_hashes.c.hash, literal_column("'hex'"), type_=LargeBinary()))),
+        _letters.token_hash.in_(given_hashes()),
         _letters.kind == bindparam("kind", type_=SmallInteger()),
         _letters.expire_time > func.now(),
         _letters.use_time.is_(None),
@@ -155,8 +169,7 @@ class LetterWriter:
 
     def __init__(self, settings: Settings, database: Database, mails: Mails, clock: Clock) -> None:
         own = settings.own(IdentitySettings)
-        scheme = "http" if settings.tls_certificate is None else "https"
-        self._api = f"{scheme}://{settings.host}:{settings.port}"
+        self._api = api_address(settings)
         self._app = own.identity_app_url
         self._product = own.identity_product
         self._tokens = LetterTokens(settings.secrets)
@@ -192,18 +205,25 @@ class LetterWriter:
             mail = Mail(
                 to=user["email"],
                 subject=letter.subject,
-                text=letter.body.replace("{product}", self._product).replace("{link}", self._link(which)),
+                text=letter.body.replace("{product}", self._product).replace(
+                    "{link}", link_of(which, self._app, self._api)
+                ),
                 secret=token,
                 user_id=user_id,
                 lifetime=letter.lifetime,
             )
             self._mails.add(transaction, mail)
 
-    def _link(self, kind: Kind) -> str:
-        """What a letter leads to. The queue of mail puts the token in its place."""
-        if kind is Kind.VERIFICATION:
-            where = f"{self._app}/verify-email?token=" if self._app else f"{self._api}/api/v1/auth/verify-email/"
-            return f"{where}{SECRET_PLACE}"
-        if self._app:
-            return f"{self._app}/reset-password?token={SECRET_PLACE}"
-        return f"Send this token with it to POST {self._api}/api/v1/auth/reset-password: {SECRET_PLACE}"
+
+def api_address(settings: Settings) -> str:
+    """Where the gateway is, for mail without a front end to lead to."""
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{settings.host}:{settings.port}"
+
+
+def link_of(kind: Kind, app: str | None, api: str) -> str:
+    """What a letter leads to: a page of the front end, or else the API itself. The queue fills in the token."""
+    if kind not in WITH_TOKEN:
+        return ""
+    page, call = _PLACES[kind]
+    return f"{app}{page}{SECRET_PLACE}" if app else f"{call.format(api=api)}{SECRET_PLACE}"

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
-from server.domains.identity.account import end_account, revoke_keys
+from server.data.grants import Grants
+from server.domains.identity.account import end_account, forget_invitations, revoke_keys
 from server.domains.identity.accounts import AccountService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
-from server.domains.identity.letters import LetterTokens, LetterWriter
+from server.domains.identity.invitations import InvitationService
+from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.privacy import PersonErasure, PrivacyService
 from server.domains.identity.sessions import Sessions
@@ -17,6 +19,7 @@ from server.domains.identity.tables import (
     account_letters,
     api_key_usage,
     api_keys,
+    invitations,
     sessions,
     sign_in_networks,
     users,
@@ -27,6 +30,7 @@ from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Remove
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
+INVITATIONS_KEPT = timedelta(days=90)
 
 
 def _guard(platform: Platform) -> SignInGuard:
@@ -48,6 +52,21 @@ def _auth(platform: Platform) -> AuthService:
 def _accounts(platform: Platform) -> AccountService:
     settings = platform.settings
     return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _guard(platform))
+
+
+def _invitations(platform: Platform) -> InvitationService:
+    settings = platform.settings
+    return InvitationService(
+        LetterTokens(settings.secrets),
+        Passwords(settings.password_memory),
+        platform.permissions,
+        memberships=platform.ports.memberships,
+        mails=platform.ports.mails,
+        database=platform.database,
+        own=settings.own(IdentitySettings),
+        api=api_address(settings),
+        clock=platform.clock,
+    )
 
 
 def _api_keys(platform: Platform) -> ApiKeyService:
@@ -87,13 +106,16 @@ MODULE = Module(
         Serve(AuthService, _auth),
         Serve(AccountService, _accounts),
         Serve(ApiKeyService, _api_keys),
+        Serve(InvitationService, _invitations),
         Serve(PrivacyService, _privacy),
     ),
     settings=IdentitySettings,
     offers=_offers,
+    grants=Grants(dispatch_writes=("invitations",)),
     retention=(
         Expire(table=sessions, by="expire_time"),
         Expire(table=account_letters, by="expire_time"),
+        Expire(table=invitations, by="expire_time", after=INVITATIONS_KEPT, every_tenant=True),
         Expire(table=sign_in_networks, by="last_time", after=KNOWN_FOR),
         Expire(table=api_key_usage, by="day", after=USAGE_KEPT),
     ),
@@ -106,6 +128,9 @@ MODULE = Module(
         Remove(sessions),
         Remove(sign_in_networks),
         Remove(account_letters),
+        Erase(table=invitations, columns=("email", "email_folded", "message"), run=forget_invitations),
+        NotPersonal(invitations, "roles", "token_hash", why="what somebody may do, and a hash"),
+        NotPersonal(invitations, "invite_user_id", "accept_user_id", why="ids, which stay as pseudonyms"),
         Erase(table=api_keys, columns=(), run=revoke_keys, ends_access=True),
         NotPersonal(api_keys, "name", "environment", "permissions", why="names a program, and what it may do"),
         NotPersonal(

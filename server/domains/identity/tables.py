@@ -137,6 +137,26 @@ for _maker in ("create_user_id", "create_api_key_id", "origin_user_id"):
     Index(f"api_keys_{_maker}_idx", api_keys.c.tenant_id, api_keys.c[_maker])
 Index("api_keys_name_idx", api_keys.c.tenant_id, api_keys.c.name, api_keys.c.id)
 
+# Accepting looks an invitation up before its tenant is known.
+invitations = tenant_table(
+    "invitations",
+    Column("email", Text, nullable=False),
+    Column("email_folded", Text, nullable=False),
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("message", Text, nullable=False, server_default=text("''")),
+    uuid_column("invite_user_id", nullable=True),
+    # The keyed hash of the token in the newest mail; NULL once it was accepted.
+    Column("token_hash", LargeBinary, nullable=True),
+    time_column("accept_time", nullable=True),
+    uuid_column("accept_user_id", nullable=True),
+    time_column("expire_time"),
+    row_security=KEY_WALL,
+)
+Index("invitations_token_hash_key", invitations.c.token_hash, unique=True)
+Index("invitations_create_time_idx", invitations.c.tenant_id, invitations.c.create_time, invitations.c.id)
+Index("invitations_email_folded_idx", invitations.c.tenant_id, invitations.c.email_folded)
+Index("invitations_expire_time_idx", invitations.c.expire_time)
+
 api_key_usage = global_table(
     "api_key_usage",
     uuid_column("tenant_id"),

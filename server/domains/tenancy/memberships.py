@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import ColumnElement, and_, bindparam, select
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope, Transaction, WriteTransaction
-from server.domains.tenancy.leaving import keep_owners
+from server.domains.tenancy.leaving import ACCESS_CHANGED, keep_owners
 from server.domains.tenancy.tables import memberships, tenants
+from server.domains.tenancy.tables import roles as roles_table
 from server.domains.tenancy.tenants import ADD_MEMBERSHIP
 
 MEMBER = "member"
@@ -44,6 +45,29 @@ SIGN_UP_POLICY = Statement(
 )
 
 
+PLACE = Statement(
+    select(tenants.c.name, tenants.c.subdomain).where(tenants.c.id == bindparam("within", type_=_id), _alive())
+)
+ROLES_NAMED = Statement(
+    select(roles_table.c.name, roles_table.c.permissions)
+    .where(
+        roles_table.c.tenant_id == bindparam("within", type_=_id),
+        roles_table.c.name == any_(bindparam("names", type_=ARRAY(Text()))),
+    )
+    .order_by(roles_table.c.name)
+    .with_for_update(read=True)
+)
+_added = insert(memberships).values(
+    {name: bindparam(name, type_=memberships.c[name].type) for name in ("tenant_id", "user_id", "roles")}
+)
+ADD_ROLES = Statement(
+    _added.on_conflict_do_update(
+        index_elements=[memberships.c.tenant_id, memberships.c.user_id],
+        set_={"roles": text("ARRAY(SELECT DISTINCT unnest(memberships.roles || excluded.roles) ORDER BY 1)")},
+    )
+)
+
+
 class Memberships:
     """The memberships of users in tenants."""
 
@@ -73,6 +97,21 @@ class Memberships:
     def keep_owners(self, transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> None:
         """Raise StateForbids if one of the tenants would be left without an owner. The scope has to reach them."""
         keep_owners(transaction, tenant_ids, user_id)
+
+    def add(self, transaction: WriteTransaction, tenant_id: str, user_id: str, roles: Sequence[str]) -> None:
+        """Make a user a member with these roles, or add them to those of a member. Absent roles are left out."""
+        known = {row["name"] for row in self.roles_named(transaction, tenant_id, roles)}
+        granted = [name for name in roles if name in known]
+        transaction.run(ADD_ROLES, tenant_id=tenant_id, user_id=user_id, roles=granted)
+        transaction.queue(ACCESS_CHANGED, within=tenant_id)
+
+    def place(self, transaction: Transaction, tenant_id: str) -> Row | None:
+        """Name and subdomain of a tenant in use, or None."""
+        return transaction.run(PLACE, within=tenant_id).first()
+
+    def roles_named(self, transaction: WriteTransaction, tenant_id: str, names: Sequence[str]) -> list[Row]:
+        """Name and permissions of the roles of a tenant with these names, locked against deletion."""
+        return transaction.run(ROLES_NAMED, within=tenant_id, names=list(names)).all()
 
     def join(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
         """Make a user a member of a tenant."""

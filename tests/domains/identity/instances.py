@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up
+from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up, unique
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
-from tests.domains.identity.letters import RESET, VERIFY, token_from
+from tests.domains.identity.letters import INVITATION, RESET, VERIFY, token_from
 
 LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
 REFRESH = "/plinth.identity.v1.AuthService/RefreshToken"
@@ -21,6 +21,19 @@ def _newcomer(sweep: Any) -> dict[str, Any]:
     """Somebody whom nobody misses, and who may erase themselves."""
     account, sweep.answers[NEWCOMER] = new_member(sweep.tenant, "member")
     return {"password": account.password}
+
+
+def _invitation(tenant: Tenant) -> Named:
+    body = {"email": f"{MARK}-{tenant.subdomain}@example.com", "roles": ["viewer"]}
+    made_one = made(tenant, "/api/v1/employees/invite", body)
+    return {"invitation_id": made_one["id"], "etag": made_one["etag"]}
+
+
+def _acceptance(sweep: Any) -> dict[str, Any]:
+    email = new_address()
+    made(sweep.tenant, "/api/v1/employees/invite", {"email": email})
+    token = token_from(sweep.tenant.stack, email, INVITATION)
+    return {"token": token, "password": new_password(), "firstName": "Ada"}
 
 
 def _verification(sweep: Any) -> dict[str, Any]:
@@ -50,6 +63,7 @@ def _session(sweep: Any) -> dict[str, Any]:
 
 INSTANCES = {
     "plinth.identity.v1.ApiKey": Instance(_api_key, lambda: {"name": "Planted", "permissions": [PERMISSION]}),
+    "plinth.identity.v1.Invitation": Instance(_invitation, lambda: {"email": new_address(), "roles": ["viewer"]}),
     "plinth.identity.v1.User": Instance(lambda tenant: {"user_id": tenant.owner.id}),
 }
 MUTATIONS = (
@@ -63,11 +77,16 @@ MUTATIONS = (
     ),
     Mutation("AuthService/RefreshToken", lambda sweep: {"refreshToken": sweep.answers[LOG_IN].refresh_token}),
     Mutation("AuthService/SwitchTenant", session=REFRESH),
+    Mutation("InvitationService/CreateInvitation"),
+    Mutation("InvitationService/ResendInvitation"),
+    Mutation("InvitationService/AcceptInvitation", _acceptance),
+    Mutation("InvitationService/DeleteInvitation"),
     Mutation("AccountService/VerifyEmail", _verification),
     Mutation("AccountService/ResendVerification", lambda sweep: {"email": sweep.tenant.owner.email}),
     Mutation("AccountService/ForgotPassword", lambda sweep: {"email": sweep.tenant.owner.email}),
     Mutation("AccountService/ResetPassword", _reset),
     Mutation("AccountService/ChangePassword", _somebody, session=SOMEBODY),
+    Mutation("AccountService/UpdateOwnProfile", lambda _: {"firstName": unique("Ada")}, session=SOMEBODY),
     Mutation("AccountService/RevokeOtherSessions", session=SOMEBODY),
     Mutation("AccountService/RevokeSession", _session, session=SOMEBODY),
     Mutation("PrivacyService/EraseOwnData", _newcomer, session=NEWCOMER),

@@ -5,8 +5,8 @@ import re
 from tests.mailbox import mailbox_of, text_of
 from tests.stack import Stack, wait_for
 
-VERIFY, RESET = "Verify your mail address", "Choose a new password"
-TOKEN = re.compile(r"(?:verify-email/|reset-password: )([\w-]{43})")
+VERIFY, RESET, INVITATION = "Verify your mail address", "Choose a new password", "Invitation to Acme"
+TOKEN = re.compile(r"(?:verify-email/|reset-password: |validate-invitation/)([\w-]{43})")
 
 
 def letters(stack: Stack, email: str, subject: str) -> list[str]:

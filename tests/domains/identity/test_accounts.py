@@ -240,6 +240,29 @@ def test_every_door_holds_passwords_to_the_same_rules(stack: Stack, password: st
     assert all(told.values())
 
 
+# The profile ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_signed_in_changes_their_names(stack: Stack) -> None:
+    account = sign_up(stack, firstName="Ada", lastName="Byron")
+    rest = Rest(stack, log_in(stack, account).access_token)
+    for body, names in (
+        ({"lastName": "Lovelace"}, ("Ada", "Lovelace")),
+        ({}, ("Ada", "Lovelace")),
+        ({"firstName": "", "lastName": "Lovelace"}, ("", "Lovelace")),
+    ):
+        answer = rest.put("auth/profile", body)
+        assert answer.status_code == 200, answer.text
+        user = rest.get("auth/me").json()["user"]
+        assert (user["firstName"], user["lastName"]) == names
+        assert answer.json() == user
+    question = "SELECT count(*) AS n FROM events WHERE type = 'user.profile_updated' AND resource_id = %s"
+    assert rows(stack, question, account.id)[0]["n"] == 2
+    assert problem(rest.patch("auth/profile", {"lastName": "x" * 201})).violations
+    for foreign in ("email", "isPlatform", "roles", "id"):
+        assert reason(rest.patch("auth/profile", {foreign: "x"})) == (400, "UNKNOWN_FIELD")
+
+
 # Sessions ------------------------------------------------------------------------------------------------------------
 
 
