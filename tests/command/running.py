@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,7 +33,13 @@ class Person:
         """Start a command."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         environment = self.environment | streams.pop("env", {})
-        return subprocess.Popen([*PLINTH, *arguments], cwd=self.folder, env=environment, text=True, **streams)
+        # What a shell starts in the background ignores SIGINT, and so would the command. A signal that is handled here
+        # has its default there.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen([*PLINTH, *arguments], cwd=self.folder, env=environment, text=True, **streams)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def run(self, *arguments: str, given: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""

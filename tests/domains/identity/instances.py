@@ -24,7 +24,7 @@ def _newcomer(sweep: Any) -> dict[str, Any]:
 
 
 def _invitation(tenant: Tenant) -> Named:
-    body = {"email": f"{MARK}-{tenant.subdomain}@example.com", "roles": ["viewer"]}
+    body = {"email": f"{unique(f'{MARK}-{tenant.subdomain}')}@example.com", "roles": ["viewer"]}
     made_one = made(tenant, "/api/v1/employees/invite", body)
     return {"invitation_id": made_one["id"], "etag": made_one["etag"]}
 
