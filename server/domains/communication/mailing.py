@@ -78,7 +78,7 @@ class Mailer:
                     await asyncio.sleep(POLL)
         finally:
             await asyncio.gather(*under_way, return_exceptions=True)
-            relay.close()
+            await relay.close()
 
     async def _claim(self, room: int) -> list[Claimed]:
         if room < 1:
@@ -130,7 +130,8 @@ class Mailer:
                 return
             self._tell(transaction, claimed, after)
         MESSAGES.labels(outcome_label(after["status"])).inc()
-        log.info("message %s: %s, %s", after["id"], outcome_label(after["status"]), after["last_answer"])
+        # What the server has answered may name the person.
+        log.info("message %s: %s", after["id"], outcome_label(after["status"]))
 
     def _tell(self, transaction: WriteTransaction, claimed: Claimed, after: Row) -> None:
         """Record an end in the tenant's log."""

@@ -76,7 +76,8 @@ WITH due AS MATERIALIZED (
        FOR UPDATE SKIP LOCKED
 )
 UPDATE email_messages
-   SET status = {SENDING}, lease_time = CAST(:lease AS timestamptz), next_attempt_time = CAST(:lease AS timestamptz)
+   SET status = {SENDING}, lease_time = CAST(:lease AS timestamptz), next_attempt_time = CAST(:lease AS timestamptz),
+       version = version + 1, update_time = now()
   FROM due
  WHERE email_messages.id = due.id
 RETURNING {_SHOWN}, due.status AS status
@@ -90,7 +91,7 @@ UPDATE email_messages
    SET status = CAST(:status AS smallint), attempts = CAST(:attempts AS int), doubts = CAST(:doubts AS int),
        last_answer = :answer, next_attempt_time = CAST(:again AS timestamptz), lease_time = NULL,
        accept_time = CAST(:accepted AS timestamptz),
-       secret = CASE WHEN CAST(:again AS timestamptz) IS NULL THEN NULL ELSE secret END,
+       secret = CASE WHEN CAST(:accepted AS timestamptz) IS NULL THEN secret END,
        version = version + 1, update_time = now()
  WHERE id = CAST(:id AS uuid) AND lease_time = CAST(:lease AS timestamptz)
 RETURNING *

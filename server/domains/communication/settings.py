@@ -21,7 +21,7 @@ class CommunicationSettings(DomainSettings):
         "Plinth <no-reply@localhost>", description="The sender of mail, such as `Acme <no-reply@acme.example>`."
     )
     communication_smtp_timeout: float = Field(
-        30.0, gt=0, le=300, description="How long one answer of the SMTP server may take."
+        30.0, gt=0, le=45, description="How long one answer of the SMTP server may take."
     )
     communication_smtp_connections: int = Field(
         4, ge=1, le=100, description="Messages that a background worker hands over at once."

@@ -19,6 +19,8 @@ from server.setting_values import LOOPBACK_HOSTS
 KEPT = 30.0
 # Seconds for a connection with its greeting.
 CONNECT_TIMEOUT = 10.0
+# Seconds for the answer to QUIT.
+LEAVE_TIMEOUT = 1.0
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -58,10 +60,14 @@ class Relay:
         self._keep(attempt)
         return outcome
 
-    def close(self) -> None:
-        """Close all connections."""
+    async def close(self) -> None:
+        """Take leave of the server on all connections."""
         while self._idle:
-            self._idle.pop()[0].close()
+            client, _ = self._idle.pop()
+            try:
+                await client.quit(timeout=LEAVE_TIMEOUT)
+            except (SMTPException, OSError):
+                client.close()
 
     async def _hand_over(self, attempt: "_Attempt", client: SMTP, to: str, message: MimeMessage) -> SMTPResponse:
         is_plain = to.isascii()

@@ -35,7 +35,7 @@ email_messages = global_table(
     Column("to_folded", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("text", Text, nullable=False),
-    # What takes the place of `{secret}` in the text, sealed; NULL once the message has ended.
+    # What takes the place of `{secret}` in the text, sealed; NULL once the message was accepted.
     Column("secret", LargeBinary, nullable=True),
     Column("reply_to", Text, nullable=False, server_default=_EMPTY),
     # The header Message-ID, the same in every attempt.
