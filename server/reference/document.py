@@ -27,11 +27,16 @@ Parameter = TypedDict(
 """A parameter, or a reference to one that operations share: a header, which a call may leave out."""
 
 
-class Body(TypedDict):
-    """The body of a request or an answer, by its types."""
-
-    content: NotRequired[dict[str, Media]]
-    headers: NotRequired[dict[str, JsonObject]]
+Body = TypedDict(
+    "Body",
+    {
+        "$ref": NotRequired[str],
+        "description": NotRequired[str],
+        "content": NotRequired[dict[str, Media]],
+        "headers": NotRequired[dict[str, JsonObject]],
+    },
+)
+"""The body of a request or an answer, by its types, or a reference to one that operations share."""
 
 
 Operation = TypedDict(
