@@ -121,18 +121,17 @@ class InvitationService(Service[Invitation]):
     # Inviting ------------------------------------------------------------------------------------------------------
 
     def prepare(self, call: Call, resource: Invitation, before: Invitation | None) -> None:
-        """Fill in the usual role, the inviter and the time."""
-        if before is None:
-            resource.email = normal_address(resource.email, "invitation.email")
-            if not resource.roles:
-                resource.roles.append(USUAL_ROLE)
-            resource.invite_user_id = call.caller.user_id
-            resource.expire_time.FromDatetime(self._clock() + LIFETIME)
+        """Fill in the usual role, the inviter and the time. No RPC updates an invitation."""
+        del before
+        resource.email = normal_address(resource.email, "invitation.email")
+        if not resource.roles:
+            resource.roles.append(USUAL_ROLE)
+        resource.invite_user_id = call.caller.user_id
+        resource.expire_time.FromDatetime(self._clock() + LIFETIME)
 
     def check(self, call: Call, resource: Invitation, before: Invitation | None) -> None:
         """Refuse roles that the caller may not grant, and a second invitation of an address."""
-        if before is not None:
-            return
+        del before
         self._check_roles(call, resource.roles)
         known = call.writes.run(OPEN, tenant=call.tenant_id, address=resource.email.lower())
         if known.returned:
@@ -140,10 +139,10 @@ class InvitationService(Service[Invitation]):
 
     def before_write(self, call: Call, values: Row, before: Invitation | None) -> None:
         """Make the token, and send it."""
-        if before is None:
-            token, values["token_hash"] = self._tokens.new()
-            values["email_folded"] = values["email"].lower()
-            self._send(call, values["email"], values["message"], token)
+        del before
+        token, values["token_hash"] = self._tokens.new()
+        values["email_folded"] = values["email"].lower()
+        self._send(call, values["email"], values["message"], token)
 
     def resend_invitation(self, call: Call, request: invitation_pb2.ResendInvitationRequest) -> Invitation:
         """Send the mail of an open invitation again."""
