@@ -22,6 +22,9 @@ LONGEST = 900.0
 # Operations that nobody calls here, each with the reason.
 EXCLUDED = {
     "AuthService.LogOut": "ends the session of all other calls",
+    "AccountService.RevokeSession": "ends the session of all other calls",
+    "AccountService.RevokeSession.1": "ends the session of all other calls",
+    "AccountService.RevokeOtherSessions": "ends the sessions of other tests' calls",
     "AuthService.SwitchTenant": "ends the access token of all other calls",
     "TenantService.DeleteTenant": "ends the tenant of all other calls",
     "PrivacyService.EraseOwnData": "ends the account of all other calls",

@@ -41,7 +41,7 @@ class EmailMessageService(Service[EmailMessage]):
             "status",
             first=(QUEUED,),
             actions={
-                "retry": ((FAILED, BOUNCED, EXPIRED, UNCERTAIN), QUEUED),
+                "retry": ((FAILED, BOUNCED, EXPIRED, UNCERTAIN, CANCELLED), QUEUED),
                 "cancel": ((QUEUED, DEFERRED, HELD), CANCELLED),
             },
         ),

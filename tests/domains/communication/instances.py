@@ -23,19 +23,9 @@ def _message(tenant: Tenant) -> Named:
     return {"email_message_id": message["id"], "etag": read["etag"]}
 
 
-def _failed(tenant: Tenant) -> str:
-    message = made(tenant, "/api/v1/email/messages", new_message())
-    with database(tenant.stack) as connection:
-        connection.execute(
-            "UPDATE email_messages SET status = 7, next_attempt_time = NULL, lease_time = NULL WHERE id = %s",
-            (message["id"],),
-        )
-    return str(message["id"])
-
-
 INSTANCES = {"plinth.communication.v1.EmailMessage": Instance(_message, new_message)}
 MUTATIONS = (
     Mutation("EmailMessageService/CreateEmailMessage"),
     Mutation("EmailMessageService/CancelEmailMessage"),
-    Mutation("EmailMessageService/RetryEmailMessage", lambda sweep: {"emailMessageId": _failed(sweep.tenant)}),
+    Mutation("EmailMessageService/RetryEmailMessage", before="CancelEmailMessage"),
 )

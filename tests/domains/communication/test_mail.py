@@ -145,6 +145,9 @@ def test_what_waits_is_cancelled_and_what_failed_is_tried_again(tenant: Tenant) 
     cancelled = tenant.rest.post(f"{where}/cancel", {"etag": deferred["etag"]}).json()
     assert cancelled["status"] == "STATUS_CANCELLED"
     assert "nextAttemptTime" not in cancelled
+    assert problem(tenant.rest.post(f"{where}/cancel", {})).reason == "STATE_FORBIDS"
+    assert tenant.rest.post(f"{where}/retry", {}).json()["status"] == "STATUS_QUEUED"
+    in_status(tenant, queued, "STATUS_DEFERRED")
     assert problem(tenant.rest.post(f"{where}/retry", {})).reason == "STATE_FORBIDS"
     failed = in_status(tenant, queue(tenant, address("rcpt-550-5.7.1-")), "STATUS_FAILED")
     again = tenant.rest.post(f"{PATH}/{failed['id']}/retry", {}).json()
