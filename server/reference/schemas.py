@@ -24,7 +24,12 @@ _SCALARS: Mapping[int, JsonObject] = {
 }
 WELL_KNOWN: Mapping[str, JsonObject] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
-    "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$", "examples": ["1.5s"]},
+    # Some 3,000 years at most: a third of what the type holds.
+    "google.protobuf.Duration": {
+        "type": "string",
+        "pattern": r"^-?(0|[1-9][0-9]{0,10})(\.[0-9]{1,9})?s$",
+        "examples": ["1.5s"],
+    },
     "google.protobuf.FieldMask": {"type": "string", "description": "Fields, separated by commas."},
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Value": {},
