@@ -22,7 +22,7 @@ def compose(
     *, sender: str, to: str, subject: str, text: str, reply_to: str, message_id: str, time: datetime
 ) -> MimeMessage:
     """The message. `sender` may have a name in front. `message_id` is in angle brackets."""
-    message = MimeMessage(policy=SMTP if to.isascii() else SMTPUTF8)
+    message = MimeMessage(policy=SMTP if f"{to}{reply_to}".isascii() else SMTPUTF8)
     name, address = parseaddr(sender)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = to

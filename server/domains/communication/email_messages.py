@@ -3,7 +3,6 @@
 from email.utils import parseaddr
 from typing import ClassVar
 
-from email_validator import EmailNotValidError, validate_email
 from plinth.communication.v1 import email_message_pb2
 from plinth.communication.v1.email_message_pb2 import EmailMessage
 
@@ -20,10 +19,10 @@ from server.domains.communication.queue import (
     QUEUED,
     UNCERTAIN,
 )
-from server.domains.communication.tables import email_messages
+from server.domains.communication.tables import HIDDEN, email_messages
 from server.kernel.call import Call
 from server.kernel.clock import Clock
-from server.kernel.problems import Violation, broken_rules
+from server.kernel.mail_addresses import normal_address
 from server.kernel.resources import EventFacts, Resource, Service, States
 
 
@@ -36,7 +35,7 @@ class EmailMessageService(Service[EmailMessage]):
         email_messages,
         filterable=("id", "to", "status", "attempts", "create_time", "update_time"),
         sortable=("create_time",),
-        hidden=("user_id", "to_folded", "secret", "message_id", "priority", "doubts", "lease_time"),
+        hidden=HIDDEN,
         states=States(
             "status",
             first=(QUEUED,),
@@ -61,27 +60,19 @@ class EmailMessageService(Service[EmailMessage]):
         self._clock = clock
 
     def prepare(self, call: Call, resource: EmailMessage, before: EmailMessage | None) -> None:
-        """Give a message that is queued, new or again, its first attempt and its time; take both from others."""
+        """Normalise the addresses of a new message. Schedule a message that is queued, and no other."""
         del call
+        if before is None:
+            resource.to = normal_address(resource.to, "email_message.to")
+            if resource.reply_to:
+                resource.reply_to = normal_address(resource.reply_to, "email_message.reply_to")
         if resource.status == QUEUED:
             now = self._clock()
             resource.next_attempt_time.FromDatetime(now)
             resource.expire_time.FromDatetime(now + LIFETIME)
             resource.attempts = 0
-        elif before is not None:
+        else:
             resource.ClearField("next_attempt_time")
-
-    def check(self, call: Call, resource: EmailMessage, before: EmailMessage | None) -> None:
-        """Check the addresses of a new message."""
-        del call
-        if before is not None:
-            return
-        violations = [
-            *_address_violations("email_message.to", resource.to),
-            *(_address_violations("email_message.reply_to", resource.reply_to) if resource.reply_to else ()),
-        ]
-        if violations:
-            raise broken_rules(violations)
 
     def before_write(self, call: Call, values: Row, before: EmailMessage | None) -> None:
         """Fill in what the message does not show."""
@@ -96,11 +87,3 @@ class EmailMessageService(Service[EmailMessage]):
                 "doubts": 0,
                 "lease_time": None,
             }
-
-
-def _address_violations(field: str, address: str) -> list[Violation]:
-    try:
-        validate_email(address, check_deliverability=False, globally_deliverable=False)
-    except EmailNotValidError as error:
-        return [Violation(field, str(error), "string.email")]
-    return []

@@ -13,14 +13,15 @@ from cryptography.exceptions import InvalidTag
 
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row
-from server.data.transactions import Database, Scope, WriteTransaction
+from server.data.transactions import Database, Scope
 from server.domains.communication.composing import compose
 from server.domains.communication.metrics import MESSAGES, SECONDS, outcome_label
 from server.domains.communication.outcomes import Chance, Outcome
-from server.domains.communication.queue import FAILED, SENDING, UNCERTAIN, Claimed, Claims
+from server.domains.communication.queue import BATCH, EXPIRED, FAILED, UNCERTAIN, Claimed, Claims
 from server.domains.communication.records import record
 from server.domains.communication.smtp import Relay
 from server.kernel.clock import Clock
+from server.kernel.mail_addresses import smtp_form
 from server.kernel.ports import SECRET_PLACE
 from server.kernel.sealing import SealedBox, UnknownKey
 
@@ -28,6 +29,7 @@ log = logging.getLogger("plinth.mail")
 # Seconds between two looks at the queue that found nothing.
 POLL = 1.0
 RECONNECT = 2.0
+TOO_LATE = "it was not sent before it expired"
 LOST = "the worker that sent it was lost"
 UNREADABLE = "what it holds was sealed with a secret that is accepted no more"
 NO_SERVER = "no SMTP server is set: PLINTH_COMMUNICATION_SMTP_URL"
@@ -91,12 +93,18 @@ class Mailer:
             return []
 
     def _release(self) -> None:
-        released = self._claims.release()
-        if released:
-            log.info("%d messages that were held are queued", released)
+        """Release the messages that were held before there was a server."""
+        total, released = 0, BATCH
+        while released == BATCH:
+            released = self._claims.release()
+            total += released
+        if total:
+            log.info("%d messages that were held are released", total)
 
     async def _deliver(self, relay: Relay, claimed: Claimed) -> None:
-        if claimed.is_lost:
+        if claimed.has_expired(self._clock()):
+            outcome = Outcome(EXPIRED, TOO_LATE)
+        elif claimed.is_lost:
             outcome = Outcome(UNCERTAIN, LOST)
         else:
             outcome = await self._attempt(relay, claimed.row)
@@ -111,32 +119,30 @@ class Mailer:
             text = opened(self._box, row)
         except (UnknownKey, InvalidTag):
             return Outcome(FAILED, UNREADABLE)
+        to = smtp_form(row["to"])
         message = compose(
             sender=self._sender,
-            to=row["to"],
+            to=to,
             subject=row["subject"],
             text=text,
-            reply_to=row["reply_to"],
+            reply_to=smtp_form(row["reply_to"]),
             message_id=row["message_id"],
             time=row["create_time"],
         )
         with SECONDS.time():
-            return await relay.send(row["to"], message)
+            return await relay.send(to, message)
 
     def _finish(self, claimed: Claimed, outcome: Outcome) -> None:
         with self._database.write(Scope()) as transaction:
             after = self._claims.finish(transaction, claimed, outcome)
             if after is None:
                 return
-            self._tell(transaction, claimed, after)
-        MESSAGES.labels(outcome_label(after["status"])).inc()
-        # What the server has answered may name the person.
-        log.info("message %s: %s", after["id"], outcome_label(after["status"]))
-
-    def _tell(self, transaction: WriteTransaction, claimed: Claimed, after: Row) -> None:
-        """Record an end in the tenant's log."""
-        if after["tenant_id"] is not None and after["next_attempt_time"] is None:
-            record(transaction, {**after, "status": SENDING, "attempts": claimed.row["attempts"]}, after, self._clock())
+            # Mail about accounts belongs to no tenant. A message that is tried again has not ended.
+            if after.tenant_id and not after.HasField("next_attempt_time"):
+                record(transaction, after, claimed.row["attempts"], self._clock())
+        MESSAGES.labels(outcome_label(after.status)).inc()
+        # The answer of the server may name the person.
+        log.info("message %s: %s", after.id, outcome_label(after.status))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

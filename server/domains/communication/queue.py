@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from plinth.communication.v1.email_message_pb2 import EmailMessage
-from sqlalchemy import bindparam, insert, text
+from sqlalchemy import bindparam, case, func, insert, literal_column, null, text, update
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import DateTime, Integer, LargeBinary, SmallInteger, Text, TypeEngine
 
@@ -23,10 +23,11 @@ from server.domains.communication.outcomes import (
     Outcome,
     pause_after,
 )
-from server.domains.communication.tables import email_messages
+from server.domains.communication.tables import HIDDEN, email_messages
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.ports import Mail
+from server.kernel.resources import ConversionPlan
 from server.kernel.sealing import SealedBox
 
 _S = EmailMessage.Status
@@ -36,6 +37,8 @@ QUEUED, SENDING, ACCEPTED, DEFERRED, UNCERTAIN, BOUNCED, FAILED, HELD, CANCELLED
 )
 LEASE = timedelta(minutes=5)
 """Longer than an attempt may take."""
+BATCH = 1000
+"""Held messages that one transaction releases."""
 URGENT, ORDINARY = 0, 1
 AnyType = TypeEngine[Any]
 _uuid = UUID(as_uuid=False)
@@ -84,19 +87,27 @@ RETURNING {_SHOWN}, due.status AS status
 """  # noqa: S608 - all of it stands here
     ).columns(**_CLAIMED)
 )
+PLAN = ConversionPlan(EmailMessage, email_messages, HIDDEN)
+_accepted = bindparam("accepted", type_=_time)
 FINISH = Statement(
-    text(
-        """
-UPDATE email_messages
-   SET status = CAST(:status AS smallint), attempts = CAST(:attempts AS int), doubts = CAST(:doubts AS int),
-       last_answer = :answer, next_attempt_time = CAST(:again AS timestamptz), lease_time = NULL,
-       accept_time = CAST(:accepted AS timestamptz),
-       secret = CASE WHEN CAST(:accepted AS timestamptz) IS NULL THEN secret END,
-       version = version + 1, update_time = now()
- WHERE id = CAST(:id AS uuid) AND lease_time = CAST(:lease AS timestamptz)
-RETURNING *
-"""
-    ).columns(*email_messages.c)
+    update(email_messages)
+    .where(
+        email_messages.c.id == bindparam("message", type_=_uuid),
+        email_messages.c.lease_time == bindparam("lease", type_=_time),
+    )
+    .values(
+        status=bindparam("outcome", type_=SmallInteger()),
+        attempts=bindparam("tried", type_=Integer()),
+        doubts=bindparam("doubted", type_=Integer()),
+        last_answer=bindparam("answer", type_=Text()),
+        next_attempt_time=bindparam("again", type_=_time),
+        lease_time=null(),
+        accept_time=_accepted,
+        secret=case((_accepted.is_(None), email_messages.c.secret), else_=null()),
+        version=email_messages.c.version + literal_column("1"),
+        update_time=func.now(),
+    )
+    .returning(*PLAN.columns)
 )
 HOLD = Statement(
     text(
@@ -116,10 +127,16 @@ RETURNING email_messages.id, email_messages."to", email_messages.subject, email_
 RELEASE = Statement(
     text(
         f"""
+WITH held AS MATERIALIZED (
+    SELECT id, expire_time > CAST(:now AS timestamptz) AS is_good FROM email_messages
+     WHERE status = {HELD} ORDER BY id LIMIT {BATCH} FOR UPDATE SKIP LOCKED
+)
 UPDATE email_messages
-   SET status = {QUEUED}, next_attempt_time = CAST(:now AS timestamptz), last_answer = '', version = version + 1,
-       update_time = now()
- WHERE status = {HELD} AND expire_time > CAST(:now AS timestamptz)
+   SET status = CASE WHEN held.is_good THEN {QUEUED} ELSE {EXPIRED} END,
+       next_attempt_time = CASE WHEN held.is_good THEN CAST(:now AS timestamptz) END,
+       last_answer = '', version = version + 1, update_time = now()
+  FROM held
+ WHERE email_messages.id = held.id
 """  # noqa: S608 - all of it stands here
     )
 )
@@ -165,6 +182,10 @@ class Claimed:
 
     row: Row
 
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it came to be claimed too late, such as after a day without workers."""
+        return bool(self.row["expire_time"] <= now)
+
     @property
     def is_lost(self) -> bool:
         """Whether the worker that had it before was lost while it sent it."""
@@ -192,28 +213,30 @@ class Claims:
             return transaction.run(HOLD, now=self._clock(), room=room, answer=answer).all()
 
     def release(self) -> int:
-        """Queue the held messages again. Returns their number."""
+        """Queue held messages again, or let them expire: at most BATCH. Returns their number."""
         with self._database.write(Scope()) as transaction:
             return transaction.run(RELEASE, now=self._clock()).count
 
-    def finish(self, transaction: WriteTransaction, claimed: Claimed, outcome: Outcome) -> Row | None:
-        """Write what became of a message. The row as it is now; None if its lease has ended meanwhile."""
+    def finish(self, transaction: WriteTransaction, claimed: Claimed, outcome: Outcome) -> EmailMessage | None:
+        """Write what became of a message. The message as it is now; None if its lease has ended meanwhile."""
         row = claimed.row
         now = self._clock()
-        attempts = row["attempts"] + 1
+        # One that has expired was not tried.
+        attempts = row["attempts"] + (outcome.status != EXPIRED)
         doubts = row["doubts"] + (outcome.status == UNCERTAIN)
         status, again = self._next(row, outcome, now, attempts, doubts)
-        return transaction.run(
+        result = transaction.run(
             FINISH,
-            id=row["id"],
+            message=row["id"],
             lease=row["lease_time"],
-            status=status,
-            attempts=attempts,
-            doubts=doubts,
+            outcome=status,
+            tried=attempts,
+            doubted=doubts,
             answer=outcome.answer,
             again=again,
             accepted=now if status == ACCEPTED else None,
-        ).first()
+        )
+        return PLAN.message(result.raw(0)) if result.returned else None
 
     def _next(
         self, row: Row, outcome: Outcome, now: datetime, attempts: int, doubts: int

@@ -6,6 +6,7 @@ Connections are kept for the next message. TLS is not left out: where the server
 import ssl
 from collections import deque
 from email.message import EmailMessage as MimeMessage
+from email.policy import EmailPolicy
 from email.utils import parseaddr
 from time import monotonic
 from urllib.parse import unquote, urlsplit
@@ -70,7 +71,8 @@ class Relay:
                 client.close()
 
     async def _hand_over(self, attempt: "_Attempt", client: SMTP, to: str, message: MimeMessage) -> SMTPResponse:
-        is_plain = to.isascii()
+        has_utf8_headers = isinstance(message.policy, EmailPolicy) and message.policy.utf8
+        is_plain = to.isascii() and not has_utf8_headers
         if not is_plain and not client.supports_extension("smtputf8"):
             raise SMTPNotSupported("the SMTP server takes no addresses beyond ASCII (SMTPUTF8)")
         encoding = "ascii" if is_plain else "utf-8"

@@ -23,6 +23,8 @@ from server.data.tables import (
 )
 
 _EMPTY = text("''")
+HIDDEN = ("user_id", "to_folded", "secret", "message_id", "priority", "doubts", "lease_time")
+"""Columns that the resource does not show."""
 # Mail of a tenant, and mail about an account, which belongs to no tenant: only its user and the platform see that.
 email_messages = global_table(
     "email_messages",
@@ -63,6 +65,8 @@ Index("email_messages_to_folded_idx", _c.tenant_id, _c.to_folded)
 Index("email_messages_user_id_idx", _c.user_id, _c.id, postgresql_where=_c.user_id.is_not(None))
 # Finished messages by age, for their retention.
 Index("email_messages_expire_time_idx", _c.expire_time)
+# Messages that wait for an SMTP server. 8 is STATUS_HELD.
+Index("email_messages_held_idx", _c.id, postgresql_where=_c.status == text("8"))
 # What a worker may claim: whatever has a next attempt. A message that has ended has none.
 Index(
     "email_messages_next_attempt_time_idx",

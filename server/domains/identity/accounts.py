@@ -1,24 +1,25 @@
 """What a user does with their account: the address, the password, and the sessions."""
 
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import account_pb2
 from plinth.identity.v1.account_pb2 import ListOwnSessionsResponse, UserSession
 from plinth.identity.v1.auth_pb2 import User
-from sqlalchemy import and_, bindparam, func, select, text, true, update
+from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
-from server.domains.identity.auth import BY_EMAIL, BY_ID, BY_ID_OF, USER, WHO_SIGNS_IN, known_form, shown_user
-from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, send_letter
-from server.domains.identity.passwords import Passwords, is_common
+from server.domains.identity.auth import BY_EMAIL, BY_ID, BY_ID_OF, USER, WHO_SIGNS_IN, shown_user
+from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, refuse_token, send_letter
+from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.sign_in_guard import SignInGuard
 from server.domains.identity.tables import account_letters, sessions, users
 from server.kernel.call import Call
 from server.kernel.guard import session_tag
 from server.kernel.ids import new_id
+from server.kernel.mail_addresses import known_form
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.resources import EventFacts, Service
 
@@ -75,7 +76,7 @@ SESSIONS = Statement(
         *(sessions.c.id, sessions.c.ip, sessions.c.user_agent, sessions.c.current_tenant_id, sessions.c.create_time),
         *(sessions.c.rotate_time, sessions.c.expire_time),
     )
-    .where(_lives, sessions.c.expire_time > func.now(), true())
+    .where(_lives, sessions.c.expire_time > func.now())
     .order_by(sessions.c.create_time.desc(), sessions.c.id.desc())
     .limit(MOST_SESSIONS)
 )
@@ -106,7 +107,7 @@ class AccountService(Service):
         """Verify the address that a token was sent to."""
         letter = self._letter(call, request.token, Kind.VERIFICATION)
         if not letter["is_current"]:
-            _refuse_token()
+            refuse_token()
         row = call.writes.run(BY_ID, user_id=letter["user_id"]).one()
         if letter["email_verify_time"] is not None:
             # A link that is followed twice, such as by a reader of mail and then by a person.
@@ -129,11 +130,11 @@ class AccountService(Service):
     def reset_password(self, call: Call, request: account_pb2.ResetPasswordRequest) -> Empty:
         """Set a new password with a token from a mail."""
         letter = self._letter(call, request.token, Kind.PASSWORD_RESET)
-        _refuse_common("password", request.password)
+        refuse_common("password", request.password)
         user_id = letter["user_id"]
         call.writes.queue(USE, letter=letter["id"])
         call.writes.queue(RESET_PASSWORD, user_id=user_id, hash=self._passwords.hash(request.password))
-        _end(call, END_ALL, user_id, "password reset")
+        end_sessions(call, END_ALL, user_id, "password reset")
         call.note_actor(user_id)
         call.event_payload = User(id=user_id)
         send_letter(call, user_id, Kind.PASSWORD_CHANGED)
@@ -144,10 +145,10 @@ class AccountService(Service):
         caller = call.caller
         if request.user_id and request.user_id.lower() != caller.user_id:
             raise not_found(USER, request.user_id)
-        _refuse_common("new_password", request.new_password)
+        refuse_common("new_password", request.new_password)
         self._check_password(call, caller.user_id, request.current_password)
         call.writes.queue(CHANGE_PASSWORD, user_id=caller.user_id, hash=self._passwords.hash(request.new_password))
-        _end(call, END_OTHERS, caller.user_id, "password changed", session_id=caller.session_id)
+        end_sessions(call, END_OTHERS, caller.user_id, "password changed", session_id=caller.session_id)
         send_letter(call, caller.user_id, Kind.PASSWORD_CHANGED)
         return _told(call)
 
@@ -181,14 +182,14 @@ class AccountService(Service):
 
     def revoke_session(self, call: Call, request: account_pb2.RevokeSessionRequest) -> Empty:
         """End a session of the caller."""
-        if not _end(call, END_ONE, call.caller.user_id, "revoked", session_id=request.session_id):
+        if not end_sessions(call, END_ONE, call.caller.user_id, "revoked", session_id=request.session_id):
             raise not_found(SESSION, request.session_id)
         return _told(call)
 
     def revoke_other_sessions(self, call: Call, request: account_pb2.RevokeOtherSessionsRequest) -> Empty:
         """End all sessions of the caller but this one."""
         del request
-        _end(call, END_OTHERS, call.caller.user_id, "revoked", session_id=call.caller.session_id)
+        end_sessions(call, END_OTHERS, call.caller.user_id, "revoked", session_id=call.caller.session_id)
         return _told(call)
 
     # Parts ---------------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ class AccountService(Service):
     def _letter(self, call: Call, token: str, kind: Kind) -> Row:
         """The letter that brought a token, locked. Raises RuleViolated."""
         letter = call.writes.run(BY_TOKEN, hashes=self._tokens.hashes(token), kind=int(kind)).first()
-        return letter if letter is not None else _refuse_token()
+        return letter if letter is not None else refuse_token()
 
     def _check_password(self, call: Call, user_id: str, password: str) -> None:
         known = call.writes.run(BY_ID, user_id=user_id).one()
@@ -217,7 +218,7 @@ def _write_to(call: Call, email: str, kind: Kind) -> Empty:
     return Empty()
 
 
-def _end(call: Call, statement: Statement, user_id: str, reason: str, **parameters: object) -> int:
+def end_sessions(call: Call, statement: Statement, user_id: str, reason: str, **parameters: object) -> int:
     """End sessions. Returns their number."""
     ended = call.writes.run(statement, user_id=user_id, reason=reason, **parameters).all()
     for row in ended:
@@ -232,15 +233,6 @@ def _told(call: Call) -> Empty:
     call.tenant_id = caller.tenant_id
     call.writes.bind(Scope(tenant_id=caller.tenant_id, user_id=caller.user_id))
     return Empty()
-
-
-def _refuse_common(field: str, password: str) -> None:
-    if is_common(password):
-        raise broken_rules([Violation(field, "is one of the most common passwords", "password.common")])
-
-
-def _refuse_token() -> NoReturn:
-    raise broken_rules([Violation("token", "is not valid, or no longer: ask for a new mail", "token.invalid")])
 
 
 def _shown_session(row: Row, current: str) -> UserSession:

@@ -3,7 +3,6 @@
 from math import isfinite
 from typing import ClassVar
 
-from email_validator import EmailNotValidError, validate_email
 from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import auth_pb2
 from plinth.identity.v1.auth_pb2 import (
@@ -22,22 +21,20 @@ from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
 from server.domains.identity.letters import Kind, send_letter
-from server.domains.identity.passwords import Passwords, is_common
+from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
 from server.domains.identity.tables import api_keys, users
 from server.kernel.call import Call, Principal
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
+from server.kernel.mail_addresses import known_form, normal_address
 from server.kernel.ports import Memberships
 from server.kernel.problems import (
     Denied,
     RateLimited,
     Reason,
-    RuleViolated,
     Unauthenticated,
-    Violation,
-    broken_rules,
     not_found,
     taken,
 )
@@ -69,9 +66,13 @@ BY_ID_OF = select(*_facts).where(_alive, users.c.id == bindparam("user_id", type
 BY_ID = Statement(BY_ID_OF)
 _key, _in_tenant = (bindparam(name, type_=api_keys.c.id.type) for name in ("api_key_id", "tenant_id"))
 KEY_NAME = Statement(select(api_keys.c.name).where(api_keys.c.tenant_id == _in_tenant, api_keys.c.id == _key))
+# A password that was changed since it was read stays, and the sign-in with the old one is refused.
 NOTE_LOGIN = Statement(
     update(users)
-    .where(users.c.id == bindparam("user_id", type_=users.c.id.type))
+    .where(
+        users.c.id == bindparam("user_id", type_=users.c.id.type),
+        users.c.password_hash == bindparam("known_hash", type_=users.c.password_hash.type),
+    )
     .values(
         last_login_time=func.now(),
         last_tenant_id=bindparam("tenant", type_=users.c.last_tenant_id.type),
@@ -114,9 +115,8 @@ class AuthService(Service):
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
         """Create a user. A known address gets the same answer, so that addresses cannot be probed."""
-        email = normal_address(request.email)
-        if is_common(request.password):
-            raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
+        email = normal_address(request.email, "email")
+        refuse_common("password", request.password)
         # Hashing takes about 40 ms, so it comes before the transaction.
         hashed = self._passwords.hash(request.password)
         tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
@@ -153,10 +153,12 @@ class AuthService(Service):
             self._guard.failed(attempt, request.password)
             raise self._wrong_credentials(call, row)
         call.writes.bind(Scope(user_id=row["id"]))
-        self._guard.succeeded(call, attempt, row["id"])
         place = self._chosen(call, row, request.tenant)
         tenant_id = place["tenant_id"] if place else None
-        call.writes.queue(NOTE_LOGIN, user_id=row["id"], tenant=tenant_id, hash=hashed)
+        known = {"user_id": row["id"], "known_hash": row["password_hash"]}
+        if not call.writes.run(NOTE_LOGIN, **known, tenant=tenant_id, hash=hashed).count:
+            raise self._wrong_credentials(call, row)
+        self._guard.succeeded(call, attempt, row["id"])
         session_id, refresh, expires = self._sessions.start(call, row["id"], tenant_id)
         session = self._session(row, session_id, place)
         session.refresh_token = refresh
@@ -355,22 +357,6 @@ def _leave_event(call: Call, session: Session, session_id: str) -> None:
     call.note_actor(session.user.id, session_id)
     call.tenant_id = session.tenant_id or None
     call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
-
-
-def normal_address(email: str, field: str = "email") -> str:
-    """The address in its normal form. Raises RuleViolated, which names the field, if it is no address."""
-    try:
-        return validate_email(email, check_deliverability=False, globally_deliverable=False).normalized
-    except EmailNotValidError as error:
-        raise broken_rules([Violation(field, str(error), "string.email")]) from error
-
-
-def known_form(email: str) -> str:
-    """The address in the form stored by sign-up. A text that is no address is looked up unchanged, and not found."""
-    try:
-        return normal_address(email.strip())
-    except RuleViolated:
-        return email.replace("\0", "")
 
 
 def _name_of(call: Call, caller: Principal) -> str:

@@ -1,12 +1,12 @@
 """Invitations: somebody is asked by mail into a tenant, and becomes a member by accepting.
 
-The token in the mail proves the address, so it is all that accepting needs of somebody who has an account. It is looked
-up as the platform, since nobody knows the tenant before; then the call goes on in that tenant.
+The token in the mail proves the address, so it is all that accepting needs of a user whose address is verified. It is
+looked up as the platform, since the tenant is not known before. Then the call goes on in that tenant.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from plinth.identity.v1 import invitation_pb2
 from plinth.identity.v1.auth_pb2 import User
@@ -16,15 +16,17 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, Transaction
-from server.domains.identity.auth import ADD_USER, BY_EMAIL, normal_address, shown_user
-from server.domains.identity.letters import LetterTokens, given_hashes
-from server.domains.identity.passwords import Passwords, is_common
+from server.domains.identity.accounts import END_ALL, RENAME, RESET_PASSWORD, end_sessions
+from server.domains.identity.auth import ADD_USER, BY_EMAIL, shown_user
+from server.domains.identity.letters import LetterTokens, given_hashes, refuse_token
+from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.settings import IdentitySettings
-from server.domains.identity.tables import invitations, users
+from server.domains.identity.tables import invitations
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.guard import Permissions, access_tag
 from server.kernel.ids import new_id
+from server.kernel.mail_addresses import normal_address
 from server.kernel.ports import SECRET_PLACE, Mail, Mails, Memberships
 from server.kernel.problems import StateForbids, Violation, broken_rules, taken
 from server.kernel.resources import EventFacts, Resource, Service
@@ -72,11 +74,6 @@ ACCEPT = Statement(
         token_hash=literal_column("NULL"),
         **_changed,
     )
-)
-VERIFIED = Statement(
-    update(users)
-    .where(users.c.id == bindparam("user_id", type_=_id), users.c.email_verify_time.is_(None))
-    .values(email_verify_time=func.now())
 )
 
 
@@ -168,14 +165,14 @@ class InvitationService(Service[Invitation]):
             row = transaction.run(LOOK_AT, hashes=self._tokens.hashes(request.token)).first()
             place = self._place(transaction, row)
             if row is None or place is None:
-                _refuse_token()
+                refuse_token()
             account = transaction.run(BY_EMAIL, address=row["email"]).first()
         preview = InvitationPreview(
             tenant_name=place["name"],
             subdomain=place["subdomain"],
             email=row["email"],
             roles=row["roles"],
-            has_account=account is not None,
+            has_account=account is not None and account["email_verify_time"] is not None,
         )
         preview.expire_time.FromDatetime(row["expire_time"])
         return preview
@@ -188,7 +185,7 @@ class InvitationService(Service[Invitation]):
         row = call.writes.run(BY_TOKEN, hashes=self._tokens.hashes(request.token)).first()
         place = self._place(call.writes, row)
         if row is None or place is None:
-            _refuse_token()
+            refuse_token()
         user = self._account(call, row["email"], request)
         call.note_actor(user.id)
         call.tenant_id = row["tenant_id"]
@@ -209,22 +206,27 @@ class InvitationService(Service[Invitation]):
         return self._memberships.place(transaction, row["tenant_id"]) if row is not None else None
 
     def _account(self, call: Call, email: str, request: invitation_pb2.AcceptInvitationRequest) -> User:
-        """The account of an address, which is made if there is none. It counts as verified."""
-        known = call.writes.run(BY_EMAIL, address=email).first()
-        if known is None:
-            known = self._new_account(call, email, request)
-        call.writes.run(VERIFIED, user_id=known["id"])
-        return shown_user(call.writes.run(BY_EMAIL, address=email).one())
+        """The account of an address.
 
-    def _new_account(self, call: Call, email: str, request: invitation_pb2.AcceptInvitationRequest) -> Row:
+        One whose address nobody has verified may be of somebody else, who signed up with it: it gets the password of
+        this request, and its sessions end. So does a new one.
+        """
+        known = call.writes.run(BY_EMAIL, address=email).first()
+        if known is None or known["email_verify_time"] is None:
+            known = self._taken_over(call, email, request)
+        return shown_user(known)
+
+    def _taken_over(self, call: Call, email: str, request: invitation_pb2.AcceptInvitationRequest) -> Row:
         if not request.password:
             raise broken_rules([Violation("password", "is needed for a new account", "password.missing")])
-        if is_common(request.password):
-            raise broken_rules([Violation("password", "is one of the most common passwords", "password.common")])
-        names = {"first_name": request.first_name, "last_name": request.last_name}
+        refuse_common("password", request.password)
         hashed = self._passwords.hash(request.password)
+        names = {"first_name": request.first_name, "last_name": request.last_name}
         call.writes.run(ADD_USER, id=new_id(), email=email, password_hash=hashed, **names)
-        # Whoever signed up with it in this moment has the same address, and the token proves it.
+        user_id = call.writes.run(BY_EMAIL, address=email).one()["id"]
+        call.writes.queue(RESET_PASSWORD, user_id=user_id, hash=hashed)
+        call.writes.queue(RENAME, user_id=user_id, **names)
+        end_sessions(call, END_ALL, user_id, "account taken over by invitation")
         return call.writes.run(BY_EMAIL, address=email).one()
 
     def _check_roles(self, call: Call, names: Sequence[str]) -> None:
@@ -258,7 +260,3 @@ class InvitationService(Service[Invitation]):
                 lifetime=LIFETIME,
             ),
         )
-
-
-def _refuse_token() -> NoReturn:
-    raise broken_rules([Violation("token", "is not valid, or no longer: ask for a new mail", "token.invalid")])

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
+from typing import NoReturn
 
 from sqlalchemy import Select, bindparam, column, func, insert, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
@@ -22,6 +23,7 @@ from server.kernel.ids import new_id
 from server.kernel.jobs import DEFAULT_QUEUE, Job
 from server.kernel.keys import derive_key, sign
 from server.kernel.ports import SECRET_PLACE, Mail, Mails
+from server.kernel.problems import Violation, broken_rules
 from server.secrets import Secrets
 from server.settings import Settings
 
@@ -157,6 +159,11 @@ class LetterTokens:
     def hashes(self, token: str) -> list[str]:
         """The hashes that a token may have been stored under, in hexadecimal."""
         return [sign(key, token.encode()).hex() for key in self._keys]
+
+
+def refuse_token() -> NoReturn:
+    """Raise RuleViolated for a token that is unknown, expired or used."""
+    raise broken_rules([Violation("token", "is not valid, or no longer: ask for a new mail", "token.invalid")])
 
 
 def send_letter(call: Call, user_id: str, kind: Kind) -> None:

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from server.kernel.messages import normal_form
+from server.kernel.problems import Violation, broken_rules
 
 _SIGNS_AROUND = "!@#$%^&*()-_=+[]{};:'\",.<>/?\\|`~ "
 
@@ -54,6 +55,12 @@ class Passwords:
 def prepared(password: str) -> str:
     """The form of a password that is hashed and compared."""
     return normal_form(password, "NFKC")
+
+
+def refuse_common(field: str, password: str) -> None:
+    """Raise RuleViolated, which names the field, for a password that is among the most common ones."""
+    if is_common(password):
+        raise broken_rules([Violation(field, "is one of the most common passwords", "password.common")])
 
 
 def is_common(password: str) -> bool:

@@ -109,9 +109,33 @@ def test_what_is_not_accepted_in_time_expires(stack: Stack, tenant: Tenant) -> N
     queued = queue(tenant, address("rcpt-450-4.2.1-"))
     in_status(tenant, queued, "STATUS_DEFERRED")
     with database(stack) as connection:
-        connection.execute("UPDATE email_messages SET expire_time = now() WHERE id = %s", (queued["id"],))
+        # Less than the pause that would follow.
+        connection.execute(
+            "UPDATE email_messages SET expire_time = now() + interval '3 minutes' WHERE id = %s", (queued["id"],)
+        )
     move(stack, queued, minutes=2)
-    in_status(tenant, queued, "STATUS_EXPIRED")
+    assert in_status(tenant, queued, "STATUS_EXPIRED")["attempts"] == 2
+
+
+def test_what_is_claimed_too_late_is_not_sent(stack: Stack, tenant: Tenant) -> None:
+    """Such as after a day without workers: the SMTP server is not asked."""
+    to = address("rcpt-450-4.2.1-")
+    queued = queue(tenant, to)
+    in_status(tenant, queued, "STATUS_DEFERRED")
+    with database(stack) as connection:
+        connection.execute(
+            "UPDATE email_messages SET expire_time = now(), next_attempt_time = now() WHERE id = %s", (queued["id"],)
+        )
+    expired = in_status(tenant, queued, "STATUS_EXPIRED")
+    assert (expired["attempts"], expired["lastAnswer"]) == (1, "it was not sent before it expired")
+
+
+def test_an_address_with_an_international_domain_needs_no_smtputf8(stack: Stack, tenant: Tenant) -> None:
+    local = address().partition("@")[0]
+    queued = queue(tenant, f"{local}@bücher.example", replyTo="info@bücher.example")
+    assert queued["to"] == f"{local}@bücher.example"
+    (message,) = mailbox_of(stack).wait_for(f"{local}@xn--bcher-kva.example")
+    assert message["Reply-To"] == "info@xn--bcher-kva.example"
 
 
 def test_a_lost_answer_is_tried_once_more_under_the_same_id(stack: Stack, tenant: Tenant) -> None:

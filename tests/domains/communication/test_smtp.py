@@ -213,7 +213,7 @@ class _Scene(socketserver.StreamRequestHandler):
 @pytest.mark.parametrize("leaves", [False, True])
 def test_a_server_that_stops_answering(answers: int, *, leaves: bool) -> None:
     with Scripted(answers, leaves=leaves) as server:
-        (outcome,) = send(server.url, timeout=0.3)
+        (outcome,) = send(server.url, timeout=2.0)
     # Up to RCPT nothing was sent. From DATA on, it may have been.
     assert outcome.status == (DEFERRED if answers < 4 else UNCERTAIN), outcome
 

@@ -46,10 +46,12 @@ def alive(stack: Stack, session: Session) -> bool:
     return Rest(stack, session.access_token).get("auth/me").status_code == 200
 
 
-def settled(stack: Stack) -> None:
-    """Wait until every letter that was asked for is written."""
-    question = "SELECT count(*) AS n FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')"
-    wait_for(lambda: rows(stack, question, "identity.send_letter")[0]["n"] == 0)
+def settled(stack: Stack, request_id: str) -> None:
+    """Wait until the letter is written that a call has asked for; to nobody, for an unknown address."""
+    asked = rows(stack, "SELECT resource_id FROM events WHERE request_id = %s", request_id)
+    question = """SELECT count(*) AS n FROM procrastinate_jobs
+                   WHERE task_name = 'identity.send_letter' AND args->>'user_id' = %s AND status IN ('todo', 'doing')"""
+    wait_for(lambda: rows(stack, question, asked[0]["resource_id"])[0]["n"] == 0)
 
 
 # The address ---------------------------------------------------------------------------------------------------------
@@ -119,18 +121,20 @@ def test_the_mail_comes_again_until_the_address_is_verified(stack: Stack) -> Non
     second = token_from(stack, account.email, VERIFY, 2)
     assert second != first
     assert rest.post("auth/verify-email", {"token": first}).status_code == 200
-    assert rest.post("auth/resend-verification", {"email": account.email}).status_code == 204
-    settled(stack)
+    third = rest.post("auth/resend-verification", {"email": account.email})
+    assert third.status_code == 204
+    settled(stack, third.headers["x-request-id"])
     assert len(letters(stack, account.email, VERIFY)) == 2
 
 
 def test_nobody_fills_the_mailbox_of_another(stack: Stack) -> None:
     account = sign_up(stack)
     for _ in range(8):
-        assert Rest(stack).post("auth/forgot-password", {"email": account.email}).status_code == 204
         again = {"email": account.email, "password": new_password()}
         assert Rest(stack).post("auth/signup", again).status_code == 201
-    settled(stack)
+        last = Rest(stack).post("auth/forgot-password", {"email": account.email})
+        assert last.status_code == 204
+    settled(stack, last.headers["x-request-id"])
     question = "SELECT kind, count(*) AS n FROM account_letters WHERE user_id = %s GROUP BY kind ORDER BY kind"
     assert {row["kind"]: row["n"] for row in rows(stack, question, account.id)} == {1: 1, 2: 5, 4: 5}
     wait_for(lambda: len(letters(stack, account.email, RESET)) == 5)
@@ -144,7 +148,7 @@ def test_an_unknown_address_is_answered_alike(stack: Stack, path: str) -> None:
     first, second = ((each.status_code, each.content, set(each.headers) - {"date"}) for each in answers)
     assert first == second
     assert first[0] == 204
-    settled(stack)
+    settled(stack, answers[1].headers["x-request-id"])
     assert not mailbox_of(stack).to(unknown)
 
 
@@ -238,6 +242,27 @@ def test_every_door_holds_passwords_to_the_same_rules(stack: Stack, password: st
     told = {path: problem(Rest(stack, session.access_token).post(path, body)).rules for path, body in bodies.items()}
     assert len(set(told.values())) == 1
     assert all(told.values())
+
+
+def test_a_sign_in_with_the_old_password_does_not_bring_it_back(stack: Stack) -> None:
+    """One that has read the old hash before the change, and writes after it."""
+    account = sign_up(stack)
+    Rest(stack).post("auth/forgot-password", {"email": account.email})
+    token, password = token_from(stack, account.email, RESET), new_password()
+    old = {"email": account.email, "password": account.password}
+
+    def sign_in(number: int) -> httpx.Response:
+        if number == 20:
+            return Rest(stack).post("auth/reset-password", {"token": token, "password": password})
+        return Rest(stack).post("auth/login", old)
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(sign_in, range(60)))
+    assert answers.pop(20).status_code == 204
+    assert {answer.status_code for answer in answers} == {200, 401}
+    assert not any(alive(stack, Session.of(answer)) for answer in answers if answer.status_code == 200)
+    assert reason(Rest(stack).post("auth/login", old)) == (401, "CREDENTIALS_INVALID")
+    log_in(stack, Account(account.email, password, account.id))
 
 
 # The profile ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.clients import (
     rows,
     sign_up,
 )
-from tests.domains.identity.letters import INVITATION, letters, token_from, wait_for_letter
+from tests.domains.identity.letters import INVITATION, VERIFY, letters, token_from, wait_for_letter
 from tests.stack import Stack
 
 PATH = "/api/v1/employees/invitations"
@@ -37,6 +37,14 @@ def invite(tenant: Tenant, email: str, **facts: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
+
+
+def verified(stack: Stack) -> Account:
+    """Somebody whose address is verified."""
+    account = sign_up(stack)
+    token = token_from(stack, account.email, VERIFY)
+    assert Rest(stack).post("auth/verify-email", {"token": token}).status_code == 200
+    return account
 
 
 def test_somebody_new_gets_an_account_and_the_roles(stack: Stack, tenant: Tenant) -> None:
@@ -64,7 +72,7 @@ def test_somebody_new_gets_an_account_and_the_roles(stack: Stack, tenant: Tenant
 
 
 def test_somebody_known_keeps_the_account(stack: Stack, tenant: Tenant) -> None:
-    account = sign_up(stack)
+    account = verified(stack)
     invite(tenant, account.email.upper())
     token = token_from(stack, account.email, INVITATION)
     assert Rest(stack).get(f"employees/validate-invitation/{token}").json()["hasAccount"]
@@ -74,8 +82,27 @@ def test_somebody_known_keeps_the_account(stack: Stack, tenant: Tenant) -> None:
     assert log_in(stack, account, tenant.subdomain).roles == ("employee",)
 
 
+def test_who_signed_up_with_the_address_of_another_gets_nothing(stack: Stack, tenant: Tenant) -> None:
+    """Somebody waits with a password of their own for the owner of the address to be invited."""
+    squatter = sign_up(stack, firstName="Mallory")
+    session = log_in(stack, squatter)
+    invite(tenant, squatter.email, roles=["admin"])
+    token, password = token_from(stack, squatter.email, INVITATION), new_password()
+    rest = Rest(stack)
+    assert not rest.get(f"employees/validate-invitation/{token}").json()["hasAccount"]
+    assert problem(rest.post("employees/accept-invitation", {"token": token})).rules == ("password.missing",)
+    accepted = rest.post("employees/accept-invitation", {"token": token, "password": password, "firstName": "Ada"})
+    assert accepted.json()["user"]["firstName"] == "Ada"
+    assert Rest(stack, session.access_token).get("auth/me").status_code == 401
+    assert rest.post("auth/refresh", {"refreshToken": session.refresh_token}).status_code == 401
+    old = {"email": squatter.email, "password": squatter.password}
+    assert reason(rest.post("auth/login", old)) == (401, "CREDENTIALS_INVALID")
+    assert log_in(stack, Account(squatter.email, password, squatter.id), tenant.subdomain).roles == ("admin",)
+
+
 def test_a_member_gets_further_roles_with_the_next_call(stack: Stack, tenant: Tenant) -> None:
     account, session = new_member(tenant, "viewer")
+    Rest(stack).post("auth/verify-email", {"token": token_from(stack, account.email, VERIFY)})
     rest = Rest(stack, session.access_token)
     assert rest.get(PATH).status_code == 403
     invite(tenant, account.email, roles=["admin"])
@@ -150,7 +177,7 @@ def test_an_open_invitation_is_sent_again_and_cancelled(stack: Stack, tenant: Te
 
 
 def test_what_was_accepted_is_not_sent_again(stack: Stack, tenant: Tenant) -> None:
-    account = sign_up(stack)
+    account = verified(stack)
     invitation = invite(tenant, account.email)
     token = token_from(stack, account.email, INVITATION)
     assert Rest(stack).post("employees/accept-invitation", {"token": token}).status_code == 201

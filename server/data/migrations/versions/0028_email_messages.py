@@ -53,6 +53,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("next_attempt_time IS NOT NULL"),
     )
+    op.create_index(
+        "email_messages_held_idx",
+        "email_messages",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("status = 8"),
+    )
     op.create_index("email_messages_to_folded_idx", "email_messages", ["tenant_id", "to_folded"], unique=False)
     op.create_index(
         "email_messages_user_id_idx",
