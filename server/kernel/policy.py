@@ -452,6 +452,7 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
         yield "a stream is a read, or names the RPC that it begins with (`opening`)"
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
+    yield from _get_faults(method)
     known = method.input_type.fields_by_name
     service = method.containing_service
     resource = _resource_of(service, service.name.removesuffix("Service"))
@@ -466,13 +467,17 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
         if binding.body not in ("", "*"):
             missing.extend([binding.body] if binding.body not in known else [])
         yield from (f"{binding.verb} {binding.path} names the field `{field}`, which is not there" for field in missing)
-        if not is_read_only(method) and binding.verb == "GET" and not _changes_by_get(method):
-            yield f"GET {binding.path} has side effects"
 
 
-def _changes_by_get(method: MethodDescriptor) -> bool:
+def _get_faults(method: MethodDescriptor) -> Iterator[str]:
+    """A mutation is called with GET only where its policy says so, and by a further binding."""
     option = options_of(method)
-    return option is not None and option.changes_by_get
+    may = option is not None and option.changes_by_get
+    gets = [binding for binding in bindings_of(method) if binding.verb == "GET"]
+    if may and (is_read_only(method) or not gets or bindings_of(method)[0].verb == "GET"):
+        yield "`changes_by_get` is for a mutation with a further binding that is a GET: drop it"
+    if not (may or is_read_only(method)):
+        yield from (f"GET {binding.path} has side effects" for binding in gets)
 
 
 def _opens(method: MethodDescriptor) -> bool:

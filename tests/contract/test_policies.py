@@ -158,6 +158,16 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         "GetPage: no HTTP binding",
     ),
     "GET that writes": (PAGES, bind("PublishPage", get="/api/v1/publish"), "GET /api/v1/publish has side effects"),
+    "GET that changes nothing": (
+        PAGES,
+        change("GetPage", changes_by_get=True),
+        "`changes_by_get` is for a mutation",
+    ),
+    "changes by GET without one": (
+        PAGES,
+        change("PublishPage", changes_by_get=True),
+        "`changes_by_get` is for a mutation",
+    ),
     "path names no field": (PAGES, bind("GetPage", get="/api/v1/pages/{id}"), "names the field `id`"),
     "body names no field": (PAGES, bind("CreatePage", post="/api/v1/pages", body="pgae"), "names the field `pgae`"),
     "same pattern, other variable": (
