@@ -14,17 +14,21 @@ ANY_JSON = "FreeForm.Value"
 """The component of a value in free-form JSON, which may hold others."""
 _FREE, _LIST = "FreeForm", "FreeForm.List"
 _LARGEST = 2**53 - 1
+# PostgreSQL stores none.
+_WITHOUT_NUL = r"^[^\u0000]*$"
 FREE_FORM: Mapping[str, JsonObject] = {
     _FREE: {
         "type": "object",
-        "description": "Free-form JSON. Keys are not empty, and numbers are those that every reader of JSON keeps.",
-        "propertyNames": {"minLength": 1},
+        "description": "Free-form JSON. Keys are not empty, keys and texts hold no NUL, and numbers are those that "
+        "every reader of JSON keeps.",
+        "propertyNames": {"minLength": 1, "pattern": _WITHOUT_NUL},
         "additionalProperties": reference_to(ANY_JSON),
     },
     _LIST: {"type": "array", "items": reference_to(ANY_JSON)},
     ANY_JSON: {
         "anyOf": [
-            {"type": ["null", "boolean", "string"]},
+            {"type": ["null", "boolean"]},
+            {"type": "string", "pattern": _WITHOUT_NUL},
             {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
             reference_to(_LIST),
             reference_to(_FREE),

@@ -22,7 +22,7 @@ Case = schemathesis.Case[Any]
 UNDESCRIBED = {"FILTER_INVALID", "ORDER_INVALID", "PAGE_TOKEN_INVALID", "IDEMPOTENCY_KEY_REUSED"}
 # Rules of protovalidate that the document repeats. Others compare fields, or ask the database. Whether a text is an
 # address, a library says.
-DOCUMENTED = re.compile(r"^(?!string\.(?:email|nul)$)(string|bytes|repeated|map|enum|bool|u?int32|float|double)\.")
+DOCUMENTED = re.compile(r"^(?!string\.email$)(string|bytes|repeated|map|enum|bool|u?int32|float|double)\.")
 BOOLEANS = {"true": True, "false": False}
 
 
