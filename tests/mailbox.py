@@ -39,11 +39,6 @@ class Mailbox:
         wait_for(lambda: len(self.to(address)) >= number, what=f"{number} messages to {address}")
         return self.to(address)
 
-    @property
-    def attempts(self) -> Path:
-        """The file with a line for each message whose DATA was begun."""
-        return self.folder / "attempts"
-
 
 def mailbox_of(stack: Stack) -> Mailbox:
     """The mailbox of the shared stack."""
@@ -79,8 +74,6 @@ class Handler:
         del session
         (address,) = envelope.rcpt_tos
         refusal = REFUSAL.match(address)
-        with (self._folder / "attempts").open("a") as attempts:
-            attempts.write(f"{address}\n")
         if refusal and refusal[1] == "data":
             return f"{refusal[2]} {refusal[3] or ''} refused"
         folder = self._folder / _name(address)

@@ -81,7 +81,7 @@ class Person:
         return content
 
     def shorten(self, tenant: Tenant, lifetime: int, *, age: int = 0) -> None:
-        """Keep an access token of the same session that was made `age` seconds ago, to live so many seconds."""
+        """Replace the access token by one of the same session with this `lifetime`, issued `age` seconds ago."""
         settings, content = tenant.stack.settings, self.stored
         issuer, moment = settings.token_issuer, utc_now() - timedelta(seconds=age)
         now = AccessTokens(settings.secrets, issuer=issuer, lifetime=lifetime)

@@ -41,7 +41,7 @@ class Profile:
         )
 
     def session(self, lifetime: float) -> Session:
-        """The session of the tokens, whose access token lives so many seconds more."""
+        """The session with these tokens. `lifetime` is the rest of the access token's, in seconds."""
         return Session(
             access_token=self.access_token,
             refresh_token=self.refresh_token,
