@@ -230,6 +230,17 @@ class Stack:
         os.kill(pid, number)
         return pid
 
+    def whereabouts(self) -> str:
+        """Where each thread of the serving processes is, for a test that fails because they answer nobody."""
+        folder, told = self.data_dir / "logs", []
+        for name in [name for name in self.processes() if name.startswith(("api-", "realtime-"))]:
+            said = len((folder / f"{name}.log").read_text())
+            with suppress(OSError):
+                self.kill(name, signal.SIGUSR1)
+            time.sleep(PAUSE * 10)
+            told.append(f"{name}:\n{(folder / f'{name}.log').read_text()[said:]}")
+        return "\n".join([self.output, *told])
+
     def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until something becomes true; if it does not, show what the stack printed."""
         try:

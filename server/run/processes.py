@@ -1,6 +1,7 @@
 """The processes of a deployment, and the commands that prepare its database."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -24,7 +25,7 @@ from server.gateway.static_files import StaticFile
 from server.kernel.chain import RouteTable
 from server.kernel.record.logs import configure_logging
 from server.metrics import endpoint as metrics_endpoint
-from server.run import canary, preflight, reflection, serving
+from server.run import canary, liveness, preflight, reflection, serving
 from server.run.seed import Seeded, is_production, seed_tenant
 from server.settings import Settings
 
@@ -48,6 +49,8 @@ def _begin(settings: Settings) -> None:
     """The first steps of every process. Logs go to standard error, so SIGHUP has no file to reopen here."""
     configure_logging(settings.log_level)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # It tells where each of its threads is.
+    faulthandler.register(signal.SIGUSR1)
 
 
 def site() -> list[StaticFile]:
@@ -88,7 +91,8 @@ def _serve_calls(application: Application, ready: Ready) -> None:
     server.start()
     ready()
     log.info("%s serves", name)
-    stopped.asked.wait()
+    with liveness.of_server(settings.socket(name)):
+        stopped.asked.wait()
     statuses.enter_graceful_shutdown()
     # The gateway keeps sending until it has noticed, and gRPC cancels calls that arrive after stop().
     stopped.at_once.wait(settings.drain_notice)
@@ -123,7 +127,8 @@ async def _stream(application: Application, ready: Ready) -> None:
     _collect_seldom()
     ready()
     log.info("%s serves", name)
-    await stopped.wait()
+    async with liveness.of_loop():
+        await stopped.wait()
     await statuses.enter_graceful_shutdown()
     await application.live.close()
     await server.stop(settings.drain_timeout)
@@ -169,7 +174,8 @@ async def _work(settings: Settings, name: str, ready: Ready) -> None:
     worker.open()
     ready()
     log.info("%s works", name)
-    await worker.run(stopped)
+    async with liveness.of_loop():
+        await worker.run(stopped)
     worker.close()
     endpoint.close()
 
@@ -189,11 +195,12 @@ async def _answer_agents(settings: Settings, ready: Ready) -> None:
     with serving.listening(settings, AGENTS) as listening:
         ready()
         log.info("%s serves", AGENTS)
-        if await _is_asked(listening, stopped):
-            # Imported at the first request, because MCP takes 45 MB, and most deployments have no agents.
-            from server.agents import http  # noqa: PLC0415
+        async with liveness.of_loop():
+            if await _is_asked(listening, stopped):
+                # Imported at the first request, because MCP takes 45 MB, and most deployments have no agents.
+                from server.agents import http  # noqa: PLC0415
 
-            await http.serve(settings, app.reference(), listening, stopped)
+                await http.serve(settings, app.reference(), listening, stopped)
     endpoint.close()
 
 

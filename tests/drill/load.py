@@ -80,7 +80,10 @@ class Load:
     def grows(self, by: int = 20) -> None:
         """Wait until some more pages have been acknowledged."""
         wanted = len(self.acknowledged) + by
-        wait_for(lambda: len(self.acknowledged) >= wanted, what=f"{by} more pages")
+        wait_for(
+            lambda: len(self.acknowledged) >= wanted,
+            what=lambda: f"{by} more pages (then: {len(self.acknowledged)})\n{self.tenant.stack.whereabouts()}",
+        )
 
     def check(self, since: int = 0, *, streamed: bool = True) -> None:
         """Compare what was acknowledged, from the page of this number on, with what there is now.

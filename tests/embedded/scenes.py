@@ -3,22 +3,33 @@
 Run as `python -m tests.embedded.scenes SCENE FOLDER`.
 """
 
+import asyncio
 import faulthandler
 import os
 import signal
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from server.embedded.children import Program, Role, Spec, Task
 from server.embedded.faults import Fault
 from server.embedded.logs import Console, LogFolder
 from server.embedded.supervisor import Supervisor, supervise
+from server.run import liveness, serving
 
 Ready = Callable[[], None]
 # More than the supervisor reads at once, several times.
 LINES = 8000
+# Seconds without a proof after which a scene is ended, and between two proofs.
+WITHIN, EVERY = 1.0, 0.1
 
 
 def say(line: str) -> None:
@@ -82,7 +93,54 @@ def crashing(ready: Ready) -> None:
     faulthandler._sigsegv()  # type: ignore[attr-defined]  # noqa: SLF001 - what it is there for
 
 
-ROLES = {role.__name__: role for role in (steady, brittle, unready, stuck, stubborn, chatty, parent, crashing)}
+def wait_for_nobody() -> None:
+    """Wait for what never comes."""
+    threading.Event().wait()
+
+
+def answering(ready: Ready) -> None:
+    """Serve health checks, for several times as long as a process may be silent; then serve none."""
+    threads = ThreadPoolExecutor(1)
+    server, statuses = grpc.server(threads), health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
+    statuses.set(serving.PROCESS, HealthCheckResponse.SERVING)
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "socket"
+        server.add_insecure_port(f"unix:{socket}")
+        server.start()
+        with liveness.of_server(socket, WITHIN, EVERY):
+            time.sleep(3 * WITHIN)
+            ready()
+            threads.submit(wait_for_nobody)
+            time.sleep(60)
+
+
+def turning(ready: Ready) -> None:
+    """Go round in an event loop, for several times as long as a process may be silent; then hold it up."""
+
+    async def turn() -> None:
+        async with liveness.of_loop(WITHIN, EVERY):
+            await asyncio.sleep(3 * WITHIN)
+            ready()
+            wait_for_nobody()
+
+    asyncio.run(turn())
+
+
+def ended(ready: Ready) -> None:
+    """Be watched no more, and serve."""
+
+    async def turn() -> None:
+        async with liveness.of_loop(WITHIN, EVERY):
+            await asyncio.sleep(EVERY)
+
+    asyncio.run(turn())
+    time.sleep(3 * WITHIN)
+    steady(ready)
+
+
+ALL = (steady, brittle, unready, stuck, stubborn, chatty, parent, crashing, answering, turning, ended)
+ROLES = {role.__name__: role for role in ALL}
 
 
 def run(scene: str, folder: Path) -> int:

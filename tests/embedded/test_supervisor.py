@@ -152,6 +152,22 @@ def test_a_child_that_hears_no_signal_is_killed_after_its_patience(play: Play) -
     assert not runs(pid)
 
 
+@pytest.mark.parametrize("name", ["answering", "turning"])
+def test_a_child_that_stops_answering_is_ended_says_where_it_was_and_is_started_again(play: Play, name: str) -> None:
+    scene = play(name)
+    scene.wait_until_serving()
+    wait_for(lambda: f"{name:<10} | died (exit code 1)" in scene.output, what=lambda: scene.output)
+    assert "in wait_for_nobody" in (scene.folder / "logs" / f"{name}.log").read_text()
+    wait_for(lambda: runs(scene.pids().get(name, 0)), what="another one")
+
+
+def test_a_child_that_is_watched_no_more_goes_on(play: Play) -> None:
+    scene = play("ended")
+    scene.wait_until_serving()
+    assert "died" not in scene.output
+    assert scene.end() == 0
+
+
 def test_what_a_child_started_goes_with_it(play: Play) -> None:
     scene = play("parent")
     scene.wait_until_serving()

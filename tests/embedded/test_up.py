@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -138,6 +140,23 @@ def test_an_idle_stack_with_two_api_workers_stays_under_450_mb(own_stack: Callab
     stack = own_stack(api_workers=2)
     assert {"api-0", "api-1", "realtime-0", "worker-0", "envoy", "postgres", "redis"} <= stack.processes().keys()
     assert sum(map(proportional_size, stack.family())) < 450 * 1024 * 1024
+
+
+def has_said(log: Path, words: str) -> bool:
+    return words in log.read_text()
+
+
+def test_every_process_tells_where_its_threads_are_and_goes_on(shared: Stack) -> None:
+    before = shared.processes()
+    told = shared.whereabouts()
+    assert re.search(r"^api-0:\n(.*\n)*.* in _serve_calls$", told, re.MULTILINE)
+    assert re.search(r"^realtime-0:\n(.*\n)*.* in _serve_streams$", told, re.MULTILINE)
+    for name in ("worker-0", "agents"):
+        shared.kill(name, signal.SIGUSR1)
+        log = shared.data_dir / "logs" / f"{name}.log"
+        shared.wait_for(partial(has_said, log, " in _perform"))
+    assert shared.processes() == before
+    assert answers(shared)
 
 
 def test_a_second_one_on_the_same_data_is_refused(shared: Stack) -> None:
