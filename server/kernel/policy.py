@@ -154,6 +154,8 @@ class MethodPolicy:
     """The RPC with which a stream begins that changes something."""
     takes_api_keys: bool = False
     """Whether API keys may call it as well, though it is for everyone who is signed in."""
+    platform_wide: bool = False
+    """Whether platform administrators call it for the whole platform, unless their request names a tenant."""
 
     @property
     def on_loop(self) -> bool:
@@ -324,6 +326,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         upload=raw_bodies.upload_of(method, option, _bodies_of(method)),
         opening=openings.opening_of(option),
         takes_api_keys=option.takes_api_keys,
+        platform_wide=option.platform_wide,
     )
 
 
@@ -372,6 +375,10 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
         yield "only reads for everyone who is signed in take API keys without a permission (takes_api_keys)"
     elif kind == "provider_signature" and (method.server_streaming or option.pool == policy_pb2.POOL_WAITING):
         yield "what a provider signs is unary and does not wait: start work that takes long, and answer"
+    elif option.platform_wide and (kind != "permission" or "tenant_id" not in method.input_type.fields_by_name):
+        yield "`platform_wide` is for a `permission`, and a request in which a tenant can be named (tenant_id)"
+    elif option.platform_wide and (option.HasField("cache") or method.server_streaming):
+        yield "what answers for the whole platform is neither cached nor a stream: drop `cache`, or `platform_wide`"
     elif kind in ("permission", "platform"):
         domain = method.containing_service.full_name.split(".")[1]
         if not PERMISSION.match(value):

@@ -104,6 +104,21 @@ class Memberships(Protocol):
         The scope of the transaction has to reach the tenant. The caller drops what is cached of access in it.
         """
 
+    def lock_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> list[str] | None:
+        """The roles of a member, locked; None for who is none."""
+
+    def set_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str, roles: Sequence[str]) -> None:
+        """Give a member these roles instead of the former ones. Raises StateForbids for the last owner.
+
+        The roles were locked, and exist. The caller drops what is cached of access in the tenant.
+        """
+
+    def remove(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
+        """End a membership. Raises StateForbids for the last owner.
+
+        The caller drops what is cached of access in the tenant.
+        """
+
     def place(self, transaction: Transaction, tenant_id: str) -> Row | None:
         """Name and subdomain of a tenant in use, or None. The scope of the transaction has to reach it."""
 

@@ -19,6 +19,7 @@ from server import app
 PAGES = "plinth/sites/v1/page.proto"
 SECTIONS = "plinth/sites/v1/section.proto"
 AUTH = "plinth/identity/v1/auth.proto"
+USERS = "plinth/identity/v1/user.proto"
 API_KEYS = "plinth/identity/v1/api_key.proto"
 OURS = "plinth/"
 OPTIONS_ONLY = "plinth/policy/"

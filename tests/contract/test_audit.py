@@ -17,7 +17,7 @@ from server.kernel.policy import BATCHES, Access, Kind, MethodPolicy, is_read_on
 from server.kernel.record.audit import leaf_hash
 from tests.clients import Rest, new_member, new_tenant, rows, unique
 from tests.contract import checks, doors, wall
-from tests.contract.contract import AUTH, PAGES, Contract, in_field, in_message, planted, real
+from tests.contract.contract import PAGES, USERS, Contract, in_field, in_message, planted, real
 from tests.contract.mutations import METHODS as MUTATING
 from tests.contract.mutations import MUTATIONS, Made, Sweep, everything_done, idempotency_key, is_audited
 from tests.contract.test_messages import TEXT, add_field
@@ -366,7 +366,7 @@ def test_a_personal_field_that_nobody_marked_is_found() -> None:
     def unmark(options: Any) -> None:
         options.ClearExtension(policy_pb2.personal)
 
-    unmarked = planted(AUTH, in_field("User", "email", lambda field: unmark(field.options)))
+    unmarked = planted(USERS, in_field("User", "email", lambda field: unmark(field.options)))
     assert "plinth.identity.v1.User.email looks personal, but is not marked so" in list(
         checks.unmarked_personal(written(unmarked), NOT_PERSONAL)
     )

@@ -9,7 +9,18 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from tests.contract import checks
-from tests.contract.contract import API_KEYS, AUTH, PAGES, Contract, in_field, in_message, in_method, planted, real
+from tests.contract.contract import (
+    API_KEYS,
+    AUTH,
+    PAGES,
+    USERS,
+    Contract,
+    in_field,
+    in_message,
+    in_method,
+    planted,
+    real,
+)
 
 Check = Callable[[Contract], Iterator[str]]
 
@@ -153,7 +164,7 @@ FAULTS: dict[str, tuple[str, str, Callable[[FileDescriptorProto], None], str]] =
     ),
     "a new secret in an answer": (
         "secrets",
-        AUTH,
+        USERS,
         in_message("User", add_field("recovery_key", TEXT)),
         "recovery_key",
     ),

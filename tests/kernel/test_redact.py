@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from plinth.identity.v1.auth_pb2 import LogInRequest, Session, User
+from plinth.identity.v1.auth_pb2 import LogInRequest, Session
+from plinth.identity.v1.user_pb2 import User
 from plinth.sites.v1.page_pb2 import Page
 
 from server.kernel.messages.redact import redacted

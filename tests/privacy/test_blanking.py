@@ -1,7 +1,8 @@
 """Of a payload, exactly what is personal of one person goes."""
 
 import pytest
-from plinth.identity.v1.auth_pb2 import CurrentUser, Session, User
+from plinth.identity.v1.auth_pb2 import CurrentUser, Session
+from plinth.identity.v1.user_pb2 import User
 from plinth.operations.v1.operation_pb2 import Operation
 from plinth.travel.v1.trip_pb2 import ListTripsResponse, Trip
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import account_pb2
 from plinth.identity.v1.account_pb2 import ListOwnSessionsResponse, UserSession
-from plinth.identity.v1.auth_pb2 import User
+from plinth.identity.v1.user_pb2 import User
 from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 

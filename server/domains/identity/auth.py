@@ -12,8 +12,8 @@ from plinth.identity.v1.auth_pb2 import (
     ListJsonWebKeysResponse,
     Session,
     SignUpResponse,
-    User,
 )
+from plinth.identity.v1.user_pb2 import User
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -120,7 +120,13 @@ class AuthService(Service):
         # Hashing takes about 40 ms, so it comes before the transaction.
         hashed = self._passwords.hash(request.password)
         tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
-        user = User(id=new_id(), email=email, first_name=request.first_name, last_name=request.last_name)
+        user = User(
+            id=new_id(),
+            email=email,
+            first_name=request.first_name,
+            last_name=request.last_name,
+            state=User.STATE_ACTIVE,
+        )
         # Looked up for everybody, so that it takes as long for an unknown address.
         known = call.writes.run(BY_EMAIL, address=email).first()
         added = call.writes.run(
@@ -370,7 +376,13 @@ def _name_of(call: Call, caller: Principal) -> str:
 
 def shown_user(row: Row) -> User:
     """The user in a row."""
-    user = User(id=row["id"], email=row["email"], first_name=row["first_name"], last_name=row["last_name"])
+    user = User(
+        id=row["id"],
+        email=row["email"],
+        first_name=row["first_name"],
+        last_name=row["last_name"],
+        state=User.STATE_ACTIVE,
+    )
     user.create_time.FromDatetime(row["create_time"])
     if row["email_verify_time"] is not None:
         user.email_verify_time.FromDatetime(row["email_verify_time"])

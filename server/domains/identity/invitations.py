@@ -4,13 +4,12 @@ The token in the mail proves the address, so it is all that accepting needs of a
 looked up as the platform, since the tenant is not known before. Then the call goes on in that tenant.
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
 from plinth.identity.v1 import invitation_pb2
-from plinth.identity.v1.auth_pb2 import User
 from plinth.identity.v1.invitation_pb2 import AcceptInvitationResponse, Invitation, InvitationPreview
+from plinth.identity.v1.user_pb2 import User
 from sqlalchemy import Text, bindparam, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
@@ -18,14 +17,14 @@ from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, Transaction
 from server.domains.identity.accounts import END_ALL, RENAME, RESET_PASSWORD, end_sessions
 from server.domains.identity.auth import ADD_USER, BY_EMAIL, shown_user
+from server.domains.identity.granting import Granting
 from server.domains.identity.letters import LetterTokens, given_hashes, refuse_token
 from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.settings import IdentitySettings
 from server.domains.identity.tables import invitations
 from server.kernel.call import Call
 from server.kernel.clock import Clock
-from server.kernel.guard import Permissions, access_tag
-from server.kernel.ids import new_id
+from server.kernel.guard import access_tag
 from server.kernel.mail_addresses import normal_address
 from server.kernel.ports import SECRET_PLACE, Mail, Mails, Memberships
 from server.kernel.problems import StateForbids, Violation, broken_rules, taken
@@ -94,7 +93,7 @@ class InvitationService(Service[Invitation]):
         self,
         tokens: LetterTokens,
         passwords: Passwords,
-        permissions: Permissions,
+        granting: Granting,
         *,
         memberships: Memberships,
         mails: Mails,
@@ -107,7 +106,7 @@ class InvitationService(Service[Invitation]):
         super().__init__()
         self._tokens = tokens
         self._passwords = passwords
-        self._permissions = permissions
+        self._granting = granting
         self._memberships = memberships
         self._mails = mails
         self._database = database
@@ -129,7 +128,7 @@ class InvitationService(Service[Invitation]):
     def check(self, call: Call, resource: Invitation, before: Invitation | None) -> None:
         """Refuse roles that the caller may not grant, and a second invitation of an address."""
         del before
-        self._check_roles(call, resource.roles)
+        self._granting.check(call, "invitation.roles", resource.roles)
         known = call.writes.run(OPEN, tenant=call.tenant_id, address=resource.email.lower())
         if known.returned:
             raise taken(self.rows.type, "email")
@@ -147,7 +146,7 @@ class InvitationService(Service[Invitation]):
         if before.HasField("accept_time"):
             metadata = {"resource_type": self.rows.type, "resource": before.id, "state": "ACCEPTED"}
             raise StateForbids("It was accepted already.", metadata=metadata)
-        self._check_roles(call, before.roles)
+        self._granting.check(call, "invitation.roles", before.roles)
         token, hashed = self._tokens.new()
         until = self._clock() + LIFETIME
         call.writes.run(RENEW, tenant=call.tenant_id, invitation=before.id, hash=hashed, until=until)
@@ -186,7 +185,7 @@ class InvitationService(Service[Invitation]):
         place = self._place(call.writes, row)
         if row is None or place is None:
             refuse_token()
-        user = self._account(call, row["email"], request)
+        user = self._account(call, row, request)
         call.note_actor(user.id)
         call.tenant_id = row["tenant_id"]
         call.writes.bind(Scope(tenant_id=row["tenant_id"], user_id=user.id))
@@ -205,42 +204,30 @@ class InvitationService(Service[Invitation]):
         """The tenant of an invitation; None if it is gone."""
         return self._memberships.place(transaction, row["tenant_id"]) if row is not None else None
 
-    def _account(self, call: Call, email: str, request: invitation_pb2.AcceptInvitationRequest) -> User:
+    def _account(self, call: Call, invited: Row, request: invitation_pb2.AcceptInvitationRequest) -> User:
         """The account of an address.
 
         One whose address nobody has verified may be of somebody else, who signed up with it: it gets the password of
-        this request, and its sessions end. So does a new one.
+        this request, and its sessions end. A new one has the id of the invitation, by which others know it already.
         """
-        known = call.writes.run(BY_EMAIL, address=email).first()
+        known = call.writes.run(BY_EMAIL, address=invited["email"]).first()
         if known is None or known["email_verify_time"] is None:
-            known = self._taken_over(call, email, request)
+            known = self._taken_over(call, invited, request)
         return shown_user(known)
 
-    def _taken_over(self, call: Call, email: str, request: invitation_pb2.AcceptInvitationRequest) -> Row:
+    def _taken_over(self, call: Call, invited: Row, request: invitation_pb2.AcceptInvitationRequest) -> Row:
+        email = invited["email"]
         if not request.password:
             raise broken_rules([Violation("password", "is needed for a new account", "password.missing")])
         refuse_common("password", request.password)
         hashed = self._passwords.hash(request.password)
-        names = {"first_name": request.first_name, "last_name": request.last_name}
-        call.writes.run(ADD_USER, id=new_id(), email=email, password_hash=hashed, **names)
+        names = {name: getattr(request, name) or invited[name] for name in ("first_name", "last_name")}
+        call.writes.run(ADD_USER, id=invited["id"], email=email, password_hash=hashed, **names)
         user_id = call.writes.run(BY_EMAIL, address=email).one()["id"]
         call.writes.queue(RESET_PASSWORD, user_id=user_id, hash=hashed)
         call.writes.queue(RENAME, user_id=user_id, **names)
         end_sessions(call, END_ALL, user_id, "account taken over by invitation")
         return call.writes.run(BY_EMAIL, address=email).one()
-
-    def _check_roles(self, call: Call, names: Sequence[str]) -> None:
-        """Refuse roles that are unknown, or that the caller may not grant."""
-        found = {row["name"]: row for row in self._memberships.roles_named(call.writes, str(call.tenant_id), names)}
-        unknown = [
-            Violation(f"invitation.roles[{place}]", "is no role of the tenant", "role.unknown")
-            for place, name in enumerate(names)
-            if name not in found
-        ]
-        if unknown:
-            raise broken_rules(unknown)
-        for row in found.values():
-            call.check_may_grant(self._permissions.of((row["name"],), row["permissions"]))
 
     def _send(self, call: Call, email: str, message: str, token: str) -> None:
         place = self._memberships.place(call.writes, str(call.tenant_id))

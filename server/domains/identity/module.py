@@ -8,6 +8,7 @@ from server.domains.identity.accounts import AccountService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
+from server.domains.identity.granting import Granting
 from server.domains.identity.invitations import InvitationService
 from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
 from server.domains.identity.passwords import Passwords
@@ -24,6 +25,7 @@ from server.domains.identity.tables import (
     sign_in_networks,
     users,
 )
+from server.domains.identity.users import UserService
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Remove
@@ -54,12 +56,20 @@ def _accounts(platform: Platform) -> AccountService:
     return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _guard(platform))
 
 
+def _granting(platform: Platform) -> Granting:
+    return Granting(platform.permissions, platform.ports.memberships)
+
+
+def _users(platform: Platform) -> UserService:
+    return UserService(platform.page_tokens, _invitations(platform), platform.ports.memberships, _granting(platform))
+
+
 def _invitations(platform: Platform) -> InvitationService:
     settings = platform.settings
     return InvitationService(
         LetterTokens(settings.secrets),
         Passwords(settings.password_memory),
-        platform.permissions,
+        _granting(platform),
         memberships=platform.ports.memberships,
         mails=platform.ports.mails,
         database=platform.database,
@@ -108,6 +118,7 @@ MODULE = Module(
         Serve(ApiKeyService, _api_keys),
         Serve(InvitationService, _invitations),
         Serve(PrivacyService, _privacy),
+        Serve(UserService, _users),
     ),
     settings=IdentitySettings,
     offers=_offers,
@@ -128,7 +139,11 @@ MODULE = Module(
         Remove(sessions),
         Remove(sign_in_networks),
         Remove(account_letters),
-        Erase(table=invitations, columns=("email", "email_folded", "message"), run=forget_invitations),
+        Erase(
+            table=invitations,
+            columns=("email", "email_folded", "message", "first_name", "last_name"),
+            run=forget_invitations,
+        ),
         NotPersonal(invitations, "roles", "token_hash", why="what somebody may do, and a hash"),
         NotPersonal(invitations, "invite_user_id", "accept_user_id", why="ids, which stay as pseudonyms"),
         Erase(table=api_keys, columns=(), run=revoke_keys, ends_access=True),

@@ -48,6 +48,9 @@ users = global_table(
 )
 # Addresses are stored as typed (normalised by email-validator) and compared ignoring case.
 Index("users_email_key", func.lower(users.c.email), unique=True, postgresql_where=users.c.delete_time.is_(None))
+# Filters compare addresses as they are.
+Index("users_email_idx", users.c.email)
+Index("users_create_time_idx", users.c.create_time, users.c.id)
 
 sessions = global_table(
     "sessions",
@@ -144,6 +147,8 @@ invitations = tenant_table(
     Column("email_folded", Text, nullable=False),
     Column("roles", ARRAY(Text), nullable=False),
     Column("message", Text, nullable=False, server_default=text("''")),
+    Column("first_name", Text, nullable=False, server_default=text("''")),
+    Column("last_name", Text, nullable=False, server_default=text("''")),
     uuid_column("invite_user_id", nullable=True),
     # The keyed hash of the token in the newest mail; NULL once it was accepted.
     Column("token_hash", LargeBinary, nullable=True),
@@ -155,6 +160,7 @@ invitations = tenant_table(
 Index("invitations_token_hash_key", invitations.c.token_hash, unique=True)
 Index("invitations_create_time_idx", invitations.c.tenant_id, invitations.c.create_time, invitations.c.id)
 Index("invitations_email_folded_idx", invitations.c.tenant_id, invitations.c.email_folded)
+Index("invitations_email_idx", invitations.c.tenant_id, invitations.c.email)
 Index("invitations_expire_time_idx", invitations.c.expire_time)
 
 api_key_usage = global_table(

@@ -5,7 +5,7 @@ from typing import ClassVar
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import role_pb2
 from plinth.tenancy.v1.role_pb2 import ListMemberRolesResponse, Membership, Role
-from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, select, update
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
@@ -47,9 +47,10 @@ def _role(condition: ColumnElement[bool]) -> Select[tuple[str, list[str]]]:
 
 ROLE_NAMED = Statement(_role(roles.c.name == bindparam("role", type_=Text())))
 ROLE_WITH_ID = Statement(_role(roles.c.id == bindparam("role", type_=_id)))
-MEMBER = Statement(select(memberships.c.roles).where(_is_member).with_for_update())
+HELD = Statement(select(memberships.c.roles).where(_is_member).with_for_update())
+CHANGED = {"version": memberships.c.version + text("1"), "update_time": func.now()}
 SET_ROLES = Statement(
-    update(memberships).where(_is_member).values(roles=bindparam("held", type_=memberships.c.roles.type))
+    update(memberships).where(_is_member).values(roles=bindparam("held", type_=memberships.c.roles.type), **CHANGED)
 )
 
 
@@ -112,7 +113,7 @@ class MembershipService(Service):
 
 def _lock_roles(call: Call, user_id: str) -> list[str]:
     """The roles of a member, locked until the call ends. Raises NotFound."""
-    row: Row | None = call.writes.run(MEMBER, within=call.tenant_id, member=user_id).first()
+    row: Row | None = call.writes.run(HELD, within=call.tenant_id, member=user_id).first()
     if row is None:
         raise not_found(USER_TYPE, user_id)
     return list(row["roles"])

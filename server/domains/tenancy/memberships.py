@@ -8,10 +8,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope, Transaction, WriteTransaction
-from server.domains.tenancy.leaving import ACCESS_CHANGED, keep_owners
+from server.domains.tenancy.leaving import ACCESS_CHANGED, LEAVE, keep_owners
+from server.domains.tenancy.member_roles import CHANGED, HELD, SET_ROLES
 from server.domains.tenancy.tables import memberships, tenants
 from server.domains.tenancy.tables import roles as roles_table
-from server.domains.tenancy.tenants import ADD_MEMBERSHIP
+from server.domains.tenancy.tenants import ADD_MEMBERSHIP, OWNER
 
 MEMBER = "member"
 LARGEST_LIST = 100
@@ -63,7 +64,10 @@ _added = insert(memberships).values(
 ADD_ROLES = Statement(
     _added.on_conflict_do_update(
         index_elements=[memberships.c.tenant_id, memberships.c.user_id],
-        set_={"roles": text("ARRAY(SELECT DISTINCT unnest(memberships.roles || excluded.roles) ORDER BY 1)")},
+        set_={
+            "roles": text("ARRAY(SELECT DISTINCT unnest(memberships.roles || excluded.roles) ORDER BY 1)"),
+            **CHANGED,
+        },
     )
 )
 
@@ -104,6 +108,22 @@ class Memberships:
         granted = [name for name in roles if name in known]
         transaction.run(ADD_ROLES, tenant_id=tenant_id, user_id=user_id, roles=granted)
         transaction.queue(ACCESS_CHANGED, within=tenant_id)
+
+    def lock_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> list[str] | None:
+        """The roles of a member, locked; None for who is none."""
+        row = transaction.run(HELD, within=tenant_id, member=user_id).first()
+        return list(row["roles"]) if row is not None else None
+
+    def set_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str, roles: Sequence[str]) -> None:
+        """Give a member these roles instead of the former ones. Raises StateForbids for the last owner."""
+        if OWNER not in roles:
+            keep_owners(transaction, [tenant_id], user_id)
+        transaction.queue(SET_ROLES, within=tenant_id, member=user_id, held=list(roles))
+
+    def remove(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> None:
+        """End a membership. Raises StateForbids for the last owner."""
+        keep_owners(transaction, [tenant_id], user_id)
+        transaction.queue(LEAVE, within=tenant_id, member=user_id)
 
     def place(self, transaction: Transaction, tenant_id: str) -> Row | None:
         """Name and subdomain of a tenant in use, or None."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.empty_pb2 import Empty
 from plinth.tenancy.v1 import role_pb2
 from plinth.tenancy.v1.role_pb2 import Explanation, ListPermissionsResponse, Permission, Role
-from sqlalchemy import Text, any_, bindparam, func, update
+from sqlalchemy import Text, any_, bindparam, func, text, update
 
 from server.data.statements import Statement
 from server.domains.tenancy.explain import Explainer, unknown_permission
@@ -26,7 +26,7 @@ TAKE_FROM_ALL = Statement(
     update(memberships)
     .where(memberships.c.tenant_id == bindparam("within", type_=memberships.c.tenant_id.type))
     .where(_name == any_(memberships.c.roles))
-    .values(roles=func.array_remove(memberships.c.roles, _name))
+    .values(roles=func.array_remove(memberships.c.roles, _name), version=memberships.c.version + text("1"))
 )
 
 

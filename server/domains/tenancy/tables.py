@@ -20,7 +20,6 @@ from server.data.tables import (
     global_table,
     resource_columns,
     tenant_table,
-    time_column,
     uuid_column,
 )
 
@@ -58,12 +57,13 @@ memberships = global_table(
     uuid_column("tenant_id"),
     uuid_column("user_id"),
     Column("roles", ARRAY(Text), nullable=False),
-    time_column("create_time", server_default=text("now()")),
+    *resource_columns(soft_delete=False),
     PrimaryKeyConstraint("tenant_id", "user_id"),
     ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
     row_security=MEMBERSHIP_WALL,
 )
 Index("memberships_user_id_idx", memberships.c.user_id, memberships.c.tenant_id)
+Index("memberships_create_time_idx", memberships.c.tenant_id, memberships.c.create_time, memberships.c.user_id)
 
 roles = tenant_table(
     "roles",

@@ -4,6 +4,7 @@ from server.kernel.resources.codecs import Raw
 from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.requested_changes import RequestedChanges
 from server.kernel.resources.resource import Hooks, Parent, Resource, States
 from server.kernel.resources.service import AnyService, EventFacts, Service, private_events, revealed_by, seen_by
 
@@ -16,6 +17,7 @@ __all__ = [
     "Parent",
     "Raw",
     "ReadRows",
+    "RequestedChanges",
     "Resource",
     "Service",
     "States",

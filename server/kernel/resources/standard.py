@@ -1,7 +1,7 @@
 """Standard methods (AIP-131 to 135, 164, 231, 233 to 235): from the shape of a request to the rows of its resource."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from google.api import resource_pb2
@@ -11,14 +11,13 @@ from google.protobuf.message_factory import GetMessageClass
 
 from server.kernel.call import Call
 from server.kernel.chain import Answer, CustomMethod, Request, Stream, Unary
-from server.kernel.messages.fields import descriptor_of
-from server.kernel.messages.masks import check_mask, set_fields
 from server.kernel.policy import Kind, MethodPolicy, kind_of, options_of
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources.batches import CREATE, DELETE, UPDATE, Batches
 from server.kernel.resources.cascade import Descendants
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reorder import Reordering
+from server.kernel.resources.requested_changes import mask_of
 from server.kernel.resources.rows import ResourceRows
 from server.kernel.resources.service import AnyService, by_name, camel, check_methods, python_name
 from server.kernel.search.declaration import check_request
@@ -99,7 +98,7 @@ class StandardMethods:
 
         def handle(call: Call, request: Request) -> Answer:
             source = getattr(request, body)
-            mask = _mask_of(call, request, source, read_only)
+            mask = mask_of(call, request, source, read_only)
             before = rows.lock(call, self._id_of(request), etag=source.etag, request=request)
             return rows.update(call, rows.changed(call, source, before, mask), before)
 
@@ -168,23 +167,6 @@ class StandardMethods:
             if verb and option is not None:
                 found[verb] = option.emits
         return found
-
-
-def _mask_of(call: Call, request: Request, source: Message, read_only: Collection[str]) -> tuple[str, ...]:
-    """The fields to change: over REST the keys of the body, over gRPC the mask, or without one the fields that are set.
-
-    `*` means every field, but output-only fields only if they are set.
-    """
-    paths = tuple(request.update_mask.paths)
-    if call.is_rest and paths != ("*",):
-        return paths
-    if not paths:
-        return set_fields(source)
-    checked = check_mask(descriptor_of(source), paths)
-    if checked != ("*",):
-        return checked
-    given = set_fields(source)
-    return tuple(name for name in descriptor_of(source).fields_by_name if name not in read_only or name in given)
 
 
 def _link(services: Iterable[AnyService]) -> None:

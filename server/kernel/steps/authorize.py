@@ -121,11 +121,17 @@ class Authorize(Before):
 
     def _permission_decision(self, method: MethodPolicy) -> Guard:
         permission, has_tenant, get = method.permission, method.has_tenant, self._memory.get
+        platform_wide = method.platform_wide
 
         def authorize(call: Call, request: Request) -> None:
             principal = call.caller
             # Equality of UUIDs ignores case; tokens hold the canonical form.
-            tenant_id = (request.tenant_id.lower() if has_tenant else "") or principal.tenant_id
+            named = request.tenant_id.lower() if has_tenant else ""
+            if platform_wide and principal.is_platform and not named:
+                call.access = get(principal, NO_TENANT)
+                if call.access is not None:
+                    return
+            tenant_id = named or principal.tenant_id
             if not tenant_id:
                 raise Denied(
                     "This call needs a tenant: create one, or switch to one.", reason=Reason.REASON_TENANT_MISSING

@@ -29,6 +29,25 @@ def _invitation(tenant: Tenant) -> Named:
     return {"invitation_id": made_one["id"], "etag": made_one["etag"]}
 
 
+def _invited(tenant: Tenant) -> str:
+    """Somebody who is invited, with a mark that others must not see."""
+    body = {"email": f"{unique(f'{MARK}-{tenant.subdomain}')}@example.com", "roles": ["viewer"]}
+    return str(made(tenant, "/api/v1/users", body)["id"])
+
+
+def _user(tenant: Tenant) -> Named:
+    """The owner, beside whom somebody is invited."""
+    _invited(tenant)
+    return {"user_id": tenant.owner.id}
+
+
+def _deleted_user(sweep: Any) -> dict[str, Any]:
+    account = sign_up(sweep.tenant.stack)
+    platform = Rest(sweep.tenant.stack, sweep.platform)
+    assert platform.delete(f"users/{account.id}").status_code == 204
+    return {"userId": account.id}
+
+
 def _acceptance(sweep: Any) -> dict[str, Any]:
     email = new_address()
     made(sweep.tenant, "/api/v1/employees/invite", {"email": email})
@@ -64,7 +83,7 @@ def _session(sweep: Any) -> dict[str, Any]:
 INSTANCES = {
     "plinth.identity.v1.ApiKey": Instance(_api_key, lambda: {"name": "Planted", "permissions": [PERMISSION]}),
     "plinth.identity.v1.Invitation": Instance(_invitation, lambda: {"email": new_address(), "roles": ["viewer"]}),
-    "plinth.identity.v1.User": Instance(lambda tenant: {"user_id": tenant.owner.id}),
+    "plinth.identity.v1.User": Instance(_user, lambda: {"email": new_address(), "roles": ["viewer"]}, alone=False),
 }
 MUTATIONS = (
     Mutation("ApiKeyService/CreateApiKey"),
@@ -89,6 +108,17 @@ MUTATIONS = (
     Mutation("AccountService/UpdateOwnProfile", lambda _: {"firstName": unique("Ada")}, session=SOMEBODY),
     Mutation("AccountService/RevokeOtherSessions", session=SOMEBODY),
     Mutation("AccountService/RevokeSession", _session, session=SOMEBODY),
+    Mutation("UserService/CreateUser"),
+    Mutation(
+        "UserService/UpdateUser",
+        lambda sweep: {
+            "userId": _invited(sweep.tenant),
+            "user": {"firstName": unique("Ada")},
+            "updateMask": "firstName",
+        },
+    ),
+    Mutation("UserService/DeleteUser", lambda sweep: {"userId": _invited(sweep.tenant)}),
+    Mutation("UserService/UndeleteUser", _deleted_user),
     Mutation("PrivacyService/EraseOwnData", _newcomer, session=NEWCOMER),
     Mutation("PrivacyService/ErasePerson", lambda sweep: {"userId": new_member(sweep.tenant, "member")[0].id}),
     Mutation("AuthService/LogOut", session=SWITCH, stage=LATE),

@@ -73,7 +73,8 @@ def test_signing_up_answers_the_user_and_nothing_else(stack: Stack, path: str) -
     assert response.status_code == 201
     user = response.json()["user"]
     assert user == user | {"email": email, "firstName": "Ada", "lastName": "Lovelace"}
-    assert set(user) == {"id", "email", "firstName", "lastName", "createTime"}
+    assert user == user | {"state": "STATE_ACTIVE", "roles": [], "etag": ""}
+    assert set(user) == {"id", "email", "firstName", "lastName", "createTime", "state", "roles", "etag"}
     assert log_in(stack, Account(email, password, user["id"])).roles == ()
 
 

@@ -1,0 +1,48 @@
+"""The people of a tenant, and everybody with an account, as views over what is stored of them.
+
+A tenant's people are its members and those who were invited and have not accepted. Both views read with the rights of
+who asks (`security_invoker`), and are made by migration 0031.
+"""
+
+from plinth.identity.v1.user_pb2 import User
+from sqlalchemy import Column, MetaData, SmallInteger, Table, Text, bindparam, func, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+
+from server.data.clauses import AnyColumn
+from server.data.statements import Statement
+from server.data.tables import resource_columns, time_column, uuid_column
+from server.kernel.resources import Resource
+
+_views = MetaData()
+FILTERABLE = ("id", "email", "create_time")
+
+
+def _view(name: str, *columns: AnyColumn, soft_delete: bool = False) -> Table:
+    return Table(
+        name,
+        _views,
+        uuid_column("id", primary_key=True),
+        *columns,
+        Column("email", Text, nullable=False),
+        Column("first_name", Text, nullable=False),
+        Column("last_name", Text, nullable=False),
+        Column("roles", ARRAY(Text), nullable=False),
+        Column("state", SmallInteger, nullable=False),
+        time_column("email_verify_time", nullable=True),
+        time_column("last_login_time", nullable=True),
+        *resource_columns(soft_delete=soft_delete),
+    )
+
+
+tenant_users = _view("tenant_users", uuid_column("tenant_id"))
+platform_users = _view("platform_users", soft_delete=True)
+TENANT_USERS = Resource(User, tenant_users, filterable=FILTERABLE, sortable=("create_time",))
+PLATFORM_USERS = Resource(User, platform_users, filterable=FILTERABLE, sortable=("create_time",))
+IS_MEMBER = Statement(
+    select(tenant_users.c.id).where(
+        tenant_users.c.tenant_id == bindparam("tenant", type_=UUID(as_uuid=False)),
+        func.lower(tenant_users.c.email) == func.lower(bindparam("address", type_=Text())),
+        tenant_users.c.state == literal_column(str(int(User.STATE_ACTIVE))),
+    )
+)
+"""The member of a tenant with an address."""
