@@ -37,8 +37,9 @@ LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.acc
 CACHED = [method for method in BOUND if method.cache_seconds]
 SEARCHES = [method for method in LISTS if "q" in method.descriptor.input_type.fields_by_name]
 PAGE = "sites.v1.Page"
-# Queued, being sent, or deferred.
-UNSENT = "SELECT 1 FROM email_messages WHERE tenant_id = %s AND status IN (1, 2, 4)"
+# What is being sent, and what is due soon.
+UNSENT = """SELECT 1 FROM email_messages WHERE tenant_id = %s
+            AND (status = 2 OR status IN (1, 4) AND next_attempt_time < now() + interval '1 minute')"""
 SEALS = ("audit_leaves", "audit_nodes", "audit_checkpoints")
 
 

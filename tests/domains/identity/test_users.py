@@ -19,7 +19,7 @@ from tests.clients import (
     rows,
     sign_up,
 )
-from tests.domains.identity.letters import INVITATION, VERIFY, letters, token_from
+from tests.domains.identity.letters import INVITATION, VERIFY, letters, token_from, wait_for_letter
 from tests.domains.platform import new_platform_admin
 from tests.stack import Stack
 
@@ -101,6 +101,7 @@ def test_an_address_is_added_once(stack: Stack, tenant: Tenant) -> None:
     member = new_member(tenant, "viewer")[0]
     assert reason(tenant.rest.post("users", {"email": member.email.upper()})) == TAKEN
     assert set(problem(tenant.rest.post("users", {"email": "nobody"})).violations) == {"email"}
+    assert wait_for_letter(stack, email, INVITATION) == letters(stack, email, INVITATION)[0]
     assert len(letters(stack, email, INVITATION)) == 1
 
 
