@@ -30,8 +30,11 @@ def summary_of(method: MethodPolicy, binding: Binding) -> str:
     words, first = in_words(method.name), method.bindings[0]
     if binding == first:
         return words
-    differs = binding.verb if binding.path == first.path else shown(method, binding.path)
-    return f"{words} ({differs})"
+    if binding.path == first.path:
+        return f"{words} ({binding.verb})"
+    path = shown(method, binding.path)
+    has_others = sum(other.path == binding.path for other in method.bindings) > 1
+    return f"{words} ({binding.verb} {path})" if has_others else f"{words} ({path})"
 
 
 def variables(binding: Binding) -> list[str]:

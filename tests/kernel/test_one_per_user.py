@@ -9,10 +9,11 @@ import pytest
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
-from sqlalchemy import Column, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, ForeignKeyConstraint, Integer, MetaData, Table, Text, text
 
 from server.data.tables import resource_columns, uuid_column
 from server.data.transactions import Database
+from server.domains.tenancy.tables import memberships
 from server.kernel.call import Access, Call, Principal
 from server.kernel.problems import Denied, EtagMismatch, NotFound, Reason
 from server.kernel.resources.convert import PlanFault
@@ -74,6 +75,7 @@ TABLE_OF_HABITS = Table(
     *(uuid_column("tenant_id"), uuid_column("id"), uuid_column("user_id")),
     *(Column("theme", Text, nullable=False), Column("steps", Integer, nullable=False)),
     *resource_columns(soft_delete=False),
+    ForeignKeyConstraint(["tenant_id", "user_id"], [memberships.c.tenant_id, memberships.c.user_id]),
     schema="one_per_user",
 )
 RESOURCE: Resource[Any] = Resource(Habits, TABLE_OF_HABITS, singleton=True, owner="user_id", seen_by=SEEN_BY)
@@ -168,9 +170,9 @@ def test_each_user_has_their_own(stored: Database, tenant: Tenant) -> None:
     owner, member = tenant.owner.id, new_member(tenant, "member")[0].id
     change(stored, call_of(tenant, owner), theme="dark")
     assert get(stored, call_of(tenant, member)).theme == "light"
-    with pytest.raises(Denied):
+    with pytest.raises(NotFound):
         get(stored, call_of(tenant, member), owner)
-    with pytest.raises(Denied):
+    with pytest.raises(NotFound):
         change(stored, call_of(tenant, member), user_id=owner, theme="dim")
     manager = call_of(tenant, member, SEEN_BY)
     assert get(stored, manager, owner).theme == "dark"
@@ -185,6 +187,8 @@ def test_a_user_of_another_tenant_has_none(stored: Database, tenant: Tenant, sta
     stranger = new_tenant(stack).owner.id
     with pytest.raises(NotFound):
         change(stored, call_of(tenant, tenant.owner.id, SEEN_BY), user_id=stranger, theme="dark")
+    with pytest.raises(NotFound):
+        get(stored, call_of(tenant, tenant.owner.id, SEEN_BY), stranger)
 
 
 def test_an_api_key_has_none(stored: Database, tenant: Tenant) -> None:

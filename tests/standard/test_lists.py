@@ -204,7 +204,7 @@ def test_a_page_token_is_the_callers_alone(tenant: Tenant, kind: Described) -> N
     door = GrpcDoor(tenant, kind)
     made(door, 3)
     token = door.listing(page_size=1).token
-    account, session = new_member(tenant, "editor")
+    account, session = new_member(tenant, "admin")
     other = GrpcDoor(_as(tenant, session), kind)
     with refusal("PAGE_TOKEN_INVALID"):
         other.listing(page_size=1, page_token=token)

@@ -18,7 +18,8 @@ from server.kernel.privacy import Erase, Export, NotPersonal
 def _service(platform: Platform) -> AuditService:
     proofs = Proofs(CheckpointKeys(platform.settings.secrets))
     kept = timedelta(days=platform.settings.audit_retention_days)
-    return AuditService(platform.page_tokens, proofs, platform.downloads, kept, platform.clock)
+    parts = (platform.page_tokens, proofs, platform.downloads, platform.ports.memberships)
+    return AuditService(*parts, kept=kept, clock=platform.clock)
 
 
 def _background(platform: WorkerPlatform) -> Background:
@@ -33,6 +34,7 @@ def _background(platform: WorkerPlatform) -> Background:
 MODULE = Module(
     "audit",
     services=(Serve(AuditService, _service),),
+    roles=dict.fromkeys(("editor", "member", "viewer", "employee", "partner"), ("audit.activity.read",)),
     grants=Grants(
         dispatch_writes=("audit_leaves", "audit_nodes", "audit_checkpoints"),
         # An entry is written once. Only an erasure changes one of its columns.

@@ -10,6 +10,7 @@ from plinth.audit.v1.audit_pb2 import AuditEntry, Erasure, ListAuditEntriesRespo
 
 from server.data.statements import Row
 from server.domains.audit import bundle
+from server.domains.audit.activity import activity_asked
 from server.domains.audit.entries import ALL_ENTRIES, ENTRIES, SECURITY_EVENTS, USER_ACTIVITIES, EntryPlan
 from server.domains.audit.erasure import erase
 from server.domains.audit.export import (
@@ -29,7 +30,8 @@ from server.domains.audit.overview import Overview
 from server.domains.audit.proofs import Proofs
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
-from server.kernel.problems import Violation, broken_rules
+from server.kernel.ports import Memberships
+from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.queries import PageTokens
 from server.kernel.resources import Lister, ReadRows, Service
 from server.kernel.transfers import Download, Downloads
@@ -40,6 +42,7 @@ ListRequest = (
     | audit_pb2.ListSecurityEventsRequest
     | audit_pb2.ListUserActivitiesRequest
 )
+USER = "plinth.dev/User"
 LINES = {CSV: csv_lines, JSONL: json_lines}
 
 
@@ -49,10 +52,18 @@ class AuditService(Service):
     descriptor: ClassVar = audit_pb2.DESCRIPTOR.services_by_name["AuditService"]
 
     def __init__(
-        self, tokens: PageTokens, proofs: Proofs, downloads: Downloads, kept: timedelta, clock: Clock = utc_now
+        self,
+        tokens: PageTokens,
+        proofs: Proofs,
+        downloads: Downloads,
+        memberships: Memberships,
+        *,
+        kept: timedelta,
+        clock: Clock = utc_now,
     ) -> None:
         """`kept` is the retention time of the log."""
         super().__init__()
+        self._memberships = memberships
         plan = EntryPlan()
         self._clock = clock
         self._downloads = downloads
@@ -97,6 +108,18 @@ class AuditService(Service):
     ) -> audit_pb2.ListAuditEntriesResponse:
         """The changes that users made."""
         return _page(self._activities, call, request)
+
+    def list_user_activity(
+        self, call: Call, request: audit_pb2.ListUserActivityRequest
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """The changes that one user made."""
+        page = _page(self._activities, call, activity_asked(call, request))
+        if not page.audit_entries and not self._is_member(call, request.user_id):
+            raise not_found(USER, request.user_id)
+        return page
+
+    def _is_member(self, call: Call, user_id: str) -> bool:
+        return self._memberships.of_user_in(call.reads, user_id, str(call.tenant_id)) is not None
 
     def get_audit_entry(self, call: Call, request: audit_pb2.GetAuditEntryRequest) -> AuditEntry:
         """One entry."""

@@ -8,6 +8,7 @@ from server.domains.identity.accounts import AccountService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
+from server.domains.identity.employees import EmployeeService
 from server.domains.identity.granting import Granting
 from server.domains.identity.invitations import InvitationService
 from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
@@ -20,15 +21,20 @@ from server.domains.identity.tables import (
     account_letters,
     api_key_usage,
     api_keys,
+    employees,
     invitations,
     sessions,
     sign_in_networks,
+    terms_acceptances,
+    user_preferences,
+    user_profiles,
     users,
 )
+from server.domains.identity.user_profiles import TermsAcceptanceService, UserPreferencesService, UserProfileService
 from server.domains.identity.users import UserService
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
-from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Remove
+from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Pseudonymise, Remove
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
@@ -119,6 +125,18 @@ MODULE = Module(
         Serve(InvitationService, _invitations),
         Serve(PrivacyService, _privacy),
         Serve(UserService, _users),
+        EmployeeService,
+        UserProfileService,
+        UserPreferencesService,
+        TermsAcceptanceService,
+    ),
+    roles=dict.fromkeys(
+        ("editor", "member", "viewer", "employee", "partner"),
+        (
+            *("identity.profiles.read", "identity.profiles.update"),
+            *("identity.preferences.read", "identity.preferences.update"),
+            *("identity.terms.read", "identity.terms.accept"),
+        ),
     ),
     settings=IdentitySettings,
     offers=_offers,
@@ -155,12 +173,21 @@ MODULE = Module(
             api_keys, "create_user_id", "create_api_key_id", "origin_user_id", why="ids, which stay as pseudonyms"
         ),
         NotPersonal(api_key_usage, "day", "method", why="counts of a program's calls"),
+        Pseudonymise(employees, "first_name", "last_name", "email", "phone", "job_title"),
+        NotPersonal(employees, "number", "department", why="of the work, not of the person"),
+        Remove(user_profiles),
+        Remove(user_preferences),
+        Remove(terms_acceptances),
     ),
     exports=(
         Export(users, by="id", leave_out=("password_hash",)),
         Export(sessions),
         Export(sign_in_networks),
         Export(account_letters, leave_out=("token_hash",)),
+        Export(employees),
+        Export(user_profiles),
+        Export(user_preferences),
+        Export(terms_acceptances),
         Export(api_keys, by="create_user_id", leave_out=("secret_hash", "previous_hash")),
     ),
     background=_background,

@@ -46,3 +46,10 @@ IS_MEMBER = Statement(
     )
 )
 """The member of a tenant with an address."""
+MEMBER_WITH_ID = Statement(
+    select(tenant_users.c.id).where(
+        tenant_users.c.tenant_id == bindparam("tenant", type_=UUID(as_uuid=False)),
+        tenant_users.c.id == bindparam("user_id", type_=UUID(as_uuid=False)),
+        tenant_users.c.state == literal_column(str(int(User.STATE_ACTIVE))),
+    )
+)

@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -14,10 +15,11 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Text,
+    and_,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from server.data.tables import (
     IS_PLATFORM,
@@ -162,6 +164,80 @@ Index("invitations_create_time_idx", invitations.c.tenant_id, invitations.c.crea
 Index("invitations_email_folded_idx", invitations.c.tenant_id, invitations.c.email_folded)
 Index("invitations_email_idx", invitations.c.tenant_id, invitations.c.email)
 Index("invitations_expire_time_idx", invitations.c.expire_time)
+
+_EMPTY = text("''")
+employees = tenant_table(
+    "employees",
+    Column("number", Text, nullable=False, server_default=_EMPTY),
+    Column("first_name", Text, nullable=False, server_default=_EMPTY),
+    Column("last_name", Text, nullable=False),
+    Column("email", Text, nullable=False, server_default=_EMPTY),
+    Column("phone", Text, nullable=False, server_default=_EMPTY),
+    Column("job_title", Text, nullable=False, server_default=_EMPTY),
+    Column("department", Text, nullable=False, server_default=_EMPTY),
+    Column("employment", SmallInteger, nullable=False, server_default=text("0")),
+    Column("status", SmallInteger, nullable=False),
+    Column("hire_date", Date, nullable=True),
+    Column("end_date", Date, nullable=True),
+    uuid_column("manager_id", nullable=True),
+    uuid_column("user_id", nullable=True),
+    soft_delete=True,
+)
+_e = employees.c
+Index(
+    "employees_number_key",
+    *(_e.tenant_id, _e.number),
+    unique=True,
+    postgresql_where=and_(_e.delete_time.is_(None), _e.number != _EMPTY),
+)
+Index("employees_user_id_key", *(_e.tenant_id, _e.user_id), unique=True, postgresql_where=_e.delete_time.is_(None))
+for _name in ("create_time", "last_name", "department", "email", "manager_id", "hire_date"):
+    Index(f"employees_{_name}_idx", _e.tenant_id, _e[_name], _e.id)
+Index("employees_user_id_idx", _e.tenant_id, _e.user_id)
+
+_OF_MEMBER = ["memberships.tenant_id", "memberships.user_id"]
+user_profiles = tenant_table(
+    "user_profiles",
+    uuid_column("user_id"),
+    *(
+        Column(name, Text, nullable=False, server_default=_EMPTY)
+        for name in ("display_name", "bio", "avatar_url", "phone")
+    ),
+    Column("birth_date", Date, nullable=True),
+    *(
+        Column(name, Text, nullable=False, server_default=_EMPTY)
+        for name in ("location", "country", "job_title", "company", "website_url")
+    ),
+    ForeignKeyConstraint(["tenant_id", "user_id"], _OF_MEMBER, ondelete="CASCADE"),
+)
+Index("user_profiles_user_id_idx", user_profiles.c.tenant_id, user_profiles.c.user_id)
+user_preferences = tenant_table(
+    "user_preferences",
+    uuid_column("user_id"),
+    *(Column(name, Text, nullable=False, server_default=_EMPTY) for name in ("language", "time_zone", "currency")),
+    *(
+        Column(name, SmallInteger, nullable=False, server_default=text("0"))
+        for name in ("theme", "units", "clock", "week_start")
+    ),
+    Column("reduced_motion", Boolean, nullable=False, server_default=text("false")),
+    Column("settings", JSONB),
+    ForeignKeyConstraint(["tenant_id", "user_id"], _OF_MEMBER, ondelete="CASCADE"),
+)
+Index("user_preferences_user_id_idx", user_preferences.c.tenant_id, user_preferences.c.user_id)
+terms_acceptances = tenant_table(
+    "terms_acceptances",
+    uuid_column("user_id"),
+    Column("document", Text, nullable=False),
+    Column("document_version", Text, nullable=False),
+)
+_t = terms_acceptances.c
+Index(
+    "terms_acceptances_document_key",
+    *(_t.tenant_id, _t.user_id, _t.document, _t.document_version),
+    unique=True,
+)
+Index("terms_acceptances_user_create_time_idx", _t.tenant_id, _t.user_id, _t.create_time, _t.id)
+Index("terms_acceptances_create_time_idx", _t.tenant_id, _t.create_time, _t.id)
 
 api_key_usage = global_table(
     "api_key_usage",

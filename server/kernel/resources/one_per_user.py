@@ -6,13 +6,15 @@ ETag, so that two first changes cannot overwrite each other.
 
 import psycopg
 from google.protobuf.message import Message
-from sqlalchemy import bindparam, func
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ForeignKeyConstraint, bindparam, func, select
+from sqlalchemy.dialects.postgresql import UUID, insert
 
+from server.data.clauses import AnySelect
 from server.data.statements import Statement
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.messages.etags import etag_of
+from server.kernel.messages.fields import value_of
 from server.kernel.problems import not_found
 from server.kernel.resources.convert import ETAG, ID, VERSION
 from server.kernel.resources.ownership import Ownership
@@ -21,6 +23,7 @@ from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows, check_etag
 
 USER_TYPE = "plinth.dev/User"
+MEMBER_KEY = {"memberships.tenant_id", "memberships.user_id"}
 
 
 class OnePerUserRows(ResourceRows[M]):
@@ -31,12 +34,18 @@ class OnePerUserRows(ResourceRows[M]):
         self._owners = Ownership(resource)
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
-        """The row of the user whom the request names, or else of the caller. Raises Denied."""
+        """The row of the user whom the request names, or else of the caller. Raises Denied.
+
+        Raises NotFound for a user who is not a member of the tenant, if the table refers to memberships.
+        """
         del resource_id
         user_id = self._user_of(call, request)
         result = call.reads.run(self._get.to(EVERYTHING), **self._key(call, user_id))
-        found = self.plan.message(result.raw(0)) if result.returned else self._unset(call, user_id)
-        return self._present(call, found)
+        if result.returned:
+            return self._present(call, self.plan.message(result.raw(0)))
+        if self._members is not None and not call.reads.run(self._members, **self._key(call, user_id)).returned:
+            raise not_found(USER_TYPE, user_id)
+        return self._present(call, self._unset(call, user_id))
 
     def lock(
         self,
@@ -66,6 +75,8 @@ class OnePerUserRows(ResourceRows[M]):
     def _compile(self) -> None:
         super()._compile()
         table = self.resource.table
+        refers = any(_is_of_member(key) for key in table.foreign_key_constraints)
+        self._members = Statement(self._is_member) if refers else None
         names = (*self._writable_names, *self.resource.hidden, "id", "tenant_id", VERSION)
         self._insert_unset = Statement(
             lambda: (
@@ -78,8 +89,26 @@ class OnePerUserRows(ResourceRows[M]):
         )
 
     def _user_of(self, call: Call, request: Message | None) -> str:
-        named = self._owners.owner_listed(call, request) if request is not None else None
-        return named or self._owners.owner_of_new(call)
+        """The user whom a request names, or the caller.
+
+        Raises NotFound for somebody else without the permission, and Denied for an API key without it.
+        """
+        field = self._owners.field
+        is_named = request is not None and field in request.DESCRIPTOR.fields_by_name
+        named = str(value_of(request, field)).lower() if request is not None and is_named else ""
+        if not named:
+            return self._owners.owner_of_new(call)
+        if self._owners.owner_reached(call) not in (None, named):
+            raise not_found(USER_TYPE, named)
+        return named
+
+    def _is_member(self) -> AnySelect:
+        """Whether a user is a member of the tenant, where the table refers to memberships."""
+        members = next(key.referred_table for key in self.resource.table.foreign_key_constraints if _is_of_member(key))
+        return select(members.c.user_id).where(
+            members.c.tenant_id == bindparam("key_tenant_id", type_=UUID(as_uuid=False)),
+            members.c.user_id == bindparam("key_id", type_=UUID(as_uuid=False)),
+        )
 
     def _unset(self, call: Call, user_id: str) -> M:
         """What it is before its first change."""
@@ -96,3 +125,7 @@ class OnePerUserRows(ResourceRows[M]):
             call.writes.run(self._insert_unset, **values, tenant_id=call.tenant_id, version=0)
         except psycopg.errors.ForeignKeyViolation as error:
             raise not_found(USER_TYPE, user_id) from error
+
+
+def _is_of_member(key: ForeignKeyConstraint) -> bool:
+    return {element.target_fullname for element in key.elements} == MEMBER_KEY

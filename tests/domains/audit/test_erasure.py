@@ -100,7 +100,7 @@ def test_the_api_tells_that_something_was_erased(scene: Scene) -> None:
     assert created["actorId"] == scene.person.id
     assert not by_action["page.updated"]["erased"]
     signed_up = by_action["user.signed_up"]
-    assert signed_up["changes"].keys() == {"id", "createTime"}
+    assert signed_up["changes"].keys() == {"id", "createTime", "state"}
 
 
 def test_the_erasure_is_in_the_log_and_holds_nothing_of_whom_it_erased(scene: Scene) -> None:

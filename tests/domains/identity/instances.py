@@ -41,6 +41,39 @@ def _user(tenant: Tenant) -> Named:
     return {"user_id": tenant.owner.id}
 
 
+def _employee(tenant: Tenant) -> Named:
+    manager = made(tenant, "/api/v1/employees", new_employee("Somerville"))
+    made_one = made(tenant, "/api/v1/employees", new_employee(f"{MARK}-{tenant.subdomain}"))
+    return {"employee_id": made_one["id"], "manager_id": manager["id"], "etag": made_one["etag"]}
+
+
+def new_employee(last_name: str) -> dict[str, Any]:
+    """The JSON of a new employee."""
+    return {"firstName": "Ada", "lastName": last_name, "department": "Workshop", "number": unique("E")}
+
+
+def _of_owner(tenant: Tenant, path: str, body: dict[str, Any]) -> Named:
+    """What the owner says of themselves."""
+    answer = tenant.rest.patch(f"/api/v1/users/{tenant.owner.id}/{path}", body)
+    assert answer.status_code == 200, answer.text
+    return {"user_id": tenant.owner.id}
+
+
+def _acceptance_of_terms(tenant: Tenant) -> Named:
+    # With a sibling, so that a page of one has a next.
+    made_one, _ = (made(tenant, "/api/v1/terms/acceptances", new_acceptance(_version(tenant))) for _ in range(2))
+    return {"terms_acceptance_id": made_one["id"], "user_id": made_one["userId"]}
+
+
+def _version(tenant: Tenant) -> str:
+    return unique(f"{MARK}-{tenant.subdomain}")[:64]
+
+
+def new_acceptance(version: str) -> dict[str, Any]:
+    """The JSON of a new acceptance."""
+    return {"document": "privacy", "documentVersion": version}
+
+
 def _deleted_user(sweep: Any) -> dict[str, Any]:
     account = sign_up(sweep.tenant.stack)
     platform = Rest(sweep.tenant.stack, sweep.platform)
@@ -83,6 +116,15 @@ def _session(sweep: Any) -> dict[str, Any]:
 INSTANCES = {
     "plinth.identity.v1.ApiKey": Instance(_api_key, lambda: {"name": "Planted", "permissions": [PERMISSION]}),
     "plinth.identity.v1.Invitation": Instance(_invitation, lambda: {"email": new_address(), "roles": ["viewer"]}),
+    "plinth.identity.v1.Employee": Instance(_employee, lambda: new_employee(unique("Planted"))),
+    "plinth.identity.v1.UserProfile": Instance(
+        lambda tenant: _of_owner(tenant, "profile", {"bio": f"{MARK}-{tenant.subdomain}"}), lambda: {"bio": "Planted"}
+    ),
+    "plinth.identity.v1.UserPreferences": Instance(
+        lambda tenant: _of_owner(tenant, "preferences", {"settings": {"mark": f"{MARK}-{tenant.subdomain}"}}),
+        lambda: {"language": "ar", "timeZone": "Asia/Riyadh"},
+    ),
+    "plinth.identity.v1.TermsAcceptance": Instance(_acceptance_of_terms, lambda: new_acceptance(unique("v"))),
     "plinth.identity.v1.User": Instance(_user, lambda: {"email": new_address(), "roles": ["viewer"]}, alone=False),
 }
 MUTATIONS = (
@@ -119,6 +161,13 @@ MUTATIONS = (
     ),
     Mutation("UserService/DeleteUser", lambda sweep: {"userId": _invited(sweep.tenant)}),
     Mutation("UserService/UndeleteUser", _deleted_user),
+    Mutation("EmployeeService/CreateEmployee"),
+    Mutation("EmployeeService/UpdateEmployee", lambda _: {"updateMask": "lastName"}, mask=("last_name",)),
+    Mutation("EmployeeService/DeleteEmployee"),
+    Mutation("EmployeeService/UndeleteEmployee", before="DeleteEmployee"),
+    Mutation("UserProfileService/UpdateUserProfile"),
+    Mutation("UserPreferencesService/UpdateUserPreferences"),
+    Mutation("TermsAcceptanceService/CreateTermsAcceptance"),
     Mutation("PrivacyService/EraseOwnData", _newcomer, session=NEWCOMER),
     Mutation("PrivacyService/ErasePerson", lambda sweep: {"userId": new_member(sweep.tenant, "member")[0].id}),
     Mutation("AuthService/LogOut", session=SWITCH, stage=LATE),
