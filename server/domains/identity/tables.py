@@ -161,6 +161,11 @@ invitations = tenant_table(
 )
 Index("invitations_token_hash_key", invitations.c.token_hash, unique=True)
 Index("invitations_create_time_idx", invitations.c.tenant_id, invitations.c.create_time, invitations.c.id)
+Index(
+    "invitations_open_idx",
+    *(invitations.c.tenant_id, invitations.c.create_time, invitations.c.id),
+    postgresql_where=invitations.c.accept_time.is_(None),
+)
 Index("invitations_email_folded_idx", invitations.c.tenant_id, invitations.c.email_folded)
 Index("invitations_email_idx", invitations.c.tenant_id, invitations.c.email)
 Index("invitations_expire_time_idx", invitations.c.expire_time)
