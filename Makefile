@@ -15,11 +15,11 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again coverage test-heavy drill soak bench bench-growth check format lint types layers lint-proto breaking generate protos fresh \
+.PHONY: help up test test-again coverage test-heavy drill soak bench bench-tenants bench-growth check format lint types layers lint-proto breaking generate protos fresh \
   migration migrations lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
 	@$(BIN)/plinth up
@@ -62,6 +62,9 @@ soak: $(GENERATED) ## Make n calls of every RPC (n=2000000) with debug hooks and
 
 bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, as ratios
 	@$(BIN)/python -m tests.bench
+
+bench-tenants: $(GENERATED) ## Measure sign-ins, lists of users and checks of permissions among 1,000,000 memberships
+	@$(BIN)/python -m tests.bench.tenants
 
 bench-growth: $(GENERATED) ## Stamp out services to 13, 50 and 100, and tell what grows how
 	@$(BIN)/python -m tests.bench.growth

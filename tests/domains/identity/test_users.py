@@ -147,6 +147,8 @@ def test_names_are_of_who_has_them(tenant: Tenant, platform: Rest) -> None:
     assert platform.put(f"admin/users/{member.id}", {"firstName": "Eve"}).json()["firstName"] == "Eve"
     assert tenant.rest.get(f"users/{member.id}").json()["firstName"] == "Eve"
     assert reason(platform.put(f"admin/users/{member.id}", {"roles": ["owner"]})) == FORBIDDEN
+    made = tenant.rest.post("users", {"email": new_address(), "state": "STATE_ACTIVE"})
+    assert set(problem(made).violations) == {"state"}
     for body, field in (({"email": new_address()}, "email"), ({"state": "STATE_ACTIVE"}, "state")):
         assert set(problem(tenant.rest.patch(f"users/{invited['id']}", body)).violations) == {field}
 
