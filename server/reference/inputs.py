@@ -15,20 +15,22 @@ ANY_JSON = "FreeForm.Value"
 _FREE, _LIST = "FreeForm", "FreeForm.List"
 _LARGEST = 2**53 - 1
 # PostgreSQL stores none.
-_WITHOUT_NUL = r"^[^\u0000]*$"
+WITHOUT_NUL = r"^[^\u0000]*$"
+RULED = {"pattern", "format", "enum", "const", "anyOf"}
+"""Keywords of texts that hold no NUL anyway."""
 FREE_FORM: Mapping[str, JsonObject] = {
     _FREE: {
         "type": "object",
         "description": "Free-form JSON. Keys are not empty, keys and texts hold no NUL, and numbers are those that "
         "every reader of JSON keeps.",
-        "propertyNames": {"minLength": 1, "pattern": _WITHOUT_NUL},
+        "propertyNames": {"minLength": 1, "pattern": WITHOUT_NUL},
         "additionalProperties": reference_to(ANY_JSON),
     },
     _LIST: {"type": "array", "items": reference_to(ANY_JSON)},
     ANY_JSON: {
         "anyOf": [
             {"type": ["null", "boolean"]},
-            {"type": "string", "pattern": _WITHOUT_NUL},
+            {"type": "string", "pattern": WITHOUT_NUL},
             {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
             reference_to(_LIST),
             reference_to(_FREE),
@@ -83,7 +85,7 @@ class Inputs(Schemas):
         return self._broken[message.full_name]
 
     def _or_null(self, field: FieldDescriptor) -> JsonValue:
-        schema = self.of(field)
+        schema = _without_nul(self.of(field))
         if self.is_needed(field):
             return schema
         if isinstance(schema.get("type"), str) and "enum" not in schema:
@@ -92,6 +94,15 @@ class Inputs(Schemas):
             name: schema.pop(name) for name in ("description", "readOnly", "writeOnly", "examples") if name in schema
         }
         return about | {"anyOf": [schema, {"type": "null"}]}
+
+
+def _without_nul(schema: JsonObject) -> JsonObject:
+    """A text without rules of its own, or a list of such texts, with the rule that every text keeps."""
+    items = schema.get("items")
+    if isinstance(items, dict):
+        return {**schema, "items": _without_nul(items)}
+    is_plain = schema.get("type") == "string" and not RULED & schema.keys()
+    return {**schema, "pattern": WITHOUT_NUL} if is_plain else schema
 
 
 def _one_of(message: Descriptor, fields: Sequence[FieldDescriptor]) -> JsonObject:
