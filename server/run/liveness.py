@@ -25,6 +25,8 @@ from server.run.serving import PROCESS
 ANSWERS_WITHIN = 90.0
 PROVES_EVERY = 5.0
 CHECK = "/grpc.health.v1.Health/Check"
+# By default a channel that could not connect waits for up to two minutes: longer than a process may be silent.
+OPTIONS = [("grpc.max_reconnect_backoff_ms", 5_000)]
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def of_server(socket: Path, within: float = ANSWERS_WITHIN, every: float = PROVE
 
 
 def _ask(socket: Path, within: float, every: float, ended: threading.Event) -> None:
-    with grpc.insecure_channel(f"unix:{socket}") as channel:
+    with grpc.insecure_channel(f"unix:{socket}", options=OPTIONS) as channel:
         check: grpc.UnaryUnaryMultiCallable[HealthCheckRequest, bytes] = channel.unary_unary(
             CHECK, request_serializer=HealthCheckRequest.SerializeToString
         )
