@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -32,6 +33,8 @@ UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "aut
 # Of KiB: most of what api workers did in tests was to hash passwords of people nobody would guess.
 LITTLE = 64
 PAUSE = 0.02
+# Seconds within which a process tells where its threads are.
+TELLS_WITHIN = 5.0
 ENGINES = ("PLINTH_POSTGRES_BIN", "PLINTH_REDIS_SERVER", "PLINTH_ENVOY")
 # Linux gives those from 32768 on to who asks for any port.
 PORTS = range(20_000, 32_000)
@@ -81,6 +84,10 @@ def runs(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def _has_said(log: Path, since: int, words: str) -> bool:
+    return words in log.read_text()[since:]
 
 
 def _text(value: object) -> str:
@@ -234,11 +241,13 @@ class Stack:
         """Where each thread of the serving processes is, for a test that fails because they answer nobody."""
         folder, told = self.data_dir / "logs", []
         for name in [name for name in self.processes() if name.startswith(("api-", "realtime-"))]:
-            said = len((folder / f"{name}.log").read_text())
-            with suppress(OSError):
+            log = folder / f"{name}.log"
+            said = len(log.read_text())
+            # A process that is stopped tells nothing.
+            with suppress(OSError, AssertionError):
                 self.kill(name, signal.SIGUSR1)
-            time.sleep(PAUSE * 10)
-            told.append(f"{name}:\n{(folder / f'{name}.log').read_text()[said:]}")
+                wait_for(partial(_has_said, log, said, " in _perform"), TELLS_WITHIN)
+            told.append(f"{name}:\n{log.read_text()[said:]}")
         return "\n".join([self.output, *told])
 
     def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE) -> None:

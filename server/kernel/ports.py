@@ -105,7 +105,7 @@ class Memberships(Protocol):
         """
 
     def lock_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> list[str] | None:
-        """The roles of a member, locked; None for who is none."""
+        """The roles of a member, locked until the transaction ends. None for a user who is not a member."""
 
     def set_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str, roles: Sequence[str]) -> None:
         """Give a member these roles instead of the former ones. Raises StateForbids for the last owner.

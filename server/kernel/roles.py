@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 
 OWNER, ADMIN = "owner", "admin"
 EVERYTHING = "*"
-BUILT_IN_ROLES = (OWNER, ADMIN, "editor", "member", "viewer", "employee", "partner")
+ORDINARY_ROLES = ("editor", "member", "viewer", "employee", "partner")
+"""Those that hold only what domains declare."""
+BUILT_IN_ROLES = (OWNER, ADMIN, *ORDINARY_ROLES)
 
 Patterns = tuple[str, ...]
 """Permissions such as `sites.*.read`. A leading `-` removes what an earlier pattern granted."""

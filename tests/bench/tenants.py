@@ -37,7 +37,10 @@ SLOWEST = 0.1
 FLAT = 1.3
 """What a request may cost more in the large deployment."""
 PERMISSION = "sites.pages.read"
-STUBS: dict[str, Any] = {"auth": auth_pb2_grpc, "users": user_pb2_grpc, "roles": role_pb2_grpc}
+# The generated stubs have no types.
+AUTH_STUBS: Any = auth_pb2_grpc
+USER_STUBS: Any = user_pb2_grpc
+ROLE_STUBS: Any = role_pb2_grpc
 TENANT = "('01890000-0000-7000-a000-' || lpad(to_hex(t), 12, '0'))::uuid"
 USER = "('01890000-0000-7000-b000-' || lpad(to_hex(u), 12, '0'))::uuid"
 FILL = (
@@ -78,7 +81,7 @@ Call = Callable[[int], object]
 
 @contextmanager
 def deployment(tenants: int) -> Iterator[Deployment]:
-    """A stack with so many tenants."""
+    """A stack with this number of tenants."""
     stack = Stack(api_workers=2, log_level="ERROR", access_token_lifetime=7200)
     try:
         stack.start()
@@ -105,8 +108,9 @@ def _clock(stack: Stack) -> Clock:
 def calls_of(place: Deployment, channel: grpc.Channel) -> dict[str, Call]:
     """The kinds of calls, as the owners of different tenants."""
     auth, users, roles = (
-        STUBS[name].__dict__[f"{stub}Stub"](channel)
-        for name, stub in (("auth", "AuthService"), ("users", "UserService"), ("roles", "RoleService"))
+        AUTH_STUBS.AuthServiceStub(channel),
+        USER_STUBS.UserServiceStub(channel),
+        ROLE_STUBS.RoleServiceStub(channel),
     )
 
     def log_in(number: int) -> Any:

@@ -13,6 +13,7 @@ from server.domains.audit.service import AuditService
 from server.domains.audit.tables import audit_checkpoints, audit_leaves, audit_nodes
 from server.kernel.module import Background, DropPartitions, Module, Platform, Serve, WorkerPlatform
 from server.kernel.privacy import Erase, Export, NotPersonal
+from server.kernel.roles import ORDINARY_ROLES
 
 
 def _service(platform: Platform) -> AuditService:
@@ -34,7 +35,7 @@ def _background(platform: WorkerPlatform) -> Background:
 MODULE = Module(
     "audit",
     services=(Serve(AuditService, _service),),
-    roles=dict.fromkeys(("editor", "member", "viewer", "employee", "partner"), ("audit.activity.read",)),
+    roles=dict.fromkeys(ORDINARY_ROLES, ("audit.activity.read",)),
     grants=Grants(
         dispatch_writes=("audit_leaves", "audit_nodes", "audit_checkpoints"),
         # An entry is written once. Only an erasure changes one of its columns.

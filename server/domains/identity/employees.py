@@ -56,7 +56,7 @@ class EmployeeService(Service[Employee]):
         resource.status = resource.status or Employee.STATUS_ACTIVE
 
     def check(self, call: Call, resource: Employee, before: Employee | None) -> None:
-        """Refuse days that are none, an account of nobody in the tenant, and a manager who is below."""
+        """Refuse days out of order, a user who is no member of the tenant, and a manager below the employee."""
         _check_days(resource)
         if resource.user_id and (before is None or before.user_id != resource.user_id):
             self._check_account(call, resource)

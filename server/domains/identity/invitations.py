@@ -101,8 +101,12 @@ class InvitationService(Service[Invitation]):
         own: IdentitySettings,
         api: str,
         clock: Clock,
+        body: str = "invitation",
     ) -> None:
-        """`api` is the address of the API, for mail without a front end to lead to."""
+        """`api` is the address of the API, for mail without a front end to lead to.
+
+        `body` is the field of requests that has the address and the roles, which violations name.
+        """
         super().__init__()
         self._tokens = tokens
         self._passwords = passwords
@@ -112,6 +116,7 @@ class InvitationService(Service[Invitation]):
         self._database = database
         self._own = own
         self._api = api
+        self._body = body
         self._clock = clock
 
     # Inviting ------------------------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ class InvitationService(Service[Invitation]):
     def prepare(self, call: Call, resource: Invitation, before: Invitation | None) -> None:
         """Fill in the usual role, the inviter and the time. No RPC updates an invitation."""
         del before
-        resource.email = normal_address(resource.email, "invitation.email")
+        resource.email = normal_address(resource.email, f"{self._body}.email")
         if not resource.roles:
             resource.roles.append(USUAL_ROLE)
         resource.invite_user_id = call.caller.user_id
@@ -128,7 +133,7 @@ class InvitationService(Service[Invitation]):
     def check(self, call: Call, resource: Invitation, before: Invitation | None) -> None:
         """Refuse roles that the caller may not grant, and a second invitation of an address."""
         del before
-        self._granting.check(call, "invitation.roles", resource.roles)
+        self._granting.check(call, f"{self._body}.roles", resource.roles)
         known = call.writes.run(OPEN, tenant=call.tenant_id, address=resource.email.lower())
         if known.returned:
             raise taken(self.rows.type, "email")
@@ -146,7 +151,7 @@ class InvitationService(Service[Invitation]):
         if before.HasField("accept_time"):
             metadata = {"resource_type": self.rows.type, "resource": before.id, "state": "ACCEPTED"}
             raise StateForbids("It was accepted already.", metadata=metadata)
-        self._granting.check(call, "invitation.roles", before.roles)
+        self._granting.check(call, f"{self._body}.roles", before.roles)
         token, hashed = self._tokens.new()
         until = self._clock() + LIFETIME
         call.writes.run(RENEW, tenant=call.tenant_id, invitation=before.id, hash=hashed, until=until)

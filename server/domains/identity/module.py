@@ -35,6 +35,7 @@ from server.domains.identity.users import UserService
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Pseudonymise, Remove
+from server.kernel.roles import ORDINARY_ROLES
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
@@ -67,10 +68,12 @@ def _granting(platform: Platform) -> Granting:
 
 
 def _users(platform: Platform) -> UserService:
-    return UserService(platform.page_tokens, _invitations(platform), platform.ports.memberships, _granting(platform))
+    return UserService(
+        platform.page_tokens, _invitations(platform, "user"), platform.ports.memberships, _granting(platform)
+    )
 
 
-def _invitations(platform: Platform) -> InvitationService:
+def _invitations(platform: Platform, body: str = "invitation") -> InvitationService:
     settings = platform.settings
     return InvitationService(
         LetterTokens(settings.secrets),
@@ -82,6 +85,7 @@ def _invitations(platform: Platform) -> InvitationService:
         own=settings.own(IdentitySettings),
         api=api_address(settings),
         clock=platform.clock,
+        body=body,
     )
 
 
@@ -131,7 +135,7 @@ MODULE = Module(
         TermsAcceptanceService,
     ),
     roles=dict.fromkeys(
-        ("editor", "member", "viewer", "employee", "partner"),
+        ORDINARY_ROLES,
         (
             *("identity.profiles.read", "identity.profiles.update"),
             *("identity.preferences.read", "identity.preferences.update"),

@@ -28,7 +28,7 @@ class UserPreferencesService(Service[UserPreferences]):
     )
 
     def check(self, call: Call, resource: UserPreferences, before: UserPreferences | None) -> None:
-        """Refuse zones that are none."""
+        """Refuse a time zone that does not exist."""
         del call, before
         if resource.time_zone and not is_time_zone(resource.time_zone):
             wrong = "is a time zone such as `Asia/Riyadh`"

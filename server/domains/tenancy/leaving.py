@@ -44,14 +44,24 @@ ACCESS_CHANGED = Statement(
 )
 
 
+def lock_owners(transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> dict[str, list[str]]:
+    """The owners of those of these tenants of which a user is one, locked.
+
+    Whoever locks the membership of an owner does this first. Otherwise two owners who remove each other deadlock: each
+    holds the other's membership, and waits for their own.
+    """
+    owners: dict[str, list[str]] = {}
+    for row in transaction.run(OWNERS, tenants=list(tenant_ids), member=user_id, owner=OWNER).all():
+        owners.setdefault(row["tenant_id"], []).append(row["user_id"])
+    return owners
+
+
 def keep_owners(transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> None:
     """Raise StateForbids for the last owner of one of these tenants, unless it is deleted.
 
     Owners are locked, so that two who leave at once see each other.
     """
-    owners: dict[str, list[str]] = {}
-    for row in transaction.run(OWNERS, tenants=list(tenant_ids), member=user_id, owner=OWNER).all():
-        owners.setdefault(row["tenant_id"], []).append(row["user_id"])
+    owners = lock_owners(transaction, tenant_ids, user_id)
     alone = [tenant_id for tenant_id, found in owners.items() if found == [user_id.lower()]]
     if alone:
         raise StateForbids(

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope, Transaction, WriteTransaction
-from server.domains.tenancy.leaving import ACCESS_CHANGED, LEAVE, keep_owners
+from server.domains.tenancy.leaving import ACCESS_CHANGED, LEAVE, keep_owners, lock_owners
 from server.domains.tenancy.member_roles import CHANGED, HELD, SET_ROLES
 from server.domains.tenancy.tables import memberships, tenants
 from server.domains.tenancy.tables import roles as roles_table
@@ -110,7 +110,8 @@ class Memberships:
         transaction.queue(ACCESS_CHANGED, within=tenant_id)
 
     def lock_roles(self, transaction: WriteTransaction, tenant_id: str, user_id: str) -> list[str] | None:
-        """The roles of a member, locked; None for who is none."""
+        """The roles of a member, locked until the transaction ends. None for a user who is not a member."""
+        lock_owners(transaction, [tenant_id], user_id)
         row = transaction.run(HELD, within=tenant_id, member=user_id).first()
         return list(row["roles"]) if row is not None else None
 

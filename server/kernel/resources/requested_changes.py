@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from server.kernel.call import Call
 from server.kernel.chain import Request
 from server.kernel.messages.fields import descriptor_of
-from server.kernel.messages.masks import apply_mask, check_mask, set_fields
+from server.kernel.messages.masks import check_mask, set_fields
 from server.kernel.problems import broken_rules
 from server.kernel.resources.convert import ETAG
 from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.resource import M
-from server.kernel.resources.rows import check_etag
+from server.kernel.resources.rows import check_etag, with_fields
 
 
 def mask_of(call: Call, request: Request, source: Message, read_only: Collection[str]) -> tuple[str, ...]:
@@ -43,7 +43,6 @@ class RequestedChanges(Generic[M]):
     def __init__(self, message: type[M], singular: str) -> None:
         """`singular` is the name of the message in requests."""
         descriptor = descriptor_of(message)
-        self._message = message
         self._singular = singular
         self._read_only = ReadOnlyFields(descriptor, singular)
         self._immutable = ImmutableFields(descriptor, singular)
@@ -68,10 +67,7 @@ class RequestedChanges(Generic[M]):
         self.check_etag(call, before, getattr(source, ETAG))
         mask = mask_of(call, request, source, self._read_only.names)
         named = {path.partition(".")[0] for path in mask}
-        after = self._message()
-        after.CopyFrom(before)
-        kept = self._read_only.names | {ETAG}
-        apply_mask(source, after, [path for path in mask if path.partition(".")[0] not in kept])
+        after = with_fields(source, before, mask, self._read_only.names)
         changed = self._read_only.changed(source, before, named & self._read_only.names)
         violations = [*self._read_only.violations(changed), *self._immutable.violations(after, before)]
         if violations:

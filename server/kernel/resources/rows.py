@@ -233,10 +233,7 @@ class ResourceRows(ReadRows[M]):
         """
         named = {path.partition(".")[0] for path in mask}
         self.refuse_read_only(call, source, before, named & self.read_only.names)
-        message = self.copy_of(before)
-        kept = self.read_only.names | {ETAG}
-        apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
-        return message
+        return with_fields(source, before, mask, self.read_only.names)
 
     def copy_of(self, message: M) -> M:
         """A copy of a resource, to be changed."""
@@ -473,6 +470,15 @@ def _give_id(message: Message) -> str:
     given = id_of(message) or new_id()
     setattr(message, ID, given)
     return given
+
+
+def with_fields(source: M, before: M, mask: Sequence[str], read_only: Collection[str]) -> M:
+    """A copy of a resource with the fields of a mask as `source` has them, but for those that no request changes."""
+    message = type(before)()
+    message.CopyFrom(before)
+    kept = {*read_only, ETAG}
+    apply_mask(source, message, [path for path in mask if path.partition(".")[0] not in kept])
+    return message
 
 
 def check_etag(call: Call, message: Message, etag: str, *, header: bool = True) -> None:

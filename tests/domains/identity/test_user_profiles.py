@@ -91,10 +91,18 @@ def test_somebody_sees_what_they_did_and_others_need_a_permission(stack: Stack, 
 
 
 @pytest.mark.parametrize(
-    "text", ['action = "a") OR (action = "b"', 'action = "a" OR actor_id = "OTHER"', ")", "(", 'action = "a")']
+    ("text", "status"),
+    [
+        ('action = "a") OR (action = "b"', 400),
+        ('action = "a" OR actor_id = "OTHER"', 200),
+        (")", 400),
+        ("(", 400),
+        ('action = "a")', 400),
+    ],
 )
-def test_no_filter_leads_out_of_one_s_own_activity(stack: Stack, tenant: Tenant, text: str) -> None:
+def test_no_filter_leads_out_of_one_s_own_activity(stack: Stack, tenant: Tenant, text: str, status: int) -> None:
     account, session = new_member(tenant, "viewer")
     own = Rest(stack, session.access_token)
     answer = own.get(f"users/{account.id}/activity", params={"filter": text.replace("OTHER", tenant.owner.id)})
-    assert answer.status_code == 400 or answer.json()["auditEntries"] == []
+    assert answer.status_code == status
+    assert answer.json().get("auditEntries", []) == []

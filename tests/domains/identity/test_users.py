@@ -1,4 +1,4 @@
-"""Users: the people of a tenant, whoever was invited into it, and every account for the platform."""
+"""Users: the members of a tenant and those it has invited, and every account for the platform."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
