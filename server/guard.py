@@ -78,7 +78,8 @@ class Guard:
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
         lifetime = settings.access_token_lifetime
         self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=lifetime)
-        self.authorize = Authorize(AccessMemory(access.StoredAccess(database, self.permissions), self.generations))
+        memory = AccessMemory(access.StoredAccess(database, self.permissions), self.generations)
+        self.authorize = Authorize(memory, settings.step_up_lifetime)
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
         marks = RedisMarks(redis, self.breakers.make("guesses"))
         marks_key = derive_key(settings.secret, "failed credentials")

@@ -206,6 +206,12 @@ class Settings(DomainSettings):
     token_issuer: str = Field("plinth", description="`iss` of access tokens.")
     access_token_lifetime: int = Field(900, ge=30, description="Lifetime of an access token.")
     refresh_token_lifetime: int = Field(30 * 86400, ge=60, description="Lifetime of a refresh token that is not used.")
+    step_up_lifetime: int = Field(
+        3600,
+        ge=30,
+        description="Seconds for which a sign-in counts as recent, for RPCs that a stolen access token must not call "
+        "(`step_up` in the policy).",
+    )
     password_memory: int = Field(
         LEAST_PASSWORD_MEMORY,
         ge=8,

@@ -100,6 +100,8 @@ class Principal:
     """Whether the caller is a platform administrator."""
     expires_at: float
     """Unix time at which the credentials expire."""
+    proven_at: float = 0.0
+    """Unix time at which the user last proved who they are; 0 for an API key."""
     api_key_id: str = ""
     """Empty for a user."""
     key_hash: bytes = field(default=b"", repr=False)

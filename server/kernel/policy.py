@@ -154,6 +154,8 @@ class MethodPolicy:
     """The RPC with which a stream begins that changes something."""
     takes_api_keys: bool = False
     """Whether API keys may call it as well, though it is for everyone who is signed in."""
+    step_up: bool = False
+    """Whether users who call have to have proven lately who they are."""
     platform_wide: bool = False
     """Whether platform administrators call it for the whole platform, unless their request names a tenant."""
 
@@ -327,6 +329,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         opening=openings.opening_of(option),
         takes_api_keys=option.takes_api_keys,
         platform_wide=option.platform_wide,
+        step_up=option.step_up,
     )
 
 
@@ -355,6 +358,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
         yield f"{name} has no policy"
         return
     yield from (f"{name}: {fault}" for fault in _access_faults(method, option))
+    yield from (f"{name}: {fault}" for fault in _step_up_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _effect_faults(method, option))
     yield from (f"{name}: {fault}" for fault in _shape_faults(method))
     yield from (f"{name}: {fault}" for fault in _provider_faults(method, option))
@@ -385,6 +389,12 @@ def _access_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Itera
             yield f"permission `{value}` is not <domain>.<resource>.<verb>"
         elif not value.startswith(f"{domain}."):
             yield f"permission `{value}` is not of the domain `{domain}`"
+
+
+def _step_up_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:
+    is_known = option.WhichOneof("access") in ("signed_in", "permission", "platform")
+    if option.step_up and (not is_known or method.server_streaming or method.client_streaming):
+        yield "`step_up` is for unary RPCs whose caller is known: drop it"
 
 
 def _effect_faults(method: MethodDescriptor, option: policy_pb2.Policy) -> Iterator[str]:

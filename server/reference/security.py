@@ -51,4 +51,5 @@ def who(method: MethodPolicy) -> str:
         Access.PLATFORM: f"For platform administrators with the permission `{method.permission}`.",
         Access.PROVIDER_SIGNATURE: f"For the provider `{method.permission}`, which signs its calls.",
     }
-    return sentences[method.access]
+    lately = " A user has to have proven who they are lately: by signing in, or with StepUp." if method.step_up else ""
+    return sentences[method.access] + lately

@@ -10,8 +10,8 @@ from sqlalchemy import Text, bindparam, cast, func, insert, select
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
-from server.domains.identity.auth import ADD_USER, BY_EMAIL
 from server.domains.identity.passwords import Passwords
+from server.domains.identity.user_rows import ADD_USER, BY_EMAIL
 from server.domains.sites.tables import pages
 from server.domains.tenancy.branding import DEFAULTS
 from server.domains.tenancy.memberships import Memberships

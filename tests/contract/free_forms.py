@@ -25,6 +25,8 @@ class FreeForm:
     method: MethodPolicy
     path: str
     bounds: Bounds
+    is_stored: bool
+    """Whether anybody can read it again. What is redacted, such as a passkey's answer, is kept nowhere."""
 
     def fill(self, request: Message, content: dict[str, Any]) -> Message:
         """The request with this content in the field: of a list, in its last item."""
@@ -46,7 +48,7 @@ def free_forms() -> Iterator[FreeForm]:
         for path, field in reachable(method.descriptor.input_type, into_output=False):
             bounds = bounds_of(field)
             if bounds is not None:
-                yield FreeForm(method, path, bounds)
+                yield FreeForm(method, path, bounds, is_stored=not field.GetOptions().debug_redact)
 
 
 def shown_in(method: MethodPolicy) -> set[str]:

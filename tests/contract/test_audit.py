@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from plinth.operations.v1.operation_pb2 import Operation
 from plinth.policy.v1 import policy_pb2
 
@@ -34,6 +35,8 @@ KINDS = {"create": Kind.CREATE, "update": Kind.UPDATE, "delete": Kind.DELETE}
 NIL = "00000000-0000-0000-0000-000000000000"
 # Entries that tell of several refusals which were alike within a moment, by the request of the first one.
 SHARED = "SELECT method, reason FROM audit_entries WHERE tenant_id = %s AND create_time >= %s AND count > 1"
+# Shorter texts of what is free-form are names.
+SHORTEST_SECRET = 40
 # Fields that look personal and are not, each with the reason.
 NOT_PERSONAL: dict[str, str] = {}
 
@@ -279,10 +282,21 @@ def secrets_of(message: Message) -> Iterator[tuple[str, str]]:
     for descriptor, value in message.ListFields():
         parts = value if descriptor.is_repeated else [value]
         for part in parts:
-            if descriptor.GetOptions().debug_redact:
+            if descriptor.GetOptions().debug_redact and isinstance(part, Struct):
+                yield from ((descriptor.name, text) for text in _texts_in(part))
+            elif descriptor.GetOptions().debug_redact:
                 yield descriptor.name, part
             elif isinstance(part, Message):
                 yield from secrets_of(part)
+
+
+def _texts_in(part: Struct) -> Iterator[str]:
+    """The texts of what is free-form, but for names."""
+    for value in part.fields.values():
+        if value.HasField("struct_value"):
+            yield from _texts_in(value.struct_value)
+        elif len(value.string_value) >= SHORTEST_SECRET:
+            yield value.string_value
 
 
 def secrets_in(sweep: Sweep) -> dict[str, str]:

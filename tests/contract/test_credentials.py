@@ -27,6 +27,9 @@ OF_USERS = [method for method in METHODS if method.access is Access.SIGNED_IN an
 PUBLIC = {
     "SignUp": "who signs up has no credentials yet",
     "LogIn": "they are what it gives",
+    "CompleteLogIn": "its challenge is the credential",
+    "StartPasskeyLogIn": "who signs in has no credentials yet",
+    "LogInWithPasskey": "they are what it gives",
     "RefreshToken": "its refresh token is the credential",
     "VerifyEmail": "the token from the mail is the credential",
     "ResetPassword": "the token from the mail is the credential",

@@ -137,6 +137,16 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         change("LogOut", platform_wide=True),
         "LogOut: `platform_wide` is for a `permission`, and a request in which a tenant can be named",
     ),
+    "a proof from whoever comes": (
+        AUTH,
+        change("LogIn", step_up=True),
+        "LogIn: `step_up` is for unary RPCs whose caller is known",
+    ),
+    "a proof before a stream": (
+        PAGES,
+        change("WatchPages", step_up=True),
+        "WatchPages: `step_up` is for unary RPCs whose caller is known",
+    ),
     "cache for whoever is signed in": (
         PAGES,
         in_method("GetPage", cached(signed_in=True)),

@@ -18,6 +18,7 @@ VERBATIM = {
     "plinth.identity.v1.LogInRequest.password": "hashes from before are of what was sent",
     "plinth.identity.v1.ChangePasswordRequest.current_password": "as with LogIn",
     "plinth.identity.v1.EraseOwnDataRequest.password": "as with LogIn",
+    "plinth.identity.v1.StepUpRequest.password": "as with LogIn",
     "plinth.webhooks.v1.Webhook.url": "another path may lead elsewhere",
 }
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(

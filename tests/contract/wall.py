@@ -173,6 +173,9 @@ class House:
         needed = {path: own[path] for path in needed_by(method) if path in own}
         chosen = own if named is None else named
         fill(request, {**needed, **chosen, "tenant_id": tenant_id or self.tenant.id}, at=at)
+        if "timeout_seconds" in request.DESCRIPTOR.fields_by_name:
+            # What waits for an event that does not come.
+            setattr(request, "timeout_seconds", 1)  # noqa: B010 - of a message that is known by its descriptor alone
         return request
 
     def reaching(self, method: MethodPolicy, path: str, other: "House") -> Message:

@@ -11,16 +11,16 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
-from server.domains.identity.auth import BY_EMAIL, BY_ID, BY_ID_OF, USER, WHO_SIGNS_IN, shown_user
 from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, refuse_token, send_letter
+from server.domains.identity.password_check import PasswordCheck
 from server.domains.identity.passwords import Passwords, refuse_common
-from server.domains.identity.sign_in_guard import SignInGuard
 from server.domains.identity.tables import account_letters, sessions, users
+from server.domains.identity.user_rows import BY_EMAIL, BY_ID, LOCK_USER, USER, shown_user
 from server.kernel.call import Call
 from server.kernel.guard import session_tag
 from server.kernel.ids import new_id
 from server.kernel.mail_addresses import known_form
-from server.kernel.problems import Violation, broken_rules, not_found
+from server.kernel.problems import not_found
 from server.kernel.resources import EventFacts, Service
 
 SESSION = "plinth.dev/Session"
@@ -49,7 +49,6 @@ CHANGE_PASSWORD = Statement(
     .where(users.c.id == _user)
     .values(password_hash=bindparam("hash", type_=users.c.password_hash.type), **_changed)
 )
-LOCK_USER = Statement(BY_ID_OF.with_for_update())
 RENAME = Statement(
     update(users)
     .where(users.c.id == _user)
@@ -95,11 +94,11 @@ class AccountService(Service):
         "session.revoked": EventFacts(User),
     }
 
-    def __init__(self, tokens: LetterTokens, passwords: Passwords, guard: SignInGuard) -> None:
+    def __init__(self, tokens: LetterTokens, passwords: Passwords, check: PasswordCheck) -> None:
         super().__init__()
         self._tokens = tokens
         self._passwords = passwords
-        self._guard = guard
+        self._check = check
 
     # The address ---------------------------------------------------------------------------------------------------
 
@@ -146,11 +145,11 @@ class AccountService(Service):
         if request.user_id and request.user_id.lower() != caller.user_id:
             raise not_found(USER, request.user_id)
         refuse_common("new_password", request.new_password)
-        self._check_password(call, caller.user_id, request.current_password)
+        self._check.demand(call, "current_password", request.current_password)
         call.writes.queue(CHANGE_PASSWORD, user_id=caller.user_id, hash=self._passwords.hash(request.new_password))
         end_sessions(call, END_OTHERS, caller.user_id, "password changed", session_id=caller.session_id)
         send_letter(call, caller.user_id, Kind.PASSWORD_CHANGED)
-        return _told(call)
+        return told(call)
 
     # The profile ---------------------------------------------------------------------------------------------------
 
@@ -184,13 +183,13 @@ class AccountService(Service):
         """End a session of the caller."""
         if not end_sessions(call, END_ONE, call.caller.user_id, "revoked", session_id=request.session_id):
             raise not_found(SESSION, request.session_id)
-        return _told(call)
+        return told(call)
 
     def revoke_other_sessions(self, call: Call, request: account_pb2.RevokeOtherSessionsRequest) -> Empty:
         """End all sessions of the caller but this one."""
         del request
         end_sessions(call, END_OTHERS, call.caller.user_id, "revoked", session_id=call.caller.session_id)
-        return _told(call)
+        return told(call)
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
@@ -198,15 +197,6 @@ class AccountService(Service):
         """The letter that brought a token, locked. Raises RuleViolated."""
         letter = call.writes.run(BY_TOKEN, hashes=self._tokens.hashes(token), kind=int(kind)).first()
         return letter if letter is not None else refuse_token()
-
-    def _check_password(self, call: Call, user_id: str, password: str) -> None:
-        known = call.writes.run(BY_ID, user_id=user_id).one()
-        row = call.writes.run(WHO_SIGNS_IN, address=known["email"], network=call.client_network).first()
-        attempt = self._guard.admit(call, known["email"], row)
-        if self._passwords.sign_in(row["password_hash"] if row else None, password) is None:
-            self._guard.failed(attempt, password)
-            raise broken_rules([Violation("current_password", "is not your password", "password.wrong")])
-        self._guard.succeeded(call, attempt, user_id)
 
 
 def _write_to(call: Call, email: str, kind: Kind) -> Empty:
@@ -226,8 +216,8 @@ def end_sessions(call: Call, statement: Statement, user_id: str, reason: str, **
     return len(ended)
 
 
-def _told(call: Call) -> Empty:
-    """The event names the caller, in the tenant of the session."""
+def told(call: Call) -> Empty:
+    """Let the event name the caller, in the tenant of the session. Returns the answer of what has no other."""
     caller = call.caller
     call.event_payload = User(id=caller.user_id)
     call.tenant_id = caller.tenant_id

@@ -14,17 +14,22 @@ from plinth.identity.v1.auth_pb2 import (
     SignUpResponse,
 )
 from plinth.identity.v1.user_pb2 import User
-from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, select
 
 from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
+from server.domains.identity.accounts import told
 from server.domains.identity.letters import Kind, send_letter
 from server.domains.identity.passwords import Passwords, refuse_common
+from server.domains.identity.second_factor_codes import SecondFactorCodes
 from server.domains.identity.sessions import Sessions
-from server.domains.identity.sign_in_guard import IS_KNOWN, SignInGuard
-from server.domains.identity.tables import api_keys, users
+from server.domains.identity.sign_in_challenges import SignInChallenges, wrong_challenge
+from server.domains.identity.sign_in_guard import SignInGuard
+from server.domains.identity.sign_ins import PLATFORM_ROLE, SignIns
+from server.domains.identity.step_ups import StepUpProofs
+from server.domains.identity.tables import api_keys
+from server.domains.identity.user_rows import ADD_USER, BY_EMAIL, BY_ID, USER, WHO_SIGNS_IN, shown_user
 from server.kernel.call import Call, Principal
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
@@ -40,45 +45,9 @@ from server.kernel.problems import (
 )
 from server.kernel.resources import EventFacts, Service
 
-USER = "plinth.dev/User"
 TENANT = "plinth.dev/Tenant"
-PLATFORM_ROLE = "super_admin"
-
-_alive = users.c.delete_time.is_(None)
-_shown = (
-    *(users.c.id, users.c.email, users.c.first_name, users.c.last_name),
-    *(users.c.create_time, users.c.email_verify_time),
-)
-_facts = (*_shown, users.c.password_hash, users.c.is_platform, users.c.last_tenant_id)
-_added = ("id", "email", "password_hash", "first_name", "last_name")
-ADD_USER = Statement(
-    insert(users)
-    .values({name: bindparam(name, type_=users.c[name].type) for name in _added})
-    .on_conflict_do_nothing()
-    .returning(users.c.create_time)
-)
-_is_theirs = func.lower(users.c.email) == func.lower(bindparam("address", type_=users.c.email.type))
-BY_EMAIL = Statement(select(*_facts).where(_alive, _is_theirs))
-"""Takes `address`."""
-WHO_SIGNS_IN = Statement(select(*_facts, IS_KNOWN.label("is_known")).where(_alive, _is_theirs))
-"""Takes `address` and `network`."""
-BY_ID_OF = select(*_facts).where(_alive, users.c.id == bindparam("user_id", type_=users.c.id.type))
-BY_ID = Statement(BY_ID_OF)
 _key, _in_tenant = (bindparam(name, type_=api_keys.c.id.type) for name in ("api_key_id", "tenant_id"))
 KEY_NAME = Statement(select(api_keys.c.name).where(api_keys.c.tenant_id == _in_tenant, api_keys.c.id == _key))
-# A password that was changed since it was read stays, and the sign-in with the old one is refused.
-NOTE_LOGIN = Statement(
-    update(users)
-    .where(
-        users.c.id == bindparam("user_id", type_=users.c.id.type),
-        users.c.password_hash == bindparam("known_hash", type_=users.c.password_hash.type),
-    )
-    .values(
-        last_login_time=func.now(),
-        last_tenant_id=bindparam("tenant", type_=users.c.last_tenant_id.type),
-        password_hash=bindparam("hash", type_=users.c.password_hash.type),
-    )
-)
 
 
 class AuthService(Service):
@@ -92,6 +61,8 @@ class AuthService(Service):
         "session.refresh_token_reused": EventFacts(
             User, "A refresh token was used again after its successor; its session has ended."
         ),
+        "user.recovery_code_used": EventFacts(User),
+        "user.second_factor_locked": EventFacts(User, "Who sends wrong codes of a second factor knows the password."),
     }
 
     def __init__(
@@ -102,6 +73,10 @@ class AuthService(Service):
         passwords: Passwords,
         *,
         guard: SignInGuard,
+        sign_ins: SignIns,
+        challenges: SignInChallenges,
+        codes: SecondFactorCodes,
+        proofs: StepUpProofs,
         default_tenant: str | None,
     ) -> None:
         """`default_tenant` is the subdomain of the tenant for sign-ups that name none."""
@@ -111,6 +86,10 @@ class AuthService(Service):
         self._memberships = memberships
         self._passwords = passwords
         self._guard = guard
+        self._sign_ins = sign_ins
+        self._challenges = challenges
+        self._codes = codes
+        self._proofs = proofs
         self._default_tenant = default_tenant
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
@@ -152,25 +131,49 @@ class AuthService(Service):
             attempt = self._guard.admit(call, email, row)
         except RateLimited:
             # The tenants of the account's owner see this refusal too.
-            self._wrong_credentials(call, row)
+            self._sign_ins.wrong_credentials(call, row)
             raise
         hashed = self._passwords.sign_in(row["password_hash"] if row else None, request.password)
         if hashed is None or row is None:
             self._guard.failed(attempt, request.password)
-            raise self._wrong_credentials(call, row)
-        call.writes.bind(Scope(user_id=row["id"]))
-        place = self._chosen(call, row, request.tenant)
-        tenant_id = place["tenant_id"] if place else None
-        known = {"user_id": row["id"], "known_hash": row["password_hash"]}
-        if not call.writes.run(NOTE_LOGIN, **known, tenant=tenant_id, hash=hashed).count:
-            raise self._wrong_credentials(call, row)
+            raise self._sign_ins.wrong_credentials(call, row)
+        if row["has_second_factor"]:
+            self._guard.spare(attempt)
+            return self._challenged(call, row, request.tenant)
+        place = self._sign_ins.place(call, row, request.tenant)
+        session = self._sign_ins.open(call, row, place, hashed)
         self._guard.succeeded(call, attempt, row["id"])
-        session_id, refresh, expires = self._sessions.start(call, row["id"], tenant_id)
-        session = self._session(row, session_id, place)
-        session.refresh_token = refresh
-        session.refresh_expire_time.FromDatetime(expires)
-        _leave_event(call, session, session_id)
         return session
+
+    def complete_log_in(self, call: Call, request: auth_pb2.CompleteLogInRequest) -> Session:
+        """Exchange the challenge of a sign-in and a code for tokens."""
+        challenge = self._challenges.read(request.challenge)
+        user_id, tenant_id = challenge.user_id, challenge.tenant_id
+        row = call.writes.run(BY_ID, user_id=user_id).first()
+        if row is None or not self._challenges.is_of(challenge, row["password_hash"]):
+            raise wrong_challenge()
+        problem = self._codes.use(call, user_id, request.code, Unauthenticated("The code is wrong, or was used."))
+        call.writes.bind(Scope(user_id=user_id))
+        place = self._memberships.of_user_in(call.writes, user_id, tenant_id) if tenant_id else None
+        if problem is not None:
+            # The failure counts, and the tenant sees it.
+            _note_half(call, user_id, place, "session.second_factor_refused")
+            call.refuse_after_commit(problem)
+            return Session()
+        session = self._sign_ins.open(call, row, place)
+        self._guard.remember(call, user_id)
+        return session
+
+    def step_up(self, call: Call, request: auth_pb2.StepUpRequest) -> Session:
+        """Prove again who the caller is, and exchange the session's tokens."""
+        held = self._sessions.lock(call.writes, call.caller.session_id)
+        problem = self._proofs.take(call, request)
+        if problem is not None:
+            told(call)
+            call.refuse_after_commit(problem)
+            return Session()
+        held["auth_time"] = self._sessions.prove(call, held)
+        return self._renewed(call, held, held["current_tenant_id"])
 
     def refresh_token(self, call: Call, request: auth_pb2.RefreshTokenRequest) -> Session:
         """Exchange a refresh token for new tokens. A copied token ends its session."""
@@ -273,6 +276,16 @@ class AuthService(Service):
         call.emit("user.sign_up_repeated", "", User(email=user.email))
         return False
 
+    def _challenged(self, call: Call, row: Row, subdomain: str) -> Session:
+        """The answer to a password that is right where a code is needed too. Nobody is signed in yet."""
+        place = self._sign_ins.place(call, row, subdomain)
+        challenge, expires = self._challenges.new(row, place["tenant_id"] if place else None)
+        session = Session()
+        session.second_factor.challenge = challenge
+        session.second_factor.expire_time.FromDatetime(expires)
+        _note_half(call, row["id"], place, "session.second_factor_demanded")
+        return session
+
     def _renewed(self, call: Call, held: Row, tenant_id: str | None, counter: int | None = None) -> Session:
         """New tokens for a session, with current roles; without a tenant if the user is not a member of it.
 
@@ -288,54 +301,7 @@ class AuthService(Service):
             token, expires = self._sessions.move(call.writes, held, reached)
         else:
             token, expires = self._sessions.rotate(call.writes, held, counter, reached)
-        session = self._session(row, held["id"], place)
-        session.refresh_token = token
-        session.refresh_expire_time.FromDatetime(expires)
-        _leave_event(call, session, held["id"])
-        return session
-
-    def _wrong_credentials(self, call: Call, row: Row | None) -> Unauthenticated:
-        """The problem of a failed sign-in, which the tenants of the account's owner see.
-
-        For an unknown address the same query is run, so that the time taken reveals nothing.
-        """
-        user_id = row["id"] if row else new_id()
-        call.writes.bind(Scope(user_id=user_id))
-        places = self._memberships.of_user(call.writes, user_id)
-        if row is not None:
-            call.note_target(user_id, [place["tenant_id"] for place in places])
-        return Unauthenticated("Invalid credentials.")
-
-    def _chosen(self, call: Call, row: Row, subdomain: str) -> Row | None:
-        """The membership to sign in to: in the named tenant, else in the last one, else the first one, else None."""
-        find = self._memberships
-        if subdomain:
-            named = find.of_user_at(call.writes, row["id"], subdomain)
-            if named is None:
-                raise self._wrong_credentials(call, row)
-            return named
-        last = row["last_tenant_id"]
-        place = find.of_user_in(call.writes, row["id"], last) if last else None
-        return place or next(iter(find.of_user(call.writes, row["id"])), None)
-
-    def _session(self, row: Row, session_id: str, place: Row | None) -> Session:
-        roles = tuple(place["roles"]) if place else ()
-        principal = Principal(
-            user_id=row["id"],
-            session_id=session_id,
-            tenant_id=place["tenant_id"] if place else None,
-            roles=(*roles, PLATFORM_ROLE) if row["is_platform"] else roles,
-            is_platform=row["is_platform"],
-            expires_at=0,
-        )
-        return Session(
-            access_token=self._tokens.issue(principal),
-            token_type="Bearer",  # noqa: S106 - a kind of token, not one
-            expires_in=self._tokens.lifetime,
-            user=shown_user(row),
-            tenant_id=principal.tenant_id or "",
-            roles=principal.roles,
-        )
+        return self._sign_ins.shown(call, row, held["id"], place, tokens=(token, expires, held["auth_time"]))
 
     def _refuse_reuse(self, call: Call, held: Row) -> Session:
         """Record the event and the audit entry in the tenant of the session, if its user is still a member there."""
@@ -357,12 +323,12 @@ class AuthService(Service):
         return Session()
 
 
-def _leave_event(call: Call, session: Session, session_id: str) -> None:
-    """Set the event, which names the user and the tenant of the session. Tokens are redacted from it."""
-    call.event_payload = session
-    call.note_actor(session.user.id, session_id)
-    call.tenant_id = session.tenant_id or None
-    call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=session.user.id))
+def _note_half(call: Call, user_id: str, place: Row | None, action: str) -> None:
+    """Let the audit log of the tenant have a sign-in that only knew the password. It is no event."""
+    call.emits, call.action = "", action
+    call.note_actor(user_id)
+    call.tenant_id = place["tenant_id"] if place else None
+    call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=user_id))
 
 
 def _name_of(call: Call, caller: Principal) -> str:
@@ -372,21 +338,6 @@ def _name_of(call: Call, caller: Principal) -> str:
     else:
         row = call.reads.run(BY_ID, user_id=caller.user_id).first()
     return str(row["name" if caller.api_key_id else "email"]) if row else ""
-
-
-def shown_user(row: Row) -> User:
-    """The user in a row."""
-    user = User(
-        id=row["id"],
-        email=row["email"],
-        first_name=row["first_name"],
-        last_name=row["last_name"],
-        state=User.STATE_ACTIVE,
-    )
-    user.create_time.FromDatetime(row["create_time"])
-    if row["email_verify_time"] is not None:
-        user.email_verify_time.FromDatetime(row["email_verify_time"])
-    return user
 
 
 def _membership(place: Row) -> auth_pb2.Membership:

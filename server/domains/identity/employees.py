@@ -9,9 +9,9 @@ from sqlalchemy import Integer, bindparam, literal_column, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
-from server.domains.identity.auth import USER
 from server.domains.identity.people import MEMBER_WITH_ID
 from server.domains.identity.tables import employees
+from server.domains.identity.user_rows import USER
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.resources import Resource, Service

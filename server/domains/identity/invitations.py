@@ -16,12 +16,12 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, Transaction
 from server.domains.identity.accounts import END_ALL, RENAME, RESET_PASSWORD, end_sessions
-from server.domains.identity.auth import ADD_USER, BY_EMAIL, shown_user
 from server.domains.identity.granting import Granting
 from server.domains.identity.letters import LetterTokens, given_hashes, refuse_token
 from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.settings import IdentitySettings
 from server.domains.identity.tables import invitations
+from server.domains.identity.user_rows import ADD_USER, BY_EMAIL, shown_user
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.guard import access_tag

@@ -43,6 +43,12 @@ class Kind(IntEnum):
     PASSWORD_CHANGED = 3
     SIGN_UP_REPEATED = 4
     TOKEN_REUSED = 5
+    SECOND_FACTOR_ENABLED = 6
+    SECOND_FACTOR_DISABLED = 7
+    SECOND_FACTOR_LOCKED = 8
+    RECOVERY_CODE_USED = 9
+    PASSKEY_ADDED = 10
+    PASSKEY_REMOVED = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Letter:
     """How long its token is valid, and how long it is tried to be delivered."""
 
 
+_NOT_YOU = "\n\nIf it was not you, change your password at once, and look through your sessions.\n"
 LETTERS = {
     Kind.VERIFICATION: Letter(
         "Verify your mail address",
@@ -84,6 +91,33 @@ LETTERS = {
         "Hello,\n\na session of your account at {product} was ended, since one of its tokens was used twice. That "
         "happens when a device is restored from a copy, and also when a token was stolen.\n\nIf you do not know why, "
         "change your password, and look through your sessions.\n",
+    ),
+    Kind.SECOND_FACTOR_ENABLED: Letter(
+        "Signing in now needs a code",
+        "Hello,\n\nan authenticator app was added to your account at {product}: from now on, signing in with the "
+        "password needs a code of it. Keep the recovery codes where you find them without your phone." + _NOT_YOU,
+    ),
+    Kind.SECOND_FACTOR_DISABLED: Letter(
+        "Signing in needs no code any more",
+        "Hello,\n\nthe authenticator app of your account at {product} was removed: signing in needs nothing but the "
+        "password again." + _NOT_YOU,
+    ),
+    Kind.SECOND_FACTOR_LOCKED: Letter(
+        "Somebody knows your password",
+        "Hello,\n\nsomebody signed in to your account at {product} with the right password and then sent too many "
+        "wrong codes. For a while no code of your authenticator app is taken; a recovery code is." + _NOT_YOU,
+    ),
+    Kind.RECOVERY_CODE_USED: Letter(
+        "A recovery code was used",
+        "Hello,\n\none of the recovery codes of your account at {product} was used. It does not work again." + _NOT_YOU,
+    ),
+    Kind.PASSKEY_ADDED: Letter(
+        "A passkey was added",
+        "Hello,\n\na passkey was added to your account at {product}: it signs in without the password." + _NOT_YOU,
+    ),
+    Kind.PASSKEY_REMOVED: Letter(
+        "A passkey was removed",
+        "Hello,\n\na passkey of your account at {product} was removed: it signs in no more." + _NOT_YOU,
     ),
 }
 _PLACES = {
@@ -222,10 +256,10 @@ class LetterWriter:
             self._mails.add(transaction, mail)
 
 
-def api_address(settings: Settings) -> str:
-    """Where the gateway is, for mail without a front end to lead to."""
+def api_address(settings: Settings, host: str = "") -> str:
+    """Where the gateway is, for mail without a front end to lead to. `host` is another name of its host."""
     scheme = "http" if settings.tls_certificate is None else "https"
-    return f"{scheme}://{settings.host}:{settings.port}"
+    return f"{scheme}://{host or settings.host}:{settings.port}"
 
 
 def link_of(kind: Kind, app: str | None, api: str) -> str:

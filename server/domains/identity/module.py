@@ -12,20 +12,34 @@ from server.domains.identity.employees import EmployeeService
 from server.domains.identity.granting import Granting
 from server.domains.identity.invitations import InvitationService
 from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
+from server.domains.identity.passkey_ceremonies import PasskeyCeremonies
+from server.domains.identity.passkeys import PasskeyProofs, PasskeyService
+from server.domains.identity.password_check import PasswordCheck
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.privacy import PersonErasure, PrivacyService
+from server.domains.identity.recovery_codes import RecoveryCodes
+from server.domains.identity.second_factor_codes import PURPOSE as AUTHENTICATOR_SECRET
+from server.domains.identity.second_factor_codes import SecondFactorCodes
+from server.domains.identity.second_factors import SecondFactorService
 from server.domains.identity.sessions import Sessions
 from server.domains.identity.settings import IdentitySettings
+from server.domains.identity.sign_in_challenges import SignInChallenges
 from server.domains.identity.sign_in_guard import KNOWN_FOR, SignInGuard
+from server.domains.identity.sign_ins import SignIns
+from server.domains.identity.step_ups import StepUpProofs
 from server.domains.identity.tables import (
     account_letters,
     api_key_usage,
     api_keys,
+    authenticators,
     employees,
     invitations,
+    passkeys,
+    recovery_codes,
     sessions,
     sign_in_networks,
     terms_acceptances,
+    used_challenges,
     user_preferences,
     user_profiles,
     users,
@@ -36,6 +50,7 @@ from server.kernel.module import Background, Expire, Foundation, Module, Platfor
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Pseudonymise, Remove
 from server.kernel.roles import ORDINARY_ROLES
+from server.kernel.sealing import SealedBox
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
@@ -46,21 +61,69 @@ def _guard(platform: Platform) -> SignInGuard:
     return SignInGuard(platform.limiter, platform.guesses, platform.rates["auth_failure"])
 
 
-def _auth(platform: Platform) -> AuthService:
+def _sessions(platform: Platform) -> Sessions:
     settings = platform.settings
+    return Sessions(settings.secrets, timedelta(seconds=settings.refresh_token_lifetime), platform.clock)
+
+
+def _sign_ins(platform: Platform) -> SignIns:
+    return SignIns(platform.access_tokens, _sessions(platform), platform.ports.memberships)
+
+
+def _check(platform: Platform) -> PasswordCheck:
+    return PasswordCheck(Passwords(platform.settings.password_memory), _guard(platform))
+
+
+def _box(platform: Platform) -> SealedBox:
+    return SealedBox(platform.settings.secrets, AUTHENTICATOR_SECRET)
+
+
+def _codes(platform: Platform) -> SecondFactorCodes:
+    return SecondFactorCodes(_box(platform), RecoveryCodes(platform.settings.secrets), platform.clock)
+
+
+def _ceremonies(platform: Platform) -> PasskeyCeremonies:
+    settings = platform.settings
+    own = settings.own(IdentitySettings)
+    return PasskeyCeremonies(
+        settings.secrets,
+        platform.clock,
+        name=own.identity_product,
+        domain=own.passkey_domain(),
+        origins=own.passkey_origins(api_address(settings, "localhost")),
+    )
+
+
+def _auth(platform: Platform) -> AuthService:
+    settings, codes = platform.settings, _codes(platform)
     return AuthService(
         platform.access_tokens,
-        Sessions(settings.secrets, timedelta(seconds=settings.refresh_token_lifetime), platform.clock),
+        _sessions(platform),
         platform.ports.memberships,
         Passwords(settings.password_memory),
         guard=_guard(platform),
+        sign_ins=_sign_ins(platform),
+        challenges=SignInChallenges(settings.secrets, platform.clock),
+        codes=codes,
+        proofs=StepUpProofs(_check(platform), codes, PasskeyProofs(_ceremonies(platform))),
         default_tenant=settings.default_tenant,
     )
 
 
 def _accounts(platform: Platform) -> AccountService:
     settings = platform.settings
-    return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _guard(platform))
+    return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _check(platform))
+
+
+def _second_factors(platform: Platform) -> SecondFactorService:
+    settings = platform.settings
+    product = settings.own(IdentitySettings).identity_product
+    return SecondFactorService(_box(platform), _codes(platform), RecoveryCodes(settings.secrets), product)
+
+
+def _passkeys(platform: Platform) -> PasskeyService:
+    ceremonies = _ceremonies(platform)
+    return PasskeyService(ceremonies, PasskeyProofs(ceremonies), _sign_ins(platform), _guard(platform))
 
 
 def _granting(platform: Platform) -> Granting:
@@ -106,8 +169,7 @@ def _privacy(platform: Platform) -> PrivacyService:
     return PrivacyService(
         platform.privacy,
         platform.ports.memberships,
-        Passwords(platform.settings.password_memory),
-        _guard(platform),
+        _check(platform),
         downloads=platform.downloads,
         database=platform.database,
     )
@@ -125,6 +187,8 @@ MODULE = Module(
     services=(
         Serve(AuthService, _auth),
         Serve(AccountService, _accounts),
+        Serve(SecondFactorService, _second_factors),
+        Serve(PasskeyService, _passkeys),
         Serve(ApiKeyService, _api_keys),
         Serve(InvitationService, _invitations),
         Serve(PrivacyService, _privacy),
@@ -148,6 +212,7 @@ MODULE = Module(
     retention=(
         Expire(table=sessions, by="expire_time"),
         Expire(table=account_letters, by="expire_time"),
+        Expire(table=used_challenges, by="expire_time"),
         Expire(table=invitations, by="expire_time", after=INVITATIONS_KEPT, every_tenant=True),
         Expire(table=sign_in_networks, by="last_time", after=KNOWN_FOR),
         Expire(table=api_key_usage, by="day", after=USAGE_KEPT),
@@ -160,6 +225,10 @@ MODULE = Module(
         ),
         Remove(sessions),
         Remove(sign_in_networks),
+        Remove(authenticators),
+        Remove(recovery_codes),
+        Remove(passkeys),
+        NotPersonal(used_challenges, "challenge", why="random, and of nobody"),
         Remove(account_letters),
         Erase(
             table=invitations,
@@ -187,6 +256,9 @@ MODULE = Module(
         Export(users, by="id", leave_out=("password_hash",)),
         Export(sessions),
         Export(sign_in_networks),
+        Export(authenticators, leave_out=("secret", "next_secret")),
+        Export(recovery_codes, leave_out=("code_hash",)),
+        Export(passkeys),
         Export(account_letters, leave_out=("token_hash",)),
         Export(employees),
         Export(user_profiles),

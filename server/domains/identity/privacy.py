@@ -17,9 +17,8 @@ from server.data.jobs import DEFER_IN
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, Transaction, WriteTransaction
 from server.domains.identity.account import ACCOUNT_OF
-from server.domains.identity.auth import USER, WHO_SIGNS_IN
-from server.domains.identity.passwords import Passwords
-from server.domains.identity.sign_in_guard import SignInGuard
+from server.domains.identity.password_check import PasswordCheck
+from server.domains.identity.user_rows import USER
 from server.json_values import JsonValue
 from server.kernel.call import Call
 from server.kernel.clock import Clock
@@ -28,7 +27,7 @@ from server.kernel.live import PERSON_ERASED
 from server.kernel.operations import LongJob, Work
 from server.kernel.ports import Memberships
 from server.kernel.privacy import Eraser, Person, Privacy, Tell, Unwatched, sections
-from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
+from server.kernel.problems import StateForbids, not_found
 from server.kernel.record import record_platform_change
 from server.kernel.resources import EventFacts, Service
 from server.kernel.transfers import Download, Downloads
@@ -68,8 +67,7 @@ class PrivacyService(Service):
         self,
         privacy: Privacy,
         memberships: Memberships,
-        passwords: Passwords,
-        guard: SignInGuard,
+        check: PasswordCheck,
         *,
         downloads: Downloads,
         database: Database,
@@ -77,8 +75,7 @@ class PrivacyService(Service):
         super().__init__()
         self._privacy = privacy
         self._memberships = memberships
-        self._passwords = passwords
-        self._guard = guard
+        self._check = check
         self._downloads = downloads
         self._database = database
 
@@ -121,7 +118,7 @@ class PrivacyService(Service):
     def erase_own_data(self, call: Call, request: privacy_pb2.EraseOwnDataRequest) -> Operation:
         """Erase the caller everywhere, and the account."""
         person_id, tenant_id = call.caller.user_id, call.caller.tenant_id
-        self._check_password(call, person_id, request.password)
+        self._check.demand(call, "password", request.password)
         call.writes.bind(Scope(user_id=person_id))
         tenant_ids = self._memberships.tenants_of(call.writes, person_id)
         call.writes.bind(Scope(platform=True))
@@ -152,15 +149,6 @@ class PrivacyService(Service):
         if not (is_member or transaction.run(ACTED, tenant=tenant_id, person=person_id).one()["acted"]):
             raise not_found(USER, person_id)
         return is_member
-
-    def _check_password(self, call: Call, person_id: str, password: str) -> None:
-        email = call.writes.run(ACCOUNT_OF, person=person_id).one()["email"]
-        row = call.writes.run(WHO_SIGNS_IN, address=email, network=call.client_network).first()
-        attempt = self._guard.admit(call, email, row)
-        if self._passwords.sign_in(row["password_hash"] if row else None, password) is None:
-            self._guard.failed(attempt, password)
-            raise broken_rules([Violation("password", "is not your password", "password.wrong")])
-        self._guard.succeeded(call, attempt, person_id)
 
 
 def _start(call: Call, person_id: str, tenant_ids: list[str], *, ends_account: bool) -> Operation:

@@ -37,7 +37,7 @@ COUNTER_BYTES = 8
 LONGEST_USER_AGENT = 300
 
 _id = bindparam("session_id", type_=sessions.c.id.type)
-_STARTED = ("id", "user_id", "current_tenant_id", "rotate_time", "expire_time", "ip", "user_agent")
+_STARTED = ("id", "user_id", "current_tenant_id", "rotate_time", "auth_time", "expire_time", "ip", "user_agent")
 START = Statement(insert(sessions).values({n: bindparam(n, type_=sessions.c[n].type) for n in _STARTED}))
 LOCK = Statement(select(sessions).where(sessions.c.id == _id).with_for_update())
 _renewal = (
@@ -51,6 +51,9 @@ _renewal = (
 )
 ROTATE = Statement(_renewal.values(counter=bindparam("counter", type_=sessions.c.counter.type)))
 MOVE = Statement(_renewal)
+PROVE = Statement(
+    update(sessions).where(sessions.c.id == _id).values(auth_time=bindparam("now", type_=sessions.c.auth_time.type))
+)
 END = Statement(
     update(sessions)
     .where(sessions.c.id == _id, sessions.c.end_time.is_(None))
@@ -68,8 +71,8 @@ class Sessions:
         self._unused = unused
         self._clock = clock
 
-    def start(self, call: Call, user_id: str, tenant_id: str | None) -> tuple[str, str, datetime]:
-        """A new session: its id, its first refresh token, and when that expires."""
+    def start(self, call: Call, user_id: str, tenant_id: str | None) -> tuple[str, str, datetime, datetime]:
+        """A new session: its id, its first refresh token, when that expires, and when the session began."""
         session_id, now = new_id(), self._clock()
         expires = now + self._unused
         call.writes.queue(
@@ -78,11 +81,12 @@ class Sessions:
             user_id=user_id,
             current_tenant_id=tenant_id,
             rotate_time=now,
+            auth_time=now,
             expire_time=expires,
             ip=call.client_address,
             user_agent=call.user_agent[:LONGEST_USER_AGENT],
         )
-        return session_id, self._token(session_id, 0), expires
+        return session_id, self._token(session_id, 0), expires, now
 
     def lock(self, transaction: WriteTransaction, session_id: str) -> Row:
         """The session, locked. Raises Unauthenticated if it has ended or expired."""
@@ -127,6 +131,12 @@ class Sessions:
         expires = now + self._unused
         transaction.run(MOVE, session_id=session["id"], now=now, until=expires, tenant=tenant_id)
         return self._token(session["id"], session["counter"]), expires
+
+    def prove(self, call: Call, session: Row) -> datetime:
+        """Note that the user of a session has proven who they are. Returns when: now."""
+        now = self._clock()
+        call.writes.queue(PROVE, session_id=session["id"], now=now)
+        return now
 
     def end(self, call: Call, session_id: str, reason: str) -> None:
         """End a session. Its tokens are invalid from the commit on."""

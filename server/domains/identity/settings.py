@@ -1,19 +1,49 @@
 """Settings of identity."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field
+from pydantic_settings import NoDecode
 
-from server.setting_values import UNLESS_EMPTY, ProviderUrl
+from server.setting_values import COMMAS, UNLESS_EMPTY, Origin, ProviderUrl
 from server.settings import DomainSettings
 
 
 class IdentitySettings(DomainSettings):
-    """What mail about accounts says."""
+    """What mail about accounts says, and where passkeys belong to."""
 
     identity_app_url: Annotated[ProviderUrl | None, UNLESS_EMPTY] = Field(
         None,
         description="The front end that links in mail lead to, such as `https://app.example`: its pages "
         "`/verify-email?token=...` and `/reset-password?token=...`. Unset: mail leads to the API itself.",
     )
-    identity_product: str = Field("Plinth", min_length=1, max_length=100, description="The name that mail calls it by.")
+    identity_product: str = Field(
+        "Plinth", min_length=1, max_length=100, description="The name that mail and authenticator apps call it by."
+    )
+    identity_passkey_domain: Annotated[str | None, UNLESS_EMPTY] = Field(
+        None,
+        pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$",
+        description="The domain that passkeys belong to, of which the hosts of their pages are parts, such as "
+        "`example.com`. It cannot be changed later: passkeys of another domain work no more. Unset: the host of "
+        "`IDENTITY_APP_URL`, or `localhost`.",
+    )
+    identity_passkey_origins: Annotated[tuple[Origin, ...], NoDecode, COMMAS] = Field(
+        (),
+        description="Origins whose pages may use passkeys, comma separated, such as `https://app.example.com`. Empty: "
+        "that of `IDENTITY_APP_URL`, or the gateway at `localhost`.",
+    )
+
+    def passkey_domain(self) -> str:
+        """The domain that passkeys belong to: the relying party's id."""
+        app = urlsplit(str(self.identity_app_url)).hostname if self.identity_app_url else None
+        return self.identity_passkey_domain or app or "localhost"
+
+    def passkey_origins(self, gateway: str) -> frozenset[str]:
+        """The origins whose pages may use passkeys. `gateway` is the origin of the gateway at localhost."""
+        if self.identity_passkey_origins:
+            return frozenset(self.identity_passkey_origins)
+        if self.identity_app_url is None:
+            return frozenset([gateway])
+        app = urlsplit(str(self.identity_app_url))
+        return frozenset([f"{app.scheme}://{app.netloc}"])

@@ -114,8 +114,16 @@ class SignInGuard:
 
     def succeeded(self, call: Call, attempt: Attempt, user_id: str) -> None:
         """Return the charge, and remember the network of the user."""
+        self.spare(attempt)
+        self.remember(call, user_id)
+
+    def spare(self, attempt: Attempt) -> None:
+        """Return the charge for a password that was right."""
         if attempt.verdict is not None:
             self._limiter.give_back(attempt.key, attempt.verdict)
+
+    def remember(self, call: Call, user_id: str) -> None:
+        """Remember the network of a user who has signed in."""
         network = call.client_network
         if network:
             call.writes.queue(REMEMBER, user_id=user_id, network=network)

@@ -67,6 +67,8 @@ sessions = global_table(
     Column("ip", Text, nullable=False, server_default=text("''")),
     Column("user_agent", Text, nullable=False, server_default=text("''")),
     time_column("create_time", server_default=text("now()")),
+    # When the user last proved who they are.
+    time_column("auth_time", server_default=text("now()")),
     ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
 )
 Index("sessions_user_id_idx", sessions.c.user_id)
@@ -82,6 +84,59 @@ sign_in_networks = global_table(
     ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
 )
 Index("sign_in_networks_last_time_idx", sign_in_networks.c.last_time)
+
+# The authenticator app of a user, and the one that shall replace it.
+authenticators = global_table(
+    "authenticators",
+    uuid_column("user_id", primary_key=True),
+    # Sealed; NULL until the first one is confirmed.
+    Column("secret", LargeBinary),
+    time_column("enable_time", nullable=True),
+    # Sealed; NULL but between StartTotp and ConfirmTotp.
+    Column("next_secret", LargeBinary),
+    time_column("next_expire_time", nullable=True),
+    # The time step of the last code that was taken (RFC 6238): none works twice.
+    Column("last_step", BigInteger, nullable=False, server_default=text("0")),
+    # Wrong codes since the last right one.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    time_column("lock_expire_time", nullable=True),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+
+recovery_codes = global_table(
+    "recovery_codes",
+    uuid_column("user_id"),
+    # A keyed hash.
+    Column("code_hash", LargeBinary, nullable=False),
+    time_column("use_time", nullable=True),
+    PrimaryKeyConstraint("user_id", "code_hash"),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+
+passkeys = global_table(
+    "passkeys",
+    uuid_column("id", primary_key=True),
+    uuid_column("user_id"),
+    Column("credential_id", LargeBinary, nullable=False),
+    # With its id, as the authenticator has attested it (WebAuthn, attestedCredentialData).
+    Column("credential", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("is_synced", Boolean, nullable=False),
+    time_column("create_time", server_default=text("now()")),
+    time_column("last_use_time", nullable=True),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+Index("passkeys_credential_id_key", passkeys.c.credential_id, unique=True)
+Index("passkeys_user_id_idx", passkeys.c.user_id, passkeys.c.create_time)
+
+# Challenges that a passkey has answered: none is taken twice.
+used_challenges = global_table(
+    "used_challenges",
+    Column("challenge", LargeBinary, primary_key=True),
+    time_column("expire_time"),
+)
+Index("used_challenges_expire_time_idx", used_challenges.c.expire_time)
 
 # Mail about accounts: the tokens in it, and how much of it there was.
 account_letters = global_table(

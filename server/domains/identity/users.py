@@ -14,12 +14,12 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
-from server.domains.identity.accounts import END_ALL, LOCK_USER, RENAME, end_sessions
-from server.domains.identity.auth import USER
+from server.domains.identity.accounts import END_ALL, RENAME, end_sessions
 from server.domains.identity.granting import Granting
 from server.domains.identity.invitations import InvitationService
 from server.domains.identity.people import MEMBER_AT, PLATFORM_USERS, TENANT_USERS, TENANT_USERS_BY_EMAIL
 from server.domains.identity.tables import invitations, users
+from server.domains.identity.user_rows import LOCK_USER, USER
 from server.kernel.call import Call
 from server.kernel.mail_addresses import normal_address
 from server.kernel.ports import Memberships

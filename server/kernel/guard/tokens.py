@@ -83,6 +83,7 @@ class AccessTokens:
             "sid": principal.session_id,
             "iat": now,
             "exp": now + timedelta(seconds=self.lifetime),
+            "auth_time": int(principal.proven_at),
             "roles": list(principal.roles),
         }
         if principal.tenant_id:
@@ -182,6 +183,7 @@ def _principal(claims: Row, *, until: float) -> Principal:
         session_id=str(claims["sid"]),
         tenant_id=claims.get("tid"),
         roles=tuple(claims.get("roles", ())),
+        proven_at=float(claims.get("auth_time", 0)),
         is_platform=bool(claims.get("plt", False)),
         expires_at=min(float(claims["exp"]), until),
     )

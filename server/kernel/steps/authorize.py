@@ -9,6 +9,7 @@ from server.data.transactions import ScopeEnded
 from server.kernel.actors import PROVIDER
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Before, Guard, Request, Unary
+from server.kernel.clock import Clock, utc_now
 from server.kernel.guard.access import AccessMemory
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
@@ -17,6 +18,7 @@ TENANT = "plinth.dev/Tenant"
 NO_TENANT = ""
 # How often a call is decided at most, if its tenant's access changes while it runs.
 DECISIONS = 3
+STEP_UP_LIFETIME = 3600
 
 
 class Authorize(Before):
@@ -28,8 +30,11 @@ class Authorize(Before):
 
     name = "authorize"
 
-    def __init__(self, memory: AccessMemory) -> None:
+    def __init__(self, memory: AccessMemory, step_up: int = STEP_UP_LIFETIME, clock: Clock = utc_now) -> None:
+        """`step_up` is the seconds for which a user's proof of who they are counts as recent."""
         self._memory = memory
+        self._step_up = step_up
+        self._clock = clock
 
     def unary(self, method: MethodPolicy, proceed: Unary) -> Unary:
         """Decide, and decide anew if access changes in the meantime."""
@@ -81,6 +86,19 @@ class Authorize(Before):
         call.forget_effects()
 
     def _decision(self, method: MethodPolicy) -> Guard | None:
+        decide = self._access_decision(method)
+        if decide is None or not method.step_up:
+            return decide
+
+        def authorize(call: Call, request: Request) -> None:
+            decide(call, request)
+            caller = call.caller
+            if not caller.api_key_id and caller.proven_at + self._step_up < self._clock().timestamp():
+                raise step_up_required(self._step_up)
+
+        return authorize
+
+    def _access_decision(self, method: MethodPolicy) -> Guard | None:
         if method.access is Access.PUBLIC:
             return None
         if method.access is Access.SIGNED_IN:
@@ -161,6 +179,15 @@ class Authorize(Before):
 def denied(permission: str) -> Problem:
     """The problem of a missing permission."""
     return Denied(f"This needs the permission `{permission}`.", metadata={"permission": permission})
+
+
+def step_up_required(seconds: int) -> Problem:
+    """The problem of a user who has not proven lately who they are."""
+    return Denied(
+        "Prove again who you are: call StepUp, and try again with its access token.",
+        reason=Reason.REASON_STEP_UP_REQUIRED,
+        metadata={"max_age_seconds": str(seconds)},
+    )
 
 
 def _signed(call: Call, _request: Request) -> None:

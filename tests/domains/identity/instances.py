@@ -1,14 +1,23 @@
 """How sessions, users and API keys are made and changed."""
 
+import base64
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+
+from server.domains.identity.letters import api_address
 from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up, unique
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
+from tests.domains.identity.authenticator import Authenticator
 from tests.domains.identity.letters import INVITATION, RESET, VERIFY, token_from
+from tests.domains.identity.second_factors import app_code, secured
 
 LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
 REFRESH = "/plinth.identity.v1.AuthService/RefreshToken"
-NEWCOMER, SOMEBODY = "a newcomer", "somebody"
+NEWCOMER, SOMEBODY, SECURED, PASSKEY = "a newcomer", "somebody", "somebody with a second factor", "a passkey"
+START_TOTP = "/plinth.identity.v1.SecondFactorService/StartTotp"
+START_PASSKEY = "/plinth.identity.v1.PasskeyService/StartPasskeyRegistration"
+REGISTER = "/plinth.identity.v1.PasskeyService/RegisterPasskey"
 SWITCH = "/plinth.identity.v1.AuthService/SwitchTenant"
 
 
@@ -113,6 +122,33 @@ def _session(sweep: Any) -> dict[str, Any]:
     return {"sessionId": rest.get("auth/sessions").json()["sessions"][0]["id"]}
 
 
+def _secured(sweep: Any) -> dict[str, Any]:
+    """Somebody with a second factor, of whom a sign-in waits for the code."""
+    user = secured(sweep.tenant.stack, new_member(sweep.tenant, "member")[0])
+    sweep.answers[SECURED] = user.session
+    return {"challenge": user.challenge(), "code": user.code()}
+
+
+def _confirmation(sweep: Any) -> dict[str, Any]:
+    return {"code": app_code(base64.b32decode(sweep.answers[START_TOTP].secret))}
+
+
+def _authenticator(tenant: Tenant) -> Authenticator:
+    return Authenticator(api_address(tenant.stack.settings, "localhost"))
+
+
+def _passkey(sweep: Any) -> dict[str, Any]:
+    """A new passkey of whoever asked for the options."""
+    options = MessageToDict(sweep.answers[START_PASSKEY].options)
+    sweep.answers[PASSKEY] = _authenticator(sweep.tenant)
+    return {"credential": sweep.answers[PASSKEY].create(options), "name": "A key"}
+
+
+def _passkey_answer(sweep: Any) -> dict[str, Any]:
+    options = Rest(sweep.tenant.stack).get("auth/passkeys/login").json()["options"]
+    return {"credential": sweep.answers[PASSKEY].get(options)}
+
+
 INSTANCES = {
     "plinth.identity.v1.ApiKey": Instance(_api_key, lambda: {"name": "Planted", "permissions": [PERMISSION]}),
     "plinth.identity.v1.Invitation": Instance(_invitation, lambda: {"email": new_address(), "roles": ["viewer"]}),
@@ -138,6 +174,21 @@ MUTATIONS = (
     ),
     Mutation("AuthService/RefreshToken", lambda sweep: {"refreshToken": sweep.answers[LOG_IN].refresh_token}),
     Mutation("AuthService/SwitchTenant", session=REFRESH),
+    Mutation("AuthService/CompleteLogIn", _secured),
+    Mutation("AuthService/StepUp", lambda sweep: {"password": sweep.tenant.owner.password}),
+    Mutation("SecondFactorService/ReplaceRecoveryCodes", session=SECURED),
+    Mutation("SecondFactorService/StartTotp", session=SECURED),
+    Mutation("SecondFactorService/ConfirmTotp", _confirmation, session=SECURED),
+    Mutation("SecondFactorService/DisableTotp", session=SECURED),
+    Mutation("PasskeyService/StartPasskeyRegistration", session=SECURED),
+    Mutation("PasskeyService/RegisterPasskey", _passkey, session=SECURED),
+    Mutation(
+        "PasskeyService/RenamePasskey",
+        lambda sweep: {"passkeyId": sweep.answers[REGISTER].id, "name": "Another name"},
+        session=SECURED,
+    ),
+    Mutation("PasskeyService/LogInWithPasskey", _passkey_answer),
+    Mutation("PasskeyService/RemovePasskey", lambda sweep: {"passkeyId": sweep.answers[REGISTER].id}, session=SECURED),
     Mutation("InvitationService/CreateInvitation"),
     Mutation("InvitationService/ResendInvitation"),
     Mutation("InvitationService/AcceptInvitation", _acceptance),

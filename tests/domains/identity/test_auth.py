@@ -475,7 +475,7 @@ def test_an_access_token_verifies_from_outside_with_the_published_key(stack: Sta
     claims = jwt.decode(token, keys[header["kid"]], algorithms=["EdDSA"], issuer="plinth")
     assert claims == claims | {"sub": first_tenant.owner.id, "tid": first_tenant.id, "roles": ["owner"]}
     assert claims["exp"] - claims["iat"] == 15 * 60
-    assert set(claims) == {"iss", "sub", "sid", "iat", "exp", "roles", "tid"}
+    assert set(claims) == {"iss", "sub", "sid", "iat", "exp", "roles", "tid", "auth_time"}
 
 
 def test_the_published_keys_are_public(stack: Stack) -> None:
