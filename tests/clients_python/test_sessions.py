@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from plinth.client import AsyncPlinth, Plinth, Unauthenticated
+from plinth.client.errors import SecondFactorRequired
 from plinth.client.sessions import Tokens
-from plinth.identity.v1.auth_pb2 import GetCurrentUserRequest, LogOutRequest
+from plinth.identity.v1.auth_pb2 import CompleteLogInRequest, GetCurrentUserRequest, LogOutRequest
 from plinth.sites.v1.page_pb2 import GetPageRequest
 
 from server.kernel.guard.tokens import AccessTokens
 from tests.clients import Tenant, log_in, sign_up
 from tests.clients_python.double import Double
+from tests.domains.identity.second_factors import secured
 from tests.stack import Stack
 
 WHO = GetCurrentUserRequest()
@@ -53,6 +55,19 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(stack: Stack) -> Non
             client.auth.get_current_user(WHO)
         assert caught.value.reason == "CREDENTIALS_INVALID"
         assert "Wrong-1-password" not in f"{caught.value!r} {caught.value} {client!r}"
+
+
+def test_a_user_with_a_second_factor_is_told_to_bring_a_code(owner: Tenant) -> None:
+    user = secured(owner.stack, sign_up(owner.stack))
+    with Plinth(owner.stack.url, email=user.account.email, password=user.account.password) as client:
+        with pytest.raises(SecondFactorRequired) as caught:
+            client.auth.get_current_user(WHO)
+        assert caught.value.challenge not in f"{caught.value!r} {caught.value}"
+    request = CompleteLogInRequest(challenge=caught.value.challenge, code=user.code())
+    with Plinth(owner.stack.url) as client:
+        session = client.auth.complete_log_in(request)
+    with Plinth(owner.stack.url, token=session.access_token, refresh_token=session.refresh_token) as client:
+        assert client.auth.get_current_user(WHO).user.id == user.account.id
 
 
 @pytest.mark.parametrize("token", ["expired", "refused", "none"])

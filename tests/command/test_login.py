@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.agents.client import key_of
-from tests.clients import Rest, Tenant, reason, rows
+from tests.clients import Rest, Tenant, new_member, reason, rows
 from tests.command.running import Person
+from tests.domains.identity.second_factors import secured
 from tests.stack import Stack, wait_for
 
 
@@ -32,6 +33,16 @@ def test_an_api_key_is_a_login_too(person: Person, tenant: Tenant) -> None:
     # A key has no session to end.
     assert person.run("logout").returncode == 0
     assert person.fault("call", "get_caller")[0] == 2
+
+
+def test_a_user_with_a_second_factor_logs_in_with_a_code(person: Person, tenant: Tenant) -> None:
+    user = secured(tenant.stack, new_member(tenant, "member")[0])
+    (person.folder / "password").write_text(user.account.password)
+    known = ("login", "--url", tenant.stack.url, "--email", user.account.email, "--password-file", "password")
+    wrong = person.run(*known, "--code", "000000")
+    assert (wrong.returncode, "The code is wrong" in wrong.stderr) == (6, True), wrong.stderr
+    assert person.run(*known, "--code", user.code()).returncode == 0
+    assert person.answer("call", "GetCaller")["userId"] == user.account.id
 
 
 def test_profiles_are_listed_without_secrets_chosen_and_forgotten(person: Person, tenant: Tenant) -> None:

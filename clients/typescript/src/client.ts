@@ -8,6 +8,7 @@ import type { Resources } from "./generated/resources.js";
 import { OPERATIONS } from "./generated/table.js";
 import type { EventPattern, EventStream, LiveEvent } from "./live.js";
 import type { Operation } from "./operations.js";
+import { answerOfPasskey, createPasskey } from "./passkeys.js";
 import { memoryStore, type Session, SessionKeeper, sessionOf, type SessionStore } from "./session.js";
 import { Transport } from "./transport.js";
 
@@ -42,6 +43,11 @@ export interface SignIn {
   readonly password: string;
   readonly tenant?: string;
 }
+
+/** What proves who the user is. */
+export type StepUp = { readonly password: string } | { readonly code: string } | { readonly passkey: true };
+
+type Options = Schema<"identity.PasskeyOptions">;
 
 export interface SubscribeOptions extends Omit<StreamOptions, "signal"> {
   /** Is told what has ended the subscription. Without it, the error is an unhandled rejection. */
@@ -84,9 +90,45 @@ export class Plinth {
     Object.assign(this, this.#dispatcher.resources());
   }
 
-  /** Sign in, and keep the session. */
+  /**
+   * Sign in, and keep the session. If the user has a second factor, the answer has no tokens but a `secondFactor`, and
+   * nothing is kept: ask for the code, and go on with `completeSignIn`.
+   */
   async signIn(who: SignIn, options: CallOptions = {}): Promise<Schema<"identity.Session">> {
     return this.#changed(() => this.#auth("logIn", who, options, undefined));
+  }
+
+  /** Go on with the `secondFactor.challenge` of a sign-in, and a code of the authenticator app or a recovery code. */
+  async completeSignIn(
+    challenge: string,
+    code: string,
+    options: CallOptions = {},
+  ): Promise<Schema<"identity.Session">> {
+    return this.#changed(() => this.#auth("completeLogIn", { challenge, code }, options, undefined));
+  }
+
+  /** Sign in with a passkey of this browser, and keep the session. Rejects with a DOMException if the user declines. */
+  async signInWithPasskey(tenant = "", options: CallOptions = {}): Promise<Schema<"identity.Session">> {
+    const credential = await this.#passkeyAnswer(options);
+    const operation = operationOf("passkey", "logInWith");
+    return this.#changed(() => this.#auth(operation, { credential, tenant }, options, undefined));
+  }
+
+  /** Make a passkey of the signed-in user in this browser. Rejects with a DOMException if the user declines. */
+  async registerPasskey(name = "", options: CallOptions = {}): Promise<Schema<"identity.Passkey">> {
+    const started = await this.#passkey<Options>("startRegistration", { body: {} }, options);
+    const credential = await createPasskey(started.options ?? {});
+    return this.#passkey("register", { body: { credential, name } }, options);
+  }
+
+  /**
+   * Prove again who the user is, where a call was refused with STEP_UP_REQUIRED: with the password, a code of the second
+   * factor, or a passkey of this browser.
+   */
+  async stepUp(proof: StepUp, options: CallOptions = {}): Promise<Schema<"identity.Session">> {
+    const body = "passkey" in proof ? { passkey: await this.#passkeyAnswer(options) } : proof;
+    await this.#session.token();
+    return this.#changed((session) => this.#auth("stepUp", body, options, session?.accessToken));
   }
 
   /** Go on in another tenant of the user. */
@@ -193,16 +235,30 @@ export class Plinth {
     let answer: Schema<"identity.Session"> | undefined;
     await this.#session.change(async (session) => {
       answer = await call(session);
-      return sessionOf(answer);
+      return answer.accessToken ? sessionOf(answer) : session;
     });
     return answer as Schema<"identity.Session">;
   }
 
   /** Call an operation that changes the session. It must not refresh the session, which nobody else may change now. */
-  async #auth(name: string, body: object, options: CallOptions, accessToken: string | undefined) {
+  async #auth(name: string | Operation, body: object, options: CallOptions, accessToken: string | undefined) {
     const credentials = accessToken === undefined ? undefined : tokenCredentials(accessToken);
-    const answer = this.#dispatcher.call(operationOf("auth", name), { body }, options, credentials);
+    const operation = typeof name === "string" ? operationOf("auth", name) : name;
+    const answer = this.#dispatcher.call(operation, { body }, options, credentials);
     return (await answer) as Schema<"identity.Session">;
+  }
+
+  async #passkey<Answer>(
+    name: string,
+    given: Readonly<Record<string, unknown>>,
+    options: CallOptions,
+  ): Promise<Answer> {
+    return (await this.#dispatcher.call(operationOf("passkey", name), given, options)) as Answer;
+  }
+
+  async #passkeyAnswer(options: CallOptions): Promise<object> {
+    const started = await this.#passkey<Options>("startLogIn", {}, options);
+    return answerOfPasskey(started.options ?? {});
   }
 }
 

@@ -10,7 +10,14 @@ export type {
   UploadCall,
   UploadOptions,
 } from "./calls.js";
-export { Plinth, type PlinthOptions, type SignIn, type SubscribeOptions, type Subscription } from "./client.js";
+export {
+  Plinth,
+  type PlinthOptions,
+  type SignIn,
+  type StepUp,
+  type SubscribeOptions,
+  type Subscription,
+} from "./client.js";
 export type { TokenSource } from "./credentials.js";
 export { type ClientReason, type Code, PlinthError, type Reason, type Violation } from "./errors.js";
 export type { EventData, Resources } from "./generated/resources.js";

@@ -49,6 +49,26 @@ test("a sign-in is kept, and names the tenant of calls", async () => {
   assert.equal((await plinth.session())?.accessToken, "access-1");
 });
 
+test("a sign-in that needs a code keeps nothing until it has it", async () => {
+  const asked = { ...session(1), accessToken: "", refreshToken: "", secondFactor: { challenge: "psc_1" } };
+  const { fetch, sent } = server(({ url }) => json(url.endsWith("/auth/login") ? asked : session(1)));
+  const plinth = new Plinth({ baseUrl: "", fetch });
+  const answer = await plinth.signIn(SIGN_IN);
+  assert.equal(await plinth.session(), undefined);
+  await plinth.completeSignIn(answer.secondFactor?.challenge ?? "", "123 456");
+  assert.deepEqual(sent[1]?.body, { challenge: "psc_1", code: "123 456" });
+  assert.equal((await plinth.session())?.accessToken, "access-1");
+});
+
+test("a step-up replaces the tokens, and its call brings the old one", async () => {
+  const { fetch, sent } = server(() => json(session(1)));
+  const plinth = new Plinth({ baseUrl: "", session: stale(), fetch });
+  await plinth.stepUp({ password: "secret" });
+  assert.equal(sent[0]?.headers["authorization"], "Bearer access-0");
+  assert.deepEqual(sent[0]?.body, { password: "secret" });
+  assert.equal((await plinth.session())?.accessToken, "access-1");
+});
+
 test("calls at the same time refresh an expired token once", async () => {
   const { fetch, sent } = server(issuer());
   const plinth = new Plinth({ baseUrl: "", session: stale(), fetch });

@@ -6,7 +6,7 @@ from tests.mailbox import mailbox_of, text_of
 from tests.stack import Stack, wait_for
 
 VERIFY, RESET, INVITATION = "Verify your mail address", "Choose a new password", "Invitation to"
-TOKEN = re.compile(r"(?:verify-email/|reset-password: |validate-invitation/)([\w-]{43})")
+TOKEN = re.compile(r"(?:verify-email(?:/|\?token=)|reset-password: |validate-invitation/)([\w-]{43})")
 
 
 def letters(stack: Stack, email: str, subject: str) -> list[str]:

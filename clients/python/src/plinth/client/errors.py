@@ -150,6 +150,13 @@ class Unauthenticated(PlinthError):
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
+class SecondFactorRequired(Unauthenticated):
+    """The password was right, and a code is needed too: `auth.complete_log_in` of a client without credentials."""
+
+    challenge = ""
+    """What `complete_log_in` takes beside the code."""
+
+
 BY_CODE: Mapping[grpc.StatusCode, type[PlinthError]] = {kind.code: kind for kind in PlinthError.__subclasses__()}
 BY_NUMBER: Mapping[int, type[PlinthError]] = {code.value[0]: kind for code, kind in BY_CODE.items()}
 

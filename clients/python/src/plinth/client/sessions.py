@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import dataclass, field
 
+from plinth.client.errors import SecondFactorRequired
 from plinth.client.rpc import Rpc
 from plinth.identity.v1 import auth_pb2
 
@@ -38,7 +39,11 @@ class Tokens:
 
     @classmethod
     def of(cls, session: auth_pb2.Session) -> "Tokens":
-        """Those of an answer of AuthService."""
+        """Those of an answer of AuthService. Raises SecondFactorRequired for one that asks for a code."""
+        if session.second_factor.challenge:
+            error = SecondFactorRequired("This user has a second factor: programs sign in with an API key.")
+            error.challenge = session.second_factor.challenge
+            raise error
         lifetime = float(session.expires_in)
         return cls(session.access_token, session.refresh_token, lifetime, time.monotonic() + lifetime)
 

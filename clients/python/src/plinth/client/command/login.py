@@ -29,6 +29,7 @@ def add_commands(commands: Any) -> None:
     login.add_argument("--profile", default=DEFAULT, metavar="NAME", help="name of the profile (default: %(default)s)")
     login.add_argument("--email", help="mail address of a user; the password is asked for")
     login.add_argument("--password-file", help="a file with the password, or - for standard input")
+    login.add_argument("--code", default="", help="code of the second factor; asked for if the user has one")
     login.add_argument("--tenant", default="", help="subdomain of the tenant (default: that of the last login)")
     login.add_argument("--api-key-file", help="a file with an API key, or - for standard input, instead of a user")
     logout = commands.add_parser("logout", help="end a session and forget it")
@@ -60,7 +61,12 @@ def _of_user(options: argparse.Namespace) -> Profile:
     password = _secret_in(options.password_file) if options.password_file else _asked()
     request = auth_pb2.LogInRequest(email=options.email, password=password, tenant=options.tenant)
     with Target(options.url, "").client() as client:
-        return Profile(options.url, options.email, "").renewed(client.auth.log_in(request))
+        session = client.auth.log_in(request)
+        challenge = session.second_factor.challenge
+        if challenge:
+            code = options.code or _asked("Code: ")
+            session = client.auth.complete_log_in(auth_pb2.CompleteLogInRequest(challenge=challenge, code=code))
+        return Profile(options.url, options.email, "").renewed(session)
 
 
 def _of_key(options: argparse.Namespace) -> Profile:
@@ -120,11 +126,11 @@ def _forget(profiles: Profiles, name: str) -> None:
             stored.chosen = next(iter(stored.profiles), DEFAULT)
 
 
-def _asked() -> str:
+def _asked(prompt: str = "Password: ") -> str:
     try:
-        return getpass.getpass()
+        return getpass.getpass(prompt)
     except EOFError as error:
-        raise CommandFault("no password was given") from error
+        raise CommandFault("neither a password nor a code was given where one is needed") from error
 
 
 def _secret_in(path: str) -> str:
