@@ -49,12 +49,14 @@ from server.domains.identity.users import UserService
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Pseudonymise, Remove
+from server.kernel.resealing import Resealer, SealedColumns
 from server.kernel.roles import ORDINARY_ROLES
 from server.kernel.sealing import SealedBox
 
 # Retention of the usage counts of API keys.
 USAGE_KEPT = timedelta(days=92)
 INVITATIONS_KEPT = timedelta(days=90)
+AUTHENTICATOR_SECRETS = SealedColumns(table=authenticators, columns=("secret", "next_secret"), row_id="user_id")
 
 
 def _guard(platform: Platform) -> SignInGuard:
@@ -79,7 +81,7 @@ def _box(platform: Platform) -> SealedBox:
 
 
 def _codes(platform: Platform) -> SecondFactorCodes:
-    return SecondFactorCodes(_box(platform), RecoveryCodes(platform.settings.secrets), platform.clock)
+    return SecondFactorCodes(_box(platform), RecoveryCodes(), platform.clock)
 
 
 def _ceremonies(platform: Platform) -> PasskeyCeremonies:
@@ -116,9 +118,8 @@ def _accounts(platform: Platform) -> AccountService:
 
 
 def _second_factors(platform: Platform) -> SecondFactorService:
-    settings = platform.settings
-    product = settings.own(IdentitySettings).identity_product
-    return SecondFactorService(_box(platform), _codes(platform), RecoveryCodes(settings.secrets), product)
+    product = platform.settings.own(IdentitySettings).identity_product
+    return SecondFactorService(_box(platform), _codes(platform), RecoveryCodes(), product)
 
 
 def _passkeys(platform: Platform) -> PasskeyService:
@@ -179,7 +180,14 @@ def _background(platform: WorkerPlatform) -> Background:
     eraser = Eraser(platform.privacy, platform.generations)
     work = PersonErasure(platform.database, platform.ports.memberships, eraser, platform.clock)
     letters = LetterWriter(platform.settings, platform.database, platform.ports.mails, platform.clock)
-    return Background(jobs=(work.job, letters.job), long_jobs=(work.long_job,))
+    box = SealedBox(platform.settings.secrets, AUTHENTICATOR_SECRET)
+    resealer = Resealer(platform.database, box, AUTHENTICATOR_SECRETS, "identity.reseal_authenticators")
+    return Background(
+        jobs=(work.job, letters.job),
+        long_jobs=(work.long_job,),
+        schedules=(resealer.schedule,),
+        services=(resealer.at_start(platform.house_threads),),
+    )
 
 
 MODULE = Module(

@@ -106,7 +106,6 @@ authenticators = global_table(
 recovery_codes = global_table(
     "recovery_codes",
     uuid_column("user_id"),
-    # A keyed hash.
     Column("code_hash", LargeBinary, nullable=False),
     time_column("use_time", nullable=True),
     PrimaryKeyConstraint("user_id", "code_hash"),

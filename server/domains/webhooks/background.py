@@ -5,9 +5,13 @@ from server.domains.webhooks.dispatch import Dispatcher
 from server.domains.webhooks.gauges import WebhookGauges
 from server.domains.webhooks.removal import Remover
 from server.domains.webhooks.replay import Replayer
-from server.domains.webhooks.reseal import Resealer
 from server.domains.webhooks.secrets import SecretBox
+from server.domains.webhooks.tables import webhooks
 from server.kernel.module import Background, WorkerPlatform
+from server.kernel.resealing import Resealer, SealedColumns
+
+SECRETS = SealedColumns(table=webhooks, columns=("secret", "previous_secret"), row_id="id")
+RESEAL = "webhooks.reseal_secrets"
 
 
 def background(platform: WorkerPlatform) -> Background:
@@ -24,7 +28,7 @@ def background(platform: WorkerPlatform) -> Background:
         clock=platform.clock,
     )
     dispatcher = Dispatcher(dsn, platform.hints, engine.wake, name=name, clock=platform.clock)
-    resealer = Resealer(platform.dispatch, box)
+    resealer = Resealer(platform.dispatch, box, SECRETS, RESEAL)
     replayer = Replayer(platform.database)
     return Background(
         jobs=(replayer.job, Remover(platform.database).job),

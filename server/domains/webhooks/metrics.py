@@ -28,12 +28,6 @@ OLDEST_SECONDS = Gauge(
     "How long the delivery has been due that has been due for longest, of webhooks that work.",
     multiprocess_mode="livemostrecent",
 )
-STALE_SECRETS = Gauge(
-    "plinth_webhook_stale_secrets",
-    "Webhooks whose secret is under a secret of the deployment that is neither used nor accepted ahead, after the last "
-    "look for such.",
-    multiprocess_mode="livemostrecent",
-)
 DISABLED = Counter("plinth_webhook_disabled", "Webhooks that were disabled because of their receiver.")
 
 

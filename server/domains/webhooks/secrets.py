@@ -1,4 +1,4 @@
-"""Stored secrets of webhooks. The job in reseal.py seals them anew after a rotation of PLINTH_SECRET_KEY."""
+"""Stored secrets of webhooks. A job seals them anew after a rotation of PLINTH_SECRET_KEY."""
 
 import secrets
 from contextlib import suppress

@@ -10,10 +10,11 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from server.data.transactions import Database, Scope
-from server.domains.webhooks import reseal
-from server.domains.webhooks.reseal import REPLACE, Resealer
+from server.domains.webhooks.background import SECRETS
 from server.domains.webhooks.secrets import SecretBox, UnknownKey, new_secret
+from server.kernel import resealing
 from server.kernel.ids import new_id
+from server.kernel.resealing import Resealer, replacement
 from server.secrets import Secrets
 from tests.kernel.database import connections, scratch
 from tests.stack import Stack
@@ -115,12 +116,17 @@ def safe(place: tuple[str, Database]) -> Safe:
     return Safe(*place)
 
 
+def reseal(safe: Safe, box: SecretBox) -> None:
+    """What a worker does when it starts."""
+    Resealer(safe.database, box, SECRETS, "reseal").run()
+
+
 def test_three_rotations_in_a_row_lose_nothing(safe: Safe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reseal, "BATCH", 2)
+    monkeypatch.setattr(resealing, "BATCH", 2)
     for number in range(5):
         safe.add(SecretBox(Secrets(ONE)), overlaps=number % 2 == 0)
     for secret, previous in ((TWO, ONE), (THREE, TWO), (FOUR, THREE)):
-        Resealer(safe.database, SecretBox(Secrets(secret, behind=(previous,)))).run()
+        reseal(safe, SecretBox(Secrets(secret, behind=(previous,))))
         # Whoever holds the new secret alone opens all of them.
         assert safe.opened(SecretBox(Secrets(secret))) == safe.secrets
         safe.add(SecretBox(Secrets(secret)), overlaps=True)
@@ -130,14 +136,14 @@ def test_three_rotations_in_a_row_lose_nothing(safe: Safe, monkeypatch: pytest.M
 def test_a_previous_secret_is_resealed_whatever_the_current_one_is_under(safe: Safe) -> None:
     """As when a webhook's secret is rotated after the deployment's."""
     safe.add(SecretBox(Secrets(TWO, behind=(ONE,))), overlaps=True, before=SecretBox(Secrets(ONE)))
-    Resealer(safe.database, SecretBox(Secrets(TWO, behind=(ONE,)))).run()
+    reseal(safe, SecretBox(Secrets(TWO, behind=(ONE,))))
     assert safe.opened(SecretBox(Secrets(TWO))) == safe.secrets
 
 
 def test_what_is_under_the_current_key_is_left_alone(safe: Safe) -> None:
     safe.add(SecretBox(Secrets(TWO, behind=(ONE,))), overlaps=True)
     before = safe.rows()
-    Resealer(safe.database, SecretBox(Secrets(TWO, behind=(ONE,)))).run()
+    reseal(safe, SecretBox(Secrets(TWO, behind=(ONE,))))
     assert safe.rows() == before
 
 
@@ -145,12 +151,12 @@ def test_what_does_not_open_stays_and_is_told(safe: Safe, caplog: pytest.LogCapt
     lost = safe.add(SecretBox(Secrets(ONE)), overlaps=False)
     found = safe.add(SecretBox(Secrets(TWO)), overlaps=True)
     before = safe.rows()
-    with caplog.at_level(logging.ERROR, "plinth.webhooks"):
-        Resealer(safe.database, SecretBox(Secrets(THREE, behind=(TWO,)))).run()
+    with caplog.at_level(logging.ERROR, "plinth.secrets"):
+        reseal(safe, SecretBox(Secrets(THREE, behind=(TWO,))))
     after = safe.rows()
     assert after[lost] == before[lost]
     assert SecretBox(Secrets(THREE)).open(after[found][0], found) == safe.secrets[found][0]
-    assert [record.getMessage()[:20] for record in caplog.records if record.name == "plinth.webhooks"] == [
+    assert [record.getMessage()[:20] for record in caplog.records if record.name == "plinth.secrets"] == [
         "1 secrets of webhook"
     ]
 
@@ -160,7 +166,7 @@ def test_a_secret_that_was_rotated_meanwhile_is_not_overwritten(safe: Safe) -> N
     with psycopg.connect(safe.dsn) as connection:
         tenant = str(connection.execute("SELECT tenant_id FROM webhooks").fetchone()[0])  # type: ignore[index]
     before = safe.rows()
-    stale = {"tenants": [tenant], "ids": [webhook], "known": ["00"], "secrets": ["01"], "previous": [""]}
+    stale = {"keys_tenant_id": [tenant], "keys_id": [webhook], "old_secret": ["00"], "old_previous_secret": [""]}
     with safe.database.write(Scope()) as transaction:
-        transaction.run(REPLACE, **stale)
+        transaction.run(replacement(SECRETS, ["tenant_id", "id"]), **stale, new_secret=["01"], new_previous_secret=[""])
     assert safe.rows() == before
