@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from server.kernel.policy import MethodPolicy
 from tests.again import keep_logs
+from tests.domains.identity.issuer import IssuerOfCodes
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
 
@@ -72,8 +73,9 @@ class Keeper(threading.Thread):
         if self._stack is None:
             self._stack = Stack(metrics_port=free_port())
             url = self._closing.enter_context(mail_server(mailbox_of(self._stack).folder))
+            issuer = self._closing.enter_context(IssuerOfCodes())
             try:
-                self._stack.set(communication_smtp_url=url)
+                self._stack.set(communication_smtp_url=url, **issuer.settings)
                 self._stack.start()
             except AssertionError as error:
                 self._stack.remove()

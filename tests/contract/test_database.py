@@ -51,6 +51,7 @@ UNWALLED = {
     "authenticators": "they are of users; looked up by who signs in",
     "recovery_codes": "they are of users; looked up by who signs in",
     "passkeys": "they are of users; looked up by the id of the passkey, before it is known whose it is",
+    "federated_identities": "they are of users; looked up by who comes from a provider, before it is known whose it is",
     "used_challenges": "random, and of nobody",
     "account_letters": "they are of users; looked up by the hash of a token",
     "ip_blocks": "they hold for the whole deployment",

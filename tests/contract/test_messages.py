@@ -45,6 +45,8 @@ BOUNDED = {
     "plinth.identity.v1.Invitation.roles": "at most 20 are sent",
     "plinth.identity.v1.InvitationPreview.roles": "at most 20 are sent",
     "plinth.identity.v1.ListOwnSessionsResponse.sessions": "at most 100 (MOST_SESSIONS)",
+    "plinth.identity.v1.ListIdentityProvidersResponse.providers": "those in the settings",
+    "plinth.identity.v1.ListOwnFederatedIdentitiesResponse.identities": "at most 20 (MOST)",
     "plinth.identity.v1.ListOwnPasskeysResponse.passkeys": "at most 20 (MOST)",
     "plinth.identity.v1.RecoveryCodes.codes": "ten (CODES)",
     "plinth.identity.v1.ListJsonWebKeysResponse.keys": "those in use",

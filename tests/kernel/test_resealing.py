@@ -1,4 +1,4 @@
-"""Secrets of any table come under the new secret of the deployment: of authenticator apps, whose columns may be NULL."""
+"""Secrets of any table come under the new secret of the deployment: of authenticator apps, some of them NULL."""
 
 import psycopg
 import pytest

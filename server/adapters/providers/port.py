@@ -111,12 +111,22 @@ class HttpProvider:
         self._tls = tls
         self._chance = chance
         self._breaker = ProviderBreaker()
+        self._elsewhere: dict[str, HttpProvider] = {}
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def provider(self) -> Provider:
         """The provider."""
         return self._provider
+
+    def at(self, base_url: str) -> "HttpProvider":
+        """The port to another address of the provider. Raises ValueError for an invalid URL."""
+        found = self._elsewhere.get(base_url)
+        if found is None:
+            found = HttpProvider(self._provider, provider_url(base_url), self._loop, self._tls, self._chance)
+            # Of two threads that meet here, both use the one that was first.
+            found = self._elsewhere.setdefault(base_url, found)
+        return found
 
     def check(self) -> None:
         """Raise StateForbids if it is not configured, and NotSent while the breaker is open."""
@@ -146,6 +156,8 @@ class HttpProvider:
 
     async def end(self) -> None:
         """Close the connections."""
+        for other in self._elsewhere.values():
+            await other.end()
         if self._session is not None:
             await self._session.close()
             self._session = None

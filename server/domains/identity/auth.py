@@ -16,10 +16,10 @@ from plinth.identity.v1.auth_pb2 import (
 from plinth.identity.v1.user_pb2 import User
 from sqlalchemy import bindparam, select
 
-from server.data.connections import Result
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
 from server.domains.identity.accounts import told
+from server.domains.identity.half_sign_ins import HalfSignIns, note_half
 from server.domains.identity.letters import Kind, send_letter
 from server.domains.identity.passwords import Passwords, refuse_common
 from server.domains.identity.second_factor_codes import SecondFactorCodes
@@ -27,21 +27,20 @@ from server.domains.identity.sessions import Sessions
 from server.domains.identity.sign_in_challenges import SignInChallenges, wrong_challenge
 from server.domains.identity.sign_in_guard import SignInGuard
 from server.domains.identity.sign_ins import PLATFORM_ROLE, SignIns
+from server.domains.identity.sign_ups import SignUps
 from server.domains.identity.step_ups import StepUpProofs
 from server.domains.identity.tables import api_keys
-from server.domains.identity.user_rows import ADD_USER, BY_EMAIL, BY_ID, USER, WHO_SIGNS_IN, shown_user
+from server.domains.identity.user_rows import ADD_USER, BY_EMAIL, BY_ID, WHO_SIGNS_IN, shown_user
 from server.kernel.call import Call, Principal
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
 from server.kernel.mail_addresses import known_form, normal_address
 from server.kernel.ports import Memberships
 from server.kernel.problems import (
-    Denied,
     RateLimited,
     Reason,
     Unauthenticated,
     not_found,
-    taken,
 )
 from server.kernel.resources import EventFacts, Service
 
@@ -77,9 +76,8 @@ class AuthService(Service):
         challenges: SignInChallenges,
         codes: SecondFactorCodes,
         proofs: StepUpProofs,
-        default_tenant: str | None,
+        sign_ups: SignUps,
     ) -> None:
-        """`default_tenant` is the subdomain of the tenant for sign-ups that name none."""
         super().__init__()
         self._tokens = tokens
         self._sessions = sessions
@@ -90,7 +88,8 @@ class AuthService(Service):
         self._challenges = challenges
         self._codes = codes
         self._proofs = proofs
-        self._default_tenant = default_tenant
+        self._half = HalfSignIns(challenges)
+        self._sign_ups = sign_ups
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
         """Create a user. A known address gets the same answer, so that addresses cannot be probed."""
@@ -98,7 +97,7 @@ class AuthService(Service):
         refuse_common("password", request.password)
         # Hashing takes about 40 ms, so it comes before the transaction.
         hashed = self._passwords.hash(request.password)
-        tenant = self._open_tenant(call, request.tenant or self._default_tenant or "")
+        tenant = self._sign_ups.tenant(call, request.tenant)
         user = User(
             id=new_id(),
             email=email,
@@ -116,7 +115,7 @@ class AuthService(Service):
             first_name=user.first_name,
             last_name=user.last_name,
         )
-        is_new = self._welcome(call, user, added, tenant)
+        is_new = self._sign_ups.welcome(call, user, added, tenant)
         if is_new:
             send_letter(call, user.id, Kind.VERIFICATION)
         else:
@@ -139,7 +138,7 @@ class AuthService(Service):
             raise self._sign_ins.wrong_credentials(call, row)
         if row["has_second_factor"]:
             self._guard.spare(attempt)
-            return self._challenged(call, row, request.tenant)
+            return self._half.challenged(call, row, self._sign_ins.place(call, row, request.tenant))
         place = self._sign_ins.place(call, row, request.tenant)
         session = self._sign_ins.open(call, row, place, hashed)
         self._guard.succeeded(call, attempt, row["id"])
@@ -157,7 +156,7 @@ class AuthService(Service):
         place = self._memberships.of_user_in(call.writes, user_id, tenant_id) if tenant_id else None
         if problem is not None:
             # The failure counts, and the tenant sees it.
-            _note_half(call, user_id, place, "session.second_factor_refused")
+            note_half(call, user_id, place, "session.second_factor_refused")
             call.refuse_after_commit(problem)
             return Session()
         session = self._sign_ins.open(call, row, place)
@@ -244,48 +243,6 @@ class AuthService(Service):
         ]
         return ListJsonWebKeysResponse(keys=keys)
 
-    def _open_tenant(self, call: Call, subdomain: str) -> Row | None:
-        """The tenant that a sign-up joins.
-
-        Raises the same Denied if it accepts no sign-ups and if it does not exist.
-        """
-        if not subdomain:
-            return None
-        tenant = self._memberships.sign_up_policy(call.writes, subdomain)
-        if tenant is None or not tenant["sign_up_open"]:
-            raise Denied("This tenant takes no sign-ups.", reason=Reason.REASON_SIGN_UP_CLOSED)
-        return tenant
-
-    def _welcome(self, call: Call, user: User, added: Result, tenant: Row | None) -> bool:
-        """Welcome a new user. For a known address, emit an event for its owner, or reveal it if the tenant chose so.
-
-        Returns whether the user is new.
-        """
-        row = added.first()
-        if row is not None:
-            user.create_time.FromDatetime(row["create_time"])
-            if tenant is not None:
-                self._memberships.join(call.writes, tenant["id"], user.id)
-            call.event_payload = user
-            call.tenant_id = tenant["id"] if tenant else None
-            return True
-        if tenant is not None and tenant["sign_up_conflict_visible"]:
-            raise taken(USER, "email")
-        user.create_time.GetCurrentTime()
-        call.emits = ""
-        call.emit("user.sign_up_repeated", "", User(email=user.email))
-        return False
-
-    def _challenged(self, call: Call, row: Row, subdomain: str) -> Session:
-        """The answer to a password that is right where a code is needed too. Nobody is signed in yet."""
-        place = self._sign_ins.place(call, row, subdomain)
-        challenge, expires = self._challenges.new(row, place["tenant_id"] if place else None)
-        session = Session()
-        session.second_factor.challenge = challenge
-        session.second_factor.expire_time.FromDatetime(expires)
-        _note_half(call, row["id"], place, "session.second_factor_demanded")
-        return session
-
     def _renewed(self, call: Call, held: Row, tenant_id: str | None, counter: int | None = None) -> Session:
         """New tokens for a session, with current roles; without a tenant if the user is not a member of it.
 
@@ -321,14 +278,6 @@ class AuthService(Service):
             )
         )
         return Session()
-
-
-def _note_half(call: Call, user_id: str, place: Row | None, action: str) -> None:
-    """Let the audit log of the tenant have a sign-in that only knew the password. It is no event."""
-    call.emits, call.action = "", action
-    call.note_actor(user_id)
-    call.tenant_id = place["tenant_id"] if place else None
-    call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=user_id))
 
 
 def _name_of(call: Call, caller: Principal) -> str:

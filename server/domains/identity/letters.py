@@ -49,6 +49,8 @@ class Kind(IntEnum):
     RECOVERY_CODE_USED = 9
     PASSKEY_ADDED = 10
     PASSKEY_REMOVED = 11
+    IDENTITY_LINKED = 12
+    IDENTITY_UNLINKED = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,15 @@ LETTERS = {
     Kind.PASSKEY_REMOVED: Letter(
         "A passkey was removed",
         "Hello,\n\na passkey of your account at {product} was removed: it signs in no more." + _NOT_YOU,
+    ),
+    Kind.IDENTITY_LINKED: Letter(
+        "Another way to sign in was linked",
+        "Hello,\n\nan account at another provider was linked to yours at {product}: it signs in to it." + _NOT_YOU,
+    ),
+    Kind.IDENTITY_UNLINKED: Letter(
+        "A way to sign in was unlinked",
+        "Hello,\n\nan account at another provider, which was linked to yours at {product}, signs in to it no more."
+        + _NOT_YOU,
     ),
 }
 _PLACES = {

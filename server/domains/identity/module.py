@@ -9,9 +9,15 @@ from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
 from server.domains.identity.employees import EmployeeService
+from server.domains.identity.federated_identities import FederatedIdentityService
 from server.domains.identity.granting import Granting
+from server.domains.identity.half_sign_ins import HalfSignIns
 from server.domains.identity.invitations import InvitationService
 from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
+from server.domains.identity.oauth_attempts import PURPOSE as OAUTH_ATTEMPT
+from server.domains.identity.oauth_attempts import OAuthAttempts
+from server.domains.identity.oauth_clients import OAUTH
+from server.domains.identity.oauth_connections import parse_connections
 from server.domains.identity.passkey_ceremonies import PasskeyCeremonies
 from server.domains.identity.passkeys import PasskeyProofs, PasskeyService
 from server.domains.identity.password_check import PasswordCheck
@@ -26,6 +32,7 @@ from server.domains.identity.settings import IdentitySettings
 from server.domains.identity.sign_in_challenges import SignInChallenges
 from server.domains.identity.sign_in_guard import KNOWN_FOR, SignInGuard
 from server.domains.identity.sign_ins import SignIns
+from server.domains.identity.sign_ups import SignUps
 from server.domains.identity.step_ups import StepUpProofs
 from server.domains.identity.tables import (
     account_letters,
@@ -33,6 +40,7 @@ from server.domains.identity.tables import (
     api_keys,
     authenticators,
     employees,
+    federated_identities,
     invitations,
     passkeys,
     recovery_codes,
@@ -72,6 +80,10 @@ def _sign_ins(platform: Platform) -> SignIns:
     return SignIns(platform.access_tokens, _sessions(platform), platform.ports.memberships)
 
 
+def _sign_ups(platform: Platform) -> SignUps:
+    return SignUps(platform.ports.memberships, platform.settings.default_tenant)
+
+
 def _check(platform: Platform) -> PasswordCheck:
     return PasswordCheck(Passwords(platform.settings.password_memory), _guard(platform))
 
@@ -108,7 +120,7 @@ def _auth(platform: Platform) -> AuthService:
         challenges=SignInChallenges(settings.secrets, platform.clock),
         codes=codes,
         proofs=StepUpProofs(_check(platform), codes, PasskeyProofs(_ceremonies(platform))),
-        default_tenant=settings.default_tenant,
+        sign_ups=_sign_ups(platform),
     )
 
 
@@ -125,6 +137,22 @@ def _second_factors(platform: Platform) -> SecondFactorService:
 def _passkeys(platform: Platform) -> PasskeyService:
     ceremonies = _ceremonies(platform)
     return PasskeyService(ceremonies, PasskeyProofs(ceremonies), _sign_ins(platform), _guard(platform))
+
+
+def _federated_identities(platform: Platform) -> FederatedIdentityService:
+    settings = platform.settings
+    own = settings.own(IdentitySettings)
+    return FederatedIdentityService(
+        parse_connections(own.identity_oauth_providers.get_secret_value()),
+        platform.providers(OAUTH),
+        OAuthAttempts(SealedBox(settings.secrets, OAUTH_ATTEMPT), platform.clock),
+        own.identity_oauth_redirect_urls,
+        sign_ins=_sign_ins(platform),
+        sign_ups=_sign_ups(platform),
+        half=HalfSignIns(SignInChallenges(settings.secrets, platform.clock)),
+        guard=_guard(platform),
+        clock=platform.clock,
+    )
 
 
 def _granting(platform: Platform) -> Granting:
@@ -197,6 +225,7 @@ MODULE = Module(
         Serve(AccountService, _accounts),
         Serve(SecondFactorService, _second_factors),
         Serve(PasskeyService, _passkeys),
+        Serve(FederatedIdentityService, _federated_identities),
         Serve(ApiKeyService, _api_keys),
         Serve(InvitationService, _invitations),
         Serve(PrivacyService, _privacy),
@@ -236,6 +265,7 @@ MODULE = Module(
         Remove(authenticators),
         Remove(recovery_codes),
         Remove(passkeys),
+        Remove(federated_identities),
         NotPersonal(used_challenges, "challenge", why="random, and of nobody"),
         Remove(account_letters),
         Erase(
@@ -267,6 +297,7 @@ MODULE = Module(
         Export(authenticators, leave_out=("secret", "next_secret")),
         Export(recovery_codes, leave_out=("code_hash",)),
         Export(passkeys),
+        Export(federated_identities),
         Export(account_letters, leave_out=("token_hash",)),
         Export(employees),
         Export(user_profiles),

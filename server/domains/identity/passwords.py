@@ -41,9 +41,12 @@ class Passwords:
         return None
 
     def _is(self, stored: str | None, form: str) -> bool:
-        """Whether this form was hashed. Without a stored hash it takes the same time and returns False."""
+        """Whether this form was hashed. Without a stored hash it takes the same time and returns False.
+
+        Users who sign in otherwise have an empty one.
+        """
         try:
-            return self._hasher.verify(stored or self._nobodys_hash, form) and stored is not None
+            return self._hasher.verify(stored or self._nobodys_hash, form) and bool(stored)
         except (VerificationError, InvalidHashError):
             return False
 

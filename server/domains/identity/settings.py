@@ -3,11 +3,18 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from server.domains.identity.oauth_connections import parse_connections
 from server.setting_values import COMMAS, UNLESS_EMPTY, Origin, ProviderUrl
 from server.settings import DomainSettings
+
+
+def _are_connections(value: SecretStr) -> SecretStr:
+    """Raises ValueError for connections that cannot be used, without their secrets."""
+    parse_connections(value.get_secret_value())
+    return value
 
 
 class IdentitySettings(DomainSettings):
@@ -32,6 +39,19 @@ class IdentitySettings(DomainSettings):
         (),
         description="Origins whose pages may use passkeys, comma separated, such as `https://app.example.com`. Empty: "
         "that of `IDENTITY_APP_URL`, or the gateway at `localhost`.",
+    )
+
+    identity_oauth_providers: Annotated[SecretStr, AfterValidator(_are_connections)] = Field(
+        SecretStr(""),
+        description="Providers at which users sign in, as JSON: "
+        '`{"google": {"client_id": "...", "client_secret": "..."}}`. `google`, `github`, `microsoft` (and its '
+        "`directory`) and `apple` (`team_id`, `key_id` and `private_key` in place of a secret) are known; any other "
+        "needs the `issuer` of its OpenID Connect, and may have a `name` and `scopes`.",
+    )
+    identity_oauth_redirect_urls: Annotated[tuple[ProviderUrl, ...], NoDecode, COMMAS] = Field(
+        (),
+        description="Pages to which browsers come back from these providers, comma separated; the first is the usual "
+        "one. Each has to be registered at the providers.",
     )
 
     def passkey_domain(self) -> str:

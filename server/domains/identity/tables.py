@@ -129,6 +129,26 @@ passkeys = global_table(
 Index("passkeys_credential_id_key", passkeys.c.credential_id, unique=True)
 Index("passkeys_user_id_idx", passkeys.c.user_id, passkeys.c.create_time)
 
+# Who somebody is at other providers.
+federated_identities = global_table(
+    "federated_identities",
+    uuid_column("id", primary_key=True),
+    uuid_column("user_id"),
+    Column("provider", Text, nullable=False),
+    # The id of the person there.
+    Column("subject", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    time_column("create_time", server_default=text("now()")),
+    time_column("last_use_time", nullable=True),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+)
+Index(
+    "federated_identities_subject_key",
+    *(federated_identities.c.provider, federated_identities.c.subject),
+    unique=True,
+)
+Index("federated_identities_user_id_idx", federated_identities.c.user_id, federated_identities.c.create_time)
+
 # Challenges that a passkey has answered: none is taken twice.
 used_challenges = global_table(
     "used_challenges",

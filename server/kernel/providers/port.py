@@ -108,6 +108,13 @@ class ProviderPort(Protocol):
     def provider(self) -> Provider:
         """The provider."""
 
+    def at(self, base_url: str) -> "ProviderPort":
+        """The same provider at another address, with connections and a breaker of its own.
+
+        For providers that say themselves where their parts are, such as those of OpenID Connect. The addresses are few.
+        Raises ValueError for a URL that is neither https nor on loopback.
+        """
+
     def check(self) -> None:
         """Raise what `send` would raise without sending: StateForbids if it is not configured, NotSent if it is away.
 

@@ -9,6 +9,7 @@ from server.domains.identity.letters import api_address
 from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up, unique
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
 from tests.domains.identity.authenticator import Authenticator
+from tests.domains.identity.issuer import PROVIDER, came_back
 from tests.domains.identity.letters import INVITATION, RESET, VERIFY, token_from
 from tests.domains.identity.second_factors import app_code, secured
 
@@ -144,6 +145,15 @@ def _passkey(sweep: Any) -> dict[str, Any]:
     return {"credential": sweep.answers[PASSKEY].create(options), "name": "A key"}
 
 
+def _regular(sweep: Any) -> dict[str, Any]:
+    """Somebody who comes from a provider for the second time."""
+    rest, email = Rest(sweep.tenant.stack), new_address()
+    body = came_back(rest, "authorize", email)
+    first = rest.post(f"auth/oauth/{body.pop('provider')}/callback", body)
+    assert first.status_code == 200, first.text
+    return came_back(rest, "authorize", email)
+
+
 def _passkey_answer(sweep: Any) -> dict[str, Any]:
     options = Rest(sweep.tenant.stack).get("auth/passkeys/login").json()["options"]
     return {"credential": sweep.answers[PASSKEY].get(options)}
@@ -188,6 +198,13 @@ MUTATIONS = (
         session=SECURED,
     ),
     Mutation("PasskeyService/LogInWithPasskey", _passkey_answer),
+    Mutation("FederatedIdentityService/LogInWithIdentityProvider", _regular),
+    Mutation(
+        "FederatedIdentityService/LinkFederatedIdentity",
+        lambda sweep: came_back(Rest(sweep.tenant.stack, sweep.answers[SECURED].access_token), "link"),
+        session=SECURED,
+    ),
+    Mutation("FederatedIdentityService/UnlinkFederatedIdentity", lambda _: {"provider": PROVIDER}, session=SECURED),
     Mutation("PasskeyService/RemovePasskey", lambda sweep: {"passkeyId": sweep.answers[REGISTER].id}, session=SECURED),
     Mutation("InvitationService/CreateInvitation"),
     Mutation("InvitationService/ResendInvitation"),
