@@ -159,7 +159,7 @@ def test_every_reader_shows_what_is_at_its_bounds(place: Place, method: MethodPo
 @pytest.mark.heavy
 def test_every_content_at_its_bounds_is_shown_by_every_reader(place: Place) -> None:
     """Every content in every field, which grows with both."""
-    for one in FREE_FORMS:
+    for one in STORED:
         for payload in PAYLOADS.values():
             for outcome in written(place, one, at_bounds(one.bounds, payload)):
                 assert outcome.problem is None, (name_of(one), outcome.problem)

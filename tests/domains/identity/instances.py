@@ -155,7 +155,7 @@ def _regular(sweep: Any) -> dict[str, Any]:
 
 
 def _passkey_answer(sweep: Any) -> dict[str, Any]:
-    options = Rest(sweep.tenant.stack).get("auth/passkeys/login").json()["options"]
+    options = Rest(sweep.tenant.stack).get("auth/login/passkey").json()["options"]
     return {"credential": sweep.answers[PASSKEY].get(options)}
 
 

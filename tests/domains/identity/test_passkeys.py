@@ -24,7 +24,7 @@ from tests.domains.identity.letters import wait_for_letter
 from tests.domains.identity.second_factors import secured
 from tests.stack import Stack
 
-REGISTRATION, PASSKEYS, LOGIN = "auth/passkeys/registration", "auth/passkeys", "auth/passkeys/login"
+REGISTRATION, PASSKEYS, LOGIN = "auth/passkey-registration", "auth/passkeys", "auth/login/passkey"
 
 
 class User:
