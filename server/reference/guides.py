@@ -11,8 +11,10 @@ from markdown_it.token import Token
 
 FOLDER = "/docs/guides"
 # In the order in which they are read.
-NAMES = ("getting-started", "authentication", "errors", "lists", "idempotency", "live-streams", "webhooks", "limits",
-         "files", "agents")  # fmt: skip
+NAMES = (
+    *("getting-started", "authentication", "second-factors", "errors", "lists", "idempotency"),
+    *("live-streams", "webhooks", "limits", "files", "agents"),
+)
 _TITLE = re.compile(r"\A# ([^\n]+)\n+(.+?)\n\n", re.DOTALL)
 
 
