@@ -15,6 +15,7 @@ from server.kernel.caching.cache import AnswerCache
 from server.kernel.caching.generations import Generations
 from server.kernel.chain import Step
 from server.kernel.clock import utc_now
+from server.kernel.cookies import BrowserCookies
 from server.kernel.guard.access import AccessMemory, Permissions
 from server.kernel.guard.applied_limits import LimitStandings
 from server.kernel.guard.blocks import AddressBlocks
@@ -36,6 +37,7 @@ from server.kernel.steps.authenticate import Authenticate
 from server.kernel.steps.authorize import Authorize
 from server.kernel.steps.cache import Cache
 from server.kernel.steps.cache_explaining import CacheExplainer
+from server.kernel.steps.cookies import Cookies
 from server.kernel.steps.errors import Errors
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
@@ -76,8 +78,11 @@ class Guard:
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
-        lifetime = settings.access_token_lifetime
-        self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=lifetime)
+        issued_for = settings.access_token_lifetime
+        self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=issued_for)
+        is_secure = settings.environment != "development" or settings.tls_certificate is not None
+        lifetime = settings.refresh_token_lifetime
+        self.cookies = BrowserCookies(settings.secrets, lifetime=lifetime, is_secure=is_secure)
         memory = AccessMemory(access.StoredAccess(database, self.permissions), self.generations)
         self.authorize = Authorize(memory, settings.step_up_lifetime)
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
@@ -133,6 +138,7 @@ class Guard:
             self.signature,
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
+            Cookies(self.cookies),
             self.authorize,
             Cache(self.cache, settings.cache_longest, self._narrowed),
             TakeRawBody(),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from typing import Any, ClassVar, Self, cast
 
@@ -78,6 +79,8 @@ class Rest:
 def _http_client(url: str) -> httpx.Client:
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
     client = httpx.Client(base_url=url, timeout=TIMEOUT, limits=limits, trust_env=False)
+    # All callers share it: a cookie of one must not come with the call of another.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     atexit.register(client.close)
     return client
 

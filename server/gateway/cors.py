@@ -10,7 +10,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 REQUEST_HEADERS = (
     "authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-api-key", "x-request-id",
     "last-event-id", "x-grpc-web", "x-user-agent", "x-validate-only", "grpc-timeout",
-    "connect-protocol-version", "connect-timeout-ms",
+    "connect-protocol-version", "connect-timeout-ms", "x-session-cookie", "x-csrf-token",
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "etag", "location", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",

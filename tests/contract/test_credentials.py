@@ -30,6 +30,7 @@ PUBLIC = {
     "CompleteLogIn": "its challenge is the credential",
     "StartPasskeyLogIn": "who signs in has no credentials yet",
     "LogInWithPasskey": "they are what it gives",
+    "GetCsrfToken": "random, and of nobody",
     "ListIdentityProviders": "who signs in has no credentials yet",
     "StartFederatedLogIn": "who signs in has no credentials yet",
     "LogInWithIdentityProvider": "the code of the provider is the credential",

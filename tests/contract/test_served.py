@@ -17,6 +17,7 @@ from server.kernel.policy import Access, Binding, MethodPolicy
 from server.kernel.queries.pages import PageTokens
 from server.kernel.resources import Service
 from server.kernel.resources.standard import MissingHandler, ServiceHandlers
+from server.kernel.steps.cookies import cookie_field
 from server.kernel.steps.parse import is_early
 from server.routes import api_routes, realtime_routes
 from server.settings import Settings
@@ -73,6 +74,8 @@ def chain_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Rout
             yield f"{path}: {' > '.join(route.steps)} is not in order"
 
 
+# Together they have every step.
+EXAMPLES = (GET_PAGE, CREATE_PAGE, LOG_IN)
 # Each with what has to be outside of it already.
 ORDER = (
     "errors",  # whatever is raised below
@@ -84,6 +87,7 @@ ORDER = (
     "authenticate",
     "limit",  # counts who was authenticated
     "parse",  # bytes cost nothing before it is known whose they are
+    "cookies",  # completes what was parsed, and moves what is answered
     "authorize",  # a stranger learns nothing of what follows, be it cached or not valid
     "cache",  # what was not valid has no answer
     "validate",
@@ -107,6 +111,8 @@ def _wanted(method: MethodPolicy) -> Iterator[str]:
     if method.access is not Access.PUBLIC:
         yield "authenticate"
         yield "authorize"
+    if cookie_field(method.descriptor.input_type) or cookie_field(method.descriptor.output_type):
+        yield "cookies"
     if method.cache_seconds:
         yield "cache"
     # Without a field, keys of a body are unknown, and what acts outside its transaction cannot be tried.
@@ -169,16 +175,16 @@ def test_every_chain_has_the_steps_it_needs(routes: dict[bool, dict[str, Route]]
 
 
 def test_a_chain_without_a_step_is_found(routes: dict[bool, dict[str, Route]]) -> None:
-    for path in (GET_PAGE, CREATE_PAGE):
+    for path in EXAMPLES:
         route = routes[False][path]
         for missing in route.steps:
             steps = tuple(step for step in route.steps if step != missing)
             assert list(chain_faults(POLICIES, {path: with_steps(route, steps)})) == [f"{path}: {missing} is missing"]
-    assert {*routes[False][GET_PAGE].steps, *routes[False][CREATE_PAGE].steps} == set(ORDER)
+    assert {step for path in EXAMPLES for step in routes[False][path].steps} == set(ORDER)
 
 
 def test_a_chain_out_of_order_is_found(routes: dict[bool, dict[str, Route]]) -> None:
-    for path in (GET_PAGE, CREATE_PAGE):
+    for path in EXAMPLES:
         route = routes[False][path]
         for place in range(1, len(route.steps)):
             steps = list(route.steps)

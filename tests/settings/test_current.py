@@ -41,7 +41,12 @@ def test_secrets_are_hidden_wherever_they_are_set(tmp_path: Path) -> None:
         name: f"postgresql://u:hush@db/{name}"
         for name in ("PLINTH_DATABASE_URL", "DATABASE_RUNTIME_URL", "DATABASE_DISPATCH_URL")
     }
-    variables = {**urls, "PLINTH_SECRET_KEY_PREVIOUS": SECRET[::-1]}
+    providers = '{"google": {"client_id": "id", "client_secret": "hush"}}'
+    variables = {
+        **urls,
+        "PLINTH_SECRET_KEY_PREVIOUS": SECRET[::-1],
+        "PLINTH_IDENTITY_OAUTH_PROVIDERS": providers,
+    }
     done = plinth(tmp_path, "settings", "--current", **variables)
     assert done.returncode == 0
     assert not [word for word in ("hush", SECRET, SECRET[::-1]) if word in done.stdout + done.stderr]

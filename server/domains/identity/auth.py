@@ -7,6 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import auth_pb2
 from plinth.identity.v1.auth_pb2 import (
     Caller,
+    CsrfToken,
     CurrentUser,
     JsonWebKey,
     ListJsonWebKeysResponse,
@@ -32,6 +33,7 @@ from server.domains.identity.step_ups import StepUpProofs
 from server.domains.identity.tables import api_keys
 from server.domains.identity.user_rows import ADD_USER, BY_EMAIL, BY_ID, WHO_SIGNS_IN, shown_user
 from server.kernel.call import Call, Principal
+from server.kernel.cookies import CSRF_COOKIE, BrowserCookies, cookies_of
 from server.kernel.guard import AccessTokens
 from server.kernel.ids import new_id
 from server.kernel.mail_addresses import known_form, normal_address
@@ -45,6 +47,8 @@ from server.kernel.problems import (
 from server.kernel.resources import EventFacts, Service
 
 TENANT = "plinth.dev/Tenant"
+REFRESH_COOKIE = "plinth_refresh"
+"""As the contract names it (`cookie`)."""
 _key, _in_tenant = (bindparam(name, type_=api_keys.c.id.type) for name in ("api_key_id", "tenant_id"))
 KEY_NAME = Statement(select(api_keys.c.name).where(api_keys.c.tenant_id == _in_tenant, api_keys.c.id == _key))
 
@@ -77,6 +81,7 @@ class AuthService(Service):
         codes: SecondFactorCodes,
         proofs: StepUpProofs,
         sign_ups: SignUps,
+        cookies: BrowserCookies,
     ) -> None:
         super().__init__()
         self._tokens = tokens
@@ -90,6 +95,7 @@ class AuthService(Service):
         self._proofs = proofs
         self._half = HalfSignIns(challenges)
         self._sign_ups = sign_ups
+        self._cookies = cookies
 
     def sign_up(self, call: Call, request: auth_pb2.SignUpRequest) -> SignUpResponse:
         """Create a user. A known address gets the same answer, so that addresses cannot be probed."""
@@ -183,6 +189,14 @@ class AuthService(Service):
             return self._refuse_reuse(call, held)
         return self._renewed(call, held, held["current_tenant_id"], counter)
 
+    def get_csrf_token(self, call: Call, request: auth_pb2.GetCsrfTokenRequest) -> CsrfToken:
+        """The token that calls with cookies bring."""
+        del request
+        token = self._cookies.csrf_token(call.metadata)
+        call.headers.append(("cache-control", "no-store"))
+        call.headers.append(self._cookies.keep(CSRF_COOKIE, token))
+        return CsrfToken(csrf_token=token)
+
     def switch_tenant(self, call: Call, request: auth_pb2.SwitchTenantRequest) -> Session:
         """Exchange the session's tenant for another one in which the caller is a member."""
         held = self._sessions.lock(call.writes, call.caller.session_id)
@@ -195,6 +209,8 @@ class AuthService(Service):
         """End the caller's session."""
         del request
         self._sessions.end(call, call.caller.session_id, "logged out")
+        if REFRESH_COOKIE in cookies_of(call.metadata):
+            call.headers.append(self._cookies.drop(REFRESH_COOKIE))
         call.event_payload = User(id=call.caller.user_id)
         call.tenant_id = call.caller.tenant_id
         call.writes.bind(Scope(tenant_id=call.tenant_id, user_id=call.caller.user_id))

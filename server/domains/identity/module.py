@@ -17,7 +17,6 @@ from server.domains.identity.letters import LetterTokens, LetterWriter, api_addr
 from server.domains.identity.oauth_attempts import PURPOSE as OAUTH_ATTEMPT
 from server.domains.identity.oauth_attempts import OAuthAttempts
 from server.domains.identity.oauth_clients import OAUTH
-from server.domains.identity.oauth_connections import parse_connections
 from server.domains.identity.passkey_ceremonies import PasskeyCeremonies
 from server.domains.identity.passkeys import PasskeyProofs, PasskeyService
 from server.domains.identity.password_check import PasswordCheck
@@ -121,6 +120,7 @@ def _auth(platform: Platform) -> AuthService:
         codes=codes,
         proofs=StepUpProofs(_check(platform), codes, PasskeyProofs(_ceremonies(platform))),
         sign_ups=_sign_ups(platform),
+        cookies=platform.cookies,
     )
 
 
@@ -143,7 +143,7 @@ def _federated_identities(platform: Platform) -> FederatedIdentityService:
     settings = platform.settings
     own = settings.own(IdentitySettings)
     return FederatedIdentityService(
-        parse_connections(own.identity_oauth_providers.get_secret_value()),
+        own.oauth_connections,
         platform.providers(OAUTH),
         OAuthAttempts(SealedBox(settings.secrets, OAUTH_ATTEMPT), platform.clock),
         own.identity_oauth_redirect_urls,

@@ -1,19 +1,21 @@
 """Settings of identity."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from server.domains.identity.oauth_connections import parse_connections
+from server.domains.identity.oauth_connections import OAuthConnection, parse_connections
 from server.setting_values import COMMAS, UNLESS_EMPTY, Origin, ProviderUrl
 from server.settings import DomainSettings
 
 
-def _are_connections(value: SecretStr) -> SecretStr:
+def _are_connections(value: SecretStr | None) -> SecretStr | None:
     """Raises ValueError for connections that cannot be used, without their secrets."""
-    parse_connections(value.get_secret_value())
+    if value is not None:
+        parse_connections(value.get_secret_value())
     return value
 
 
@@ -41,8 +43,8 @@ class IdentitySettings(DomainSettings):
         "that of `IDENTITY_APP_URL`, or the gateway at `localhost`.",
     )
 
-    identity_oauth_providers: Annotated[SecretStr, AfterValidator(_are_connections)] = Field(
-        SecretStr(""),
+    identity_oauth_providers: Annotated[SecretStr | None, UNLESS_EMPTY, AfterValidator(_are_connections)] = Field(
+        None,
         description="Providers at which users sign in, as JSON: "
         '`{"google": {"client_id": "...", "client_secret": "..."}}`. `google`, `github`, `microsoft` (and its '
         "`directory`) and `apple` (`team_id`, `key_id` and `private_key` in place of a secret) are known; any other "
@@ -53,6 +55,12 @@ class IdentitySettings(DomainSettings):
         description="Pages to which browsers come back from these providers, comma separated; the first is the usual "
         "one. Each has to be registered at the providers.",
     )
+
+    @property
+    def oauth_connections(self) -> Mapping[str, OAuthConnection]:
+        """The providers at which users sign in, by id."""
+        given = self.identity_oauth_providers
+        return parse_connections(given.get_secret_value() if given else "")
 
     def passkey_domain(self) -> str:
         """The domain that passkeys belong to: the relying party's id."""
