@@ -179,7 +179,6 @@ def _platform(
         user_grants=access.UserGrants(guard.permissions),
         key_grants=access.KeyGrants(),
         access_tokens=guard.tokens,
-        cookies=guard.cookies,
         limiter=guard.limiter,
         guesses=guard.guesses,
         rates=guard.rates,

@@ -24,5 +24,4 @@ def _typed(generated: Any) -> "Extension[Extended, Held]":
 
 POLICY: "Extension[MethodOptions, policy_pb2.Policy]" = _typed(policy_pb2.policy)
 FREE_FORM: "Extension[FieldOptions, policy_pb2.FreeForm]" = _typed(policy_pb2.free_form)
-COOKIE: "Extension[FieldOptions, Any]" = _typed(policy_pb2.cookie)
 RULES: "Extension[FieldOptions, validate_pb2.FieldRules]" = _typed(validate_pb2.field)

@@ -78,11 +78,9 @@ class Guard:
         self.generations = Generations(settings.socket_dir / "generations", remote)
         self.foundation = Foundation(settings=settings, clock=utc_now, database=database, generations=self.generations)
         self.ports = join_offers({module.name: module.offers(self.foundation) for module in modules if module.offers})
-        issued_for = settings.access_token_lifetime
-        self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=issued_for)
-        is_secure = settings.environment != "development" or settings.tls_certificate is not None
-        lifetime = settings.refresh_token_lifetime
-        self.cookies = BrowserCookies(settings.secrets, lifetime=lifetime, is_secure=is_secure)
+        lifetime = settings.access_token_lifetime
+        self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=lifetime)
+        self._cookies = BrowserCookies.of(settings)
         memory = AccessMemory(access.StoredAccess(database, self.permissions), self.generations)
         self.authorize = Authorize(memory, settings.step_up_lifetime)
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
@@ -138,7 +136,7 @@ class Guard:
             self.signature,
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
-            Cookies(self.cookies),
+            Cookies(self._cookies),
             self.authorize,
             Cache(self.cache, settings.cache_longest, self._narrowed),
             TakeRawBody(),

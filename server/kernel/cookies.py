@@ -11,10 +11,12 @@ import binascii
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
+from typing import Self
 
 from server.kernel.keys import derive_key, matches, sign
 from server.kernel.problems import Denied, Reason
 from server.secrets import Secrets
+from server.settings import Settings
 
 ASKED = "x-session-cookie"
 """The header with which a browser asks for cookies: `true`."""
@@ -42,6 +44,12 @@ class BrowserCookies:
         self._keys = [derive_key(secret, "csrf token") for secret in given.accepted]
         self._lifetime = lifetime
         self._attributes = f"Path={PATH}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of a deployment. Only a developer's machine without a certificate does without TLS."""
+        is_secure = settings.environment != "development" or settings.tls_certificate is not None
+        return cls(settings.secrets, lifetime=settings.refresh_token_lifetime, is_secure=is_secure)
 
     def keep(self, name: str, value: str) -> tuple[str, str]:
         """The header that sets a cookie."""

@@ -16,7 +16,6 @@ from server.data.transactions import Database
 from server.kernel.caching import AnswerCache, Generations
 from server.kernel.call import Call
 from server.kernel.clock import Clock
-from server.kernel.cookies import BrowserCookies
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, LimitStandings, Permissions, RateLimiter
@@ -76,7 +75,6 @@ class Platform(Foundation):
     user_grants: UserGrants
     key_grants: KeyGrants
     access_tokens: AccessTokens
-    cookies: BrowserCookies
     limiter: RateLimiter
     guesses: Guesses
     rates: Mapping[str, Rate]

@@ -64,7 +64,7 @@ class AuthService(Service):
         "session.refresh_token_reused": EventFacts(
             User, "A refresh token was used again after its successor; its session has ended."
         ),
-        "user.recovery_code_used": EventFacts(User),
+        "user.recovery_code_used": EventFacts(User, "A recovery code has signed in in place of the authenticator app."),
         "user.second_factor_locked": EventFacts(User, "Who sends wrong codes of a second factor knows the password."),
     }
 

@@ -173,7 +173,7 @@ class FederatedIdentityService(Service):
         raise not_found(PROVIDER, provider)
 
     def _page(self, redirect_url: str) -> str:
-        """The page to come back to. Any other one would get the codes of whoever is sent there."""
+        """The page to come back to. Another one would get the codes of whoever is sent there."""
         if not self._pages:
             raise not_configured(OAUTH.name, "PLINTH_IDENTITY_OAUTH_REDIRECT_URLS")
         if redirect_url and redirect_url not in self._pages:

@@ -14,7 +14,6 @@ __all__ = ["ADD", "FIND", "LIST", "LONGEST_NAME", "MOST", "NOTE_USE", "OTHER_WAY
 MOST = 20
 """Identities of one user."""
 LONGEST_NAME = 200
-LONGEST_ADDRESS = 254
 _c = federated_identities.c
 _user = bindparam("user_id", type_=UUID(as_uuid=False))
 _identity = bindparam("identity_id", type_=UUID(as_uuid=False))
@@ -61,5 +60,5 @@ def add(call: Call, user_id: str, provider: str, person: OAuthPerson) -> Row | N
         user_id=user_id,
         provider=provider,
         subject=person.subject,
-        email=person.email[:LONGEST_ADDRESS],
+        email=person.email,
     ).first()

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
 
 import jwt
 
+from server.json_values import JsonValue
 from server.kernel.clock import Clock
 from server.kernel.problems import Unauthenticated
 
-Claims = Mapping[str, Any]
-Fetch = Callable[[], Mapping[str, Any]]
+Claims = Mapping[str, JsonValue]
+Fetch = Callable[[], Claims]
 """Gets a JSON Web Key Set from its provider."""
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -51,10 +51,10 @@ def _found(keys: jwt.PyJWKSet, key_id: str | None) -> jwt.PyJWK | None:
     return next((key for key in able if key.key_id == key_id), None)
 
 
-def header_of(token: str) -> Mapping[str, Any]:
-    """The header of a token, not verified yet. Raises Unauthenticated."""
+def key_id_of(token: str) -> str | None:
+    """The key that a token names, not verified yet. Raises Unauthenticated."""
     try:
-        return jwt.get_unverified_header(token)
+        return jwt.get_unverified_header(token).get("kid")
     except jwt.InvalidTokenError as error:
         raise wrong_id_token() from error
 
@@ -87,15 +87,21 @@ def _check(claims: Claims, issuer: str, client_id: str, nonce: str, now: float) 
     if claims["iss"] not in (wanted, wanted.removeprefix("https://")):
         raise ValueError("another issuer")
     audience = claims["aud"]
-    parties = [audience] if isinstance(audience, str) else list(audience)
-    if (len(parties) > 1 or "azp" in claims) and claims.get("azp") != client_id:
+    is_for_several = isinstance(audience, list) and len(audience) > 1
+    if (is_for_several or "azp" in claims) and claims.get("azp") != client_id:
         raise ValueError("for another party")
     if claims.get("nonce") != nonce:
         raise ValueError("another nonce")
-    if float(claims["exp"]) + LEEWAY < now or float(claims["iat"]) - LEEWAY > now:
+    if _moment(claims["exp"]) + LEEWAY < now or _moment(claims["iat"]) - LEEWAY > now:
         raise ValueError("expired, or from the future")
     if not str(claims["sub"]):
         raise ValueError("without a subject")
+
+
+def _moment(value: JsonValue) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError("no moment")
+    return float(value)
 
 
 def wrong_id_token() -> Unauthenticated:

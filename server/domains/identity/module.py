@@ -53,6 +53,7 @@ from server.domains.identity.tables import (
 )
 from server.domains.identity.user_profiles import TermsAcceptanceService, UserPreferencesService, UserProfileService
 from server.domains.identity.users import UserService
+from server.kernel.cookies import BrowserCookies
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, Eraser, Export, NotPersonal, Pseudonymise, Remove
@@ -120,7 +121,7 @@ def _auth(platform: Platform) -> AuthService:
         codes=codes,
         proofs=StepUpProofs(_check(platform), codes, PasskeyProofs(_ceremonies(platform))),
         sign_ups=_sign_ups(platform),
-        cookies=platform.cookies,
+        cookies=BrowserCookies.of(settings),
     )
 
 

@@ -8,13 +8,13 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from server.domains.identity import id_tokens
 from server.domains.identity.id_tokens import Claims, KeySets
 from server.domains.identity.oauth_attempts import OAuthAttempt
 from server.domains.identity.oauth_connections import APPLE, OAuthConnection
+from server.json_values import JsonValue
 from server.kernel.clock import Clock
 from server.kernel.problems import Problem, Reason, StateForbids, Unauthenticated
 from server.kernel.providers import Provider, ProviderAnswer, ProviderPort, ProviderRequest, problem_of
@@ -32,6 +32,8 @@ KEPT = 3600.0
 """Seconds for which the configuration of a provider is kept."""
 CONSUMERS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The directory of Microsoft's personal accounts, whose addresses Microsoft has verified."""
+LONGEST_ADDRESS = 254
+"""Of a mail address (RFC 5321). What is longer is none."""
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -92,7 +94,7 @@ class OAuthClient:
         tokens = self._tokens(self._endpoint("token_endpoint"), attempt, code)
         token = str(tokens.get("id_token", ""))
         address = self._endpoint("jwks_uri")
-        key = self._keys.key(address, id_tokens.header_of(token).get("kid"), lambda: self._get("keys.get", address))
+        key = self._keys.key(address, id_tokens.key_id_of(token), lambda: self._get("keys.get", address))
         claims = id_tokens.verified(
             token,
             key,
@@ -165,8 +167,8 @@ class OAuthClient:
     def _takes_basic(self) -> bool:
         if self.connection.kind == "github" or self.connection.private_key:
             return False
-        methods = self._configuration().get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        return "client_secret_basic" in methods
+        methods = self._configuration().get("token_endpoint_auth_methods_supported")
+        return "client_secret_basic" in methods if isinstance(methods, list) else True
 
     # GitHub --------------------------------------------------------------------------------------------------------
 
@@ -175,11 +177,11 @@ class OAuthClient:
         token, api = str(tokens.get("access_token", "")), self.connection.github_api_url
         user = self._get("user.get", f"{api}/user", token)
         addresses = self._get_list("emails.get", f"{api}/user/emails", token)
-        best = next((each for each in addresses if each.get("primary") and each.get("verified")), {})
+        best: Claims = next((each for each in addresses if each.get("primary") and each.get("verified")), {})
         first, _, last = str(user.get("name") or "").partition(" ")
         return OAuthPerson(
             subject=str(user["id"]),
-            email=str(best.get("email", "")),
+            email=str(best.get("email", ""))[:LONGEST_ADDRESS],
             is_email_verified=bool(best),
             first_name=first,
             last_name=last,
@@ -195,20 +197,21 @@ class OAuthClient:
 
     def _get_list(self, operation: str, url: str, token: str) -> list[Claims]:
         found = self._read(operation, url, token)
-        if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        if not isinstance(found, list):
             raise _unusable(f"{operation} answers no list")
-        return found
+        return [each for each in found if isinstance(each, Mapping)]
 
-    def _read(self, operation: str, url: str, token: str) -> Any:
+    def _read(self, operation: str, url: str, token: str) -> JsonValue:
         headers = {"accept": JSON} | ({"authorization": f"Bearer {token}"} if token else {})
         answer = self._send(operation, "GET", url, headers, b"")
         problem = problem_of(OAUTH, answer)
         if problem is not None:
             raise problem
         try:
-            return json.loads(answer.body)
+            found: JsonValue = json.loads(answer.body)
         except ValueError as error:
             raise _unusable(f"{operation} answers no JSON") from error
+        return found
 
     def _send(self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes) -> ProviderAnswer:
         parts = urlsplit(url)
@@ -261,7 +264,7 @@ def _person_of(claims: Claims) -> OAuthPerson:
     first, last = str(claims.get("given_name") or ""), str(claims.get("family_name") or "")
     if not (first or last):
         first, _, last = str(claims.get("name") or "").partition(" ")
-    email = str(claims.get("email") or "")
+    email = str(claims.get("email") or "")[:LONGEST_ADDRESS]
     return OAuthPerson(
         subject=str(claims["sub"]),
         email=email,

@@ -7,11 +7,12 @@ credential itself, so that a repeated call sets the cookie again.
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from plinth.policy.v1 import policy_pb2
 
-from server.extensions import COOKIE
 from server.kernel.call import Call
 from server.kernel.chain import Answer, Request, Stream, Unary
 from server.kernel.cookies import ASKED, BrowserCookies, cookies_of
+from server.kernel.messages.fields import option_of
 from server.kernel.policy import MethodPolicy
 
 
@@ -67,9 +68,9 @@ class Cookies:
 def cookie_field(message: Descriptor) -> tuple[str, str] | None:
     """The field of a message that a cookie holds, and the name of the cookie; None if it has none."""
     for field in message.fields:
-        name = field.GetOptions().Extensions[COOKIE]
+        name = option_of(field, policy_pb2.cookie)
         if name:
-            return field.name, name
+            return field.name, str(name)
     return None
 
 

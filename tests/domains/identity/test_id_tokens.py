@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.utils import base64url_encode
 
-from server.domains.identity.id_tokens import Claims, KeySets, header_of, verified
+from server.domains.identity.id_tokens import Claims, KeySets, key_id_of, verified
 from server.kernel.problems import Unauthenticated
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -156,4 +156,4 @@ def test_a_token_without_a_key_id_takes_the_only_key() -> None:
 @pytest.mark.parametrize("text", ["", "a.b.c", "nonsense"])
 def test_what_is_no_token_has_no_header(text: str) -> None:
     with pytest.raises(Unauthenticated):
-        header_of(text)
+        key_id_of(text)
