@@ -37,6 +37,12 @@ def test_nothing_but_a_token_of_this_deployment_is_one(header: str, cookie: str)
         cookies().check_csrf({CSRF_HEADER: header, "cookie": f"{CSRF_COOKIE}={cookie}"})
 
 
+def test_cookies_of_others_do_not_hide_ours() -> None:
+    text = 'a@b=1; {x}=2; plinth_refresh=prt_x==; quoted="y"; nothing; plinth_refresh=of-a-shorter-path; =; '
+    assert cookies_of({"cookie": text})["plinth_refresh"] == "prt_x=="
+    assert cookies_of({}) == {}
+
+
 @given(st.text(max_size=200))
 def test_whatever_a_browser_sends_has_cookies_or_none(text: str) -> None:
     assert isinstance(dict(cookies_of({"cookie": text})), dict)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from plinth.types.v1 import series_pb2
 from plinth.types.v1.metric_pb2 import Metric
 from plinth.types.v1.time_range_pb2 import TimeRange
-from sqlalchemy import Text, bindparam
+from sqlalchemy import Text, bindparam, column
 
 from server.kernel.problems import NotFound, RuleViolated
 from server.kernel.queries import PageTokens
-from server.kernel.read_models import Count, Figures, Members, Series, Sum
+from server.kernel.read_models import Count, Figures, Members, Percentile, Series, Sum
 from server.kernel.read_models.periods import Period, of_days, period_of
 from server.kernel.read_models.readings import Reading
 from server.kernel.read_models.zones import first_moment
@@ -425,3 +425,9 @@ def test_too_many_points_are_refused(shop: Shop) -> None:
     with pytest.raises(RuleViolated) as caught:
         read(shop, new_tenant_id(), year, bucket=series_pb2.BUCKET_HOUR)
     assert [(each.field, each.rule) for each in caught.value.violations] == [("bucket", "bucket.points")]
+
+
+def test_a_percentile_is_the_number_that_the_database_has_computed() -> None:
+    median = Percentile(name="median", of=column("seconds"), at=0.5, unit="s", least=1)
+    assert median.value({"percentile": 1.5}) == 1.5
+    assert median.value({"percentile": None}) is None

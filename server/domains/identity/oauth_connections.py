@@ -88,8 +88,8 @@ def parse_connections(text: str) -> Mapping[str, OAuthConnection]:
     found: dict[str, OAuthConnection] = {}
     for name, facts in given.items():
         try:
-            connection = OAuthConnection(**facts, id=name)
-        except (ValidationError, TypeError) as error:
+            connection = OAuthConnection(**{**facts, "id": name})
+        except ValidationError as error:
             raise ValueError(f"{words}; `{name}`: {_fault(error)}") from None
         if connection.kind == "oidc" and not connection.issuer_url:
             raise ValueError(f"{words}; `{name}` needs an `issuer`, since it is none of {', '.join(KNOWN)}")
@@ -97,9 +97,7 @@ def parse_connections(text: str) -> Mapping[str, OAuthConnection]:
     return found
 
 
-def _fault(error: Exception) -> str:
+def _fault(error: ValidationError) -> str:
     """What is wrong, without the value."""
-    if not isinstance(error, ValidationError):
-        return "has a key that nobody knows"
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

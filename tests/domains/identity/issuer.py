@@ -48,6 +48,10 @@ class IssuerOfCodes(Double):
             return Reply.of(200, {"keys": [{**key, "kid": "one", "use": "sig"}]})
         return self._exchange(request)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._used: set[str] = set()
+
     def _exchange(self, request: Received) -> Reply:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         pair = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
@@ -56,23 +60,37 @@ class IssuerOfCodes(Double):
         code = json.loads(base64.urlsafe_b64decode(form["code"]))
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        if (challenge, form["redirect_uri"]) != (code["challenge"], code["page"]):
+        is_used = form["code"] in self._used
+        self._used.add(form["code"])
+        if is_used or (challenge, form["redirect_uri"]) != (code["challenge"], code["page"]):
             return Reply.of(400, {"error": "invalid_grant"})
         now = time.time()
         claims = {"iss": self.url, "aud": CLIENT_ID, "iat": now, "exp": now + 60, "nonce": code["nonce"]}
-        who = {"sub": code["email"], "email": code["email"], "email_verified": True}
+        who = {
+            "sub": code["email"],
+            "email": code["email"],
+            "email_verified": code["is_verified"],
+            "name": "Ada Lovelace",
+        }
         return Reply.of(200, {"id_token": jwt.encode(claims | who, KEY, "ES256", headers={"kid": "one"})})
 
 
 def came_back(rest: Rest, what: str, email: str = "") -> dict[str, Any]:
     """With what a page comes back that began to `authorize` (sign in) or to `link`, by default as somebody new."""
     begun = rest.get(f"auth/oauth/{PROVIDER}/{what}").json()
-    asked = {name: values[0] for name, values in parse_qs(urlsplit(begun["url"]).query).items()}
+    back = sent_back(begun["url"], email or new_address())
+    return {"provider": PROVIDER, "attempt": begun["attempt"], **back}
+
+
+def sent_back(url: str, email: str, *, is_verified: bool = True) -> dict[str, str]:
+    """With what the provider sends the browser of somebody back that came to this address."""
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
     code = {
         "challenge": asked["code_challenge"],
         "page": asked["redirect_uri"],
         "nonce": asked["nonce"],
-        "email": email or new_address(),
+        "email": email,
+        "is_verified": is_verified,
     }
-    made = base64.urlsafe_b64encode(json.dumps(code).encode()).decode()
-    return {"provider": PROVIDER, "code": made, "state": begun["state"], "attempt": begun["attempt"]}
+    return {"code": base64.urlsafe_b64encode(json.dumps(code).encode()).decode(), "state": asked["state"]}

@@ -72,6 +72,7 @@ WRONG: dict[str, Callable[[], str]] = {
     "no subject": lambda: token(sub=None),
     "an empty subject": lambda: token(sub=""),
     "expired": lambda: token(exp=NOW - timedelta(seconds=61)),
+    "an end that is no moment": lambda: token(exp="soon"),
     "no end": lambda: token(exp=None),
     "from the future": lambda: token(iat=NOW + timedelta(seconds=61)),
     "no beginning": lambda: token(iat=None),

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +12,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.adapters.providers import HttpProviders
 from server.domains.identity.id_tokens import KeySets
@@ -269,6 +271,83 @@ def test_apple_s_client_secret_is_a_token_of_its_own(ports: HttpProviders, issue
     assert "response_mode=form_post" in it.authorization_url(attempt)
 
 
+@pytest.mark.parametrize(
+    ("answered", "reason"),
+    [
+        ({"error": "invalid_client"}, Reason.REASON_PROVIDER_CREDENTIALS_REJECTED),
+        ({"error": "temporarily_out_of_order"}, Reason.REASON_PROVIDER_REFUSED),
+    ],
+)
+def test_an_error_of_the_token_endpoint_is_a_problem(
+    ports: HttpProviders, issuer: Issuer, answered: dict[str, str], reason: int
+) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    issuer.token = answered
+    with pytest.raises(Problem) as caught:
+        it.person(attempt, "c")
+    assert caught.value.reason == reason
+
+
+def test_a_redirect_of_another_issuer_is_refused(ports: HttpProviders, issuer: Issuer) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    assert it.person(attempt, "c", issuer.url).subject == "ada"
+    with pytest.raises(Unauthenticated):
+        it.person(attempt, "c", "https://evil.example")
+
+
+@pytest.mark.parametrize("userinfo", [[], "a text", None])
+def test_an_answer_that_is_no_object_is_a_problem(ports: HttpProviders, issuer: Issuer, userinfo: Any) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    issuer.userinfo = userinfo
+    with pytest.raises(StateForbids):
+        it.person(attempt, "c")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'"a text"'])
+@pytest.mark.parametrize("path", ["/token", "/userinfo"])
+def test_an_answer_that_is_no_json_signs_nobody_in(
+    ports: HttpProviders, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, body: bytes, path: str
+) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    usual = issuer.reply
+    monkeypatch.setattr(issuer, "reply", lambda each: Reply(200, body) if each.path == path else usual(each))
+    with pytest.raises((StateForbids, Unauthenticated)):
+        it.person(attempt, "c")
+
+
+def test_a_provider_that_fails_is_away(ports: HttpProviders, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    usual = issuer.reply
+    monkeypatch.setattr(issuer, "reply", lambda each: Reply(503) if each.path == "/userinfo" else usual(each))
+    with pytest.raises(Unavailable):
+        it.person(attempt, "c")
+
+
+def test_addresses_of_github_are_a_list(ports: HttpProviders, github: GitHub) -> None:
+    it, attempt = of_github(ports, github)
+    github.emails = {}  # type: ignore[assignment]
+    with pytest.raises(StateForbids):
+        it.person(attempt, "good")
+
+
+# Attempts ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_ends_after_ten_minutes() -> None:
+    box, now = SealedBox(Secrets(b"x" * 40), PURPOSE), utc_now()
+    begun = OAuthAttempts(box, lambda: now).new("acme", PAGE)
+    sealed = OAuthAttempts(box, lambda: now).seal(begun)
+    assert OAuthAttempts(box, lambda: now + timedelta(seconds=599)).open(sealed, "acme", begun.state) == begun
+    with pytest.raises(Unauthenticated):
+        OAuthAttempts(box, lambda: now + timedelta(seconds=602)).open(sealed, "acme", begun.state)
+
+
+@given(st.text(max_size=200))
+def test_nothing_but_an_attempt_of_this_deployment_is_one(text: str) -> None:
+    with pytest.raises(Unauthenticated):
+        ATTEMPTS.open(text, "acme", "state")
+
+
 # Settings ------------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +359,9 @@ def test_known_providers_need_no_issuer() -> None:
     assert found["microsoft"].issuer_url == "https://login.microsoftonline.com/consumers/v2.0"
     assert [each.title for each in found.values()] == ["Google", "GitHub", "Apple", "Microsoft"]
     assert parse_connections("") == {}
+    assert found["google"].wanted_scopes == "openid email profile"
+    scoped = parse_connections('{"github": {"client_id": "id", "scopes": "user:email"}}')
+    assert scoped["github"].wanted_scopes == "user:email"
     assert "secret" not in repr(found)
 
 

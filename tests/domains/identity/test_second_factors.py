@@ -2,10 +2,15 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
 
+from server.domains.identity.sign_in_challenges import SignInChallenges
+from server.kernel.ids import new_id
+from server.kernel.problems import Unauthenticated
+from server.secrets import Secrets
 from tests.clients import Rest, Session, Tenant, log_in, new_member, new_password, new_tenant, problem, reason, rows
 from tests.domains.identity.letters import RESET, VERIFY, letters, token_from, wait_for_letter
 from tests.domains.identity.second_factors import Secured, app_code, secured
@@ -194,6 +199,22 @@ def test_a_wrong_password_tells_nothing_of_a_second_factor(user: Secured) -> Non
     body = {"email": user.account.email, "password": new_password()}
     answer = Rest(user.stack).post("auth/login", body)
     assert (answer.status_code, "secondFactor" in answer.text) == (401, False)
+
+
+def test_a_challenge_lasts_ten_minutes() -> None:
+    now, row = datetime.now(UTC), {"id": new_id(), "password_hash": "x"}
+    challenge, expires = SignInChallenges(Secrets(b"x" * 40), lambda: now).new(row, None)
+    secrets, second = Secrets(b"x" * 40), timedelta(seconds=1)
+    assert SignInChallenges(secrets, lambda: expires - second).read(challenge).user_id == row["id"]
+    with pytest.raises(Unauthenticated):
+        SignInChallenges(secrets, lambda: expires + second).read(challenge)
+
+
+def test_an_app_whose_secret_is_lost_leaves_the_recovery_codes(user: Secured) -> None:
+    lost = "UPDATE authenticators SET secret = overlay(secret placing %s from 1) WHERE user_id = %s RETURNING user_id"
+    rows(user.stack, lost, b"12345678", user.account.id)
+    assert user.complete(user.code()).status_code == 401
+    assert user.complete(user.recovery_codes[0]).status_code == 200
 
 
 # The whole way -------------------------------------------------------------------------------------------------------
