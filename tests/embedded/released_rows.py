@@ -123,6 +123,7 @@ def _value(table: str, name: str, kind: str, tenant_id: str, number: int) -> Any
     named = {
         ("tenants", "id"): tenant_id,
         ("users", "id"): (USER, _numbered(1))[number],
+        ("authenticators", "user_id"): (USER, _numbered(1))[number],
         ("ip_blocks", "network"): f"192.0.2.{number}/32",
         ("log_epochs", "epoch"): number + 1,
         ("secret_canaries", "id"): True,
