@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Self
 
-from server.kernel.keys import derive_key, matches, sign
+from server.kernel.keys import Signatures
 from server.kernel.problems import Denied, Reason
 from server.secrets import Secrets
 from server.settings import Settings
@@ -45,7 +45,7 @@ class BrowserCookies:
 
         `lifetime` is the seconds for which browsers keep a cookie; `is_secure` keeps it from plain HTTP.
         """
-        self._keys = [derive_key(secret, "csrf token") for secret in given.accepted]
+        self._signatures = Signatures(given, "csrf token")
         self._lifetime = lifetime
         self._attributes = f"Path={PATH}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
 
@@ -69,7 +69,7 @@ class BrowserCookies:
         if self._is_ours(known):
             return known
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return base64.urlsafe_b64encode(nonce + sign(self._keys[0], nonce)).decode().rstrip("=")
+        return base64.urlsafe_b64encode(nonce + self._signatures.sign(nonce)).decode().rstrip("=")
 
     def check_csrf(self, metadata: Mapping[str, str]) -> None:
         """Raise Denied unless the header has the token of the cookie."""
@@ -85,4 +85,4 @@ class BrowserCookies:
         except (binascii.Error, ValueError):
             return False
         nonce, signature = raw[:NONCE_BYTES], raw[NONCE_BYTES:]
-        return any(matches(key, nonce, signature) for key in self._keys)
+        return self._signatures.verify(nonce, signature)

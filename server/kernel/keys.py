@@ -6,6 +6,8 @@ import hmac
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from server.secrets import Secrets
+
 KEY_BYTES = 32
 
 
@@ -22,6 +24,22 @@ def sign(key: bytes, message: bytes) -> bytes:
 def matches(key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether a signature belongs to the message, compared in constant time."""
     return hmac.compare_digest(sign(key, message), signature)
+
+
+class Signatures:
+    """Signatures of one purpose: made with the deployment's secret, and valid with any secret that it accepts."""
+
+    def __init__(self, given: Secrets, purpose: str) -> None:
+        """`given` are the deployment's secrets."""
+        self._keys = [derive_key(secret, purpose) for secret in given.accepted]
+
+    def sign(self, message: bytes) -> bytes:
+        """The 32-byte signature of a message."""
+        return sign(self._keys[0], message)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature belongs to the message."""
+        return any(matches(key, message, signature) for key in self._keys)
 
 
 def fingerprint(secret: str) -> bytes:

@@ -298,6 +298,15 @@ def taken(resource_type: str, field: str) -> Taken:
     )
 
 
+def limit_reached(message: str, limit: int, resource_type: str = "") -> StateForbids:
+    """The problem of a resource of which there are as many as there may be."""
+    return StateForbids(
+        message,
+        reason=Reason.REASON_LIMIT_REACHED,
+        metadata=({"resource_type": resource_type} if resource_type else {}) | {"limit": str(limit)},
+    )
+
+
 def unknown_field(parents: Sequence[str], name: str, known: Iterable[str]) -> Malformed:
     """The problem of a key that the message does not have, with the most similar field."""
     path = ".".join((*parents, name))

@@ -116,7 +116,7 @@ export class Plinth {
 
   /** Make a passkey of the signed-in user in this browser. Rejects with a DOMException if the user declines. */
   async registerPasskey(name = "", options: CallOptions = {}): Promise<Schema<"identity.Passkey">> {
-    const started = await this.#passkey<Options>("startRegistration", { body: {} }, options);
+    const started = await this.#passkey<Options>("startRegistration", {}, options);
     const credential = await createPasskey(started.options ?? {});
     return this.#passkey("register", { body: { credential, name } }, options);
   }

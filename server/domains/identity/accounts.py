@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 from plinth.identity.v1 import account_pb2
 from plinth.identity.v1.account_pb2 import ListOwnSessionsResponse, UserSession
 from plinth.identity.v1.user_pb2 import User
@@ -216,10 +217,13 @@ def end_sessions(call: Call, statement: Statement, user_id: str, reason: str, **
     return len(ended)
 
 
-def told(call: Call) -> Empty:
-    """Let the event name the caller, in the tenant of the session. Returns the answer of what has no other."""
+def told(call: Call, about: Message | None = None) -> Empty:
+    """Let the event tell of something of the caller, by default of the caller, in the tenant of the session.
+
+    Returns the answer of what has no other.
+    """
     caller = call.caller
-    call.event_payload = User(id=caller.user_id)
+    call.event_payload = about or User(id=caller.user_id)
     call.tenant_id = caller.tenant_id
     call.writes.bind(Scope(tenant_id=caller.tenant_id, user_id=caller.user_id))
     return Empty()

@@ -33,7 +33,7 @@ from server.domains.identity.tables import api_keys
 from server.kernel.call import Call, Principal
 from server.kernel.guard import Permissions
 from server.kernel.ports import UserGrants
-from server.kernel.problems import Denied, Reason, StateForbids, Unauthenticated
+from server.kernel.problems import Denied, Reason, Unauthenticated, limit_reached
 from server.kernel.resources import ConversionPlan
 
 MAKING = "identity.api_keys.create"
@@ -113,11 +113,7 @@ class Chains:
         key.origin_user_id = maker["origin_user_id"]
         key.ancestor_ids.extend([*maker["ancestor_ids"], caller.api_key_id])
         if len(key.ancestor_ids) > MOST_ANCESTORS:
-            raise StateForbids(
-                f"A key goes back to a person over {MOST_ANCESTORS} keys at most.",
-                reason=Reason.REASON_LIMIT_REACHED,
-                metadata={"limit": str(MOST_ANCESTORS)},
-            )
+            raise limit_reached(f"A key goes back to a person over {MOST_ANCESTORS} keys at most.", MOST_ANCESTORS)
         _inherit(key, call)
 
     def check_may_grant(self, call: Call, key: ApiKey) -> None:

@@ -144,6 +144,7 @@ class AuthService(Service):
             raise self._sign_ins.wrong_credentials(call, row)
         if row["has_second_factor"]:
             self._guard.spare(attempt)
+            row = self._sign_ins.keep_hash(call, row, hashed)
             return self._half.challenged(call, row, self._sign_ins.place(call, row, request.tenant))
         place = self._sign_ins.place(call, row, request.tenant)
         session = self._sign_ins.open(call, row, place, hashed)

@@ -30,7 +30,7 @@ from server.domains.identity.user_rows import LOCK_USER, USER
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.mail_addresses import known_form
-from server.kernel.problems import Reason, StateForbids, Violation, broken_rules, not_found, taken
+from server.kernel.problems import Reason, StateForbids, Violation, broken_rules, limit_reached, not_found, taken
 from server.kernel.providers import ProviderPort, not_configured
 from server.kernel.resources import EventFacts, Service
 
@@ -121,18 +121,14 @@ class FederatedIdentityService(Service):
         # One after the other, so that the limit holds.
         call.writes.run(LOCK_USER, user_id=user_id).one()
         if len(call.writes.run(identities.LIST, user_id=user_id).all()) >= identities.MOST:
-            raise StateForbids(
-                f"{identities.MOST} identities are linked already: unlink one.",
-                reason=Reason.REASON_LIMIT_REACHED,
-                metadata={"resource_type": IDENTITY, "limit": str(identities.MOST)},
-            )
+            raise limit_reached("As many identities as can be are linked: unlink one.", identities.MOST, IDENTITY)
         added = identities.add(call, user_id, request.provider, person)
         if added is None:
             raise taken(IDENTITY, "code")
         send_letter(call, user_id, Kind.IDENTITY_LINKED)
-        told(call)
-        call.event_payload = shown_identity(added)
-        return shown_identity(added)
+        shown = shown_identity(added)
+        told(call, shown)
+        return shown
 
     def list_own_federated_identities(
         self, call: Call, request: pb.ListOwnFederatedIdentitiesRequest
@@ -156,9 +152,7 @@ class FederatedIdentityService(Service):
                 metadata={"resource_type": USER, "state": "LAST_WAY_TO_SIGN_IN"},
             )
         send_letter(call, user_id, Kind.IDENTITY_UNLINKED)
-        told(call)
-        call.event_payload = FederatedIdentity(id=removed[0]["id"], provider=request.provider)
-        return Empty()
+        return told(call, FederatedIdentity(id=removed[0]["id"], provider=request.provider))
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
@@ -173,7 +167,7 @@ class FederatedIdentityService(Service):
         raise not_found(PROVIDER, provider)
 
     def _page(self, redirect_url: str) -> str:
-        """The page to come back to. Another one would get the codes of whoever is sent there."""
+        """The page to come back to. Raises RuleViolated for a page that is not in the settings: it would get codes."""
         if not self._pages:
             raise not_configured(OAUTH.name, "PLINTH_IDENTITY_OAUTH_REDIRECT_URLS")
         if redirect_url and redirect_url not in self._pages:
@@ -209,7 +203,9 @@ class FederatedIdentityService(Service):
             first_name=person.first_name[: identities.LONGEST_NAME],
             last_name=person.last_name[: identities.LONGEST_NAME],
         )
-        identities.add(call, user["id"], provider, person)
+        if identities.add(call, user["id"], provider, person) is None:
+            # Of a user who was deleted, and can be restored until the erasure.
+            raise taken(IDENTITY, "code")
         return user | {"has_second_factor": False}
 
 

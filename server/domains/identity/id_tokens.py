@@ -31,17 +31,25 @@ class KeySets:
         self._kept: dict[str, tuple[float, jwt.PyJWKSet]] = {}
 
     def key(self, address: str, key_id: str | None, fetch: Fetch) -> jwt.PyJWK:
-        """The key with this id; without an id, the only one. Raises Unauthenticated if there is none."""
+        """The key with this id, or the only key if the token names none. Raises Unauthenticated for an unknown key."""
         now = self._clock().timestamp()
         at, keys = self._kept.get(address, (0.0, None))
         found = _found(keys, key_id) if keys is not None and now - at < KEPT else None
         if found is None and now - at >= PAUSE:
-            keys = jwt.PyJWKSet.from_dict(dict(fetch()))
+            keys = _keys_in(fetch())
             self._kept[address] = now, keys
             found = _found(keys, key_id)
         if found is None:
             raise wrong_id_token()
         return found
+
+
+def _keys_in(told: Claims) -> jwt.PyJWKSet:
+    """The keys that a provider tells. Raises Unauthenticated if there is none that can be used."""
+    try:
+        return jwt.PyJWKSet.from_dict(dict(told))
+    except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
+        raise wrong_id_token() from error
 
 
 def _found(keys: jwt.PyJWKSet, key_id: str | None) -> jwt.PyJWK | None:
@@ -76,7 +84,7 @@ def verified(token: str, key: jwt.PyJWK, *, issuer: str, client_id: str, nonce: 
             },
         )
         _check(claims, issuer, client_id, nonce, now.timestamp())
-    except (jwt.InvalidTokenError, TypeError, ValueError) as error:
+    except (jwt.PyJWTError, TypeError, ValueError) as error:
         raise wrong_id_token() from error
     return dict(claims)
 

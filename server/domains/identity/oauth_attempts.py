@@ -81,7 +81,7 @@ class OAuthAttempts:
         try:
             sealed = base64.b64decode(text.removeprefix(PREFIX), altchars=b"-_", validate=True)
             attempt = OAuthAttempt(**json.loads(self._box.open(sealed, PURPOSE)))
-        except (binascii.Error, ValueError, UnknownKey, InvalidTag) as error:
+        except (binascii.Error, TypeError, ValueError, UnknownKey, InvalidTag) as error:
             raise not_begun() from error
         is_same = secrets.compare_digest(attempt.state.encode(), state.encode())
         if not is_same or (attempt.provider, attempt.session_id) != (provider, session_id):

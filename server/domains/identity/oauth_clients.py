@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from server.domains.identity import id_tokens
 from server.domains.identity.id_tokens import Claims, KeySets
 from server.domains.identity.oauth_attempts import OAuthAttempt
-from server.domains.identity.oauth_connections import APPLE, OAuthConnection
+from server.domains.identity.oauth_connections import APPLE, MICROSOFT, OAuthConnection
 from server.json_values import JsonValue
 from server.kernel.clock import Clock
 from server.kernel.problems import Problem, Reason, StateForbids, Unauthenticated
@@ -33,7 +33,7 @@ KEPT = 3600.0
 CONSUMERS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The directory of Microsoft's personal accounts, whose addresses Microsoft has verified."""
 LONGEST_ADDRESS = 254
-"""Of a mail address (RFC 5321). What is longer is none."""
+"""Characters of a mail address (RFC 5321)."""
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -117,7 +117,8 @@ class OAuthClient:
         found = self._get("configuration.get", f"{issuer}{DISCOVERY}")
         named = str(found.get("issuer", "")).rstrip("/")
         # Microsoft's common issuer names a template.
-        if named != issuer and id_tokens.TEMPLATE not in named:
+        is_template = self.connection.id == MICROSOFT and id_tokens.TEMPLATE in named
+        if named != issuer and not is_template:
             raise _unusable("the configuration is that of another issuer")
         self._known = now, found
         return found
@@ -156,7 +157,7 @@ class OAuthClient:
         answer = self._send("token.post", "POST", endpoint, headers, urlencode(form).encode())
         told = _json(answer)
         # GitHub answers errors with 200.
-        error = str(told.get("error", ""))
+        error = str(told.get("error") or "")
         if error in ("invalid_grant", "bad_verification_code"):
             raise Unauthenticated("The code of the provider is not valid, or was used: begin again.")
         problem = _refusal(answer, error)
@@ -176,13 +177,16 @@ class OAuthClient:
         tokens = self._tokens(f"{self.connection.github_url}/login/oauth/access_token", attempt, code)
         token, api = str(tokens.get("access_token", "")), self.connection.github_api_url
         user = self._get("user.get", f"{api}/user", token)
+        if not user.get("id"):
+            raise _unusable("user.get tells no id")
         addresses = self._get_list("emails.get", f"{api}/user/emails", token)
         best: Claims = next((each for each in addresses if each.get("primary") and each.get("verified")), {})
         first, _, last = str(user.get("name") or "").partition(" ")
+        email = _address(best)
         return OAuthPerson(
             subject=str(user["id"]),
-            email=str(best.get("email", ""))[:LONGEST_ADDRESS],
-            is_email_verified=bool(best),
+            email=email,
+            is_email_verified=bool(email),
             first_name=first,
             last_name=last,
         )
@@ -253,6 +257,12 @@ def _refusal(answer: ProviderAnswer, error: str) -> Problem | None:
     return problem_of(OAUTH, answer, error[:100])
 
 
+def _address(claims: Claims) -> str:
+    """The mail address in claims. Empty for a text that is too long for an address."""
+    email = str(claims.get("email") or "")
+    return email if len(email) <= LONGEST_ADDRESS else ""
+
+
 def _person_of(claims: Claims) -> OAuthPerson:
     """Who an ID token is about. A claim of an address counts as verified where its issuer says so."""
     is_verified = (
@@ -264,7 +274,7 @@ def _person_of(claims: Claims) -> OAuthPerson:
     first, last = str(claims.get("given_name") or ""), str(claims.get("family_name") or "")
     if not (first or last):
         first, _, last = str(claims.get("name") or "").partition(" ")
-    email = str(claims.get("email") or "")[:LONGEST_ADDRESS]
+    email = _address(claims)
     return OAuthPerson(
         subject=str(claims["sub"]),
         email=email,

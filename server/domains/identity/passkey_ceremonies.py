@@ -30,7 +30,7 @@ from fido2.webauthn import (
 
 from server.json_values import JsonValue
 from server.kernel.clock import Clock
-from server.kernel.keys import derive_key, matches, sign
+from server.kernel.keys import Signatures
 from server.secrets import Secrets
 
 LIFETIME = timedelta(minutes=10)
@@ -80,7 +80,7 @@ class PasskeyCeremonies:
 
     def __init__(self, given: Secrets, clock: Clock, *, name: str, domain: str, origins: Collection[str]) -> None:
         """`given` are the deployment's secrets, `name` that of the product; passkeys belong to `domain`."""
-        self._keys = [derive_key(secret, "passkey challenge") for secret in given.accepted]
+        self._signatures = Signatures(given, "passkey challenge")
         self._clock = clock
         self._server = Fido2Server(
             PublicKeyCredentialRpEntity(name=name, id=domain), verify_origin=lambda origin: origin in origins
@@ -155,12 +155,12 @@ class PasskeyCeremonies:
     def _challenge(self, purpose: str) -> tuple[bytes, datetime]:
         expires = self._clock() + LIFETIME
         body = secrets.token_bytes(NONCE_BYTES) + int(expires.timestamp()).to_bytes(TIME_BYTES, "big")
-        return body + sign(self._keys[0], body + purpose.encode()), expires
+        return body + self._signatures.sign(body + purpose.encode()), expires
 
     def _check(self, purpose: str, challenge: bytes, *, is_embedded: bool) -> None:
         """Raise ValueError for a challenge that was not made for this, or has expired, and for a page in a page."""
         body, signature = challenge[: NONCE_BYTES + TIME_BYTES], challenge[NONCE_BYTES + TIME_BYTES :]
-        if not any(matches(key, body + purpose.encode(), signature) for key in self._keys):
+        if not self._signatures.verify(body + purpose.encode(), signature):
             raise ValueError("the challenge was not made here, or for something else")
         if int.from_bytes(body[NONCE_BYTES:], "big") < self._clock().timestamp():
             raise ValueError("the challenge has expired")

@@ -1,5 +1,6 @@
 """Passkeys of the caller, and signing in with one."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -22,7 +23,7 @@ from server.domains.identity.tables import passkeys, used_challenges
 from server.domains.identity.user_rows import BY_ID, LOCK_USER
 from server.kernel.call import Call
 from server.kernel.ids import new_id
-from server.kernel.problems import Reason, StateForbids, Unauthenticated, Violation, broken_rules, not_found, taken
+from server.kernel.problems import Unauthenticated, Violation, broken_rules, limit_reached, not_found, taken
 from server.kernel.resources import EventFacts, Service
 
 PASSKEY = "plinth.dev/Passkey"
@@ -97,7 +98,6 @@ class PasskeyService(Service):
 
     descriptor = passkey_pb2.DESCRIPTOR.services_by_name["PasskeyService"]
     events: ClassVar = {
-        "passkey.registration_started": EventFacts(Passkey),
         "passkey.registered": EventFacts(Passkey),
         "passkey.renamed": EventFacts(Passkey),
         "passkey.removed": EventFacts(Passkey),
@@ -120,17 +120,11 @@ class PasskeyService(Service):
         """Options to make a passkey."""
         del request
         user_id = call.caller.user_id
-        user = call.writes.run(BY_ID, user_id=user_id).one()
-        known = [row["credential_id"] for row in call.writes.run(LIST, user_id=user_id).all()]
+        user = call.reads.run(BY_ID, user_id=user_id).one()
+        known = [row["credential_id"] for row in call.reads.run(LIST, user_id=user_id).all()]
         name = f"{user['first_name']} {user['last_name']}".strip()
         who = (handle_of(user_id), user["email"], name)
-        options, expires = self._ceremonies.creation_options(_purpose(call), who, known)
-        told(call)
-        call.event_payload = Passkey()
-        shown = PasskeyOptions()
-        shown.options.update(options)
-        shown.expire_time.FromDatetime(expires)
-        return shown
+        return _shown_options(call, self._ceremonies.creation_options(_purpose(call), who, known))
 
     def register_passkey(self, call: Call, request: passkey_pb2.RegisterPasskeyRequest) -> Passkey:
         """Add a passkey."""
@@ -142,11 +136,7 @@ class PasskeyService(Service):
         # One after the other, so that the limit holds.
         call.writes.run(LOCK_USER, user_id=user_id).one()
         if len(call.writes.run(LIST, user_id=user_id).all()) >= MOST:
-            raise StateForbids(
-                f"There are {MOST} passkeys already: remove one.",
-                reason=Reason.REASON_LIMIT_REACHED,
-                metadata={"resource_type": PASSKEY, "limit": str(MOST)},
-            )
+            raise limit_reached(f"There are {MOST} passkeys already: remove one.", MOST, PASSKEY)
         row = call.writes.run(
             ADD,
             id=new_id(),
@@ -160,9 +150,9 @@ class PasskeyService(Service):
         if row is None:
             raise taken(PASSKEY, "credential")
         send_letter(call, user_id, Kind.PASSKEY_ADDED)
-        told(call)
-        call.event_payload = _shown_passkey(row)
-        return _shown_passkey(row)
+        shown = _shown_passkey(row)
+        told(call, shown)
+        return shown
 
     def list_own_passkeys(self, call: Call, request: passkey_pb2.ListOwnPasskeysRequest) -> ListOwnPasskeysResponse:
         """The passkeys of the caller."""
@@ -176,9 +166,9 @@ class PasskeyService(Service):
         row = call.writes.run(RENAME, **where, name=request.name).first()
         if row is None:
             raise not_found(PASSKEY, request.passkey_id)
-        told(call)
-        call.event_payload = _shown_passkey(row)
-        return _shown_passkey(row)
+        shown = _shown_passkey(row)
+        told(call, shown)
+        return shown
 
     def remove_passkey(self, call: Call, request: passkey_pb2.RemovePasskeyRequest) -> Empty:
         """Remove a passkey of the caller."""
@@ -186,22 +176,14 @@ class PasskeyService(Service):
         if not call.writes.run(REMOVE, user_id=user_id, passkey_id=request.passkey_id).count:
             raise not_found(PASSKEY, request.passkey_id)
         send_letter(call, user_id, Kind.PASSKEY_REMOVED)
-        told(call)
-        call.event_payload = Passkey(id=request.passkey_id.lower())
-        return Empty()
+        return told(call, Passkey(id=request.passkey_id.lower()))
 
     # Signing in ----------------------------------------------------------------------------------------------------
 
     def start_passkey_log_in(self, call: Call, request: passkey_pb2.StartPasskeyLogInRequest) -> PasskeyOptions:
         """Options to sign in with a passkey."""
         del request
-        # A challenge is for one sign-in.
-        call.headers.append(("cache-control", "no-store"))
-        options, expires = self._ceremonies.request_options()
-        shown = PasskeyOptions()
-        shown.options.update(options)
-        shown.expire_time.FromDatetime(expires)
-        return shown
+        return _shown_options(call, self._ceremonies.request_options())
 
     def log_in_with_passkey(self, call: Call, request: passkey_pb2.LogInWithPasskeyRequest) -> Session:
         """Exchange a passkey's answer for tokens."""
@@ -229,6 +211,16 @@ def _purpose(call: Call) -> str:
 
 def _json(credential: Struct) -> Json:
     return dict(MessageToDict(credential))
+
+
+def _shown_options(call: Call, made: tuple[Json, datetime]) -> PasskeyOptions:
+    """The options and when they expire. A challenge is answered once, so that no cache keeps it."""
+    call.headers.append(("cache-control", "no-store"))
+    options, expires = made
+    shown = PasskeyOptions()
+    shown.options.update(options)
+    shown.expire_time.FromDatetime(expires)
+    return shown
 
 
 def _shown_passkey(row: Row) -> Passkey:

@@ -27,7 +27,7 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.guard import session_tag
 from server.kernel.ids import new_id
-from server.kernel.keys import derive_key, matches, sign
+from server.kernel.keys import Signatures
 from server.kernel.problems import Reason, Unauthenticated
 from server.secrets import Secrets
 
@@ -66,8 +66,7 @@ class Sessions:
 
     def __init__(self, secrets: Secrets, unused: timedelta, clock: Clock) -> None:
         """`unused` is the lifetime of an unused refresh token."""
-        purpose = "refresh token"
-        self._keys = [derive_key(key, purpose) for key in secrets.accepted]
+        self._signatures = Signatures(secrets, "refresh token")
         self._unused = unused
         self._clock = clock
 
@@ -102,7 +101,7 @@ class Sessions:
         except (binascii.Error, ValueError) as error:
             raise _wrong_token() from error
         body, signature = raw[: ID_BYTES + COUNTER_BYTES], raw[ID_BYTES + COUNTER_BYTES :]
-        if not token.startswith(PREFIX) or not any(matches(key, body, signature) for key in self._keys):
+        if not token.startswith(PREFIX) or not self._signatures.verify(body, signature):
             raise _wrong_token()
         return uuid_text(body[:ID_BYTES]), int.from_bytes(body[ID_BYTES:], "big")
 
@@ -145,7 +144,7 @@ class Sessions:
 
     def _token(self, session_id: str, counter: int) -> str:
         body = UUID(session_id).bytes + counter.to_bytes(COUNTER_BYTES, "big")
-        return PREFIX + base64.urlsafe_b64encode(body + sign(self._keys[0], body)).decode()
+        return PREFIX + base64.urlsafe_b64encode(body + self._signatures.sign(body)).decode()
 
 
 def _wrong_token() -> Unauthenticated:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from server.data.statements import Row, uuid_text
 from server.kernel.clock import Clock
-from server.kernel.keys import derive_key, matches, sign
+from server.kernel.keys import Signatures
 from server.kernel.problems import Unauthenticated
 from server.secrets import Secrets
 
@@ -20,7 +20,7 @@ LIFETIME = timedelta(minutes=10)
 ID_BYTES = 16
 NOBODY = bytes(ID_BYTES)
 TIME_BYTES = 8
-MARK_BYTES = 8
+MARK_BYTES = 32
 BODY_BYTES = 2 * ID_BYTES + TIME_BYTES + MARK_BYTES
 
 
@@ -31,7 +31,7 @@ class SignInChallenge:
     user_id: str
     tenant_id: str | None
     mark: bytes
-    """What the password was."""
+    """The signature of the hash that the password had."""
 
 
 class SignInChallenges:
@@ -39,7 +39,7 @@ class SignInChallenges:
 
     def __init__(self, given: Secrets, clock: Clock) -> None:
         """`given` are the deployment's secrets."""
-        self._keys = [derive_key(secret, "sign-in challenge") for secret in given.accepted]
+        self._signatures = Signatures(given, "sign-in challenge")
         self._clock = clock
 
     def new(self, row: Row, tenant_id: str | None) -> tuple[str, datetime]:
@@ -49,9 +49,9 @@ class SignInChallenges:
             UUID(row["id"]).bytes
             + (UUID(tenant_id).bytes if tenant_id else NOBODY)
             + int(expires.timestamp()).to_bytes(TIME_BYTES, "big")
-            + _mark(self._keys[0], row["password_hash"])
+            + self._signatures.sign(_password(row["password_hash"]))
         )
-        return PREFIX + base64.urlsafe_b64encode(body + sign(self._keys[0], body)).decode(), expires
+        return PREFIX + base64.urlsafe_b64encode(body + self._signatures.sign(body)).decode(), expires
 
     def read(self, challenge: str) -> SignInChallenge:
         """What a challenge says. Raises Unauthenticated for one that was not made here, or has expired."""
@@ -60,7 +60,7 @@ class SignInChallenges:
         except (binascii.Error, ValueError) as error:
             raise wrong_challenge() from error
         body, signature = raw[:BODY_BYTES], raw[BODY_BYTES:]
-        if not challenge.startswith(PREFIX) or not any(matches(key, body, signature) for key in self._keys):
+        if not challenge.startswith(PREFIX) or not self._signatures.verify(body, signature):
             raise wrong_challenge()
         user, tenant, rest = body[:ID_BYTES], body[ID_BYTES : 2 * ID_BYTES], body[2 * ID_BYTES :]
         if int.from_bytes(rest[:TIME_BYTES], "big") < self._clock().timestamp():
@@ -69,7 +69,7 @@ class SignInChallenges:
 
     def is_of(self, challenge: SignInChallenge, password_hash: str) -> bool:
         """Whether the password is still the one that was right."""
-        return any(challenge.mark == _mark(key, password_hash) for key in self._keys)
+        return self._signatures.verify(_password(password_hash), challenge.mark)
 
 
 def wrong_challenge() -> Unauthenticated:
@@ -77,5 +77,5 @@ def wrong_challenge() -> Unauthenticated:
     return Unauthenticated("The challenge is not valid, or no longer: sign in again.")
 
 
-def _mark(key: bytes, password_hash: str) -> bytes:
-    return sign(key, f"password {password_hash}".encode())[:MARK_BYTES]
+def _password(password_hash: str) -> bytes:
+    return f"password {password_hash}".encode()

@@ -18,16 +18,19 @@ from server.kernel.problems import Unauthenticated
 
 PLATFORM_ROLE = "super_admin"
 # A password that was changed since it was read stays, and the sign-in with the old one is refused.
+_as_known = (
+    users.c.id == bindparam("user_id", type_=users.c.id.type),
+    users.c.password_hash == bindparam("known_hash", type_=users.c.password_hash.type),
+)
+_hash = bindparam("hash", type_=users.c.password_hash.type)
+REPLACE_HASH = Statement(update(users).where(*_as_known).values(password_hash=_hash))
 NOTE_LOGIN = Statement(
     update(users)
-    .where(
-        users.c.id == bindparam("user_id", type_=users.c.id.type),
-        users.c.password_hash == bindparam("known_hash", type_=users.c.password_hash.type),
-    )
+    .where(*_as_known)
     .values(
         last_login_time=func.now(),
         last_tenant_id=bindparam("tenant", type_=users.c.last_tenant_id.type),
-        password_hash=bindparam("hash", type_=users.c.password_hash.type),
+        password_hash=_hash,
     )
 )
 
@@ -68,6 +71,13 @@ class SignIns:
             raise self.wrong_credentials(call, row)
         session_id, refresh, expires, proven = self._sessions.start(call, row["id"], tenant_id)
         return self.shown(call, row, session_id, place, tokens=(refresh, expires, proven))
+
+    def keep_hash(self, call: Call, row: Row, new_hash: str) -> Row:
+        """The user in a row, with a hash of the same password that is made as it should be."""
+        if new_hash == row["password_hash"]:
+            return row
+        call.writes.queue(REPLACE_HASH, user_id=row["id"], known_hash=row["password_hash"], hash=new_hash)
+        return row | {"password_hash": new_hash}
 
     def shown(
         self, call: Call, row: Row, session_id: str, place: Row | None, *, tokens: tuple[str, datetime, datetime]

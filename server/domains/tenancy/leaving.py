@@ -47,8 +47,8 @@ ACCESS_CHANGED = Statement(
 def lock_owners(transaction: WriteTransaction, tenant_ids: Sequence[str], user_id: str) -> dict[str, list[str]]:
     """The owners of those of these tenants of which a user is one, locked.
 
-    Whoever locks the membership of an owner does this first. Otherwise two owners who remove each other deadlock: each
-    holds the other's membership, and waits for their own.
+    A call does this before it locks the membership of an owner. Otherwise two owners who remove each other deadlock:
+    each call holds the other owner's membership, and waits for that of its own.
     """
     owners: dict[str, list[str]] = {}
     for row in transaction.run(OWNERS, tenants=list(tenant_ids), member=user_id, owner=OWNER).all():

@@ -16,7 +16,7 @@ from server.domains.tenancy.tables import memberships, roles
 from server.domains.tenancy.tenants import OWNER
 from server.kernel.call import Call
 from server.kernel.guard import Permissions
-from server.kernel.problems import Reason, StateForbids, not_found
+from server.kernel.problems import limit_reached, not_found
 from server.kernel.resources import ConversionPlan, EventFacts, Service
 
 ROLE_TYPE = "plinth.dev/Role"
@@ -84,11 +84,7 @@ class MembershipService(Service):
             call.emits = ""
             return _membership(request.user_id, held)
         if len(held) >= MOST_ROLES:
-            raise StateForbids(
-                f"A member has at most {MOST_ROLES} roles.",
-                reason=Reason.REASON_LIMIT_REACHED,
-                metadata={"resource_type": ROLE_TYPE, "limit": str(MOST_ROLES)},
-            )
+            raise limit_reached(f"A member has at most {MOST_ROLES} roles.", MOST_ROLES, ROLE_TYPE)
         return _set_roles(call, request.user_id, held, [*held, name])
 
     def remove_role(self, call: Call, request: role_pb2.RemoveRoleRequest) -> Empty:

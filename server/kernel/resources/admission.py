@@ -19,7 +19,7 @@ from server.data.statements import Row, Statement
 from server.kernel.call import Call
 from server.kernel.messages.fields import value_of
 from server.kernel.messages.resource_types import resource_type_of
-from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
+from server.kernel.problems import Violation, broken_rules, limit_reached
 from server.kernel.resources.ownership import Ownership
 from server.kernel.resources.parents import ParentRows
 from server.kernel.resources.resource import M, Resource
@@ -151,11 +151,7 @@ class Admission(Generic[M]):
 
         def check(result: Result) -> None:
             if result.value() + more > most:
-                raise StateForbids(
-                    f"There is room for {most}, and {result.value()} are there.",
-                    reason=Reason.REASON_LIMIT_REACHED,
-                    metadata={"resource_type": self._type, "limit": str(most)},
-                )
+                raise limit_reached(f"There is room for {most}, and {result.value()} are there.", most, self._type)
 
         if most:
             questions.ask(self._count, scope, check)

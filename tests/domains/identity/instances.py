@@ -3,8 +3,6 @@
 import base64
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
 from server.domains.identity.letters import api_address
 from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up, unique
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
@@ -17,7 +15,6 @@ LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
 REFRESH = "/plinth.identity.v1.AuthService/RefreshToken"
 NEWCOMER, SOMEBODY, SECURED, PASSKEY = "a newcomer", "somebody", "somebody with a second factor", "a passkey"
 START_TOTP = "/plinth.identity.v1.SecondFactorService/StartTotp"
-START_PASSKEY = "/plinth.identity.v1.PasskeyService/StartPasskeyRegistration"
 REGISTER = "/plinth.identity.v1.PasskeyService/RegisterPasskey"
 SWITCH = "/plinth.identity.v1.AuthService/SwitchTenant"
 
@@ -140,7 +137,8 @@ def _authenticator(tenant: Tenant) -> Authenticator:
 
 def _passkey(sweep: Any) -> dict[str, Any]:
     """A new passkey of whoever asked for the options."""
-    options = MessageToDict(sweep.answers[START_PASSKEY].options)
+    rest = Rest(sweep.tenant.stack, sweep.answers[SECURED].access_token)
+    options = rest.get("auth/passkey-registration").json()["options"]
     sweep.answers[PASSKEY] = _authenticator(sweep.tenant)
     return {"credential": sweep.answers[PASSKEY].create(options), "name": "A key"}
 
@@ -190,7 +188,6 @@ MUTATIONS = (
     Mutation("SecondFactorService/StartTotp", session=SECURED),
     Mutation("SecondFactorService/ConfirmTotp", _confirmation, session=SECURED),
     Mutation("SecondFactorService/DisableTotp", session=SECURED),
-    Mutation("PasskeyService/StartPasskeyRegistration", session=SECURED),
     Mutation("PasskeyService/RegisterPasskey", _passkey, session=SECURED),
     Mutation(
         "PasskeyService/RenamePasskey",

@@ -196,6 +196,16 @@ def test_providers_that_are_not_there(stack: Stack) -> None:
     assert reason(Rest(stack).get("auth/oauth/unknown/authorize")) == (404, "RESOURCE_NOT_FOUND")
 
 
+def test_a_deleted_user_is_not_replaced_by_another_one(stack: Stack) -> None:
+    page = Page(stack)
+    user = page.sign_in().json()["user"]["id"]
+    rows(stack, "UPDATE users SET delete_time = now() WHERE id = %s RETURNING id", user)
+    for _ in range(2):
+        assert reason(page.sign_in()) == (409, "RESOURCE_TAKEN")
+    rows(stack, "UPDATE users SET delete_time = NULL WHERE id = %s RETURNING id", user)
+    assert page.sign_in().json()["user"]["id"] == user
+
+
 def test_there_are_twenty_of_them(stack: Stack) -> None:
     session = log_in(stack, sign_up(stack))
     assert {Page(stack).link(session).status_code for _ in range(20)} == {200}

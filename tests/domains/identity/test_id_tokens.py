@@ -158,3 +158,9 @@ def test_a_token_without_a_key_id_takes_the_only_key() -> None:
 def test_what_is_no_token_has_no_header(text: str) -> None:
     with pytest.raises(Unauthenticated):
         key_id_of(text)
+
+
+@pytest.mark.parametrize("told", [{}, {"keys": []}, {"keys": [{"kty": "what"}]}, {"keys": "text"}, {"keys": ["text"]}])
+def test_a_set_without_a_key_that_can_be_used_signs_nobody_in(told: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated):
+        KeySets(Moving()).key("x", "one", lambda: told)

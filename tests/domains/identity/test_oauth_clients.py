@@ -203,6 +203,8 @@ def test_an_address_that_the_token_lacks_is_asked_for(ports: HttpProviders, issu
         ({"tid": "a-directory"}, False),
         ({"tid": "a-directory", "xms_edov": True}, True),
         ({"tid": CONSUMERS}, True),
+        # Cut, it would be the address of somebody else.
+        ({"email_verified": True, "email": f"{'a' * 250}@example.com"}, False),
     ],
 )
 def test_an_address_counts_only_where_the_provider_vouches_for_it(
@@ -222,6 +224,7 @@ def test_a_token_for_another_attempt_is_refused(ports: HttpProviders, issuer: Is
 
 WRONG: dict[str, Any] = {
     "another issuer": {"issuer": "https://evil.example"},
+    "the template of Microsoft": {"issuer": "https://evil.example/{tenantid}"},
     "no token endpoint": {"token_endpoint": None},
     "a token endpoint without TLS": {"token_endpoint": "http://id.example/token"},
     "a token endpoint that is none": {"token_endpoint": "file:///etc/passwd"},
@@ -321,6 +324,19 @@ def test_a_provider_that_fails_is_away(ports: HttpProviders, issuer: Issuer, mon
     monkeypatch.setattr(issuer, "reply", lambda each: Reply(503) if each.path == "/userinfo" else usual(each))
     with pytest.raises(Unavailable):
         it.person(attempt, "c")
+
+
+def test_a_user_of_github_has_an_id(ports: HttpProviders, github: GitHub) -> None:
+    it, attempt = of_github(ports, github)
+    del github.user["id"]
+    with pytest.raises(StateForbids):
+        it.person(attempt, "good")
+
+
+def test_an_error_that_is_null_is_none(ports: HttpProviders, issuer: Issuer) -> None:
+    it, attempt = of_issuer(ports, issuer)
+    issuer.token = {"id_token": issuer.signed(), "error": None}
+    assert it.person(attempt, "c").subject == "ada"
 
 
 def test_addresses_of_github_are_a_list(ports: HttpProviders, github: GitHub) -> None:

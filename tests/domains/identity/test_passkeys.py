@@ -38,7 +38,7 @@ class User:
 
     def options(self) -> Any:
         """Those to make a passkey."""
-        answer = self.rest.post(REGISTRATION, {})
+        answer = self.rest.get(REGISTRATION)
         assert answer.status_code == 200, answer.text
         return answer.json()["options"]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 
 from server.domains.identity.sign_in_challenges import SignInChallenges
 from server.kernel.ids import new_id
@@ -193,6 +194,15 @@ def test_a_challenge_that_was_not_made_here_is_none(user: Secured, what: str) ->
         "nonsense": "psc_%%%",
     }[what]
     assert reason(user.complete(user.code(), sent)) == (401, "CREDENTIALS_INVALID")
+
+
+def test_an_old_hash_is_replaced_though_a_code_is_needed_too(stack: Stack, user: Secured) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(user.account.password)
+    rows(stack, "UPDATE users SET password_hash = %s WHERE id = %s RETURNING id", old, user.account.id)
+    challenge = user.challenge()
+    now = rows(stack, "SELECT password_hash FROM users WHERE id = %s", user.account.id)[0]["password_hash"]
+    assert now != old
+    assert user.complete(user.code(), challenge).status_code == 200
 
 
 def test_a_wrong_password_tells_nothing_of_a_second_factor(user: Secured) -> None:

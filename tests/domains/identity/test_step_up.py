@@ -28,7 +28,7 @@ def test_a_token_from_long_ago_does_the_usual_and_nothing_dangerous(stack: Stack
         rest.post(f"{tenant.path}/api-keys", key),
         rest.delete(tenant.path),
         rest.post("auth/second-factor/totp", {}),
-        rest.post("auth/passkey-registration", {}),
+        rest.get("auth/passkey-registration"),
     ]
     assert {reason(answer) for answer in refused} == {(403, "STEP_UP_REQUIRED")}
     assert problem(refused[0]).metadata == {"max_age_seconds": "3600"}
