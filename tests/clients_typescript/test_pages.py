@@ -1,10 +1,8 @@
 """Pages in a real browser that use the built client: sessions over tabs, and live events over whatever ends streams."""
 
 import json
-import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from server.kernel.guard.tokens import AccessTokens
 from tests.browser import chromium
 from tests.clients import Rest, Tenant, new_tenant, reason
 from tests.clients_typescript import building
-from tests.clients_typescript.building import Built
 from tests.faults.outages import replaced
 from tests.stack import Stack, free_port, wait_for
 from tests.streams import sse, writers
@@ -69,16 +66,6 @@ class Tab:
     def seen(self) -> list[tuple[str, str, str]]:
         """The events that came: id, type and page."""
         return [(event_id, kind, page) for event_id, kind, page in self.ask("front.seen")]
-
-
-@pytest.fixture(scope="module")
-def origin(client: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the front end is."""
-    folder = tmp_path_factory.mktemp("front-end")
-    shutil.copy(Path(__file__).parent / "page.html", folder)
-    shutil.copy(client.bundle, folder)
-    with chromium.site(folder) as origin:
-        yield origin
 
 
 @pytest.fixture(scope="module")

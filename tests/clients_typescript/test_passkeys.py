@@ -1,8 +1,6 @@
 """A page in a real browser goes the whole way: sign-up, mail, passkey, step-up, and the end of all sessions."""
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,23 +8,12 @@ from selenium.webdriver.common.virtual_authenticator import Protocol, Transport,
 
 from tests.browser import chromium
 from tests.clients import new_address, new_password
-from tests.clients_typescript.building import Built
 from tests.clients_typescript.test_pages import Tab, pytestmark
 from tests.domains.identity.letters import VERIFY, token_from, wait_for_letter
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_port
 
 __all__ = ["pytestmark"]
-
-
-@pytest.fixture(scope="module")
-def origin(client: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the front end is."""
-    folder = tmp_path_factory.mktemp("front-end")
-    shutil.copy(Path(__file__).parent / "page.html", folder)
-    shutil.copy(client.bundle, folder)
-    with chromium.site(folder) as origin:
-        yield origin
 
 
 @pytest.fixture(scope="module")
