@@ -246,7 +246,8 @@ class Stack:
             # A process that is stopped tells nothing.
             with suppress(OSError, AssertionError):
                 self.kill(name, signal.SIGUSR1)
-                wait_for(partial(_has_said, log, said, " in _perform"), TELLS_WITHIN)
+                # The main thread comes last, and its first call last of all.
+                wait_for(partial(_has_said, log, said, " in _run_module_as_main"), TELLS_WITHIN)
             told.append(f"{name}:\n{log.read_text()[said:]}")
         return "\n".join([self.output, *told])
 
