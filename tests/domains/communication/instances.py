@@ -16,7 +16,7 @@ def new_message(to: str = "planted@example.com") -> dict[str, Any]:
 
 
 def _message(tenant: Tenant) -> Named:
-    """One that nobody sends meanwhile. The mailer may have claimed one before it is taken away: then another is made."""
+    """One that nobody sends meanwhile. Where the mailer claims it before it is taken away, another is made."""
     claimed = []
     while len(claimed) < ATTEMPTS:
         message = made(tenant, "/api/v1/email/messages", new_message(f"{MARK}-{tenant.subdomain}@example.com"))
