@@ -248,6 +248,8 @@ class Offers:
     memberships: Memberships | None = None
     tickets: Tickets | None = None
     mails: Mails | None = None
+    tenant_zone: Callable[[Call], str] | None = None
+    """The time zone of a tenant's reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,7 @@ class Ports:
     memberships: Memberships
     tickets: Tickets
     mails: Mails
+    tenant_zone: Callable[[Call], str]
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

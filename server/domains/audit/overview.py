@@ -10,7 +10,7 @@ from server.data.audit import audit_entries
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.queries import PageTokens
-from server.kernel.read_models import Count, Distinct, Figures, Members, Series, Sum
+from server.kernel.read_models import Count, Distinct, Figures, Members, Series, Sum, Zones
 from server.kernel.record import OK
 from server.kernel.resources import ReadRows
 
@@ -33,9 +33,11 @@ SECURITY = Series(
 class Overview:
     """Answers the RPCs of the overview."""
 
-    def __init__(self, rows: ReadRows[AuditEntry], tokens: PageTokens, clock: Clock, kept: timedelta) -> None:
+    def __init__(
+        self, rows: ReadRows[AuditEntry], tokens: PageTokens, zones: Zones, clock: Clock, kept: timedelta
+    ) -> None:
         """`rows` reads security events, which are kept for `kept`."""
-        self._figures = Figures(series=SECURITY, clock=clock, kept=kept)
+        self._figures = Figures(series=SECURITY, clock=clock, kept=kept, zones=zones)
         self._members = Members(self._figures, rows, tokens)
 
     def get_security_overview(

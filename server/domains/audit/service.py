@@ -33,6 +33,7 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.ports import Memberships
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.queries import PageTokens
+from server.kernel.read_models import Zones
 from server.kernel.resources import Lister, ReadRows, Service
 from server.kernel.transfers import Download, Downloads
 
@@ -57,6 +58,7 @@ class AuditService(Service):
         proofs: Proofs,
         downloads: Downloads,
         memberships: Memberships,
+        zones: Zones,
         *,
         kept: timedelta,
         clock: Clock = utc_now,
@@ -79,7 +81,7 @@ class AuditService(Service):
         self.get_inclusion_proof = proofs.get_inclusion_proof
         self.get_consistency_proof = proofs.get_consistency_proof
         self.list_checkpoint_keys = proofs.list_checkpoint_keys
-        overview = Overview(security, tokens, clock, kept)
+        overview = Overview(security, tokens, zones, clock, kept)
         self.get_security_overview = overview.get_security_overview
         self.list_security_overview_entries = overview.list_security_overview_entries
 

@@ -9,8 +9,9 @@ from server.domains.tenancy.member_roles import MembershipService
 from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
-from server.domains.tenancy.tables import brandings, domains, memberships, tenants
+from server.domains.tenancy.tables import brandings, domains, memberships, tenant_settings, tenants
 from server.domains.tenancy.tables import roles as roles_table
+from server.domains.tenancy.tenant_settings import TenantSettingsService, time_zone_of
 from server.domains.tenancy.tenants import TenantService
 from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
@@ -23,6 +24,7 @@ def _offers(foundation: Foundation) -> Offers:
     return Offers(
         tenant_rates=TenantRates(foundation.database, foundation.generations),
         memberships=Memberships(),
+        tenant_zone=time_zone_of,
     )
 
 
@@ -53,6 +55,7 @@ MODULE = Module(
         Serve(MembershipService, lambda platform: MembershipService(platform.permissions)),
         Serve(RateLimitsService, _rate_limits),
         BrandingService,
+        TenantSettingsService,
     ),
     roles={
         "admin": ("-tenancy.tenants.delete",),
@@ -73,6 +76,7 @@ MODULE = Module(
             *("heading_font", "body_font"),
             why="of an organisation",
         ),
+        NotPersonal(tenant_settings, "general", "reporting", "localization", why="of an organisation"),
     ),
     exports=(Export(memberships),),
     background=_background,

@@ -93,4 +93,13 @@ brandings = tenant_table(
         )
     ),
 )
+tenant_settings = tenant_table(
+    "tenant_settings",
+    # A message for each category.
+    Column("general", JSONB),
+    Column("reporting", JSONB),
+    Column("localization", JSONB),
+)
+Index("tenant_settings_tenant_id_key", tenant_settings.c.tenant_id, unique=True)
+
 Index("brandings_tenant_id_key", brandings.c.tenant_id, unique=True)

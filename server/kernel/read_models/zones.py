@@ -24,7 +24,7 @@ class Zones:
     """The zone of a call: the one that the request names, else that of the first source that has one, else UTC."""
 
     def __init__(self, *sources: ZoneSource) -> None:
-        """`sources` in the order in which they are asked: the user, then the tenant."""
+        """`sources` in the order in which they are asked."""
         self._sources = sources
 
     def of(self, call: Call, named: str, field: str = "range.time_zone") -> ZoneInfo:

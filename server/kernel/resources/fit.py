@@ -22,8 +22,8 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
         declared["states"] = resource.states.field
     if resource.order and not resource.most:
         yield f"{resource.message.DESCRIPTOR.full_name} has an order of any number: bound it with Resource(most=...)"
-    if resource.singleton and resource.owner:
-        yield from _faults_of_one_per_user(resource)
+    if resource.singleton:
+        yield from _faults_of_singleton(resource)
     for what, name in declared.items():
         if not name:
             continue
@@ -36,15 +36,18 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
             yield from (f"{where} names `{name}`, which {fault}" for fault in _faults(what, fields[name]))
 
 
-def _faults_of_one_per_user(resource: AnyResource) -> Iterator[str]:
-    """Every user has one from the beginning, and it stays."""
-    name = resource.message.DESCRIPTOR.full_name
-    for field in fields_that_are(descriptor_of(resource.message), field_behavior_pb2.REQUIRED):
-        yield f"{name} is one per user, who has it before `{field.name}` is set: it cannot be REQUIRED"
+def _faults_of_singleton(resource: AnyResource) -> Iterator[str]:
+    """Every tenant, or every user, has one from the beginning, and it stays."""
+    name, descriptor = resource.message.DESCRIPTOR.full_name, descriptor_of(resource.message)
+    holder = "user" if resource.owner else "tenant"
+    for field in fields_that_are(descriptor, field_behavior_pb2.REQUIRED):
+        yield f"{name} is one per {holder}, who has it before `{field.name}` is set: it cannot be REQUIRED"
+    if resource.is_one_per_tenant and "tenant_id" not in descriptor.fields_by_name:
+        yield f"{name} is one per tenant, and does not say of which: add the field `tenant_id`"
     if resource.soft_deletes:
-        yield f"{name} is one per user, and cannot be restored: drop the column `delete_time`"
+        yield f"{name} is one per {holder}, and cannot be restored: drop the column `delete_time`"
     if resource.parent or resource.order or resource.most or resource.number:
-        yield f"{name} is one per user: drop `parent`, `order`, `most` and `number`"
+        yield f"{name} is one per {holder}: drop `parent`, `order`, `most` and `number`"
 
 
 def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:

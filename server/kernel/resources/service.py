@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from server.kernel.policy import Kind, is_read_only, kind_of, options_of
 from server.kernel.ports import Part
-from server.kernel.resources.one_per_user import OnePerUserRows
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
+from server.kernel.resources.singletons import OnePerTenantRows, OnePerUserRows
 from server.kernel.sinks import Begin
 
 _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
@@ -43,8 +43,13 @@ class Service(Hooks[M], Generic[M]):
 
     def __init__(self) -> None:
         if self.resource is not None:
-            one_per_user = self.resource.singleton and self.resource.owner
-            self.rows = (OnePerUserRows if one_per_user else ResourceRows)(self, self.resource)
+            self.rows = _rows_of(self.resource)(self, self.resource)
+
+
+def _rows_of(resource: Resource[M]) -> type[ResourceRows[M]]:
+    if not resource.singleton:
+        return ResourceRows
+    return OnePerUserRows if resource.owner else OnePerTenantRows
 
 
 AnyService = Service[Any]

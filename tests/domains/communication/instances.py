@@ -17,7 +17,7 @@ def new_message(to: str = "planted@example.com") -> dict[str, Any]:
 
 def _message(tenant: Tenant) -> Named:
     """One that nobody sends meanwhile. Where the mailer claims it before it is taken away, another is made."""
-    claimed = []
+    claimed: list[str] = []
     while len(claimed) < ATTEMPTS:
         message = made(tenant, "/api/v1/email/messages", new_message(f"{MARK}-{tenant.subdomain}@example.com"))
         with database(tenant.stack) as connection:

@@ -18,16 +18,24 @@ def _branding(tenant: Tenant) -> Named:
     return {}
 
 
+def _settings(tenant: Tenant) -> Named:
+    response = tenant.rest.patch("/api/v1/settings", {"general": {"legalName": f"{MARK}-{tenant.subdomain}"}})
+    assert response.status_code == 200, response.text
+    return {"category": "general"}
+
+
 INSTANCES = {
     "plinth.tenancy.v1.Tenant": Instance(lambda tenant: {"tenant_id": tenant.id}, lambda: {"name": unique("Planted")}),
     "plinth.tenancy.v1.Role": Instance(
         _role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}, alone=False
     ),
+    "plinth.tenancy.v1.TenantSettings": Instance(_settings, lambda: {"general": {"legalName": "Planted"}}),
     "plinth.tenancy.v1.Branding": Instance(_branding, lambda: {"headingFont": "Planted"}),
 }
 MUTATIONS = (
     Mutation("BrandingService/UpdateBranding"),
     Mutation("BrandingService/DeleteBranding"),
+    Mutation("TenantSettingsService/UpdateTenantSettings"),
     Mutation("RoleService/CreateRole"),
     Mutation("RoleService/UpdateRole", lambda _: {"updateMask": "description"}, mask=("description",)),
     Mutation("MembershipService/AssignRole"),

@@ -17,10 +17,10 @@ from server.domains.tenancy.tables import memberships
 from server.kernel.call import Access, Call, Principal
 from server.kernel.problems import Denied, EtagMismatch, NotFound, Reason
 from server.kernel.resources.convert import PlanFault
-from server.kernel.resources.one_per_user import OnePerUserRows
 from server.kernel.resources.resource import Hooks, Resource
 from server.kernel.resources.rows import etag_in
 from server.kernel.resources.service import Service
+from server.kernel.resources.singletons import OnePerUserRows
 from tests.clients import Tenant, database, new_member, new_tenant, rows
 from tests.kernel.calls import CREATE, Context
 from tests.kernel.database import connections
@@ -31,18 +31,18 @@ SEEN_BY = "tests.habits.manage"
 AT_ONCE = 6
 # In a schema of its own, which no sweep looks at.
 TABLE = """
-CREATE SCHEMA IF NOT EXISTS one_per_user;
-GRANT USAGE ON SCHEMA one_per_user TO plinth_runtime;
-CREATE TABLE IF NOT EXISTS one_per_user.habits (
+CREATE SCHEMA IF NOT EXISTS singletons;
+GRANT USAGE ON SCHEMA singletons TO plinth_runtime;
+CREATE TABLE IF NOT EXISTS singletons.habits (
     tenant_id uuid, id uuid, user_id uuid NOT NULL, theme text NOT NULL, steps int NOT NULL,
     version bigint NOT NULL, create_time timestamptz NOT NULL, update_time timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, user_id) REFERENCES public.memberships (tenant_id, user_id) ON DELETE CASCADE);
-ALTER TABLE one_per_user.habits ENABLE ROW LEVEL SECURITY;
-ALTER TABLE one_per_user.habits FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS habits_wall ON one_per_user.habits;
-CREATE POLICY habits_wall ON one_per_user.habits USING (tenant_id = current_setting('plinth.tenant_id', true)::uuid);
-GRANT SELECT, INSERT, UPDATE, DELETE ON one_per_user.habits TO plinth_runtime;
+ALTER TABLE singletons.habits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE singletons.habits FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS habits_wall ON singletons.habits;
+CREATE POLICY habits_wall ON singletons.habits USING (tenant_id = current_setting('plinth.tenant_id', true)::uuid);
+GRANT SELECT, INSERT, UPDATE, DELETE ON singletons.habits TO plinth_runtime;
 """
 
 
@@ -76,7 +76,7 @@ TABLE_OF_HABITS = Table(
     *(Column("theme", Text, nullable=False), Column("steps", Integer, nullable=False)),
     *resource_columns(soft_delete=False),
     ForeignKeyConstraint(["tenant_id", "user_id"], [memberships.c.tenant_id, memberships.c.user_id]),
-    schema="one_per_user",
+    schema="singletons",
 )
 RESOURCE: Resource[Any] = Resource(Habits, TABLE_OF_HABITS, singleton=True, owner="user_id", seen_by=SEEN_BY)
 
@@ -146,7 +146,7 @@ def test_what_nobody_has_changed_reads_as_its_defaults(stack: Stack, stored: Dat
     owner = tenant.owner.id
     found = get(stored, call_of(tenant, owner))
     assert (found.id, found.user_id, found.theme, found.steps) == (owner, owner, "light", 0)
-    assert rows(stack, "SELECT id FROM one_per_user.habits WHERE tenant_id = %s", tenant.id) == []
+    assert rows(stack, "SELECT id FROM singletons.habits WHERE tenant_id = %s", tenant.id) == []
     changed = change(stored, call_of(tenant, owner), etag=etag_in(found), theme="dark")
     assert (changed.theme, changed.id) == ("dark", owner)
     assert get(stored, call_of(tenant, owner)) == changed
@@ -212,7 +212,7 @@ def test_it_goes_with_the_membership_where_the_table_says_so(stack: Stack, store
         change(stored, call_of(tenant, user_id), theme="dark")
     with database(stack) as connection:
         connection.execute("DELETE FROM memberships WHERE user_id = %s", (member,))
-    left = rows(stack, "SELECT id::text FROM one_per_user.habits WHERE tenant_id = %s", tenant.id)
+    left = rows(stack, "SELECT id::text FROM singletons.habits WHERE tenant_id = %s", tenant.id)
     assert [row["id"] for row in left] == [tenant.owner.id]
 
 

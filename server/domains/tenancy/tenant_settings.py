@@ -1,0 +1,90 @@
+"""Settings of tenants, in categories. Each category is a message of its own, stored as JSON."""
+
+from plinth.tenancy.v1 import tenant_settings_pb2
+from plinth.tenancy.v1.tenant_settings_pb2 import LocalizationSettings, ReportingSettings, TenantSettings
+from sqlalchemy import bindparam, select
+
+from server.data.statements import Statement
+from server.domains.tenancy.tables import tenant_settings
+from server.kernel.call import Call
+from server.kernel.messages import decimal_places
+from server.kernel.problems import Violation, broken_rules
+from server.kernel.resources import Resource, Service
+from server.kernel.time_zones import is_time_zone
+
+TIME_ZONE = Statement(
+    select(tenant_settings.c.reporting["time_zone"].astext.label("time_zone")).where(
+        tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
+    )
+)
+CATEGORIES = ("general", "reporting", "localization")
+"""The fields that are categories."""
+
+
+def time_zone_of(call: Call) -> str:
+    """The time zone of the reports of the call's tenant; empty if it has chosen none."""
+    found = call.reads.run(TIME_ZONE, tenant=call.tenant_id).all()
+    return str(found[0]["time_zone"] or "") if found else ""
+
+
+class TenantSettingsService(Service[TenantSettings]):
+    """Settings of a tenant."""
+
+    descriptor = tenant_settings_pb2.DESCRIPTOR.services_by_name["TenantSettingsService"]
+    resource = Resource(TenantSettings, tenant_settings, singleton=True)
+
+    def prepare(self, call: Call, resource: TenantSettings, before: TenantSettings | None) -> None:
+        """Set cleared fields to their defaults."""
+        del call, before
+        resource.general.SetInParent()
+        _fill_reporting(resource.reporting)
+        localization = resource.localization
+        localization.default_language = localization.default_language or "en"
+
+    def check(self, call: Call, resource: TenantSettings, before: TenantSettings | None) -> None:
+        """Refuse what no rule of a single field can tell."""
+        del call, before
+        violations = [*_reporting_faults(resource.reporting), *_language_faults(resource.localization)]
+        if violations:
+            raise broken_rules(violations)
+
+    def get_tenant_settings_category(
+        self, call: Call, request: tenant_settings_pb2.GetTenantSettingsCategoryRequest
+    ) -> TenantSettings:
+        """The settings of one category."""
+        settings = self.rows.get(call)
+        for name in CATEGORIES:
+            if name != request.category:
+                settings.ClearField(name)
+        return settings
+
+
+def _fill_reporting(reporting: ReportingSettings) -> None:
+    kind = ReportingSettings
+    reporting.time_zone = reporting.time_zone or "UTC"
+    reporting.week_start = reporting.week_start or kind.WEEK_START_MONDAY
+    reporting.fiscal_year_month = reporting.fiscal_year_month or 1
+    reporting.distance_unit = reporting.distance_unit or kind.DISTANCE_UNIT_KILOMETRE
+    reporting.volume_unit = reporting.volume_unit or kind.VOLUME_UNIT_LITRE
+
+
+def _reporting_faults(reporting: ReportingSettings) -> list[Violation]:
+    field = "tenant_settings.reporting"
+    faults = []
+    if not is_time_zone(reporting.time_zone):
+        fault = "is no time zone of the IANA database, such as `Europe/Madrid`"
+        faults.append(Violation(f"{field}.time_zone", fault, "time_range.time_zone"))
+    if reporting.currency and reporting.currency not in decimal_places():
+        faults.append(Violation(f"{field}.currency", "is no currency of ISO 4217, such as `EUR`", "currency.known"))
+    if reporting.subdivision and not reporting.country:
+        faults.append(Violation(f"{field}.subdivision", "needs a country", "subdivision.country"))
+    return faults
+
+
+def _language_faults(localization: LocalizationSettings) -> list[Violation]:
+    folded = [language.lower() for language in localization.languages]
+    return [
+        Violation(f"tenant_settings.localization.languages[{place}]", "is there already", "languages.unique")
+        for place, language in enumerate(folded)
+        if language in folded[:place]
+    ]
