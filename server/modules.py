@@ -10,6 +10,7 @@ from server.data import schema
 from server.data.grants import Grants, join_grants
 from server.data.tables import deletable, metadata
 from server.domains.audit.module import MODULE as AUDIT
+from server.domains.billing.module import MODULE as BILLING
 from server.domains.communication.module import MODULE as COMMUNICATION
 from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.operations.module import MODULE as OPERATIONS
@@ -26,7 +27,7 @@ from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
-    *(IDENTITY, TENANCY, COMMUNICATION, SITES, OPERATIONS),
+    *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, OPERATIONS),
     *(AUDIT, WEBHOOKS, REALTIME, TRAVEL),
 )
 

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from plinth.errors.v1.reason_pb2 import Reason
 
 from server.data.connections import DatabaseUnavailable
+from server.data.quotas import CONSTRAINT as QUOTA
 from server.data.transactions import ScopeEnded
 
 # Reason is exported too, because code that raises a problem names its reason.
@@ -327,10 +328,17 @@ def of(error: BaseException) -> Problem:
         return error
     if isinstance(error, ScopeEnded):
         return _scope_ended(error)
+    if isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name == QUOTA:
+        return _quota_reached(error.diag)
     for kind, make in _KNOWN:
         if isinstance(error, kind):
             return make()
     return Internal()
+
+
+def _quota_reached(told: psycopg.errors.Diagnostic) -> Problem:
+    most, name = int(told.message_detail or 0), told.message_hint or ""
+    return limit_reached(f"The plan allows {most} {name.replace('_', ' ')}.", most)
 
 
 def _scope_ended(error: ScopeEnded) -> Problem:

@@ -17,13 +17,14 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from server.data import schema
+from server.data.quotas import QUOTA
 from server.data.search import SEARCHED
 from server.data.tables import ROW_SECURITY, metadata
 from server.faults import Fault
 
 VERSIONS = "server/data/migrations/versions"
 # The functions that migrations call, each with its file in server/data.
-HELPERS = {"add_words_trigger": "search_trigger", "wall": "walls"}
+HELPERS = {"add_quota_trigger": "quota_trigger", "add_words_trigger": "search_trigger", "wall": "walls"}
 NUMBER = re.compile(r"(\d{4})_")
 
 
@@ -46,7 +47,7 @@ def table_revision(root: Path, domain: str, table: str) -> Path:
 def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Path:
     """Write a revision after the current head, or after all heads. Raises Fault if the file exists.
 
-    New tables get the row-level security in their description. The words of a search get their trigger.
+    New tables get the row-level security in their description. The words of a search, and a quota, get their trigger.
     """
     before = heads()
     code, walled = _rendered(changes)
@@ -54,7 +55,7 @@ def write(root: Path, name: str, changes: Sequence[ops.MigrateOperation]) -> Pat
     number = max(int(match[1]) for path in folder.glob("*.py") if (match := NUMBER.match(path.name))) + 1
     lines = [line.removeprefix("    ") for line in code.splitlines() if not line.strip().startswith("#")]
     lines = lines or ["pass"]
-    walls = [*_walls(walled), *_words_triggers(walled)]
+    walls = [*_walls(walled), *_words_triggers(walled), *_quota_triggers(walled)]
     # Two people may choose the same number: a hash of the name keeps ids distinct. Ids have at most 32 characters.
     text = _TEXT.format(
         title=name.replace("_", " ").capitalize(),
@@ -121,6 +122,13 @@ def _words_triggers(tables: Iterable[Table]) -> Iterator[str]:
     for table in tables:
         if SEARCHED in table.info:
             yield f'add_words_trigger("{table.name}", "{table.info[SEARCHED]}")'
+
+
+def _quota_triggers(tables: Iterable[Table]) -> Iterator[str]:
+    for table in tables:
+        if QUOTA in table.info:
+            deletes = "delete_time" in table.c
+            yield f'add_quota_trigger("{table.name}", "{table.info[QUOTA]}", soft_deletes={deletes})'
 
 
 def _quoted(expression: str) -> str:

@@ -38,7 +38,13 @@ SHARED = "SELECT method, reason FROM audit_entries WHERE tenant_id = %s AND crea
 # Shorter texts of what is free-form are names.
 SHORTEST_SECRET = 40
 # Fields that look personal and are not, each with the reason.
-NOT_PERSONAL: dict[str, str] = {}
+NOT_PERSONAL = dict.fromkeys(
+    (
+        f"plinth.tenancy.v1.GeneralSettings.{name}"
+        for name in ("legal_name", "contact_email", "phone", "postal_address")
+    ),
+    "of an organisation",
+)
 
 Row = dict[str, Any]
 

@@ -44,6 +44,7 @@ UNIQUE_EVERYWHERE = {
 KEYED_OTHERWISE = {"email_messages": "mail about accounts is in the same queue, and belongs to no tenant"}
 PAGES, SECTIONS = "plinth.sites.v1.PageService", "plinth.sites.v1.SectionService"
 # Tables that have no wall, each with the reason.
+SHARED = {"plans"}
 UNWALLED = {
     "users": "people, who may belong to many tenants",
     "sessions": "they are of users; looked up by a signed id",
@@ -59,6 +60,7 @@ UNWALLED = {
     log_epochs.name: "which clusters the database has been in",
     secret_canaries.name: "which secret the database was filled under",
     "used_tickets": "random ids of tickets, looked up before the caller is known",
+    "plans": "of the platform, to be chosen by every tenant",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
 }
 
@@ -80,7 +82,8 @@ def tenant_table_faults(tables: Iterable[Table], allowed: Mapping[str, str]) -> 
             if index.unique and not leads and index.name not in allowed:
                 yield f"tenant_id does not lead the unique index {index.name}"
         for key in table.foreign_key_constraints:
-            if key.column_keys[0] != "tenant_id":
+            # A table that is the same for every tenant is on every shard.
+            if key.column_keys[0] != "tenant_id" and key.referred_table.name not in SHARED:
                 yield f"tenant_id does not lead the foreign key {key.name} of {table.name}"
 
 

@@ -33,7 +33,11 @@ WALLED = [method for method in METHODS if method.has_tenant or method.name == "S
 # RPCs that name something in a tenant, and the fields which do.
 NAMING = [(method, field) for method in BOUND for field in wall.identifying(method)]
 OPEN = [method for method in BOUND if not wall.must_name(method) and method.name != "DeleteTenant"]
-LISTS = [method for method in METHODS if method.kind is Kind.LIST and method.access is not Access.PLATFORM]
+LISTS = [
+    method
+    for method in METHODS
+    if method.kind is Kind.LIST and method.access is not Access.PLATFORM and not wall.is_shared(method)
+]
 CACHED = [method for method in BOUND if method.cache_seconds]
 SEARCHES = [method for method in LISTS if "q" in method.descriptor.input_type.fields_by_name]
 PAGE = "sites.v1.Page"

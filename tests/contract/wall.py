@@ -35,10 +35,12 @@ NEUTRAL = (
     ),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
-    *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
+    *("start_time", "end_time", "event_types", "only_failed", "dry_run", "now"),
 )
 # Fields that name nothing of a tenant either, but without which a request is not valid.
-NEEDED = ("person_id", "first_tree_size", "metric")
+NEEDED = ("person_id", "first_tree_size", "metric", "plan_id", "subscription.plan_id")
+# Resources of the platform, which every tenant sees.
+SHARED = {"plinth.billing.v1.Plan"}
 # RPCs whose request names one thing or the other.
 ETAG = "etag"
 EITHER = {
@@ -123,6 +125,11 @@ class Furniture(Mapping[str, Named]):
         """Whether this field of a request names an instance of the resource."""
         known = self._fields.get(resource)
         return field in (self[resource] if known is None else known)
+
+
+def is_shared(method: MethodPolicy) -> bool:
+    """Whether a method is about a resource of the platform, which every tenant sees."""
+    return str(method.descriptor.containing_service.full_name).removesuffix("Service") in SHARED
 
 
 def remedy(method: MethodPolicy) -> str:

@@ -3,6 +3,7 @@
 from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from server.data.quotas import limited_by_plan
 from server.data.search import search_tables
 from server.data.tables import tenant_table, time_column, uuid_column
 
@@ -17,6 +18,7 @@ pages = tenant_table(
     soft_delete=True,
 )
 pages_search = search_tables(pages)
+limited_by_plan(pages, "pages")
 _alive = pages.c.delete_time.is_(None)
 Index("pages_slug_key", pages.c.tenant_id, pages.c.slug, unique=True, postgresql_where=_alive)
 Index("pages_create_time_idx", pages.c.tenant_id, pages.c.create_time, pages.c.id)

@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from server.data.quotas import limited_by_plan
 from server.data.tables import (
     CURRENT_TENANT,
     CURRENT_USER,
@@ -62,6 +63,7 @@ memberships = global_table(
     ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
     row_security=MEMBERSHIP_WALL,
 )
+limited_by_plan(memberships, "members")
 Index("memberships_user_id_idx", memberships.c.user_id, memberships.c.tenant_id)
 Index("memberships_create_time_idx", memberships.c.tenant_id, memberships.c.create_time, memberships.c.user_id)
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import ARRAY, BigInteger, Column, Date, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
 
+from server.data.quotas import limited_by_plan
 from server.data.tables import tenant_table, uuid_column
 
 _EMPTY = text("''")
@@ -26,6 +27,7 @@ trips = tenant_table(
     Column("feedback", Text, nullable=False, server_default=_EMPTY),
     soft_delete=True,
 )
+limited_by_plan(trips, "trips")
 for _name in ("start_date", "end_date", "title", "create_time"):
     Index(f"trips_user_{_name}_idx", trips.c.tenant_id, trips.c.user_id, trips.c[_name], trips.c.id)
     Index(f"trips_{_name}_idx", trips.c.tenant_id, trips.c[_name], trips.c.id)

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from server.data.quotas import limited_by_plan
 from server.data.tables import OWN_TENANT, global_table, tenant_table, time_column, uuid_column
 
 webhooks = tenant_table(
@@ -39,6 +40,7 @@ webhooks = tenant_table(
     # The end of a pause that the receiver asked for.
     time_column("resume_time", nullable=True),
 )
+limited_by_plan(webhooks, "webhooks")
 Index("webhooks_create_time_idx", webhooks.c.tenant_id, webhooks.c.create_time, webhooks.c.id)
 
 # One event for one webhook.
