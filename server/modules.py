@@ -12,6 +12,7 @@ from server.data.tables import deletable, metadata
 from server.domains.audit.module import MODULE as AUDIT
 from server.domains.billing.module import MODULE as BILLING
 from server.domains.communication.module import MODULE as COMMUNICATION
+from server.domains.flags.module import MODULE as FLAGS
 from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.operations.module import MODULE as OPERATIONS
 from server.domains.realtime.module import MODULE as REALTIME
@@ -28,7 +29,7 @@ from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
     *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, OPERATIONS),
-    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL),
+    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS),
 )
 
 T = TypeVar("T")

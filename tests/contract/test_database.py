@@ -480,6 +480,11 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
                 (house.tenant.id, house.of("identity.v1.ApiKey")["api_key_id"]),
             )
             connection.execute(
+                "INSERT INTO feature_flag_evaluations (tenant_id, flag_id, day, variant, evaluations, last_time)"
+                " VALUES (%s, %s, '2000-01-01', 'on', 1, now())",
+                (house.tenant.id, house.of("flags.v1.FeatureFlag")["feature_flag_id"]),
+            )
+            connection.execute(
                 "INSERT INTO moves (tenant_id, id, name, state, arguments, busy_time, settle_time)"
                 " VALUES (%s, gen_random_uuid(), 'x', 2, '{}', now(), now())",
                 (house.tenant.id,),

@@ -68,7 +68,7 @@ class Place:
         """One that can be fulfilled, with a field at this path; what is new has a name that nobody else has."""
         # The ETag changes with every write.
         request: Any = self.house.request(method, self.house.named(method) | {"etag": ""}, at=at)
-        for name, field in (("page", "slug"), ("tenant", "subdomain")):
+        for name, field in (("page", "slug"), ("tenant", "subdomain"), ("feature_flag", "key")):
             if getattr(request.DESCRIPTOR.fields_by_name.get(name), "message_type", None):
                 setattr(getattr(request, name), field, unique("new") if method.kind is Kind.CREATE else "")
         return request

@@ -26,6 +26,8 @@ Check = Callable[[Contract], Iterator[str]]
 
 # Fields that look like a secret and are none, each with the reason.
 NO_SECRETS = {
+    "plinth.flags.v1.FeatureFlag.key": "the name by which programs evaluate a flag",
+    "plinth.flags.v1.FlagPrerequisite.key": "the name of a flag",
     "plinth.identity.v1.Session.token_type": "says `Bearer`, which everybody knows",
     "plinth.identity.v1.CreateApiKeyRequest.api_key": "a message, whose own `key` is redacted",
     "plinth.webhooks.v1.Webhook.previous_secret_expire_time": "a time",

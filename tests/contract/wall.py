@@ -22,6 +22,7 @@ NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
     *(
         "filter",
+        "context",
         "order_by",
         "q",
         "page_token",
@@ -47,6 +48,8 @@ EITHER = {
     "/plinth.tenancy.v1.RoleService/ExplainAccess",
     "/plinth.tenancy.v1.RateLimitsService/ExplainRateLimits",
 }
+# RPCs that say in their own answer, by the protocol of others, that something is not found. Their domains test that.
+BY_PROTOCOL = {"/plinth.flags.v1.FlagEvaluationService/EvaluateFlag"}
 UPDATE = "update"
 """What a change in a batch of several kinds is, if nothing is said."""
 
@@ -338,6 +341,8 @@ def identifying(method: MethodPolicy) -> list[str]:
 
 def naming_spots(method: MethodPolicy) -> list[Spot]:
     """The same, with their fields."""
+    if method.path in BY_PROTOCOL:
+        return []
     in_path = {name.strip("{}") for binding in method.bindings for name in VARIABLE.findall(binding.path)}
     found = []
     for spot in spots(method.descriptor.input_type):

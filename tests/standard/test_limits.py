@@ -18,6 +18,7 @@ def fill(door: Door, like: str, count: int) -> None:
     named = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
     columns = [row["column_name"] for row in rows(door.tenant.stack, named, door.kind.table)]
     own = {"id": "gen_random_uuid()", resource.order: "n + 1"}
+    own |= {name: f"{name} || n" for name in resource.unique.values()}
     values = ", ".join(own.get(name, name) for name in columns)
     copies = f"SELECT {values} FROM {door.kind.table}, generate_series(1, %s) n WHERE id = %s"
     with database(door.tenant.stack) as connection:

@@ -1,9 +1,7 @@
 """Rate limits of a tenant that differ from those of the deployment."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import ceil
-from time import monotonic
 
 import psycopg
 from plinth.tenancy.v1 import rate_limits_pb2
@@ -17,7 +15,7 @@ from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.tenancy.explain_limits import LimitExplainer
 from server.domains.tenancy.tables import tenants
-from server.kernel.caching import Generations, Stamp
+from server.kernel.caching import Generations, TenantMemory
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.rates import Rate
@@ -26,8 +24,6 @@ from server.kernel.resources import Service
 TENANT_TYPE = "plinth.dev/Tenant"
 # Tenants whose rates are kept per process, about 300 bytes each without overrides.
 REMEMBERED = 20_000
-# Seconds until the next query after PostgreSQL did not answer.
-PAUSE = 1.0
 NOTHING: Mapping[str, Rate] = {}
 
 _is_tenant = (tenants.c.id == bindparam("tenant", type_=UUID(as_uuid=False)), tenants.c.delete_time.is_(None))
@@ -41,13 +37,6 @@ REPLACE = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    rates: Mapping[str, Rate]
-    slots: tuple[int, ...]
-    stamp: Stamp
-
-
 class TenantRates:
     """The rates of tenants in the memory of this process. Whatever may have changed is read again.
 
@@ -56,33 +45,14 @@ class TenantRates:
 
     def __init__(self, database: Database, generations: Generations) -> None:
         self._database = database
-        self._generations = generations
-        self._known: dict[str, _Known] = {}
-        self._ask_after = 0.0
+        self._memory = TenantMemory(generations, "limits:{tenant_id}", self._read, most=REMEMBERED)
 
     def of(self, tenant_id: str) -> Mapping[str, Rate]:
         """The tenant's own rates by class."""
-        known = self._known.get(tenant_id)
-        if known is not None and self._generations.is_current(known.slots, known.stamp):
-            return known.rates
-        return self._look_up(tenant_id, known.rates if known else NOTHING)
-
-    def _look_up(self, tenant_id: str, known: Mapping[str, Rate]) -> Mapping[str, Rate]:
-        if monotonic() < self._ask_after:
-            return known
-        slots = self._generations.slots((f"limits:{tenant_id}",))
-        # Taken before the read, so that a change during the read makes the stamp outdated.
-        stamp = self._generations.stamp(slots)
         try:
-            rates = self._read(tenant_id)
+            return self._memory.of(tenant_id)
         except (psycopg.Error, DatabaseUnavailable):
-            self._ask_after = monotonic() + PAUSE
-            return known
-        if stamp is not None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[tenant_id] = _Known(rates, slots, stamp)
-        return rates
+            return NOTHING
 
     def _read(self, tenant_id: str) -> Mapping[str, Rate]:
         with self._database.read(Scope(tenant_id=tenant_id)) as transaction:

@@ -2,5 +2,6 @@
 
 from server.kernel.caching.cache import AnswerCache, Counts, StoreAway
 from server.kernel.caching.generations import Generations, Stamp
+from server.kernel.caching.tenant_memory import TenantMemory
 
-__all__ = ["AnswerCache", "Counts", "Generations", "Stamp", "StoreAway"]
+__all__ = ["AnswerCache", "Counts", "Generations", "Stamp", "StoreAway", "TenantMemory"]

@@ -98,6 +98,8 @@ class ResourceRows(ReadRows[M]):
         self._field = re.sub(r"(?<!^)(?=[A-Z])", "_", named.singular).lower()
         self.read_only = ReadOnlyFields(descriptor, self._field)
         self._immutable = ImmutableFields(descriptor, self._field)
+        # They are not stored, so that only what readers are shown tells whether one is changed.
+        self._computed = self.read_only.names & frozenset(resource.computed)
         # What the service fills in is there before it is looked for.
         self.required = tuple(
             field
@@ -197,8 +199,9 @@ class ResourceRows(ReadRows[M]):
         self._check_required(message)
         if self.states is not None:
             self.states.check(message, before)
-        self.hooks.check(call, message, before)
+        # What never changes is refused as such, rather than for what it would contradict.
         self._refuse_immutable(message, before)
+        self.hooks.check(call, message, before)
         values = self._writable(call, message, before)
         # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
@@ -288,7 +291,7 @@ class ResourceRows(ReadRows[M]):
 
     def refuse_read_only(self, call: Call, sent: M, known: M, names: Collection[str]) -> None:
         """Raise RuleViolated if the request changes an output-only field among `names`."""
-        changed = self.read_only.changed(sent, known, names)
+        changed = [*self.read_only.changed(sent, known, names), *self._computed.intersection(names)]
         if changed:
             # Readers may be shown more, or less, than what is stored.
             shown = self.resource.message()

@@ -9,8 +9,8 @@ from plinth.tenancy.v1.rate_limits_pb2 import GetRateLimitsRequest, ReplaceRateL
 
 from server.data.connections import DatabaseUnavailable
 from server.data.transactions import Database, Patience, ReadTransaction, Scope
-from server.domains.tenancy import rate_limits
 from server.domains.tenancy.rate_limits import TenantRates
+from server.kernel.caching import tenant_memory
 from server.kernel.caching.generations import Generations
 from server.kernel.guard.limits import DEFAULT_RATES
 from server.kernel.rates import Rate
@@ -191,11 +191,11 @@ class Away(Database):
 
 def test_postgresql_is_asked_again_after_a_pause(monkeypatch: pytest.MonkeyPatch, generations: Generations) -> None:
     database, now = Away(), [100.0]
-    monkeypatch.setattr(rate_limits, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tenant_memory, "monotonic", lambda: now[0])
     rates = TenantRates(database, generations)
     assert [dict(rates.of(ABSENT)) for _ in range(3)] == [{}, {}, {}]
     assert database.asked == 1
-    now[0] += rate_limits.PAUSE
+    now[0] += tenant_memory.PAUSE
     assert (rates.of(ABSENT), database.asked) == ({}, 2)
 
 
