@@ -118,6 +118,9 @@ class Reader:
     def is_shut_out(self, method: MethodPolicy, house: House) -> bool:
         """Whether nothing of another tenant is found, or listed where only a user of theirs is named."""
         named = {*wall.identifying(method)} & {*house.named(method)}
+        if not named and not method.has_tenant:
+            # It asks about the tenant of its caller alone: what is shown is compared there.
+            return True
         if method.has_tenant or named != {owned.owner_field(method)}:
             return self.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
         outcomes = [outcome for door in self._ask(method, house, {}) for outcome in door]

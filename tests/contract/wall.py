@@ -39,7 +39,7 @@ NEUTRAL = (
     *("start_time", "end_time", "event_types", "only_failed", "dry_run", "now"),
 )
 # Fields that name nothing of a tenant either, but without which a request is not valid.
-NEEDED = ("person_id", "first_tree_size", "metric", "plan_id", "subscription.plan_id")
+NEEDED = ("person_id", "first_tree_size", "metric", "category", "plan_id", "subscription.plan_id")
 # Resources of the platform, which every tenant sees.
 SHARED = {"plinth.billing.v1.Plan"}
 # RPCs whose request names one thing or the other.

@@ -82,6 +82,9 @@ class FeatureFlagService(Service[FeatureFlag]):
 
     def check(self, call: Call, resource: FeatureFlag, before: FeatureFlag | None) -> None:
         """Refuse variants that are not there, shares that are no whole, and prerequisites that lead in a circle."""
+        if before is not None and resource.kind != before.kind:
+            # It is refused, since it cannot change.
+            return
         faults = [*_variant_faults(resource), *_serving_faults(resource)]
         if resource.prerequisites or (before is not None and resource.variants != before.variants):
             others = {each.key: each for each in PLAN.messages(call.writes.run(LOCK_ALL, tenant=call.tenant_id))}

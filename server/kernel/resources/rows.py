@@ -199,9 +199,8 @@ class ResourceRows(ReadRows[M]):
         self._check_required(message)
         if self.states is not None:
             self.states.check(message, before)
-        # What never changes is refused as such, rather than for what it would contradict.
-        self._refuse_immutable(message, before)
         self.hooks.check(call, message, before)
+        self._refuse_immutable(message, before)
         values = self._writable(call, message, before)
         # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):

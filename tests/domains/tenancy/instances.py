@@ -29,7 +29,7 @@ INSTANCES = {
     "plinth.tenancy.v1.Role": Instance(
         _role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}, alone=False
     ),
-    "plinth.tenancy.v1.TenantSettings": Instance(_settings, lambda: {"general": {"legalName": "Planted"}}),
+    "plinth.tenancy.v1.TenantSettings": Instance(_settings, lambda: {"general": {"legalName": unique("Planted")}}),
     "plinth.tenancy.v1.Branding": Instance(_branding, lambda: {"headingFont": "Planted"}),
 }
 MUTATIONS = (
