@@ -22,6 +22,8 @@ MODULE = Module(
         "editor": ("flags.*",),
         "member": ("flags.*.read", "flags.flags.evaluate"),
         "viewer": ("flags.*.read", "flags.flags.evaluate"),
+        "employee": ("flags.flags.evaluate",),
+        "partner": ("flags.flags.evaluate",),
     },
     retention=(Expire(table=feature_flag_evaluations, by="day", after=KEPT, every_tenant=True),),
     erases=(
