@@ -18,7 +18,7 @@ COMPOSES = {("pages", "title"), ("tenants", "name"), ("api_keys", "name")}
 USER = "30000000-0000-4000-8000-000000000003"
 # Tables of one row.
 SINGLE = {"secret_canaries"}
-REFERRED = {"webhooks", "api_keys", "webhook_deliveries", "pages", "trips"}
+REFERRED = {"webhooks", "api_keys", "webhook_deliveries", "pages", "trips", "feature_flags"}
 # By the type that PostgreSQL names.
 VALUES: Mapping[str, Any] = {
     "uuid": USER,
@@ -123,6 +123,7 @@ def _value(table: str, name: str, kind: str, tenant_id: str, number: int) -> Any
     named = {
         ("tenants", "id"): tenant_id,
         ("users", "id"): (USER, _numbered(1))[number],
+        ("plans", "id"): (USER, _numbered(1))[number],
         ("authenticators", "user_id"): (USER, _numbered(1))[number],
         ("ip_blocks", "network"): f"192.0.2.{number}/32",
         ("log_epochs", "epoch"): number + 1,
