@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from google.api import resource_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from protovalidate import Validator
@@ -69,6 +70,10 @@ class Inputs(Schemas):
         found["properties"], found["additionalProperties"] = properties, False
         found |= _one_of(message, fields)
         return found | ({"required": required} if required else {})
+
+    def is_whole(self, message: Descriptor) -> bool:
+        """All but resources: an update names only what changes, so an operation says what a creation needs."""
+        return not message.GetOptions().Extensions[resource_pb2.resource].type
 
     def is_needed(self, field: FieldDescriptor) -> bool:
         """Whether a request without this field breaks a rule."""

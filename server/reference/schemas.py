@@ -99,10 +99,13 @@ class Schemas:
 
     def _message(self, message: Descriptor) -> JsonObject:
         found = self.object_of(message, message.fields)
-        if not message.name.endswith("Request"):
-            # An update names only what changes, so an operation says what a creation needs.
+        if not self.is_whole(message):
             found.pop("required", None)
         return found
+
+    def is_whole(self, message: Descriptor) -> bool:
+        """Whether what a message has to have is there wherever it stands. Answers leave out messages that are unset."""
+        return message.name.endswith("Request")
 
     def _enum_reference(self, enum: EnumDescriptor) -> JsonObject:
         component = component_name(enum.full_name)

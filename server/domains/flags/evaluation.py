@@ -136,7 +136,7 @@ def holds(condition: FlagCondition, context: Context) -> bool:
 def _compares(operator: int, there: JsonValue, values: Iterable[str]) -> bool:
     kind = FlagCondition
     text = _text(there)
-    if operator == kind.OPERATOR_EQUALS:
+    if operator in (kind.OPERATOR_UNSPECIFIED, kind.OPERATOR_EQUALS):
         return text in values
     if operator == kind.OPERATOR_VERSION_AT_LEAST:
         return any(_version(text) >= _version(value) for value in values)

@@ -137,7 +137,7 @@ def _variant_faults(flag: FeatureFlag) -> Iterator[Violation]:
         if variant.value.WhichOneof("kind") not in KINDS[flag.kind]:
             yield Violation(f"{field}.value", "is not of the kind of the flag", "variant.kind")
     if not names:
-        yield Violation("feature_flag.variants", "are required", "required")
+        yield Violation("feature_flag.variants", "are needed by a flag of this kind", "variants.some")
     if flag.off_variant not in names:
         yield Violation("feature_flag.off_variant", "is no variant of the flag", "variant.known")
 

@@ -37,6 +37,7 @@ def condition(attribute: str, operator: str, *values: str, negated: bool = False
     [
         (condition("country", "EQUALS", "ES", "FR"), {"country": "FR"}, True),
         (condition("country", "EQUALS", "ES"), {"country": "FR"}, False),
+        (condition("country", "UNSPECIFIED", "ES"), {"country": "ES"}, True),
         (condition("country", "EQUALS", "ES", negated=True), {"country": "FR"}, True),
         (condition("country", "EQUALS", "ES", negated=True), {}, False),
         (condition("groups", "EQUALS", "beta"), {"groups": ["alpha", "beta"]}, True),
