@@ -20,7 +20,7 @@ from server.kernel.resources.convert import PlanFault
 from server.kernel.resources.resource import Hooks, Resource
 from server.kernel.resources.rows import etag_in
 from server.kernel.resources.service import Service
-from server.kernel.resources.singletons import OnePerUserRows
+from server.kernel.resources.singletons import OnePerTenantRows, OnePerUserRows
 from tests.clients import Tenant, database, new_member, new_tenant, rows
 from tests.kernel.calls import CREATE, Context
 from tests.kernel.database import connections
@@ -229,6 +229,18 @@ def test_declarations_that_do_not_fit_keep_the_server_from_starting() -> None:
         OnePerUserRows(Hooks(), Resource(needy, lasting, singleton=True, owner="user_id", seen_by=SEEN_BY, most=3))
     for fault in ("it cannot be REQUIRED", "drop the column `delete_time`", "drop `parent`, `order`, `most`"):
         assert fault in str(refused.value)
+
+
+def test_one_of_a_tenant_says_of_which() -> None:
+    silent = Table(
+        "silent",
+        MetaData(),
+        *(uuid_column("tenant_id"), uuid_column("id"), uuid_column("user_id")),
+        *(Column("theme", Text), Column("steps", Integer, server_default=text("0"))),
+        *resource_columns(soft_delete=False),
+    )
+    with pytest.raises(PlanFault, match="does not say of which: add the field `tenant_id`"):
+        OnePerTenantRows(Hooks(), Resource(Habits, silent, singleton=True))
 
 
 def test_services_take_them_by_declaration() -> None:
