@@ -379,6 +379,9 @@ def request_of(change: MethodPolicy, house: House) -> Message:
     fields: Any = request
     if MUTATIONS[change.path].mask:
         fields.update_mask.paths.extend(MUTATIONS[change.path].mask)
+    if "now" in request.DESCRIPTOR.fields_by_name:
+        # What ends at a later time may still be there for the change that follows.
+        fields.now = True
     return request
 
 
