@@ -41,9 +41,7 @@ def memory(generations: Generations, source: Source) -> TenantMemory[str]:
     return TenantMemory(generations, "things:{tenant_id}", source.read, most=2)
 
 
-def test_it_is_read_again_once_it_may_have_changed(
-    memory: TenantMemory[str], generations: Generations, source: Source
-) -> None:
+def test_it_is_read_again_once_it_may_have_changed(memory: TenantMemory[str], generations: Generations) -> None:
     assert [memory.of(TENANT), memory.of(TENANT), memory.of(OTHER)] == ["one 1", "one 1", "other 2"]
     generations.invalidate([f"things:{TENANT}"])
     assert [memory.of(TENANT), memory.of(TENANT)] == ["one 3", "one 3"]
