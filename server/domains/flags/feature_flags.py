@@ -67,8 +67,10 @@ class FeatureFlagService(Service[FeatureFlag]):
         self._clock = clock
 
     def prepare(self, call: Call, resource: FeatureFlag, before: FeatureFlag | None) -> None:
-        """A boolean flag needs nothing said to be on or off."""
-        del call, before
+        """A boolean flag needs nothing said to be on or off. Shares that are new take the place of a variant."""
+        del call
+        if before is not None:
+            _keep_the_new_one(resource.default_serving, before.default_serving)
         resource.kind = resource.kind or FeatureFlag.KIND_BOOLEAN
         if resource.kind != FeatureFlag.KIND_BOOLEAN:
             return
@@ -111,6 +113,15 @@ class FeatureFlagService(Service[FeatureFlag]):
         evidence = {row["flag_id"]: row for row in found}
         for flag in resources:
             _show_evidence(flag, evidence.get(flag.id), now)
+
+
+def _keep_the_new_one(serving: FlagServing, before: FlagServing) -> None:
+    """Of a variant and shares, drop the one that was there before the other came."""
+    if serving.variant and serving.shares:
+        if serving.shares != before.shares and serving.variant == before.variant:
+            serving.variant = ""
+        elif serving.variant != before.variant and serving.shares == before.shares:
+            del serving.shares[:]
 
 
 def _show_evidence(flag: FeatureFlag, found: Row | None, now: datetime) -> None:

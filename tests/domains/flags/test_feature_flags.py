@@ -83,6 +83,15 @@ def test_what_cannot_be_is_refused_by_name(tenant: Tenant, fields: dict[str, Any
     assert field in problem(refused).violations
 
 
+def test_shares_take_the_place_of_a_variant_and_back(tenant: Tenant) -> None:
+    path = f"{FLAGS}/{flag(tenant)['id']}"
+    shares = [{"variant": "on", "weight": 10_000}]
+    drawn = tenant.rest.patch(path, {"defaultServing": {"shares": shares}}).json()
+    assert drawn["defaultServing"] == {"variant": "", "shares": shares, "unit": ""}
+    fixed = tenant.rest.patch(path, {"defaultServing": {"variant": "off"}}).json()
+    assert fixed["defaultServing"] == {"variant": "off", "shares": [], "unit": ""}
+
+
 def test_prerequisites_lead_nowhere_twice_and_stay(tenant: Tenant) -> None:
     base = flag(tenant)
     middle = flag(tenant, prerequisites=[{"key": base["key"], "variant": "on"}])

@@ -101,7 +101,7 @@ def test_built_in_roles_show_what_they_permit(tenant: Tenant) -> None:
     assert shown["owner"]["permissions"] == every == sorted(every)
     assert shown["admin"]["permissions"] == [name for name in every if name != "tenancy.tenants.delete"]
     read = {name for name in every if name.startswith(("sites.", "realtime.")) and name.endswith(".read")}
-    assert set(shown["partner"]["permissions"]) == read | OF_ONESELF
+    assert set(shown["partner"]["permissions"]) == read | OF_ONESELF | {"flags.flags.evaluate"}
     assert "travel.trips.manage" in every
     assert "travel.trips.manage" not in shown["member"]["permissions"]
     assert [tenant.rest.get(path_of(role)).json() for role in shown.values()] == list(shown.values())
