@@ -7,9 +7,9 @@ from plinth.identity.v1.user_profile_pb2 import UserProfile
 
 from server.domains.identity.tables import terms_acceptances, user_preferences, user_profiles
 from server.kernel.call import Call
-from server.kernel.problems import Violation, broken_rules
+from server.kernel.problems import broken_rules
 from server.kernel.resources import Resource, Service
-from server.kernel.time_zones import is_time_zone
+from server.kernel.time_zones import time_zone_faults
 
 
 class UserProfileService(Service[UserProfile]):
@@ -30,9 +30,9 @@ class UserPreferencesService(Service[UserPreferences]):
     def check(self, call: Call, resource: UserPreferences, before: UserPreferences | None) -> None:
         """Refuse a time zone that does not exist."""
         del call, before
-        if resource.time_zone and not is_time_zone(resource.time_zone):
-            wrong = "is a time zone such as `Asia/Riyadh`"
-            raise broken_rules([Violation("user_preferences.time_zone", wrong, "time_zone.unknown")])
+        faults = time_zone_faults("user_preferences.time_zone", resource.time_zone)
+        if faults:
+            raise broken_rules(faults)
 
 
 class TermsAcceptanceService(Service[TermsAcceptance]):

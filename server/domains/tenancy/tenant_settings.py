@@ -10,7 +10,7 @@ from server.kernel.call import Call
 from server.kernel.messages import decimal_places
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Resource, Service
-from server.kernel.time_zones import is_time_zone
+from server.kernel.time_zones import time_zone_faults
 
 TIME_ZONE = Statement(
     select(tenant_settings.c.reporting["time_zone"].astext.label("time_zone")).where(
@@ -70,10 +70,7 @@ def _fill_reporting(reporting: ReportingSettings) -> None:
 
 def _reporting_faults(reporting: ReportingSettings) -> list[Violation]:
     field = "tenant_settings.reporting"
-    faults = []
-    if not is_time_zone(reporting.time_zone):
-        fault = "is no time zone of the IANA database, such as `Europe/Madrid`"
-        faults.append(Violation(f"{field}.time_zone", fault, "time_range.time_zone"))
+    faults = time_zone_faults(f"{field}.time_zone", reporting.time_zone)
     if reporting.currency and reporting.currency not in decimal_places():
         faults.append(Violation(f"{field}.currency", "is no currency of ISO 4217, such as `EUR`", "currency.known"))
     if reporting.subdivision and not reporting.country:

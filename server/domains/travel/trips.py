@@ -13,7 +13,7 @@ from server.kernel.call import Call
 from server.kernel.problems import StateForbids, Violation, broken_rules
 from server.kernel.queries import OrderTerm
 from server.kernel.resources import Resource, Service, States
-from server.kernel.time_zones import is_time_zone
+from server.kernel.time_zones import time_zone_faults
 
 LONGEST = 730
 """Days from the first to the last day of a trip."""
@@ -78,9 +78,11 @@ class TripService(Service[Trip]):
 
     def check(self, call: Call, resource: Trip, before: Trip | None) -> None:
         """Check what the rules of single fields do not: the days, the zone, the currencies."""
-        violations = [*_violations_of_days(resource), *_violations_of_money(resource)]
-        if resource.time_zone and not is_time_zone(resource.time_zone):
-            violations.append(Violation("trip.time_zone", "is a time zone such as `Asia/Riyadh`", "trip.time_zone"))
+        violations = [
+            *_violations_of_days(resource),
+            *_violations_of_money(resource),
+            *time_zone_faults("trip.time_zone", resource.time_zone, "trip.time_zone"),
+        ]
         if violations:
             raise broken_rules(violations)
         if before is not None and before.base_currency and before.base_currency != resource.base_currency:

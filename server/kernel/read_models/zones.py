@@ -10,8 +10,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from server.kernel.call import Call
-from server.kernel.problems import Violation, broken_rules
-from server.kernel.time_zones import is_time_zone
+from server.kernel.problems import broken_rules
+from server.kernel.time_zones import time_zone_faults
 
 UTC_NAME = "UTC"
 SECOND = timedelta(seconds=1)
@@ -39,9 +39,9 @@ class Zones:
 
 
 def _zone_asked_for(name: str, field: str) -> ZoneInfo:
-    if not is_time_zone(name):
-        violation = Violation(field, "is no time zone of the IANA database, such as `Europe/Madrid`", TIME_ZONE_RULE)
-        raise broken_rules([violation])
+    faults = time_zone_faults(field, name, TIME_ZONE_RULE)
+    if faults:
+        raise broken_rules(faults)
     return ZoneInfo(name)
 
 
