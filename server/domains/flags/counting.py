@@ -22,7 +22,7 @@ log = logging.getLogger("plinth.flags")
 FLUSH_SECONDS = 3.0
 # Seconds that a process waits for the last flush when it ends.
 LAST_FLUSH = 5.0
-# During an outage of PostgreSQL the oldest are dropped.
+# Beyond it, notes are dropped during an outage of PostgreSQL.
 MOST_NOTES = 200_000
 
 _e = feature_flag_evaluations.c

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
-from plinth.flags.v1.feature_flag_pb2 import FeatureFlag, FlagCondition, FlagServing
+from plinth.flags.v1.feature_flag_pb2 import FeatureFlag, FlagCondition, FlagPrerequisite, FlagServing
 
 from server.json_values import JsonValue
 
 TARGETING_KEY = "targetingKey"
 WHOLE = 10_000
 """What the shares of a serving add up to."""
-DEEPEST = 10
-"""Prerequisites of prerequisites. Cycles are refused when they are written; this bounds those of two writes at once."""
+LONGEST_VERSION = 100
+"""Characters of a version that count."""
 STATIC, SPLIT, MATCH, DISABLED = "STATIC", "SPLIT", "TARGETING_MATCH", "DISABLED"
 Context = Mapping[str, JsonValue]
 COMPARISONS: Mapping[int, Callable[[str, str], bool]] = {
@@ -49,7 +49,6 @@ class Evaluation:
 class Flag:
     """A flag that can be evaluated."""
 
-    id: str
     message: FeatureFlag
     values: Mapping[str, JsonValue]
     """The value of each variant, by its name."""
@@ -58,7 +57,7 @@ class Flag:
     def of(message: FeatureFlag) -> "Flag":
         """A flag as it is stored."""
         values = {each.name: json_format.MessageToDict(each)["value"] for each in message.variants}
-        return Flag(message.id, message, {name: _plain(value) for name, value in values.items()})
+        return Flag(message, {name: _plain(value) for name, value in values.items()})
 
 
 Flags = Mapping[str, Flag]
@@ -71,15 +70,41 @@ def context_of(struct: Struct) -> Context:
     return plain if isinstance(plain, dict) else {}
 
 
-def evaluate(flags: Flags, key: str, context: Context, now: datetime, depth: int = 0) -> Evaluation:
-    """What a flag is. Raises NoUnit."""
-    flag = flags[key].message
-    if depth > DEEPEST or not is_on(flag, now) or not _prerequisites_hold(flags, flag, context, now, depth):
-        return Evaluation(flag.off_variant, DISABLED)
+class Evaluator:
+    """Evaluates the flags of a tenant for one context at one moment, each once: many may have one prerequisite."""
+
+    def __init__(self, flags: Flags, context: Context, now: datetime) -> None:
+        self._flags = flags
+        self._context = context
+        self._now = now
+        self._found: dict[str, Evaluation] = {}
+
+    def evaluate(self, key: str) -> Evaluation:
+        """What a flag is. Raises NoUnit."""
+        if key not in self._found:
+            flag = self._flags[key].message
+            off = Evaluation(flag.off_variant, DISABLED)
+            # Until it is known, for prerequisites that lead in a circle: two writes at once may have made one.
+            self._found[key] = off
+            try:
+                if is_on(flag, self._now) and all(map(self._holds, flag.prerequisites)):
+                    self._found[key] = _decided(flag, self._context)
+            except NoUnit:
+                del self._found[key]
+                raise
+        return self._found[key]
+
+    def _holds(self, wanted: FlagPrerequisite) -> bool:
+        if wanted.key not in self._flags or not is_on(self._flags[wanted.key].message, self._now):
+            return False
+        return self.evaluate(wanted.key).variant == wanted.variant
+
+
+def _decided(flag: FeatureFlag, context: Context) -> Evaluation:
+    """What a flag is that is on. Raises NoUnit."""
     for rule in flag.rules:
         if all(holds(condition, context) for condition in rule.conditions):
-            variant = serve(rule.serving, flag, context)
-            return Evaluation(variant, SPLIT if rule.serving.shares else MATCH)
+            return Evaluation(serve(rule.serving, flag, context), SPLIT if rule.serving.shares else MATCH)
     return Evaluation(serve(flag.default_serving, flag, context), SPLIT if flag.default_serving.shares else STATIC)
 
 
@@ -88,15 +113,6 @@ def is_on(flag: FeatureFlag, now: datetime) -> bool:
     begun = not flag.HasField("enable_time") or _time(flag.enable_time) <= now
     ended = flag.HasField("disable_time") and _time(flag.disable_time) <= now
     return flag.enabled and begun and not ended
-
-
-def _prerequisites_hold(flags: Flags, flag: FeatureFlag, context: Context, now: datetime, depth: int) -> bool:
-    for wanted in flag.prerequisites:
-        if wanted.key not in flags or not is_on(flags[wanted.key].message, now):
-            return False
-        if evaluate(flags, wanted.key, context, now, depth + 1).variant != wanted.variant:
-            return False
-    return True
 
 
 def serve(serving: FlagServing, flag: FeatureFlag, context: Context) -> str:
@@ -156,7 +172,7 @@ def _difference(there: str, value: str) -> float:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in _version_parts.findall(text)[:8])
+    return tuple(int(part) for part in _version_parts.findall(text[:LONGEST_VERSION]))
 
 
 def _text(value: JsonValue) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Row, Statement
-from server.domains.flags.evaluation import DEEPEST, WHOLE
+from server.domains.flags.evaluation import WHOLE
 from server.domains.flags.tables import feature_flag_evaluations, feature_flags
 from server.kernel.call import Call
 from server.kernel.clock import Clock
@@ -19,6 +19,7 @@ from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
 from server.kernel.resources import ConversionPlan, Resource, Service
 
 MOST = 500
+LONGEST_CHAIN = 10
 SETTLED = timedelta(days=30)
 KINDS: Mapping[int, tuple[str, ...]] = {
     FeatureFlag.KIND_BOOLEAN: ("bool_value",),
@@ -88,9 +89,10 @@ class FeatureFlagService(Service[FeatureFlag]):
             # It is refused, since it cannot change.
             return
         faults = [*_variant_faults(resource), *_serving_faults(resource)]
-        if resource.prerequisites or (before is not None and resource.variants != before.variants):
+        known = before or FeatureFlag(variants=resource.variants)
+        if resource.prerequisites != known.prerequisites or resource.variants != known.variants:
             others = {each.key: each for each in PLAN.messages(call.writes.run(LOCK_ALL, tenant=call.tenant_id))}
-            faults += _prerequisite_faults(resource, others)
+            faults += list(_prerequisite_faults(resource, others)) or list(_chain_faults(resource, others))
             names = {variant.name for variant in resource.variants}
             _refuse_lost(others.values(), resource, names)
         if faults:
@@ -197,16 +199,34 @@ def _prerequisite_faults(flag: FeatureFlag, others: Mapping[str, FeatureFlag]) -
             yield Violation(f"{field}.variant", "is no variant of that flag", "variant.known")
 
 
+def _chain_faults(flag: FeatureFlag, others: Mapping[str, FeatureFlag]) -> Iterator[Violation]:
+    if _longest_chain({**others, flag.key: flag}) > LONGEST_CHAIN:
+        fault = f"make a chain of more than {LONGEST_CHAIN} flags that need each other"
+        yield Violation("feature_flag.prerequisites", fault, "prerequisite.chain")
+
+
 def _needed_by(key: str, flags: Mapping[str, FeatureFlag]) -> set[str]:
     """The keys of the flags to which the prerequisites of a flag lead."""
     found: set[str] = set()
     level = {key}
-    for _ in range(DEEPEST * MOST):
+    while level:
         level = {each.key for one in level if one in flags for each in flags[one].prerequisites} - found
-        if not level:
-            break
         found |= level
     return found
+
+
+def _longest_chain(flags: Mapping[str, FeatureFlag]) -> int:
+    """How many prerequisites follow each other at most, where none of them lead in a circle."""
+    lengths: dict[str, int] = {}
+
+    def length(key: str) -> int:
+        if key not in lengths:
+            lengths[key] = 0
+            below = (length(each.key) for each in flags[key].prerequisites if each.key in flags)
+            lengths[key] = max((one + 1 for one in below), default=0)
+        return lengths[key]
+
+    return max(map(length, flags))
 
 
 def _refuse_lost(flags: Iterable[FeatureFlag], flag: FeatureFlag, kept: set[str]) -> None:

@@ -6,13 +6,14 @@ The source is open-feature/protocol, service/openapi.yaml.
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 
 from google.api.httpbody_pb2 import HttpBody
 from plinth.flags.v1 import flag_evaluation_pb2
 
 from server.data.transactions import Database, Scope
 from server.domains.flags.counting import EvaluationCounter
-from server.domains.flags.evaluation import Context, Flag, Flags, NoUnit, context_of, evaluate
+from server.domains.flags.evaluation import TARGETING_KEY, Evaluator, Flag, Flags, NoUnit, context_of
 from server.domains.flags.feature_flags import ALL, PLAN
 from server.json_values import JsonValue
 from server.kernel.caching import Generations, TenantMemory
@@ -48,25 +49,27 @@ class FlagEvaluationService(Service):
         if request.key not in flags:
             details = f"There is no flag `{request.key}`."
             return _failed(call, NOT_FOUND, _failure(request.key, "FLAG_NOT_FOUND", details))
-        answer = self._answer(call, flags, request.key, context_of(request.context))
+        now = self._clock()
+        evaluator = Evaluator(flags, context_of(request.context), now)
+        answer = self._answer(call, flags[request.key], evaluator, now)
         return _failed(call, BAD_REQUEST, answer) if "errorCode" in answer else _body(answer)
 
     def evaluate_flags(self, call: Call, request: flag_evaluation_pb2.EvaluateFlagsRequest) -> HttpBody:
         """All flags."""
-        flags, context = self._flags.of(call.tenant_id or ""), context_of(request.context)
-        body = _body({"flags": [self._answer(call, flags, key, context) for key in flags]})
+        flags, now = self._flags.of(call.tenant_id or ""), self._clock()
+        evaluator = Evaluator(flags, context_of(request.context), now)
+        body = _body({"flags": [self._answer(call, flag, evaluator, now) for flag in flags.values()]})
         call.etag = f'W/"{hashlib.blake2b(body.data, digest_size=ETAG_BYTES).hexdigest()}"'
         return body
 
-    def _answer(self, call: Call, flags: Flags, key: str, context: Context) -> dict[str, JsonValue]:
-        now = self._clock()
+    def _answer(self, call: Call, flag: Flag, evaluator: Evaluator, now: datetime) -> dict[str, JsonValue]:
+        key = flag.message.key
         try:
-            found = evaluate(flags, key, context, now)
+            found = evaluator.evaluate(key)
         except NoUnit as missing:
-            code = "TARGETING_KEY_MISSING" if missing.attribute == "targetingKey" else "INVALID_CONTEXT"
+            code = "TARGETING_KEY_MISSING" if missing.attribute == TARGETING_KEY else "INVALID_CONTEXT"
             return _failure(key, code, f"The context has no `{missing.attribute}`, by which shares are drawn.")
-        flag = flags[key]
-        self._counter.note(call.tenant_id or "", flag.id, found.variant, now)
+        self._counter.note(call.tenant_id or "", flag.message.id, found.variant, now)
         return {"key": key, "reason": found.reason, "variant": found.variant, "value": flag.values[found.variant]}
 
     def _read(self, tenant_id: str) -> Flags:

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plinth.flags.v1.feature_flag_pb2 import FeatureFlag, FlagCondition, FlagServing
 
-from server.domains.flags.evaluation import WHOLE, Flag, NoUnit, bucket, context_of, evaluate, holds, serve
+from server.domains.flags.evaluation import (
+    WHOLE,
+    Evaluation,
+    Evaluator,
+    Flag,
+    Flags,
+    NoUnit,
+    bucket,
+    context_of,
+    holds,
+    serve,
+)
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -26,6 +37,10 @@ def flag(key: str = "flag", **fields: Any) -> Flag:
         "defaultServing": {"variant": "on"},
     }
     return Flag.of(json_format.ParseDict(described | fields, FeatureFlag()))
+
+
+def evaluate(flags: Flags, key: str, context: dict[str, Any], now: datetime) -> Evaluation:
+    return Evaluator(flags, context, now).evaluate(key)
 
 
 def condition(attribute: str, operator: str, *values: str, negated: bool = False) -> FlagCondition:
@@ -51,6 +66,8 @@ def condition(attribute: str, operator: str, *values: str, negated: bool = False
         (condition("seats", "LESS", "10"), {"seats": "nine"}, False),
         (condition("version", "VERSION_AT_LEAST", "2.9"), {"version": "2.10.0"}, True),
         (condition("version", "VERSION_AT_LEAST", "2.10.1"), {"version": "2.10.0"}, False),
+        (condition("version", "VERSION_AT_LEAST", "2"), {"version": "9" * 5000}, True),
+        (condition("version", "VERSION_AT_LEAST", "2"), {"version": "none"}, False),
         (condition("version", "EXISTS"), {"version": ""}, True),
         (condition("version", "EXISTS", negated=True), {}, True),
     ],
@@ -90,6 +107,26 @@ def test_a_flag_is_off_while_another_one_is_not_what_it_has_to_be() -> None:
     assert evaluate({"needy": needy, "base": circle}, "needy", {}, NOW).variant == "off"
 
 
+def test_each_flag_is_evaluated_once_however_many_need_it() -> None:
+    # Ten ways lead from each flag to the ten of the next layer: 10,000,000,000 from the first to the last layer.
+    layers = [[f"{depth}-{number}" for number in range(10)] for depth in range(11)]
+    flags = {
+        key: flag(key, prerequisites=[{"key": below, "variant": "on"} for below in layer])
+        for layer, above in zip(layers[1:], layers, strict=False)
+        for key in above
+    } | {key: flag(key) for key in layers[-1]}
+    assert evaluate(flags, "0-0", {}, NOW) == Evaluation("on", "STATIC")
+
+
+def test_a_prerequisite_that_cannot_be_drawn_fails_each_time() -> None:
+    drawn = flag("drawn", defaultServing={"shares": [{"variant": "on", "weight": WHOLE}]})
+    flags = {"needy": flag("needy", prerequisites=[{"key": "drawn", "variant": "on"}]), "drawn": drawn}
+    evaluator = Evaluator(flags, {}, NOW)
+    for key in ("needy", "drawn", "needy"):
+        with pytest.raises(NoUnit):
+            evaluator.evaluate(key)
+
+
 def test_shares_are_drawn_by_a_unit_that_is_there() -> None:
     told = flag(defaultServing={"shares": [{"variant": "on", "weight": WHOLE}], "unit": "company"})
     assert evaluate({"flag": told}, "flag", {"company": 7}, NOW).reason == "SPLIT"
@@ -107,7 +144,7 @@ def serving(weights: list[int]) -> FlagServing:
 
 
 @given(st.integers(0, WHOLE), st.integers(0, WHOLE), st.text(min_size=1), st.text(max_size=5))
-def test_whoever_has_a_share_that_grows_keeps_it(before: int, more: int, unit: str, salt: str) -> None:
+def test_a_growing_share_keeps_its_units(before: int, more: int, unit: str, salt: str) -> None:
     after = min(WHOLE, before + more)
     message = FeatureFlag(id=salt)
     context = {"targetingKey": unit}

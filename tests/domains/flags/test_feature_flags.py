@@ -106,6 +106,15 @@ def test_prerequisites_lead_nowhere_twice_and_stay(tenant: Tenant) -> None:
     assert evaluated(tenant, top["key"]).status_code == 404
 
 
+def test_a_chain_of_prerequisites_has_an_end(tenant: Tenant) -> None:
+    key = flag(tenant)["key"]
+    for _ in range(10):
+        key = flag(tenant, prerequisites=[{"key": key, "variant": "on"}])["key"]
+    assert evaluated(tenant, key).json()["value"] is True
+    refused = tenant.rest.post(FLAGS, new_flag(prerequisites=[{"key": key, "variant": "on"}]))
+    assert problem(refused).rules == ("prerequisite.chain",)
+
+
 def test_openfeature_s_provider_gets_values_of_every_kind(tenant: Tenant) -> None:
     values = {"KIND_STRING": "blue", "KIND_NUMBER": 7, "KIND_OBJECT": {"sizes": [1, 2.5], "deep": {"a": None}}}
     keys = {}
