@@ -119,8 +119,10 @@ class Reader:
         """Whether nothing of another tenant is found, or listed where only a user of theirs is named."""
         named = {*wall.identifying(method)} & {*house.named(method)}
         if not named and not method.has_tenant:
-            # It asks about the tenant of its caller alone: what is shown is compared there.
-            return True
+            # It asks about the tenant of its caller alone.
+            own = [outcome for door in self._ask(method, house, {}) for outcome in door]
+            assert all(outcome.problem is None for outcome in own), own
+            return not any(house.tenant.id.encode() in outcome.content for outcome in own)
         if method.has_tenant or named != {owned.owner_field(method)}:
             return self.refusals(method, house) == {(404, "RESOURCE_NOT_FOUND")}
         outcomes = [outcome for door in self._ask(method, house, {}) for outcome in door]

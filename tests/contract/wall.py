@@ -22,7 +22,6 @@ NEUTRAL = (
     *("page_size", "skip", "include_total", "show_deleted", "update_mask"),
     *(
         "filter",
-        "context",
         "order_by",
         "q",
         "page_token",
@@ -36,10 +35,16 @@ NEUTRAL = (
     ),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
-    *("start_time", "end_time", "event_types", "only_failed", "dry_run", "now"),
+    *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
 )
 # Fields that name nothing of a tenant either, but without which a request is not valid.
-NEEDED = ("person_id", "first_tree_size", "metric", "category", "plan_id", "subscription.plan_id")
+NEEDED = ("person_id", "first_tree_size", "metric")
+# The same, each of one message: elsewhere a field of this name may name something of a tenant.
+NEEDED_THERE = {
+    "plinth.billing.v1.GetPlanRequest.plan_id",
+    "plinth.billing.v1.Subscription.plan_id",
+    "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
+}
 # Resources of the platform, which every tenant sees.
 SHARED = {"plinth.billing.v1.Plan"}
 # RPCs whose request names one thing or the other.
@@ -327,7 +332,7 @@ def needed_by(method: MethodPolicy) -> list[str]:
     every = spots(method.descriptor.input_type)
     return [
         *(spot.path for spot in named if not spot.is_carried),
-        *(spot.path for spot in every if spot.path in NEEDED),
+        *(spot.path for spot in every if spot.path in NEEDED or spot.field.full_name in NEEDED_THERE),
     ]
 
 
@@ -348,6 +353,7 @@ def naming_spots(method: MethodPolicy) -> list[Spot]:
     for spot in spots(method.descriptor.input_type):
         is_name = spot.name in {"ids", "role"} or spot.name.endswith("_id") or spot.path in in_path
         is_other = spot.name in {"last_event_id", *NEEDED} or spot.path == "tenant_id"
+        is_other = is_other or spot.field.full_name in NEEDED_THERE
         if is_name and is_text(spot.field) and not is_other:
             found.append(spot)
     return found
@@ -377,6 +383,10 @@ def unknown_fields(
     for method in methods:
         for spot in spots(method.descriptor.input_type):
             message = spot.field.message_type
+            is_free_form = message is not None and message.full_name == "google.protobuf.Struct"
+            if spot.field.type == FieldDescriptor.TYPE_BOOL or (is_free_form and not spot.in_resource):
+                # Neither can name anything.
+                continue
             if spot.name in (*NEUTRAL, ETAG) or spot.is_carried:
                 continue
             if message is not None:
