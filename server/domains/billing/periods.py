@@ -10,7 +10,7 @@ MONTHS: Mapping[int, int] = {Plan.INTERVAL_MONTH: 1, Plan.INTERVAL_YEAR: 12}
 
 
 def add_months(moment: datetime, months: int) -> datetime:
-    """The same day and time so many months later, or the last day of that month if it is shorter."""
+    """The moment `months` later: on the same day, or on the last day of a month that is shorter."""
     year, month = divmod(moment.month - 1 + months, 12)
     year, month = moment.year + year, month + 1
     return moment.replace(year=year, month=month, day=min(moment.day, monthrange(year, month)[1]))

@@ -46,7 +46,7 @@ BEGIN
                   WHERE each ->> 'name' = TG_ARGV[0]);
     END IF;
     IF most IS NOT NULL THEN
-        -- Whoever comes second counts what the first one has committed.
+        -- Of two calls at the same time, the second one waits, and counts what the first one has committed.
         PERFORM pg_advisory_xact_lock(hashtextextended('quota ' || TG_ARGV[0] || ' ' || NEW.tenant_id, 0));
         EXECUTE format(
             'SELECT count(*) FROM (SELECT FROM %I WHERE tenant_id = $1 %s LIMIT $2) AS counted', TG_TABLE_NAME,
