@@ -3,6 +3,7 @@
 import signal
 from typing import Any
 
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -56,17 +57,24 @@ def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Ten
 def test_an_outage_of_redis_stops_nothing(hurt: Stack, tenant: Tenant) -> None:
     workers = {name: hurt.pid(name) for name in WORKERS}
     rest = Rest(hurt)
+    told: list[httpx.Response] = []
+
+    def asked() -> httpx.Response:
+        told.append(rest.get("health"))
+        return told[-1]
+
     with Load(tenant) as load:
         load.more(60)
         with away(hurt, "redis"):
-            hurt.wait_for(lambda: health_of(hurt)["redis"] == "STATUS_NOT_SERVING")
+            # Each worker looks for itself, and either may answer: what is judged is the answer that misses Redis.
+            hurt.wait_for(lambda: "STATUS_NOT_SERVING" in asked().text)
             load.more(60)
             assert everywhere(hurt, "", SERVING)
-            degraded = [rest.get("health") for _ in range(3)]
         well(hurt)
         load.more(60)
-    assert "STATUS_DEGRADED" in {answer.json()["status"] for answer in degraded}
-    assert {answer.status_code for answer in degraded} == {200}
+    missed = {check["name"] for check in told[-1].json()["checks"] if check["status"] == "STATUS_NOT_SERVING"}
+    assert (told[-1].json()["status"], missed) == ("STATUS_DEGRADED", {"redis"})
+    assert {answer.status_code for answer in told} == {200}
     assert not load.refused, hurt.output[-3000:]
     load.check_writes()
     assert {name: hurt.pid(name) for name in WORKERS} == workers
