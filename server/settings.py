@@ -29,6 +29,7 @@ from server.setting_values import (
     HeaderName,
     Network,
     Origin,
+    ProviderUrl,
     Rate,
     RedisUrl,
     Secret,
@@ -83,6 +84,11 @@ class Settings(DomainSettings):
     )
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the gateway: gRPC, gRPC-Web, REST and SSE.")
+    public_url: Annotated[ProviderUrl | None, UNLESS_EMPTY] = Field(
+        None,
+        description="Where people and mail programs reach the gateway, such as `https://api.example.com`: links in "
+        "mail to the API begin with it. Unset: HOST and PORT.",
+    )
     environment: Annotated[
         Literal["development", "staging", "production"], any_case("development", "staging", "production")
     ] = Field(
@@ -354,6 +360,13 @@ class Settings(DomainSettings):
     def own(self, kind: type[Own]) -> Own:
         """The settings of a domain. A command loads them together with these (settings_loading.py)."""
         return self if isinstance(self, kind) else kind()
+
+    def api_address(self, host: str = "") -> str:
+        """Where the gateway is, for links to the API itself. `host` is another name of the host it listens on."""
+        if self.public_url and not host:
+            return self.public_url.rstrip("/")
+        scheme = "http" if self.tls_certificate is None else "https"
+        return f"{scheme}://{host or self.host}:{self.port}"
 
     @property
     def listens_on_loopback(self) -> bool:

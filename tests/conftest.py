@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from server.kernel.policy import MethodPolicy
 from tests.again import keep_logs
+from tests.domains.communication.signing import mail_settings
 from tests.domains.identity.issuer import IssuerOfCodes
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
@@ -75,7 +76,7 @@ class Keeper(threading.Thread):
             url = self._closing.enter_context(mail_server(mailbox_of(self._stack).folder))
             issuer = self._closing.enter_context(IssuerOfCodes())
             try:
-                self._stack.set(communication_smtp_url=url, **issuer.settings)
+                self._stack.set(communication_smtp_url=url, **mail_settings(self._stack), **issuer.settings)
                 self._stack.start()
             except AssertionError as error:
                 self._stack.remove()

@@ -80,7 +80,8 @@ class Handler:
         folder.mkdir(exist_ok=True)
         self._number += 1
         draft = folder / f".{self._number}"
-        draft.write_bytes(envelope.original_content or b"")
+        # As the last server on the way says who sent it (RFC 5321, 4.4).
+        draft.write_bytes(f"Return-Path: <{envelope.mail_from}>\r\n".encode() + (envelope.original_content or b""))
         draft.rename(folder / f"{self._number:09}.eml")
         if refusal and refusal[1] == "drop":
             transport: Any = server.transport

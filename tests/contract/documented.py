@@ -8,6 +8,8 @@ from server.reference.examples import OPAQUE, example_of
 from tests.contract.checks import reachable
 
 OTHERS = "google."
+# Bytes in forms of others.
+HTTP_BODY = "google.api.HttpBody"
 
 
 def uncommented(methods: Iterable[MethodDescriptor], comments: Mapping[str, str]) -> Iterator[str]:
@@ -34,6 +36,6 @@ def _is_exempt(field: FieldDescriptor) -> bool:
     owner, below = field.containing_type, field.message_type
     if owner is not None and (owner.full_name.startswith(OTHERS) or owner.GetOptions().map_entry):
         return True
-    if field.name in OPAQUE:
+    if field.name in OPAQUE or (below is not None and below.full_name == HTTP_BODY):
         return True
     return below is not None and not below.full_name.startswith(OTHERS) and not below.GetOptions().map_entry

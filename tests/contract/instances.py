@@ -5,7 +5,7 @@ that changes something, in an order in which each can be done.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -61,6 +61,8 @@ class Mutation:
     mask: tuple[str, ...] = ()
     """What an update changes where its body also holds what cannot be changed."""
     stage: int = SOON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the call brings beside credentials, such as what a provider signs with."""
 
 
 def made(tenant: Tenant, path: str, body: dict[str, Any], status: int = 201) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Sweep:
 
     def token(self, method: MethodPolicy) -> str:
         """Whose credentials an RPC is called with."""
-        if method.access is Access.PUBLIC:
+        if method.access in (Access.PUBLIC, Access.PROVIDER_SIGNATURE):
             return ""
         if method.access is Access.PLATFORM:
             return self.platform
@@ -98,7 +98,7 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
                 fail(first)
                 sweep.failed.append(first)
             sweep.tried.append(trial(doors.Grpc(channel, token), Made(method, f"{request_id}-trial", token, request)))
-            outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id))
+            outcome = doors.Grpc(channel, token).call(method, request, **metadata_of(request_id), **headers_of(method))
             assert outcome.problem is None, f"{path} answers its owner {outcome.problem}: {wall.remedy(method)}"
             answer = GetMessageClass(method.descriptor.output_type).FromString(outcome.content)
             sweep.answers[path] = answer
@@ -108,7 +108,8 @@ def everything_done(stack: Stack, house: House, platform: str) -> Sweep:
 
 def trial(door: doors.Grpc, made: Made) -> Made:
     """Try a call without effect: it answers as it would, or says that it cannot be tried."""
-    outcome = door.call(made.method, made.request, **metadata_of(made.request_id), x_validate_only="true")
+    headers = metadata_of(made.request_id) | headers_of(made.method)
+    outcome = door.call(made.method, made.request, **headers, x_validate_only="true")
     if not made.method.can_be_tried:
         assert outcome.problem is not None, made.method.path
         assert outcome.problem.reason == "TRIAL_IMPOSSIBLE", made.method.path
@@ -130,6 +131,11 @@ def metadata_of(request_id: str) -> dict[str, str]:
     """
     key = idempotency_key(request_id.removesuffix("-first").removesuffix("-trial"))
     return {"x_request_id": request_id, "idempotency_key": key}
+
+
+def headers_of(method: MethodPolicy) -> dict[str, str]:
+    """What a domain says that calls of an RPC bring along."""
+    return dict(MUTATIONS[method.path].headers)
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def call(route: Route, made: Made) -> None:
     """Call a handler in this process; it has to fail."""
     serve: Any = route.handler.unary_unary
     credentials = {"authorization": f"Bearer {made.token}"} if made.token else {}
-    context = Context(**metadata_of(made.request_id), **credentials)
+    context = Context(**metadata_of(made.request_id), **headers_of(made.method), **credentials)
     try:
         serve(made.request, context)
     except Aborted:

@@ -18,7 +18,8 @@ from tests.contract.wall import House
 from tests.stack import Stack
 
 METHODS = list(app.policies().values())
-GUARDED = [method for method in METHODS if method.access is not Access.PUBLIC]
+GUARDED = [method for method in METHODS if method.access not in (Access.PUBLIC, Access.PROVIDER_SIGNATURE)]
+OF_PROVIDERS = [method for method in METHODS if method.access is Access.PROVIDER_SIGNATURE]
 IN_TENANT = [method for method in METHODS if method.access is Access.PERMISSION]
 OF_PLATFORM = [method for method in METHODS if method.access is Access.PLATFORM]
 OF_ANYONE = [method for method in METHODS if method.takes_api_keys]
@@ -38,6 +39,8 @@ PUBLIC = {
     "VerifyEmail": "the token from the mail is the credential",
     "ResetPassword": "the token from the mail is the credential",
     "ValidateInvitation": "the token from the mail is the credential",
+    "GetUnsubscribePage": "the token from the mail is the credential",
+    "Unsubscribe": "the token from the mail is the credential",
     "AcceptInvitation": "the token from the mail is the credential",
     "ForgotPassword": "who forgot the password has no other",
     "ResendVerification": "who signed up may not be signed in",
@@ -149,6 +152,14 @@ def test_public_is_what_is_meant_to_be() -> None:
 
 def test_every_rpc_is_tried() -> None:
     assert {*IN_TENANT, *OF_PLATFORM, *OF_USERS, *OF_ANYONE} == {*GUARDED}
+
+
+@pytest.mark.parametrize("method", OF_PROVIDERS, ids=name_of)
+def test_what_no_provider_has_signed_opens_nothing(refused: Refused, house: House, method: MethodPolicy) -> None:
+    """The credentials of an owner are no signature."""
+    for secret in ("", house.tenant.access_token):
+        problem = refused(method, secret)
+        assert (problem.code, problem.reason) == (UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
 
 @pytest.mark.parametrize("method", GUARDED, ids=name_of)

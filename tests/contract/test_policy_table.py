@@ -50,7 +50,7 @@ def test_every_row_tells_what_the_policy_says(table: dict[str, Row]) -> None:
         assert row["cache"].startswith(f"{method.cache_seconds:.0f}s" if method.cache_seconds else "-")
         assert row["event"] == (method.emits or "-")
         assert row["chain"].startswith("errors > ")
-        assert ("authenticate" in row["chain"]) is (row["access"] != "public")
+        assert ("authenticate" in row["chain"]) is (row["access"] not in ("public", "provider_signature"))
         assert ("cache" in row["chain"]) is (row["cache"] != "-")
         assert ("idempotency" in row["chain"]) is (not method.read_only)
 

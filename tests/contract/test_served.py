@@ -28,11 +28,13 @@ from tests.stack import Stack
 
 POLICIES = app.policies()
 NO_HANDLERS = ServiceHandlers([], PageTokens(b"0" * 32))
-GUARDED = [method for method in POLICIES.values() if method.access is not Access.PUBLIC]
+OPEN = (Access.PUBLIC, Access.PROVIDER_SIGNATURE)
+GUARDED = [method for method in POLICIES.values() if method.access not in OPEN]
 BINDINGS = [(method, binding) for method in POLICIES.values() for binding in method.bindings]
 GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 CREATE_PAGE = "/plinth.sites.v1.PageService/CreatePage"
 LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
+UNSUBSCRIBE = "/plinth.communication.v1.UnsubscribeService/Unsubscribe"
 HEALTH = "/plinth.operations.v1.HealthService/GetHealth"
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED.value[0]
@@ -75,7 +77,7 @@ def chain_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Rout
 
 
 # Together they have every step.
-EXAMPLES = (GET_PAGE, CREATE_PAGE, LOG_IN)
+EXAMPLES = (GET_PAGE, CREATE_PAGE, LOG_IN, UNSUBSCRIBE)
 # Each with what has to be outside of it already.
 ORDER = (
     "errors",  # whatever is raised below
@@ -89,6 +91,7 @@ ORDER = (
     "parse",  # bytes cost nothing before it is known whose they are
     "cookies",  # completes what was parsed, and moves what is answered
     "authorize",  # a stranger learns nothing of what follows, be it cached or not valid
+    "raw_body",  # inflates for those who may call
     "cache",  # what was not valid has no answer
     "validate",
     "transaction",  # opened for what is valid only
@@ -100,8 +103,9 @@ def _order_of(method: MethodPolicy) -> tuple[str, ...]:
     """The order of an RPC's steps: one whose credentials are a field of its request is parsed before it is limited."""
     if not is_early(method):
         return ORDER
-    others = [step for step in ORDER if step != "parse"]
-    place = others.index("authenticate")
+    signed = {"authenticate": "signature"} if method.access is Access.PROVIDER_SIGNATURE else {}
+    others = [signed.get(step, step) for step in ORDER if step != "parse"]
+    place = others.index("signature" if signed else "authenticate")
     return (*others[:place], "parse", *others[place:])
 
 
@@ -109,8 +113,10 @@ def _wanted(method: MethodPolicy) -> Iterator[str]:
     """The steps that an RPC needs."""
     yield from ("errors", "telemetry", "audit", "address", "limit", "parse")
     if method.access is not Access.PUBLIC:
-        yield "authenticate"
+        yield "signature" if method.access is Access.PROVIDER_SIGNATURE else "authenticate"
         yield "authorize"
+    if method.raw is not None:
+        yield "raw_body"
     if cookie_field(method.descriptor.input_type) or cookie_field(method.descriptor.output_type):
         yield "cookies"
     if method.cache_seconds:
@@ -269,7 +275,7 @@ def test_a_stranger_is_asked_for_credentials_over_grpc(channel: grpc.Channel, me
 
 
 @pytest.mark.parametrize(
-    ("method", "binding"), [pair for pair in BINDINGS if pair[0].access is not Access.PUBLIC], ids=name_of
+    ("method", "binding"), [pair for pair in BINDINGS if pair[0].access not in OPEN], ids=name_of
 )
 def test_a_stranger_is_asked_for_credentials_over_rest(stack: Stack, method: MethodPolicy, binding: Binding) -> None:
     outcome = doors.over_rest(Rest(stack), binding, doors.empty_request(method))

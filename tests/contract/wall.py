@@ -191,6 +191,8 @@ class House:
         if "timeout_seconds" in request.DESCRIPTOR.fields_by_name:
             # What waits for an event that does not come.
             setattr(request, "timeout_seconds", 1)  # noqa: B010 - of a message that is known by its descriptor alone
+        if method.raw is not None and method.raw.content_types:
+            getattr(request, method.raw.field).content_type = min(method.raw.content_types)
         return request
 
     def reaching(self, method: MethodPolicy, path: str, other: "House") -> Message:

@@ -1,7 +1,8 @@
 """The background work of communication: mail is sent, or held where no SMTP server is set."""
 
+from server.domains.communication.dkim_signing import DkimSigner, signer_of
 from server.domains.communication.gauges import MailGauges
-from server.domains.communication.mailing import Holder, Mailer
+from server.domains.communication.mailing import Holder, Mailer, Sending
 from server.domains.communication.settings import CommunicationSettings
 from server.domains.communication.smtp import Relay
 from server.kernel.module import Background, BackgroundService, WorkerPlatform
@@ -23,8 +24,18 @@ def background(platform: WorkerPlatform, box: SealedBox) -> Background:
         threads,
         lambda: Relay(address, own.communication_mail_from, own.communication_smtp_timeout),
         box,
-        sender=own.communication_mail_from,
+        sending=Sending(
+            sender=own.communication_mail_from,
+            api=settings.api_address(),
+            bounce_domain=own.communication_bounce_domain or "",
+            signer=_signer(own),
+        ),
         connections=own.communication_smtp_connections,
         clock=platform.clock,
     )
     return Background(services=(gauges, mailer))
+
+
+def _signer(own: CommunicationSettings) -> DkimSigner | None:
+    path = own.communication_dkim_key_file
+    return signer_of(path, own.mail_domain, own.communication_dkim_selector) if path else None

@@ -1,6 +1,7 @@
 """Composing: a stored message as it goes over the wire (RFC 5322, MIME), with its text as plain text and as HTML."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage as MimeMessage
@@ -8,6 +9,8 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, parseaddr
 from html import escape
 
+TOKEN_HEADER = "X-Message-Token"  # noqa: S105 - the name of a header
+"""Names a message in reports that quote its headers."""
 _LINK = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
 _PAGE = """\
 <!doctype html>
@@ -18,11 +21,33 @@ _PAGE = """\
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message as it is handed over."""
+
+    content: bytes
+    has_utf8_headers: bool
+    """Whether only servers with SMTPUTF8 (RFC 6531) may take it."""
+
+
 def compose(
-    *, sender: str, to: str, subject: str, text: str, reply_to: str, message_id: str, time: datetime
-) -> MimeMessage:
-    """The message. `sender` may have a name in front. `message_id` is in angle brackets."""
-    message = MimeMessage(policy=SMTP if f"{to}{reply_to}".isascii() else SMTPUTF8)
+    *,
+    sender: str,
+    to: str,
+    subject: str,
+    text: str,
+    reply_to: str,
+    message_id: str,
+    time: datetime,
+    token: str = "",
+    unsubscribe_url: str = "",
+) -> Letter:
+    """The message. `sender` may have a name in front. `message_id` is in angle brackets.
+
+    With `unsubscribe_url` it has the headers of RFC 8058, and a line with a link at its end.
+    """
+    has_utf8_headers = not f"{to}{reply_to}".isascii()
+    message = MimeMessage(policy=SMTPUTF8 if has_utf8_headers else SMTP)
     name, address = parseaddr(sender)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = to
@@ -33,9 +58,15 @@ def compose(
         message["Reply-To"] = reply_to
     # RFC 3834: no holiday notice answers it.
     message["Auto-Submitted"] = "auto-generated"
+    if token:
+        message[TOKEN_HEADER] = token
+    if unsubscribe_url:
+        message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        text = f"{text.rstrip()}\n\n--\nUnsubscribe: {unsubscribe_url}\n"
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html_of(text), subtype="html", cte="quoted-printable")
-    return message
+    return Letter(message.as_bytes(), has_utf8_headers)
 
 
 def html_of(text: str) -> str:

@@ -4,7 +4,7 @@ from email.utils import parseaddr
 from typing import ClassVar
 
 from plinth.communication.v1 import email_message_pb2
-from plinth.communication.v1.email_message_pb2 import EmailMessage
+from plinth.communication.v1.email_message_pb2 import EMAIL_CATEGORY_TRANSACTIONAL, EmailMessage
 
 from server.data.statements import Row
 from server.domains.communication.outcomes import LIFETIME
@@ -17,7 +17,9 @@ from server.domains.communication.queue import (
     HELD,
     ORDINARY,
     QUEUED,
+    SUPPRESSED,
     UNCERTAIN,
+    new_token,
 )
 from server.domains.communication.tables import HIDDEN, email_messages
 from server.kernel.call import Call
@@ -40,7 +42,7 @@ class EmailMessageService(Service[EmailMessage]):
             "status",
             first=(QUEUED,),
             actions={
-                "retry": ((FAILED, BOUNCED, EXPIRED, UNCERTAIN, CANCELLED), QUEUED),
+                "retry": ((FAILED, BOUNCED, EXPIRED, UNCERTAIN, CANCELLED, SUPPRESSED), QUEUED),
                 "cancel": ((QUEUED, DEFERRED, HELD), CANCELLED),
             },
         ),
@@ -50,6 +52,9 @@ class EmailMessageService(Service[EmailMessage]):
         "email_message.bounced": EventFacts(EmailMessage, "A message was refused, since its address does not exist."),
         "email_message.failed": EventFacts(
             EmailMessage, "A message was refused for good, has expired, or its outcome stays unknown."
+        ),
+        "email_message.suppressed": EventFacts(
+            EmailMessage, "A message was not sent, since its address is suppressed."
         ),
     }
 
@@ -66,6 +71,7 @@ class EmailMessageService(Service[EmailMessage]):
             resource.to = normal_address(resource.to, "email_message.to")
             if resource.reply_to:
                 resource.reply_to = normal_address(resource.reply_to, "email_message.reply_to")
+            resource.category = resource.category or EMAIL_CATEGORY_TRANSACTIONAL
         if resource.status == QUEUED:
             now = self._clock()
             resource.next_attempt_time.FromDatetime(now)
@@ -86,4 +92,5 @@ class EmailMessageService(Service[EmailMessage]):
                 "priority": ORDINARY,
                 "doubts": 0,
                 "lease_time": None,
+                "token": new_token(),
             }

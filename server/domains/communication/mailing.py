@@ -5,21 +5,36 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import suppress as ignoring
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import psycopg
 from cryptography.exceptions import InvalidTag
+from plinth.communication.v1.email_message_pb2 import EMAIL_CATEGORY_MARKETING
+from plinth.communication.v1.email_suppression_pb2 import EmailSuppression
 
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row
 from server.data.transactions import Database, Scope
 from server.domains.communication.composing import compose
+from server.domains.communication.dkim_signing import DkimSigner
 from server.domains.communication.metrics import MESSAGES, SECONDS, outcome_label
 from server.domains.communication.outcomes import Chance, Outcome
-from server.domains.communication.queue import BATCH, EXPIRED, FAILED, UNCERTAIN, Claimed, Claims
-from server.domains.communication.records import record
+from server.domains.communication.queue import (
+    BATCH,
+    BOUNCED,
+    EXPIRED,
+    FAILED,
+    SUPPRESSED,
+    UNCERTAIN,
+    Claimed,
+    Claims,
+)
+from server.domains.communication.records import record, record_suppression
 from server.domains.communication.smtp import Relay
+from server.domains.communication.suppressions import BOUNCED as HAS_BOUNCED
+from server.domains.communication.suppressions import suppress
 from server.kernel.clock import Clock
 from server.kernel.mail_addresses import smtp_form
 from server.kernel.ports import SECRET_PLACE
@@ -28,12 +43,34 @@ from server.kernel.sealing import SealedBox, UnknownKey
 log = logging.getLogger("plinth.mail")
 # Seconds between two looks at the queue that found nothing.
 POLL = 1.0
+RETURN_PREFIX = "b+"
 RECONNECT = 2.0
 TOO_LATE = "it was not sent before it expired"
 LOST = "the worker that sent it was lost"
 UNREADABLE = "what it holds was sealed with a secret that is accepted no more"
 NO_SERVER = "no SMTP server is set: PLINTH_COMMUNICATION_SMTP_URL"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How mail is sent, by the settings."""
+
+    sender: str
+    api: str
+    """Where the API is, for links."""
+    bounce_domain: str = ""
+    """The domain that reports are sent to. Empty if nobody reads them."""
+    signer: DkimSigner | None = None
+
+    def unsubscribe_url(self, row: Row) -> str:
+        """What the receiver of a message follows to unsubscribe; empty for mail that is not marketing."""
+        is_marketing = row["category"] == EMAIL_CATEGORY_MARKETING and row["token"]
+        return f"{self.api}/api/v1/unsubscribe/{row['token']}" if is_marketing else ""
+
+    def return_path(self, row: Row) -> str:
+        """The address for reports about a message; empty for that of the sender."""
+        return f"{RETURN_PREFIX}{row['token']}@{self.bounce_domain}" if self.bounce_domain and row["token"] else ""
 
 
 class Mailer:
@@ -46,7 +83,7 @@ class Mailer:
         relay: Callable[[], Relay],
         box: SealedBox,
         *,
-        sender: str,
+        sending: Sending,
         connections: int,
         clock: Clock,
         chance: Chance = random.random,
@@ -57,7 +94,7 @@ class Mailer:
         self._threads = threads
         self._relay = relay
         self._box = box
-        self._sender = sender
+        self._sending = sending
         self._connections = connections
         self._clock = clock
 
@@ -106,6 +143,8 @@ class Mailer:
             outcome = Outcome(EXPIRED, TOO_LATE)
         elif claimed.is_lost:
             outcome = Outcome(UNCERTAIN, LOST)
+        elif claimed.row["suppression"] is not None:
+            outcome = Outcome(SUPPRESSED, suppressed_words(claimed.row["suppression"]))
         else:
             outcome = await self._attempt(relay, claimed.row)
         try:
@@ -120,17 +159,22 @@ class Mailer:
         except (UnknownKey, InvalidTag):
             return Outcome(FAILED, UNREADABLE)
         to = smtp_form(row["to"])
-        message = compose(
-            sender=self._sender,
+        letter = compose(
+            sender=self._sending.sender,
             to=to,
             subject=row["subject"],
             text=text,
             reply_to=smtp_form(row["reply_to"]),
             message_id=row["message_id"],
             time=row["create_time"],
+            token=row["token"] or "",
+            unsubscribe_url=self._sending.unsubscribe_url(row),
         )
+        signer = self._sending.signer
+        if signer is not None:
+            letter = replace(letter, content=await self._in_thread(lambda: signer.sign(letter.content)))
         with SECONDS.time():
-            return await relay.send(to, message)
+            return await relay.send(to, letter, self._sending.return_path(row))
 
     def _finish(self, claimed: Claimed, outcome: Outcome) -> None:
         with self._database.write(Scope()) as transaction:
@@ -140,6 +184,9 @@ class Mailer:
             # Mail about accounts belongs to no tenant. A message that is tried again has not ended.
             if after.tenant_id and not after.HasField("next_attempt_time"):
                 record(transaction, after, claimed.row["attempts"], self._clock())
+                if after.status == BOUNCED:
+                    made = suppress(transaction, claimed.row, HAS_BOUNCED, self._clock())
+                    record_suppression(transaction, made, self._clock())
         MESSAGES.labels(outcome_label(after.status)).inc()
         # The answer of the server may name the person.
         log.info("message %s: %s", after.id, outcome_label(after.status))
@@ -181,7 +228,7 @@ class Holder:
     def _log(self, row: Row) -> None:
         log.info("message %s is held: %s", row["id"], NO_SERVER)
         if self._shows_text:
-            with suppress(UnknownKey, InvalidTag):
+            with ignoring(UnknownKey, InvalidTag):
                 log.info("mail to %s: %s\n\n%s\n", row["to"], row["subject"], opened(self._box, row))
 
 
@@ -195,3 +242,8 @@ def opened(box: SealedBox, row: Row) -> str:
     if row["secret"] is None:
         return str(row["text"])
     return str(row["text"]).replace(SECRET_PLACE, box.open(row["secret"], row["id"]).decode())
+
+
+def suppressed_words(reason: int) -> str:
+    """Why a message to an address that is suppressed was not sent."""
+    return f"its address is suppressed: {EmailSuppression.Reason.Name(reason).removeprefix('REASON_').lower()}"

@@ -1,14 +1,17 @@
 """Communication: the mail of tenants, and mail about accounts."""
 
 from datetime import timedelta
-from email.utils import parseaddr
 
 from server.data.grants import Grants
 from server.domains.communication.email_messages import EmailMessageService
-from server.domains.communication.erasure import erase_mail
+from server.domains.communication.email_reports import EmailReportService, report_signature
+from server.domains.communication.email_suppressions import EmailSuppressionService
+from server.domains.communication.erasure import erase_mail, forget_suppressed
 from server.domains.communication.queue import MailQueue
 from server.domains.communication.settings import CommunicationSettings
-from server.domains.communication.tables import email_messages
+from server.domains.communication.tables import email_messages, email_suppressions
+from server.domains.communication.unsubscribing import UnsubscribeService
+from server.kernel.inbound import InboundSignature
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
 from server.kernel.privacy import Erase, NotPersonal
@@ -17,6 +20,7 @@ from server.secrets import Secrets
 from server.settings import Settings
 
 OWN = ("communication.emails.read", "communication.emails.send")
+SUPPRESSIONS_KEPT = timedelta(days=30)
 
 
 def _email_messages(platform: Platform) -> EmailMessageService:
@@ -25,9 +29,17 @@ def _email_messages(platform: Platform) -> EmailMessageService:
 
 
 def _offers(foundation: Foundation) -> Offers:
-    sender = foundation.settings.own(CommunicationSettings).communication_mail_from
-    domain = parseaddr(sender)[1].rpartition("@")[2]
+    domain = foundation.settings.own(CommunicationSettings).mail_domain
     return Offers(mails=MailQueue(_box(foundation.settings.secrets), domain, foundation.clock))
+
+
+def _unsubscribe(platform: Platform) -> UnsubscribeService:
+    return UnsubscribeService(platform.database, platform.ports.memberships, platform.clock)
+
+
+def _inbound(foundation: Foundation) -> tuple[InboundSignature, ...]:
+    secret = foundation.settings.own(CommunicationSettings).communication_report_secret
+    return (report_signature(foundation.database, secret.get_secret_value() if secret else ""),)
 
 
 def _box(secrets: Secrets) -> SealedBox:
@@ -46,12 +58,21 @@ def _kept(settings: Settings) -> timedelta:
 
 MODULE = Module(
     "communication",
-    services=(Serve(EmailMessageService, _email_messages),),
-    roles={"editor": OWN, "employee": OWN},
+    services=(
+        Serve(EmailMessageService, _email_messages),
+        Serve(EmailSuppressionService, lambda platform: EmailSuppressionService(platform.clock)),
+        Serve(UnsubscribeService, _unsubscribe),
+        Serve(EmailReportService, lambda platform: EmailReportService(platform.clock)),
+    ),
+    roles={"editor": (*OWN, "communication.email_suppressions.*"), "employee": OWN},
     settings=CommunicationSettings,
     offers=_offers,
-    grants=Grants(dispatch_writes=("email_messages",)),
-    retention=(Expire(table=email_messages, by="expire_time", after=_kept, every_tenant=True),),
+    grants=Grants(dispatch_writes=("email_messages", "email_suppressions")),
+    retention=(
+        Expire(table=email_messages, by="expire_time", after=_kept, every_tenant=True),
+        Expire(table=email_suppressions, by="expire_time", after=SUPPRESSIONS_KEPT, every_tenant=True),
+    ),
+    inbound=_inbound,
     erases=(
         Erase(
             table=email_messages,
@@ -59,7 +80,10 @@ MODULE = Module(
             run=erase_mail,
             without_tenant=True,
         ),
-        NotPersonal(email_messages, "message_id", why="made of the message's own id"),
+        NotPersonal(email_messages, "message_id", "token", why="made of the message's own id, or drawn at random"),
+        Erase(table=email_suppressions, columns=("address",), run=forget_suppressed),
+        NotPersonal(email_suppressions, "address_hash", why="a pseudonym, by which the person stays without mail"),
+        NotPersonal(email_suppressions, "email_message_id", why="the id of a message, which is deleted"),
     ),
     background=_background,
 )

@@ -89,4 +89,5 @@ def _is_about_address(code: int, text: str) -> bool:
     if found is None:
         # Without an enhanced code, 550 is most of all an unknown mailbox, and 553 a name that is not allowed.
         return code in (550, 551, 553)
-    return found[2] == "1" or found.groups() == ("5", "2", "1")
+    # 5.1.7 and 5.1.8 are about the address of the sender.
+    return (found[2] == "1" and found[3] not in ("7", "8")) or found.groups() == ("5", "2", "1")

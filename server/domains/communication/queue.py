@@ -4,11 +4,17 @@ A worker claims a message by a lease and the status SENDING. A message whose lea
 worker, perhaps after it was sent: it is UNCERTAIN.
 """
 
+import base64
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from plinth.communication.v1.email_message_pb2 import EmailMessage
+from plinth.communication.v1.email_message_pb2 import (
+    EMAIL_CATEGORY_MARKETING,
+    EMAIL_CATEGORY_TRANSACTIONAL,
+    EmailMessage,
+)
 from sqlalchemy import bindparam, case, func, insert, literal_column, null, text, update
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import DateTime, Integer, LargeBinary, SmallInteger, Text, TypeEngine
@@ -31,21 +37,24 @@ from server.kernel.resources import ConversionPlan
 from server.kernel.sealing import SealedBox
 
 _S = EmailMessage.Status
-QUEUED, SENDING, ACCEPTED, DEFERRED, UNCERTAIN, BOUNCED, FAILED, HELD, CANCELLED, EXPIRED = (
+QUEUED, SENDING, ACCEPTED, DEFERRED, UNCERTAIN, BOUNCED, FAILED, HELD, CANCELLED, EXPIRED, SUPPRESSED = (
     *(_S.STATUS_QUEUED, _S.STATUS_SENDING, _S.STATUS_ACCEPTED, _S.STATUS_DEFERRED, _S.STATUS_UNCERTAIN),
     *(_S.STATUS_BOUNCED, _S.STATUS_FAILED, _S.STATUS_HELD, _S.STATUS_CANCELLED, _S.STATUS_EXPIRED),
+    _S.STATUS_SUPPRESSED,
 )
+DELIVERED, COMPLAINED = _S.STATUS_DELIVERED, _S.STATUS_COMPLAINED
 LEASE = timedelta(minutes=5)
 """Longer than an attempt may take."""
 BATCH = 1000
 """Held messages that one transaction releases."""
 URGENT, ORDINARY = 0, 1
+TOKEN_BYTES = 16
 AnyType = TypeEngine[Any]
 _uuid = UUID(as_uuid=False)
 _time = DateTime(timezone=True)
 _ADDED = (
     *("id", "tenant_id", "user_id", "to", "to_folded", "subject", "text", "secret", "reply_to", "message_id"),
-    *("status", "priority", "next_attempt_time", "expire_time"),
+    *("status", "priority", "next_attempt_time", "expire_time", "category", "token"),
 )
 ADD = Statement(
     insert(email_messages).values({name: bindparam(name, type_=email_messages.c[name].type) for name in _ADDED})
@@ -64,10 +73,21 @@ _CLAIMED: dict[str, AnyType] = {
     "create_time": _time,
     "expire_time": _time,
     "lease_time": _time,
-    # Last: it is that before the claim.
+    "category": SmallInteger(),
+    "token": Text(),
+    # The status is that before the claim. The reason is NULL for an address that is not suppressed.
     "status": SmallInteger(),
+    "suppression": SmallInteger(),
 }
-_SHOWN = ", ".join(f'email_messages."{name}"' for name in _CLAIMED if name != "status")
+_SHOWN = ", ".join(f'email_messages."{name}"' for name in _CLAIMED if name not in ("status", "suppression"))
+_SUPPRESSION = """
+SELECT min(suppressed.reason) FROM email_suppressions AS suppressed
+ WHERE suppressed.tenant_id = email_messages.tenant_id
+   AND suppressed.address_hash
+       = sha256(convert_to(email_messages.tenant_id::text || ':' || email_messages.to_folded, 'UTF8'))
+   AND suppressed.category IN (0, email_messages.category)
+   AND (suppressed.expire_time IS NULL OR suppressed.expire_time > CAST(:now AS timestamptz))
+"""
 # A message in status SENDING that can be claimed has lost its worker: the status before tells.
 CLAIM = Statement(
     text(
@@ -83,7 +103,7 @@ UPDATE email_messages
        version = version + 1, update_time = now()
   FROM due
  WHERE email_messages.id = due.id
-RETURNING {_SHOWN}, due.status AS status
+RETURNING {_SHOWN}, due.status AS status, ({_SUPPRESSION}) AS suppression
 """  # noqa: S608 - all of it stands here
     ).columns(**_CLAIMED)
 )
@@ -160,7 +180,14 @@ def row_of(mail: Mail, now: datetime, box: SealedBox, domain: str) -> Row:
         "priority": URGENT if mail.secret else ORDINARY,
         "next_attempt_time": now,
         "expire_time": now + (mail.lifetime or LIFETIME),
+        "category": EMAIL_CATEGORY_TRANSACTIONAL,
+        "token": new_token() if mail.tenant_id else None,
     }
+
+
+def new_token() -> str:
+    """What a message is named by in links and reports: 128 random bits, in letters that every mail server keeps."""
+    return base64.b32encode(secrets.token_bytes(TOKEN_BYTES)).decode().rstrip("=").lower()
 
 
 class MailQueue:
@@ -190,6 +217,11 @@ class Claimed:
     def is_lost(self) -> bool:
         """Whether the worker that had it before was lost while it sent it."""
         return bool(self.row["status"] == SENDING)
+
+    @property
+    def most_doubts(self) -> int:
+        """Attempts whose outcome may be unknown: one of marketing is not worth getting it twice."""
+        return 1 if self.row["category"] == EMAIL_CATEGORY_MARKETING else MOST_DOUBTS
 
 
 class Claims:
@@ -221,10 +253,9 @@ class Claims:
         """Write what became of a message. The message as it is now; None if its lease has ended meanwhile."""
         row = claimed.row
         now = self._clock()
-        # One that has expired was not tried.
-        attempts = row["attempts"] + (outcome.status != EXPIRED)
+        attempts = row["attempts"] + (outcome.status not in (EXPIRED, SUPPRESSED))
         doubts = row["doubts"] + (outcome.status == UNCERTAIN)
-        status, again = self._next(row, outcome, now, attempts, doubts)
+        status, again = self._next(claimed, outcome, now, attempts, doubts)
         result = transaction.run(
             FINISH,
             message=row["id"],
@@ -239,13 +270,14 @@ class Claims:
         return PLAN.message(result.raw(0)) if result.returned else None
 
     def _next(
-        self, row: Row, outcome: Outcome, now: datetime, attempts: int, doubts: int
+        self, claimed: Claimed, outcome: Outcome, now: datetime, attempts: int, doubts: int
     ) -> tuple[int, datetime | None]:
         """The status that follows, and when it is tried again."""
+        row = claimed.row
         if outcome.status == DEFERRED:
             again = now + pause_after(attempts, self._chance)
             return (DEFERRED, again) if again < row["expire_time"] else (EXPIRED, None)
-        if outcome.status == UNCERTAIN and doubts < MOST_DOUBTS:
+        if outcome.status == UNCERTAIN and doubts < claimed.most_doubts:
             again = now + IN_DOUBT
             return UNCERTAIN, again if again < row["expire_time"] else None
         return outcome.status, None

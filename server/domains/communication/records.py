@@ -3,13 +3,19 @@
 from datetime import datetime
 
 from plinth.communication.v1.email_message_pb2 import EmailMessage
+from plinth.communication.v1.email_suppression_pb2 import EmailSuppression
 
 from server.data.transactions import WriteTransaction
-from server.domains.communication.queue import ACCEPTED, BOUNCED, SENDING
+from server.domains.communication.queue import ACCEPTED, BOUNCED, SENDING, SUPPRESSED
+from server.domains.communication.suppressions import CREATED
 from server.kernel.record import record_platform_change
 
 CAUSE = "communication.mailing"
-EVENTS = {ACCEPTED: "email_message.accepted", BOUNCED: "email_message.bounced"}
+EVENTS = {
+    ACCEPTED: "email_message.accepted",
+    BOUNCED: "email_message.bounced",
+    SUPPRESSED: "email_message.suppressed",
+}
 OTHERWISE = "email_message.failed"
 
 
@@ -29,3 +35,18 @@ def record(transaction: WriteTransaction, after: EmailMessage, attempts: int, no
         tenant_id=after.tenant_id,
         audience=None,
     )
+
+
+def record_suppression(transaction: WriteTransaction, made: EmailSuppression | None, now: datetime) -> None:
+    """Record that an address was suppressed by what became of a message. None if it was suppressed already."""
+    if made is not None:
+        record_platform_change(
+            transaction,
+            CREATED,
+            cause=CAUSE,
+            before=None,
+            after=made,
+            now=now,
+            tenant_id=made.tenant_id,
+            audience=None,
+        )

@@ -1,10 +1,12 @@
 """Settings of communication."""
 
-from typing import Annotated
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from server.setting_values import UNLESS_EMPTY, MailAddress, SmtpUrl
+from server.setting_values import UNLESS_EMPTY, Domain, MailAddress, Secret, SmtpUrl
 from server.settings import DomainSettings
 
 
@@ -26,6 +28,39 @@ class CommunicationSettings(DomainSettings):
     communication_smtp_connections: int = Field(
         4, ge=1, le=100, description="Messages that a background worker hands over at once."
     )
+    communication_bounce_domain: Annotated[Domain | None, UNLESS_EMPTY] = Field(
+        None,
+        description="The domain that reports about mail are sent to, such as `bounces.example.com`. Its mail server "
+        "passes them on (docs/mail.md). Unset: they go to the sender, and nobody reads them.",
+    )
+    communication_report_secret: Annotated[Secret | None, UNLESS_EMPTY] = Field(
+        None, description="What that mail server says in `x-report-secret`, 32 characters at least."
+    )
+    communication_dkim_key_file: Annotated[Path | None, UNLESS_EMPTY] = Field(
+        None,
+        description="The RSA key, in PEM, that signs mail (DKIM) for the domain of COMMUNICATION_MAIL_FROM. Unset: it "
+        "is not signed, or the SMTP server does it.",
+    )
+    communication_dkim_selector: str = Field(
+        "plinth",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Where the public key is in DNS: at `<selector>._domainkey.<domain>`.",
+    )
     communication_mail_retention_days: int = Field(
         90, ge=1, description="How long messages are kept after they have expired."
     )
+
+    @property
+    def mail_domain(self) -> str:
+        """The domain of the sender."""
+        return parseaddr(self.communication_mail_from)[1].rpartition("@")[2]
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        path = self.communication_dkim_key_file
+        if path is not None:
+            # Imported only where it is needed: every command reads the settings.
+            from server.domains.communication.dkim_signing import signer_of  # noqa: PLC0415
+
+            signer_of(path, self.mail_domain, self.communication_dkim_selector)
+        return self

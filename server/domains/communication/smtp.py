@@ -5,14 +5,13 @@ Connections are kept for the next message. TLS is not left out: where the server
 
 import ssl
 from collections import deque
-from email.message import EmailMessage as MimeMessage
-from email.policy import EmailPolicy
 from email.utils import parseaddr
 from time import monotonic
 from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPResponse, SMTPResponseException
 
+from server.domains.communication.composing import Letter
 from server.domains.communication.outcomes import Outcome, Phase, outcome_of, outcome_of_loss, unsupported
 from server.setting_values import LOOPBACK_HOSTS
 
@@ -41,12 +40,15 @@ class Relay:
         self._timeout = timeout
         self._idle: deque[tuple[SMTP, float]] = deque()
 
-    async def send(self, to: str, message: MimeMessage) -> Outcome:
-        """Hand a message over. Never raises for a fault of the server."""
+    async def send(self, to: str, letter: Letter, return_path: str = "") -> Outcome:
+        """Hand a message over. Never raises for a fault of the server.
+
+        `return_path` is the address that reports about it go to; empty for that of the sender.
+        """
         attempt = _Attempt()
         try:
             client = attempt.client = await self._connected()
-            response = await self._hand_over(attempt, client, to, message)
+            response = await self._hand_over(attempt, client, to, letter, return_path or self._sender)
         except SMTPNotSupported as error:
             outcome = unsupported(attempt.phase, str(error))
         except SMTPResponseException as error:
@@ -70,19 +72,20 @@ class Relay:
             except (SMTPException, OSError):
                 client.close()
 
-    async def _hand_over(self, attempt: "_Attempt", client: SMTP, to: str, message: MimeMessage) -> SMTPResponse:
-        has_utf8_headers = isinstance(message.policy, EmailPolicy) and message.policy.utf8
-        is_plain = to.isascii() and not has_utf8_headers
+    async def _hand_over(
+        self, attempt: "_Attempt", client: SMTP, to: str, letter: Letter, return_path: str
+    ) -> SMTPResponse:
+        is_plain = to.isascii() and not letter.has_utf8_headers
         if not is_plain and not client.supports_extension("smtputf8"):
             raise SMTPNotSupported("the SMTP server takes no addresses beyond ASCII (SMTPUTF8)")
         encoding = "ascii" if is_plain else "utf-8"
         attempt.phase = Phase.SENDER
-        await client.mail(self._sender, options=() if is_plain else ("SMTPUTF8",), encoding=encoding)
+        await client.mail(return_path, options=() if is_plain else ("SMTPUTF8",), encoding=encoding)
         attempt.phase = Phase.RECIPIENT
         await client.rcpt(to, encoding=encoding)
         # From here on, a connection that is lost may have been lost after the last dot.
         attempt.phase = Phase.SENT
-        return await client.data(message.as_bytes())
+        return await client.data(letter.content)
 
     async def _connected(self) -> SMTP:
         """A connection that has just answered."""

@@ -18,12 +18,13 @@ from server.data.tables import (
     OWN_TENANT,
     global_table,
     resource_columns,
+    tenant_table,
     time_column,
     uuid_column,
 )
 
 _EMPTY = text("''")
-HIDDEN = ("user_id", "to_folded", "secret", "message_id", "priority", "doubts", "lease_time")
+HIDDEN = ("user_id", "to_folded", "secret", "message_id", "priority", "doubts", "lease_time", "token")
 """Columns that the resource does not show."""
 # Mail of a tenant, and mail about an account, which belongs to no tenant: only its user and the platform see that.
 email_messages = global_table(
@@ -54,6 +55,9 @@ email_messages = global_table(
     time_column("lease_time", nullable=True),
     time_column("accept_time", nullable=True),
     time_column("expire_time"),
+    Column("category", SmallInteger, nullable=False, server_default=text("1")),
+    # What a receiver unsubscribes by, and a report of a server names the message by. NULL in mail about an account.
+    Column("token", Text, nullable=True),
     *resource_columns(soft_delete=False),
     PrimaryKeyConstraint("id"),
     ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
@@ -63,6 +67,7 @@ _c = email_messages.c
 Index("email_messages_create_time_idx", _c.tenant_id, _c.create_time, _c.id)
 Index("email_messages_to_folded_idx", _c.tenant_id, _c.to_folded)
 Index("email_messages_user_id_idx", _c.user_id, _c.id, postgresql_where=_c.user_id.is_not(None))
+Index("email_messages_token_key", _c.token, unique=True, postgresql_where=_c.token.is_not(None))
 # Finished messages by age, for their retention.
 Index("email_messages_expire_time_idx", _c.expire_time)
 # Messages that wait for an SMTP server. 8 is STATUS_HELD.
@@ -74,3 +79,25 @@ Index(
     _c.next_attempt_time,
     postgresql_where=_c.next_attempt_time.is_not(None),
 )
+
+# Addresses that get no mail from a tenant. They are compared by a hash, which outlasts the erasure of a person.
+email_suppressions = tenant_table(
+    "email_suppressions",
+    # Empty once the person was erased.
+    Column("address", Text, nullable=False),
+    # SHA-256 of the tenant and the address without case: `suppressions.address_hash`.
+    Column("address_hash", LargeBinary, nullable=False),
+    # 0 is all mail.
+    Column("category", SmallInteger, nullable=False, server_default=text("0")),
+    Column("reason", SmallInteger, nullable=False),
+    uuid_column("email_message_id", nullable=True),
+    time_column("expire_time", nullable=True),
+)
+_s = email_suppressions.c
+Index(
+    "email_suppressions_address_key",
+    *(_s.tenant_id, _s.address_hash, _s.category, _s.reason),
+    unique=True,
+)
+Index("email_suppressions_create_time_idx", _s.tenant_id, _s.create_time, _s.id)
+Index("email_suppressions_expire_time_idx", _s.expire_time)

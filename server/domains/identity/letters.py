@@ -221,7 +221,7 @@ class LetterWriter:
 
     def __init__(self, settings: Settings, database: Database, mails: Mails, clock: Clock) -> None:
         own = settings.own(IdentitySettings)
-        self._api = api_address(settings)
+        self._api = settings.api_address()
         self._app = own.identity_app_url
         self._product = own.identity_product
         self._tokens = LetterTokens(settings.secrets)
@@ -265,12 +265,6 @@ class LetterWriter:
                 lifetime=letter.lifetime,
             )
             self._mails.add(transaction, mail)
-
-
-def api_address(settings: Settings, host: str = "") -> str:
-    """Where the gateway is, for mail without a front end to lead to. `host` is another name of its host."""
-    scheme = "http" if settings.tls_certificate is None else "https"
-    return f"{scheme}://{host or settings.host}:{settings.port}"
 
 
 def link_of(kind: Kind, app: str | None, api: str) -> str:

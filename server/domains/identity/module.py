@@ -13,7 +13,7 @@ from server.domains.identity.federated_identities import FederatedIdentityServic
 from server.domains.identity.granting import Granting
 from server.domains.identity.half_sign_ins import HalfSignIns
 from server.domains.identity.invitations import InvitationService
-from server.domains.identity.letters import LetterTokens, LetterWriter, api_address
+from server.domains.identity.letters import LetterTokens, LetterWriter
 from server.domains.identity.oauth_attempts import PURPOSE as OAUTH_ATTEMPT
 from server.domains.identity.oauth_attempts import OAuthAttempts
 from server.domains.identity.oauth_clients import OAUTH
@@ -104,7 +104,7 @@ def _ceremonies(platform: Platform) -> PasskeyCeremonies:
         platform.clock,
         name=own.identity_product,
         domain=own.passkey_domain(),
-        origins=own.passkey_origins(api_address(settings, "localhost")),
+        origins=own.passkey_origins(settings.api_address("localhost")),
     )
 
 
@@ -176,7 +176,7 @@ def _invitations(platform: Platform, body: str = "invitation") -> InvitationServ
         mails=platform.ports.mails,
         database=platform.database,
         own=settings.own(IdentitySettings),
-        api=api_address(settings),
+        api=settings.api_address(),
         clock=platform.clock,
         body=body,
     )

@@ -78,7 +78,7 @@ def test_no_text_leaves_a_lone_line_end_or_a_tag(text: str) -> None:
         sender="Plinth <a@example.com>", to="b@example.com", subject="x", text=text, reply_to="",
         message_id="<1@example.com>", time=utc_now(),
     )  # fmt: skip
-    content = message.as_bytes().replace(b"\r\n", b"")
+    content = message.content.replace(b"\r\n", b"")
     assert b"\r" not in content
     assert b"\n" not in content
     assert html_of(text).count("<") == html_of(text).count(">")

@@ -6,7 +6,6 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.message import EmailMessage as MimeMessage
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +16,7 @@ from aiosmtpd.smtp import AuthResult, Envelope, Session
 from cryptography import x509
 from plinth.communication.v1.email_message_pb2 import EmailMessage
 
-from server.domains.communication.composing import compose
+from server.domains.communication.composing import Letter, compose
 from server.domains.communication.outcomes import Outcome
 from server.domains.communication.smtp import Relay
 from server.kernel.clock import utc_now
@@ -74,7 +73,7 @@ def trusted(tmp_path: Path, certified: ssl.SSLContext, monkeypatch: pytest.Monke
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
 
 
-def message() -> MimeMessage:
+def message() -> Letter:
     return compose(
         sender="Plinth <a@example.com>", to="b@example.com", subject="x", text="One\n.\nTwo", reply_to="",
         message_id="<1@example.com>", time=utc_now(),

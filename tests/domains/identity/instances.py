@@ -3,7 +3,6 @@
 import base64
 from typing import Any
 
-from server.domains.identity.letters import api_address
 from tests.clients import Rest, Tenant, log_in, new_address, new_member, new_password, sign_up, unique
 from tests.contract.instances import LATE, MARK, PERMISSION, Instance, Mutation, Named, made
 from tests.domains.identity.authenticator import Authenticator
@@ -132,7 +131,7 @@ def _confirmation(sweep: Any) -> dict[str, Any]:
 
 
 def _authenticator(tenant: Tenant) -> Authenticator:
-    return Authenticator(api_address(tenant.stack.settings, "localhost"))
+    return Authenticator(tenant.stack.settings.api_address("localhost"))
 
 
 def _passkey(sweep: Any) -> dict[str, Any]:

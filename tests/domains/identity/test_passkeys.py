@@ -14,7 +14,6 @@ from fido2.webauthn import AuthenticatorData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domains.identity.letters import api_address
 from server.domains.identity.passkey_ceremonies import PasskeyCeremonies, WrongPasskey
 from server.domains.identity.settings import IdentitySettings
 from server.kernel.clock import Clock, utc_now
@@ -34,7 +33,7 @@ class User:
         self.stack = tenant.stack
         self.account, self.session = new_member(tenant, "member")
         self.rest = Rest(self.stack, self.session.access_token)
-        self.authenticator = Authenticator(api_address(self.stack.settings, "localhost"))
+        self.authenticator = Authenticator(self.stack.settings.api_address("localhost"))
 
     def options(self) -> Any:
         """Those to make a passkey."""
@@ -253,7 +252,7 @@ def test_an_erased_user_signs_in_no_more(user: User) -> None:
 
 def ceremonies(stack: Stack, clock: Clock = utc_now) -> PasskeyCeremonies:
     """Those of the stack."""
-    origins = [api_address(stack.settings, "localhost")]
+    origins = [stack.settings.api_address("localhost")]
     return PasskeyCeremonies(stack.settings.secrets, clock, name="Plinth", domain="localhost", origins=origins)
 
 
@@ -273,7 +272,7 @@ def test_whatever_a_browser_sends_is_an_answer_or_is_none(
     one = ceremonies(stack)
     made, _ = one.creation_options("x", (b"1" * 16, "ada@example.com", "Ada"), [])
     asked, _ = one.request_options()
-    authenticator = Authenticator(api_address(stack.settings, "localhost"))
+    authenticator = Authenticator(stack.settings.api_address("localhost"))
     for kind, answer in (("made", authenticator.create(dict(made))), ("got", authenticator.get(dict(asked)))):
         if inner is not None:
             # Nested so deep that a reader runs out of stack.
@@ -291,7 +290,7 @@ def test_whatever_a_browser_sends_is_an_answer_or_is_none(
 
 def test_a_challenge_lasts_ten_minutes(stack: Stack) -> None:
     options, expires = ceremonies(stack).request_options()
-    answer = Authenticator(api_address(stack.settings, "localhost")).get(dict(options))
+    answer = Authenticator(stack.settings.api_address("localhost")).get(dict(options))
     assert ceremonies(stack, lambda: expires - timedelta(seconds=2)).read(answer).credential_id
     with pytest.raises(WrongPasskey):
         ceremonies(stack, lambda: expires + timedelta(seconds=2)).read(answer)
