@@ -14,6 +14,7 @@ from server.domains.billing.module import MODULE as BILLING
 from server.domains.communication.module import MODULE as COMMUNICATION
 from server.domains.flags.module import MODULE as FLAGS
 from server.domains.identity.module import MODULE as IDENTITY
+from server.domains.integrations.module import MODULE as INTEGRATIONS
 from server.domains.operations.module import MODULE as OPERATIONS
 from server.domains.realtime.module import MODULE as REALTIME
 from server.domains.sites.module import MODULE as SITES
@@ -29,7 +30,7 @@ from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
     *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, OPERATIONS),
-    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS),
+    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS),
 )
 
 T = TypeVar("T")

@@ -20,6 +20,7 @@ from server.kernel.policy import MethodPolicy
 from tests.again import keep_logs
 from tests.domains.communication.signing import mail_settings
 from tests.domains.identity.issuer import IssuerOfCodes
+from tests.domains.integrations.accounts import Accounts
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
 
@@ -75,8 +76,10 @@ class Keeper(threading.Thread):
             self._stack = Stack(metrics_port=free_port())
             url = self._closing.enter_context(mail_server(mailbox_of(self._stack).folder))
             issuer = self._closing.enter_context(IssuerOfCodes())
+            accounts = self._closing.enter_context(Accounts())
             try:
-                self._stack.set(communication_smtp_url=url, **mail_settings(self._stack), **issuer.settings)
+                providers = issuer.settings | accounts.settings
+                self._stack.set(communication_smtp_url=url, **mail_settings(self._stack), **providers)
                 self._stack.start()
             except AssertionError as error:
                 self._stack.remove()

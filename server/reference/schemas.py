@@ -124,7 +124,8 @@ class Schemas:
             found["description"] = " ".join(sentences)
         if has_behavior(field, field_behavior_pb2.OUTPUT_ONLY):
             found["readOnly"] = True
-        if has_behavior(field, field_behavior_pb2.INPUT_ONLY):
+        # Answers have every list, if only an empty one.
+        if has_behavior(field, field_behavior_pb2.INPUT_ONLY) and not field.is_repeated:
             found["writeOnly"] = True
         if field.GetOptions().deprecated:
             found["deprecated"] = True

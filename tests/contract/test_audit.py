@@ -293,7 +293,7 @@ def secrets_of(message: Message) -> Iterator[tuple[str, str]]:
         for part in parts:
             if descriptor.GetOptions().debug_redact and isinstance(part, Struct):
                 yield from ((descriptor.name, text) for text in _texts_in(part))
-            elif descriptor.GetOptions().debug_redact:
+            elif descriptor.GetOptions().debug_redact and not isinstance(part, Message):
                 yield descriptor.name, part
             elif isinstance(part, Message):
                 yield from secrets_of(part)

@@ -30,6 +30,8 @@ NO_SECRETS = {
     "plinth.flags.v1.FlagPrerequisite.key": "the name of a flag",
     "plinth.identity.v1.Session.token_type": "says `Bearer`, which everybody knows",
     "plinth.identity.v1.CreateApiKeyRequest.api_key": "a message, whose own `key` is redacted",
+    "plinth.integrations.v1.Integration.credential_names": "their names in the template",
+    "plinth.integrations.v1.Integration.credentials_time": "a time",
     "plinth.webhooks.v1.Webhook.previous_secret_expire_time": "a time",
 }
 # What answers repeat without a page token, each with what bounds it.
@@ -37,6 +39,10 @@ BOUNDED = {
     "plinth.audit.v1.ConsistencyProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.InclusionProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
+    "plinth.integrations.v1.Integration.credential_names": "at most 10",
+    "plinth.integrations.v1.IntegrationTemplate.credentials": "they are in the code",
+    "plinth.integrations.v1.IntegrationTemplate.options": "they are in the code",
+    "plinth.integrations.v1.ListIntegrationTemplatesResponse.integration_templates": "they are in the code",
     "plinth.identity.v1.ApiKey.ancestor_ids": "at most 8 (MOST_ANCESTORS)",
     "plinth.identity.v1.ApiKeyUsage.days": "at most 92 are asked for",
     "plinth.identity.v1.ApiKeyUsage.methods": "at most 200",

@@ -274,9 +274,7 @@ def test_a_stranger_is_asked_for_credentials_over_grpc(channel: grpc.Channel, me
     assert (problem.code, problem.reason) == (UNAUTHENTICATED, "CREDENTIALS_MISSING")
 
 
-@pytest.mark.parametrize(
-    ("method", "binding"), [pair for pair in BINDINGS if pair[0].access not in OPEN], ids=name_of
-)
+@pytest.mark.parametrize(("method", "binding"), [pair for pair in BINDINGS if pair[0].access not in OPEN], ids=name_of)
 def test_a_stranger_is_asked_for_credentials_over_rest(stack: Stack, method: MethodPolicy, binding: Binding) -> None:
     outcome = doors.over_rest(Rest(stack), binding, doors.empty_request(method))
     assert outcome.problem is not None

@@ -32,6 +32,7 @@ NEUTRAL = (
         "title",
         "overlap",
         "days",
+        "credentials",
     ),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),

@@ -179,9 +179,10 @@ class Described:
 
     @cached_property
     def immutable(self) -> list[str]:
-        """What keeps the value with which it was created, the parent included."""
+        """What keeps the value with which it was created, and shows it; the parent included."""
         every = self.message.DESCRIPTOR.fields
-        return [field.json_name for field in every if behaves(field, field_behavior_pb2.IMMUTABLE)]
+        shown = [field for field in every if not behaves(field, field_behavior_pb2.INPUT_ONLY)]
+        return [field.json_name for field in shown if behaves(field, field_behavior_pb2.IMMUTABLE)]
 
     @cached_property
     def output_only(self) -> dict[str, Any]:
