@@ -29,8 +29,8 @@ BELOW = [
     method for method in GUARDED if (resource := owned.resource_of(method)) is not None and resource.parent is not None
 ]
 # The tenant's end leaves nothing to read. An erasure goes on after its answer, and drops what is cached by itself
-# (tests/privacy). Of users, the request names the owner who calls, and who stays one. Credentials are those of a template,
-# and nothing of them is cached.
+# (tests/privacy). Of users, the request names the owner who calls, and who stays one. Credentials are those of a
+# template, and nothing of them is cached.
 APART = {
     "/plinth.tenancy.v1.TenantService/DeleteTenant",
     "/plinth.identity.v1.PrivacyService/ErasePerson",
