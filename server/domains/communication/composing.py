@@ -11,6 +11,8 @@ from html import escape
 
 TOKEN_HEADER = "X-Message-Token"  # noqa: S105 - the name of a header
 """Names a message in reports that quote its headers."""
+RETURN_PREFIX = "b+"
+"""Begins the address that reports about a message are sent to; its token follows."""
 _LINK = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
 _PAGE = """\
 <!doctype html>

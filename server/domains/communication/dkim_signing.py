@@ -45,9 +45,14 @@ class DkimSigner:
 
 
 def signer_of(path: Path, domain: str, selector: str) -> DkimSigner:
-    """A signer with the key in a file, in PEM. Raises OSError, and ValueError for any but an RSA key of 2,048 bits."""
+    """A signer with the key in a file. Raises as `private_key_in` does."""
+    pem = private_key_in(path).private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return DkimSigner(domain, selector, pem)
+
+
+def private_key_in(path: Path) -> RSAPrivateKey:
+    """The key in a file, in PEM. Raises OSError, and ValueError for any but an RSA key of 2,048 bits."""
     key = load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, RSAPrivateKey) or key.key_size < SHORTEST_KEY:
         raise ValueError(f"{path} holds no RSA key of at least {SHORTEST_KEY} bits")
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return DkimSigner(domain, selector, pem)
+    return key

@@ -17,7 +17,7 @@ from plinth.communication.v1.email_suppression_pb2 import EmailSuppression
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row
 from server.data.transactions import Database, Scope
-from server.domains.communication.composing import compose
+from server.domains.communication.composing import RETURN_PREFIX, compose
 from server.domains.communication.dkim_signing import DkimSigner
 from server.domains.communication.metrics import MESSAGES, SECONDS, outcome_label
 from server.domains.communication.outcomes import Chance, Outcome
@@ -43,7 +43,6 @@ from server.kernel.sealing import SealedBox, UnknownKey
 log = logging.getLogger("plinth.mail")
 # Seconds between two looks at the queue that found nothing.
 POLL = 1.0
-RETURN_PREFIX = "b+"
 RECONNECT = 2.0
 TOO_LATE = "it was not sent before it expired"
 LOST = "the worker that sent it was lost"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from plinth.communication.v1.email_message_pb2 import EmailMessage
 
-from server.domains.communication.composing import TOKEN_HEADER
+from server.domains.communication.composing import RETURN_PREFIX, TOKEN_HEADER
 from server.domains.communication.outcomes import LONGEST_ANSWER, Phase, outcome_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ else:
     # It is no generic class when it runs.
     Mime = Message
 _S = EmailMessage.Status
-_RETURN_PATH = re.compile(r"\bb\+([a-z2-7]{26})@", re.IGNORECASE)
+_RETURN_PATH = re.compile(rf"\b{re.escape(RETURN_PREFIX)}([a-z2-7]{{26}})@", re.IGNORECASE)
 _TOKEN = re.compile(r"[a-z2-7]{26}")
 _CODE = re.compile(r"\b([245]\d\d)\b")
 # A complaint; other kinds of feedback say that a message is none, or concern something else.

@@ -2,12 +2,25 @@
 
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from server.setting_values import UNLESS_EMPTY, Domain, MailAddress, Secret, SmtpUrl
 from server.settings import DomainSettings
+
+
+def _signs(path: Path | None) -> Path | None:
+    """A file with a key that signs mail."""
+    if path is not None:
+        # Imported only where it is needed: every command reads the settings.
+        from server.domains.communication.dkim_signing import private_key_in  # noqa: PLC0415
+
+        try:
+            private_key_in(path)
+        except (OSError, ValueError):
+            raise ValueError("a file with an RSA key of at least 2,048 bits, in PEM") from None
+    return path
 
 
 class CommunicationSettings(DomainSettings):
@@ -36,7 +49,7 @@ class CommunicationSettings(DomainSettings):
     communication_report_secret: Annotated[Secret | None, UNLESS_EMPTY] = Field(
         None, description="What that mail server says in `x-report-secret`, 32 characters at least."
     )
-    communication_dkim_key_file: Annotated[Path | None, UNLESS_EMPTY] = Field(
+    communication_dkim_key_file: Annotated[Path | None, UNLESS_EMPTY, AfterValidator(_signs)] = Field(
         None,
         description="The RSA key, in PEM, that signs mail (DKIM) for the domain of COMMUNICATION_MAIL_FROM. Unset: it "
         "is not signed, or the SMTP server does it.",
@@ -54,13 +67,3 @@ class CommunicationSettings(DomainSettings):
     def mail_domain(self) -> str:
         """The domain of the sender."""
         return parseaddr(self.communication_mail_from)[1].rpartition("@")[2]
-
-    @model_validator(mode="after")
-    def _check_key(self) -> Self:
-        path = self.communication_dkim_key_file
-        if path is not None:
-            # Imported only where it is needed: every command reads the settings.
-            from server.domains.communication.dkim_signing import signer_of  # noqa: PLC0415
-
-            signer_of(path, self.mail_domain, self.communication_dkim_selector)
-        return self
