@@ -108,7 +108,7 @@ def _delivery(token: str, block: Mime) -> Report:
     action = str(block["action"]).strip().lower()
     status = str(block.get("status", "")).strip()
     words = " ".join(str(block.get("diagnostic-code", "")).partition(";")[2].split())
-    answer = f"{status} {words}".strip()[:LONGEST_ANSWER]
+    answer = _printable(f"{status} {words}".strip())
     if action == "delivered":
         return Report(token, _S.STATUS_DELIVERED, answer)
     if action != "failed":
@@ -124,4 +124,9 @@ def _delivery(token: str, block: Mime) -> Report:
 def _feedback(token: str, part: Mime) -> Report:
     """What a receiver has said by the button of a mail program."""
     kind = str(_inner(part).get("feedback-type", "")).strip().lower()
-    return Report(token, _S.STATUS_COMPLAINED if kind in _COMPLAINTS else 0, f"feedback: {kind}"[:LONGEST_ANSWER])
+    return Report(token, _S.STATUS_COMPLAINED if kind in _COMPLAINTS else 0, _printable(f"feedback: {kind}"))
+
+
+def _printable(text: str) -> str:
+    """What can be stored of the words of a server, which may hold any bytes."""
+    return "".join(sign for sign in text if sign.isprintable())[:LONGEST_ANSWER]

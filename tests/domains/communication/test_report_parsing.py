@@ -40,7 +40,13 @@ def test_a_report_that_was_cut_or_garbled_never_fails(data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 5))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     found = report_of(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
-    assert found is None or len(found.token) == len(TOKEN)
+    assert found is None or (len(found.token) == len(TOKEN) and found.answer.isprintable())
+
+
+@given(st.binary(max_size=100))
+def test_whatever_bytes_a_server_says_can_be_stored(words: bytes) -> None:
+    report = report_of(delivery_report(TO, "failed", "5.1.1", "WORDS").replace(b"WORDS", words.replace(b"\n", b"")))
+    assert report is None or (report.answer.isprintable() and report.answer.encode())
 
 
 def test_a_deeply_nested_mail_ends() -> None:
