@@ -250,6 +250,8 @@ class Offers:
     mails: Mails | None = None
     tenant_zone: Callable[[Call], str] | None = None
     """The time zone of a tenant's reports."""
+    tenant_language: Callable[[Call], str] | None = None
+    """The default language of a tenant; empty if it has chosen none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,7 @@ class Ports:
     tickets: Tickets
     mails: Mails
     tenant_zone: Callable[[Call], str]
+    tenant_language: Callable[[Call], str]
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

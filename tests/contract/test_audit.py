@@ -47,7 +47,12 @@ NOT_PERSONAL = dict.fromkeys(
         for name in ("legal_name", "contact_email", "phone", "postal_address")
     ),
     "of an organisation",
-) | {"plinth.communication.v1.EmailSuppression.email_message_id": "the id of a message"}
+) | {
+    "plinth.communication.v1.EmailMessage.email_template_version_id": "the id of a version",
+    "plinth.communication.v1.EmailSuppression.email_message_id": "the id of a message",
+    "plinth.communication.v1.EmailTemplate.display_name": "of a template",
+    "plinth.communication.v1.EmailTemplateVersion.email_template_id": "the id of a template",
+}
 
 Row = dict[str, Any]
 

@@ -26,6 +26,8 @@ Check = Callable[[Contract], Iterator[str]]
 
 # Fields that look like a secret and are none, each with the reason.
 NO_SECRETS = {
+    "plinth.communication.v1.EmailTemplate.key": "the name of a template",
+    "plinth.communication.v1.EmailTemplateUse.key": "the name of a template",
     "plinth.flags.v1.FeatureFlag.key": "the name by which programs evaluate a flag",
     "plinth.flags.v1.FlagPrerequisite.key": "the name of a flag",
     "plinth.identity.v1.Session.token_type": "says `Bearer`, which everybody knows",
@@ -39,6 +41,8 @@ BOUNDED = {
     "plinth.audit.v1.ConsistencyProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.InclusionProof.hashes": "logarithm of the tree's size",
     "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
+    "plinth.communication.v1.EmailTemplate.variables": "those that 100,000 characters name",
+    "plinth.communication.v1.EmailTemplateVersion.variables": "those that 100,000 characters name",
     "plinth.integrations.v1.Integration.credential_names": "at most 10",
     "plinth.integrations.v1.IntegrationTemplate.credentials": "they are in the code",
     "plinth.integrations.v1.IntegrationTemplate.options": "they are in the code",

@@ -71,7 +71,19 @@ def test_every_text_of_every_request_is_composed() -> None:
                 assert read() == COMPOSED, name
                 composed += 1
     # Ids, and what callers do not write.
-    endings = ("id", ".ids", "_ids", ".key", ".secret", "prefix", ".last_answer", "_names", ".account", ".last_error")
+    endings = (
+        "id",
+        ".ids",
+        "_ids",
+        ".key",
+        ".secret",
+        "prefix",
+        ".last_answer",
+        "_names",
+        ".account",
+        ".last_error",
+        ".variables",
+    )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()
     assert composed > 50

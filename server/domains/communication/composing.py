@@ -21,6 +21,11 @@ _PAGE = """\
 {}
 </body></html>
 """
+_FOOTER = """\
+<p style="font-family: system-ui, sans-serif; font-size: 12px; text-align: center; color: #52606d">
+<a href="{}">Unsubscribe</a>
+</p>
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ def compose(
     to: str,
     subject: str,
     text: str,
+    html: str = "",
     reply_to: str,
     message_id: str,
     time: datetime,
@@ -46,6 +52,7 @@ def compose(
 ) -> Letter:
     """The message. `sender` may have a name in front. `message_id` is in angle brackets.
 
+    `html` is what readers of HTML see; if it is empty, they see the text.
     With `unsubscribe_url` it has the headers of RFC 8058, and a line with a link at its end.
     """
     has_utf8_headers = not f"{to}{reply_to}".isascii()
@@ -66,8 +73,9 @@ def compose(
         message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         text = f"{text.rstrip()}\n\n--\nUnsubscribe: {unsubscribe_url}\n"
+        html = with_link(html, unsubscribe_url) if html else ""
     message.set_content(text, cte="quoted-printable")
-    message.add_alternative(html_of(text), subtype="html", cte="quoted-printable")
+    message.add_alternative(html or html_of(text), subtype="html", cte="quoted-printable")
     return Letter(message.as_bytes(), has_utf8_headers)
 
 
@@ -75,6 +83,12 @@ def html_of(text: str) -> str:
     """A text in paragraphs, with its web addresses as links."""
     paragraphs = (each for each in re.split(r"\n\s*\n", text.strip()) if each)
     return _PAGE.format("\n".join(f"<p>{_linked(each)}</p>" for each in paragraphs))
+
+
+def with_link(html: str, unsubscribe_url: str) -> str:
+    """A document with a line at its end by which its reader unsubscribes."""
+    body, end, rest = html.rpartition("</body>") if "</body>" in html else (html, "", "")
+    return f"{body}{_FOOTER.format(escape(unsubscribe_url))}{end}{rest}"
 
 
 def _linked(paragraph: str) -> str:

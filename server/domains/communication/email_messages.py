@@ -22,6 +22,7 @@ from server.domains.communication.queue import (
     new_token,
 )
 from server.domains.communication.tables import HIDDEN, email_messages
+from server.domains.communication.template_use import TemplateUse
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.mail_addresses import normal_address
@@ -38,6 +39,7 @@ class EmailMessageService(Service[EmailMessage]):
         filterable=("id", "to", "status", "attempts", "create_time", "update_time"),
         sortable=("create_time",),
         hidden=HIDDEN,
+        computed=("template",),
         states=States(
             "status",
             first=(QUEUED,),
@@ -58,16 +60,17 @@ class EmailMessageService(Service[EmailMessage]):
         ),
     }
 
-    def __init__(self, sender: str, clock: Clock) -> None:
+    def __init__(self, sender: str, template_use: TemplateUse, clock: Clock) -> None:
         """`sender` is the address that mail comes from."""
         super().__init__()
+        self._template_use = template_use
         self._domain = parseaddr(sender)[1].rpartition("@")[2]
         self._clock = clock
 
     def prepare(self, call: Call, resource: EmailMessage, before: EmailMessage | None) -> None:
-        """Normalise the addresses of a new message. Schedule a message that is queued, and no other."""
-        del call
+        """Fill a new message, and normalise its addresses. Schedule a message that is queued, and no other."""
         if before is None:
+            self._template_use.fill(call, resource)
             resource.to = normal_address(resource.to, "email_message.to")
             if resource.reply_to:
                 resource.reply_to = normal_address(resource.reply_to, "email_message.reply_to")

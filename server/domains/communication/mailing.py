@@ -163,6 +163,7 @@ class Mailer:
             to=to,
             subject=row["subject"],
             text=text,
+            html=row["html"],
             reply_to=smtp_form(row["reply_to"]),
             message_id=row["message_id"],
             time=row["create_time"],

@@ -65,6 +65,7 @@ _CLAIMED: dict[str, AnyType] = {
     "to": Text(),
     "subject": Text(),
     "text": Text(),
+    "html": Text(),
     "secret": LargeBinary(),
     "reply_to": Text(),
     "message_id": Text(),
@@ -107,7 +108,7 @@ RETURNING {_SHOWN}, due.status AS status, ({_SUPPRESSION}) AS suppression
 """  # noqa: S608 - all of it stands here
     ).columns(**_CLAIMED)
 )
-PLAN = ConversionPlan(EmailMessage, email_messages, HIDDEN)
+PLAN = ConversionPlan(EmailMessage, email_messages, HIDDEN, ("template",))
 _accepted = bindparam("accepted", type_=_time)
 FINISH = Statement(
     update(email_messages)

@@ -1,6 +1,7 @@
 """Tables of communication."""
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     ForeignKeyConstraint,
     Index,
@@ -38,6 +39,10 @@ email_messages = global_table(
     Column("to_folded", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("text", Text, nullable=False),
+    # Empty where readers of HTML see the text.
+    Column("html", Text, nullable=False, server_default=_EMPTY),
+    # The version that made it, which may be deleted by now.
+    uuid_column("email_template_version_id", nullable=True),
     # What takes the place of `{secret}` in the text, sealed; NULL once the message was accepted.
     Column("secret", LargeBinary, nullable=True),
     Column("reply_to", Text, nullable=False, server_default=_EMPTY),
@@ -101,3 +106,40 @@ Index(
 )
 Index("email_suppressions_create_time_idx", _s.tenant_id, _s.create_time, _s.id)
 Index("email_suppressions_expire_time_idx", _s.expire_time)
+
+# Templates of mail: their drafts.
+email_templates = tenant_table(
+    "email_templates",
+    Column("key", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=_EMPTY),
+    Column("subject", Text, nullable=False),
+    Column("mjml", Text, nullable=False, server_default=_EMPTY),
+    Column("text", Text, nullable=False, server_default=_EMPTY),
+    Column("variables", ARRAY(Text), nullable=False),
+    # That of the version which messages are made from. 0 before the first.
+    Column("version_number", Integer, nullable=False, server_default=text("0")),
+    time_column("publish_time", nullable=True),
+)
+_t = email_templates.c
+Index("email_templates_key_key", _t.tenant_id, _t.key, _t.locale, unique=True)
+Index("email_templates_create_time_idx", _t.tenant_id, _t.create_time, _t.id)
+Index("email_templates_key_idx", _t.tenant_id, _t.key, _t.id)
+
+# Templates as they were published.
+email_template_versions = tenant_table(
+    "email_template_versions",
+    uuid_column("email_template_id"),
+    Column("number", Integer, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("mjml", Text, nullable=False),
+    # What the MJML became.
+    Column("html", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("variables", ARRAY(Text), nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "email_template_id"], ["email_templates.tenant_id", "email_templates.id"], ondelete="CASCADE"
+    ),
+)
+_v = email_template_versions.c
+Index("email_template_versions_number_key", _v.tenant_id, _v.email_template_id, _v.number, unique=True)

@@ -17,6 +17,11 @@ TIME_ZONE = Statement(
         tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
     )
 )
+LANGUAGE = Statement(
+    select(tenant_settings.c.localization["default_language"].astext.label("language")).where(
+        tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
+    )
+)
 CATEGORIES = ("general", "reporting", "localization")
 """The fields that are categories."""
 
@@ -25,6 +30,12 @@ def time_zone_of(call: Call) -> str:
     """The time zone of the reports of the call's tenant; empty if it has chosen none."""
     found = call.reads.run(TIME_ZONE, tenant=call.tenant_id).all()
     return str(found[0]["time_zone"] or "") if found else ""
+
+
+def language_of(call: Call) -> str:
+    """The default language of the call's tenant; empty if it has chosen none."""
+    found = call.reads.run(LANGUAGE, tenant=call.tenant_id).all()
+    return str(found[0]["language"] or "") if found else ""
 
 
 class TenantSettingsService(Service[TenantSettings]):

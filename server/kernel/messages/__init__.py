@@ -2,7 +2,7 @@
 
 from server.kernel.messages.etags import etag_of
 from server.kernel.messages.money import MOST_MINOR, NoMoney, decimal_places, fill_money, minor_units, read_money
-from server.kernel.messages.structs import fill_struct
+from server.kernel.messages.structs import fill_struct, plain_struct
 from server.kernel.messages.text import normal_form
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "fill_struct",
     "minor_units",
     "normal_form",
+    "plain_struct",
     "read_money",
 ]

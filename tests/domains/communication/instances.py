@@ -11,6 +11,9 @@ from tests.domains.communication.reports import delivery_report
 from tests.domains.communication.signing import BOUNCE_DOMAIN, REPORT_SECRET
 
 ATTEMPTS = 10
+OK = 200
+TEMPLATES = "/api/v1/email/templates"
+MJML = "<mjml><mj-body><mj-section><mj-column><mj-text>{}</mj-text></mj-column></mj-section></mj-body></mjml>"
 
 
 def new_message(to: str = "planted@example.com") -> dict[str, Any]:
@@ -33,6 +36,25 @@ def _message(tenant: Tenant) -> Named:
             return {"email_message_id": message["id"], "etag": read["etag"]}
         claimed.append(message["id"])
     raise AssertionError(f"The mailer claimed {claimed} within a moment of their creation.")
+
+
+def new_template(key: str = "", locale: str = "de") -> dict[str, Any]:
+    """The JSON of a new template."""
+    mjml = MJML.format("Hello {{ name }}")
+    return {"key": key or unique("planted"), "locale": locale, "subject": "Planted for {{ name }}", "mjml": mjml}
+
+
+def _template(tenant: Tenant) -> Named:
+    """With two versions, so that a page of one has a next. The older one is named."""
+    first = {"subject": "First for {{ name }}", "displayName": f"{MARK}-{tenant.subdomain}"}
+    template = made(tenant, TEMPLATES, new_template(locale="en") | first)
+    url = f"{TEMPLATES}/{template['id']}"
+    made(tenant, f"{url}/publish", {}, status=OK)
+    changed = tenant.rest.patch(url, {"subject": f"{MARK}-{tenant.subdomain}"})
+    assert changed.status_code == OK, changed.text
+    etag = made(tenant, f"{url}/publish", {}, status=OK)["etag"]
+    _, older = tenant.rest.get(f"{url}/versions").json()["emailTemplateVersions"]
+    return {"email_template_id": template["id"], "email_template_version_id": older["id"], "etag": etag}
 
 
 def new_suppression(to: str = "") -> dict[str, Any]:
@@ -71,6 +93,8 @@ def _sent(tenant: Tenant) -> str:
 INSTANCES = {
     "plinth.communication.v1.EmailMessage": Instance(_message, new_message),
     "plinth.communication.v1.EmailSuppression": Instance(_suppression, new_suppression),
+    "plinth.communication.v1.EmailTemplate": Instance(_template, new_template),
+    "plinth.communication.v1.EmailTemplateVersion": Instance(_template),
 }
 MUTATIONS = (
     Mutation("EmailMessageService/CreateEmailMessage"),
@@ -78,6 +102,11 @@ MUTATIONS = (
     Mutation("EmailMessageService/RetryEmailMessage", before="CancelEmailMessage"),
     Mutation("EmailSuppressionService/CreateEmailSuppression"),
     Mutation("EmailSuppressionService/DeleteEmailSuppression"),
+    Mutation("EmailTemplateService/CreateEmailTemplate"),
+    Mutation("EmailTemplateService/UpdateEmailTemplate", lambda _: {"updateMask": "subject"}, mask=("subject",)),
+    Mutation("EmailTemplateService/PublishEmailTemplate"),
+    Mutation("EmailTemplateService/RestoreEmailTemplateVersion"),
+    Mutation("EmailTemplateService/DeleteEmailTemplate"),
     Mutation("UnsubscribeService/Unsubscribe", _token),
     Mutation("EmailReportService/ReceiveEmailReport", _report, headers={"x_report_secret": REPORT_SECRET}),
 )
