@@ -99,6 +99,13 @@ ACCESS_CHANGED = Statement(
 )
 """Takes `tenant`. Access that was granted under the previous version is checked again."""
 
+TENANT_AT = Statement(
+    select(tenants.c.id).where(
+        tenants.c.subdomain == bindparam("subdomain", type_=tenants.c.subdomain.type), tenants.c.delete_time.is_(None)
+    )
+)
+"""Takes `subdomain`."""
+
 _user = bindparam("user_id", type_=_uuid)
 _granted = func.unnest(roles.c.permissions).table_valued("permission").render_derived()
 _custom = (
@@ -109,7 +116,12 @@ _custom = (
     .scalar_subquery()
 )
 MEMBER_ACCESS = Statement(
-    select(tenants.c.access_version, memberships.c.roles, cast(_custom, ARRAY(Text)).label("custom"))
+    select(
+        tenants.c.access_version,
+        tenants.c.subdomain,
+        memberships.c.roles,
+        cast(_custom, ARRAY(Text)).label("custom"),
+    )
     .select_from(
         tenants.outerjoin(memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == _user))
     )
@@ -135,6 +147,7 @@ _key_lives = and_(
 KEY_ACCESS = Statement(
     select(
         tenants.c.access_version,
+        tenants.c.subdomain,
         api_keys.c.permissions,
         _secret_counts.label("counts"),
         _tenant_lives.label("lives"),
@@ -284,6 +297,13 @@ class StoredAccess:
             return self._of_key(principal, tenant_id) if principal.tenant_id == tenant_id else None
         return self._of_user(principal, tenant_id)
 
+    def tenant_at(self, principal: Principal, subdomain: str) -> str | None:
+        """The id of the tenant with this subdomain, as far as row-level security shows it to the caller."""
+        scope = Scope(principal.tenant_id, principal.user_id or None, principal.is_platform)
+        with self._database.read(scope) as transaction:
+            row = transaction.run(TENANT_AT, subdomain=subdomain).first()
+        return str(row["id"]) if row else None
+
     def _of_user(self, principal: Principal, tenant_id: str) -> Access | None:
         scope = Scope(tenant_id or None, principal.user_id, principal.is_platform, principal.session_id)
         with self._database.read(scope) as transaction:
@@ -293,7 +313,7 @@ class StoredAccess:
         if row is None or row["roles"] is None:
             return None
         held = self._permissions.of(row["roles"], row["custom"] or ())
-        return Access(tenant_id, held, tuple(row["roles"]), row["access_version"])
+        return Access(tenant_id, held, tuple(row["roles"]), row["access_version"], subdomain=row["subdomain"])
 
     def _of_key(self, principal: Principal, tenant_id: str) -> Access | None:
         with self._database.read(Scope(tenant_id)) as transaction:
@@ -308,4 +328,4 @@ class StoredAccess:
             )
         held = self._permissions.of((), row["permissions"])
         until = row["until"].timestamp() if row["until"] else inf
-        return Access(tenant_id, held, (), row["access_version"], until)
+        return Access(tenant_id, held, (), row["access_version"], until, row["subdomain"])

@@ -296,7 +296,7 @@ def _seed(_: argparse.Namespace, settings: Settings) -> int:
     seeded = processes.seed(settings)
     if seeded.advice:
         raise Fault(seeded.advice)
-    login = {"email": seeded.email, "password": seeded.password, "tenant_id": seeded.tenant_id}
+    login = {"email": seeded.email, "password": seeded.password, "tenant_id": seeded.tenant_id, "people": seeded.people}
     sys.stdout.write(json.dumps(login, indent=2) + "\n")
     return 0
 

@@ -26,7 +26,9 @@ def _login(seeded: dict[str, str]) -> list[tuple[str, str]]:
     if not seeded.get("email"):
         return []
     login = ("Login", f"{seeded['email']}  {seeded['password']}")
-    return [login, ("Tenant", seeded["tenant_id"] or "none: the owner belongs to no tenant any more")]
+    tenant = ("Tenant", seeded["tenant_id"] or "none: the owner belongs to no tenant any more")
+    people = [("Others", f"{seeded['people']}, with the same password")] if seeded.get("people") else []
+    return [login, tenant, *people]
 
 
 def commands(settings: Settings, seeded: dict[str, str]) -> list[str]:

@@ -140,6 +140,8 @@ class Access:
     """The version of the tenant's access at loading; None for platform administrators, where it does not matter."""
     expires_at: float = inf
     """Unix time at which it expires without any change: the end of the overlap of a replaced secret."""
+    subdomain: str = ""
+    """The tenant's, when it was loaded. Empty for platform administrators."""
 
 
 class Emission(NamedTuple):

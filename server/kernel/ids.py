@@ -1,6 +1,7 @@
 """Ids: UUIDv7 (RFC 9562), so that they sort by time of creation and index well."""
 
 import os
+import re
 from datetime import UTC, datetime
 from itertools import count
 
@@ -10,6 +11,14 @@ RANDOM_BYTES = 10
 # The two highest bits of the ninth byte are 10 (RFC 9562, 4.1).
 VARIANTS = "89ab"
 DIGITS = 32
+
+
+_FORM = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return _FORM.fullmatch(text) is not None
 
 
 def new_id() -> str:

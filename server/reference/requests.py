@@ -14,6 +14,16 @@ from server.reference.inputs import Inputs
 from server.reference.naming import variables
 from server.reference.schemas import WELL_KNOWN
 
+# The step `authorize` puts the id in place of a subdomain.
+TENANT_IN_PATH: JsonObject = {
+    "description": "The tenant: its id or its subdomain.",
+    "schema": {
+        "type": "string",
+        "minLength": 3,
+        "maxLength": 63,
+        "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$",
+    },
+}
 FIELD_MASK = "google.protobuf.FieldMask"
 
 
@@ -31,7 +41,8 @@ class Requests:
         request, in_path = method.descriptor.input_type, variables(binding)
         for name in in_path:
             field = request.fields_by_name[name]
-            yield self._parameter(field, field.json_name, "path", required=True)
+            parameter = self._parameter(field, field.json_name, "path", required=True)
+            yield parameter | (TENANT_IN_PATH if name == "tenant_id" else {})
         if binding.body != "*":
             taken = {*in_path, binding.body}
             yield from self._query([field for field in request.fields if field.name not in taken], "")

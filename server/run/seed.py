@@ -1,7 +1,8 @@
-"""The first tenant of a fresh deployment: its owner, and a few sample pages."""
+"""The first tenant of a fresh deployment: its owner, somebody in every other role, and a few sample pages."""
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plinth.sites.v1.page_pb2 import Page
@@ -23,6 +24,15 @@ from server.settings import Settings
 
 EMAIL = "owner@plinth.example"
 SUBDOMAIN = "demo"
+# Somebody in every other built-in role. They sign in with the owner's password.
+PEOPLE = {
+    "admin": ("Adam", "Admin"),
+    "editor": ("Edith", "Editor"),
+    "member": ("Mia", "Member"),
+    "viewer": ("Vera", "Viewer"),
+    "employee": ("Emil", "Employee"),
+    "partner": ("Paula", "Partner"),
+}
 PAGES = (
     ("home", "Welcome", "What this site is about."),
     ("about", "About us", "Who is behind it."),
@@ -42,6 +52,8 @@ class Seeded:
     password: str = ""
     tenant_id: str = ""
     """The tenant of the owner; empty if the owner has none."""
+    people: str = ""
+    """The addresses of those in other roles, who have the same password."""
     advice: str = ""
     """Another way to log in, if there is no login."""
 
@@ -80,12 +92,18 @@ def seed_tenant(database: Database, settings: Settings) -> Seeded:
         tenant = transaction.run(FIND_TENANT, label=SUBDOMAIN).first()
         if user is None and tenant is None:
             password = _password(settings.secret)
-            return Seeded(EMAIL, password, _seed(transaction, password, settings))
+            return Seeded(EMAIL, password, _seed(transaction, password, settings), _people(PEOPLE))
         if user is None:
             return Seeded(advice=f"{EMAIL} is gone from the tenant `{SUBDOMAIN}`. To get in, {SIGN_UP}")
         transaction.bind(Scope(user_id=user["id"]))
         places = Memberships().of_user(transaction, user["id"])
-    return _login(user, [place["tenant_id"] for place in places], tenant, settings)
+    login = _login(user, [place["tenant_id"] for place in places], tenant, settings)
+    if login.people:
+        # Deployments from before have none. The owner's password is the seeded one here.
+        with database.write(Scope(tenant_id=login.tenant_id)) as transaction:
+            transaction.run(LOCK)
+            _add_people(transaction, login.tenant_id, user["password_hash"])
+    return login
 
 
 def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings) -> Seeded:
@@ -93,7 +111,7 @@ def _login(user: Row, places: list[str], tenant: Row | None, settings: Settings)
     for password in map(_password, settings.secrets.accepted):
         if passwords.sign_in(user["password_hash"], password) is not None:
             demo = tenant["id"] if tenant and tenant["id"] in places else ""
-            return Seeded(EMAIL, password, demo or next(iter(places), ""))
+            return Seeded(EMAIL, password, demo or next(iter(places), ""), _people(PEOPLE) if demo else "")
     return Seeded(
         advice=f"{EMAIL} has another password than the one that follows from PLINTH_SECRET_KEY. Log in with the one "
         "that was shown or chosen before. To be shown it, name the secret of that time in PLINTH_SECRET_KEY_PREVIOUS "
@@ -118,7 +136,32 @@ def _seed(transaction: WriteTransaction, password: str, settings: Settings) -> s
     write(ADD_DOMAIN, tenant_id=tenant_id, id=new_id(), hostname=f"{SUBDOMAIN}.{settings.sites_domain}")
     write(ADD_MEMBERSHIP, tenant_id=tenant_id, user_id=user_id, roles=[OWNER])
     add_built_in_roles(transaction, tenant_id)
+    _add_people(transaction, tenant_id, hashed)
     for slug, title, description in PAGES:
         draft = int(Page.STATUS_DRAFT)
         write(ADD_PAGE, tenant_id=tenant_id, id=new_id(), slug=slug, title=title, description=description, status=draft)
     return tenant_id
+
+
+def _people(roles: Iterable[str]) -> str:
+    return " ".join(map(_address, roles))
+
+
+def _address(role: str) -> str:
+    return EMAIL.replace(OWNER, role)
+
+
+def _add_people(transaction: WriteTransaction, tenant_id: str, password_hash: str) -> None:
+    """Add who is not there. Somebody who was taken out of the tenant since, or deleted, stays so."""
+    for role, (first_name, last_name) in PEOPLE.items():
+        user_id = new_id()
+        added = transaction.run(
+            ADD_USER,
+            id=user_id,
+            email=_address(role),
+            password_hash=password_hash,
+            first_name=first_name,
+            last_name=last_name,
+        )
+        if added.returned:
+            transaction.run(ADD_MEMBERSHIP, tenant_id=tenant_id, user_id=user_id, roles=[role])

@@ -15,6 +15,7 @@ import pytest
 
 from server.data.schema import MIGRATION_LOCK
 from server.faults import MENDABLE, NO_POSTGRESQL, NO_REDIS, NOT_LOOKED
+from server.kernel.roles import BUILT_IN_ROLES
 from tests.clients import unique
 from tests.embedded.engines import OWNER, PASSWORD, Cluster, password_redis, postgresql
 from tests.stack import LITTLE, free_of_settings, make_folder
@@ -131,6 +132,30 @@ def test_seeds_at_once_tell_the_same_login(cluster: Cluster, nowhere: Path) -> N
     logins = [json.loads(output) for status, output, errors in outcomes if status == 0 and not errors]
     assert len(logins) == len(outcomes), outcomes
     assert all(login == logins[0] and login["tenant_id"] for login in logins)
+
+
+def test_a_seed_adds_somebody_in_every_role_once_and_only_who_was_never_there(cluster: Cluster, nowhere: Path) -> None:
+    name = unique("fresh")
+    settings = {"DATABASE_URL": cluster.add_database(name), "PLINTH_SECRET_KEY": SECRET}
+    run_at_once([started("migrate", folder=nowhere, **settings)])
+    members = "SELECT email, roles, password_hash FROM memberships JOIN users ON users.id = user_id ORDER BY email"
+    found = []
+    for _ in range(2):
+        status, output, errors = outcome(started("seed", folder=nowhere, **settings))
+        assert (status, errors) == (0, "")
+        with psycopg.connect(cluster.administrator(name)) as connection:
+            found.append(connection.execute(members).fetchall())
+            # Of two who leave, one is not there at all, as in deployments from before.
+            connection.execute("DELETE FROM memberships USING users WHERE id = user_id AND email LIKE 'viewer@%'")
+            connection.execute("DELETE FROM users WHERE email LIKE 'editor@%'")
+    people = json.loads(output)["people"].split()
+    assert [(email, roles) for email, roles, _ in found[0]] == [
+        (f"{role}@plinth.example", [role]) for role in sorted(BUILT_IN_ROLES)
+    ]
+    assert {*people, "owner@plinth.example"} == {email for email, _, _ in found[0]}
+    assert [email for email, _, _ in found[1]] == [
+        f"{role}@plinth.example" for role in sorted(BUILT_IN_ROLES) if role != "viewer"
+    ]
 
 
 def test_a_migration_waits_in_bounds_and_names_who_it_waits_for(cluster: Cluster, nowhere: Path) -> None:

@@ -17,7 +17,7 @@ from server.kernel.problems import Conflict, Denied, Unauthenticated
 from server.kernel.steps.authorize import DECISIONS, Authorize
 from tests.kernel.calls import CREATE, call
 
-TENANT = "tenant-1"
+TENANT = "01900000-0000-7000-8000-00000000000a"
 USER = Principal("user-1", "session-1", TENANT, (), is_platform=False, expires_at=0)
 REQUEST = CreatePageRequest(tenant_id=TENANT)
 

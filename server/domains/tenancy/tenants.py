@@ -11,7 +11,8 @@ from server.data.transactions import WriteTransaction
 from server.domains.tenancy.branding import DEFAULTS
 from server.domains.tenancy.tables import brandings, domains, memberships, roles, tenants
 from server.kernel.call import Call
-from server.kernel.ids import new_id
+from server.kernel.guard import access_tag
+from server.kernel.ids import is_id, new_id
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Resource, Service
 from server.kernel.roles import BUILT_IN_ROLES
@@ -75,9 +76,9 @@ class TenantService(Service[Tenant]):
             call.enter_tenant(resource.id)
 
     def check(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
-        """Refuse subdomains that could be mistaken for the platform itself."""
+        """Refuse subdomains that could be mistaken for the platform itself, or for the id of a tenant."""
         del call, before
-        if resource.subdomain in RESERVED:
+        if resource.subdomain in RESERVED or is_id(resource.subdomain):
             raise broken_rules([Violation("tenant.subdomain", "is reserved", "tenant.subdomain.reserved")])
 
     def after_write(self, call: Call, resource: Tenant, before: Tenant | None) -> None:
@@ -88,6 +89,8 @@ class TenantService(Service[Tenant]):
         if before is None:
             self._furnish(call, resource)
         elif before.subdomain != resource.subdomain:
+            # What is known of access names the tenant by its former one.
+            call.invalidate(access_tag(resource.id))
             call.writes.queue(
                 MOVE_DOMAIN,
                 tenant=resource.id,

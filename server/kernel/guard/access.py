@@ -67,6 +67,9 @@ class AccessSource(Protocol):
         Raises ScopeEnded if the session or the tenant is gone, and Unauthenticated for an API key that has ended.
         """
 
+    def tenant_at(self, principal: Principal, subdomain: str) -> str | None:
+        """The id of the tenant with this subdomain, if the caller may know of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -93,6 +96,14 @@ class AccessMemory:
         ):
             return known.access
         return self._load(principal, tenant_id)
+
+    def tenant_at(self, principal: Principal, subdomain: str) -> str | None:
+        """The id of the tenant with this subdomain, if the caller may know of it. Raises as AccessSource.load."""
+        own = principal.tenant_id
+        access = self.get(principal, own) if own else None
+        if access is not None and access.subdomain == subdomain:
+            return own
+        return self._source.tenant_at(principal, subdomain)
 
     def forget(self, principal: Principal, tenant_id: str) -> None:
         """Load it again next time."""

@@ -3,14 +3,16 @@
 It comes before validate, so that a caller without access learns nothing.
 """
 
+import re
 from dataclasses import replace
 
 from server.data.transactions import ScopeEnded
 from server.kernel.actors import PROVIDER
-from server.kernel.call import Call
+from server.kernel.call import Call, Principal
 from server.kernel.chain import Answer, Before, Guard, Request, Unary
 from server.kernel.clock import Clock, utc_now
 from server.kernel.guard.access import AccessMemory
+from server.kernel.ids import is_id
 from server.kernel.policy import Access, MethodPolicy
 from server.kernel.problems import Conflict, Denied, Problem, Reason, Unauthenticated, not_found
 
@@ -19,6 +21,7 @@ NO_TENANT = ""
 # How often a call is decided at most, if its tenant's access changes while it runs.
 DECISIONS = 3
 STEP_UP_LIFETIME = 3600
+IS_SUBDOMAIN = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 
 
 class Authorize(Before):
@@ -143,8 +146,7 @@ class Authorize(Before):
 
         def authorize(call: Call, request: Request) -> None:
             principal = call.caller
-            # Equality of UUIDs ignores case; tokens hold the canonical form.
-            named = request.tenant_id.lower() if has_tenant else ""
+            named = self._tenant_named(principal, request) if has_tenant else ""
             if platform_wide and principal.is_platform and not named:
                 call.access = get(principal, NO_TENANT)
                 if call.access is not None:
@@ -167,13 +169,34 @@ class Authorize(Before):
 
     def _platform_decision(self, method: MethodPolicy) -> Guard:
         permission, get = method.permission, self._memory.get
+        names_tenant = "tenant_id" in method.descriptor.input_type.fields_by_name
 
-        def authorize(call: Call, _: Request) -> None:
+        def authorize(call: Call, request: Request) -> None:
             # Checked here, because a call that uses no database would not find out that the session has ended.
             if not call.caller.is_platform or get(call.caller, NO_TENANT) is None:
                 raise denied(permission)
+            if names_tenant and request is not None:
+                self._tenant_named(call.caller, request)
 
         return authorize
+
+    def _tenant_named(self, principal: Principal, request: Request) -> str:
+        """The id of the tenant that a request names by its id or by its subdomain; empty if it names none.
+
+        All that comes later sees the id. Raises NotFound for a subdomain that the caller may know nothing of.
+        """
+        # Equality of UUIDs ignores case; tokens hold the canonical form.
+        named: str = request.tenant_id.lower()
+        if not named or is_id(named):
+            return named
+        if not IS_SUBDOMAIN(request.tenant_id):
+            # The rules say what is wrong with it, to those who have access at all.
+            return named
+        found = self._memory.tenant_at(principal, named)
+        if found is None:
+            raise not_found(TENANT, named)
+        request.tenant_id = found
+        return found
 
 
 def denied(permission: str) -> Problem:

@@ -45,15 +45,16 @@ def new_template(key: str = "", locale: str = "de") -> dict[str, Any]:
 
 
 def _template(tenant: Tenant) -> Named:
-    """With two versions, so that a page of one has a next. The older one is named."""
-    first = {"subject": "First for {{ name }}", "displayName": f"{MARK}-{tenant.subdomain}"}
-    template = made(tenant, TEMPLATES, new_template(locale="en") | first)
+    """With two versions, so that a page of one has a next, and a draft that is another one. The older one is named."""
+    named = {"displayName": f"{MARK}-{tenant.subdomain}"}
+    template = made(tenant, TEMPLATES, new_template(locale="en") | named | {"subject": "First for {{ name }}"})
     url = f"{TEMPLATES}/{template['id']}"
-    made(tenant, f"{url}/publish", {}, status=OK)
-    changed = tenant.rest.patch(url, {"subject": f"{MARK}-{tenant.subdomain}"})
-    assert changed.status_code == OK, changed.text
-    etag = made(tenant, f"{url}/publish", {}, status=OK)["etag"]
+    for subject in ("Second", "Third"):
+        made(tenant, f"{url}/publish", {}, status=OK)
+        changed = tenant.rest.patch(url, {"subject": subject})
+        assert changed.status_code == OK, changed.text
     _, older = tenant.rest.get(f"{url}/versions").json()["emailTemplateVersions"]
+    etag = changed.json()["etag"]
     return {"email_template_id": template["id"], "email_template_version_id": older["id"], "etag": etag}
 
 
