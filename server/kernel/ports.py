@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
+from plinth.tenancy.v1.tenant_settings_pb2 import TenantSettings
 from plinth.types.v1.explanation_pb2 import Explanation
 
 from server.data.statements import Row
@@ -250,8 +251,8 @@ class Offers:
     mails: Mails | None = None
     tenant_zone: Callable[[Call], str] | None = None
     """The time zone of a tenant's reports."""
-    tenant_language: Callable[[Call], str] | None = None
-    """The default language of a tenant; empty if it has chosen none."""
+    tenant_settings: Callable[[Transaction, str], TenantSettings] | None = None
+    """The settings of a tenant, unset where it has chosen nothing. The scope of the transaction has to reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,7 @@ class Ports:
     tickets: Tickets
     mails: Mails
     tenant_zone: Callable[[Call], str]
-    tenant_language: Callable[[Call], str]
+    tenant_settings: Callable[[Transaction, str], TenantSettings]
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

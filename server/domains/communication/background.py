@@ -2,6 +2,7 @@
 
 from server.domains.communication.dkim_signing import DkimSigner, signer_of
 from server.domains.communication.gauges import MailGauges
+from server.domains.communication.letterheads import Letterheads
 from server.domains.communication.mailing import Holder, Mailer, Sending
 from server.domains.communication.settings import CommunicationSettings
 from server.domains.communication.smtp import Relay
@@ -24,6 +25,7 @@ def background(platform: WorkerPlatform, box: SealedBox) -> Background:
         threads,
         lambda: Relay(address, own.communication_mail_from, own.communication_smtp_timeout),
         box,
+        Letterheads(platform.database, platform.ports.tenant_settings),
         sending=Sending(
             sender=own.communication_mail_from,
             api=settings.api_address(),

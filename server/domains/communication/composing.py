@@ -21,9 +21,9 @@ _PAGE = """\
 {}
 </body></html>
 """
-_FOOTER = """\
+_END = """\
 <p style="font-family: system-ui, sans-serif; font-size: 12px; text-align: center; color: #52606d">
-<a href="{}">Unsubscribe</a>
+{}
 </p>
 """
 
@@ -40,25 +40,27 @@ class Letter:
 def compose(
     *,
     sender: str,
+    sender_name: str = "",
     to: str,
     subject: str,
     text: str,
     html: str = "",
+    footer: str = "",
     reply_to: str,
     message_id: str,
     time: datetime,
     token: str = "",
     unsubscribe_url: str = "",
 ) -> Letter:
-    """The message. `sender` may have a name in front. `message_id` is in angle brackets.
+    """The message. `sender` may have a name in front; `sender_name` replaces it. `message_id` is in angle brackets.
 
-    `html` is what readers of HTML see; if it is empty, they see the text.
-    With `unsubscribe_url` it has the headers of RFC 8058, and a line with a link at its end.
+    `html` is what readers of HTML see; if it is empty, they see the text. With `unsubscribe_url` it has the headers of
+    RFC 8058, and a line with a link at its end.
     """
     has_utf8_headers = not f"{to}{reply_to}".isascii()
     message = MimeMessage(policy=SMTPUTF8 if has_utf8_headers else SMTP)
     name, address = parseaddr(sender)
-    message["From"] = Address(name, addr_spec=address)
+    message["From"] = Address(sender_name or name, addr_spec=address)
     message["To"] = to
     message["Subject"] = " ".join(subject.split())
     message["Date"] = format_datetime(time)
@@ -72,8 +74,10 @@ def compose(
     if unsubscribe_url:
         message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-        text = f"{text.rstrip()}\n\n--\nUnsubscribe: {unsubscribe_url}\n"
-        html = with_link(html, unsubscribe_url) if html else ""
+    end = "\n".join(each for each in (footer, unsubscribe_url and f"Unsubscribe: {unsubscribe_url}") if each)
+    if end:
+        text = f"{text.rstrip()}\n\n--\n{end}\n"
+        html = with_end(html, footer, unsubscribe_url) if html else ""
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html or html_of(text), subtype="html", cte="quoted-printable")
     return Letter(message.as_bytes(), has_utf8_headers)
@@ -85,10 +89,11 @@ def html_of(text: str) -> str:
     return _PAGE.format("\n".join(f"<p>{_linked(each)}</p>" for each in paragraphs))
 
 
-def with_link(html: str, unsubscribe_url: str) -> str:
-    """A document with a line at its end by which its reader unsubscribes."""
+def with_end(html: str, footer: str, unsubscribe_url: str) -> str:
+    """A document with a footer at its end, and a link by which its reader unsubscribes. Either may be empty."""
     body, end, rest = html.rpartition("</body>") if "</body>" in html else (html, "", "")
-    return f"{body}{_FOOTER.format(escape(unsubscribe_url))}{end}{rest}"
+    link = f'<a href="{escape(unsubscribe_url)}">Unsubscribe</a>' if unsubscribe_url else ""
+    return f"{body}{_END.format('<br>'.join(filter(None, (_linked(footer), link))))}{end}{rest}"
 
 
 def _linked(paragraph: str) -> str:

@@ -19,11 +19,13 @@ from server.data.statements import Row
 from server.data.transactions import Database, Scope
 from server.domains.communication.composing import RETURN_PREFIX, compose
 from server.domains.communication.dkim_signing import DkimSigner
+from server.domains.communication.letterheads import Letterheads
 from server.domains.communication.metrics import MESSAGES, SECONDS, outcome_label
 from server.domains.communication.outcomes import Chance, Outcome
 from server.domains.communication.queue import (
     BATCH,
     BOUNCED,
+    DEFERRED,
     EXPIRED,
     FAILED,
     SUPPRESSED,
@@ -47,6 +49,7 @@ RECONNECT = 2.0
 TOO_LATE = "it was not sent before it expired"
 LOST = "the worker that sent it was lost"
 UNREADABLE = "what it holds was sealed with a secret that is accepted no more"
+NO_LETTERHEAD = "the settings of the tenant cannot be read"
 NO_SERVER = "no SMTP server is set: PLINTH_COMMUNICATION_SMTP_URL"
 T = TypeVar("T")
 
@@ -81,6 +84,7 @@ class Mailer:
         threads: Executor,
         relay: Callable[[], Relay],
         box: SealedBox,
+        letterheads: Letterheads,
         *,
         sending: Sending,
         connections: int,
@@ -93,6 +97,7 @@ class Mailer:
         self._threads = threads
         self._relay = relay
         self._box = box
+        self._letterheads = letterheads
         self._sending = sending
         self._connections = connections
         self._clock = clock
@@ -155,16 +160,21 @@ class Mailer:
     async def _attempt(self, relay: Relay, row: Row) -> Outcome:
         try:
             text = opened(self._box, row)
+            letterhead = await self._in_thread(lambda: self._letterheads.of(row["tenant_id"]))
         except (UnknownKey, InvalidTag):
             return Outcome(FAILED, UNREADABLE)
+        except (psycopg.Error, DatabaseUnavailable):
+            return Outcome(DEFERRED, NO_LETTERHEAD)
         to = smtp_form(row["to"])
         letter = compose(
             sender=self._sending.sender,
+            sender_name=letterhead.sender_name,
             to=to,
             subject=row["subject"],
             text=text,
             html=row["html"],
-            reply_to=smtp_form(row["reply_to"]),
+            footer=letterhead.footer,
+            reply_to=smtp_form(row["reply_to"] or letterhead.reply_to),
             message_id=row["message_id"],
             time=row["create_time"],
             token=row["token"] or "",

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from plinth.communication.v1.email_message_pb2 import EmailMessage
+from plinth.tenancy.v1.tenant_settings_pb2 import TenantSettings
 from sqlalchemy import Text, and_, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
+from server.data.transactions import Transaction
 from server.domains.communication.locales import stand_ins
 from server.domains.communication.plain_text import plain_text_of
 from server.domains.communication.rendering import Content, rendered
@@ -38,9 +40,8 @@ PUBLISHED = Statement(
 class TemplateUse:
     """Fills new messages."""
 
-    def __init__(self, tenant_language: Callable[[Call], str]) -> None:
-        """`tenant_language` is the default language of a call's tenant."""
-        self._tenant_language = tenant_language
+    def __init__(self, settings_of: Callable[[Transaction, str], TenantSettings]) -> None:
+        self._settings_of = settings_of
 
     def fill(self, call: Call, message: EmailMessage) -> None:
         """Give a new message what it sends, from its template if it names one. Raises RuleViolated."""
@@ -64,7 +65,8 @@ class TemplateUse:
         if faults:
             raise broken_rules(faults)
         use = message.template
-        locales = stand_ins((use.locale, self._tenant_language(call)))
+        settings = self._settings_of(call.reads, str(call.tenant_id))
+        locales = stand_ins((use.locale, settings.localization.default_language))
         found = call.reads.run(PUBLISHED, tenant=call.tenant_id, key=use.key, locales=locales).first()
         if found is None:
             words = f"is that of no template which was published in {' or '.join(locales)}"

@@ -11,7 +11,7 @@ from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
 from server.domains.tenancy.tables import brandings, domains, memberships, tenant_settings, tenants
 from server.domains.tenancy.tables import roles as roles_table
-from server.domains.tenancy.tenant_settings import TenantSettingsService, language_of, time_zone_of
+from server.domains.tenancy.tenant_settings import TenantSettingsService, settings_of, time_zone_of
 from server.domains.tenancy.tenants import TenantService
 from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
@@ -25,7 +25,7 @@ def _offers(foundation: Foundation) -> Offers:
         tenant_rates=TenantRates(foundation.database, foundation.generations),
         memberships=Memberships(),
         tenant_zone=time_zone_of,
-        tenant_language=language_of,
+        tenant_settings=settings_of,
     )
 
 
@@ -77,7 +77,7 @@ MODULE = Module(
             *("heading_font", "body_font"),
             why="of an organisation",
         ),
-        NotPersonal(tenant_settings, "general", "reporting", "localization", why="of an organisation"),
+        NotPersonal(tenant_settings, "general", "reporting", "localization", "mail", why="of an organisation"),
     ),
     exports=(Export(memberships),),
     background=_background,

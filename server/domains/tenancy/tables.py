@@ -101,6 +101,7 @@ tenant_settings = tenant_table(
     Column("general", JSONB),
     Column("reporting", JSONB),
     Column("localization", JSONB),
+    Column("mail", JSONB),
 )
 Index("tenant_settings_tenant_id_key", tenant_settings.c.tenant_id, unique=True)
 

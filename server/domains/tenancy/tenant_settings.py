@@ -5,11 +5,12 @@ from plinth.tenancy.v1.tenant_settings_pb2 import LocalizationSettings, Reportin
 from sqlalchemy import bindparam, select
 
 from server.data.statements import Statement
+from server.data.transactions import Transaction
 from server.domains.tenancy.tables import tenant_settings
 from server.kernel.call import Call
 from server.kernel.messages import decimal_places
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.resources import Resource, Service
+from server.kernel.resources import ConversionPlan, Resource, Service
 from server.kernel.time_zones import time_zone_faults
 
 TIME_ZONE = Statement(
@@ -17,12 +18,13 @@ TIME_ZONE = Statement(
         tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
     )
 )
-LANGUAGE = Statement(
-    select(tenant_settings.c.localization["default_language"].astext.label("language")).where(
+PLAN = ConversionPlan(TenantSettings, tenant_settings)
+SETTINGS = Statement(
+    select(*PLAN.columns).where(
         tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
     )
 )
-CATEGORIES = ("general", "reporting", "localization")
+CATEGORIES = ("general", "reporting", "localization", "mail")
 """The fields that are categories."""
 
 
@@ -32,10 +34,10 @@ def time_zone_of(call: Call) -> str:
     return str(found[0]["time_zone"] or "") if found else ""
 
 
-def language_of(call: Call) -> str:
-    """The default language of the call's tenant; empty if it has chosen none."""
-    found = call.reads.run(LANGUAGE, tenant=call.tenant_id).all()
-    return str(found[0]["language"] or "") if found else ""
+def settings_of(transaction: Transaction, tenant_id: str) -> TenantSettings:
+    """The settings of a tenant, unset where it has chosen nothing. The scope of the transaction has to reach it."""
+    found = transaction.run(SETTINGS, tenant=tenant_id)
+    return PLAN.message(found.raw(0)) if found.returned else TenantSettings()
 
 
 class TenantSettingsService(Service[TenantSettings]):
@@ -49,6 +51,7 @@ class TenantSettingsService(Service[TenantSettings]):
         del call, before
         resource.general.SetInParent()
         _fill_reporting(resource.reporting)
+        resource.mail.SetInParent()
         localization = resource.localization
         localization.default_language = localization.default_language or "en"
 

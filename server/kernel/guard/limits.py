@@ -211,6 +211,7 @@ DEFAULT_RATES: Mapping[str, str] = {
     "multimodal": "20/3600",
     "payment": "20/3600",
     "webhook": "30/60",
+    "mail": "300/60",
     "analytics": "50/60",
     # Calls that providers sign, by key. What is refused is sent again, so this is far above what one key sends.
     "inbound": "6000/60",

@@ -220,3 +220,45 @@ def test_every_door_leads_to_the_queue(tenant: Tenant) -> None:
     for path in (PATH, "/api/v1/communication/email", "/api/v1/pending-emails"):
         listed = tenant.rest.get(path, {"filter": f'id = "{sent.json()["id"]}"'}).json()["emailMessages"]
         assert [message["id"] for message in listed] == [sent.json()["id"]]
+
+
+def test_mail_has_the_letterhead_of_the_tenant(stack: Stack) -> None:
+    tenant, to, invited = new_tenant(stack), address(), address()
+    mail = {"senderName": "Caf\u00e9 Acme, Ltd.", "replyTo": "office@acme.example", "footer": "Acme <Ltd>\nMadrid"}
+    changed = tenant.rest.patch("settings", {"mail": mail})
+    assert changed.status_code == 200, changed.text
+    assert tenant.rest.get("settings/mail").json()["mail"] == mail
+    queue(tenant, to, html="<html><body><p>Ready</p></body></html>", category="MARKETING")
+    (message,) = mailbox_of(stack).wait_for(to)
+    (sender,) = message["From"].addresses
+    assert (sender.display_name, sender.addr_spec) == ("Caf\u00e9 Acme, Ltd.", "no-reply@localhost")
+    assert message["Reply-To"] == "office@acme.example"
+    lines = text_of(message).replace("\r\n", "\n").splitlines()
+    assert lines[-4:-1] == ["--", "Acme <Ltd>", "Madrid"]
+    assert lines[-1].startswith("Unsubscribe: http")
+    body = message.get_body(("html",))
+    assert body is not None
+    html = body.get_content()
+    assert html.startswith("<html><body><p>Ready</p><p ")
+    assert "Acme &lt;Ltd&gt;<br>" in html
+    assert html.rstrip().endswith("</body></html>")
+    own = address()
+    queue(tenant, own, replyTo="workshop@acme.example")
+    assert mailbox_of(stack).wait_for(own)[0]["Reply-To"] == "workshop@acme.example"
+    assert tenant.rest.post("employees/invite", {"email": invited, "roles": ["employee"]}).status_code == 201
+    (invitation,) = mailbox_of(stack).wait_for(invited)
+    assert invitation["From"].addresses[0].display_name == "Caf\u00e9 Acme, Ltd."
+    assert "Acme <Ltd>" in text_of(invitation)
+
+
+@pytest.mark.parametrize(
+    ("mail", "field"),
+    [
+        ({"senderName": "Acme\r\nBcc: eve@example.com"}, "mail.senderName"),
+        ({"senderName": "PayPal <pay@paypal.com>"}, "mail.senderName"),
+        ({"replyTo": "nobody"}, "mail.replyTo"),
+        ({"footer": "x" * 1001}, "mail.footer"),
+    ],
+)
+def test_a_letterhead_that_could_deceive_is_refused(tenant: Tenant, mail: dict[str, str], field: str) -> None:
+    assert [*problem(tenant.rest.patch("settings", {"mail": mail})).violations] == [field]
