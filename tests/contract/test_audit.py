@@ -48,6 +48,7 @@ NOT_PERSONAL = dict.fromkeys(
     ),
     "of an organisation",
 ) | {
+    "plinth.tenancy.v1.TenantSettings.mail": "a category, of an organisation",
     "plinth.communication.v1.EmailMessage.email_template_version_id": "the id of a version",
     "plinth.communication.v1.EmailSuppression.email_message_id": "the id of a message",
     "plinth.communication.v1.EmailTemplate.display_name": "of a template",

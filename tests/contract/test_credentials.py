@@ -35,6 +35,7 @@ PUBLIC = {
     "ListIdentityProviders": "who signs in has no credentials yet",
     "StartFederatedLogIn": "who signs in has no credentials yet",
     "LogInWithIdentityProvider": "the code of the provider is the credential",
+    "PassOnFederatedForm": "it only sends a browser on, to a page of the settings",
     "RefreshToken": "its refresh token is the credential",
     "VerifyEmail": "the token from the mail is the credential",
     "ResetPassword": "the token from the mail is the credential",

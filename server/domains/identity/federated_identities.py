@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
+from urllib.parse import parse_qsl, urlencode
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 from plinth.identity.v1 import federated_identity_pb2 as pb
 from plinth.identity.v1.auth_pb2 import Session
@@ -34,6 +36,11 @@ from server.kernel.problems import Reason, StateForbids, Violation, broken_rules
 from server.kernel.providers import ProviderPort, not_configured
 from server.kernel.resources import EventFacts, Service
 
+PAGE_MARK = "."
+"""Stands before the number of the page in the state of who comes back with a form."""
+PASSED_ON = ("code", "state", "error", "iss")
+MOST_FIELDS = 20
+SEE_OTHER = 303
 PROVIDER, IDENTITY = "plinth.dev/IdentityProvider", "plinth.dev/FederatedIdentity"
 CameBack = pb.LogInWithIdentityProviderRequest | pb.LinkFederatedIdentityRequest
 
@@ -53,6 +60,7 @@ class FederatedIdentityService(Service):
         port: ProviderPort,
         attempts: OAuthAttempts,
         pages: Sequence[str],
+        api: str,
         *,
         sign_ins: SignIns,
         sign_ups: SignUps,
@@ -60,13 +68,17 @@ class FederatedIdentityService(Service):
         guard: SignInGuard,
         clock: Clock,
     ) -> None:
-        """`connections` are by the id of their provider; `pages` are those to which browsers come back."""
+        """`connections` are by the id of their provider; `pages` are those to which browsers come back.
+
+        `api` is where this API is, to which a provider sends the browser that answers by a form.
+        """
         super().__init__()
         keys = KeySets(clock)
         self._port = port
         self._clients = {name: OAuthClient(each, port, keys, clock) for name, each in connections.items()}
         self._attempts = attempts
         self._pages = pages
+        self._api = api
         self._sign_ins = sign_ins
         self._sign_ups = sign_ups
         self._half = half
@@ -87,9 +99,25 @@ class FederatedIdentityService(Service):
 
     def start_federated_log_in(self, call: Call, request: pb.StartFederatedLogInRequest) -> FederatedStart:
         """An attempt to sign in."""
-        client = self._client(request.provider)
-        attempt = self._attempts.new(request.provider, self._page(request.redirect_url), tenant=request.tenant)
-        return self._started(call, client, attempt)
+        return self._started(call, request.provider, request.redirect_url, tenant=request.tenant)
+
+    def pass_on_federated_form(self, call: Call, request: pb.PassOnFederatedFormRequest) -> HttpBody:
+        """Send the browser on, with what the form says in the query."""
+        if not self._client(request.provider).connection.answers_by_form:
+            raise not_found(PROVIDER, request.provider)
+        form = _fields_of(request.form)
+        _, mark, place = form.get("state", "").rpartition(PAGE_MARK)
+        if not mark or not place.isdecimal() or int(place) >= len(self._pages):
+            raise broken_rules([Violation("form", "has no `state` that was made here", "state.unknown")])
+        page = self._pages[int(place)]
+        query = urlencode({name: form[name] for name in PASSED_ON if name in form})
+        call.http_status = SEE_OTHER
+        call.headers += [
+            ("location", f"{page}{'&' if '?' in page else '?'}{query}"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+        ]
+        return HttpBody(content_type="text/plain; charset=utf-8", data=b"Go on at the address in Location.\n")
 
     def log_in_with_identity_provider(self, call: Call, request: pb.LogInWithIdentityProviderRequest) -> Session:
         """Exchange the provider's code for tokens of Plinth."""
@@ -110,9 +138,7 @@ class FederatedIdentityService(Service):
 
     def start_federated_link(self, call: Call, request: pb.StartFederatedLinkRequest) -> FederatedStart:
         """An attempt to link an identity, in this session."""
-        client, page = self._client(request.provider), self._page(request.redirect_url)
-        attempt = self._attempts.new(request.provider, page, session_id=call.caller.session_id)
-        return self._started(call, client, attempt)
+        return self._started(call, request.provider, request.redirect_url, session_id=call.caller.session_id)
 
     def link_federated_identity(self, call: Call, request: pb.LinkFederatedIdentityRequest) -> FederatedIdentity:
         """Link an identity to the caller."""
@@ -174,7 +200,14 @@ class FederatedIdentityService(Service):
             raise broken_rules([Violation("redirect_url", "is not one of the settings", "redirect_url.unknown")])
         return redirect_url or self._pages[0]
 
-    def _started(self, call: Call, client: OAuthClient, attempt: OAuthAttempt) -> FederatedStart:
+    def _started(
+        self, call: Call, provider: str, redirect_url: str, *, tenant: str = "", session_id: str = ""
+    ) -> FederatedStart:
+        client, page, mark = self._client(provider), self._page(redirect_url), ""
+        if client.connection.answers_by_form:
+            mark = f"{PAGE_MARK}{self._pages.index(page)}"
+            page = f"{self._api}/api/v1/auth/oauth/{provider}/form"
+        attempt = self._attempts.new(provider, page, mark=mark, tenant=tenant, session_id=session_id)
         call.headers.append(("cache-control", "no-store"))
         shown = FederatedStart(
             url=client.authorization_url(attempt), state=attempt.state, attempt=self._attempts.seal(attempt)
@@ -207,6 +240,13 @@ class FederatedIdentityService(Service):
             # Of a user who was deleted, and can be restored until the erasure.
             raise taken(IDENTITY, "code")
         return user | {"has_second_factor": False}
+
+
+def _fields_of(form: HttpBody) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(form.data.decode(), max_num_fields=MOST_FIELDS))
+    except ValueError as error:
+        raise broken_rules([Violation("form", "is no form of at most 20 fields", "form.readable")]) from error
 
 
 def shown_identity(row: identities.Row) -> FederatedIdentity:

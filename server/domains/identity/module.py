@@ -148,6 +148,7 @@ def _federated_identities(platform: Platform) -> FederatedIdentityService:
         platform.providers(OAUTH),
         OAuthAttempts(SealedBox(settings.secrets, OAUTH_ATTEMPT), platform.clock),
         own.identity_oauth_redirect_urls,
+        settings.api_address(),
         sign_ins=_sign_ins(platform),
         sign_ups=_sign_ups(platform),
         half=HalfSignIns(SignInChallenges(settings.secrets, platform.clock)),

@@ -55,14 +55,16 @@ class OAuthAttempts:
         self._box = box
         self._clock = clock
 
-    def new(self, provider: str, redirect_url: str, *, tenant: str = "", session_id: str = "") -> OAuthAttempt:
-        """An attempt with new secrets."""
+    def new(
+        self, provider: str, redirect_url: str, *, mark: str = "", tenant: str = "", session_id: str = ""
+    ) -> OAuthAttempt:
+        """An attempt with new secrets. `mark` ends its state, for whoever has nothing else of it."""
         return OAuthAttempt(
             provider=provider,
             redirect_url=redirect_url,
             tenant=tenant,
             session_id=session_id,
-            state=secrets.token_urlsafe(RANDOM_BYTES),
+            state=secrets.token_urlsafe(RANDOM_BYTES) + mark,
             nonce=secrets.token_urlsafe(RANDOM_BYTES),
             verifier=secrets.token_urlsafe(RANDOM_BYTES),
             expires=int((self._clock() + LIFETIME).timestamp()),

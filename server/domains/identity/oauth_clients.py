@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from server.domains.identity import id_tokens
 from server.domains.identity.id_tokens import Claims, KeySets
 from server.domains.identity.oauth_attempts import OAuthAttempt
-from server.domains.identity.oauth_connections import APPLE, MICROSOFT, OAuthConnection
+from server.domains.identity.oauth_connections import MICROSOFT, OAuthConnection
 from server.json_values import JsonValue
 from server.kernel.clock import Clock
 from server.kernel.problems import Problem, Reason, StateForbids, Unauthenticated
@@ -74,8 +74,7 @@ class OAuthClient:
         }
         if self.connection.kind == "github":
             return f"{self.connection.github_url}/login/oauth/authorize?{urlencode(parameters)}"
-        if self.connection.id == APPLE:
-            # Apple tells an address only in a form, which it posts to the redirect URL.
+        if self.connection.answers_by_form:
             parameters["response_mode"] = "form_post"
         endpoint = self._endpoint("authorization_endpoint")
         sign = "&" if "?" in endpoint else "?"

@@ -49,6 +49,11 @@ class OAuthConnection(BaseModel):
         return "github" if self.id == GITHUB else "oidc"
 
     @property
+    def answers_by_form(self) -> bool:
+        """Whether it sends browsers back with a form: Apple tells an address in no other way."""
+        return self.id == APPLE
+
+    @property
     def title(self) -> str:
         """The name on its button."""
         return self.name or KNOWN.get(self.id, self.id)

@@ -53,7 +53,8 @@ class IdentitySettings(DomainSettings):
     identity_oauth_redirect_urls: Annotated[tuple[ProviderUrl, ...], NoDecode, COMMAS] = Field(
         (),
         description="Pages to which browsers come back from these providers, comma separated; the first is the usual "
-        "one. Each has to be registered at the providers.",
+        "one. Each has to be registered at the providers; at Apple, `<PLINTH_PUBLIC_URL>/api/v1/auth/oauth/apple/form` "
+        "instead, which sends browsers on.",
     )
 
     @property

@@ -18,6 +18,7 @@ from tests.clients import Rest, new_address
 from tests.providers.double import Double, Received, Reply
 
 PROVIDER, CLIENT_ID, CLIENT_SECRET = "sweeps", "plinth", "a-secret-of-the-sweeps"
+BY_FORM = "apple"
 PAGE = "http://localhost:1/signed-in"
 KEY = ec.generate_private_key(ec.SECP256R1())
 PATHS = {
@@ -35,7 +36,7 @@ class IssuerOfCodes(Double):
         """Those of a stack whose users sign in here."""
         connection = {"issuer": self.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "name": "Sweeps"}
         return {
-            "identity_oauth_providers": json.dumps({PROVIDER: connection}),
+            "identity_oauth_providers": json.dumps({PROVIDER: connection, BY_FORM: connection}),
             "identity_oauth_redirect_urls": PAGE,
         }
 

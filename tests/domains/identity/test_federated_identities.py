@@ -1,7 +1,9 @@
 """Signing in at other providers, and linking identities there, by the provider of the shared stack."""
 
 import json
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+import httpx
 import pytest
 from plinth.identity.v1.federated_identity_pb2 import StartFederatedLogInRequest
 
@@ -18,6 +20,7 @@ from tests.clients import (
     Rest,
     Session,
     log_in,
+    new_address,
     new_password,
     new_tenant,
     problem,
@@ -26,7 +29,7 @@ from tests.clients import (
     sign_up,
 )
 from tests.domains.identity.federation import Page
-from tests.domains.identity.issuer import PAGE, PROVIDER
+from tests.domains.identity.issuer import BY_FORM, PAGE, PROVIDER, sent_back
 from tests.domains.identity.letters import RESET, token_from, wait_for_letter
 from tests.domains.identity.second_factors import proven_long_ago, secured
 from tests.stack import Stack
@@ -34,7 +37,9 @@ from tests.stack import Stack
 
 def test_providers_are_listed(stack: Stack) -> None:
     for path in ("auth/oauth/providers", "auth/providers"):
-        assert Rest(stack).get(path).json() == {"providers": [{"id": "sweeps", "name": "Sweeps"}]}
+        assert Rest(stack).get(path).json() == {
+            "providers": [{"id": "sweeps", "name": "Sweeps"}, {"id": "apple", "name": "Sweeps"}]
+        }
 
 
 def test_a_newcomer_gets_an_account_and_comes_back_to_it(stack: Stack) -> None:
@@ -219,8 +224,78 @@ def test_without_a_page_to_come_back_to_there_is_no_beginning(stack: Stack) -> N
         HttpProviders(stack.settings)(OAUTH),
         OAuthAttempts(SealedBox(stack.settings.secrets, PURPOSE), utc_now),
         (),
+        "http://localhost:1",
         **dict.fromkeys(("sign_ins", "sign_ups", "half", "guard", "clock"), utc_now),  # type: ignore[arg-type]
     )
     with pytest.raises(StateForbids) as caught:
         service.start_federated_log_in(None, StartFederatedLogInRequest(provider=PROVIDER))  # type: ignore[arg-type]
     assert caught.value.metadata["setting"] == "PLINTH_IDENTITY_OAUTH_REDIRECT_URLS"
+
+
+def form_answer(stack: Stack, form: dict[str, str], provider: str = BY_FORM) -> httpx.Response:
+    """What a browser gets that a provider sent back with a form. It has no token."""
+    headers = {"content-type": "application/x-www-form-urlencoded", "origin": "https://appleid.apple.com"}
+    path = f"auth/oauth/{provider}/form"
+    return Rest(stack).request("POST", path, content=urlencode(form), headers=headers, follow_redirects=False)
+
+
+@pytest.mark.parametrize("what", ["authorize", "link"])
+def test_a_form_of_the_provider_sends_the_browser_on_to_the_page(stack: Stack, what: str) -> None:
+    rest = Rest(stack, log_in(stack, sign_up(stack)).access_token)
+    begun, email = rest.get(f"auth/oauth/{BY_FORM}/{what}").json(), new_address()
+    asked = parse_qs(urlsplit(begun["url"]).query)
+    assert asked["response_mode"] == ["form_post"]
+    assert asked["redirect_uri"][0].endswith(f"/api/v1/auth/oauth/{BY_FORM}/form")
+    back = form_answer(stack, {**sent_back(begun["url"], email), "user": '{"name": {}}', "id_token": "x"})
+    assert back.status_code == 303, back.text
+    assert back.headers["cache-control"] == "no-store"
+    page, _, query = back.headers["location"].partition("?")
+    assert page == PAGE
+    came = dict(parse_qsl(query))
+    assert {*came} == {"code", "state"}
+    assert came["state"] == begun["state"]
+    if what == "link":
+        linked = rest.post(f"auth/oauth/{BY_FORM}/link", {**came, "attempt": begun["attempt"]})
+        assert linked.json()["email"] == email, linked.text
+    else:
+        session = rest.post(f"auth/oauth/{BY_FORM}/callback", {**came, "attempt": begun["attempt"]})
+        assert session.json()["user"]["email"] == email, session.text
+
+
+def test_a_form_that_tells_an_error_is_passed_on_too(stack: Stack) -> None:
+    begun = Rest(stack).get(f"auth/oauth/{BY_FORM}/authorize").json()
+    back = form_answer(stack, {"error": "user_cancelled_authorize", "state": begun["state"]})
+    assert dict(parse_qsl(back.headers["location"].partition("?")[2])) == {
+        "error": "user_cancelled_authorize",
+        "state": begun["state"],
+    }
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"state": "x", "code": "y"},
+        {"state": "x.9"},
+        {"state": "x.-1"},
+        {"state": "x.https://evil.example"},
+        {"state": "x.\u0661"},
+        {f"n{number}": "x" for number in range(30)},
+    ],
+)
+def test_a_form_sends_browsers_nowhere_but_to_pages_of_the_settings(stack: Stack, form: dict[str, str]) -> None:
+    refused = form_answer(stack, form)
+    assert refused.status_code == 422, refused.text
+    assert "location" not in refused.headers
+
+
+def test_header_lines_in_a_form_stay_in_the_query(stack: Stack) -> None:
+    begun = Rest(stack).get(f"auth/oauth/{BY_FORM}/authorize").json()
+    back = form_answer(stack, {"code": "x\r\nset-cookie: a=b", "state": begun["state"]})
+    assert back.status_code == 303
+    assert "set-cookie" not in back.headers
+    assert back.headers["location"].startswith(f"{PAGE}?code=x%0D%0Aset-cookie")
+
+
+def test_a_provider_that_answers_otherwise_has_no_form(stack: Stack) -> None:
+    assert reason(form_answer(stack, {"state": "x.0"}, PROVIDER)) == (404, "RESOURCE_NOT_FOUND")
