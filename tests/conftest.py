@@ -20,6 +20,7 @@ from server.kernel.policy import MethodPolicy
 from tests.again import keep_logs
 from tests.domains.communication.signing import mail_settings
 from tests.domains.identity.issuer import IssuerOfCodes
+from tests.domains.identity.places import place_settings
 from tests.domains.integrations.accounts import Accounts
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
@@ -78,8 +79,8 @@ class Keeper(threading.Thread):
             issuer = self._closing.enter_context(IssuerOfCodes())
             accounts = self._closing.enter_context(Accounts())
             try:
-                providers = issuer.settings | accounts.settings
-                self._stack.set(communication_smtp_url=url, **mail_settings(self._stack), **providers)
+                own = mail_settings(self._stack) | place_settings(self._stack) | issuer.settings | accounts.settings
+                self._stack.set(communication_smtp_url=url, **own)
                 self._stack.start()
             except AssertionError as error:
                 self._stack.remove()

@@ -34,6 +34,9 @@ class Stored:
         self.loads += 1
         return self.access
 
+    def tenant_at(self, principal: Principal, subdomain: str) -> str | None:
+        raise NotImplementedError
+
 
 class Handler:
     """Creates a page, unless the access that it was allowed by is none that is stored."""

@@ -12,9 +12,11 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Scope
+from server.domains.identity.devices import device_of
 from server.domains.identity.letters import BY_TOKEN, Kind, LetterTokens, refuse_token, send_letter
 from server.domains.identity.password_check import PasswordCheck
 from server.domains.identity.passwords import Passwords, refuse_common
+from server.domains.identity.places import Places
 from server.domains.identity.tables import account_letters, sessions, users
 from server.domains.identity.user_rows import BY_EMAIL, BY_ID, LOCK_USER, USER, shown_user
 from server.kernel.call import Call
@@ -95,8 +97,9 @@ class AccountService(Service):
         "session.revoked": EventFacts(User),
     }
 
-    def __init__(self, tokens: LetterTokens, passwords: Passwords, check: PasswordCheck) -> None:
+    def __init__(self, tokens: LetterTokens, passwords: Passwords, check: PasswordCheck, places: Places) -> None:
         super().__init__()
+        self._places = places
         self._tokens = tokens
         self._passwords = passwords
         self._check = check
@@ -178,7 +181,7 @@ class AccountService(Service):
         """The sessions of the caller."""
         del request
         rows = call.reads.run(SESSIONS, user_id=call.caller.user_id).all()
-        return ListOwnSessionsResponse(sessions=[_shown_session(row, call.caller.session_id) for row in rows])
+        return ListOwnSessionsResponse(sessions=[self._shown_session(row, call.caller.session_id) for row in rows])
 
     def revoke_session(self, call: Call, request: account_pb2.RevokeSessionRequest) -> Empty:
         """End a session of the caller."""
@@ -198,6 +201,21 @@ class AccountService(Service):
         """The letter that brought a token, locked. Raises RuleViolated."""
         letter = call.writes.run(BY_TOKEN, hashes=self._tokens.hashes(token), kind=int(kind)).first()
         return letter if letter is not None else refuse_token()
+
+    def _shown_session(self, row: Row, current: str) -> UserSession:
+        shown = UserSession(
+            id=row["id"],
+            is_current=row["id"] == current,
+            ip=row["ip"],
+            user_agent=row["user_agent"],
+            device=device_of(row["user_agent"]),
+            place=self._places.of(row["ip"]),
+            tenant_id=row["current_tenant_id"] or "",
+        )
+        shown.create_time.FromDatetime(row["create_time"])
+        shown.refresh_time.FromDatetime(row["rotate_time"])
+        shown.expire_time.FromDatetime(row["expire_time"])
+        return shown
 
 
 def _write_to(call: Call, email: str, kind: Kind) -> Empty:
@@ -227,17 +245,3 @@ def told(call: Call, about: Message | None = None) -> Empty:
     call.tenant_id = caller.tenant_id
     call.writes.bind(Scope(tenant_id=caller.tenant_id, user_id=caller.user_id))
     return Empty()
-
-
-def _shown_session(row: Row, current: str) -> UserSession:
-    shown = UserSession(
-        id=row["id"],
-        is_current=row["id"] == current,
-        ip=row["ip"],
-        user_agent=row["user_agent"],
-        tenant_id=row["current_tenant_id"] or "",
-    )
-    shown.create_time.FromDatetime(row["create_time"])
-    shown.refresh_time.FromDatetime(row["rotate_time"])
-    shown.expire_time.FromDatetime(row["expire_time"])
-    return shown

@@ -51,6 +51,7 @@ class Kind(IntEnum):
     PASSKEY_REMOVED = 11
     IDENTITY_LINKED = 12
     IDENTITY_UNLINKED = 13
+    SECOND_FACTOR_RESET = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ LETTERS = {
         "Signing in needs no code any more",
         "Hello,\n\nthe authenticator app of your account at {product} was removed: signing in needs nothing but the "
         "password again." + _NOT_YOU,
+    ),
+    Kind.SECOND_FACTOR_RESET: Letter(
+        "Your second factor was removed",
+        "Hello,\n\nan administrator of {product} has removed the authenticator app of your account, as you have asked "
+        "for, and has signed you out everywhere. Sign in with your password, and add an app again." + _NOT_YOU,
     ),
     Kind.SECOND_FACTOR_LOCKED: Letter(
         "Somebody knows your password",

@@ -21,6 +21,7 @@ from server.domains.identity.passkey_ceremonies import PasskeyCeremonies
 from server.domains.identity.passkeys import PasskeyProofs, PasskeyService
 from server.domains.identity.password_check import PasswordCheck
 from server.domains.identity.passwords import Passwords
+from server.domains.identity.places import Places
 from server.domains.identity.privacy import PersonErasure, PrivacyService
 from server.domains.identity.recovery_codes import RecoveryCodes
 from server.domains.identity.second_factor_codes import PURPOSE as AUTHENTICATOR_SECRET
@@ -127,7 +128,8 @@ def _auth(platform: Platform) -> AuthService:
 
 def _accounts(platform: Platform) -> AccountService:
     settings = platform.settings
-    return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _check(platform))
+    places = Places(settings.own(IdentitySettings).identity_place_database)
+    return AccountService(LetterTokens(settings.secrets), Passwords(settings.password_memory), _check(platform), places)
 
 
 def _second_factors(platform: Platform) -> SecondFactorService:

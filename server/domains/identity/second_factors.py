@@ -11,15 +11,15 @@ from sqlalchemy import bindparam, case, delete, func, literal_column, select, te
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from server.data.statements import Statement
-from server.domains.identity.accounts import told
+from server.domains.identity.accounts import END_ALL, end_sessions, told
 from server.domains.identity.letters import Kind, send_letter
 from server.domains.identity.recovery_codes import RecoveryCodes
 from server.domains.identity.second_factor_codes import LOCK, SecondFactorCodes, plain_code
 from server.domains.identity.tables import authenticators, recovery_codes
 from server.domains.identity.totp import enrolment_url, new_secret, typed
-from server.domains.identity.user_rows import BY_ID
+from server.domains.identity.user_rows import BY_ID, LOCK_USER, USER
 from server.kernel.call import Call
-from server.kernel.problems import StateForbids, Violation, broken_rules
+from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
 from server.kernel.resources import EventFacts, Service
 from server.kernel.sealing import SealedBox
 
@@ -72,6 +72,7 @@ class SecondFactorService(Service):
         "user.second_factor_enabled": EventFacts(User),
         "user.second_factor_disabled": EventFacts(User),
         "user.recovery_codes_replaced": EventFacts(User),
+        "user.second_factor_reset": EventFacts(User),
     }
 
     def __init__(self, box: SealedBox, codes: SecondFactorCodes, recovery: RecoveryCodes, product: str) -> None:
@@ -140,6 +141,19 @@ class SecondFactorService(Service):
         codes = self._recovery.replace(call, user_id)
         told(call)
         return ShownCodes(codes=codes)
+
+    def reset_second_factor(self, call: Call, request: second_factor_pb2.ResetSecondFactorRequest) -> Empty:
+        """End the second factor of somebody else, and all sessions."""
+        user_id = request.user_id.lower()
+        if call.writes.run(LOCK_USER, user_id=user_id).first() is None:
+            raise not_found(USER, request.user_id)
+        if not call.writes.run(REMOVE, user_id=user_id).count:
+            raise _forbidden("This user has no second factor.", "disabled")
+        self._recovery.remove(call, user_id)
+        end_sessions(call, END_ALL, user_id, "second factor reset")
+        send_letter(call, user_id, Kind.SECOND_FACTOR_RESET)
+        call.event_payload = User(id=user_id)
+        return Empty()
 
 
 def _forbidden(message: str, state: str) -> StateForbids:

@@ -1,6 +1,7 @@
 """Settings of identity."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -17,6 +18,19 @@ def _are_connections(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
         parse_connections(value.get_secret_value())
     return value
+
+
+def _has_places(path: Path | None) -> Path | None:
+    """A file that is a database of places."""
+    if path is not None:
+        # Imported only where it is needed: every command reads the settings.
+        import maxminddb  # noqa: PLC0415
+
+        try:
+            maxminddb.open_database(path, maxminddb.MODE_MMAP).close()
+        except (OSError, ValueError, maxminddb.InvalidDatabaseError):
+            raise ValueError("a file in MaxMind's format, with the ending .mmdb") from None
+    return path
 
 
 class IdentitySettings(DomainSettings):
@@ -55,6 +69,12 @@ class IdentitySettings(DomainSettings):
         description="Pages to which browsers come back from these providers, comma separated; the first is the usual "
         "one. Each has to be registered at the providers; at Apple, `<PLINTH_PUBLIC_URL>/api/v1/auth/oauth/apple/form` "
         "instead, which sends browsers on.",
+    )
+
+    identity_place_database: Annotated[Path | None, UNLESS_EMPTY, AfterValidator(_has_places)] = Field(
+        None,
+        description="A database of places in MaxMind's format (`.mmdb`), such as GeoLite2 City: users see about where "
+        "their sessions were started. Unset: they see addresses alone.",
     )
 
     @property

@@ -126,6 +126,11 @@ def _secured(sweep: Any) -> dict[str, Any]:
     return {"challenge": user.challenge(), "code": user.code()}
 
 
+def _locked_out(sweep: Any) -> dict[str, Any]:
+    """Somebody with a second factor."""
+    return {"userId": secured(sweep.tenant.stack, new_member(sweep.tenant, "member")[0]).account.id}
+
+
 def _confirmation(sweep: Any) -> dict[str, Any]:
     return {"code": app_code(base64.b32decode(sweep.answers[START_TOTP].secret))}
 
@@ -187,6 +192,7 @@ MUTATIONS = (
     Mutation("SecondFactorService/StartTotp", session=SECURED),
     Mutation("SecondFactorService/ConfirmTotp", _confirmation, session=SECURED),
     Mutation("SecondFactorService/DisableTotp", session=SECURED),
+    Mutation("SecondFactorService/ResetSecondFactor", _locked_out),
     Mutation("PasskeyService/RegisterPasskey", _passkey, session=SECURED),
     Mutation(
         "PasskeyService/RenamePasskey",

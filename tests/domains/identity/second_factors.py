@@ -68,7 +68,7 @@ def secured(stack: Stack, account: Account) -> Secured:
     return Secured(stack, account, session, secret, confirmed.json()["codes"])
 
 
-def proven_long_ago(stack: Stack, session: Session, seconds: int = 4000) -> str:
+def proven_long_ago(stack: Stack, session: Session, seconds: int = 4000, *, is_platform: bool = False) -> str:
     """An access token of a session, whose user proved this long ago who they are."""
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
     tokens = AccessTokens(stack.settings.secrets, issuer="plinth", lifetime=900, clock=lambda: datetime.now(UTC))
@@ -78,7 +78,7 @@ def proven_long_ago(stack: Stack, session: Session, seconds: int = 4000) -> str:
             claims["sid"],
             session.tenant_id or None,
             session.roles,
-            is_platform=False,
+            is_platform=is_platform,
             expires_at=0,
             proven_at=time.time() - seconds,
         )

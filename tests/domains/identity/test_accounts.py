@@ -307,6 +307,15 @@ def test_sessions_are_listed_and_ended(stack: Stack) -> None:
     assert [each["id"] for each in rest.get("auth/sessions").json()["sessions"]] == [listed[2]["id"]]
 
 
+def test_a_session_tells_its_device_and_place(stack: Stack) -> None:
+    account = sign_up(stack)
+    browser = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+    body = {"email": account.email, "password": account.password}
+    token = Rest(stack).request("POST", "auth/login", json=body, headers=browser).json()["accessToken"]
+    (session,) = Rest(stack, token).get("auth/sessions").json()["sessions"]
+    assert (session["device"], session["place"]) == ("Firefox on Linux", "Madrid, Spain")
+
+
 def test_nobody_ends_the_session_of_another(stack: Stack, tenant: Tenant) -> None:
     mine = tenant.rest.get("auth/sessions").json()["sessions"]
     stranger = Rest(stack, log_in(stack, sign_up(stack)).access_token)

@@ -14,7 +14,8 @@ from server.kernel.problems import Unauthenticated
 from server.secrets import Secrets
 from tests.clients import Rest, Session, Tenant, log_in, new_member, new_password, new_tenant, problem, reason, rows
 from tests.domains.identity.letters import RESET, VERIFY, letters, token_from, wait_for_letter
-from tests.domains.identity.second_factors import Secured, app_code, secured
+from tests.domains.identity.second_factors import Secured, app_code, proven_long_ago, secured
+from tests.domains.platform import new_platform_admin
 from tests.stack import Stack
 
 ENABLED, DISABLED = "Signing in now needs a code", "Signing in needs no code any more"
@@ -254,3 +255,30 @@ def test_from_the_sign_up_to_a_stolen_token(stack: Stack, tenant: Tenant) -> Non
 def test_an_access_token_says_when_its_user_proved_who_they_are(user: Secured) -> None:
     claims = jwt.decode(user.session.access_token, options={"verify_signature": False})
     assert abs(claims["auth_time"] - claims["iat"]) <= 1
+
+
+# Reset ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_administrator_of_the_platform_removes_the_factor_of_who_has_lost_it(stack: Stack, user: Secured) -> None:
+    path = f"admin/users/{user.account.id}/second-factor"
+    owner = Rest(stack, new_tenant(stack).access_token)
+    assert reason(owner.request("DELETE", path)) == (403, "PERMISSION_MISSING")
+    admin = Rest(stack, new_platform_admin(stack).access_token)
+    assert admin.request("DELETE", path).status_code == 204
+    assert user.rest.get("auth/me").status_code == 401
+    wait_for_letter(stack, user.account.email, "Your second factor was removed")
+    session = log_in(stack, user.account)
+    assert Rest(stack, session.access_token).get("auth/second-factor").json() == NONE
+    # None of the recovery codes is left for the next one.
+    left = rows(stack, "SELECT count(*) AS n FROM recovery_codes WHERE user_id = %s", user.account.id)
+    assert left[0]["n"] == 0
+    assert reason(admin.request("DELETE", path)) == (409, "STATE_FORBIDS")
+    assert reason(admin.request("DELETE", f"admin/users/{new_id()}/second-factor")) == (404, "RESOURCE_NOT_FOUND")
+
+
+def test_a_reset_needs_a_recent_proof(stack: Stack, user: Secured) -> None:
+    admin = new_platform_admin(stack)
+    old = Rest(stack, proven_long_ago(stack, admin, is_platform=True))
+    refused = old.request("DELETE", f"admin/users/{user.account.id}/second-factor")
+    assert reason(refused) == (403, "STEP_UP_REQUIRED")
