@@ -30,8 +30,10 @@ BELOW = [
 ]
 # The tenant's end leaves nothing to read. An erasure goes on after its answer, and drops what is cached by itself
 # (tests/privacy). Of users, the request names the owner who calls, and who stays one. Credentials are those of a
-# template, and nothing of them is cached.
+# template, and nothing of them is cached. A new order of the navigation names all items of the tenant, whoever has made
+# them (tests/domains/sites).
 APART = {
+    "/plinth.sites.v1.NavigationItemService/ReorderNavigationItems",
     "/plinth.tenancy.v1.TenantService/DeleteTenant",
     "/plinth.identity.v1.PrivacyService/ErasePerson",
     "/plinth.identity.v1.UserService/UpdateUser",

@@ -18,7 +18,16 @@ COMPOSES = {("pages", "title"), ("tenants", "name"), ("api_keys", "name")}
 USER = "30000000-0000-4000-8000-000000000003"
 # Tables of one row.
 SINGLE = {"secret_canaries"}
-REFERRED = {"webhooks", "api_keys", "webhook_deliveries", "pages", "trips", "feature_flags", "email_templates"}
+REFERRED = {
+    "webhooks",
+    "api_keys",
+    "webhook_deliveries",
+    "pages",
+    "trips",
+    "feature_flags",
+    "email_templates",
+    "navigation_items",
+}
 # By the type that PostgreSQL names.
 VALUES: Mapping[str, Any] = {
     "uuid": USER,

@@ -97,6 +97,7 @@ def test_every_default_is_a_rate() -> None:
         "multimodal": 20,
         "payment": 20,
         "webhook": 30,
+        "mail": 300,
         "analytics": 50,
         "inbound": 6000,
         "tenant": 20000,

@@ -48,6 +48,8 @@ OVERLAPPING = (
     "InvitationService.AcceptInvitation",
     "InvitationService.CreateInvitation",
     "InvitationService.ListInvitations",
+    "NavigationItemService.ReorderNavigationItems",
+    "NavigationItemService.ReorderNavigationItems.1",
     "SectionService.BatchWriteSections",
     "SectionService.ReorderSections",
     "SectionService.ReorderSections.1",

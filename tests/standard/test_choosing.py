@@ -15,7 +15,7 @@ def named(name: str) -> Described:
 
 
 def test_what_is_chosen_has_what_is_needed_and_differs() -> None:
-    assert {kind.name for kind in having("order")} == {"Section"}
+    assert {kind.name for kind in having("order")} == {"NavigationItem", "Section"}
     assert not any("owner" in kind.capabilities for kind in having("text", "!owner"))
     chosen = having()
     assert len(chosen) == MOST < len(resources())

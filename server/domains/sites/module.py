@@ -1,15 +1,20 @@
-"""Sites: the pages of a tenant's site, and their sections."""
+"""Sites: the pages of a tenant's site, their sections, and the navigation."""
 
+from server.domains.sites.navigation_items import NavigationItemService
 from server.domains.sites.pages import PageService
 from server.domains.sites.sections import SectionService
-from server.domains.sites.tables import pages, pages_search, sections
+from server.domains.sites.tables import navigation_items, pages, pages_search, sections
 from server.kernel.module import Module, Serve
 from server.kernel.privacy import NotPersonal
 
 CONTENT = "what a tenant publishes, about persons only at its own will"
 MODULE = Module(
     "sites",
-    services=(Serve(PageService, lambda platform: PageService(platform.live, platform.clock)), SectionService),
+    services=(
+        Serve(PageService, lambda platform: PageService(platform.live, platform.clock)),
+        SectionService,
+        NavigationItemService,
+    ),
     roles={
         "editor": ("sites.*",),
         "member": ("sites.*.read",),
@@ -22,5 +27,6 @@ MODULE = Module(
         NotPersonal(pages_search.words, "word", why=CONTENT),
         NotPersonal(pages_search.typos, "key", "word", why=CONTENT),
         NotPersonal(sections, "kind", "title", "content", "style", why=CONTENT),
+        NotPersonal(navigation_items, "title", "url", "page_id", "parent_id", why=CONTENT),
     ),
 )

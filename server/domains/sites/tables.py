@@ -39,3 +39,24 @@ sections = tenant_table(
 )
 for _name in ("place", "create_time"):
     Index(f"sections_{_name}_idx", sections.c.tenant_id, sections.c.page_id, sections.c[_name], sections.c.id)
+
+# Its items stand below others, of which it keeps the id of the next one above.
+navigation_items = tenant_table(
+    "navigation_items",
+    Column("title", Text, nullable=False),
+    uuid_column("page_id", nullable=True),
+    Column("url", Text, nullable=False, server_default=text("''")),
+    uuid_column("parent_id", nullable=True),
+    Column("open_in_new_tab", Boolean, nullable=False, server_default=text("false")),
+    Column("hidden", Boolean, nullable=False, server_default=text("false")),
+    Column("place", Integer, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="SET NULL (page_id)"),
+    ForeignKeyConstraint(
+        ["tenant_id", "parent_id"], ["navigation_items.tenant_id", "navigation_items.id"], ondelete="CASCADE"
+    ),
+)
+_n = navigation_items.c
+for _name in ("place", "create_time"):
+    Index(f"navigation_items_{_name}_idx", _n.tenant_id, _n[_name], _n.id)
+Index("navigation_items_page_id_idx", _n.tenant_id, _n.page_id, postgresql_where=_n.page_id.is_not(None))
+Index("navigation_items_parent_id_idx", _n.tenant_id, _n.parent_id, postgresql_where=_n.parent_id.is_not(None))

@@ -311,11 +311,12 @@ class ResourceRows(ReadRows[M]):
         table, columns = self.resource.table, self.plan.columns
         self._json_names = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
         self._writable_names = tuple(c.name for c in columns if c.name not in KEPT_BY_KERNEL)
-        self._lock = Reaching(lambda reach: self._own(reach).where(*self._is_alive()).with_for_update())
-        self._lock_deleted = Reaching(lambda reach: self._own(reach).with_for_update())
+        # Keys never change, so that rows which name these need not wait (FOR NO KEY UPDATE).
+        self._lock = Reaching(lambda reach: self._own(reach).where(*self._is_alive()).with_for_update(key_share=True))
+        self._lock_deleted = Reaching(lambda reach: self._own(reach).with_for_update(key_share=True))
         # In one order, so that two calls that lock the same rows do not wait for each other.
         self._lock_many = Reaching(
-            lambda reach: self._alive(reach, is_one_of(table.c.id)).order_by(table.c.id).with_for_update()
+            lambda reach: self._alive(reach, is_one_of(table.c.id)).order_by(table.c.id).with_for_update(key_share=True)
         )
         names = (*self._writable_names, *self.resource.hidden, "id", *(("tenant_id",) if self._has_tenant else ()))
         new = (*names, "create_time", "update_time")

@@ -25,6 +25,21 @@ def _section(tenant: Tenant) -> Named:
     return named | {"etag": first["etag"]}
 
 
+def _navigation_item(tenant: Tenant) -> Named:
+    """Below another one. Their ids are in another order than they have."""
+    path = f"{tenant.path}/navigation"
+    above = made(tenant, path, {"title": f"{MARK}-{tenant.subdomain}"})
+    item = made(tenant, path, {"title": f"{MARK}-{tenant.subdomain}", "parentId": above["id"]})
+    named = {"navigation_item_id": item["id"], "parent_id": above["id"], "ids": [item["id"], above["id"]]}
+    return named | {"etag": item["etag"]}
+
+
+def _other_navigation(sweep: Any) -> dict[str, Any]:
+    """All items of the tenant, in another order than they have."""
+    there = sweep.tenant.rest.get(f"{sweep.tenant.path}/navigation").json()["navigationItems"]
+    return {"ids": [each["id"] for each in reversed(there)]}
+
+
 def _more_changes(sweep: Any) -> dict[str, Any]:
     """Beside the update, a creation and the deletion of what a batch has created."""
     made = sweep.answers["/plinth.sites.v1.SectionService/BatchCreateSections"].sections[0]
@@ -45,6 +60,7 @@ INSTANCES = {
         move=Move(_publish, enum=("status", "DRAFT", "PUBLISHED"), sets="publishTime"),
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
+    "plinth.sites.v1.NavigationItem": Instance(_navigation_item, lambda: {"title": unique("Planted")}),
 }
 MUTATIONS = (
     Mutation("PageService/CreatePage"),
@@ -63,4 +79,8 @@ MUTATIONS = (
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),
     Mutation("SectionService/BatchDeleteSections"),
+    Mutation("NavigationItemService/CreateNavigationItem"),
+    Mutation("NavigationItemService/UpdateNavigationItem"),
+    Mutation("NavigationItemService/ReorderNavigationItems", _other_navigation),
+    Mutation("NavigationItemService/DeleteNavigationItem"),
 )
