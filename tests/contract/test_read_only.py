@@ -128,7 +128,9 @@ def creator(request: pytest.FixtureRequest, house: House, channel: grpc.Channel,
 def another(field: Any, value: Any) -> Any:
     """A value of a field beside this one, which is not its default."""
     if field.message_type is not None:
-        return next(one for one in OTHERS[field.message_type.full_name] if one != value)
+        others = OTHERS.get(field.message_type.full_name) or [_message_with_text(field.message_type)]
+        one = next(one for one in others if one != value)
+        return [one] if field.is_repeated else one
     if field.enum_type is not None:
         return next(one.number for one in field.enum_type.values if one.number not in (0, value))
     if field.type == FieldDescriptor.TYPE_BOOL:
@@ -136,6 +138,13 @@ def another(field: Any, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
         return doors.ZERO_ID
     return value + 1
+
+
+def _message_with_text(descriptor: Any) -> Message:
+    """A message of which the first text is set."""
+    name = next(field.name for field in descriptor.fields if field.type == FieldDescriptor.TYPE_STRING)
+    message: Message = GetMessageClass(descriptor)(**{name: doors.ZERO_ID})
+    return message
 
 
 def with_value(writer: Writer, name: str, value: Any) -> Message:

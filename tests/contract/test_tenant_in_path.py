@@ -4,7 +4,7 @@ import pytest
 
 from server import app
 from server.kernel.policy import Access, Binding, MethodPolicy
-from tests.clients import Rest, Tenant, new_tenant, sign_up, unique
+from tests.clients import Rest, Tenant, new_tenant, reason, sign_up, unique
 from tests.contract import doors, wall
 from tests.contract.wall import House
 from tests.domains.platform import new_platform_admin
@@ -115,3 +115,9 @@ def test_no_subdomain_looks_like_an_id(stack: Stack) -> None:
     tenant = new_tenant(stack)
     refused = tenant.rest.patch(f"tenants/{tenant.id}", {"subdomain": new_tenant(stack).id})
     assert refused.status_code == 422
+
+
+@pytest.mark.parametrize("name", ["A_b", "x", "-acme", "acme-", "x" * 64, "acme.example"])
+def test_what_is_neither_id_nor_subdomain_is_no_tenant(stack: Stack, house: House, platform: str, name: str) -> None:
+    assert reason(house.tenant.rest.get(f"tenants/{name}/pages")) == (404, "RESOURCE_NOT_FOUND")
+    assert reason(Rest(stack, platform).get(f"admin/tenants/{name}/rate-limits")) == (422, "RULE_VIOLATED")

@@ -17,10 +17,10 @@ from server.domains.tenancy.tables import memberships
 from server.kernel.call import Access, Call, Principal
 from server.kernel.problems import Denied, EtagMismatch, NotFound, Reason
 from server.kernel.resources.convert import PlanFault
-from server.kernel.resources.resource import Hooks, Resource
+from server.kernel.resources.resource import Hooks, Parent, Resource
 from server.kernel.resources.rows import etag_in
 from server.kernel.resources.service import Service
-from server.kernel.resources.singletons import OnePerTenantRows, OnePerUserRows
+from server.kernel.resources.singletons import OnePerParentRows, OnePerTenantRows, OnePerUserRows
 from tests.clients import Tenant, database, new_member, new_tenant, rows
 from tests.kernel.calls import CREATE, Context
 from tests.kernel.database import connections
@@ -225,10 +225,22 @@ def test_declarations_that_do_not_fit_keep_the_server_from_starting() -> None:
         *(Column("theme", Text), Column("steps", Integer, server_default=text("0"))),
         *resource_columns(soft_delete=True),
     )
+    above = Parent("theme", RESOURCE)
+    resource: Resource[Any] = Resource(
+        needy, lasting, singleton=True, owner="user_id", seen_by=SEEN_BY, most=3, parent=above
+    )
     with pytest.raises(PlanFault) as refused:
-        OnePerUserRows(Hooks(), Resource(needy, lasting, singleton=True, owner="user_id", seen_by=SEEN_BY, most=3))
-    for fault in ("it cannot be REQUIRED", "drop the column `delete_time`", "drop `parent`, `order`, `most`"):
+        OnePerUserRows(Hooks(), resource)
+    for fault in (
+        *("it cannot be REQUIRED", "drop the column `delete_time`", "drop `order`, `most` and `number`"),
+        "drop `parent` or `owner`",
+    ):
         assert fault in str(refused.value)
+
+
+def test_one_per_parent_has_a_parent() -> None:
+    with pytest.raises(TypeError, match="has no parent"):
+        OnePerParentRows(Hooks(), Resource(Habits, TABLE_OF_HABITS, singleton=True))
 
 
 def test_one_of_a_tenant_says_of_which() -> None:

@@ -1,6 +1,6 @@
 """Tables of sites."""
 
-from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
+from sqlalchemy import ARRAY, Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.quotas import limited_by_plan
@@ -60,3 +60,21 @@ for _name in ("place", "create_time"):
     Index(f"navigation_items_{_name}_idx", _n.tenant_id, _n[_name], _n.id)
 Index("navigation_items_page_id_idx", _n.tenant_id, _n.page_id, postgresql_where=_n.page_id.is_not(None))
 Index("navigation_items_parent_id_idx", _n.tenant_id, _n.parent_id, postgresql_where=_n.parent_id.is_not(None))
+
+# One for each page, whose id it has.
+page_seo = tenant_table(
+    "page_seo",
+    uuid_column("page_id"),
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in ("title", "description")),
+    Column("keywords", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("canonical_url", Text, nullable=False, server_default=text("''")),
+    *(Column(name, Boolean, nullable=False, server_default=text("false")) for name in ("no_index", "no_follow")),
+    *(
+        Column(name, Text, nullable=False, server_default=text("''"))
+        for name in ("social_title", "social_description", "social_image_url")
+    ),
+    Column("card", SmallInteger, nullable=False, server_default=text("0")),
+    Column("structured_data", JSONB),
+    ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
+)
+Index("page_seo_page_id_key", page_seo.c.tenant_id, page_seo.c.page_id, unique=True)

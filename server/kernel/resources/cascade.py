@@ -71,6 +71,9 @@ def _below(
     for child in resources:
         if child.parent is None or child.parent.resource is not resource or not resource.soft_deletes:
             continue
+        if child.singleton:
+            # It is out of reach as long as its parent is.
+            continue
         if not child.soft_deletes:
             raise CascadeFault(f"{child.table.name} is not deleted softly, and {resource.table.name}, its parent, is")
         table, parent_id = child.table, child.table.c[child.parent.field]

@@ -37,17 +37,19 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
 
 
 def _faults_of_singleton(resource: AnyResource) -> Iterator[str]:
-    """Every tenant, or every user, has one from the beginning, and it stays."""
+    """Every tenant, user or parent has one from the beginning, and it stays."""
     name, descriptor = resource.message.DESCRIPTOR.full_name, descriptor_of(resource.message)
-    holder = "user" if resource.owner else "tenant"
+    holder = "user" if resource.owner else "parent" if resource.parent else "tenant"
     for field in fields_that_are(descriptor, field_behavior_pb2.REQUIRED):
         yield f"{name} is one per {holder}, who has it before `{field.name}` is set: it cannot be REQUIRED"
     if resource.is_one_per_tenant and "tenant_id" not in descriptor.fields_by_name:
         yield f"{name} is one per tenant, and does not say of which: add the field `tenant_id`"
     if resource.soft_deletes:
         yield f"{name} is one per {holder}, and cannot be restored: drop the column `delete_time`"
-    if resource.parent or resource.order or resource.most or resource.number:
-        yield f"{name} is one per {holder}: drop `parent`, `order`, `most` and `number`"
+    if resource.order or resource.most or resource.number:
+        yield f"{name} is one per {holder}: drop `order`, `most` and `number`"
+    if resource.parent and resource.owner:
+        yield f"{name} is one per parent, or one per user: drop `parent` or `owner`"
 
 
 def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:

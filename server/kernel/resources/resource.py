@@ -71,7 +71,8 @@ class Resource(Generic[M]):
     computed: tuple[str, ...] = ()
     """Fields without a column. The hook `present`, or a custom method, fills them. Every other field has a column."""
     singleton: bool = False
-    """Whether a tenant has exactly one, so that requests name no id. With an owner, every user has one."""
+    """Whether a tenant has exactly one, so that requests name no id. With an owner, every user has one; with a parent,
+    every parent."""
     where: ColumnElement[bool] | None = None
     """A condition that all rows meet which callers see, beyond row-level security."""
     owner: str = ""
@@ -99,7 +100,7 @@ class Resource(Generic[M]):
     @property
     def is_one_per_tenant(self) -> bool:
         """Whether the tenant alone identifies it."""
-        return self.singleton and not self.owner
+        return self.singleton and not self.owner and not self.parent
 
     @property
     def soft_deletes(self) -> bool:

@@ -11,7 +11,7 @@ from server.kernel.policy import Kind, is_read_only, kind_of, options_of
 from server.kernel.ports import Part
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows
-from server.kernel.resources.singletons import OnePerTenantRows, OnePerUserRows
+from server.kernel.resources.singletons import OnePerParentRows, OnePerTenantRows, OnePerUserRows
 from server.kernel.sinks import Begin
 
 _BOUNDARY = re.compile(r"(?<!^)(?=[A-Z])")
@@ -49,6 +49,8 @@ class Service(Hooks[M], Generic[M]):
 def _rows_of(resource: Resource[M]) -> type[ResourceRows[M]]:
     if not resource.singleton:
         return ResourceRows
+    if resource.parent:
+        return OnePerParentRows
     return OnePerUserRows if resource.owner else OnePerTenantRows
 
 

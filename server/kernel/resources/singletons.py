@@ -1,7 +1,7 @@
-"""Rows of which a tenant, or every user of a tenant, has exactly one, such as settings and preferences.
+"""Rows of which a tenant, every user of a tenant, or every parent has exactly one, such as settings and preferences.
 
-Their id is that of the tenant or the user. A row is stored at its first change. Until then it reads as what `prepare`
-makes of an empty one, with version 0 in its ETag, so that two first changes cannot overwrite each other.
+Their id is that of the tenant, the user or the parent. A row is stored at its first change. Until then it reads as what
+`prepare` makes of an empty one, with version 0 in its ETag, so that two first changes cannot overwrite each other.
 """
 
 from abc import abstractmethod
@@ -20,6 +20,7 @@ from server.kernel.messages.fields import value_of
 from server.kernel.problems import not_found
 from server.kernel.resources.convert import ETAG, ID, VERSION
 from server.kernel.resources.ownership import Ownership
+from server.kernel.resources.parents import ParentRows
 from server.kernel.resources.reach import EVERYTHING
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.rows import ResourceRows, check_etag
@@ -179,6 +180,59 @@ class OnePerUserRows(SingletonRows[M]):
 
     def _name_holder(self, message: M, holder: str) -> None:
         setattr(message, self.resource.owner, holder)
+
+
+class OnePerParentRows(SingletonRows[M]):
+    """The rows of `Resource(singleton=True, parent=...)`. Requests name the parent.
+
+    A row stays when its parent is deleted softly, and is out of reach until that is restored.
+    """
+
+    def __init__(self, hooks: Hooks[M], resource: Resource[M], clock: Clock = utc_now) -> None:
+        if resource.parent is None:
+            raise TypeError(f"{resource.message.DESCRIPTOR.full_name} has no parent")
+        self._holding = ParentRows(resource.parent)
+        table = resource.parent.resource.table.name
+        self.holder_type, self.holder_key = self._holding.type, {f"{table}.tenant_id", f"{table}.id"}
+        super().__init__(hooks, resource, clock)
+
+    def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
+        """The row of the parent that the request names. Raises the parent's NotFound."""
+        self._holding.check(call, self._holder(call, request))
+        return super().get(call, resource_id, request)
+
+    def lock(
+        self,
+        call: Call,
+        resource_id: str = "",
+        *,
+        etag: str = "",
+        deleted: bool = False,
+        request: Message | None = None,
+    ) -> M:
+        """The same row, locked with its parent until the call ends. Raises the parent's NotFound, and EtagMismatch."""
+        holder = self._holder(call, request)
+        statement, parameters = self._holding.locking(call, holder, excluding=False)
+        self._holding.expect(call.writes.run(statement, **parameters), holder)
+        return super().lock(call, resource_id, etag=etag, deleted=deleted, request=request)
+
+    def _holder(self, call: Call, request: Message | None) -> str:
+        del call
+        return str(value_of(request, self._holding.field)).lower() if request is not None else ""
+
+    def _is_holder(self, key: ForeignKeyConstraint) -> AnySelect:
+        parents = key.referred_table
+        return select(parents.c.id).where(
+            parents.c.tenant_id == bindparam("key_tenant_id", type_=_id), parents.c.id == bindparam("holder", type_=_id)
+        )
+
+    def _unset(self, call: Call, holder: str) -> M:
+        message = super()._unset(call, holder)
+        setattr(message, TENANT_ID, call.tenant_id)
+        return message
+
+    def _name_holder(self, message: M, holder: str) -> None:
+        setattr(message, self._holding.field, holder)
 
 
 def _refers_to(key: ForeignKeyConstraint) -> set[str]:

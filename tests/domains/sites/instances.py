@@ -5,6 +5,8 @@ from typing import Any
 from tests.clients import Tenant, unique
 from tests.contract.instances import MARK, Instance, Move, Mutation, Named, made
 
+OK = 200
+
 
 def _page(tenant: Tenant) -> Named:
     page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": f"{MARK}-{tenant.subdomain}"})
@@ -23,6 +25,13 @@ def _section(tenant: Tenant) -> Named:
     first, second = (made(tenant, path, body) for _ in range(2))
     named = {"section_id": first["id"], "page_id": page_id, "ids": [second["id"], first["id"]]}
     return named | {"etag": first["etag"]}
+
+
+def _page_seo(tenant: Tenant) -> Named:
+    page = _page(tenant)
+    answer = tenant.rest.patch(f"{tenant.path}/pages/{page['page_id']}/seo", {"title": f"{MARK}-{tenant.subdomain}"})
+    assert answer.status_code == OK, answer.text
+    return {"page_id": page["page_id"], "etag": answer.json()["etag"]}
 
 
 def _navigation_item(tenant: Tenant) -> Named:
@@ -60,6 +69,7 @@ INSTANCES = {
         move=Move(_publish, enum=("status", "DRAFT", "PUBLISHED"), sets="publishTime"),
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
+    "plinth.sites.v1.PageSeo": Instance(_page_seo, lambda: {"title": unique("Planted")}),
     "plinth.sites.v1.NavigationItem": Instance(_navigation_item, lambda: {"title": unique("Planted")}),
 }
 MUTATIONS = (
@@ -79,6 +89,8 @@ MUTATIONS = (
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),
     Mutation("SectionService/BatchDeleteSections"),
+    Mutation("PageSeoService/UpdatePageSeo"),
+    Mutation("PageSeoService/DeletePageSeo", before="UpdatePageSeo"),
     Mutation("NavigationItemService/CreateNavigationItem"),
     Mutation("NavigationItemService/UpdateNavigationItem"),
     Mutation("NavigationItemService/ReorderNavigationItems", _other_navigation),
