@@ -43,6 +43,7 @@ BOUNDED = {
     "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
     "plinth.communication.v1.EmailTemplate.variables": "those that 100,000 characters name",
     "plinth.communication.v1.EmailTemplateVersion.variables": "those that 100,000 characters name",
+    "plinth.sites.v1.SiteSeo.findings": "at most one of each rule",
     "plinth.sites.v1.PageSeo.findings": "at most one of each rule",
     "plinth.sites.v1.PageSeo.keywords": "at most 20",
     "plinth.integrations.v1.Integration.credential_names": "at most 10",

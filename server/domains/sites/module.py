@@ -4,7 +4,8 @@ from server.domains.sites.navigation_items import NavigationItemService
 from server.domains.sites.page_seo import PageSeoService
 from server.domains.sites.pages import PageService
 from server.domains.sites.sections import SectionService
-from server.domains.sites.tables import navigation_items, page_seo, pages, pages_search, sections
+from server.domains.sites.site_seo import SiteSeoService
+from server.domains.sites.tables import navigation_items, page_seo, pages, pages_search, sections, site_seo
 from server.kernel.module import Module, Serve
 from server.kernel.privacy import NotPersonal
 
@@ -15,6 +16,7 @@ MODULE = Module(
         Serve(PageService, lambda platform: PageService(platform.live, platform.clock)),
         SectionService,
         PageSeoService,
+        Serve(SiteSeoService, lambda platform: SiteSeoService(platform.clock)),
         NavigationItemService,
     ),
     roles={
@@ -35,6 +37,7 @@ MODULE = Module(
             *("social_image_url", "structured_data", "page_id"),
             why=CONTENT,
         ),
+        NotPersonal(site_seo, "site_name", "social_image_url", "findings", why=CONTENT),
         NotPersonal(navigation_items, "title", "url", "page_id", "parent_id", why=CONTENT),
     ),
 )

@@ -78,3 +78,13 @@ page_seo = tenant_table(
     ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
 )
 Index("page_seo_page_id_key", page_seo.c.tenant_id, page_seo.c.page_id, unique=True)
+
+site_seo = tenant_table(
+    "site_seo",
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in ("site_name", "social_image_url")),
+    Column("no_index", Boolean, nullable=False, server_default=text("false")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("score", "page_count")),
+    Column("findings", JSONB, nullable=False, server_default=text("'[]'")),
+    time_column("refresh_time", nullable=True),
+)
+Index("site_seo_tenant_id_key", site_seo.c.tenant_id, unique=True)

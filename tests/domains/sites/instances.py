@@ -34,6 +34,23 @@ def _page_seo(tenant: Tenant) -> Named:
     return {"page_id": page["page_id"], "etag": answer.json()["etag"]}
 
 
+def _site_seo(tenant: Tenant) -> Named:
+    answer = tenant.rest.patch("/api/v1/cms/seo", {"siteName": f"{MARK}-{tenant.subdomain}"[:60]})
+    assert answer.status_code == OK, answer.text
+    return {"etag": answer.json()["etag"]}
+
+
+def _optimizable(sweep: Any) -> dict[str, Any]:
+    """A published page that says more than its metadata."""
+    page_id = _page(sweep.tenant)["page_id"]
+    path = f"{sweep.tenant.path}/pages/{page_id}"
+    made(
+        sweep.tenant, f"{path}/sections", {"kind": "hero", "content": {"text": "Oil, brakes and tyres while you wait."}}
+    )
+    made(sweep.tenant, f"{path}/publish", {}, OK)
+    return {"apply": True}
+
+
 def _navigation_item(tenant: Tenant) -> Named:
     """Below another one. Their ids are in another order than they have."""
     path = f"{tenant.path}/navigation"
@@ -70,6 +87,7 @@ INSTANCES = {
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
     "plinth.sites.v1.PageSeo": Instance(_page_seo, lambda: {"title": unique("Planted")}),
+    "plinth.sites.v1.SiteSeo": Instance(_site_seo, lambda: {"siteName": unique("Planted")}),
     "plinth.sites.v1.NavigationItem": Instance(_navigation_item, lambda: {"title": unique("Planted")}),
 }
 MUTATIONS = (
@@ -91,6 +109,9 @@ MUTATIONS = (
     Mutation("SectionService/BatchDeleteSections"),
     Mutation("PageSeoService/UpdatePageSeo"),
     Mutation("PageSeoService/DeletePageSeo", before="UpdatePageSeo"),
+    Mutation("SiteSeoService/UpdateSiteSeo"),
+    Mutation("SiteSeoService/RefreshSiteSeo"),
+    Mutation("SiteSeoService/OptimizeSiteSeo", _optimizable),
     Mutation("NavigationItemService/CreateNavigationItem"),
     Mutation("NavigationItemService/UpdateNavigationItem"),
     Mutation("NavigationItemService/ReorderNavigationItems", _other_navigation),
