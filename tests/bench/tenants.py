@@ -6,11 +6,10 @@ tests: at its real cost of some 40 ms, 50 sign-ins at once wait for each other h
 """
 
 import argparse
+import asyncio
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -75,7 +74,7 @@ class Deployment:
         return f"bench-{number % self.tenants * 10}@example.com"
 
 
-Call = Callable[[int], object]
+Call = Callable[[int], Awaitable[object]]
 """Does the call of a number."""
 
 
@@ -105,7 +104,7 @@ def _clock(stack: Stack) -> Clock:
     return lambda: sum(clock() for clock in clocks)
 
 
-def calls_of(place: Deployment, channel: grpc.Channel) -> dict[str, Call]:
+async def calls_of(place: Deployment, channel: grpc.aio.Channel) -> dict[str, Call]:
     """The kinds of calls, as the owners of different tenants."""
     auth, users, roles = (
         AUTH_STUBS.AuthServiceStub(channel),
@@ -113,46 +112,45 @@ def calls_of(place: Deployment, channel: grpc.Channel) -> dict[str, Call]:
         ROLE_STUBS.RoleServiceStub(channel),
     )
 
-    def log_in(number: int) -> Any:
+    async def log_in(number: int) -> Any:
         request = auth_pb2.LogInRequest(
             email=place.address(number), password=place.password, tenant=f"bench-{number % place.tenants}"
         )
-        return auth.LogIn(request, timeout=30)
+        return await auth.LogIn(request, timeout=30)
 
     step = max(1, place.tenants // CLIENTS)
-    sessions = [log_in(number * step) for number in range(CLIENTS)]
+    sessions = [await log_in(number * step) for number in range(CLIENTS)]
     metadata = [(("authorization", f"Bearer {session.access_token}"),) for session in sessions]
 
-    def list_users(number: int) -> Any:
-        return users.ListUsers(user_pb2.ListUsersRequest(), metadata=metadata[number % CLIENTS], timeout=30)
+    async def list_users(number: int) -> Any:
+        return await users.ListUsers(user_pb2.ListUsersRequest(), metadata=metadata[number % CLIENTS], timeout=30)
 
-    def explain(number: int) -> Any:
+    async def explain(number: int) -> Any:
         session = sessions[number % CLIENTS]
         request = role_pb2.ExplainAccessRequest(user_id=session.user.id, permission=PERMISSION)
-        return roles.ExplainAccess(request, metadata=metadata[number % CLIENTS], timeout=30)
+        return await roles.ExplainAccess(request, metadata=metadata[number % CLIENTS], timeout=30)
 
-    assert len(list_users(0).users) > 1
+    assert len((await list_users(0)).users) > 1
     return {"log in": log_in, "list users": list_users, "check a permission": explain}
 
 
-def load(call: Call, first: int) -> list[float]:
-    """Make the calls of a round from all clients at once. Returns the seconds that each took."""
-    numbers = iter(range(first, first + CALLS))
-    lock = threading.Lock()
+async def load(call: Call, first: int) -> list[float]:
+    """Make the calls of a round from all clients at once. Returns the seconds that each took.
 
-    def client() -> list[float]:
-        took: list[float] = []
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return took
+    The clients share one event loop, which takes 0.15 ms of CPU for a call. Threads of one process wait for each other,
+    and that was counted: with 50 of them, the p95 of a check was 103 ms, and 74 ms so.
+    """
+    numbers = iter(range(first, first + CALLS))
+    took: list[float] = []
+
+    async def client() -> None:
+        for number in numbers:
             started = time.perf_counter()
-            call(number)
+            await call(number)
             took.append(time.perf_counter() - started)
 
-    with ThreadPoolExecutor(CLIENTS) as threads:
-        return [seconds for each in [threads.submit(client) for _ in range(CLIENTS)] for seconds in each.result()]
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return took
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +162,10 @@ class Round:
     """Seconds of all processes per request."""
 
 
-def measure(place: Deployment, call: Call, first: int) -> Round:
+async def measure(place: Deployment, call: Call, first: int) -> Round:
     """One round of one deployment."""
     before = place.clock()
-    took = sorted(load(call, first))
+    took = sorted(await load(call, first))
     return Round(took[len(took) * 95 // 100], (place.clock() - before) / len(took))
 
 
@@ -185,24 +183,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tenants", description=__doc__)
     parser.add_argument("--tenants", type=int, default=LARGE, help="of the large deployment")
     given = parser.parse_args()
-    met = True
     with deployment(SMALL) as small, deployment(given.tenants) as large:
-        places = (small, large)
-        channels = [grpc.insecure_channel(place.stack.target) for place in places]
-        kinds = [calls_of(place, channel) for place, channel in zip(places, channels, strict=True)]
-        for name in kinds[0]:
-            rounds: tuple[list[Round], list[Round]] = ([], [])
-            # The first round warms up, and is not counted.
-            for number in range(ROUNDS + 1):
-                for place, calls, found in zip(places, kinds, rounds, strict=True):
-                    found.append(measure(place, calls[name], number * CALLS))
-            words, is_met = line(name, rounds[0][1:], rounds[1][1:])
-            met = met and is_met
-            sys.stdout.write(f"{words}{'' if is_met else '   NOT MET'}\n")
-            sys.stdout.flush()
-        for channel in channels:
-            channel.close()
-    return 0 if met else 1
+        return 0 if asyncio.run(compare((small, large))) else 1
+
+
+async def compare(places: tuple[Deployment, Deployment]) -> bool:
+    """Measure both deployments by turns. Returns whether all goals are met."""
+    met = True
+    channels = [grpc.aio.insecure_channel(place.stack.target) for place in places]
+    kinds = [await calls_of(place, channel) for place, channel in zip(places, channels, strict=True)]
+    for name in kinds[0]:
+        rounds: tuple[list[Round], list[Round]] = ([], [])
+        # The first round warms up, and is not counted.
+        for number in range(ROUNDS + 1):
+            for place, calls, found in zip(places, kinds, rounds, strict=True):
+                found.append(await measure(place, calls[name], number * CALLS))
+        words, is_met = line(name, rounds[0][1:], rounds[1][1:])
+        met = met and is_met
+        sys.stdout.write(f"{words}{'' if is_met else '   NOT MET'}\n")
+        sys.stdout.flush()
+    for channel in channels:
+        await channel.close()
+    return met
 
 
 if __name__ == "__main__":
