@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
-from plinth.tenancy.v1.tenant_settings_pb2 import TenantSettings
 from plinth.types.v1.explanation_pb2 import Explanation
 
 from server.data.statements import Row
@@ -238,6 +237,22 @@ class StatisticsStore(Protocol):
         """Delete the statistics of these processes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantPreferences:
+    """What a tenant has chosen for its reports and its mail. A text is empty where it has chosen nothing."""
+
+    time_zone: str = ""
+    """Of its reports."""
+    language: str = ""
+    """Of people who have chosen none (BCP 47)."""
+    sender_name: str = ""
+    """In front of the address that its mail comes from."""
+    reply_to: str = ""
+    """The address that answers to its mail go to."""
+    mail_footer: str = ""
+    """Plain text at the end of its mail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
     """The ports that one domain offers; None for the others."""
@@ -249,10 +264,8 @@ class Offers:
     memberships: Memberships | None = None
     tickets: Tickets | None = None
     mails: Mails | None = None
-    tenant_zone: Callable[[Call], str] | None = None
-    """The time zone of a tenant's reports."""
-    tenant_settings: Callable[[Transaction, str], TenantSettings] | None = None
-    """The settings of a tenant, unset where it has chosen nothing. The scope of the transaction has to reach it."""
+    tenant_preferences: Callable[[Transaction, str], TenantPreferences] | None = None
+    """Those of the tenant with this id. The scope of the transaction has to reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +279,7 @@ class Ports:
     memberships: Memberships
     tickets: Tickets
     mails: Mails
-    tenant_zone: Callable[[Call], str]
-    tenant_settings: Callable[[Transaction, str], TenantSettings]
+    tenant_preferences: Callable[[Transaction, str], TenantPreferences]
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

@@ -30,8 +30,8 @@ BELOW = [
 ]
 # The tenant's end leaves nothing to read. An erasure goes on after its answer, and drops what is cached by itself
 # (tests/privacy). Of users, the request names the owner who calls, and who stays one. Credentials are those of a
-# template, and nothing of them is cached. A new order of the navigation names all items of the tenant, whoever has made
-# them (tests/domains/sites).
+# template, and nothing of them is cached. ReorderNavigationItems names every item of the tenant, and other tests add
+# items to this one (tests/domains/sites tries it).
 APART = {
     "/plinth.sites.v1.NavigationItemService/ReorderNavigationItems",
     "/plinth.tenancy.v1.TenantService/DeleteTenant",

@@ -1,5 +1,7 @@
 """A tenant in a path is named by its id or by its subdomain, in every RPC."""
 
+from typing import Any
+
 import pytest
 
 from server import app
@@ -44,12 +46,12 @@ def test_both_names_of_a_tenant_get_the_same_answer(
 ) -> None:
     is_platform = method.access is Access.PLATFORM
     rest = Rest(stack, platform if is_platform else house.tenant.access_token)
-    named = house.request(method)
+    named: Any = house.request(method)
     by_id = doors.over_rest(rest, binding, named)
-    assert by_id.problem is None, by_id
-    named.tenant_id = house.tenant.subdomain  # type: ignore[attr-defined]
+    assert by_id.problem is None
+    named.tenant_id = house.tenant.subdomain
     by_subdomain = doors.over_rest(rest, binding, named)
-    assert by_subdomain.problem is None, by_subdomain
+    assert by_subdomain.problem is None
     assert by_subdomain.http_status == by_id.http_status
 
 
@@ -60,8 +62,8 @@ def test_the_subdomain_of_another_tenant_is_as_absent_as_one_that_nobody_has(
     rest = Rest(stack, house.tenant.access_token)
     told = []
     for subdomain in (other.subdomain, unique("nowhere")):
-        request = house.request(method)
-        request.tenant_id = subdomain  # type: ignore[attr-defined]
+        request: Any = house.request(method)
+        request.tenant_id = subdomain
         outcome = doors.over_rest(rest, binding, request)
         assert outcome.problem is not None
         told.append((outcome.http_status, outcome.problem.reason, outcome.problem.message))

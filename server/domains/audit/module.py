@@ -13,7 +13,7 @@ from server.domains.audit.service import AuditService
 from server.domains.audit.tables import audit_checkpoints, audit_leaves, audit_nodes
 from server.kernel.module import Background, DropPartitions, Module, Platform, Serve, WorkerPlatform
 from server.kernel.privacy import Erase, Export, NotPersonal
-from server.kernel.read_models import Zones
+from server.kernel.read_models import Zones, tenant_zone
 from server.kernel.roles import ORDINARY_ROLES
 
 
@@ -21,7 +21,13 @@ def _service(platform: Platform) -> AuditService:
     proofs = Proofs(CheckpointKeys(platform.settings.secrets))
     kept = timedelta(days=platform.settings.audit_retention_days)
     ports = platform.ports
-    parts = (platform.page_tokens, proofs, platform.downloads, ports.memberships, Zones(ports.tenant_zone))
+    parts = (
+        platform.page_tokens,
+        proofs,
+        platform.downloads,
+        ports.memberships,
+        Zones(tenant_zone(ports.tenant_preferences)),
+    )
     return AuditService(*parts, kept=kept, clock=platform.clock)
 
 

@@ -25,7 +25,7 @@ def background(platform: WorkerPlatform, box: SealedBox) -> Background:
         threads,
         lambda: Relay(address, own.communication_mail_from, own.communication_smtp_timeout),
         box,
-        Letterheads(platform.database, platform.ports.tenant_settings),
+        Letterheads(platform.database, platform.ports.tenant_preferences),
         sending=Sending(
             sender=own.communication_mail_from,
             api=settings.api_address(),

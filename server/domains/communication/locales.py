@@ -1,16 +1,9 @@
 """Languages (BCP 47): their usual form, and which of them stand in for one."""
 
-import re
 from collections.abc import Iterable
 
-_FORM = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 FALLBACK = "en"
 _SCRIPT, _REGION = 4, 2
-
-
-def is_locale(text: str) -> bool:
-    """Whether a text has the form of a language, such as `de`, `de-AT` or `zh-Hant-TW`."""
-    return _FORM.fullmatch(text) is not None
 
 
 def usual_form(locale: str) -> str:

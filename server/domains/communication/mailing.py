@@ -173,7 +173,7 @@ class Mailer:
             subject=row["subject"],
             text=text,
             html=row["html"],
-            footer=letterhead.footer,
+            footer=letterhead.mail_footer,
             reply_to=smtp_form(row["reply_to"] or letterhead.reply_to),
             message_id=row["message_id"],
             time=row["create_time"],

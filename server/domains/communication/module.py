@@ -32,7 +32,7 @@ SUPPRESSIONS_KEPT = timedelta(days=30)
 
 def _email_messages(platform: Platform) -> EmailMessageService:
     own = platform.settings.own(CommunicationSettings)
-    template_use = TemplateUse(platform.ports.tenant_settings)
+    template_use = TemplateUse(platform.ports.tenant_preferences)
     return EmailMessageService(own.communication_mail_from, template_use, platform.clock)
 
 

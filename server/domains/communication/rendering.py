@@ -1,7 +1,7 @@
 """Rendering: the subject, the HTML and the text of a mail, made of a template and of values."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mjml import mjml2html
@@ -20,7 +20,7 @@ MOST_ELEMENTS = 5_000
 """Elements of one MJML. Its compiler calls itself for each one within another, which took at most 6 kB of stack
 (measured with `mj-hero`). A process whose stack is full is gone."""
 STACK_BYTES = 64 * 1024 * 1024
-_one_at_a_time = threading.Lock()
+_sizing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,19 @@ def content_of(field: str, *, subject: str, mjml: str, text: str) -> tuple[Conte
 
     read("subject", subject)
     read("text", text)
+    # Lines are those of the MJML, which its author sees, and not those of the HTML.
+    read("mjml", mjml, escapes=True)
+    if not mjml and not text:
+        faults.append(Violation(f"{field}.text", "is empty, and so is `mjml`", "template.empty"))
+    if faults:
+        raise broken_rules(faults)
     html = ""
     if mjml:
         try:
             html = html_of_mjml(mjml)
         except ValueError as error:
-            faults.append(Violation(f"{field}.mjml", str(error), "template.mjml"))
+            raise broken_rules([Violation(f"{field}.mjml", str(error), "template.mjml")]) from error
         read("mjml", html, escapes=True)
-    elif not text:
-        faults.append(Violation(f"{field}.text", "is empty, and so is `mjml`", "template.empty"))
     if faults:
         raise broken_rules(faults)
     return Content(subject=subject, html=html, text=text), sorted(names)
@@ -83,8 +87,8 @@ def html_of_mjml(mjml: str) -> str:
         except ValueError as error:
             results.append(error)
 
-    # The size is that of the next thread, whoever starts it; another one gets the same by chance, which does no harm.
-    with _one_at_a_time:
+    # Every thread of the process that starts meanwhile gets this size too. It costs address space alone.
+    with _sizing:
         before = threading.stack_size(STACK_BYTES)
         try:
             compiler = threading.Thread(target=compile_it, name="mjml")
@@ -103,8 +107,9 @@ def html_of_mjml(mjml: str) -> str:
 
 def rendered(content: Content, values: Mapping[str, JsonValue], field: str) -> Rendered:
     """The mail. Raises RuleViolated for values that do not fit; `field` is their path in the request."""
-    for path, items in _long_lists(values, field):
-        raise broken_rules([Violation(path, f"has {items} items, more than {MOST_ITEMS}", "template.items")])
+    faults = list(_long_lists(values, field))
+    if faults:
+        raise broken_rules(faults)
     subject = " ".join(_filled("subject", parsed(content.subject, escapes=False), values, field).split())
     html = _filled("HTML", parsed(content.html, escapes=True), values, field)
     text = _filled("text", parsed(content.text, escapes=False), values, field)
@@ -134,12 +139,13 @@ def _unfit(field: str, what: str, fault: str) -> Violation:
     return Violation(field, f"do not fit: the {what} {fault}", "template.values")
 
 
-def _long_lists(value: JsonValue | Mapping[str, JsonValue], path: str) -> Sequence[tuple[str, int]]:
-    """The paths of lists that are too long, each with its length."""
+def _long_lists(value: JsonValue | Mapping[str, JsonValue], path: str) -> Iterator[Violation]:
+    """A violation for each list that is too long."""
     if isinstance(value, Mapping):
-        return [found for name, inner in value.items() for found in _long_lists(inner, f"{path}.{name}")]
-    if isinstance(value, list):
+        for name, inner in value.items():
+            yield from _long_lists(inner, f"{path}.{name}")
+    elif isinstance(value, list):
         if len(value) > MOST_ITEMS:
-            return [(path, len(value))]
-        return [found for place, inner in enumerate(value) for found in _long_lists(inner, f"{path}[{place}]")]
-    return []
+            yield Violation(path, f"has {len(value)} items, more than {MOST_ITEMS}", "template.items")
+        for place, inner in enumerate(value):
+            yield from _long_lists(inner, f"{path}[{place}]")

@@ -21,7 +21,9 @@ from server.json_values import JsonValue
 MOST_CHARACTERS = 200_000
 """Length of what a template makes."""
 MOST_WORK = 500_000
-"""Nodes that loops go over, and characters that filters read, while a template is filled: some 0.1 s."""
+"""Nodes that loops go over, and characters that filters read, while a template is filled (decision 30)."""
+MOST_NODES = 5_000
+"""Nodes of a template's syntax. Reading so many takes some 0.3 s, and keeping them takes 1 MB."""
 MOST_LEVELS = 50
 """Levels of a template's syntax: Python compiles no more than 100 levels of indentation."""
 LOOPS_WITHIN = 2
@@ -135,7 +137,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.undefined(name=str(argument))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def parsed(source: str, *, escapes: bool) -> ParsedTemplate:
     """A template. `escapes`: what fills it stands escaped, as in HTML. Raises TemplateFault."""
     environment = _HTML if escapes else _TEXT
@@ -154,7 +156,9 @@ def parsed(source: str, *, escapes: bool) -> ParsedTemplate:
 
 def _refuse(tree: nodes.Template) -> None:
     """Raise TemplateFault for syntax that is Jinja's, and not of this language."""
-    for node, level, loops in _walk(tree, 0, 0):
+    for count, (node, level, loops) in enumerate(_walk(tree, 0, 0)):
+        if count >= MOST_NODES:
+            raise TemplateFault(f"has more than {MOST_NODES:,} expressions, conditions and loops")
         place = f"line {node.lineno}"
         if level > MOST_LEVELS:
             raise TemplateFault(f"{place}: is nested too deeply")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from plinth.communication.v1.email_message_pb2 import EmailMessage
-from plinth.tenancy.v1.tenant_settings_pb2 import TenantSettings
 from sqlalchemy import Text, and_, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
@@ -15,6 +14,7 @@ from server.domains.communication.rendering import Content, rendered
 from server.domains.communication.tables import email_template_versions, email_templates
 from server.kernel.call import Call
 from server.kernel.messages import plain_struct
+from server.kernel.ports import TenantPreferences
 from server.kernel.problems import Violation, broken_rules
 
 FIELD = "email_message"
@@ -40,8 +40,8 @@ PUBLISHED = Statement(
 class TemplateUse:
     """Fills new messages."""
 
-    def __init__(self, settings_of: Callable[[Transaction, str], TenantSettings]) -> None:
-        self._settings_of = settings_of
+    def __init__(self, preferences_of: Callable[[Transaction, str], TenantPreferences]) -> None:
+        self._preferences_of = preferences_of
 
     def fill(self, call: Call, message: EmailMessage) -> None:
         """Give a new message what it sends, from its template if it names one. Raises RuleViolated."""
@@ -65,8 +65,8 @@ class TemplateUse:
         if faults:
             raise broken_rules(faults)
         use = message.template
-        settings = self._settings_of(call.reads, str(call.tenant_id))
-        locales = stand_ins((use.locale, settings.localization.default_language))
+        preferences = self._preferences_of(call.reads, str(call.tenant_id))
+        locales = stand_ins((use.locale, preferences.language))
         found = call.reads.run(PUBLISHED, tenant=call.tenant_id, key=use.key, locales=locales).first()
         if found is None:
             words = f"is that of no template which was published in {' or '.join(locales)}"

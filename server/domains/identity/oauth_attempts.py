@@ -58,7 +58,7 @@ class OAuthAttempts:
     def new(
         self, provider: str, redirect_url: str, *, mark: str = "", tenant: str = "", session_id: str = ""
     ) -> OAuthAttempt:
-        """An attempt with new secrets. `mark` ends its state, for whoever has nothing else of it."""
+        """An attempt with new secrets. `mark` is appended to its state."""
         return OAuthAttempt(
             provider=provider,
             redirect_url=redirect_url,

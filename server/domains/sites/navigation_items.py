@@ -8,11 +8,12 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
-from server.domains.sites.tables import navigation_items, pages
+from server.domains.sites.pages import PageService
+from server.domains.sites.tables import navigation_items
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.queries import OrderTerm
-from server.kernel.resources import Resource, Service
+from server.kernel.resources import ReadRows, Resource, Service
 
 MOST = 500
 LEVELS = 4
@@ -20,14 +21,6 @@ _id = UUID(as_uuid=False)
 _n = navigation_items.c
 ABOVE = Statement(select(_n.id, _n.parent_id).where(_n.tenant_id == bindparam("tenant", type_=_id)))
 """Takes `tenant`. Every item with the one above it."""
-PAGE = Statement(
-    select(pages.c.id).where(
-        pages.c.tenant_id == bindparam("tenant", type_=_id),
-        pages.c.id == bindparam("page", type_=_id),
-        pages.c.delete_time.is_(None),
-    )
-)
-"""Takes `tenant` and `page`."""
 
 
 class NavigationItemService(Service[NavigationItem]):
@@ -44,6 +37,10 @@ class NavigationItemService(Service[NavigationItem]):
         most=MOST,
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._pages = ReadRows(self, PageService.resource)
+
     def check(self, call: Call, resource: NavigationItem, before: NavigationItem | None) -> None:
         """Refuse an item that leads to two things, to a page that is absent, or below itself."""
         if resource.page_id and resource.url:
@@ -51,9 +48,7 @@ class NavigationItemService(Service[NavigationItem]):
             raise broken_rules([Violation("navigation_item.url", fault, "navigation.target")])
         known = before or NavigationItem()
         if resource.page_id and resource.page_id != known.page_id:
-            found = call.reads.run(PAGE, tenant=call.tenant_id, page=resource.page_id).all()
-            if not found:
-                raise not_found("plinth.dev/Page", resource.page_id)
+            self._pages.get(call, resource.page_id)
         if resource.parent_id and resource.parent_id.lower() != known.parent_id:
             self._check_place(call, resource, is_new=before is None)
 
@@ -76,9 +71,9 @@ class NavigationItemService(Service[NavigationItem]):
 
 
 def _line(above: Mapping[str, str | None], item_id: str) -> list[str]:
-    """An item and those above it."""
-    line, next_id = [], above.get(item_id)
-    line.append(item_id)
+    """An item and those above it, as far as there may be levels."""
+    line: list[str] = []
+    next_id: str | None = item_id
     while next_id is not None and len(line) <= LEVELS:
         line.append(next_id)
         next_id = above.get(next_id)
@@ -87,4 +82,5 @@ def _line(above: Mapping[str, str | None], item_id: str) -> list[str]:
 
 def _height(above: Mapping[str, str | None], item_id: str) -> int:
     """The levels of an item with those below it; 1 for one that is not stored yet."""
-    return max((_line(above, each).index(item_id) + 1 for each in above if item_id in _line(above, each)), default=1)
+    lines = (_line(above, each) for each in above)
+    return max((line.index(item_id) + 1 for line in lines if item_id in line), default=1)

@@ -4,23 +4,24 @@ from google.protobuf.empty_pb2 import Empty
 from plinth.sites.v1 import page_seo_pb2
 from plinth.sites.v1.page_pb2 import Page
 from plinth.sites.v1.page_seo_pb2 import PageSeo
+from plinth.sites.v1.site_seo_pb2 import SiteSeo
 from sqlalchemy import any_, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
 from server.domains.sites.pages import PageService
 from server.domains.sites.seo_rules import findings_of, score_of
-from server.domains.sites.tables import page_seo, pages
+from server.domains.sites.tables import page_seo, pages, site_seo
 from server.kernel.call import Call
 from server.kernel.resources import Parent, Resource, Service
 
 _id = UUID(as_uuid=False)
 SAID = Statement(
-    select(pages.c.id, pages.c.title, pages.c.description).where(
-        pages.c.tenant_id == bindparam("tenant", type_=_id), pages.c.id == any_(bindparam("ids", type_=ARRAY(_id)))
-    )
+    select(pages.c.id, pages.c.title, pages.c.description, site_seo.c.social_image_url, site_seo.c.no_index)
+    .select_from(pages.outerjoin(site_seo, site_seo.c.tenant_id == pages.c.tenant_id))
+    .where(pages.c.tenant_id == bindparam("tenant", type_=_id), pages.c.id == any_(bindparam("ids", type_=ARRAY(_id))))
 )
-"""Takes `tenant` and `ids`. What pages say themselves."""
+"""Takes `tenant` and `ids`. What pages say themselves, with the settings of the site, if it has any."""
 
 
 class PageSeoService(Service[PageSeo]):
@@ -39,9 +40,12 @@ class PageSeoService(Service[PageSeo]):
         """Hold them against the rules."""
         ids = [resource.page_id for resource in resources]
         rows = call.reads.run(SAID, tenant=call.tenant_id, ids=ids).all()
-        said = {row["id"]: Page(title=row["title"], description=row["description"]) for row in rows}
+        said = {row["id"]: row for row in rows}
         for resource in resources:
-            findings = findings_of(said.get(resource.page_id, Page()), resource)
+            row = said[resource.page_id]
+            page = Page(title=row["title"], description=row["description"])
+            site = SiteSeo(social_image_url=row["social_image_url"] or "", no_index=bool(row["no_index"]))
+            findings = findings_of(page, resource, site)
             del resource.findings[:]
             resource.findings.extend(findings)
             resource.score = score_of(findings)

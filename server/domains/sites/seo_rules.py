@@ -7,17 +7,23 @@ from collections.abc import Iterator
 
 from plinth.sites.v1.page_pb2 import Page
 from plinth.sites.v1.page_seo_pb2 import PageSeo, SeoFinding
+from plinth.sites.v1.site_seo_pb2 import SiteSeo
 
 BEST = 100
 TITLE = (15, 60)
 DESCRIPTION = (50, 160)
 
 
-def findings_of(page: Page, seo: PageSeo) -> list[SeoFinding]:
+def is_indexed(seo: PageSeo, site: SiteSeo) -> bool:
+    """Whether search engines are not asked to leave out a page, by itself or with the whole site."""
+    return not (seo.no_index or site.no_index)
+
+
+def findings_of(page: Page, seo: PageSeo, site: SiteSeo) -> list[SeoFinding]:
     """What could be better, the most important first. Nothing of a page that search engines leave out."""
-    if seo.no_index:
+    if not is_indexed(seo, site):
         return []
-    return sorted(_findings(page, seo), key=lambda finding: -finding.weight)
+    return sorted(_findings(page, seo, site), key=lambda finding: -finding.weight)
 
 
 def score_of(findings: list[SeoFinding]) -> int:
@@ -25,7 +31,7 @@ def score_of(findings: list[SeoFinding]) -> int:
     return max(0, BEST - sum(finding.weight for finding in findings))
 
 
-def _findings(page: Page, seo: PageSeo) -> Iterator[SeoFinding]:
+def _findings(page: Page, seo: PageSeo, site: SiteSeo) -> Iterator[SeoFinding]:
     title, description = seo.title or page.title, seo.description or page.description
     if not title:
         yield _finding("title.missing", "title", "Neither this nor the page has a title: write one.", 40)
@@ -39,7 +45,7 @@ def _findings(page: Page, seo: PageSeo) -> Iterator[SeoFinding]:
     if title and title.casefold() == description.casefold():
         advice = "The description repeats the title: say more."
         yield _finding("description.repeats", "description", advice, 10)
-    if not seo.social_image_url:
+    if not seo.social_image_url and not site.social_image_url:
         advice = "Links that people share have no image: give one of 1200 x 630 pixels."
         yield _finding("social_image.missing", "social_image_url", advice, 10)
     if not seo.HasField("structured_data"):

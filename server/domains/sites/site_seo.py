@@ -1,20 +1,20 @@
 """SEO of a tenant's whole site: what its published pages lack, and what rules propose."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from plinth.sites.v1 import site_seo_pb2
 from plinth.sites.v1.page_pb2 import Page
-from plinth.sites.v1.page_seo_pb2 import PageSeo
+from plinth.sites.v1.page_seo_pb2 import PageSeo, SeoFinding
 from plinth.sites.v1.site_seo_pb2 import OptimizeSiteSeoResponse, SeoProposal, SiteSeo, SiteSeoFinding
-from sqlalchemy import ARRAY, Text, and_, any_, bindparam, column, func, literal_column, select, text
+from sqlalchemy import ARRAY, Text, and_, bindparam, column, func, literal_column, select, text, true
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from server.data.statements import Row, Statement
 from server.domains.sites.seo_proposals import better_title, text_in
-from server.domains.sites.seo_rules import DESCRIPTION, TITLE, findings_of, score_of
+from server.domains.sites.seo_rules import DESCRIPTION, TITLE, findings_of, is_indexed, score_of
 from server.domains.sites.tables import page_seo, pages, sections, site_seo
 from server.json_values import JsonValue
 from server.kernel.call import Call
@@ -23,8 +23,9 @@ from server.kernel.resources import Resource, Service
 
 MOST_PAGES = 10_000
 MOST_OPTIMIZED = 100
-BATCH = 200
-"""Pages whose sections are read at once."""
+BATCH = 50
+"""Pages whose sections are read at once, and of each its first ones: 16 MB if each has the most that it may."""
+FIRST_SECTIONS = 5
 EXAMPLES = 10
 _id = UUID(as_uuid=False)
 _tenant = bindparam("tenant", type_=_id)
@@ -47,18 +48,26 @@ PUBLISHED = Statement(
     .limit(MOST_PAGES)
 )
 """Takes `tenant`. Published pages with their metadata, the oldest first."""
-CONTENTS = Statement(
-    select(sections.c.page_id, sections.c.content)
+_asked = func.unnest(bindparam("ids", type_=ARRAY(_id))).table_valued(column("id", _id)).render_derived(name="asked")
+_first = (
+    select(sections.c.content, sections.c.place, sections.c.id)
     .where(
         sections.c.tenant_id == _tenant,
-        sections.c.page_id == any_(bindparam("ids", type_=ARRAY(_id))),
+        sections.c.page_id == _asked.c.id,
         sections.c.delete_time.is_(None),
         sections.c.hidden.is_(False),
         sections.c.content.is_not(None),
     )
-    .order_by(sections.c.page_id, sections.c.place, sections.c.id)
+    .order_by(sections.c.place, sections.c.id)
+    .limit(FIRST_SECTIONS)
+    .lateral("first")
 )
-"""Takes `tenant` and `ids`. What the sections of pages say, in their order."""
+CONTENTS = Statement(
+    select(_asked.c.id.label("page_id"), _first.c.content)
+    .select_from(_asked.join(_first, true()))
+    .order_by(_asked.c.id, _first.c.place, _first.c.id)
+)
+"""Takes `tenant` and `ids`. What the first sections of pages say, in their order."""
 _given = (
     func.unnest(
         bindparam("ids", type_=ARRAY(_id)),
@@ -91,8 +100,8 @@ class Told(NamedTuple):
 
     page: Page
     seo: PageSeo
-    rules: dict[str, int]
-    """Each rule that it breaks, with what that costs."""
+    findings: list[SeoFinding]
+    is_indexed: bool
 
     @property
     def title(self) -> str:
@@ -103,6 +112,10 @@ class Told(NamedTuple):
     def description(self) -> str:
         """The description that they are told."""
         return self.seo.description or self.page.description
+
+    def rule_of(self, field: str) -> str:
+        """The rule that a field breaks; empty if it breaks none."""
+        return next((finding.rule for finding in self.findings if finding.field == field), "")
 
 
 class SiteSeoService(Service[SiteSeo]):
@@ -118,20 +131,22 @@ class SiteSeoService(Service[SiteSeo]):
     def refresh_site_seo(self, call: Call, request: site_seo_pb2.RefreshSiteSeoRequest) -> SiteSeo:
         """Hold all pages against the rules."""
         del request
+        # Nothing is locked until then: readers of the event log wait for every transaction that has a lock.
+        told = list(_published(call, self.rows.get(call)))
+        findings = _findings_of_site(told)
         before = self.rows.lock(call)
-        told = list(_published(call))
         after = self.rows.copy_of(before)
         after.page_count = len(told)
-        after.score = round(sum(_score(each) for each in told) / len(told)) if told else 0
+        after.score = round(sum(score_of(each.findings) for each in told) / len(told)) if told else 0
         del after.findings[:]
-        after.findings.extend(_findings_of_site(told))
+        after.findings.extend(findings)
         after.refresh_time.FromDatetime(self._clock())
         return self.rows.update(call, after, before)
 
     def optimize_site_seo(self, call: Call, request: site_seo_pb2.OptimizeSiteSeoRequest) -> OptimizeSiteSeoResponse:
         """Propose titles and descriptions, and fill empty ones with them."""
         site = self.rows.get(call)
-        lacking = [each for each in _published(call) if any(rule.startswith(_FIELDS) for rule in each.rules)]
+        lacking = [each for each in _published(call, site) if each.rule_of("title") or each.rule_of("description")]
         made = filter(None, _proposals_of(call, lacking, site.site_name))
         proposals = [proposal for of_page in islice(made, MOST_OPTIMIZED) for proposal in of_page]
         if request.apply and proposals:
@@ -141,36 +156,11 @@ class SiteSeoService(Service[SiteSeo]):
         return OptimizeSiteSeoResponse(proposals=proposals, page_count=len(lacking))
 
 
-_FIELDS = ("title.", "description.")
-
-
-def _fill(call: Call, proposals: Iterable[SeoProposal]) -> None:
-    better = {(each.page_id, each.field): each.after for each in proposals}
-    ids = sorted({page_id for page_id, _ in better})
-    call.writes.run(
-        FILL,
-        tenant=call.tenant_id,
-        ids=ids,
-        titles=[better.get((each, "title"), "") for each in ids],
-        descriptions=[better.get((each, "description"), "") for each in ids],
-    )
-
-
-def _proposals_of(call: Call, lacking: Sequence[Told], site_name: str) -> Iterator[list[SeoProposal]]:
-    """The proposals for each page, some of which have none."""
-    for start in range(0, len(lacking), BATCH):
-        batch = lacking[start : start + BATCH]
-        contents: dict[str, list[JsonValue]] = defaultdict(list)
-        ids = [each.page.id for each in batch]
-        for row in call.reads.run(CONTENTS, tenant=call.tenant_id, ids=ids).all():
-            contents[row["page_id"]].append(row["content"])
-        yield from (list(_proposals(each, contents[each.page.id], site_name)) for each in batch)
-
-
-def _published(call: Call) -> Iterator[Told]:
+def _published(call: Call, site: SiteSeo) -> Iterator[Told]:
+    """What is told of each published page, by the page itself, its metadata, and the settings of the site."""
     for row in call.reads.run(PUBLISHED, tenant=call.tenant_id).all():
         page, seo = _messages_of(row)
-        yield Told(page, seo, {finding.rule: finding.weight for finding in findings_of(page, seo)})
+        yield Told(page, seo, findings_of(page, seo, site), is_indexed(seo, site))
 
 
 def _messages_of(row: Row) -> tuple[Page, PageSeo]:
@@ -183,35 +173,59 @@ def _messages_of(row: Row) -> tuple[Page, PageSeo]:
     return page, seo
 
 
-def _score(told: Told) -> int:
-    return score_of(findings_of(told.page, told.seo))
-
-
 def _findings_of_site(told: Iterable[Told]) -> list[SiteSeoFinding]:
-    """The rules that pages break, with up to ten pages of each."""
+    """The rules that pages break, with up to ten pages of each. Pages without an index break none."""
     broken: dict[str, list[str]] = defaultdict(list)
-    shown = [each for each in told if not each.seo.no_index]
-    for field in ("title", "description"):
-        texts = Counter(getattr(each, field).casefold() for each in shown if getattr(each, field))
-        broken[f"{field}.duplicate"] += [each.page.id for each in shown if texts[getattr(each, field).casefold()] > 1]
+    shown = [each for each in told if each.is_indexed]
     for each in shown:
-        for rule in each.rules:
-            broken[rule].append(each.page.id)
+        for finding in each.findings:
+            broken[finding.rule].append(each.page.id)
+    _note_duplicates(broken, "title.duplicate", {each.page.id: each.title for each in shown})
+    _note_duplicates(broken, "description.duplicate", {each.page.id: each.description for each in shown})
     return [
         SiteSeoFinding(rule=rule, page_count=len(ids), page_ids=ids[:EXAMPLES])
         for rule, ids in sorted(broken.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-        if ids
     ]
 
 
-def _proposals(told: Told, contents: Iterable[JsonValue], site_name: str) -> Iterator[SeoProposal]:
-    """Better values of fields that nobody has written for search engines."""
-    page_id = told.page.id
-    rule = next((rule for rule in told.rules if rule.startswith("title.")), "")
-    title = better_title(told.title, site_name, TITLE[1])
-    if rule and not told.seo.title and title not in ("", told.title):
-        yield SeoProposal(page_id=page_id, field="title", rule=rule, before=told.title, after=title)
-    rule = next((rule for rule in told.rules if rule.startswith("description.")), "")
-    description = text_in((told.page.description, *contents), DESCRIPTION[1])
-    if rule and not told.seo.description and description not in ("", told.description):
-        yield SeoProposal(page_id=page_id, field="description", rule=rule, before=told.description, after=description)
+def _note_duplicates(broken: dict[str, list[str]], rule: str, texts: Mapping[str, str]) -> None:
+    counts = Counter(text.casefold() for text in texts.values() if text)
+    ids = [page_id for page_id, text in texts.items() if counts[text.casefold()] > 1]
+    if ids:
+        broken[rule] = ids
+
+
+def _proposals_of(call: Call, lacking: Sequence[Told], site_name: str) -> Iterator[list[SeoProposal]]:
+    """The proposals for each page, some of which have none. Sections are read for as many as are asked for."""
+    for start in range(0, len(lacking), BATCH):
+        batch = lacking[start : start + BATCH]
+        contents = defaultdict[str, list[JsonValue]](list)
+        ids = [each.page.id for each in batch if each.rule_of("description") and not each.seo.description]
+        for row in call.reads.run(CONTENTS, tenant=call.tenant_id, ids=ids).all() if ids else ():
+            contents[row["page_id"]].append(row["content"])
+        for each in batch:
+            description = text_in((each.page.description, *contents[each.page.id]), DESCRIPTION[1])
+            better = {"title": better_title(each.title, site_name, TITLE[1]), "description": description}
+            yield list(_proposals(each, better))
+
+
+def _proposals(told: Told, better: Mapping[str, str]) -> Iterator[SeoProposal]:
+    """Better values of fields that break a rule, and that nobody has written for search engines."""
+    now = {"title": told.title, "description": told.description}
+    written = {"title": told.seo.title, "description": told.seo.description}
+    for field, after in better.items():
+        rule = told.rule_of(field)
+        if rule and not written[field] and after not in ("", now[field]):
+            yield SeoProposal(page_id=told.page.id, field=field, rule=rule, before=now[field], after=after)
+
+
+def _fill(call: Call, proposals: Iterable[SeoProposal]) -> None:
+    better = {(each.page_id, each.field): each.after for each in proposals}
+    ids = sorted({page_id for page_id, _ in better})
+    call.writes.run(
+        FILL,
+        tenant=call.tenant_id,
+        ids=ids,
+        titles=[better.get((each, "title"), "") for each in ids],
+        descriptions=[better.get((each, "description"), "") for each in ids],
+    )

@@ -11,7 +11,7 @@ from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
 from server.domains.tenancy.tables import brandings, domains, memberships, tenant_settings, tenants
 from server.domains.tenancy.tables import roles as roles_table
-from server.domains.tenancy.tenant_settings import TenantSettingsService, settings_of, time_zone_of
+from server.domains.tenancy.tenant_settings import TenantSettingsService, preferences_of
 from server.domains.tenancy.tenants import TenantService
 from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.policy import methods_by_permission
@@ -24,8 +24,7 @@ def _offers(foundation: Foundation) -> Offers:
     return Offers(
         tenant_rates=TenantRates(foundation.database, foundation.generations),
         memberships=Memberships(),
-        tenant_zone=time_zone_of,
-        tenant_settings=settings_of,
+        tenant_preferences=preferences_of,
     )
 
 

@@ -1,43 +1,44 @@
 """Settings of tenants, in categories. Each category is a message of its own, stored as JSON."""
 
+from collections.abc import Mapping
+
 from plinth.tenancy.v1 import tenant_settings_pb2
 from plinth.tenancy.v1.tenant_settings_pb2 import LocalizationSettings, ReportingSettings, TenantSettings
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, select
 
 from server.data.statements import Statement
 from server.data.transactions import Transaction
 from server.domains.tenancy.tables import tenant_settings
 from server.kernel.call import Call
 from server.kernel.messages import decimal_places
+from server.kernel.ports import TenantPreferences
 from server.kernel.problems import Violation, broken_rules
-from server.kernel.resources import ConversionPlan, Resource, Service
+from server.kernel.resources import Resource, Service
 from server.kernel.time_zones import time_zone_faults
 
-TIME_ZONE = Statement(
-    select(tenant_settings.c.reporting["time_zone"].astext.label("time_zone")).where(
-        tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
+_s = tenant_settings.c
+CHOSEN: Mapping[str, ColumnElement[str]] = {
+    "time_zone": _s.reporting["time_zone"].astext,
+    "language": _s.localization["default_language"].astext,
+    "sender_name": _s.mail["sender_name"].astext,
+    "reply_to": _s.mail["reply_to"].astext,
+    "mail_footer": _s.mail["footer"].astext,
+}
+"""Each of TenantPreferences, and where it is stored."""
+PREFERENCES = Statement(
+    select(*(func.coalesce(stored, literal_column("''")).label(name) for name, stored in CHOSEN.items())).where(
+        _s.tenant_id == bindparam("tenant", type_=_s.tenant_id.type)
     )
 )
-PLAN = ConversionPlan(TenantSettings, tenant_settings)
-SETTINGS = Statement(
-    select(*PLAN.columns).where(
-        tenant_settings.c.tenant_id == bindparam("tenant", type_=tenant_settings.c.tenant_id.type)
-    )
-)
+"""Takes `tenant`. No row for a tenant that has never changed its settings."""
 CATEGORIES = ("general", "reporting", "localization", "mail")
 """The fields that are categories."""
 
 
-def time_zone_of(call: Call) -> str:
-    """The time zone of the reports of the call's tenant; empty if it has chosen none."""
-    found = call.reads.run(TIME_ZONE, tenant=call.tenant_id).all()
-    return str(found[0]["time_zone"] or "") if found else ""
-
-
-def settings_of(transaction: Transaction, tenant_id: str) -> TenantSettings:
-    """The settings of a tenant, unset where it has chosen nothing. The scope of the transaction has to reach it."""
-    found = transaction.run(SETTINGS, tenant=tenant_id)
-    return PLAN.message(found.raw(0)) if found.returned else TenantSettings()
+def preferences_of(transaction: Transaction, tenant_id: str) -> TenantPreferences:
+    """What a tenant has chosen. The scope of the transaction has to reach it."""
+    row = transaction.run(PREFERENCES, tenant=tenant_id).first()
+    return TenantPreferences(**row) if row else TenantPreferences()
 
 
 class TenantSettingsService(Service[TenantSettings]):

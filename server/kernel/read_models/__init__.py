@@ -4,7 +4,7 @@ from server.kernel.read_models.figures import Figures
 from server.kernel.read_models.measures import Average, Count, Distinct, Measure, Percentile, Share, Sum
 from server.kernel.read_models.members import Members
 from server.kernel.read_models.series import Series, SeriesFault
-from server.kernel.read_models.zones import Zones, ZoneSource
+from server.kernel.read_models.zones import Zones, ZoneSource, tenant_zone
 
 __all__ = [
     "Average",
@@ -20,4 +20,5 @@ __all__ = [
     "Sum",
     "ZoneSource",
     "Zones",
+    "tenant_zone",
 ]

@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from server.data.transactions import Transaction
 from server.kernel.call import Call
+from server.kernel.ports import TenantPreferences
 from server.kernel.problems import broken_rules
 from server.kernel.time_zones import time_zone_faults
 
@@ -36,6 +38,11 @@ class Zones:
             if name:
                 return ZoneInfo(name)
         return ZoneInfo(UTC_NAME)
+
+
+def tenant_zone(preferences_of: Callable[[Transaction, str], TenantPreferences]) -> ZoneSource:
+    """The source that asks for the zone of the call's tenant. `preferences_of` is the port `tenant_preferences`."""
+    return lambda call: preferences_of(call.reads, str(call.tenant_id)).time_zone
 
 
 def _zone_asked_for(name: str, field: str) -> ZoneInfo:

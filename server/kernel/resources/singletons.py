@@ -38,8 +38,6 @@ class SingletonRows(ResourceRows[M]):
 
     holder_type: str
     """The type of whom a row belongs to."""
-    holder_key: set[str]
-    """The columns to which the foreign key refers by which a row ends with its holder. Tables may lack it."""
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
         """The row of the holder whom the request names. Raises Denied.
@@ -51,9 +49,7 @@ class SingletonRows(ResourceRows[M]):
         result = call.reads.run(self._get.to(EVERYTHING), **self._key(call, holder))
         if result.returned:
             return self._present(call, self.plan.message(result.raw(0)))
-        known = {"key_tenant_id": call.tenant_id, "holder": holder}
-        if self._holders is not None and not call.reads.run(self._holders, **known).returned:
-            raise not_found(self.holder_type, holder)
+        self._expect_holder(call, holder)
         return self._present(call, self._unset(call, holder))
 
     def lock(
@@ -86,8 +82,8 @@ class SingletonRows(ResourceRows[M]):
         """Whose row a call is about."""
 
     @abstractmethod
-    def _is_holder(self, key: ForeignKeyConstraint) -> AnySelect:
-        """A row for a holder who exists: `holder`, of the tenant `key_tenant_id`."""
+    def _expect_holder(self, call: Call, holder: str) -> None:
+        """Raise NotFound for a holder who is absent."""
 
     def _name_holder(self, message: M, holder: str) -> None:
         """Write into a message to whom it belongs, beside the id."""
@@ -95,8 +91,6 @@ class SingletonRows(ResourceRows[M]):
     def _compile(self) -> None:
         super()._compile()
         table = self.resource.table
-        keys = [key for key in table.foreign_key_constraints if _refers_to(key) == self.holder_key]
-        self._holders = Statement(lambda: self._is_holder(keys[0])) if keys else None
         names = (*self._writable_names, *self.resource.hidden, "id", "tenant_id", VERSION)
         self._insert_unset = Statement(
             lambda: (
@@ -125,7 +119,28 @@ class SingletonRows(ResourceRows[M]):
             raise not_found(self.holder_type, holder) from error
 
 
-class OnePerTenantRows(SingletonRows[M]):
+class KeyedRows(SingletonRows[M]):
+    """Those whose holders are known by a foreign key of the table. A table may lack it."""
+
+    holder_key: set[str]
+    """The columns to which it refers. By it, a row ends with its holder."""
+
+    @abstractmethod
+    def _is_holder(self, key: ForeignKeyConstraint) -> AnySelect:
+        """A row for a holder who exists: `holder`, of the tenant `key_tenant_id`."""
+
+    def _expect_holder(self, call: Call, holder: str) -> None:
+        known = {"key_tenant_id": call.tenant_id, "holder": holder}
+        if self._holders is not None and not call.reads.run(self._holders, **known).returned:
+            raise not_found(self.holder_type, holder)
+
+    def _compile(self) -> None:
+        super()._compile()
+        keys = [key for key in self.resource.table.foreign_key_constraints if _refers_to(key) == self.holder_key]
+        self._holders = Statement(lambda: self._is_holder(keys[0])) if keys else None
+
+
+class OnePerTenantRows(KeyedRows[M]):
     """The rows of `Resource(singleton=True)`: that of the tenant of the call."""
 
     holder_type = TENANT_TYPE
@@ -147,7 +162,7 @@ class OnePerTenantRows(SingletonRows[M]):
         setattr(message, TENANT_ID, holder)
 
 
-class OnePerUserRows(SingletonRows[M]):
+class OnePerUserRows(KeyedRows[M]):
     """The rows of `Resource(singleton=True, owner=...)`. Requests may name a user as the owner."""
 
     holder_type = USER_TYPE
@@ -192,8 +207,7 @@ class OnePerParentRows(SingletonRows[M]):
         if resource.parent is None:
             raise TypeError(f"{resource.message.DESCRIPTOR.full_name} has no parent")
         self._holding = ParentRows(resource.parent)
-        table = resource.parent.resource.table.name
-        self.holder_type, self.holder_key = self._holding.type, {f"{table}.tenant_id", f"{table}.id"}
+        self.holder_type = self._holding.type
         super().__init__(hooks, resource, clock)
 
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
@@ -220,11 +234,8 @@ class OnePerParentRows(SingletonRows[M]):
         del call
         return str(value_of(request, self._holding.field)).lower() if request is not None else ""
 
-    def _is_holder(self, key: ForeignKeyConstraint) -> AnySelect:
-        parents = key.referred_table
-        return select(parents.c.id).where(
-            parents.c.tenant_id == bindparam("key_tenant_id", type_=_id), parents.c.id == bindparam("holder", type_=_id)
-        )
+    def _expect_holder(self, call: Call, holder: str) -> None:
+        """`get` and `lock` have found it."""
 
     def _unset(self, call: Call, holder: str) -> M:
         message = super()._unset(call, holder)

@@ -153,9 +153,11 @@ def test_a_key_is_taken_once_in_each_locale(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("facts", "violations"),
     [
-        ({"key": "Order"}, {"key": "template.key"}),
-        ({"key": "1"}, {"key": "template.key"}),
-        ({"locale": "deutsch-"}, {"locale": "locale.known"}),
+        ({"key": "Order"}, {"key": "string.code"}),
+        ({"key": "1"}, {"key": "string.code"}),
+        ({"locale": "deutsch-"}, {"locale": "string.language_tag"}),
+        ({"locale": "de_AT"}, {"locale": "string.language_tag"}),
+        ({"locale": "d"}, {"locale": "string.language_tag"}),
         ({"mjml": "", "text": ""}, {"text": "template.empty"}),
         ({"subject": "{{ a() }}"}, {"subject": "template.language"}),
         ({"text": "{% include 'x' %}"}, {"text": "template.language"}),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from plinth.sites.v1.page_pb2 import Page
 from plinth.sites.v1.page_seo_pb2 import PageSeo
+from plinth.sites.v1.site_seo_pb2 import SiteSeo
 
 from server.domains.sites.seo_rules import findings_of, score_of
 from tests.clients import Tenant, new_tenant, problem, reason, rows, unique
@@ -106,7 +107,7 @@ def test_what_is_no_metadata_is_refused(tenant: Tenant, path: str, facts: dict[s
     ],
 )
 def test_what_could_be_better_is_found(page: Page, seo: PageSeo, found: list[str]) -> None:
-    told = [finding.rule for finding in findings_of(page, seo)]
+    told = [finding.rule for finding in findings_of(page, seo, SiteSeo())]
     usual = {"social_image.missing", "structured_data.missing", "description.missing"}
     assert [rule for rule in told if rule in found or rule not in usual] == found
-    assert 0 <= score_of(findings_of(page, seo)) <= 100
+    assert 0 <= score_of(findings_of(page, seo, SiteSeo())) <= 100

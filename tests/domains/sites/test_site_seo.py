@@ -67,6 +67,31 @@ def test_a_refresh_tells_what_published_pages_lack(site: Tenant) -> None:
     assert "refreshTime" in seo
 
 
+def test_the_settings_of_the_site_count_for_its_pages(site: Tenant) -> None:
+    only = page(site, "Our workshop in Madrid")
+    assert only in found_pages(refreshed(site))["social_image.missing"]
+    assert site.rest.patch(SEO, {"socialImageUrl": "https://acme.example/logo.png"}).status_code == 200
+    assert "social_image.missing" not in found_pages(refreshed(site))
+    own = f"{site.path}/pages/{only}/seo"
+    assert "social_image.missing" not in [finding["rule"] for finding in site.rest.get(own).json()["findings"]]
+    assert site.rest.patch(SEO, {"noIndex": True}).status_code == 200
+    assert refreshed(site)["findings"] == []
+    assert site.rest.get(own).json()["findings"] == []
+
+
+def test_only_the_first_sections_are_read(site: Tenant) -> None:
+    only = page(site, "Repair", "x" * 30)
+    path = f"{site.path}/pages/{only}/sections"
+    labels = [{"section": {"kind": "hero", "content": {"label": "Buy"}}} for _ in range(4)]
+    late = [{"section": {"kind": "hero", "content": {"text": SAID}}}]
+    assert site.rest.post(f"{path}:batchCreate", {"requests": [*labels, *late]}).status_code == 200
+    assert site.rest.post(f"{SEO}/optimize", {}).json()["proposals"] == []
+    ids = [each["id"] for each in site.rest.get(path).json()["sections"]]
+    assert site.rest.put(f"{path}/reorder", {"ids": ids[::-1]}).status_code == 200
+    (proposal,) = site.rest.post(f"{SEO}/optimize", {}).json()["proposals"]
+    assert proposal["after"] == SAID
+
+
 def test_proposals_are_made_from_what_pages_say_and_leave_what_is_written(site: Tenant) -> None:
     assert site.rest.put(SEO, {"siteName": "Acme Garage"}).status_code == 200
     lacking = page(site, "Repair", SAID)
