@@ -6,7 +6,7 @@ from plinth.communication.v1.email_template_version_pb2 import EmailTemplateVers
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.statements import Statement
+from server.data.statements import Row, Statement
 from server.domains.communication.locales import usual_form
 from server.domains.communication.rendering import Content, content_of, rendered
 from server.domains.communication.tables import email_template_versions, email_templates
@@ -72,8 +72,9 @@ class EmailTemplateService(Service[EmailTemplate]):
 
     def check(self, call: Call, resource: EmailTemplate, before: EmailTemplate | None) -> None:
         """Refuse what is none of the language. What the draft names becomes `variables`."""
-        del call, before
-        _, resource.variables[:] = _content(resource)
+        del call
+        if before is None or _said(resource) != _said(before):
+            _, resource.variables[:] = _content(resource)
 
     # Custom methods ------------------------------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ class EmailTemplateService(Service[EmailTemplate]):
         before = self.rows.lock(call, request.email_template_id, etag=request.etag)
         number = before.version_number
         newest = call.reads.run(NEWEST, tenant=call.tenant_id, template=before.id, number=number).first()
-        if newest == {"subject": before.subject, "mjml": before.mjml, "text": before.text}:
+        if newest == _said(before):
             raise self._forbidden(before, "published", "The draft has not changed since it was published.")
         if before.version_number >= MOST_VERSIONS:
             raise self._forbidden(before, "full", f"The template has {MOST_VERSIONS:,} versions: create another one.")
@@ -140,6 +141,11 @@ class EmailTemplateVersionService(Service[EmailTemplateVersion]):
 
     descriptor = email_template_version_pb2.DESCRIPTOR.services_by_name["EmailTemplateVersionService"]
     resource = VERSION
+
+
+def _said(template: EmailTemplate) -> Row:
+    """What a draft says, as NEWEST tells it of a version."""
+    return {"subject": template.subject, "mjml": template.mjml, "text": template.text}
 
 
 def _content(template: EmailTemplate) -> tuple[Content, list[str]]:
