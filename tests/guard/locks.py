@@ -39,6 +39,10 @@ class Lock:
         self._stack.wait_for(lambda: len(self.waiting()) == count)
         return self.waiting()
 
+    def commit(self) -> None:
+        """Let go, with its effect."""
+        self._connection.commit()
+
     def release(self) -> None:
         """Let go, without effect."""
         self._connection.rollback()

@@ -1,5 +1,6 @@
 """Passwords in every form that keyboards send them in (RFC 8265), at sign-up and sign-in."""
 
+from concurrent.futures import ThreadPoolExecutor
 from unicodedata import normalize
 
 import pytest
@@ -7,6 +8,7 @@ from argon2 import PasswordHasher
 
 from server.domains.identity.passwords import Passwords
 from tests.clients import Account, Rest, database, log_in, new_address, problem, reason, rows, sign_up
+from tests.guard.locks import held
 from tests.stack import Stack
 
 COMPOSED = "Zo\u00eb-\u1e9b\u0323-7-\u00c5ngstr\u00f6m"
@@ -55,6 +57,19 @@ def test_a_hash_from_before_is_known_and_replaced_at_that_sign_in(stack: Stack) 
         assert stored["password_hash"] != older
         for form in (other, raw):
             assert log_in(stack, Account(account.email, form, "")).access_token
+
+
+def test_a_password_that_is_changed_while_it_is_checked_opens_nothing(stack: Stack) -> None:
+    account = sign_up(stack)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        held(stack, "UPDATE users SET password_hash = 'another' WHERE id = %s", account.id) as change,
+    ):
+        credentials = {"email": account.email, "password": account.password}
+        answer = pool.submit(Rest(stack).post, "auth/login", credentials)
+        change.wait_for(1)
+        change.commit()
+        assert reason(answer.result()) == (401, "CREDENTIALS_INVALID")
 
 
 @pytest.mark.parametrize(
