@@ -5,7 +5,7 @@ from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows
 from server.kernel.resources.requested_changes import RequestedChanges, mask_of
-from server.kernel.resources.resource import Hooks, Parent, Resource, States
+from server.kernel.resources.resource import Hooks, Parent, Resource, States, Tree
 from server.kernel.resources.service import AnyService, EventFacts, Service, private_events, revealed_by, seen_by
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Resource",
     "Service",
     "States",
+    "Tree",
     "mask_of",
     "private_events",
     "revealed_by",

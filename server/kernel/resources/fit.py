@@ -20,6 +20,8 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
         declared["parent"] = resource.parent.field
     if resource.states is not None:
         declared["states"] = resource.states.field
+    if resource.tree is not None:
+        declared["tree"] = resource.tree.field
     if resource.order and not resource.most:
         yield f"{resource.message.DESCRIPTOR.full_name} has an order of any number: bound it with Resource(most=...)"
     if resource.singleton:
@@ -59,7 +61,7 @@ def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:
         yield "stays as it was created: mark it IMMUTABLE, or OUTPUT_ONLY where the path names it"
     if what in ("order", "number") and field.type not in _INTEGERS:
         yield "counts: make it int32"
-    if what in ("owner", "parent") and field.type != FieldDescriptor.TYPE_STRING:
+    if what in ("owner", "parent", "tree") and field.type != FieldDescriptor.TYPE_STRING:
         yield "holds an id: make it a string"
     if what == "states" and field.enum_type is None:
         yield "holds a state: make it an enum"

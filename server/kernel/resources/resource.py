@@ -38,6 +38,16 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """How those of one type stand below each other."""
+
+    field: str
+    """The field, and column, with the id of the one above. Those at the top have none."""
+    levels: int
+    """Largest number of levels."""
+
+
+@dataclass(frozen=True)
 class States:
     """The states of a resource, and the actions that change them.
 
@@ -82,6 +92,7 @@ class Resource(Generic[M]):
     keys_own: bool = False
     """Whether an API key owns what it makes. Otherwise only people own some."""
     parent: Parent | None = None
+    tree: Tree | None = None
     order: str = ""
     """The field, and column, with the place among its siblings, counted from 1. `Reorder<Plural>` changes it."""
     most: int = 0

@@ -55,6 +55,7 @@ from server.kernel.resources.read_only import ImmutableFields, ReadOnlyFields
 from server.kernel.resources.reads import ReadRows, is_one_of
 from server.kernel.resources.resource import Hooks, M, Resource
 from server.kernel.resources.states import StateMachine
+from server.kernel.resources.trees import TreeRows
 from server.kernel.search.declaration import check_search
 from server.kernel.search.postings import Change, Postings
 
@@ -107,6 +108,7 @@ class ResourceRows(ReadRows[M]):
             for field in fields_that_are(descriptor, behavior)
         )
         self.admission: Admission[M] = Admission(resource, self._field, self.ownership, self.parents)
+        self._tree = TreeRows(resource, resource.tree, self._field, self.admission.siblings) if resource.tree else None
         self.states: StateMachine[M] | None = StateMachine(resource, resource.states) if resource.states else None
         self.descendants: Descendants | None = None
         """What belongs to these rows, and is deleted and restored with them."""
@@ -177,6 +179,8 @@ class ResourceRows(ReadRows[M]):
         self._check_required(message)
         if self.states is not None:
             self.states.check(message, None)
+        if self._tree is not None:
+            self._tree.check(call, message, None)
         self.hooks.check(call, message, None)
         new = _give_id(message)
         values = self._writable(call, message, None)
@@ -199,6 +203,8 @@ class ResourceRows(ReadRows[M]):
         self._check_required(message)
         if self.states is not None:
             self.states.check(message, before)
+        if self._tree is not None:
+            self._tree.check(call, message, before)
         self.hooks.check(call, message, before)
         self._refuse_immutable(message, before)
         values = self._writable(call, message, before)

@@ -49,13 +49,13 @@ def test_four_levels_are_the_most_and_no_item_stands_below_itself(site: Tenant) 
     third = add(site, parentId=second["id"])
     fourth = add(site, parentId=third["id"])
     deep = site.rest.post(f"{site.path}/navigation", {"title": "Fifth", "parentId": fourth["id"]})
-    assert (deep.status_code, problem(deep).rules) == (422, ("parent.depth",))
+    assert (deep.status_code, problem(deep).rules) == (422, ("tree.depth",))
     for below in (first, second, fourth):
         refused = move(site, first, below["id"])
-        assert (refused.status_code, problem(refused).rules) == (422, ("parent.cycle",))
+        assert (refused.status_code, problem(refused).rules) == (422, ("tree.cycle",))
     other = add(site)
     # What is below it moves along, and is counted.
-    assert problem(move(site, first, other["id"])).rules == ("parent.depth",)
+    assert problem(move(site, first, other["id"])).rules == ("tree.depth",)
     assert move(site, second, other["id"]).status_code == 200
     assert move(site, first, fourth["id"]).status_code == 422
 
