@@ -276,27 +276,26 @@ def _let_dispatch(
     connection: Connection, table: str, role: str, what: LiteralString, rows: LiteralString = "true"
 ) -> None:
     """Grant privileges on a table, and add a policy for these rows if the table has row-level security."""
-    names = {
-        "table": sql.Identifier(table),
-        "role": sql.Identifier(role),
-        "policy": sql.Identifier(f"{table}_dispatch"),
-    }
+    # Where all rows are read, and deleted ones purged as well, each has a policy.
+    kind = "dispatch" if rows == "true" else "purge_dispatch"
+    policy = f"{table}_{kind}"
+    names = {"table": sql.Identifier(table), "role": sql.Identifier(role), "policy": sql.Identifier(policy)}
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
     verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", f"WITH CHECK ({rows})")
     # A change of a policy locks the table exclusively, which must not happen to a serving stack at every deployment.
-    if _has_policy(connection, table, role, verb, rows):
+    if _has_policy(connection, policy, role, verb, rows):
         return
     connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
-    policy = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING ({rows}) {check}")
-    connection.execute(policy.format(**names))
+    creation = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING ({rows}) {check}")
+    connection.execute(creation.format(**names))
 
 
-def _has_policy(connection: Connection, table: str, role: str, verb: str, rows: str) -> bool:
+def _has_policy(connection: Connection, policy: str, role: str, verb: str, rows: str) -> bool:
     found = connection.execute(
-        """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND tablename = %s AND policyname = %s
+        """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND policyname = %s
                              AND roles = ARRAY[%s::name] AND cmd = %s AND qual = ANY (%s))""",
         # PostgreSQL shows an expression in parentheses.
-        (table, f"{table}_dispatch", role, verb, [rows, f"({rows})"]),
+        (policy, role, verb, [rows, f"({rows})"]),
     )
     return _is_true(found)
 

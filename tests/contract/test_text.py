@@ -83,6 +83,7 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".account",
         ".last_error",
         ".variables",
+        ".Page.path",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

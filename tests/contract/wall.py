@@ -30,6 +30,7 @@ NEUTRAL = (
         "ticket",
         "types",
         "title",
+        "note",
         "overlap",
         "days",
         "credentials",
@@ -37,6 +38,7 @@ NEUTRAL = (
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
+    *("publish_time", "unpublish_time"),
 )
 # Fields that name nothing of a tenant either, but without which a request is not valid.
 NEEDED = ("person_id", "first_tree_size", "metric")

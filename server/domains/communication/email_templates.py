@@ -7,12 +7,12 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
-from server.domains.communication.locales import usual_form
 from server.domains.communication.rendering import Content, content_of, rendered
 from server.domains.communication.tables import email_template_versions, email_templates
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
+from server.kernel.locales import usual_form
 from server.kernel.messages import plain_struct
 from server.kernel.problems import StateForbids
 from server.kernel.queries import OrderTerm

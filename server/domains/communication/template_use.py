@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
 from server.data.transactions import Transaction
-from server.domains.communication.locales import stand_ins
 from server.domains.communication.plain_text import plain_text_of
 from server.domains.communication.rendering import Content, rendered
 from server.domains.communication.tables import email_template_versions, email_templates
 from server.kernel.call import Call
+from server.kernel.locales import stand_ins
 from server.kernel.messages import plain_struct
 from server.kernel.ports import TenantPreferences
 from server.kernel.problems import Violation, broken_rules

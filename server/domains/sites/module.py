@@ -1,21 +1,44 @@
 """Sites: the pages of a tenant's site, their sections, and the navigation."""
 
+from server.data.grants import Grants
 from server.domains.sites.navigation_items import NavigationItemService
 from server.domains.sites.page_seo import PageSeoService
+from server.domains.sites.page_versions import PageVersionService
 from server.domains.sites.pages import PageService
+from server.domains.sites.redirects import RedirectService
 from server.domains.sites.sections import SectionService
 from server.domains.sites.site_seo import SiteSeoService
-from server.domains.sites.tables import navigation_items, page_seo, pages, pages_search, sections, site_seo
-from server.kernel.module import Module, Serve
+from server.domains.sites.tables import (
+    navigation_items,
+    page_seo,
+    page_versions,
+    pages,
+    pages_search,
+    redirects,
+    sections,
+    site_seo,
+)
+from server.kernel.module import Background, Module, Serve, WorkerPlatform
 from server.kernel.privacy import NotPersonal
 
 CONTENT = "what a tenant publishes, about persons only at its own will"
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    from server.domains.sites.schedules import PageSchedules  # noqa: PLC0415 - in workers only
+
+    schedules = PageSchedules(platform.dispatch, platform.database, platform.generations, platform.clock)
+    return Background(schedules=(schedules.schedule,))
+
+
 MODULE = Module(
     "sites",
     services=(
         Serve(PageService, lambda platform: PageService(platform.live, platform.clock)),
         SectionService,
+        PageVersionService,
         PageSeoService,
+        RedirectService,
         Serve(SiteSeoService, lambda platform: SiteSeoService(platform.clock)),
         NavigationItemService,
     ),
@@ -26,11 +49,15 @@ MODULE = Module(
         "employee": ("sites.*.read",),
         "partner": ("sites.*.read",),
     },
+    grants=Grants(dispatch_reads=("pages",)),
+    background=_background,
     erases=(
-        NotPersonal(pages, "slug", "title", "description", "settings", why=CONTENT),
+        NotPersonal(pages, "slug", "title", "description", "settings", "locale", why=CONTENT),
         NotPersonal(pages_search.words, "word", why=CONTENT),
         NotPersonal(pages_search.typos, "key", "word", why=CONTENT),
         NotPersonal(sections, "kind", "title", "content", "style", why=CONTENT),
+        NotPersonal(page_versions, "page_id", "note", "title", "content", "digest", why=CONTENT),
+        NotPersonal(redirects, "path", "url", "page_id", "note", why=CONTENT),
         NotPersonal(
             page_seo,
             *("title", "description", "keywords", "canonical_url", "social_title", "social_description"),

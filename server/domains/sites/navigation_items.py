@@ -3,7 +3,7 @@
 from plinth.sites.v1 import navigation_item_pb2
 from plinth.sites.v1.navigation_item_pb2 import NavigationItem
 
-from server.domains.sites.pages import PageService
+from server.domains.sites.pages import PAGE
 from server.domains.sites.tables import navigation_items
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules
@@ -31,7 +31,7 @@ class NavigationItemService(Service[NavigationItem]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pages = ReadRows(self, PageService.resource)
+        self._pages = ReadRows(self, PAGE)
 
     def check(self, call: Call, resource: NavigationItem, before: NavigationItem | None) -> None:
         """Refuse an item that leads to two things, or to a page that is absent."""

@@ -9,7 +9,7 @@ from sqlalchemy import any_, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
-from server.domains.sites.pages import PageService
+from server.domains.sites.pages import PAGE
 from server.domains.sites.seo_rules import findings_of, score_of
 from server.domains.sites.tables import page_seo, pages, site_seo
 from server.kernel.call import Call
@@ -32,7 +32,7 @@ class PageSeoService(Service[PageSeo]):
         PageSeo,
         page_seo,
         singleton=True,
-        parent=Parent("page_id", PageService.resource),
+        parent=Parent("page_id", PAGE),
         computed=("score", "findings"),
     )
 

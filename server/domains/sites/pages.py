@@ -1,23 +1,31 @@
 """Pages of a tenant's site."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import psycopg
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
 from plinth.sites.v1.page_pb2 import Page, PageEvent
+from plinth.sites.v1.page_version_pb2 import PageVersion
 from sqlalchemy import bindparam, select
+from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.events import Event
 from server.data.statements import Statement
+from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft, settings_in
+from server.domains.sites.moved_slugs import by_former_slug, leave_redirect
+from server.domains.sites.page_paths import LEVELS, fill_paths
 from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages, pages_search
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents, events_of, server_sent
+from server.kernel.locales import usual_form
 from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
-from server.kernel.resources import Resource, Service
+from server.kernel.resources import EventFacts, Resource, Service, Tree
 from server.kernel.search import Search
 
 EVENTS = ("page.*",)
@@ -25,18 +33,49 @@ COPY = "-copy"
 SLUG_KEY = "pages_slug_key"
 
 
+PAST = timedelta(minutes=1)
+"""How long ago a planned time may be, for clocks that differ."""
+PAGE = Resource(
+    Page,
+    pages,
+    filterable=(
+        *("id", "slug", "title", "status", "parent_id", "locale", "original_id", "create_time", "update_time"),
+        "publish_time",
+    ),
+    sortable=("create_time", "update_time", "slug", "title"),
+    unique={SLUG_KEY: "slug", "pages_locale_key": "locale"},
+    computed=("path",),
+    tree=Tree("parent_id", LEVELS),
+    search=Search(pages_search, {"title": 3, "slug": 2, "description": 1}),
+)
+_id = UUID(as_uuid=False)
+_tenant = bindparam("tenant", type_=_id)
+_page = bindparam("page", type_=_id)
+_is_translated = (
+    select(pages.c.id)
+    .where(pages.c.tenant_id == _tenant, pages.c.original_id == _page, pages.c.delete_time.is_(None))
+    .exists()
+)
+TRANSLATED = Statement(
+    select(pages.c.original_id, _is_translated.label("is_translated")).where(
+        pages.c.tenant_id == _tenant,
+        pages.c.id == bindparam("original", type_=_id),
+        pages.c.delete_time.is_(None),
+    )
+)
+"""Takes `tenant`, `original` and `page`. What the original is a translation of, and whether the page has any itself."""
+
+
 class PageService(Service[Page]):
     """Pages of a tenant's site."""
 
     descriptor = page_pb2.DESCRIPTOR.services_by_name["PageService"]
-    resource = Resource(
-        Page,
-        pages,
-        filterable=("id", "slug", "title", "status", "create_time", "update_time", "publish_time"),
-        sortable=("create_time", "update_time", "slug", "title"),
-        unique={SLUG_KEY: "slug"},
-        search=Search(pages_search, {"title": 3, "slug": 2, "description": 1}),
-    )
+    events: ClassVar = {
+        "page.schedule_failed": EventFacts(
+            Page, "A page could not be published as planned, because its draft is larger than 2 MB."
+        ),
+    }
+    resource = PAGE
 
     def __init__(self, live: LiveEvents | None = None, clock: Clock = utc_now) -> None:
         """`live` is set only in the realtime role, which serves the streams."""
@@ -46,18 +85,42 @@ class PageService(Service[Page]):
         tenant = bindparam("tenant", type_=pages.c.tenant_id.type)
         alive = (pages.c.tenant_id == tenant, pages.c.delete_time.is_(None))
         slug = bindparam("slug_asked", type_=pages.c.slug.type)
+        self._by_former_slug = by_former_slug(self.rows.plan.columns)
         self._by_slug = Statement(select(*self.rows.plan.columns).where(*alive, pages.c.slug == slug))
 
     def prepare(self, call: Call, resource: Page, before: Page | None) -> None:
         """Make a new page a draft. Without a slug, it gets one from its title."""
+        resource.locale = usual_form(resource.locale)
         if before is None:
             resource.status = Page.STATUS_DRAFT
             if resource.title and not resource.slug:
                 resource.slug = self._slug_from_title(call, resource.title)
 
+    def check(self, call: Call, resource: Page, before: Page | None) -> None:
+        """Refuse a translation of a page that is absent, or of a translation."""
+        original_id = resource.original_id.lower()
+        if not original_id or (before is not None and original_id == before.original_id):
+            return
+        row = call.writes.run(TRANSLATED, tenant=call.tenant_id, original=original_id, page=resource.id or None).first()
+        if row is None:
+            raise not_found(self.rows.type, resource.original_id)
+        if row["original_id"] or row["is_translated"] or original_id == resource.id:
+            fault = "is a translation itself, or the page has translations"
+            raise broken_rules([Violation("page.original_id", fault, "page.original")])
+
+    def after_write(self, call: Call, resource: Page, before: Page | None) -> None:
+        """Let the former slug of a page that was ever published lead to it."""
+        if before is not None and before.slug != resource.slug and before.HasField("publish_time"):
+            leave_redirect(call.writes, call.tenant_id, before.slug, resource.id)
+
+    def present(self, call: Call, resources: list[Page]) -> None:
+        """Say where they stand on the site."""
+        fill_paths(call.reads, call.tenant_id, resources)
+
     def get_page_by_slug(self, call: Call, request: page_pb2.GetPageBySlugRequest) -> Page:
-        """Get a page by its slug."""
-        page: Page | None = self.rows.find(call, self._by_slug, tenant=request.tenant_id, slug_asked=request.slug)
+        """Get a page by its slug, or by one that it had."""
+        asked = {"tenant": request.tenant_id, "slug_asked": request.slug}
+        page = self.rows.find(call, self._by_slug, **asked) or self.rows.find(call, self._by_former_slug, **asked)
         if page is None:
             raise not_found(self.rows.type, request.slug)
         return page
@@ -69,32 +132,75 @@ class PageService(Service[Page]):
             slug=request.slug or self._chosen(call, free_slug(call, with_suffix(original.slug, COPY))),
             title=request.title or original.title,
             description=original.description,
+            parent_id=original.parent_id,
+            locale=original.locale,
         )
         if original.HasField("settings"):
             copy.settings.CopyFrom(original.settings)
-        return self.rows.insert(call, copy)
+        stored = self.rows.insert(call, copy)
+        copy_draft(call.writes, call.tenant_id, original.id, stored.id)
+        return stored
 
     def publish_page(self, call: Call, request: page_pb2.PublishPageRequest) -> Page:
         """Publish a page on the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         page = Page()
         page.CopyFrom(before)
+        kept = keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_PUBLISHED)
+        page.version_number = kept.number
         page.status = Page.STATUS_PUBLISHED
         page.publish_time.FromDatetime(self._clock())
+        page.ClearField("scheduled_publish_time")
         return self.rows.update(call, page, before)
 
     def unpublish_page(self, call: Call, request: page_pb2.UnpublishPageRequest) -> Page:
         """Remove a page from the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         if before.status != Page.STATUS_PUBLISHED:
-            raise StateForbids(
-                "The page is not published.",
-                metadata={"resource_type": self.rows.type, "resource": before.id, "state": "DRAFT"},
-            )
+            raise self._not_published(before)
         page = Page()
         page.CopyFrom(before)
         page.status = Page.STATUS_DRAFT
+        page.ClearField("scheduled_unpublish_time")
         return self.rows.update(call, page, before)
+
+    def schedule_page(self, call: Call, request: page_pb2.SchedulePageRequest) -> Page:
+        """Plan when a page is published, and when it is taken off."""
+        _check_schedule(request, self._clock() - PAST)
+        before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
+        is_published = before.status == Page.STATUS_PUBLISHED or request.HasField("publish_time")
+        if request.HasField("unpublish_time") and not is_published:
+            raise self._not_published(before)
+        page = Page()
+        page.CopyFrom(before)
+        for name in ("publish_time", "unpublish_time"):
+            page.ClearField(f"scheduled_{name}")
+            if request.HasField(name):
+                getattr(page, f"scheduled_{name}").CopyFrom(getattr(request, name))
+        return self.rows.update(call, page, before)
+
+    def restore_page_version(self, call: Call, request: page_pb2.RestorePageVersionRequest) -> Page:
+        """Make the draft what a version is."""
+        key = {"tenant": call.tenant_id, "page": request.page_id, "kept": request.page_version_id}
+        version = call.writes.run(VERSION, **key).first()
+        if version is None:
+            self.rows.get(call, request.page_id)
+            raise not_found("plinth.dev/PageVersion", request.page_version_id)
+        before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
+        keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_REPLACED)
+        page = Page()
+        page.CopyFrom(before)
+        said = version["content"]
+        page.title, page.description = said["title"], said["description"]
+        page.ClearField("settings")
+        settings = settings_in(said)
+        if settings is not None:
+            page.settings.CopyFrom(settings)
+        restore_draft(call.writes, call.tenant_id, before.id, request.page_version_id)
+        stored = self.rows.update(call, page, before)
+        # Its sections are other ones, even where the page itself says the same.
+        call.changes_nothing = False
+        return stored
 
     def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
         """The events of a tenant's pages, as messages."""
@@ -103,6 +209,10 @@ class PageService(Service[Page]):
     def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
         """The same as server-sent events."""
         return server_sent(self._live, call, EVENTS, request.last_event_id)
+
+    def _not_published(self, page: Page) -> StateForbids:
+        metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "DRAFT"}
+        return StateForbids("The page is not published.", metadata=metadata)
 
     def _slug_from_title(self, call: Call, title: str) -> str:
         """The slug of a title, numbered if it is taken. A conflict is mostly detected by the insertion."""
@@ -122,6 +232,16 @@ class PageService(Service[Page]):
         if error.diag.constraint_name != SLUG_KEY:
             return problem
         return Collision(problem.message, metadata=problem.metadata)
+
+
+def _check_schedule(request: page_pb2.SchedulePageRequest, earliest: datetime) -> None:
+    """Refuse times that are over, or in the wrong order."""
+    for name in ("publish_time", "unpublish_time"):
+        if request.HasField(name) and getattr(request, name).ToDatetime(UTC) < earliest:
+            raise broken_rules([Violation(name, "is over", "schedule.past")])
+    is_both = request.HasField("publish_time") and request.HasField("unpublish_time")
+    if is_both and request.unpublish_time.ToDatetime(UTC) <= request.publish_time.ToDatetime(UTC):
+        raise broken_rules([Violation("unpublish_time", "is not after the time of publishing", "schedule.order")])
 
 
 def as_message(event: Event) -> PageEvent:

@@ -3,7 +3,7 @@
 from plinth.sites.v1 import section_pb2
 from plinth.sites.v1.section_pb2 import Section
 
-from server.domains.sites.pages import PageService
+from server.domains.sites.pages import PAGE
 from server.domains.sites.tables import sections
 from server.kernel.queries import OrderTerm
 from server.kernel.resources import Parent, Resource, Service
@@ -21,7 +21,7 @@ class SectionService(Service[Section]):
         filterable=("id", "kind", "title", "hidden", "place", "create_time", "update_time"),
         sortable=("place", "create_time"),
         default_order=(OrderTerm("place", descending=False),),
-        parent=Parent("page_id", PageService.resource),
+        parent=Parent("page_id", PAGE),
         order="place",
         most=MOST,
     )

@@ -1,6 +1,17 @@
 """Tables of sites."""
 
-from sqlalchemy import ARRAY, Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.quotas import limited_by_plan
@@ -15,6 +26,16 @@ pages = tenant_table(
     Column("status", SmallInteger, nullable=False),
     Column("settings", JSONB),
     time_column("publish_time", nullable=True),
+    uuid_column("parent_id", nullable=True),
+    Column("locale", Text, nullable=False, server_default=text("''")),
+    uuid_column("original_id", nullable=True),
+    Column("version_number", Integer, nullable=False, server_default=text("0")),
+    time_column("scheduled_publish_time", nullable=True),
+    time_column("scheduled_unpublish_time", nullable=True),
+    *(
+        ForeignKeyConstraint(["tenant_id", name], ["pages.tenant_id", "pages.id"], ondelete=f"SET NULL ({name})")
+        for name in ("parent_id", "original_id")
+    ),
     soft_delete=True,
 )
 pages_search = search_tables(pages)
@@ -24,6 +45,50 @@ Index("pages_slug_key", pages.c.tenant_id, pages.c.slug, unique=True, postgresql
 Index("pages_create_time_idx", pages.c.tenant_id, pages.c.create_time, pages.c.id)
 Index("pages_update_time_idx", pages.c.tenant_id, pages.c.update_time, pages.c.id)
 Index("pages_title_idx", pages.c.tenant_id, pages.c.title, pages.c.id)
+Index("pages_parent_id_idx", pages.c.tenant_id, pages.c.parent_id, postgresql_where=pages.c.parent_id.is_not(None))
+_is_translation = pages.c.original_id.is_not(None)
+Index("pages_original_id_idx", pages.c.tenant_id, pages.c.original_id, postgresql_where=_is_translation)
+Index(
+    "pages_locale_key",
+    *(pages.c.tenant_id, pages.c.original_id, pages.c.locale),
+    unique=True,
+    postgresql_where=_is_translation & _alive & (pages.c.locale != text("''")),
+)
+# Across tenants: what is due.
+for _name in ("scheduled_publish_time", "scheduled_unpublish_time"):
+    Index(f"pages_{_name}_idx", pages.c[_name], postgresql_where=pages.c[_name].is_not(None))
+
+# Deleted and restored with their page.
+page_versions = tenant_table(
+    "page_versions",
+    uuid_column("page_id"),
+    Column("number", Integer, nullable=False),
+    Column("reason", SmallInteger, nullable=False),
+    Column("note", Text, nullable=False, server_default=text("''")),
+    Column("title", Text, nullable=False),
+    # The keys are columns of pages, sections and page_seo.
+    Column("content", JSONB, nullable=False),
+    # SHA-256 of `content` as text.
+    Column("digest", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
+    soft_delete=True,
+)
+_v = page_versions.c
+Index("page_versions_number_key", _v.tenant_id, _v.page_id, _v.number, unique=True)
+
+redirects = tenant_table(
+    "redirects",
+    Column("path", Text, nullable=False),
+    uuid_column("page_id", nullable=True),
+    Column("url", Text, nullable=False, server_default=text("''")),
+    Column("is_temporary", Boolean, nullable=False, server_default=text("false")),
+    Column("note", Text, nullable=False, server_default=text("''")),
+    ForeignKeyConstraint(["tenant_id", "page_id"], ["pages.tenant_id", "pages.id"], ondelete="CASCADE"),
+)
+_r = redirects.c
+Index("redirects_path_key", _r.tenant_id, _r.path, unique=True)
+Index("redirects_create_time_idx", _r.tenant_id, _r.create_time, _r.id)
+Index("redirects_page_id_idx", _r.tenant_id, _r.page_id, postgresql_where=_r.page_id.is_not(None))
 
 sections = tenant_table(
     "sections",

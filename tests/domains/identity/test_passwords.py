@@ -67,7 +67,8 @@ def test_a_password_that_is_changed_while_it_is_checked_opens_nothing(stack: Sta
     ):
         credentials = {"email": account.email, "password": account.password}
         answer = pool.submit(Rest(stack).post, "auth/login", credentials)
-        change.wait_for(1)
+        # Others may wait for what the call holds.
+        stack.wait_for(change.waiting)
         change.commit()
         assert reason(answer.result()) == (401, "CREDENTIALS_INVALID")
 

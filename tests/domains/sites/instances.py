@@ -9,8 +9,31 @@ OK = 200
 
 
 def _page(tenant: Tenant) -> Named:
-    page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": f"{MARK}-{tenant.subdomain}"})
-    return {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
+    """With a version, below another page, of which it is a translation."""
+    title = f"{MARK}-{tenant.subdomain}"
+    above = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title})["id"]
+    place = {"parentId": above, "originalId": above, "locale": "de-AT"}
+    page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title, **place})
+    version = made(tenant, f"{tenant.path}/pages/{page['id']}/versions", {"note": "First"})
+    named = {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
+    return named | {"page_version_id": version["id"], "parent_id": above, "original_id": above}
+
+
+def _page_version(tenant: Tenant) -> Named:
+    """The second one of a page that has changed since."""
+    named = _page(tenant)
+    page = f"{tenant.path}/pages/{named['page_id']}"
+    assert tenant.rest.patch(page, {"description": f"{MARK}-{tenant.subdomain}"}).status_code == OK
+    version = made(tenant, f"{page}/versions", {"note": f"{MARK}-{tenant.subdomain}"})
+    assert tenant.rest.patch(page, {"description": "Another"}).status_code == OK
+    there = {"page_id": named["page_id"], "with_version_id": named["page_version_id"]}
+    return there | {"page_version_id": version["id"], "etag": version["etag"]}
+
+
+def _redirect(tenant: Tenant) -> Named:
+    body = {"path": f"/{unique('old')}", "note": f"{MARK}-{tenant.subdomain}"}
+    redirect = made(tenant, f"{tenant.path}/redirects", body)
+    return {"redirect_id": redirect["id"], "etag": redirect["etag"]}
 
 
 def _publish(tenant: Tenant, page_id: str) -> object:
@@ -86,6 +109,8 @@ INSTANCES = {
         move=Move(_publish, enum=("status", "DRAFT", "PUBLISHED"), sets="publishTime"),
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
+    "plinth.sites.v1.PageVersion": Instance(_page_version),
+    "plinth.sites.v1.Redirect": Instance(_redirect, lambda: {"path": f"/{unique('old')}", "note": unique("Planted")}),
     "plinth.sites.v1.PageSeo": Instance(_page_seo, lambda: {"title": unique("Planted")}),
     "plinth.sites.v1.SiteSeo": Instance(_site_seo, lambda: {"siteName": unique("Planted")}),
     "plinth.sites.v1.NavigationItem": Instance(_navigation_item, lambda: {"title": unique("Planted")}),
@@ -95,6 +120,8 @@ MUTATIONS = (
     Mutation("PageService/UpdatePage"),
     Mutation("PageService/PublishPage"),
     Mutation("PageService/UnpublishPage", before="PublishPage"),
+    Mutation("PageService/SchedulePage", lambda _: {"publishTime": "2999-01-01T00:00:00Z"}),
+    Mutation("PageService/RestorePageVersion"),
     Mutation("PageService/DuplicatePage"),
     Mutation("PageService/DeletePage"),
     Mutation("PageService/UndeletePage", before="DeletePage"),
@@ -107,6 +134,10 @@ MUTATIONS = (
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),
     Mutation("SectionService/BatchDeleteSections"),
+    Mutation("PageVersionService/SavePageVersion"),
+    Mutation("RedirectService/CreateRedirect"),
+    Mutation("RedirectService/UpdateRedirect", lambda _: {"updateMask": "note"}, mask=("note",)),
+    Mutation("RedirectService/DeleteRedirect"),
     Mutation("PageSeoService/UpdatePageSeo"),
     Mutation("PageSeoService/DeletePageSeo", before="UpdatePageSeo"),
     Mutation("SiteSeoService/UpdateSiteSeo"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.domains.communication.locales import stand_ins, usual_form
+from server.kernel.locales import stand_ins, usual_form
 
 
 @pytest.mark.parametrize(
