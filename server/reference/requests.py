@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -12,6 +13,7 @@ from server.reference.examples import example_of, examples_of
 from server.reference.headers import request_headers
 from server.reference.inputs import Inputs
 from server.reference.naming import variables
+from server.reference.rules import rules_of
 from server.reference.schemas import WELL_KNOWN
 
 # The step `authorize` puts the id in place of a subdomain.
@@ -94,9 +96,22 @@ class Requests:
 
 
 def _sent(method: MethodPolicy, resource: Descriptor) -> list[FieldDescriptor]:
-    """The fields that an example of a body has: what is immutable has no other value in an update."""
+    """The fields that an example of a body has.
+
+    What is immutable has no other value in an update. An id that may be left out is, so that a copied example does not
+    name what is not there.
+    """
     is_new = method.kind is not Kind.UPDATE
-    return [each for each in resource.fields if is_new or not has_behavior(each, field_behavior_pb2.IMMUTABLE)]
+    return [
+        each
+        for each in resource.fields
+        if (is_new or not has_behavior(each, field_behavior_pb2.IMMUTABLE)) and not _may_name_another(each)
+    ]
+
+
+def _may_name_another(field: FieldDescriptor) -> bool:
+    is_optional = rules_of(field).ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
+    return field.name.endswith("_id") and is_optional and not has_behavior(field, field_behavior_pb2.REQUIRED)
 
 
 def _json(schema: JsonObject, example: JsonObject) -> JsonValue:

@@ -295,6 +295,11 @@ def test_empty_fields_show_and_enums_are_names(gateway: Gateway) -> None:
         "description": "",
         "status": "STATUS_DRAFT",
         "etag": "",
+        "parentId": "",
+        "locale": "",
+        "originalId": "",
+        "path": "",
+        "versionNumber": 0,
     }
 
 

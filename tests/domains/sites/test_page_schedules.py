@@ -81,8 +81,8 @@ def test_a_page_is_published_as_its_draft_is_then(site: Tenant, path: str, sched
     assert (version["title"], version["reason"]) == ("After", "REASON_PUBLISHED")
     published = events_of(site.stack, site.id)[-1]
     assert (published.type, published.payload.path) == ("page.published", page["path"])
-    entry = "SELECT method FROM audit_entries WHERE tenant_id = %s AND action = 'page.published'"
-    [entry] = rows(site.stack, entry, site.id)
+    audited = "SELECT method FROM audit_entries WHERE tenant_id = %s AND action = 'page.published'"
+    [entry] = rows(site.stack, audited, site.id)
     assert entry["method"] == "sites.page_schedule"
 
 
