@@ -6,6 +6,7 @@ from server.domains.sites.page_seo import PageSeoService
 from server.domains.sites.page_versions import PageVersionService
 from server.domains.sites.pages import PageService
 from server.domains.sites.redirects import RedirectService
+from server.domains.sites.section_types import SectionContents, SectionTypeService
 from server.domains.sites.sections import SectionService
 from server.domains.sites.site_seo import SiteSeoService
 from server.domains.sites.tables import (
@@ -15,6 +16,7 @@ from server.domains.sites.tables import (
     pages,
     pages_search,
     redirects,
+    section_types,
     sections,
     site_seo,
 )
@@ -35,7 +37,11 @@ MODULE = Module(
     "sites",
     services=(
         Serve(PageService, lambda platform: PageService(platform.live, platform.clock)),
-        SectionService,
+        Serve(
+            SectionService,
+            lambda platform: SectionService(SectionContents(platform.database, platform.generations)),
+        ),
+        SectionTypeService,
         PageVersionService,
         PageSeoService,
         RedirectService,
@@ -57,6 +63,7 @@ MODULE = Module(
         NotPersonal(pages_search.typos, "key", "word", why=CONTENT),
         NotPersonal(sections, "kind", "title", "content", "style", why=CONTENT),
         NotPersonal(page_versions, "page_id", "note", "title", "content", "digest", why=CONTENT),
+        NotPersonal(section_types, "kind", "display_name", "description", "schema", why=CONTENT),
         NotPersonal(redirects, "path", "url", "page_id", "note", why=CONTENT),
         NotPersonal(
             page_seo,

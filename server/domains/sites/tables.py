@@ -105,6 +105,17 @@ sections = tenant_table(
 for _name in ("place", "create_time"):
     Index(f"sections_{_name}_idx", sections.c.tenant_id, sections.c.page_id, sections.c[_name], sections.c.id)
 
+section_types = tenant_table(
+    "section_types",
+    Column("kind", Text, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=text("''")),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    Column("schema", JSONB),
+)
+_t = section_types.c
+Index("section_types_kind_key", _t.tenant_id, _t.kind, unique=True)
+Index("section_types_create_time_idx", _t.tenant_id, _t.create_time, _t.id)
+
 # Its items stand below others, of which it keeps the id of the next one above.
 navigation_items = tenant_table(
     "navigation_items",

@@ -30,6 +30,12 @@ def _page_version(tenant: Tenant) -> Named:
     return there | {"page_version_id": version["id"], "etag": version["etag"]}
 
 
+def _section_type(tenant: Tenant) -> Named:
+    body = {"kind": unique("kind"), "displayName": f"{MARK}-{tenant.subdomain}", "schema": {"type": "object"}}
+    section_type = made(tenant, f"{tenant.path}/section-types", body)
+    return {"section_type_id": section_type["id"], "etag": section_type["etag"]}
+
+
 def _redirect(tenant: Tenant) -> Named:
     body = {"path": f"/{unique('old')}", "note": f"{MARK}-{tenant.subdomain}"}
     redirect = made(tenant, f"{tenant.path}/redirects", body)
@@ -110,6 +116,9 @@ INSTANCES = {
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
     "plinth.sites.v1.PageVersion": Instance(_page_version),
+    "plinth.sites.v1.SectionType": Instance(
+        _section_type, lambda: {"kind": unique("kind"), "displayName": "Planted", "schema": {"type": "object"}}
+    ),
     "plinth.sites.v1.Redirect": Instance(_redirect, lambda: {"path": f"/{unique('old')}", "note": unique("Planted")}),
     "plinth.sites.v1.PageSeo": Instance(_page_seo, lambda: {"title": unique("Planted")}),
     "plinth.sites.v1.SiteSeo": Instance(_site_seo, lambda: {"siteName": unique("Planted")}),
@@ -135,6 +144,9 @@ MUTATIONS = (
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),
     Mutation("SectionService/BatchDeleteSections"),
     Mutation("PageVersionService/SavePageVersion"),
+    Mutation("SectionTypeService/CreateSectionType"),
+    Mutation("SectionTypeService/UpdateSectionType", lambda _: {"updateMask": "displayName"}, mask=("display_name",)),
+    Mutation("SectionTypeService/DeleteSectionType"),
     Mutation("RedirectService/CreateRedirect"),
     Mutation("RedirectService/UpdateRedirect", lambda _: {"updateMask": "note"}, mask=("note",)),
     Mutation("RedirectService/DeleteRedirect"),

@@ -120,7 +120,7 @@ def test_times_that_make_no_sense_are_refused(site: Tenant, path: str) -> None:
 
 def test_a_draft_that_is_too_large_is_told_of(site: Tenant, path: str, schedules: PageSchedules) -> None:
     for number in range(36):
-        section = {"kind": "text", "title": str(number), "content": {"text": "x" * 60_000}}
+        section = {"kind": "text", "title": str(number), "content": {"more": "x" * 60_000}}
         assert site.rest.post(f"{path}/sections", section).status_code == 201
     plan(site, path, publishTime=at(utc_now() + SOON))
     come(site, path, "publish")

@@ -219,7 +219,7 @@ def test_the_newest_hundred_are_kept_and_what_is_published(stack: Stack, page: P
 
 def test_a_draft_that_is_too_large_is_not_kept(page: Page) -> None:
     for number in range(36):
-        page.add(title=str(number), content={"text": "x" * 60_000})
+        page.add(title=str(number), content={"more": "x" * 60_000})
     for what in ("publish", "versions"):
         refused = page.rest.post(f"{page.path}/{what}", {})
         assert reason(refused) == (409, "LIMIT_REACHED")
