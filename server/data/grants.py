@@ -4,8 +4,8 @@ The runtime role reads and writes every table, within row-level security. The di
 tenants and has access only to the tables that are named here.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import LiteralString
 
 
@@ -15,6 +15,8 @@ class Grants:
 
     dispatch_reads: tuple[str, ...] = ()
     """Tables that the dispatch role reads."""
+    dispatch_finds: Mapping[str, LiteralString] = field(default_factory=dict)
+    """Tables of which the dispatch role reads some rows: those that meet a condition, as PostgreSQL writes it."""
     dispatch_appends: tuple[str, ...] = ()
     """Tables in which it reads and inserts rows. Rows never change afterwards."""
     dispatch_writes: tuple[str, ...] = ()
@@ -38,6 +40,7 @@ def join_grants(grants: Iterable[Grants]) -> Grants:
     every = (PLATFORM_GRANTS, *grants)
     return Grants(
         dispatch_reads=tuple(table for each in every for table in each.dispatch_reads),
+        dispatch_finds={table: rows for each in every for table, rows in each.dispatch_finds.items()},
         dispatch_appends=tuple(table for each in every for table in each.dispatch_appends),
         dispatch_writes=tuple(table for each in every for table in each.dispatch_writes),
         runtime_limits=tuple(statement for each in every for statement in each.runtime_limits),

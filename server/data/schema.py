@@ -260,6 +260,8 @@ def _grant_all(connection: Connection, runtime: str, dispatch: str, grants: Gran
         _grant(connection, statement, runtime)
     for table in grants.dispatch_reads:
         _let_dispatch(connection, table, dispatch, "SELECT")
+    for table, rows in grants.dispatch_finds.items():
+        _let_dispatch(connection, table, dispatch, "SELECT", rows)
     for table in grants.dispatch_appends:
         _let_dispatch(connection, table, dispatch, "SELECT, INSERT")
     for table in grants.dispatch_writes:
@@ -276,9 +278,8 @@ def _let_dispatch(
     connection: Connection, table: str, role: str, what: LiteralString, rows: LiteralString = "true"
 ) -> None:
     """Grant privileges on a table, and add a policy for these rows if the table has row-level security."""
-    # Where all rows are read, and deleted ones purged as well, each has a policy.
-    kind = "dispatch" if rows == "true" else "purge_dispatch"
-    policy = f"{table}_{kind}"
+    # What is found and what is purged may be in one table.
+    policy = f"{table}_dispatch" if rows in {"true", DELETED} else f"{table}_find_dispatch"
     names = {"table": sql.Identifier(table), "role": sql.Identifier(role), "policy": sql.Identifier(policy)}
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
     verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", f"WITH CHECK ({rows})")

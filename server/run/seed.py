@@ -2,18 +2,21 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plinth.sites.v1.page_pb2 import Page
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import Text, bindparam, cast, func, insert, select
+from sqlalchemy import Text, bindparam, cast, func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.identity.passwords import Passwords
 from server.domains.identity.user_rows import ADD_USER, BY_EMAIL
-from server.domains.sites.tables import pages
+from server.domains.sites.default_templates import DEFAULT_TEMPLATES
+from server.domains.sites.tables import page_templates, pages
 from server.domains.tenancy.branding import DEFAULTS
 from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.tables import tenants
@@ -64,6 +67,16 @@ def _insertion(table: object, *names: str) -> Statement:
 
 
 ADD_TENANT = _insertion(tenants, "id", "subdomain", "name", "status")
+_new_template = insert(page_templates).values(
+    {
+        name: bindparam(name, type_=page_templates.c[name].type)
+        for name in (
+            *("id", "key", "display_name", "description", "category", "industry", "is_premium", "page_title"),
+            "sections",
+        )
+    }
+)
+ADD_TEMPLATE = Statement(_new_template.on_conflict_do_nothing(index_elements=[page_templates.c.key]))
 ADD_PAGE = _insertion(pages, "tenant_id", "id", "slug", "title", "description", "status")
 FIND_TENANT = Statement(
     select(tenants.c.id).where(
@@ -88,6 +101,7 @@ def seed_tenant(database: Database, settings: Settings) -> Seeded:
     """
     with database.write(Scope(platform=True)) as transaction:
         transaction.run(LOCK)
+        _add_templates(transaction)
         user = transaction.run(BY_EMAIL, address=EMAIL).first()
         tenant = transaction.run(FIND_TENANT, label=SUBDOMAIN).first()
         if user is None and tenant is None:
@@ -141,6 +155,13 @@ def _seed(transaction: WriteTransaction, password: str, settings: Settings) -> s
         draft = int(Page.STATUS_DRAFT)
         write(ADD_PAGE, tenant_id=tenant_id, id=new_id(), slug=slug, title=title, description=description, status=draft)
     return tenant_id
+
+
+def _add_templates(transaction: WriteTransaction) -> None:
+    """Add the default templates of pages that are not there."""
+    for template in DEFAULT_TEMPLATES:
+        facts = template._asdict() | {"sections": json.dumps(template.sections)}
+        transaction.queue(ADD_TEMPLATE, id=new_id(), **facts)
 
 
 def _people(roles: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ NEEDED_THERE = {
     "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
 }
 # Resources of the platform, which every tenant sees.
-SHARED = {"plinth.billing.v1.Plan"}
+SHARED = {"plinth.billing.v1.Plan", "plinth.sites.v1.PageTemplate"}
 # RPCs whose request names one thing or the other.
 ETAG = "etag"
 EITHER = {

@@ -23,7 +23,7 @@ from tests.kernel.database import connections, scratch
 from tests.kernel.messages import reference
 from tests.stack import Stack
 
-PLAN = ConversionPlan(Page, pages)
+PLAN = ConversionPlan(Page, pages, computed=("path",))
 STORED = [column.name for column in PLAN.columns if column.name != "version"]
 INSERT = Statement(
     insert(pages)

@@ -27,7 +27,9 @@ SEARCH = Search(pages_search, {"title": 3, "description": 1})
 
 def declared(fields: Mapping[str, int], table: Table = pages) -> Callable[[], object]:
     """Makes the rows of pages with a search by these fields."""
-    return lambda: ResourceRows(Service[Page](), Resource(Page, table, search=Search(pages_search, fields)))
+    return lambda: ResourceRows(
+        Service[Page](), Resource(Page, table, computed=("path",), search=Search(pages_search, fields))
+    )
 
 
 def another_table() -> Table:
@@ -91,7 +93,7 @@ def handler_of_list(plant: Callable[[FileDescriptorProto], None], search: Search
     """Compose ListPages of a changed contract."""
     contract = planted(PAGES, plant)
     (descriptor,) = [each for each in contract.services if each.name == "PageService"]
-    members = {"descriptor": descriptor, "resource": Resource(Page, pages, search=search)}
+    members = {"descriptor": descriptor, "resource": Resource(Page, pages, computed=("path",), search=search)}
     service = type("Planted", (PageService,), members)
     method = read_policies([descriptor])["/plinth.sites.v1.PageService/ListPages"]
     ServiceHandlers([service()], PageTokens(b"k" * 32)).unary(method)

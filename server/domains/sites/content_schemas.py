@@ -89,7 +89,7 @@ class ContentSchema:
         """The schema has no faults."""
         self._schema = schema
         self._validator = jsonschema_rs.Draft202012Validator(
-            schema, validate_formats=True, formats={"uri-reference": _is_address, "color": _is_color}
+            schema, validate_formats=True, formats={"uri-reference": is_address, "color": _is_color}
         )
 
     def cleaned(self, content: JsonObject) -> JsonObject:
@@ -147,7 +147,8 @@ def _cleaned(schema: JsonObject, value: JsonValue) -> JsonValue:
     return value
 
 
-def _is_address(value: str) -> bool:
+def is_address(value: str) -> bool:
+    """Whether a visitor may follow it."""
     return _ADDRESS.fullmatch(value) is not None
 
 

@@ -118,9 +118,12 @@ _made = (
     .cte("made")
 )
 KEEP = Statement(
-    select(_measured.c.size, _newest.c.number.label("known"), _made.c.number.label("made")).select_from(
-        _measured.outerjoin(_newest, true()).outerjoin(_made, true())
-    )
+    select(
+        _measured.c.size,
+        _newest.c.id.label("known_id"),
+        _newest.c.number.label("known"),
+        _made.c.number.label("made"),
+    ).select_from(_measured.outerjoin(_newest, true()).outerjoin(_made, true()))
 )
 """Takes `tenant`, `page`, `new`, `reason` and `note`. Makes a version, unless the newest says the same."""
 PRUNE = Statement(
@@ -129,9 +132,10 @@ PRUNE = Statement(
         _v.page_id == _page,
         _v.number <= bindparam("number", type_=Integer()) - literal_column(str(MOST_VERSIONS)),
         _v.number != select(_p.version_number).where(*_is_page).scalar_subquery(),
+        _v.id.is_distinct_from(select(_p.template_version_id).where(*_is_page).scalar_subquery()),
     )
 )
-"""Takes `tenant`, `page` and the newest `number`."""
+"""Takes `tenant`, `page` and the newest `number`. What visitors see stays, and what a reset to the template needs."""
 
 _is_kept = (_v.tenant_id == _tenant, _v.page_id == _page, _v.id == bindparam("kept", type_=_id))
 VERSION = Statement(select(_v.content).where(*_is_kept, _v.delete_time.is_(None)))
@@ -239,8 +243,9 @@ class Kept(NamedTuple):
     """The newest version of a page."""
 
     id: str
-    """Empty if it was there before."""
     number: int
+    is_new: bool
+    """Whether it was not there before."""
 
 
 def keep_draft(
@@ -256,11 +261,11 @@ def keep_draft(
     if row["size"] > MOST_BYTES:
         raise limit_reached("The page with its sections is larger than 2 MB.", MOST_BYTES, "plinth.dev/Page")
     if row["made"] is None:
-        return Kept("", row["known"])
+        return Kept(row["known_id"], row["known"], is_new=False)
     # What replaces the draft may be the oldest version.
     if row["made"] > MOST_VERSIONS and reason != PageVersion.REASON_REPLACED:
         transaction.queue(PRUNE, **key, number=row["made"])
-    return Kept(made, row["made"])
+    return Kept(made, row["made"], is_new=True)
 
 
 def restore_draft(transaction: WriteTransaction, tenant_id: str | None, page_id: str, version_id: str) -> None:

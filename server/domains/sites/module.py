@@ -3,6 +3,7 @@
 from server.data.grants import Grants
 from server.domains.sites.navigation_items import NavigationItemService
 from server.domains.sites.page_seo import PageSeoService
+from server.domains.sites.page_templates import PageTemplateService
 from server.domains.sites.page_versions import PageVersionService
 from server.domains.sites.pages import PageService
 from server.domains.sites.redirects import RedirectService
@@ -12,6 +13,7 @@ from server.domains.sites.site_seo import SiteSeoService
 from server.domains.sites.tables import (
     navigation_items,
     page_seo,
+    page_templates,
     page_versions,
     pages,
     pages_search,
@@ -43,6 +45,7 @@ MODULE = Module(
         ),
         SectionTypeService,
         PageVersionService,
+        PageTemplateService,
         PageSeoService,
         RedirectService,
         Serve(SiteSeoService, lambda platform: SiteSeoService(platform.clock)),
@@ -55,7 +58,11 @@ MODULE = Module(
         "employee": ("sites.*.read",),
         "partner": ("sites.*.read",),
     },
-    grants=Grants(dispatch_reads=("pages",)),
+    grants=Grants(
+        dispatch_finds={
+            "pages": "(scheduled_publish_time IS NOT NULL) OR (scheduled_unpublish_time IS NOT NULL)",
+        }
+    ),
     background=_background,
     erases=(
         NotPersonal(pages, "slug", "title", "description", "settings", "locale", why=CONTENT),
@@ -63,6 +70,12 @@ MODULE = Module(
         NotPersonal(pages_search.typos, "key", "word", why=CONTENT),
         NotPersonal(sections, "kind", "title", "content", "style", why=CONTENT),
         NotPersonal(page_versions, "page_id", "note", "title", "content", "digest", why=CONTENT),
+        NotPersonal(
+            page_templates,
+            *("key", "display_name", "description", "category", "industry", "thumbnail_url", "page_title"),
+            *("page_settings", "sections"),
+            why="of the platform",
+        ),
         NotPersonal(section_types, "kind", "display_name", "description", "schema", why=CONTENT),
         NotPersonal(redirects, "path", "url", "page_id", "note", why=CONTENT),
         NotPersonal(

@@ -45,7 +45,7 @@ class PageVersionService(Service[PageVersion]):
         if not call.writes.run(turn, **parameters).returned:
             raise self.rows.absent(call, request.page_id, request)
         kept = keep_draft(call.writes, call.tenant_id, request.page_id, PageVersion.REASON_SAVED, request.note)
-        if not kept.id:
+        if not kept.is_new:
             metadata = {"resource_type": self._pages.type, "resource": request.page_id, "state": "unchanged"}
             raise StateForbids("The newest version says the same as the draft.", metadata=metadata)
         version = self.rows.get(call, kept.id)

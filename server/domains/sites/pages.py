@@ -8,22 +8,25 @@ import psycopg
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
-from plinth.sites.v1.page_pb2 import Page, PageEvent
+from plinth.sites.v1.page_pb2 import ListPageCustomizationsResponse, Page, PageEvent
 from plinth.sites.v1.page_version_pb2 import PageVersion
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.events import Event
-from server.data.statements import Statement
-from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft, settings_in
+from server.data.statements import Row, Statement
+from server.domains.sites.drafts import DRAFT, VERSION, copy_draft, keep_draft, restore_draft, settings_in
 from server.domains.sites.moved_slugs import by_former_slug, leave_redirect
+from server.domains.sites.page_changes import changes_between
 from server.domains.sites.page_paths import LEVELS, fill_paths
 from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages, pages_search
+from server.domains.sites.template_use import NOTED, Template, fill_page, template_with
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents, events_of, server_sent
 from server.kernel.locales import usual_form
+from server.kernel.messages import fill_struct
 from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
 from server.kernel.resources import EventFacts, Resource, Service, Tree
 from server.kernel.search import Search
@@ -45,6 +48,7 @@ PAGE = Resource(
     sortable=("create_time", "update_time", "slug", "title"),
     unique={SLUG_KEY: "slug", "pages_locale_key": "locale"},
     computed=("path",),
+    hidden=("template_version_id",),
     tree=Tree("parent_id", LEVELS),
     search=Search(pages_search, {"title": 3, "slug": 2, "description": 1}),
 )
@@ -93,6 +97,8 @@ class PageService(Service[Page]):
         resource.locale = usual_form(resource.locale)
         if before is None:
             resource.status = Page.STATUS_DRAFT
+            if resource.page_template_id:
+                _begin_with(resource, template_with(call.writes, resource.page_template_id))
             if resource.title and not resource.slug:
                 resource.slug = self._slug_from_title(call, resource.title)
 
@@ -108,8 +114,16 @@ class PageService(Service[Page]):
             fault = "is a translation itself, or the page has translations"
             raise broken_rules([Violation("page.original_id", fault, "page.original")])
 
+    def before_write(self, call: Call, values: Row, before: Page | None) -> None:
+        """A new page cannot be reset yet."""
+        del call
+        if before is None:
+            values["template_version_id"] = None
+
     def after_write(self, call: Call, resource: Page, before: Page | None) -> None:
-        """Let the former slug of a page that was ever published lead to it."""
+        """Fill a new page from its template. The former slug of a page that was ever published leads to it."""
+        if before is None and resource.page_template_id:
+            fill_page(call.writes, call.tenant_id, resource.id, resource.page_template_id)
         if before is not None and before.slug != resource.slug and before.HasField("publish_time"):
             leave_redirect(call.writes, call.tenant_id, before.slug, resource.id)
 
@@ -181,12 +195,64 @@ class PageService(Service[Page]):
 
     def restore_page_version(self, call: Call, request: page_pb2.RestorePageVersionRequest) -> Page:
         """Make the draft what a version is."""
-        key = {"tenant": call.tenant_id, "page": request.page_id, "kept": request.page_version_id}
+        return self._restored(call, request.page_id, request.page_version_id, request.etag)
+
+    def apply_page_template(self, call: Call, request: page_pb2.ApplyPageTemplateRequest) -> Page:
+        """Make a page what a template is."""
+        before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
+        template = template_with(call.writes, request.page_template_id)
+        keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_REPLACED)
+        page = Page()
+        page.CopyFrom(before)
+        page.page_template_id = request.page_template_id
+        if template.page_settings is not None:
+            page.ClearField("settings")
+        _begin_with(page, template)
+        stored = self.rows.update(call, page, before)
+        fill_page(call.writes, call.tenant_id, before.id, request.page_template_id)
+        call.changes_nothing = False
+        for tag in ("pages", "sections"):
+            call.invalidate(f"tenant:{call.tenant_id}:{tag}")
+        return stored
+
+    def reset_page_to_template(self, call: Call, request: page_pb2.ResetPageToTemplateRequest) -> Page:
+        """Make the draft what its template made of the page."""
+        page: Page = self.rows.get(call, request.page_id)
+        version_id = call.writes.run(NOTED, tenant=call.tenant_id, page=page.id).value()
+        if version_id is None:
+            metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "no_template"}
+            raise StateForbids("The page was made of no template.", metadata=metadata)
+        return self._restored(call, page.id, version_id, request.etag)
+
+    def list_page_customizations(
+        self, call: Call, request: page_pb2.ListPageCustomizationsRequest
+    ) -> ListPageCustomizationsResponse:
+        """What is not as the template made it."""
+        page: Page = self.rows.get(call, request.page_id)
+        key = {"tenant": call.tenant_id, "page": page.id}
+        version_id = call.reads.run(NOTED, **key).value()
+        answer = ListPageCustomizationsResponse(template_id=page.page_template_id)
+        if version_id is not None:
+            made = call.reads.run(VERSION, **key, kept=version_id).value()
+            changes, answer.is_truncated = changes_between(made, call.reads.run(DRAFT, **key).value())
+            answer.changes.extend(changes)
+        return answer
+
+    def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
+        """The events of a tenant's pages, as messages."""
+        return events_of(self._live, call, EVENTS, request.last_event_id, as_message)
+
+    def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
+        """The same as server-sent events."""
+        return server_sent(self._live, call, EVENTS, request.last_event_id)
+
+    def _restored(self, call: Call, page_id: str, version_id: str, etag: str) -> Page:
+        key = {"tenant": call.tenant_id, "page": page_id, "kept": version_id}
         version = call.writes.run(VERSION, **key).first()
         if version is None:
-            self.rows.get(call, request.page_id)
-            raise not_found("plinth.dev/PageVersion", request.page_version_id)
-        before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
+            self.rows.get(call, page_id)
+            raise not_found("plinth.dev/PageVersion", version_id)
+        before: Page = self.rows.lock(call, page_id, etag=etag)
         keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_REPLACED)
         page = Page()
         page.CopyFrom(before)
@@ -196,19 +262,11 @@ class PageService(Service[Page]):
         settings = settings_in(said)
         if settings is not None:
             page.settings.CopyFrom(settings)
-        restore_draft(call.writes, call.tenant_id, before.id, request.page_version_id)
+        restore_draft(call.writes, call.tenant_id, before.id, version_id)
         stored = self.rows.update(call, page, before)
         # Its sections are other ones, even where the page itself says the same.
         call.changes_nothing = False
         return stored
-
-    def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
-        """The events of a tenant's pages, as messages."""
-        return events_of(self._live, call, EVENTS, request.last_event_id, as_message)
-
-    def stream_pages(self, call: Call, request: page_pb2.StreamPagesRequest) -> AsyncIterator[HttpBody]:
-        """The same as server-sent events."""
-        return server_sent(self._live, call, EVENTS, request.last_event_id)
 
     def _not_published(self, page: Page) -> StateForbids:
         metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "DRAFT"}
@@ -232,6 +290,13 @@ class PageService(Service[Page]):
         if error.diag.constraint_name != SLUG_KEY:
             return problem
         return Collision(problem.message, metadata=problem.metadata)
+
+
+def _begin_with(page: Page, template: Template) -> None:
+    """Give a page the title and the settings of a template, where it has none."""
+    page.title = page.title or template.page_title
+    if template.page_settings is not None and not page.HasField("settings"):
+        fill_struct(page.settings, template.page_settings)
 
 
 def _check_schedule(request: page_pb2.SchedulePageRequest, earliest: datetime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.quotas import limited_by_plan
 from server.data.search import search_tables
-from server.data.tables import tenant_table, time_column, uuid_column
+from server.data.tables import global_table, resource_columns, tenant_table, time_column, uuid_column
 
 pages = tenant_table(
     "pages",
@@ -32,6 +32,9 @@ pages = tenant_table(
     Column("version_number", Integer, nullable=False, server_default=text("0")),
     time_column("scheduled_publish_time", nullable=True),
     time_column("scheduled_unpublish_time", nullable=True),
+    # No foreign key: a template may go. Its version is what the page was right after it was applied.
+    uuid_column("page_template_id", nullable=True),
+    uuid_column("template_version_id", nullable=True),
     *(
         ForeignKeyConstraint(["tenant_id", name], ["pages.tenant_id", "pages.id"], ondelete=f"SET NULL ({name})")
         for name in ("parent_id", "original_id")
@@ -104,6 +107,24 @@ sections = tenant_table(
 )
 for _name in ("place", "create_time"):
     Index(f"sections_{_name}_idx", sections.c.tenant_id, sections.c.page_id, sections.c[_name], sections.c.id)
+
+page_templates = global_table(
+    "page_templates",
+    uuid_column("id", primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("key", "display_name")),
+    *(
+        Column(name, Text, nullable=False, server_default=text("''"))
+        for name in ("description", "category", "industry", "thumbnail_url", "page_title")
+    ),
+    Column("is_premium", Boolean, nullable=False, server_default=text("false")),
+    Column("page_settings", JSONB),
+    Column("sections", JSONB, nullable=False, server_default=text("'[]'")),
+    *resource_columns(soft_delete=False),
+)
+_l = page_templates.c
+Index("page_templates_key_key", _l.key, unique=True)
+for _name in ("create_time", "display_name"):
+    Index(f"page_templates_{_name}_idx", _l[_name], _l.id)
 
 section_types = tenant_table(
     "section_types",

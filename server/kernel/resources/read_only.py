@@ -47,19 +47,19 @@ class ReadOnlyFields:
 
 
 class ImmutableFields:
-    """The fields of one resource that keep the value it was created with."""
+    """The fields of one resource that keep the value it was created with, unless an RPC of their own sets them."""
 
     def __init__(self, message: Descriptor, singular: str) -> None:
         """`singular` is the name of the resource in requests, which violations include."""
         self._fields = fields_that_are(message, field_behavior_pb2.IMMUTABLE)
         self._singular = singular
 
-    def violations(self, message: Message, before: Message) -> list[Violation]:
-        """A violation for each field in which an update differs from the stored resource."""
+    def violations(self, message: Message, before: Message, rpc: str) -> list[Violation]:
+        """A violation for each field in which an update by an RPC differs from the stored resource."""
         return [
             Violation(f"{self._singular}.{field.name}", "cannot be changed", "immutable")
             for field in self._fields
-            if _differs(message, before, field)
+            if _differs(message, before, field) and rpc not in option_of(field, policy_pb2.set_by)
         ]
 
 

@@ -69,7 +69,8 @@ class RequestedChanges(Generic[M]):
         named = {path.partition(".")[0] for path in mask}
         after = with_fields(source, before, mask, self._read_only.names)
         changed = self._read_only.changed(source, before, named & self._read_only.names)
-        violations = [*self._read_only.violations(changed), *self._immutable.violations(after, before)]
+        fixed = self._immutable.violations(after, before, call.method.name)
+        violations = [*self._read_only.violations(changed), *fixed]
         if violations:
             raise broken_rules(violations)
         return after

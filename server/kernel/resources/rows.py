@@ -198,7 +198,7 @@ class ResourceRows(ReadRows[M]):
         self._note_owner(call, before)
         if self.parent_of(message) != self.parent_of(before):
             # Before the hooks, which rely on a parent that the caller reaches.
-            self._refuse_immutable(message, before)
+            self._refuse_immutable(call, message, before)
         self.hooks.prepare(call, message, before)
         self._check_required(message)
         if self.states is not None:
@@ -206,7 +206,7 @@ class ResourceRows(ReadRows[M]):
         if self._tree is not None:
             self._tree.check(call, message, before)
         self.hooks.check(call, message, before)
-        self._refuse_immutable(message, before)
+        self._refuse_immutable(call, message, before)
         values = self._writable(call, message, before)
         # Messages are compared too, because the text of free-form JSON may have its keys in another order.
         if (message == before and not values.are_changed) or self.plan.holds(before, values.columns):
@@ -214,9 +214,9 @@ class ResourceRows(ReadRows[M]):
             return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
 
-    def _refuse_immutable(self, message: M, before: M) -> None:
+    def _refuse_immutable(self, call: Call, message: M, before: M) -> None:
         """Raise RuleViolated if a field changes that keeps the value it was created with."""
-        violations = self._immutable.violations(message, before)
+        violations = self._immutable.violations(message, before, call.method.name)
         if violations:
             raise broken_rules(violations)
 
@@ -410,7 +410,7 @@ class ResourceRows(ReadRows[M]):
         call.note_change(before, stored)
         self._keep_postings(call, [Change(before, stored)])
         self.hooks.after_write(call, stored, before)
-        return self._present(call, stored)
+        return self._present(call, self._to_show(stored))
 
     def _written(self, call: Call, statement: Statement, values: Row, before: M | None) -> M:
         try:
@@ -421,7 +421,11 @@ class ResourceRows(ReadRows[M]):
         call.note_change(before, message)
         self._keep_postings(call, [Change(before, message)])
         self.hooks.after_write(call, message, before)
-        return self._present(call, message)
+        return self._present(call, self._to_show(message))
+
+    def _to_show(self, message: M) -> M:
+        """A copy of what was stored, if readers are shown more: that is no change, of which the audit log would tell."""
+        return self.copy_of(message) if self.resource.computed else message
 
     def _keep_postings(self, call: Call, changes: Sequence[Change]) -> None:
         """Let searches find what was written. A trigger deletes the postings of deleted rows."""

@@ -1,22 +1,40 @@
 """How a tenant's pages and their sections are made and changed."""
 
+import json
 from typing import Any
 
-from tests.clients import Tenant, unique
+from server.kernel.ids import new_id
+from tests.clients import Tenant, rows, unique
 from tests.contract.instances import MARK, Instance, Move, Mutation, Named, made
 
 OK = 200
+CREATE_TEMPLATE = "/plinth.sites.v1.PageTemplateService/CreatePageTemplate"
+PLANT = "INSERT INTO page_templates (id, key, display_name, sections) VALUES (%s, %s, %s, %s) RETURNING id"
+
+
+def planted_template(tenant: Tenant) -> str:
+    """The id of a new template. By SQL, as platform administrators are many tests' own."""
+    template_id = new_id()
+    sections = json.dumps([{"kind": "hero", "title": "Beginning", "content": {"heading": "Welcome"}}])
+    assert rows(tenant.stack, PLANT, template_id, unique("template"), f"{MARK}-{tenant.subdomain}", sections)
+    return template_id
+
+
+def new_template() -> dict[str, Any]:
+    """The JSON of a new template."""
+    return {"key": unique("template"), "displayName": "Planted", "sections": [{"kind": "hero"}]}
 
 
 def _page(tenant: Tenant) -> Named:
     """With a version, below another page, of which it is a translation."""
     title = f"{MARK}-{tenant.subdomain}"
     above = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title})["id"]
-    place = {"parentId": above, "originalId": above, "locale": "de-AT"}
+    place = {"parentId": above, "originalId": above, "locale": "de-AT", "pageTemplateId": planted_template(tenant)}
     page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title, **place})
     version = made(tenant, f"{tenant.path}/pages/{page['id']}/versions", {"note": "First"})
     named = {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
-    return named | {"page_version_id": version["id"], "parent_id": above, "original_id": above}
+    beside = {"parent_id": above, "original_id": above, "page_template_id": page["pageTemplateId"]}
+    return named | beside | {"page_version_id": version["id"]}
 
 
 def _page_version(tenant: Tenant) -> Named:
@@ -115,6 +133,9 @@ INSTANCES = {
         move=Move(_publish, enum=("status", "DRAFT", "PUBLISHED"), sets="publishTime"),
     ),
     "plinth.sites.v1.Section": Instance(_section, lambda: {"kind": "hero", "title": unique("Planted")}),
+    "plinth.sites.v1.PageTemplate": Instance(
+        lambda tenant: {"page_template_id": planted_template(tenant)}, new_template
+    ),
     "plinth.sites.v1.PageVersion": Instance(_page_version),
     "plinth.sites.v1.SectionType": Instance(
         _section_type, lambda: {"kind": unique("kind"), "displayName": "Planted", "schema": {"type": "object"}}
@@ -143,6 +164,17 @@ MUTATIONS = (
     Mutation("SectionService/DeleteSection"),
     Mutation("SectionService/UndeleteSection", before="DeleteSection"),
     Mutation("SectionService/BatchDeleteSections"),
+    Mutation("PageService/ApplyPageTemplate"),
+    Mutation("PageService/ResetPageToTemplate"),
+    Mutation("PageTemplateService/CreatePageTemplate", lambda _: {"pageTemplate": new_template()}),
+    Mutation(
+        "PageTemplateService/UpdatePageTemplate",
+        lambda sweep: {"pageTemplateId": sweep.answers[CREATE_TEMPLATE].id, "pageTemplate": {"displayName": "Other"}},
+    ),
+    Mutation(
+        "PageTemplateService/DeletePageTemplate",
+        lambda sweep: {"pageTemplateId": sweep.answers[CREATE_TEMPLATE].id},
+    ),
     Mutation("PageVersionService/SavePageVersion"),
     Mutation("SectionTypeService/CreateSectionType"),
     Mutation("SectionTypeService/UpdateSectionType", lambda _: {"updateMask": "displayName"}, mask=("display_name",)),
