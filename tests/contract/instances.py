@@ -30,6 +30,8 @@ class Instance:
     """The JSON of a new one that can be created; None where no request has one."""
     alone: bool = True
     """Whether a new tenant has none of them."""
+    ruled: tuple[str, ...] = ()
+    """Fields of JSON, in JSON's own case, whose content follows rules."""
     move: "Move | None" = None
     """A change of its state by an RPC, for lists that filter by it."""
 

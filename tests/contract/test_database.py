@@ -45,7 +45,7 @@ UNIQUE_EVERYWHERE = {
 KEYED_OTHERWISE = {"email_messages": "mail about accounts is in the same queue, and belongs to no tenant"}
 PAGES, SECTIONS = "plinth.sites.v1.PageService", "plinth.sites.v1.SectionService"
 # Tables that have no wall, each with the reason.
-SHARED = {"plans"}
+SHARED = {"plans", "page_templates"}
 UNWALLED = {
     "users": "people, who may belong to many tenants",
     "sessions": "they are of users; looked up by a signed id",
@@ -62,6 +62,7 @@ UNWALLED = {
     secret_canaries.name: "which secret the database was filled under",
     "used_tickets": "random ids of tickets, looked up before the caller is known",
     "plans": "of the platform, to be chosen by every tenant",
+    "page_templates": "of the platform, to be used by every tenant",
     "idempotency_records": "found by a keyed hash of tenant, caller and method, and sealed",
 }
 

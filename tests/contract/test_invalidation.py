@@ -17,6 +17,7 @@ LEAVES = {
 # Tags of what is no RPC's answer, each with where it is kept.
 OF_THE_CODE = {
     "limits:{tenant_id}": "domains/tenancy/rate_limits.py",
+    "tenant:{tenant_id}:section_types": "domains/sites/section_types.py",
     "tenant:{tenant_id}:flags": "domains/flags/flag_evaluation.py",
     "ip-blocks": "kernel/guard/blocks.py",
 }

@@ -284,4 +284,5 @@ def test_what_sets_a_field_is_an_rpc_of_its_package() -> None:
         for field in message.fields:
             setters = field.GetOptions().Extensions[policy_pb2.set_by]
             assert {package + setter for setter in setters} <= named, field.full_name
-            assert not setters or field.name in ReadOnlyFields(message, "").names
+            is_fixed = wall.behaves(field, field_behavior_pb2.IMMUTABLE)
+            assert not setters or is_fixed or field.name in ReadOnlyFields(message, "").names

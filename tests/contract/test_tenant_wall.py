@@ -184,6 +184,7 @@ def twin_of_pages() -> list[MethodPolicy]:
         (b"plinth.sites.v1", b"plinth.trips.v1"),
         (b"sites.pages.", b"trips.pages."),
         (b"/pages", b"/trips"),
+        (b"/api/v1/templates", b"/api/v1/blueprint"),
     ):
         written = written.replace(ours, twin)
     file = FileDescriptorProto.FromString(written.replace(b"plinth/sites/v1", b"plinth/trips/v1"))

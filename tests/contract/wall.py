@@ -46,6 +46,8 @@ NEEDED = ("person_id", "first_tree_size", "metric")
 NEEDED_THERE = {
     "plinth.billing.v1.GetPlanRequest.plan_id",
     "plinth.billing.v1.Subscription.plan_id",
+    "plinth.sites.v1.ApplyPageTemplateRequest.page_template_id",
+    "plinth.sites.v1.Page.page_template_id",
     "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
 }
 # Resources of the platform, which every tenant sees.

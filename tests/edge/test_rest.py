@@ -300,6 +300,7 @@ def test_empty_fields_show_and_enums_are_names(gateway: Gateway) -> None:
         "originalId": "",
         "path": "",
         "versionNumber": 0,
+        "pageTemplateId": "",
     }
 
 

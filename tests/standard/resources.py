@@ -168,7 +168,8 @@ class Described:
     @cached_property
     def free_form(self) -> str:
         """A Struct field; empty if there is none."""
-        return next((name for name, field in self.fields.items() if _type(field) == "google.protobuf.Struct"), "")
+        structs = [name for name, field in self.fields.items() if _type(field) == "google.protobuf.Struct"]
+        return next((name for name in structs if name not in self.instance.ruled), "")
 
     @cached_property
     def required(self) -> list[str]:

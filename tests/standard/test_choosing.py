@@ -38,7 +38,7 @@ def test_a_capability_is_tried_once_it_is_declared(declared: dict[str, Any], mon
 def test_fields_are_found_by_what_they_may_hold() -> None:
     page, expense, role = named("Page"), named("Expense"), named("Role")
     assert (page.text, page.other, page.key, page.free_form) == ("title", "description", "slug", "settings")
-    assert (page.longest("title"), page.required, page.unsortable) == (300, ["slug"], "originalId")
+    assert (page.longest("title"), page.required, page.unsortable) == (300, ["slug"], "pageTemplateId")
     assert (expense.immutable, expense.key, role.immutable) == (["tripId"], "", ["name"])
     assert "createTime" in page.output_only
     # What belongs to a parent is told by its parent.

@@ -1,12 +1,13 @@
 """Versions of the pages of a tenant's site."""
 
 from plinth.sites.v1 import page_version_pb2
-from plinth.sites.v1.page_version_pb2 import ComparePageVersionResponse, PageVersion
+from plinth.sites.v1.page_version_pb2 import ComparePageVersionResponse, ListPageCustomizationsResponse, PageVersion
 
 from server.domains.sites.drafts import DRAFT, VERSION, Draft, keep_draft, shown_content
 from server.domains.sites.page_changes import changes_between
 from server.domains.sites.pages import PAGE
 from server.domains.sites.tables import page_versions
+from server.domains.sites.template_use import NOTED
 from server.kernel.call import Call
 from server.kernel.problems import StateForbids
 from server.kernel.queries import OrderTerm
@@ -65,6 +66,20 @@ class PageVersionService(Service[PageVersion]):
             after = call.reads.run(DRAFT, tenant=call.tenant_id, page=version.page_id).value()
         changes, is_truncated = changes_between(before, after)
         return ComparePageVersionResponse(changes=changes, is_truncated=is_truncated)
+
+    def list_page_customizations(
+        self, call: Call, request: page_version_pb2.ListPageCustomizationsRequest
+    ) -> ListPageCustomizationsResponse:
+        """What is not as the template made it."""
+        page = self._pages.get(call, request.page_id)
+        key = {"tenant": call.tenant_id, "page": page.id}
+        version_id = call.reads.run(NOTED, **key).value()
+        answer = ListPageCustomizationsResponse(template_id=page.page_template_id)
+        if version_id is not None:
+            made = self._content(call, page.id, version_id)
+            changes, answer.is_truncated = changes_between(made, call.reads.run(DRAFT, **key).value())
+            answer.changes.extend(changes)
+        return answer
 
     def _content(self, call: Call, page_id: str, version_id: str) -> Draft:
         draft: Draft = call.reads.run(VERSION, tenant=call.tenant_id, page=page_id, kept=version_id).value()

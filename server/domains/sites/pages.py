@@ -8,16 +8,15 @@ import psycopg
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
-from plinth.sites.v1.page_pb2 import ListPageCustomizationsResponse, Page, PageEvent
+from plinth.sites.v1.page_pb2 import Page, PageEvent
 from plinth.sites.v1.page_version_pb2 import PageVersion
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.events import Event
 from server.data.statements import Row, Statement
-from server.domains.sites.drafts import DRAFT, VERSION, copy_draft, keep_draft, restore_draft, settings_in
+from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft, settings_in
 from server.domains.sites.moved_slugs import by_former_slug, leave_redirect
-from server.domains.sites.page_changes import changes_between
 from server.domains.sites.page_paths import LEVELS, fill_paths
 from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages, pages_search
@@ -211,8 +210,6 @@ class PageService(Service[Page]):
         stored = self.rows.update(call, page, before)
         fill_page(call.writes, call.tenant_id, before.id, request.page_template_id)
         call.changes_nothing = False
-        for tag in ("pages", "sections"):
-            call.invalidate(f"tenant:{call.tenant_id}:{tag}")
         return stored
 
     def reset_page_to_template(self, call: Call, request: page_pb2.ResetPageToTemplateRequest) -> Page:
@@ -223,20 +220,6 @@ class PageService(Service[Page]):
             metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "no_template"}
             raise StateForbids("The page was made of no template.", metadata=metadata)
         return self._restored(call, page.id, version_id, request.etag)
-
-    def list_page_customizations(
-        self, call: Call, request: page_pb2.ListPageCustomizationsRequest
-    ) -> ListPageCustomizationsResponse:
-        """What is not as the template made it."""
-        page: Page = self.rows.get(call, request.page_id)
-        key = {"tenant": call.tenant_id, "page": page.id}
-        version_id = call.reads.run(NOTED, **key).value()
-        answer = ListPageCustomizationsResponse(template_id=page.page_template_id)
-        if version_id is not None:
-            made = call.reads.run(VERSION, **key, kept=version_id).value()
-            changes, answer.is_truncated = changes_between(made, call.reads.run(DRAFT, **key).value())
-            answer.changes.extend(changes)
-        return answer
 
     def watch_pages(self, call: Call, request: page_pb2.WatchPagesRequest) -> AsyncIterator[Message]:
         """The events of a tenant's pages, as messages."""

@@ -424,7 +424,7 @@ class ResourceRows(ReadRows[M]):
         return self._present(call, self._to_show(message))
 
     def _to_show(self, message: M) -> M:
-        """A copy of what was stored, if readers are shown more: that is no change, of which the audit log would tell."""
+        """A copy of what was stored, if readers are shown more, which the audit log would tell as a change."""
         return self.copy_of(message) if self.resource.computed else message
 
     def _keep_postings(self, call: Call, changes: Sequence[Change]) -> None:

@@ -1,6 +1,5 @@
 """How a tenant's pages and their sections are made and changed."""
 
-import json
 from typing import Any
 
 from server.kernel.ids import new_id
@@ -9,14 +8,13 @@ from tests.contract.instances import MARK, Instance, Move, Mutation, Named, made
 
 OK = 200
 CREATE_TEMPLATE = "/plinth.sites.v1.PageTemplateService/CreatePageTemplate"
-PLANT = "INSERT INTO page_templates (id, key, display_name, sections) VALUES (%s, %s, %s, %s) RETURNING id"
+PLANT = "INSERT INTO page_templates (id, key, display_name) VALUES (%s, %s, %s) RETURNING id"
 
 
 def planted_template(tenant: Tenant) -> str:
-    """The id of a new template. By SQL, as platform administrators are many tests' own."""
+    """The id of a new template without sections. By SQL, as platform administrators are many tests' own."""
     template_id = new_id()
-    sections = json.dumps([{"kind": "hero", "title": "Beginning", "content": {"heading": "Welcome"}}])
-    assert rows(tenant.stack, PLANT, template_id, unique("template"), f"{MARK}-{tenant.subdomain}", sections)
+    assert rows(tenant.stack, PLANT, template_id, unique("template"), f"{MARK}-{tenant.subdomain}")
     return template_id
 
 
@@ -31,7 +29,8 @@ def _page(tenant: Tenant) -> Named:
     above = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title})["id"]
     place = {"parentId": above, "originalId": above, "locale": "de-AT", "pageTemplateId": planted_template(tenant)}
     page = made(tenant, f"{tenant.path}/pages", {"slug": unique("page"), "title": title, **place})
-    version = made(tenant, f"{tenant.path}/pages/{page['id']}/versions", {"note": "First"})
+    # The one that the template has made.
+    [version] = tenant.rest.get(f"{tenant.path}/pages/{page['id']}/versions").json()["pageVersions"]
     named = {"page_id": page["id"], "ids": [page["id"]], "slug": page["slug"], "etag": page["etag"]}
     beside = {"parent_id": above, "original_id": above, "page_template_id": page["pageTemplateId"]}
     return named | beside | {"page_version_id": version["id"]}
@@ -138,7 +137,9 @@ INSTANCES = {
     ),
     "plinth.sites.v1.PageVersion": Instance(_page_version),
     "plinth.sites.v1.SectionType": Instance(
-        _section_type, lambda: {"kind": unique("kind"), "displayName": "Planted", "schema": {"type": "object"}}
+        _section_type,
+        lambda: {"kind": unique("kind"), "displayName": "Planted", "schema": {"type": "object"}},
+        ruled=("schema",),
     ),
     "plinth.sites.v1.Redirect": Instance(_redirect, lambda: {"path": f"/{unique('old')}", "note": unique("Planted")}),
     "plinth.sites.v1.PageSeo": Instance(_page_seo, lambda: {"title": unique("Planted")}),
