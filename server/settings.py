@@ -369,6 +369,11 @@ class Settings(DomainSettings):
         return f"{scheme}://{host or self.host}:{self.port}"
 
     @property
+    def own_host(self) -> str:
+        """The host name of the gateway itself, where no tenant's site is."""
+        return (urlsplit(self.api_address()).hostname or self.host).lower()
+
+    @property
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
         return self.host in LOOPBACK

@@ -6,7 +6,7 @@ from server.gateway.connect import BACK, BRIDGE
 from server.gateway.contract import Contract
 from server.gateway.cors import origin_matchers
 from server.gateway.pieces import ADD_IF_ABSENT, APPEND, Config, extension, header, headers
-from server.gateway.response_headers import security_headers
+from server.gateway.response_headers import POLICY, security_headers
 from server.gateway.scripts import Scripts
 from server.settings import Settings
 
@@ -44,6 +44,8 @@ def http_filters(settings: Settings, contract: Contract, descriptors: Path, scri
 
 def _header_mutation(settings: Settings) -> Config:
     mutations: list[Config] = [{"append": option} for option in headers(security_headers(settings))]
+    # A page that the server answers has its own.
+    mutations += [{"append": option} for option in headers(POLICY, ADD_IF_ABSENT)]
     mutations.append({"append": header("cache-control", "no-store", ADD_IF_ABSENT)})
     mutations += [{"remove": name} for name in ("server", "x-http-status", "x-plinth-local-reply")]
     if origin_matchers(settings):
@@ -67,7 +69,9 @@ def _compressor() -> Config:
         response_direction_config={
             "common_config": {
                 "min_content_length": COMPRESS_FROM_BYTES,
-                "content_type_matcher": [{"exact": "application/json"}],
+                "content_type_matcher": [
+                    *({"exact": kind} for kind in ("application/json", "text/html", "application/xml"))
+                ],
             },
             # Otherwise it would remove the ETag (envoy#43755).
             "weaken_etag_on_compress": True,

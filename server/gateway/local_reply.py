@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from server.gateway.body_limits import READ_BYTES
 from server.gateway.connect import CALL
 from server.gateway.pieces import Config, details_match, header, headers, status_is
-from server.gateway.response_headers import security_headers
+from server.gateway.response_headers import POLICY, security_headers
 from server.settings import Settings
 
 RETRY_AFTER = 1
@@ -72,7 +72,7 @@ def local_reply_config(settings: Settings, body_bytes: int) -> Config:
     answers with grpc-status and puts the body into grpc-message.
     """
     # Some replies never pass the filters that set these headers on all others.
-    always = [*headers(security_headers(settings)), header("cache-control", "no-store")]
+    always = [*headers(security_headers(settings) | POLICY), header("cache-control", "no-store")]
     replies = _replies(settings, body_bytes)
     return {
         "mappers": [

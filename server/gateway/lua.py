@@ -71,6 +71,8 @@ def script(contract: Contract, settings: Settings, static: Iterable[StaticFile] 
             f"local STATIC = {_set(file.path for file in static)}",
             "local bindings = new_matcher(BINDINGS)",
             f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
+            f"local SITES_SUFFIX = {_quote(f'.{settings.sites_domain.lower()}')}",
+            f"local OWN_HOST = {_quote(settings.own_host)}",
             f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}",
             _local_replies(settings),
             *(_module(name) for name in EDGE),

@@ -16,6 +16,8 @@ local LONGEST_PATH = 200
 -- Origins that have been told of in the log.
 local MOST_ORIGINS, LONGEST_ORIGIN = 100, 200
 local refused_origins, count_of_origins = {}, 0
+-- What a site has beside its pages.
+local SITE_FILES = {["/sitemap.xml"] = "/sitemap.xml", ["/robots.txt"] = "/robots.txt"}
 local NO_PARAMETER = "There is no such parameter."
 local refuse = problems.refuse
 local byte, find = string.byte, string.find
@@ -342,6 +344,21 @@ local function on_connect(handle, headers, path, content_type)
   end
 end
 
+-- The path by which a page of a tenant's site is asked for, if this is the host of one; otherwise the path as it is. Calls are
+-- answered at every host.
+local function at_site(headers, method, path)
+  local host = (headers:get(":authority") or ""):lower():match("^([%w.-]+):?%d*$") or ""
+  if #host <= #SITES_SUFFIX or host:sub(-#SITES_SUFFIX) ~= SITES_SUFFIX or host == OWN_HOST then return path end
+  if (method ~= "GET" and method ~= "HEAD") or find(path, "/api/", 1, true) == 1 or find(path, "/plinth.", 1, true) == 1 then
+    return path
+  end
+  local page = path:match("^[^?#]*"):gsub("[^%w/_.~%%-]", function(char) return ("%%%02X"):format(byte(char)) end)
+  local what = SITE_FILES[page] or "/page?path=" .. page
+  path = "/api/v1/published-sites/" .. host .. what
+  headers:replace(":path", path)
+  return path
+end
+
 local function on_request(handle)
   local headers = handle:headers()
   take_request_id(headers)
@@ -350,6 +367,7 @@ local function on_request(handle)
   if is_grpc(content_type) then return on_grpc(handle, headers) end
   -- CONNECT has no path.
   local method, path = headers:get(":method"), headers:get(":path") or "/"
+  path = at_site(headers, method, path)
   local plain = is_plain(path)
   if not plain then
     if connect_calls.is_call(method, path) then return on_connect(handle, headers, path, content_type) end

@@ -8,8 +8,9 @@ SECURITY = {
     "x-xss-protection": "1; mode=block",
     "referrer-policy": "strict-origin-when-cross-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
+POLICY = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'"}
+"""Of every response that has no other."""
 TRANSPORT_SECURITY = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
 
 

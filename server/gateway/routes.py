@@ -3,6 +3,7 @@
 After transcoding a route matches `/package.Service/Method`, so one table serves gRPC and REST (envoy#2847).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,9 +81,23 @@ def _routes(settings: Settings, contract: Contract, static: list[Config]) -> lis
         connect.read(rest, MAX_RESPONSE_BYTES),
         *calls,
         *agents.routes(settings),
+        *([rest | {"match": _at_sites(settings)}] if static else []),
         *static,
         rest,
     ]
+
+
+def _at_sites(settings: Settings) -> Config:
+    """What is asked at the host of a tenant's site, where nothing is that the gateway answers itself."""
+    host = rf"(?i).+\.{re.escape(settings.sites_domain)}(:[0-9]+)?"
+    at_host: Config = {"name": ":authority", "string_match": {"safe_regex": {"regex": host}}}
+    own = rf"(?i){re.escape(settings.own_host)}(:[0-9]+)?"
+    elsewhere: Config = {
+        "name": ":authority",
+        "string_match": {"safe_regex": {"regex": own}},
+        "invert_match": True,
+    }
+    return {"prefix": "/", "headers": [at_host, elsewhere]}
 
 
 def _has_own(method: Method) -> bool:

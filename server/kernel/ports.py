@@ -253,6 +253,37 @@ class TenantPreferences:
     """Plain text at the end of its mail."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePlace:
+    """The tenant whose site is at a host name."""
+
+    tenant_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteBranding:
+    """What a tenant's site looks like."""
+
+    logo_url: str
+    favicon_url: str
+    primary_color: str
+    secondary_color: str
+    accent_color: str
+    heading_font: str
+    body_font: str
+
+
+class SitePlaces(Protocol):
+    """Where the sites of tenants are."""
+
+    def at(self, hostname: str) -> SitePlace | None:
+        """The tenant in use whose site is at a host name, or None."""
+
+    def branding(self, transaction: Transaction, tenant_id: str) -> SiteBranding:
+        """The branding of a tenant. The scope of the transaction has to reach it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
     """The ports that one domain offers; None for the others."""
@@ -266,6 +297,7 @@ class Offers:
     mails: Mails | None = None
     tenant_preferences: Callable[[Transaction, str], TenantPreferences] | None = None
     """Those of the tenant with this id. The scope of the transaction has to reach it."""
+    site_places: SitePlaces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +312,7 @@ class Ports:
     tickets: Tickets
     mails: Mails
     tenant_preferences: Callable[[Transaction, str], TenantPreferences]
+    site_places: SitePlaces
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

@@ -6,6 +6,7 @@ from server.domains.sites.page_seo import PageSeoService
 from server.domains.sites.page_templates import PageTemplateService
 from server.domains.sites.page_versions import PageVersionService
 from server.domains.sites.pages import PageService
+from server.domains.sites.published_sites import PublishedSiteService
 from server.domains.sites.redirects import RedirectService
 from server.domains.sites.section_types import SectionContents, SectionTypeService
 from server.domains.sites.sections import SectionService
@@ -50,6 +51,10 @@ MODULE = Module(
         RedirectService,
         Serve(SiteSeoService, lambda platform: SiteSeoService(platform.clock)),
         NavigationItemService,
+        Serve(
+            PublishedSiteService,
+            lambda platform: PublishedSiteService(platform.database, platform.ports.site_places),
+        ),
     ),
     roles={
         "editor": ("sites.*",),

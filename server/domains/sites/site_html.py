@@ -58,7 +58,7 @@ class Look(NamedTuple):
         digest = base64.b64encode(hashlib.sha256(self.style.encode()).digest()).decode()
         return (
             f"default-src 'none'; img-src https: http:; media-src https: http:; style-src 'sha256-{digest}'; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
 
 

@@ -9,6 +9,7 @@ from server.domains.tenancy.member_roles import MembershipService
 from server.domains.tenancy.memberships import Memberships
 from server.domains.tenancy.rate_limits import RateLimitsService, TenantRates
 from server.domains.tenancy.roles import RoleService
+from server.domains.tenancy.site_places import SitePlaces
 from server.domains.tenancy.tables import brandings, domains, memberships, tenant_settings, tenants
 from server.domains.tenancy.tables import roles as roles_table
 from server.domains.tenancy.tenant_settings import TenantSettingsService, preferences_of
@@ -25,6 +26,7 @@ def _offers(foundation: Foundation) -> Offers:
         tenant_rates=TenantRates(foundation.database, foundation.generations),
         memberships=Memberships(),
         tenant_preferences=preferences_of,
+        site_places=SitePlaces(foundation.database),
     )
 
 

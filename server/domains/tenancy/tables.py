@@ -18,6 +18,7 @@ from server.data.tables import (
     CURRENT_TENANT,
     CURRENT_USER,
     IS_PLATFORM,
+    OWN_TENANT,
     global_table,
     resource_columns,
     tenant_table,
@@ -77,7 +78,10 @@ roles = tenant_table(
 )
 Index("roles_name_key", roles.c.tenant_id, roles.c.name, unique=True)
 
-domains = tenant_table("domains", Column("hostname", Text, nullable=False))
+# Visitors name a host before it is known whose it is.
+domains = tenant_table(
+    "domains", Column("hostname", Text, nullable=False), row_security=f"{OWN_TENANT} OR {IS_PLATFORM}"
+)
 Index("domains_hostname_key", domains.c.hostname, unique=True)
 
 brandings = tenant_table(
