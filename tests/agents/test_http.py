@@ -15,7 +15,9 @@ from tests.stack import Stack, wait_for
 WRITES = "?access=write"
 READER = ("sites.pages.read", "sites.sections.read", "audit.entries.read")
 EDITOR = (*READER, "sites.pages.create", "sites.pages.update", "sites.pages.publish")
-OF_EVERYBODY = {"sites_list_page_templates", "sites_get_page_template", "sites_list_industries"}
+OF_EVERYBODY = {
+    *("sites_list_page_templates", "sites_get_page_template", "sites_list_industries", "sites_get_published_page"),
+}
 
 
 @pytest.fixture

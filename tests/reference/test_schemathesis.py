@@ -40,6 +40,7 @@ OTHERWISE = (
     "FlagEvaluationService.EvaluateFlag",
     "UnsubscribeService.GetUnsubscribePage",
     "UnsubscribeService.Unsubscribe",
+    "PublishedSiteService.ShowPublishedPage",
 )
 # Paths that another one with a variable matches too, so that its methods are answered there.
 OVERLAPPING = (
