@@ -87,7 +87,8 @@ class Settings(DomainSettings):
     public_url: Annotated[ProviderUrl | None, UNLESS_EMPTY] = Field(
         None,
         description="Where people and mail programs reach the gateway, such as `https://api.example.com`: links in "
-        "mail to the API begin with it. Unset: HOST and PORT.",
+        "mail to the API begin with it. Pages at other host names are those of tenants' sites then, which may have "
+        "domains of their own. Unset: HOST and PORT, and sites are below SITES_DOMAIN alone.",
     )
     environment: Annotated[
         Literal["development", "staging", "production"], any_case("development", "staging", "production")

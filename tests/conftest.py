@@ -22,6 +22,7 @@ from tests.domains.communication.signing import mail_settings
 from tests.domains.identity.issuer import IssuerOfCodes
 from tests.domains.identity.places import place_settings
 from tests.domains.integrations.accounts import Accounts
+from tests.domains.tenancy.name_server import name_server
 from tests.mailbox import mail_server, mailbox_of
 from tests.stack import Stack, free_of_settings, free_port
 
@@ -78,8 +79,15 @@ class Keeper(threading.Thread):
             url = self._closing.enter_context(mail_server(mailbox_of(self._stack).folder))
             issuer = self._closing.enter_context(IssuerOfCodes())
             accounts = self._closing.enter_context(Accounts())
+            names = self._closing.enter_context(name_server(self._stack))
             try:
-                own = mail_settings(self._stack) | place_settings(self._stack) | issuer.settings | accounts.settings
+                own = (
+                    mail_settings(self._stack)
+                    | place_settings(self._stack)
+                    | issuer.settings
+                    | accounts.settings
+                    | names
+                )
                 self._stack.set(communication_smtp_url=url, **own)
                 self._stack.start()
             except AssertionError as error:

@@ -73,6 +73,7 @@ def script(contract: Contract, settings: Settings, static: Iterable[StaticFile] 
             f"local UNPROVEN_BYTES, READ_BYTES = {UNPROVEN_BYTES}, {READ_BYTES}",
             f"local SITES_SUFFIX = {_quote(f'.{settings.sites_domain.lower()}')}",
             f"local OWN_HOST = {_quote(settings.own_host)}",
+            f"local HAS_CUSTOM_DOMAINS = {str(settings.public_url is not None).lower()}",
             f"local MAX_HEADER_BYTES = {settings.max_header_kilobytes * 1024}",
             _local_replies(settings),
             *(_module(name) for name in EDGE),

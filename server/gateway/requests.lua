@@ -348,7 +348,9 @@ end
 -- answered at every host.
 local function at_site(headers, method, path)
   local host = (headers:get(":authority") or ""):lower():match("^([%w.-]+):?%d*$") or ""
-  if #host <= #SITES_SUFFIX or host:sub(-#SITES_SUFFIX) ~= SITES_SUFFIX or host == OWN_HOST then return path end
+  local is_below = #host > #SITES_SUFFIX and host:sub(-#SITES_SUFFIX) == SITES_SUFFIX
+  -- An address has no letter after its last dot.
+  if host == OWN_HOST or not (is_below or (HAS_CUSTOM_DOMAINS and find(host, "%.%a[%w-]*$"))) then return path end
   if (method ~= "GET" and method ~= "HEAD") or find(path, "/api/", 1, true) == 1 or find(path, "/plinth.", 1, true) == 1 then
     return path
   end

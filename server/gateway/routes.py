@@ -89,7 +89,9 @@ def _routes(settings: Settings, contract: Contract, static: list[Config]) -> lis
 
 def _at_sites(settings: Settings) -> Config:
     """What is asked at the host of a tenant's site, where nothing is that the gateway answers itself."""
-    host = rf"(?i).+\.{re.escape(settings.sites_domain)}(:[0-9]+)?"
+    # Where the gateway knows its own name, others are those of sites. An address has no letter after its last dot.
+    domain = r"[a-z][a-z0-9-]*" if settings.public_url else re.escape(settings.sites_domain)
+    host = rf"(?i).+\.{domain}(:[0-9]+)?"
     at_host: Config = {"name": ":authority", "string_match": {"safe_regex": {"regex": host}}}
     own = rf"(?i){re.escape(settings.own_host)}(:[0-9]+)?"
     elsewhere: Config = {

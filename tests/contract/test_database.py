@@ -38,6 +38,7 @@ UNIQUE_EVERYWHERE = {
     "api_keys_prefix_key": "a key is looked up before its tenant is known; 48 random bits tell nothing of others",
     "invitations_token_hash_key": "a token is looked up before its tenant is known; hashes of 256 random bits",
     "email_messages_token_key": "who unsubscribes names a message alone; 128 random bits tell nothing of others",
+    "custom_domains_verified_key": "a host name leads to one tenant, the one who has proven it",
     "inbound_routes_route_hash_key": "a provider's address leads to one tenant; hashes of tokens and outside ids",
     "api_keys_previous_prefix_key": "the same for a secret that was replaced",
 }

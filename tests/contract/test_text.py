@@ -84,6 +84,8 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".last_error",
         ".variables",
         ".Page.path",
+        ".CustomDomain.record_value",
+        ".CustomDomain.record_name",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

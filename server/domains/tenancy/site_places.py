@@ -1,22 +1,28 @@
 """Where the sites of tenants are, and what they look like."""
 
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import Text, bindparam, literal_column, select
+from sqlalchemy import Text, bindparam, literal_column, select, union_all
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope, Transaction
-from server.domains.tenancy.tables import brandings, domains, tenants
+from server.domains.tenancy.tables import brandings, custom_domains, domains, tenants
 from server.kernel.ports import SiteBranding, SitePlace
 
 # The tenant of a host name is not known before it is found.
 EVERYWHERE = Scope(platform=True)
 _b, _t = brandings.c, tenants.c
+_hostname = bindparam("hostname", type_=Text())
+_at = union_all(
+    select(domains.c.tenant_id).where(domains.c.hostname == _hostname),
+    select(custom_domains.c.tenant_id).where(
+        custom_domains.c.hostname == _hostname, custom_domains.c.verify_time.is_not(None)
+    ),
+).subquery("at")
 BY_HOSTNAME = Statement(
     select(_t.id.label("tenant_id"), _t.name)
-    .join(domains, domains.c.tenant_id == _t.id)
+    .join(_at, _at.c.tenant_id == _t.id)
     .where(
-        domains.c.hostname == bindparam("hostname", type_=Text()),
         _t.status == literal_column(str(int(Tenant.STATUS_ACTIVE))),
         _t.delete_time.is_(None),
     )

@@ -22,6 +22,7 @@ from server.data.tables import (
     global_table,
     resource_columns,
     tenant_table,
+    time_column,
     uuid_column,
 )
 
@@ -83,6 +84,21 @@ domains = tenant_table(
     "domains", Column("hostname", Text, nullable=False), row_security=f"{OWN_TENANT} OR {IS_PLATFORM}"
 )
 Index("domains_hostname_key", domains.c.hostname, unique=True)
+
+custom_domains = tenant_table(
+    "custom_domains",
+    Column("hostname", Text, nullable=False),
+    Column("record_value", Text, nullable=False),
+    time_column("verify_time", nullable=True),
+    time_column("check_time", nullable=True),
+    Column("last_error", Text, nullable=False, server_default=text("''")),
+    row_security=f"{OWN_TENANT} OR {IS_PLATFORM}",
+)
+_c = custom_domains.c
+Index("custom_domains_hostname_key", _c.tenant_id, _c.hostname, unique=True)
+Index("custom_domains_create_time_idx", _c.tenant_id, _c.create_time, _c.id)
+# Of those who named it, it is the one's who has proven it.
+Index("custom_domains_verified_key", _c.hostname, unique=True, postgresql_where=_c.verify_time.is_not(None))
 
 brandings = tenant_table(
     "brandings",

@@ -18,6 +18,13 @@ def _branding(tenant: Tenant) -> Named:
     return {}
 
 
+def _custom_domain(tenant: Tenant) -> Named:
+    domain = made(
+        tenant, f"{tenant.path}/custom-domains", {"hostname": f"{MARK}.{tenant.subdomain}.{unique('x')}.example"}
+    )
+    return {"custom_domain_id": domain["id"], "etag": domain["etag"]}
+
+
 def _settings(tenant: Tenant) -> Named:
     response = tenant.rest.patch("/api/v1/settings", {"general": {"legalName": f"{MARK}-{tenant.subdomain}"}})
     assert response.status_code == 200, response.text
@@ -30,9 +37,13 @@ INSTANCES = {
         _role, lambda: {"name": unique("planted"), "permissions": [PERMISSION]}, alone=False
     ),
     "plinth.tenancy.v1.TenantSettings": Instance(_settings, lambda: {"general": {"legalName": unique("Planted")}}),
+    "plinth.tenancy.v1.CustomDomain": Instance(_custom_domain, lambda: {"hostname": f"{unique('www')}.example"}),
     "plinth.tenancy.v1.Branding": Instance(_branding, lambda: {"headingFont": "Planted"}),
 }
 MUTATIONS = (
+    Mutation("CustomDomainService/CreateCustomDomain"),
+    Mutation("CustomDomainService/VerifyCustomDomain"),
+    Mutation("CustomDomainService/DeleteCustomDomain"),
     Mutation("BrandingService/UpdateBranding"),
     Mutation("BrandingService/DeleteBranding"),
     Mutation("TenantSettingsService/UpdateTenantSettings"),
