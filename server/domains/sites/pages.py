@@ -207,9 +207,8 @@ class PageService(Service[Page]):
         if template.page_settings is not None:
             page.ClearField("settings")
         _begin_with(page, template)
-        stored = self.rows.update(call, page, before)
+        stored = self._replaced(call, page, before)
         fill_page(call.writes, call.tenant_id, before.id, request.page_template_id)
-        call.changes_nothing = False
         return stored
 
     def reset_page_to_template(self, call: Call, request: page_pb2.ResetPageToTemplateRequest) -> Page:
@@ -246,10 +245,12 @@ class PageService(Service[Page]):
         if settings is not None:
             page.settings.CopyFrom(settings)
         restore_draft(call.writes, call.tenant_id, before.id, version_id)
+        return self._replaced(call, page, before)
+
+    def _replaced(self, call: Call, page: Page, before: Page) -> Page:
+        """Store a page whose sections are other ones, even where the page itself says the same."""
         stored = self.rows.update(call, page, before)
-        # Its sections are other ones, even where the page itself says the same.
-        call.changes_nothing = False
-        return stored
+        return self.rows.touch(call, before) if call.changes_nothing else stored
 
     def _not_published(self, page: Page) -> StateForbids:
         metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "DRAFT"}

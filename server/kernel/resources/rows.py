@@ -214,6 +214,11 @@ class ResourceRows(ReadRows[M]):
             return self._present(call, before)
         return self._store(call, self._update, values, message, before, key=self._key(call, id_of(before)))
 
+    def touch(self, call: Call, before: M) -> M:
+        """Give a locked resource a new version although it stays as it is, because what belongs to it has changed."""
+        call.changes_nothing = False
+        return self._written(call, self._touched, self._key(call, id_of(before)), before)
+
     def _refuse_immutable(self, call: Call, message: M, before: M) -> None:
         """Raise RuleViolated if a field changes that keeps the value it was created with."""
         violations = self._immutable.violations(message, before, call.method.name)
@@ -329,6 +334,7 @@ class ResourceRows(ReadRows[M]):
         self._insert = Storing(lambda: insert(table).values(self._parameters(new)), columns)
         changed = (*self._writable_names, "update_time")
         self._update = Storing(lambda: self._touch().values(self._parameters(changed)), columns)
+        self._touched = Statement(lambda: self._touch().values(update_time=func.now()).returning(*columns))
         self._compile_deletion()
 
     def _compile_deletion(self) -> None:

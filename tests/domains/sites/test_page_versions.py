@@ -175,7 +175,9 @@ def test_what_was_purged_comes_back_too(stack: Stack, page: Page) -> None:
 def test_restoring_tells_of_itself_even_where_only_sections_differ(stack: Stack, site: Tenant, page: Page) -> None:
     first = page.do("versions")
     page.add(title="Oil")
-    page.do(f"versions/{first['id']}/restore")
+    before = page.rest.get(page.path).json()["etag"]
+    after = page.do(f"versions/{first['id']}/restore")["etag"]
+    assert (before != after, page.rest.get(page.path).json()["etag"]) == (True, after)
     [event] = rows(stack, "SELECT type FROM events WHERE tenant_id = %s AND type = 'page.restored'", site.id)
     assert event["type"] == "page.restored"
 
