@@ -53,7 +53,7 @@ SELECT filled.*
        LATERAL (SELECT make_interval(secs => -number)) AS age (age),
        LATERAL jsonb_populate_record(template, jsonb_build_object(
          'id', uuidv7(age),
-         'slug', 'bench-row-' || number,
+         'slug', %(prefix)s || '-' || number,
          'description', '',
          'settings', '{}'::jsonb,
          'create_time', (template).create_time + age,
@@ -133,9 +133,9 @@ def changed_page(dsn: str, page_id: str) -> Iterator[None]:
             connection.execute("UPDATE pages SET title = left(title, -1) WHERE id = %s", (page_id,))
 
 
-def fill(dsn: str, tenant_id: str, rows: int) -> None:
+def fill(dsn: str, tenant_id: str, rows: int, prefix: str = "bench-row") -> None:
     """Add so many pages to a tenant that has one, and gather statistics."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         # As a superuser: row-level security is forced on the owner too.
-        connection.execute(FILL, {"tenant": tenant_id, "rows": rows})
+        connection.execute(FILL, {"tenant": tenant_id, "rows": rows, "prefix": prefix})
         connection.execute("VACUUM (ANALYZE) pages")

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from plinth.identity.v1 import auth_pb2
 from plinth.sites.v1 import page_pb2
 from plinth.tenancy.v1 import role_pb2, tenant_pb2
@@ -27,6 +29,7 @@ from tests.clients import (
     new_tenant,
     refused,
 )
+from tests.domains.sites.instances import planted_template
 from tests.faults.outages import replaced
 from tests.guard import dying_worker
 from tests.guard.hosts import Hosts, two_hosts
@@ -142,11 +145,26 @@ def mutations(tenant: Tenant, page: str) -> dict[str, Callable[[Any], Any]]:
     """Every RPC that changes what reads of pages answer, in an order in which all succeed."""
     key: dict[str, Any] = {"tenant_id": tenant.id, "page_id": page}
     new = page_pb2.Page(slug="new")
+    template = planted_template(tenant)
+    later = Timestamp()
+    later.FromDatetime(datetime(2999, 1, 1, tzinfo=UTC))
+
+    def restored(pages: Any) -> Any:
+        path = f"{tenant.path}/pages/{page}/versions"
+        oldest = tenant.rest.get(path, {"orderBy": "number"}).json()["pageVersions"][0]
+        return pages.RestorePageVersion(page_pb2.RestorePageVersionRequest(**key, page_version_id=oldest["id"]))
+
     return {
         "CreatePage": lambda pages: pages.CreatePage(page_pb2.CreatePageRequest(tenant_id=tenant.id, page=new)),
         "UpdatePage": lambda pages: pages.UpdatePage(page_pb2.UpdatePageRequest(**key, page=page_pb2.Page(title="2"))),
         "PublishPage": lambda pages: pages.PublishPage(page_pb2.PublishPageRequest(**key)),
         "UnpublishPage": lambda pages: pages.UnpublishPage(page_pb2.UnpublishPageRequest(**key)),
+        "SchedulePage": lambda pages: pages.SchedulePage(page_pb2.SchedulePageRequest(**key, publish_time=later)),
+        "RestorePageVersion": restored,
+        "ApplyPageTemplate": lambda pages: pages.ApplyPageTemplate(
+            page_pb2.ApplyPageTemplateRequest(page_template_id=template, page_id=page)
+        ),
+        "ResetPageToTemplate": lambda pages: pages.ResetPageToTemplate(page_pb2.ResetPageToTemplateRequest(**key)),
         "DuplicatePage": lambda pages: pages.DuplicatePage(page_pb2.DuplicatePageRequest(**key)),
         "DeletePage": lambda pages: pages.DeletePage(page_pb2.DeletePageRequest(**key)),
         "UndeletePage": lambda pages: pages.UndeletePage(page_pb2.UndeletePageRequest(**key)),

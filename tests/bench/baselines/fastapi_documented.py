@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import jwt
-from fastapi import Depends, FastAPI, HTTPException, status
+from fastapi import Depends, FastAPI, HTTPException, Query, status
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -118,6 +118,13 @@ class PageOut(CamelModel):
     etag: str
 
 
+class PagesOut(CamelModel):
+    """A page of pages."""
+
+    pages: list[PageOut]
+    next_page_token: str
+
+
 async def get_session() -> AsyncIterator[AsyncSession]:
     """Open a session for the request."""
     async with Session() as session:
@@ -151,6 +158,34 @@ async def get_page(
     if page is None:
         raise HTTPException(status_code=status.HTTP_404_NOT_FOUND, detail="No such page")
     return page
+
+
+@app.get("/api/v1/tenants/{tenant_id}/pages/slug/{slug}", response_model=PageOut)
+async def get_page_by_slug(
+    slug: str,
+    caller: Annotated[Caller, Depends(get_caller)],
+    session: Annotated[AsyncSession, Depends(get_session)],
+) -> PageRow:
+    """Get a page by its slug."""
+    page = await session.scalar(select(PageRow).where(PageRow.tenant_id == caller.tenant_id, PageRow.slug == slug))
+    if page is None:
+        raise HTTPException(status_code=status.HTTP_404_NOT_FOUND, detail="No such page")
+    return page
+
+
+@app.get("/api/v1/tenants/{tenant_id}/pages", response_model=PagesOut)
+async def list_pages(
+    caller: Annotated[Caller, Depends(get_caller)],
+    session: Annotated[AsyncSession, Depends(get_session)],
+    page_size: Annotated[int, Query(alias="pageSize", ge=1, le=200)] = 25,
+) -> dict[str, Any]:
+    """List pages, newest first."""
+    newest = (
+        select(PageRow)
+        .where(PageRow.tenant_id == caller.tenant_id)
+        .order_by(PageRow.create_time.desc(), PageRow.id.desc())
+    )
+    return {"pages": (await session.scalars(newest.limit(page_size))).all(), "nextPageToken": ""}
 
 
 @app.post("/api/v1/tenants/{tenant_id}/pages", response_model=PageOut, status_code=status.HTTP_201_CREATED)
