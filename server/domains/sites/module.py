@@ -53,7 +53,9 @@ MODULE = Module(
         NavigationItemService,
         Serve(
             PublishedSiteService,
-            lambda platform: PublishedSiteService(platform.database, platform.ports.site_places),
+            lambda platform: PublishedSiteService(
+                platform.database, platform.ports.site_places, platform.ports.tenant_preferences
+            ),
         ),
     ),
     roles={

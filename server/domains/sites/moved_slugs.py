@@ -23,6 +23,7 @@ LEAVE = Statement(
         set_={
             "page_id": _left.excluded.page_id,
             "url": literal_column("''"),
+            "is_temporary": literal_column("false"),
             "version": _r.version + text("1"),
             "update_time": func.now(),
         },

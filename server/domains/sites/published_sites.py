@@ -1,6 +1,7 @@
 """Published sites, as visitors see them."""
 
 import hashlib
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from server.domains.sites.published_pages import (
 )
 from server.domains.sites.site_html import Look, page_html
 from server.kernel.call import Call
-from server.kernel.ports import SitePlace, SitePlaces
+from server.kernel.ports import SitePlace, SitePlaces, TenantPreferences
 from server.kernel.problems import not_found
 from server.kernel.resources import Service
 
@@ -45,10 +46,17 @@ class PublishedSiteService(Service):
 
     descriptor = published_site_pb2.DESCRIPTOR.services_by_name["PublishedSiteService"]
 
-    def __init__(self, database: Database, places: SitePlaces) -> None:
+    def __init__(
+        self,
+        database: Database,
+        places: SitePlaces,
+        preferences_of: Callable[[Transaction, str], TenantPreferences],
+    ) -> None:
+        """`preferences_of` is the port `tenant_preferences`."""
         super().__init__()
         self._database = database
         self._places = places
+        self._preferences_of = preferences_of
 
     def show_published_page(self, call: Call, request: published_site_pb2.ShowPublishedPageRequest) -> HttpBody:
         """A page as HTML."""
@@ -135,6 +143,7 @@ class PublishedSiteService(Service):
             accent_color=branding.accent_color,
             heading_font=branding.heading_font,
             body_font=branding.body_font,
+            locale=self._preferences_of(transaction, place.tenant_id).language,
             social_image_url=settings["social_image_url"],
             no_index=settings["no_index"],
             navigation=navigation_of(transaction, place.tenant_id),

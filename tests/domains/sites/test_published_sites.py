@@ -168,6 +168,12 @@ def test_translations_name_each_other(site: Site) -> None:
         assert f'<link rel="alternate" hreflang="en" href="https://{site.host}/hours">' in html
         assert f'<link rel="alternate" hreflang="de" href="https://{site.host}/zeiten">' in html
     assert '<html lang="de">' in site.visit("/zeiten").text
+    # What names no language is in that of the tenant.
+    site.live("news")
+    assert '<html lang="en">' in site.visit("/news").text
+    chosen = {"localization": {"defaultLanguage": "fr-CA"}}
+    assert site.rest.patch("/api/v1/settings", chosen).status_code == 200
+    assert '<html lang="fr-CA">' in site.visit("/news").text
     site.publish(german, "unpublish")
     assert "hreflang" not in site.visit("/hours").text
 
