@@ -284,19 +284,19 @@ def _let_dispatch(
     connection.execute(sql.SQL(f"GRANT {what} ON {{table}} TO {{role}}").format(**names))
     verb, check = ("SELECT", "") if what == "SELECT" else ("ALL", f"WITH CHECK ({rows})")
     # A change of a policy locks the table exclusively, which must not happen to a serving stack at every deployment.
-    if _has_policy(connection, policy, role, verb, rows):
+    if _has_policy(connection, table, policy, role=role, verb=verb, rows=rows):
         return
     connection.execute(sql.SQL("DROP POLICY IF EXISTS {policy} ON {table}").format(**names))
     creation = sql.SQL(f"CREATE POLICY {{policy}} ON {{table}} FOR {verb} TO {{role}} USING ({rows}) {check}")
     connection.execute(creation.format(**names))
 
 
-def _has_policy(connection: Connection, policy: str, role: str, verb: str, rows: str) -> bool:
+def _has_policy(connection: Connection, table: str, policy: str, *, role: str, verb: str, rows: str) -> bool:
     found = connection.execute(
-        """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND policyname = %s
+        """SELECT EXISTS (SELECT 1 FROM pg_policies WHERE schemaname = 'public' AND tablename = %s AND policyname = %s
                              AND roles = ARRAY[%s::name] AND cmd = %s AND qual = ANY (%s))""",
         # PostgreSQL shows an expression in parentheses.
-        (policy, role, verb, [rows, f"({rows})"]),
+        (table, policy, role, verb, [rows, f"({rows})"]),
     )
     return _is_true(found)
 

@@ -12,6 +12,7 @@ from server.settings import Settings
 
 # Smaller answers grow, or cost more CPU time than compression saves.
 COMPRESS_FROM_BYTES = 1024
+COMPRESSED = ("application/json", "text/html", "application/xml")
 # A unary answer is buffered whole while it is transcoded. For a larger one the caller gets 500.
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
@@ -69,9 +70,7 @@ def _compressor() -> Config:
         response_direction_config={
             "common_config": {
                 "min_content_length": COMPRESS_FROM_BYTES,
-                "content_type_matcher": [
-                    *({"exact": kind} for kind in ("application/json", "text/html", "application/xml"))
-                ],
+                "content_type_matcher": [{"exact": kind} for kind in COMPRESSED],
             },
             # Otherwise it would remove the ETag (envoy#43755).
             "weaken_etag_on_compress": True,

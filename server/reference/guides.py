@@ -13,17 +13,8 @@ FOLDER = "/docs/guides"
 # In the order in which they are read.
 NAMES = (
     *("getting-started", "authentication", "second-factors", "errors", "lists", "idempotency"),
-    *(
-        "live-streams",
-        "webhooks",
-        "limits",
-        "files",
-        "feature-flags",
-        "integrations",
-        "email-templates",
-        "websites",
-        "agents",
-    ),
+    *("live-streams", "webhooks", "limits", "files", "feature-flags", "integrations", "email-templates", "websites"),
+    "agents",
 )
 _TITLE = re.compile(r"\A# ([^\n]+)\n+(.+?)\n\n", re.DOTALL)
 

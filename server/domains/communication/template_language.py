@@ -23,7 +23,7 @@ MOST_CHARACTERS = 200_000
 MOST_WORK = 500_000
 """Nodes that loops go over, and characters that filters read, while a template is filled (decision 30)."""
 MOST_NODES = 5_000
-"""Nodes of a template's syntax. Reading so many takes some 0.3 s, and keeping them takes 1 MB."""
+"""Largest number of nodes in a template's syntax. The parser takes 0.3 s for that many, which fill 1 MB."""
 MOST_LEVELS = 50
 """Levels of a template's syntax: Python compiles no more than 100 levels of indentation."""
 LOOPS_WITHIN = 2

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from server.domains.sites.content_schemas import HTML
+from server.domains.sites.content_schemas import HTML, ContentSchema
 from server.json_values import JsonObject
 
 TEXT: JsonObject = {"type": "string", "maxLength": 2000}
@@ -107,3 +107,5 @@ _TYPES = (
 )
 BUILT_IN: Mapping[str, BuiltInType] = {each.kind: each for each in _TYPES}
 """By kind."""
+SCHEMAS: Mapping[str, ContentSchema] = {each.kind: ContentSchema(each.schema) for each in _TYPES}
+"""By kind. Compiling all of them takes 0.5 ms."""

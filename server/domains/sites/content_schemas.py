@@ -17,6 +17,8 @@ from server.kernel.problems import Violation
 MOST_NODES = 500
 MOST_LEVELS = 8
 MOST_FAULTS = 20
+LONGEST_MESSAGE, FIRST, LAST = 200, 80, 100
+"""Characters of a message that is told whole, and those that are told of the ends of a longer one."""
 HTML = "text/html"
 FORMATS = ("uri-reference", "email", "color", "date", "time", "date-time", "uuid")
 # As the URL of a navigation item: relative ones are of the site.
@@ -110,8 +112,8 @@ def _faults(validator: jsonschema_rs.Draft202012Validator, value: JsonValue) -> 
 
 
 def _words(message: str) -> str:
-    """The words of the library, which begin with the value: not more of it than is useful."""
-    return message if len(message) <= 200 else f"{message[:80]} ... {message[-100:]}"  # noqa: PLR2004
+    """A message of the library, which begins with the value. A long value is cut."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:FIRST]} ... {message[-LAST:]}"
 
 
 def _path(parts: list[str | int]) -> str:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import sqlalchemy
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
 from plinth.sites.v1.page_version_pb2 import PageContent, PageVersion
 from sqlalchemy import (
     Boolean,
@@ -286,9 +285,3 @@ def shown_content(draft: Draft) -> PageContent:
     """A draft as a message."""
     held = {name: value for name, value in draft.items() if value is not None}
     return json_format.ParseDict(held, PageContent(), ignore_unknown_fields=True)
-
-
-def settings_in(draft: Draft) -> Struct | None:
-    """The settings of a draft; None if it has none."""
-    settings = draft["settings"]
-    return json_format.ParseDict(settings, Struct()) if isinstance(settings, dict) else None

@@ -6,8 +6,7 @@ from google.api.httpbody_pb2 import HttpBody
 from plinth.sites.v1 import page_template_pb2
 from plinth.sites.v1.page_template_pb2 import Industry, ListIndustriesResponse, PageTemplate
 
-from server.domains.sites.built_in_sections import BUILT_IN
-from server.domains.sites.content_schemas import ContentSchema
+from server.domains.sites.built_in_sections import SCHEMAS
 from server.domains.sites.industries import INDUSTRIES
 from server.domains.sites.site_html import Look, page_html
 from server.domains.sites.tables import page_templates
@@ -36,23 +35,19 @@ class PageTemplateService(Service[PageTemplate]):
         unique={"page_templates_key_key": "key"},
     )
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._schemas = {kind: ContentSchema(each.schema) for kind, each in BUILT_IN.items()}
-
     def prepare(self, call: Call, resource: PageTemplate, before: PageTemplate | None) -> None:
         """Clean the rich text of its sections."""
         del call, before
         for section in resource.sections:
-            if section.kind in self._schemas and section.HasField("content"):
-                cleaned = self._schemas[section.kind].cleaned(plain_struct(section.content))
+            if section.kind in SCHEMAS and section.HasField("content"):
+                cleaned = SCHEMAS[section.kind].cleaned(plain_struct(section.content))
                 section.content.Clear()
                 fill_struct(section.content, cleaned)
 
     def check(self, call: Call, resource: PageTemplate, before: PageTemplate | None) -> None:
         """Refuse an unknown industry, and sections that do not follow the built-in types."""
         del call, before
-        faults = [fault for place in range(len(resource.sections)) for fault in self._faults(resource, place)]
+        faults = [fault for place in range(len(resource.sections)) for fault in _faults(resource, place)]
         if resource.industry and resource.industry not in INDUSTRIES:
             fault = "is none of ListIndustries"
             faults.append(Violation("page_template.industry", fault, "template.industry"))
@@ -76,9 +71,10 @@ class PageTemplateService(Service[PageTemplate]):
         industries = [Industry(key=key, display_name=name) for key, name in INDUSTRIES.items()]
         return ListIndustriesResponse(industries=industries)
 
-    def _faults(self, template: PageTemplate, place: int) -> list[Violation]:
-        section, path = template.sections[place], f"page_template.sections[{place}]"
-        if section.kind not in self._schemas:
-            return [Violation(f"{path}.kind", "is no built-in type of section", "section.kind")]
-        faults = self._schemas[section.kind].faults(plain_struct(section.content))
-        return [fault.within(f"{path}.content") for fault in faults]
+
+def _faults(template: PageTemplate, place: int) -> list[Violation]:
+    section, path = template.sections[place], f"page_template.sections[{place}]"
+    if section.kind not in SCHEMAS:
+        return [Violation(f"{path}.kind", "is no built-in type of section", "section.kind")]
+    faults = SCHEMAS[section.kind].faults(plain_struct(section.content))
+    return [fault.within(f"{path}.content") for fault in faults]

@@ -15,12 +15,13 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.events import Event
 from server.data.statements import Row, Statement
-from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft, settings_in
+from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft
 from server.domains.sites.moved_slugs import by_former_slug, leave_redirect
 from server.domains.sites.page_paths import LEVELS, fill_paths
 from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages, pages_search
 from server.domains.sites.template_use import NOTED, Template, fill_page, template_with
+from server.json_values import JsonObject
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents, events_of, server_sent
@@ -157,8 +158,7 @@ class PageService(Service[Page]):
     def publish_page(self, call: Call, request: page_pb2.PublishPageRequest) -> Page:
         """Publish a page on the site."""
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
-        page = Page()
-        page.CopyFrom(before)
+        page = self.rows.copy_of(before)
         kept = keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_PUBLISHED)
         page.version_number = kept.number
         page.status = Page.STATUS_PUBLISHED
@@ -171,8 +171,7 @@ class PageService(Service[Page]):
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         if before.status != Page.STATUS_PUBLISHED:
             raise self._not_published(before)
-        page = Page()
-        page.CopyFrom(before)
+        page = self.rows.copy_of(before)
         page.status = Page.STATUS_DRAFT
         page.ClearField("scheduled_unpublish_time")
         return self.rows.update(call, page, before)
@@ -184,8 +183,7 @@ class PageService(Service[Page]):
         is_published = before.status == Page.STATUS_PUBLISHED or request.HasField("publish_time")
         if request.HasField("unpublish_time") and not is_published:
             raise self._not_published(before)
-        page = Page()
-        page.CopyFrom(before)
+        page = self.rows.copy_of(before)
         for name in ("publish_time", "unpublish_time"):
             page.ClearField(f"scheduled_{name}")
             if request.HasField(name):
@@ -201,8 +199,7 @@ class PageService(Service[Page]):
         before: Page = self.rows.lock(call, request.page_id, etag=request.etag)
         template = template_with(call.writes, request.page_template_id)
         keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_REPLACED)
-        page = Page()
-        page.CopyFrom(before)
+        page = self.rows.copy_of(before)
         page.page_template_id = request.page_template_id
         if template.page_settings is not None:
             page.ClearField("settings")
@@ -236,14 +233,10 @@ class PageService(Service[Page]):
             raise not_found("plinth.dev/PageVersion", version_id)
         before: Page = self.rows.lock(call, page_id, etag=etag)
         keep_draft(call.writes, call.tenant_id, before.id, PageVersion.REASON_REPLACED)
-        page = Page()
-        page.CopyFrom(before)
+        page = self.rows.copy_of(before)
         said = version["content"]
         page.title, page.description = said["title"], said["description"]
-        page.ClearField("settings")
-        settings = settings_in(said)
-        if settings is not None:
-            page.settings.CopyFrom(settings)
+        _set_settings(page, said["settings"])
         restore_draft(call.writes, call.tenant_id, before.id, version_id)
         return self._replaced(call, page, before)
 
@@ -279,8 +272,15 @@ class PageService(Service[Page]):
 def _begin_with(page: Page, template: Template) -> None:
     """Give a page the title and the settings of a template, where it has none."""
     page.title = page.title or template.page_title
-    if template.page_settings is not None and not page.HasField("settings"):
-        fill_struct(page.settings, template.page_settings)
+    if not page.HasField("settings"):
+        _set_settings(page, template.page_settings)
+
+
+def _set_settings(page: Page, settings: JsonObject | None) -> None:
+    page.ClearField("settings")
+    if settings is not None:
+        page.settings.SetInParent()
+        fill_struct(page.settings, settings)
 
 
 def _check_schedule(request: page_pb2.SchedulePageRequest, earliest: datetime) -> None:

@@ -84,15 +84,8 @@ class PublishedSiteService(Service):
         call.headers.append(CACHED)
         if found is None:
             raise not_found(PAGE_TYPE, request.path or "/")
-        if isinstance(found, Moved):
-            return PublishedPage(redirect_url=found.url, is_temporary=found.is_temporary)
-        page = PublishedPage(page_id=found.id, path=found.path, locale=found.locale)
-        page.publish_time.FromDatetime(found.publish_time)
-        content = shown_content(found.draft)
-        shown = [section for section in content.sections if not section.hidden]
-        del content.sections[:]
-        content.sections.extend(shown)
-        page.content.CopyFrom(content)
+        page = _content_of(found)
+        page.etag = _etag(page.SerializeToString(deterministic=True))
         return page
 
     def get_site_map(self, call: Call, request: published_site_pb2.GetSiteMapRequest) -> HttpBody:
@@ -150,6 +143,20 @@ class PublishedSiteService(Service):
         )
 
 
+def _content_of(found: Published | Moved) -> PublishedPage:
+    """What a front end gets, without hidden sections."""
+    if isinstance(found, Moved):
+        return PublishedPage(redirect_url=found.url, is_temporary=found.is_temporary)
+    page = PublishedPage(page_id=found.id, path=found.path, locale=found.locale)
+    page.publish_time.FromDatetime(found.publish_time)
+    content = shown_content(found.draft)
+    shown = [section for section in content.sections if not section.hidden]
+    del content.sections[:]
+    content.sections.extend(shown)
+    page.content.CopyFrom(content)
+    return page
+
+
 def _nothing(call: Call, look: Look) -> HttpBody:
     call.http_status = ABSENT
     return _html(call, look, page_html(NOTHING, look._replace(no_index=True)))
@@ -170,5 +177,9 @@ def _html(call: Call, look: Look, text: str) -> HttpBody:
 
 def _body(call: Call, kind: str, text: str) -> HttpBody:
     body = HttpBody(content_type=kind, data=text.encode())
-    call.etag = f'W/"{hashlib.blake2b(body.data, digest_size=ETAG_BYTES).hexdigest()}"'
+    call.etag = _etag(body.data)
     return body
+
+
+def _etag(content: bytes) -> str:
+    return f'W/"{hashlib.blake2b(content, digest_size=ETAG_BYTES).hexdigest()}"'

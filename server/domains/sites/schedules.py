@@ -138,7 +138,8 @@ class PageSchedules:
     ) -> Page:
         result = transaction.run(statement, tenant=before.tenant_id, page=before.id, **values)
         after = PLAN.message(result.raw(0))
-        fill_paths(transaction, before.tenant_id, [after])
+        # The path is computed: in one of them alone, it would be told as a change.
+        fill_paths(transaction, before.tenant_id, [before, after])
         record_platform_change(
             transaction,
             event,

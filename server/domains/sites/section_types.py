@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
-from server.domains.sites.built_in_sections import BUILT_IN
+from server.domains.sites.built_in_sections import BUILT_IN, SCHEMAS
 from server.domains.sites.content_schemas import ContentSchema, schema_faults
 from server.domains.sites.tables import section_types
 from server.kernel.caching import Generations, TenantMemory
@@ -71,7 +71,6 @@ class SectionContents:
     def __init__(self, database: Database, generations: Generations) -> None:
         self._database = database
         self._types = TenantMemory(generations, "tenant:{tenant_id}:section_types", self._read, most=REMEMBERED)
-        self._built_in: Schemas = {kind: ContentSchema(each.schema) for kind, each in BUILT_IN.items()}
 
     def clean(self, tenant_id: str, section: Section) -> None:
         """Clean the rich text of a section. Nothing happens to one of an unknown kind."""
@@ -87,7 +86,7 @@ class SectionContents:
     def violations(self, tenant_id: str, section: Section) -> list[Violation]:
         """What is wrong with a section: its kind is unknown, or its content breaks the schema."""
         own = self._types.of(tenant_id)
-        if section.kind not in own and section.kind not in BUILT_IN:
+        if section.kind not in own and section.kind not in SCHEMAS:
             return [Violation("section.kind", "is no type of section: create one, or use another", "section.kind")]
         schema = self._schema(tenant_id, section.kind)
         if schema is None or not section.HasField("content"):
@@ -96,7 +95,7 @@ class SectionContents:
 
     def _schema(self, tenant_id: str, kind: str) -> ContentSchema | None:
         own = self._types.of(tenant_id)
-        return own[kind] if kind in own else self._built_in.get(kind)
+        return own[kind] if kind in own else SCHEMAS.get(kind)
 
     def _read(self, tenant_id: str) -> Schemas:
         with self._database.read(Scope(tenant_id=tenant_id)) as transaction:

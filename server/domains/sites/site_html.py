@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 from markupsafe import Markup, escape
 
+from server.domains.sites.built_in_sections import BUILT_IN
 from server.domains.sites.content_schemas import is_address
 from server.domains.sites.rich_text import clean_html
 from server.json_values import JsonObject, JsonValue
@@ -95,18 +96,22 @@ def page_html(
 @cache
 def _template() -> Template:
     environment = Environment(loader=FileSystemLoader(HTML), autoescape=True, undefined=ChainableUndefined)
-    environment.filters |= {"rich": _rich, "address": _address, "lines": _lines, "data": _data}
+    environment.filters |= {"rich": _rich, "address": _address, "lines": _lines, "data": _data, "objects": _objects}
     kinds = environment.get_template("sections.html").module
 
     def show(section: JsonObject) -> Markup:
         """A section. Of a type of the site's own, nothing but its place is shown: its front end knows what it means."""
         kind = str(section["kind"])
-        macro = getattr(kinds, kind.replace("-", "_"), None)
-        shown = macro(section.get("content") or {}) if macro is not None else ""
+        shown = getattr(kinds, kind.replace("-", "_"))(section.get("content") or {}) if kind in BUILT_IN else ""
         return Markup('<section class="{}" id="section-{}">{}</section>').format(kind, section.get("id", kind), shown)
 
     environment.globals["show"] = show
     return environment.get_template("page.html")
+
+
+def _objects(value: object) -> list[JsonObject]:
+    """The objects in a list; none, if it is no list. A type of the site's own may have another form of this kind."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _rich(value: object) -> Markup:

@@ -16,13 +16,14 @@ from server.kernel.ids import new_id
 from server.kernel.problems import not_found
 
 TEMPLATE_TYPE = "plinth.dev/PageTemplate"
+MOST_SECTIONS = 100
+"""Of a template, as its message says."""
 _id = UUID(as_uuid=False)
 _s, _l = sections.c, page_templates.c
 _tenant, _page = bindparam("tenant", type_=_id), bindparam("page", type_=_id)
 _is_template = _l.id == bindparam("template", type_=_id)
-_count = func.jsonb_array_length(_l.sections, type_=Integer())
-TEMPLATE = Statement(select(_l.page_title, _l.page_settings, _count.label("section_count")).where(_is_template))
-"""Takes `template`. What it says, but for its sections, of which it tells how many there are."""
+TEMPLATE = Statement(select(_l.page_title, _l.page_settings).where(_is_template))
+"""Takes `template`. What it says, but for its sections."""
 _each = (
     func.jsonb_array_elements(select(_l.sections).where(_is_template).scalar_subquery())
     .table_valued(column("value", JSONB), with_ordinality="place", name="each")
@@ -52,7 +53,7 @@ FILL = Statement(
         ).select_from(_each.join(_new, _new.c.place == _each.c.place)),
     )
 )
-"""Takes `tenant`, `page`, `template` and `ids`. Gives a page the sections of a template."""
+"""Takes `tenant`, `page`, `template` and at least as many `ids`. Gives a page the sections of a template."""
 CLEAR = Statement(
     update(sections)
     .where(_s.tenant_id == _tenant, _s.page_id == _page, _s.delete_time.is_(None))
@@ -78,8 +79,6 @@ class Template(NamedTuple):
 
     page_title: str
     page_settings: JsonObject | None
-    section_count: int
-    """The number of its sections."""
 
 
 def template_with(transaction: WriteTransaction, template_id: str) -> Template:
@@ -93,8 +92,7 @@ def template_with(transaction: WriteTransaction, template_id: str) -> Template:
 def fill_page(transaction: WriteTransaction, tenant_id: str | None, page_id: str, template_id: str) -> None:
     """Replace the sections of a page that is locked, or new, by those of a template, and keep what that makes of it."""
     key = {"tenant": tenant_id, "page": page_id}
-    count = template_with(transaction, template_id).section_count
     transaction.queue(CLEAR, **key)
-    transaction.queue(FILL, **key, template=template_id, ids=[new_id() for _ in range(count)])
+    transaction.queue(FILL, **key, template=template_id, ids=[new_id() for _ in range(MOST_SECTIONS)])
     kept = keep_draft(transaction, tenant_id, page_id, PageVersion.REASON_TEMPLATE)
     transaction.queue(NOTE, **key, kept=kept.id)

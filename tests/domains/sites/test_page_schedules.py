@@ -1,5 +1,6 @@
 """Pages that are published, and taken off their site, when their time has come."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,9 +82,10 @@ def test_a_page_is_published_as_its_draft_is_then(site: Tenant, path: str, sched
     assert (version["title"], version["reason"]) == ("After", "REASON_PUBLISHED")
     published = events_of(site.stack, site.id)[-1]
     assert (published.type, published.payload.path) == ("page.published", page["path"])
-    audited = "SELECT method FROM audit_entries WHERE tenant_id = %s AND action = 'page.published'"
+    audited = "SELECT method, changes FROM audit_entries WHERE tenant_id = %s AND action = 'page.published'"
     [entry] = rows(site.stack, audited, site.id)
     assert entry["method"] == "sites.page_schedule"
+    assert json.loads(entry["changes"]).keys() == {"status", "versionNumber", "publishTime", "scheduledPublishTime"}
 
 
 def test_what_was_missed_is_done_in_order(site: Tenant, path: str, schedules: PageSchedules) -> None:
@@ -148,7 +150,7 @@ def test_what_somebody_is_changing_is_left_to_the_next_run(
 
 def test_a_deleted_page_is_not_published(site: Tenant, path: str, schedules: PageSchedules) -> None:
     plan(site, path, publishTime=at(utc_now() + SOON))
-    come(site, path, "publish")
     assert site.rest.delete(path).status_code == 204
+    come(site, path, "publish")
     schedules.run()
     assert "published" not in kinds_of(site)

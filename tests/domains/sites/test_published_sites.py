@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
+from server.domains.sites.built_in_sections import BUILT_IN
 from tests.clients import Rest, Tenant, database, new_tenant, reason
 from tests.stack import Stack
 
@@ -178,11 +179,34 @@ def test_translations_name_each_other(site: Site) -> None:
     assert "hreflang" not in site.visit("/hours").text
 
 
+def test_content_of_any_form_is_shown_without_a_fault(site: Site) -> None:
+    """A type of the site's own may have the kind of a built-in one, and another form."""
+    forms: list[Any] = [7, "text", True, [7, "text", None, []], {"title": {"url": []}}]
+    names = ("items", "images", "image", "button", "heading", "text", "html", "url", "email", "phone", "address")
+    kinds = (*BUILT_IN, "picture", "words")
+    page = site.add("forms")
+    for kind in kinds:
+        made = site.rest.post(f"{site.tenant.path}/section-types", {"kind": kind, "schema": {"type": "object"}})
+        assert made.status_code == 201, made.text
+    sections = [
+        {"kind": kind, "content": dict.fromkeys(names, form)} for form in forms for kind in (*BUILT_IN, "words")
+    ]
+    for section in sections:
+        assert site.rest.post(f"{site.path(page)}/sections", section).status_code == 201
+    site.publish(page)
+    shown = site.visit("/forms")
+    assert shown.status_code == 200
+    assert shown.text.count("<section ") == len(sections) + 1
+
+
 def test_caches_may_keep_pages_for_a_minute(site: Site) -> None:
     page = site.live("home")
     first = site.visit()
     assert first.headers["cache-control"] == "public, max-age=0, s-maxage=60, stale-while-revalidate=600"
     assert site.visit(**{"if-none-match": first.headers["etag"]}).status_code == 304
+    content = f"{site.tenant.stack.url}{SITES}/{site.host}/content"
+    etag = httpx.get(content).headers["etag"]
+    assert httpx.get(content, headers={"if-none-match": etag}).status_code == 304
     head = site.visit(method="HEAD")
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", first.headers["etag"])
     assert site.rest.patch(site.path(page), {"title": "Other"}).status_code == 200

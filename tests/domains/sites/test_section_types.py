@@ -202,7 +202,7 @@ def test_what_runs_is_removed_from_rich_text(site: Tenant, sections: str) -> Non
         asked = items[first : first + 50]
         stored = add(site, sections, "questions", {"items": asked}).json()
         for before, after in zip(asked, stored["content"]["items"], strict=True):
-            # Plain text stays as it is: whoever shows it escapes it.
+            # Plain text is stored unchanged. The renderer escapes it.
             assert after["question"] == before["question"]
             assert_harmless(after["answer"])
         # What is clean is not changed again.

@@ -78,13 +78,10 @@ def test_a_domain_is_the_one_s_who_has_proven_it(stack: Stack, tenant: Tenant) -
     assert visit(stack, name) == 200
 
 
-@pytest.mark.parametrize("name", ["localhost.example", "shop.localhost"])
-def test_hosts_of_the_deployment_are_refused(tenant: Tenant, name: str) -> None:
-    answer = tenant.rest.post(f"{tenant.path}/custom-domains", {"hostname": name})
-    if name.endswith(".localhost"):
-        assert (answer.status_code, problem(answer).rules) == (422, ("custom_domain.own",))
-    else:
-        assert answer.status_code == 201
+def test_hosts_of_the_deployment_are_refused(tenant: Tenant) -> None:
+    answer = tenant.rest.post(f"{tenant.path}/custom-domains", {"hostname": "shop.localhost"})
+    assert (answer.status_code, problem(answer).rules) == (422, ("custom_domain.own",))
+    claim(tenant, "localhost.example")
 
 
 @pytest.mark.parametrize(
