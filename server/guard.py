@@ -39,6 +39,7 @@ from server.kernel.steps.cache import Cache
 from server.kernel.steps.cache_explaining import CacheExplainer
 from server.kernel.steps.cookies import Cookies
 from server.kernel.steps.errors import Errors
+from server.kernel.steps.headers import Headers
 from server.kernel.steps.idempotency import Idempotency
 from server.kernel.steps.limit import Limit
 from server.kernel.steps.parse import Parse
@@ -136,6 +137,7 @@ class Guard:
             self.signature,
             *([self.limit] if settings.rate_limits_enabled else []),
             Parse(),
+            Headers(),
             Cookies(self._cookies),
             self.authorize,
             Cache(self.cache, settings.cache_longest, self._narrowed),

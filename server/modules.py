@@ -12,6 +12,7 @@ from server.data.tables import deletable, metadata
 from server.domains.audit.module import MODULE as AUDIT
 from server.domains.billing.module import MODULE as BILLING
 from server.domains.communication.module import MODULE as COMMUNICATION
+from server.domains.files.module import MODULE as FILES
 from server.domains.flags.module import MODULE as FLAGS
 from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.integrations.module import MODULE as INTEGRATIONS
@@ -29,7 +30,7 @@ from server.kernel.resources import AnyService
 from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
-    *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, OPERATIONS),
+    *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, FILES, OPERATIONS),
     *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS),
 )
 

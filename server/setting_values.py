@@ -36,6 +36,8 @@ DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 # RFC 9110 allows more, but the gateway refuses headers with an underscore.
 HEADER = re.compile(r"[a-z0-9-]+")
 RATE = re.compile(r"([1-9]\d{0,9})/([1-9]\d{0,4})")
+BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.-]+)*/?")
+MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 COLLECTOR = re.compile(r"https?://[^/?#@\s]+/?")
 # The similarity of two words, from 0 to 1, from which one is suggested for the other.
 ALIKE = 0.5
@@ -245,6 +247,8 @@ JSON_OBJECT = BeforeValidator(decode)
 Domain = Annotated[str, _matching(DOMAIN, "a domain such as example.com, without a scheme or a port", fold=True)]
 Collector = Annotated[str, _matching(COLLECTOR, "http://host:port or https://host:port")]
 ProviderUrl = Annotated[str, AfterValidator(provider_url)]
+BucketUrl = Annotated[str, _matching(BUCKET, "a bucket of S3 such as s3://acme-files or s3://acme-files/folder")]
+MediaType = Annotated[str, _matching(MEDIA_TYPE, "a media type such as image/png, without parameters", fold=True)]
 Secret = Annotated[SecretStr, AfterValidator(_is_long)]
 DatabaseUrl = Annotated[
     SecretStr, _has_scheme(DATABASE_SCHEMES, "a URL such as postgresql://user:password@host:5432/database")

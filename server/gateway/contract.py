@@ -162,7 +162,7 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         waits=policy.pool == policy_pb2.POOL_WAITING,
         is_public=policy.WhichOneof("access") in PUBLIC,
         max_body_bytes=policy.max_body_bytes,
-        max_upload_bytes=policy.upload.max_bytes,
+        max_upload_bytes=policy.upload.max_bytes * max(1, policy.upload.max_files),
         raw=policy.raw if policy.HasField("raw") else None,
     )
 

@@ -11,11 +11,14 @@ REQUEST_HEADERS = (
     "authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-api-key", "x-request-id",
     "last-event-id", "x-grpc-web", "x-user-agent", "x-validate-only", "grpc-timeout",
     "connect-protocol-version", "connect-timeout-ms", "x-session-cookie", "x-csrf-token",
+    "range", "if-range", "tus-resumable", "upload-length", "upload-metadata", "upload-offset",
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "etag", "location", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",
     "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replay", "grpc-status", "grpc-message",
     "grpc-status-details-bin", "content-disposition", "x-validate-only", "trailer-idempotent-replay",
+    "accept-ranges", "content-range", "content-length", "tus-resumable", "upload-length", "upload-offset",
+    "upload-expires",
 )  # fmt: skip
 # Origins of a front end's development server; Envoy matches the whole origin. Without https, which needs a certificate
 # for this machine: its owner can also name the origin in the settings.

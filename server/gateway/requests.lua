@@ -4,6 +4,8 @@
 
 local CALLERS_ID, REQUEST_ID = "x-plinth-callers-request-id", "x-request-id"
 local CALLERS_TIMEOUT, CALLERS_ENCODING = "x-plinth-callers-timeout", "x-plinth-callers-encoding"
+-- The server sends no file for it.
+local HEAD = "x-plinth-head"
 local KEYS, HEADER_BYTES = "x-plinth-json-keys", "x-plinth-header-bytes"
 -- What gRPC's core can decompress.
 local ENCODINGS = {identity = true, gzip = true, deflate = true}
@@ -386,6 +388,7 @@ local function on_request(handle)
     responses.note_head(handle)
     -- The length that is told is that of the answer as it is.
     headers:remove("accept-encoding")
+    headers:replace(HEAD, "true")
   end
   take_timeout(headers)
   if binding.body == "json" then

@@ -3,8 +3,10 @@
 -- Handles of headers die when body() yields: take them again after it.
 
 local STATUS, LOCAL, LIMIT = "x-http-status", "x-plinth-local-reply", "x-plinth-limit"
+-- The length of a file that is sent in pieces, of which the transcoder knows none.
+local LENGTH = "x-plinth-content-length"
 local METADATA = "plinth.edge"
-local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS, LIMIT}
+local NOT_REST = {"grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin", STATUS, LIMIT, LENGTH}
 local OF_CONTENT = {"content-type", "content-length", "content-encoding"}
 
 -- What a request tells its response. Few do, so that it is counted how many still have to be looked for; one that ends without
@@ -197,6 +199,8 @@ local function on_response(handle)
   if notes["connect"] then return on_connect(handle, headers, notes) end
   if not status and not limit then headers, status, limit = take_trailers(handle, headers) end
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
+  local length = status and headers:get(LENGTH)
+  if length then headers:replace("content-length", length) end
   for _, name in ipairs(NOT_REST) do headers:remove(name) end
   if limit then show_limit(headers, limit) end
   set_cache_control(headers, content_type)

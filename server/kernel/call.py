@@ -43,6 +43,10 @@ AGENT = "x-plinth-agent"
 """The program through which a person or an API key acts: set by processes of the deployment alone."""
 CONTENT_ENCODING = "x-plinth-content-encoding"
 HTTP_STATUS = "x-http-status"
+CONTENT_LENGTH = "x-plinth-content-length"
+"""The length that the gateway tells of an answer which is sent in pieces."""
+IS_HEAD = "x-plinth-head"
+"""`true` for a call of HEAD, whose answer needs no body."""
 LIMIT = "x-plinth-limit"
 REQUEST_ID = "x-request-id"
 CLIENT_ADDRESS = "x-envoy-external-address"
@@ -203,8 +207,8 @@ class Call:
     """The step that the handler has registered (see `then`)."""
     keep_answer: Callable[[Message], None] | None = None
     """Replaces the answer kept under the idempotency key of a call that goes on in a second transaction."""
-    upload: "Upload | None" = None
-    """What has arrived, in an upload."""
+    uploads: "tuple[Upload, ...]" = ()
+    """The files that have arrived, in an upload."""
     collisions = 0
     """Number of attempts at this call that chose a value which was taken (see Collision)."""
     _request_id = ""

@@ -27,6 +27,8 @@ class RawBody:
     """Lower case; empty for any. `image/*` is a family."""
     max_inflated_bytes: int
     """0 if no Content-Encoding is taken."""
+    max_files: int = 0
+    """The most files of one form; 0 where its first file is the body."""
 
     def check_type(self, content_type: str) -> None:
         """Raise Malformed for a content type that is not taken."""
@@ -69,7 +71,8 @@ def upload_of(method: MethodDescriptor, option: policy_pb2.Policy, bodies: Seque
     if not option.HasField("upload"):
         return None
     field = next(body for body in bodies if is_raw(method, body))
-    return RawBody(field, option.upload.max_bytes, frozenset(option.upload.content_types), 0)
+    upload = option.upload
+    return RawBody(field, upload.max_bytes, frozenset(upload.content_types), 0, upload.max_files)
 
 
 def is_raw(method: MethodDescriptor, body: str) -> bool:

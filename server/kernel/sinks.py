@@ -14,23 +14,26 @@ class Sink(Protocol):
         """Take the next bytes."""
 
     def finish(self) -> None:
-        """All bytes are there. The transaction of the call follows."""
+        """All bytes are there. The transaction of the call follows. May raise a problem of what they say."""
+
+    def settle(self) -> None:
+        """The transaction is committed: remove what it did not need. The last call, if it comes."""
 
     def abort(self) -> None:
         """Leave nothing: the upload broke off, or the call failed, also after `finish`. The last call, if it comes.
 
-        It does not come if the connection to PostgreSQL was lost at the commit: a row may name the bytes. A domain
-        sweeps the bytes that no row names.
+        Neither comes if the process dies, or if the connection to PostgreSQL was lost at the commit: a row may name the
+        bytes. A domain sweeps the bytes that no row names.
         """
 
 
 Begin = Callable[[Call, Any], Sink]
-"""Begins to store an upload; takes the call and its request. May block. Runs when the caller is known and allowed."""
+"""Begins to store a file; takes the call and its request. May block. Runs when the caller is known and allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What has arrived."""
+    """A file that has arrived."""
 
     sink: Sink
     size: int

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from server.json_values import JsonObject
 from server.kernel.policy import Kind, MethodPolicy
+from server.kernel.steps.headers import header_fields
 from server.kernel.steps.respond import location_of
 
 WITH_LOCATION = (201, 202)
@@ -98,6 +99,14 @@ def request_headers(method: MethodPolicy) -> Iterator[JsonObject]:
         yield _parameter("Idempotency-Key")
     if method.can_be_tried:
         yield _parameter("X-Validate-Only")
+    for field, name in header_fields(method.descriptor.input_type):
+        schema: JsonObject = {"type": "integer", "minimum": 0} if field.type == field.TYPE_INT64 else {"type": "string"}
+        yield {
+            "name": name.title(),
+            "in": "header",
+            "description": f"Is taken as `{field.json_name}`, where that is left out.",
+            "schema": schema,
+        }
     if method.streaming and "last_event_id" in method.descriptor.input_type.fields_by_name:
         yield _parameter("Last-Event-ID")
     elif method.read_only and method.answers_etag:

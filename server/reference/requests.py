@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from server.json_values import JsonObject, JsonValue
 from server.kernel.messages.fields import fields_that_are, has_behavior, message_type_of
 from server.kernel.policy import Binding, Kind, MethodPolicy
+from server.kernel.steps.headers import has_header
 from server.reference.examples import example_of, examples_of
 from server.reference.headers import request_headers
 from server.reference.inputs import Inputs
@@ -56,7 +57,7 @@ class Requests:
             if below is None or below.full_name in WELL_KNOWN or field.is_repeated:
                 # With a body, the mask of an update is the set of its keys.
                 if below is None or below.full_name != FIELD_MASK:
-                    required = not above and self._schemas.is_needed(field)
+                    required = not above and self._schemas.is_needed(field) and not has_header(field)
                     yield self._parameter(field, above + field.json_name, "query", required=required)
             else:
                 yield from self._query(below.fields, f"{above}{field.json_name}.")

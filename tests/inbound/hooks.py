@@ -70,6 +70,9 @@ class FileSink:
         self._file.close()
         self._part.rename(self._path)
 
+    def settle(self) -> None:
+        """It stays."""
+
     def abort(self) -> None:
         """Remove it."""
         self._file.close()
@@ -95,8 +98,7 @@ class HookService(Service):
 
     def put_file(self, call: Call, request: Any) -> Message:
         """What has arrived."""
-        upload = call.upload
-        assert upload is not None
+        [upload] = call.uploads
         if request.label == "refused":
             raise StateForbids("Not this one.")
         found: Message = File(

@@ -36,6 +36,9 @@ class Noted:
     def finish(self) -> None:
         self.ends.append("finish")
 
+    def settle(self) -> None:
+        self.ends.append("settle")
+
     def abort(self) -> None:
         self.ends.append("abort")
         self._loop.call_soon_threadsafe(self.aborted.set)
@@ -70,7 +73,8 @@ class Upload:
 
     async def receive(self, pieces: AsyncIterator[Any], receiver: Uploads | None = None) -> sinks.Upload:
         self.sink = Noted()
-        return await (receiver or Uploads()).receive(self.call, RAW, self.begin, pieces)
+        [found] = await (receiver or Uploads()).receive(self.call, RAW, self.begin, pieces)
+        return found
 
     async def left_nothing(self) -> bool:
         assert self.sink is not None

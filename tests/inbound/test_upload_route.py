@@ -36,6 +36,9 @@ class Sink:
     def finish(self) -> None:
         self.notes.append("finish")
 
+    def settle(self) -> None:
+        self.notes.append("settle")
+
     def abort(self) -> None:
         self.notes.append("abort")
 
@@ -57,7 +60,7 @@ def put(*pieces: bytes, refusal: Exception | None = None, replays: bool = False)
 
     def handle(call: Call, request: Request) -> Answer:
         notes.append("handle")
-        upload = call.upload
+        [upload] = call.uploads
         assert isinstance(upload, Upload)
         assert request.content.data == upload.sha256
         assert call.is_active
@@ -93,7 +96,7 @@ def test_the_bytes_are_taken_once_the_caller_may_and_the_transaction_begins_when
     assert notes == [
         *("authorize", "validate"),
         *("write 3", "write 4", "finish"),
-        *("authorize", "transaction", "handle"),
+        *("authorize", "transaction", "handle", "settle"),
     ]
     assert (answer.size, answer.sha256) == (7, hashlib.sha256(b"aaabbbb").hexdigest())
 

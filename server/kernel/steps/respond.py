@@ -61,6 +61,7 @@ class Respond:
         if method.streaming:
             return proceed
         has_etag = method.answers_etag
+        location = location_of(method) if method.success_status in (CREATED, ACCEPTED) else None
 
         async def responded(call: Call, request: Request) -> AsyncIterator[Message]:
             async for answer in proceed(call, request):
@@ -69,6 +70,8 @@ class Respond:
                 if call.is_rest:
                     if has_etag:
                         _add_etag(call, answer)
+                    if location is not None:
+                        call.headers.append(("location", location(call.request, answer)))
                     _add_facts(call)
                 if call.headers:
                     call.unary_context.set_trailing_metadata(tuple(call.headers))

@@ -5,6 +5,7 @@ all are: the call is authorized again, writes, and leaves its event and its audi
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,9 +32,10 @@ from server.kernel.chain import (
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 from server.kernel.raw_bodies import RawBody
-from server.kernel.sinks import Begin, Upload
+from server.kernel.sinks import Begin, Sink, Upload
 from server.kernel.transfers.uploads import IDLE, Uploads
 
+log = logging.getLogger("plinth.uploads")
 CONCLUDING = ("transaction", "idempotency")
 """The steps that run when all bytes are there, behind a second `authorize`."""
 AGAIN = "authorize"
@@ -63,25 +65,33 @@ class UploadHandler:
 
     async def handle(self, call: Call, request: Request) -> AsyncIterator[Message]:
         """The one answer of the call."""
-        upload = await self._uploads.receive(call, self._raw, self._begin, cast("UploadCall", call).pieces)
-        # An idempotency key is bound to the bytes by their hash.
-        getattr(request, self._raw.field).data = upload.sha256
-        call.upload = upload
+        uploads = await self._uploads.receive(call, self._raw, self._begin, cast("UploadCall", call).pieces)
+        # An idempotency key is bound to the bytes by their hashes.
+        getattr(request, self._raw.field).data = b"".join(each.sha256 for each in uploads)
+        call.uploads = uploads
         # Once it runs, the thread alone decides whether the bytes stay.
-        concluding = asyncio.get_running_loop().run_in_executor(self._threads, self._conclude, call, request, upload)
+        concluding = asyncio.get_running_loop().run_in_executor(self._threads, self._conclude, call, request, uploads)
         yield cast("Message", await asyncio.shield(concluding))
 
-    def _conclude(self, call: Call, request: Request, upload: Upload) -> Answer:
+    def _conclude(self, call: Call, request: Request, uploads: Sequence[Upload]) -> Answer:
         try:
             answer = self._chain.handle(call, request)
         except BaseException as error:
             if not _may_be_committed(error):
-                upload.sink.abort()
+                _for_each(uploads, lambda sink: sink.abort())
             raise
-        if call.is_replay:
-            # The first call has stored the same bytes.
-            upload.sink.abort()
+        # Of a replay, the first call has stored the same bytes.
+        _for_each(uploads, (lambda sink: sink.abort()) if call.is_replay else (lambda sink: sink.settle()))
         return answer
+
+
+def _for_each(uploads: Sequence[Upload], act: Callable[[Sink], None]) -> None:
+    """Do something with each sink. What fails leaves bytes that no row names, which the domain sweeps."""
+    for upload in uploads:
+        try:
+            act(upload.sink)
+        except Exception:
+            log.exception("the bytes of an upload are left")
 
 
 def _may_be_committed(error: BaseException) -> bool:

@@ -1,4 +1,6 @@
-"""The file in a multipart/form-data body (RFC 7578), while the body arrives: its first part with a file name."""
+"""The files in a multipart/form-data body (RFC 7578), while the body arrives: its parts with a file name."""
+
+from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -9,22 +11,28 @@ from server.upload_limits import MOST_BESIDE_FILE
 MULTIPART = "multipart/form-data"
 
 
-class FilePart:
-    """Takes the bytes of a body, and gives those of the file in it. Parts before and after it are dropped."""
+class FilePart(NamedTuple):
+    """The beginning of a file."""
 
-    def __init__(self, content_type: str) -> None:
-        """Raises Malformed for a content type without a boundary."""
+    name: str
+    """As its sender wrote it."""
+    content_type: str
+    """Likewise; empty if it has none."""
+
+
+class FileParts:
+    """Takes the bytes of a body, and gives the files in it. Other parts are dropped."""
+
+    def __init__(self, content_type: str, most: int) -> None:
+        """`most` is the number of files after which others are dropped. Raises Malformed without a boundary."""
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if not boundary:
             raise Malformed("The content type multipart/form-data has no boundary.")
-        self.content_type = ""
-        """That of the file; empty if it has none."""
-        self.name = ""
-        """The name of the file, as its sender wrote it. Empty until its part begins."""
+        self._most, self._count = most, 0
         self._headers: dict[str, bytes] = {}
         self._field, self._value = b"", b""
-        self._pieces: list[bytes] = []
+        self._found: list[FilePart | bytes] = []
         self._is_inside = self._is_over = False
         self._beside = 0
         callbacks = {
@@ -42,14 +50,17 @@ class FilePart:
         except FormParserError as error:
             raise Malformed("The boundary of the body is not valid.") from error
 
-    def feed(self, data: bytes) -> bytes:
-        """The bytes of the file that are in the next bytes of the body. Raises Malformed."""
+    def feed(self, data: bytes) -> list[FilePart | bytes]:
+        """What is in the next bytes of the body: beginnings of files, and bytes of the one that began last.
+
+        Raises Malformed.
+        """
         try:
             self._parser.write(data)
         except FormParserError as error:
             raise Malformed("The body is not multipart/form-data.") from error
-        found, self._pieces = b"".join(self._pieces), []
-        self._beside += len(data) - len(found)
+        found, self._found = self._found, []
+        self._beside += len(data) - sum(len(each) for each in found if isinstance(each, bytes))
         if self._beside > MOST_BESIDE_FILE:
             raise Malformed(f"The body has more than {MOST_BESIDE_FILE} bytes beside the file.", http_status=413)
         return found
@@ -58,7 +69,7 @@ class FilePart:
         """Raise Malformed if the body is cut off, or has no file."""
         if not self._is_over:
             raise Malformed("The body is not whole.")
-        if not self.name:
+        if not self._count:
             raise Malformed("The body has no file: send a part with a file name.")
 
     def _begin(self) -> None:
@@ -77,13 +88,14 @@ class FilePart:
     def _on_headers(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition"))
         name = options.get(b"filename", b"").decode("utf-8", "replace")
-        if name and not self.name:
-            self.name, self._is_inside = name, True
-            self.content_type = self._headers.get("content-type", b"").decode("latin-1")
+        if name and self._count < self._most:
+            self._count += 1
+            self._is_inside = True
+            self._found.append(FilePart(name, self._headers.get("content-type", b"").decode("latin-1")))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_inside:
-            self._pieces.append(data[start:end])
+            self._found.append(data[start:end])
 
     def _end(self) -> None:
         self._is_inside = False

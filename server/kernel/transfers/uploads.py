@@ -6,17 +6,17 @@ threads for all uploads together. At most one piece of each is in memory.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from google.protobuf.message import Message
 
 from server.kernel.call import Call
-from server.kernel.problems import Cancelled, DeadlineExceeded, Overloaded
+from server.kernel.problems import Cancelled, DeadlineExceeded, Malformed, Overloaded, Reason
 from server.kernel.raw_bodies import RawBody, too_large
 from server.kernel.sinks import Begin, Sink, Upload
-from server.kernel.transfers.multipart import MULTIPART, FilePart
+from server.kernel.transfers.multipart import MULTIPART, FilePart, FileParts
 from server.upload_limits import LONGEST_UPLOAD
 
 # Uploads at a time in a process; further ones are refused. Each holds a piece of a megabyte.
@@ -34,11 +34,13 @@ class Uploads:
         self._open = 0
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="upload")
 
-    async def receive(self, call: Call, raw: RawBody, begin: Begin, pieces: AsyncIterator[Message]) -> Upload:
-        """Pass the bytes of an upload to a sink of its own. `pieces` are the messages after the request.
+    async def receive(
+        self, call: Call, raw: RawBody, begin: Begin, pieces: AsyncIterator[Message]
+    ) -> tuple[Upload, ...]:
+        """Pass the bytes of each file to a sink of its own. `pieces` are the messages after the request.
 
-        Raises Overloaded, Malformed and DeadlineExceeded; nothing is left then. Otherwise the sink is finished, and its
-        abort is up to the caller.
+        Raises Overloaded, Malformed and DeadlineExceeded; nothing is left then. Otherwise the sinks are finished, and
+        what becomes of them is up to the caller.
         """
         if self._open >= MOST_AT_ONCE:
             raise Overloaded(retry_after=RETRY_AFTER)
@@ -48,13 +50,15 @@ class Uploads:
         finally:
             self._open -= 1
 
-    async def _receive(self, call: Call, raw: RawBody, begin: Begin, pieces: AsyncIterator[Message]) -> Upload:
+    async def _receive(
+        self, call: Call, raw: RawBody, begin: Begin, pieces: AsyncIterator[Message]
+    ) -> tuple[Upload, ...]:
         first = getattr(call.request, raw.field)
         run = asyncio.get_running_loop().run_in_executor
-        incoming = _Incoming(raw, first.content_type)
+        incoming = _Incoming(raw, first.content_type, lambda: begin(call, call.request))
         try:
             async with asyncio.timeout(LONGEST_UPLOAD):
-                await run(self._writers, incoming.begin, begin, call)
+                await run(self._writers, incoming.begin)
                 await run(self._writers, incoming.pass_on, first.data)
                 while (piece := await _next(pieces)) is not None:
                     await run(self._writers, incoming.pass_on, getattr(piece, raw.field).data)
@@ -85,63 +89,83 @@ async def _confirm(call: Call) -> None:
         raise Cancelled from error
 
 
-class _Incoming:
-    """The bytes of one upload on their way to its sink. A thread that was given up may still be here."""
+class _File:
+    """One file on its way to its sink."""
 
-    def __init__(self, raw: RawBody, content_type: str) -> None:
-        is_form = content_type.partition(";")[0].strip().lower() == MULTIPART
-        self._raw, self._content_type = raw, content_type
-        self._part = FilePart(content_type) if is_form else None
+    def __init__(self, sink: Sink, content_type: str, name: str) -> None:
+        self.sink = sink
+        self._content_type, self._name = content_type, name
         self._size, self._digest = 0, hashlib.sha256()
-        self._sink: Sink | None = None
+
+    def write(self, data: bytes, most: int) -> None:
+        """Write its next bytes. Raises Malformed if there are too many."""
+        self._size += len(data)
+        if self._size > most:
+            raise too_large(most)
+        self._digest.update(data)
+        if data:
+            self.sink.write(data)
+
+    def finish(self) -> Upload:
+        self.sink.finish()
+        return Upload(self.sink, self._size, self._digest.digest(), self._content_type, self._name)
+
+
+class _Incoming:
+    """The files of one upload on their way to their sinks. A thread that was given up may still be here."""
+
+    def __init__(self, raw: RawBody, content_type: str, begin: Callable[[], Sink]) -> None:
+        is_form = content_type.partition(";")[0].strip().lower() == MULTIPART
+        self._raw, self._content_type, self._begin = raw, content_type, begin
+        # One more than may come, so that it is noticed.
+        self._parts = FileParts(content_type, raw.max_files + 1 if raw.max_files else 1) if is_form else None
+        self._files: list[_File] = []
         self._lock, self._is_aborted = Lock(), False
         if not is_form:
             self._raw.check_type(content_type)
 
-    def begin(self, begin: Begin, call: Call) -> None:
-        """Begin to store it."""
+    def begin(self) -> None:
+        """Begin to store a body that is the file itself."""
         with self._lock:
-            if not self._is_aborted:
-                self._sink = begin(call, call.request)
+            if self._parts is None and not self._is_aborted:
+                self._add(FilePart("", self._content_type))
 
     def pass_on(self, data: bytes) -> None:
         """Write the next bytes. Raises Malformed if there are too many, or they are of a type that is not taken."""
         with self._lock:
-            if self._sink is None or self._is_aborted:
+            if self._is_aborted:
                 return
-            data = self._of_file(data)
-            self._size += len(data)
-            if self._size > self._raw.max_bytes:
-                raise too_large(self._raw.max_bytes)
-            self._digest.update(data)
-            if data:
-                self._sink.write(data)
+            for each in [data] if self._parts is None else self._parts.feed(data):
+                if isinstance(each, FilePart):
+                    self._add(each)
+                else:
+                    self._files[-1].write(each, self._raw.max_bytes)
 
-    def finish(self) -> Upload:
+    def finish(self) -> tuple[Upload, ...]:
         """All bytes are there. Raises Malformed if a form is cut off or has no file."""
         with self._lock:
-            name = ""
-            if self._part is not None:
-                self._part.finish()
-                name, self._content_type = self._part.name, self._part.content_type
-            if self._sink is None or self._is_aborted:
+            if self._is_aborted:
                 raise Cancelled
-            self._sink.finish()
-            return Upload(self._sink, self._size, self._digest.digest(), self._content_type, name)
+            if self._parts is not None:
+                self._parts.finish()
+            return tuple(file.finish() for file in self._files)
 
     def abort(self) -> None:
         """Leave nothing."""
         with self._lock:
             self._is_aborted = True
-            if self._sink is not None:
-                self._sink.abort()
+            for file in self._files:
+                file.sink.abort()
 
-    def _of_file(self, data: bytes) -> bytes:
-        part = self._part
-        if part is None:
-            return data
-        is_known = bool(part.name)
-        data = part.feed(data)
-        if part.name and not is_known:
+    def _add(self, part: FilePart) -> None:
+        most = self._raw.max_files
+        if most and len(self._files) == most:
+            raise Malformed(
+                f"The body has more than {most} files, the most that this call takes.",
+                reason=Reason.REASON_TOO_LARGE,
+                http_status=413,
+                metadata={"limit": str(most)},
+            )
+        if self._parts is not None:
             self._raw.check_type(part.content_type)
-        return data
+        self._files.append(_File(self._begin(), part.content_type, part.name))

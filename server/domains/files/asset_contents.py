@@ -1,0 +1,239 @@
+"""The bytes of assets on the way in and out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, ClassVar, cast
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from plinth.files.v1 import asset_content_pb2
+from plinth.files.v1.asset_content_pb2 import AssetDownloadUrl, BulkUploadAssetsResponse, UploadImagesResponse
+from plinth.files.v1.asset_pb2 import Asset
+from sqlalchemy import and_, bindparam, literal_column, select
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Row, Statement
+from server.data.transactions import Database, Scope
+from server.domains.files.assets import NAME_BLOB, AssetService, describe, file_name
+from server.domains.files.blobs import keep_blob
+from server.domains.files.content_types import IMAGES, SHOWN
+from server.domains.files.contents import Content
+from server.domains.files.object_keys import ORIGINAL, blob_key
+from server.domains.files.object_store import ObjectStore
+from server.domains.files.settings import FilesSettings
+from server.domains.files.signed_urls import SignedUrls
+from server.domains.files.sinks import AssetSink
+from server.domains.files.tables import assets, file_blobs
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.messages.fields import value_of
+from server.kernel.problems import Denied, Reason, StateForbids, not_found
+from server.kernel.resources import EventFacts, Service
+from server.kernel.sinks import Begin, Upload
+from server.kernel.transfers import Downloads, StoredFile
+
+TYPE = "plinth.dev/Asset"
+CREATED = "asset.created"
+URL_SECONDS = 900
+"""For which a signed URL is valid, unless its caller wants another time."""
+PUBLIC = "public, max-age=3600, no-transform"
+PRIVATE = "private, no-cache, no-transform"
+_id = UUID(as_uuid=False)
+_a = assets.c
+FIND_CONTENT = Statement(
+    select(
+        *(_a.id, _a.filename, _a.content_type, _a.is_public, _a.size, _a.sha256, _a.blob_id, _a.copies),
+        file_blobs.c.copy_sizes,
+    )
+    .select_from(assets.join(file_blobs, and_(file_blobs.c.tenant_id == _a.tenant_id, file_blobs.c.id == _a.blob_id)))
+    .where(
+        _a.tenant_id == bindparam("tenant", type_=_id),
+        _a.id == bindparam("asset", type_=_id),
+        _a.delete_time.is_(None),
+        _a.state == literal_column(str(int(Asset.STATE_READY))),
+    )
+)
+"""Takes `tenant` and `asset`. No row while it is PENDING."""
+
+
+class AssetContentService(Service):
+    """Uploads and downloads."""
+
+    descriptor = asset_content_pb2.DESCRIPTOR.services_by_name["AssetContentService"]
+    events: ClassVar[Mapping[str, EventFacts]] = {CREATED: EventFacts(Asset), "asset.deleted": EventFacts(Asset)}
+
+    def __init__(
+        self,
+        assets_: AssetService,
+        store: ObjectStore,
+        settings: FilesSettings,
+        urls: SignedUrls,
+        *,
+        database: Database,
+        downloads: Downloads,
+        clock: Clock,
+    ) -> None:
+        super().__init__()
+        self._assets, self._store, self._settings, self._urls = assets_, store, settings, urls
+        self._database, self._downloads, self._clock = database, downloads, clock
+        self.uploads: Mapping[str, Begin] = {  # type: ignore[misc]
+            **dict.fromkeys(("UploadAsset", "BulkUploadAssets"), self._begin),
+            **dict.fromkeys(("UploadImage", "UploadImages"), self._begin_image),
+        }
+
+    # In ------------------------------------------------------------------------------------------------------------
+
+    def upload_asset(self, call: Call, request: asset_content_pb2.UploadAssetRequest) -> Asset:
+        """One file."""
+        [upload] = call.uploads
+        asset = Asset(
+            filename=file_name(request.filename, upload.file_name),
+            folder=request.folder,
+            alt=request.alt,
+            is_public=request.is_public,
+        )
+        return self._keep(call, upload, asset)
+
+    def bulk_upload_assets(
+        self, call: Call, request: asset_content_pb2.BulkUploadAssetsRequest
+    ) -> BulkUploadAssetsResponse:
+        """The files of a form."""
+        common = {"folder": request.folder, "is_public": request.is_public}
+        return BulkUploadAssetsResponse(assets=self._keep_all(call, common))
+
+    def upload_image(self, call: Call, request: asset_content_pb2.UploadImageRequest) -> Asset:
+        """One image."""
+        [upload] = call.uploads
+        return self._keep(call, upload, Asset(filename=file_name(request.filename, upload.file_name), alt=request.alt))
+
+    def upload_images(self, call: Call, request: asset_content_pb2.UploadImagesRequest) -> UploadImagesResponse:
+        """The images of a form."""
+        del request
+        return UploadImagesResponse(assets=self._keep_all(call, {}))
+
+    def delete_uploaded_file(self, call: Call, request: asset_content_pb2.DeleteUploadedFileRequest) -> Empty:
+        """Only what the caller has uploaded."""
+        before = self._assets.rows.lock(call, request.file_id)
+        if not before.uploaded_by or before.uploaded_by != call.caller.user_id:
+            raise not_found(TYPE, request.file_id)
+        call.event_payload = self._assets.rows.delete(call, before)
+        return Empty()
+
+    def _begin(self, call: Call, request: Message) -> AssetSink:
+        named = str(value_of(request, "filename")) if "filename" in request.DESCRIPTOR.fields_by_name else ""
+        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), named))
+
+    def _begin_image(self, call: Call, request: Message) -> AssetSink:
+        del request
+        kinds = IMAGES.intersection(self._settings.files_content_types)
+        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds))
+
+    def _keep_all(self, call: Call, common: Mapping[str, Any]) -> list[Asset]:
+        """Each with an event of its own."""
+        kept = [self._keep(call, each, Asset(filename=file_name(each.file_name), **common)) for each in call.uploads]
+        call.emits = ""
+        for asset in kept:
+            call.emit(CREATED, asset.id, asset)
+        return kept
+
+    def _keep(self, call: Call, upload: Upload, asset: Asset) -> Asset:
+        """Store the row of what has arrived."""
+        sink = cast("AssetSink", upload.sink)
+        if sink.stored is None:
+            raise LookupError("the upload is not finished")
+        tenant_id = str(call.tenant_id)
+        blob = keep_blob(call.writes, tenant_id, sink.stored, self._settings.files_most_megabytes)
+        sink.is_known = not blob.is_new
+        self._assets.rows.admit(call, [asset])
+        describe(asset, sink.stored)
+        kept = self._assets.rows.insert_admitted(call, asset, None)
+        call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=kept.id, blob=blob.id)
+        return kept
+
+    # Out -----------------------------------------------------------------------------------------------------------
+
+    def get_asset_download_url(
+        self, call: Call, request: asset_content_pb2.GetAssetDownloadUrlRequest
+    ) -> AssetDownloadUrl:
+        """A signed URL, and that of the smallest copy."""
+        asset = self._assets.rows.get(call, request.asset_id)
+        if asset.state != Asset.STATE_READY:
+            raise StateForbids("Its bytes are still on their way.", metadata={"state": "PENDING"})
+        expires = int(self._clock().timestamp()) + (request.lifetime_seconds or URL_SECONDS)
+        answer = AssetDownloadUrl(url=self._urls.signed(asset.tenant_id, asset.id, ORIGINAL, expires))
+        if asset.copies:
+            answer.thumbnail_url = self._urls.signed(asset.tenant_id, asset.id, asset.copies[0], expires)
+        answer.expire_time.FromSeconds(expires)
+        return answer
+
+    def download_asset(self, call: Call, request: asset_content_pb2.DownloadAssetRequest) -> AsyncIterator[HttpBody]:
+        """For everyone: what is public, or what is signed."""
+        return self._send(call, Scope(tenant_id=request.tenant_id), request, is_open=True)
+
+    def get_asset_content(
+        self, call: Call, request: asset_content_pb2.GetAssetContentRequest
+    ) -> AsyncIterator[HttpBody]:
+        """For members."""
+        return self._send(call, call.scope, request)
+
+    def get_asset_thumbnail(
+        self, call: Call, request: asset_content_pb2.GetAssetThumbnailRequest
+    ) -> AsyncIterator[HttpBody]:
+        """The smallest copy."""
+        return self._send(call, call.scope, request, is_thumbnail=True)
+
+    async def _send(
+        self, call: Call, scope: Scope, request: Message, *, is_open: bool = False, is_thumbnail: bool = False
+    ) -> AsyncIterator[HttpBody]:
+        asset_id = str(value_of(request, "asset_id"))
+
+        def find() -> StoredFile:
+            with self._database.read(scope) as transaction:
+                row = transaction.run(FIND_CONTENT, tenant=scope.tenant_id, asset=asset_id).first()
+            if is_open:
+                self._check_open(request, row)
+            if row is None:
+                raise not_found(TYPE, asset_id)
+            copy = (row["copies"] or (-1,))[0] if is_thumbnail else int(str(value_of(request, "copy")))
+            is_public = is_open and not value_of(request, "signature")
+            return self._stored_file(str(scope.tenant_id), row, copy, PUBLIC if is_public else PRIVATE)
+
+        stored = await asyncio.to_thread(find)
+        async for piece in self._downloads.send_stored(call, stored):
+            yield piece
+
+    def _check_open(self, request: Message, row: Row | None) -> None:
+        """Refuse who has no valid signature, unless the asset is public. Nobody learns whether there is one."""
+        asked: Any = request
+        if asked.signature:
+            signed = (asked.signature, asked.tenant_id, asked.asset_id, asked.copy, asked.expires)
+            if self._urls.holds(*signed) and asked.expires >= self._clock().timestamp():
+                return
+        elif row is not None and row["is_public"]:
+            return
+        raise Denied(
+            "This takes the signature of GetAssetDownloadUrl, and it is missing, wrong or expired.",
+            reason=Reason.REASON_SIGNATURE_INVALID,
+        )
+
+    def _stored_file(self, tenant_id: str, row: Row, copy: int, cache_control: str) -> StoredFile:
+        """What is sent: the file, or one of its copies."""
+        sizes = {ORIGINAL: row["size"], **dict(zip(row["copies"], row["copy_sizes"], strict=True))}
+        if copy not in sizes:
+            raise not_found(TYPE, row["id"])
+        key = blob_key(tenant_id, row["blob_id"], copy)
+
+        def read(start: int, end: int) -> Iterator[bytes]:
+            return self._store.read(key, (start, end))
+
+        kind = "image/webp" if copy else row["content_type"]
+        return StoredFile(
+            name=f"{row['filename']}.webp" if copy else row["filename"],
+            media_type=kind,
+            size=sizes[copy],
+            etag=f'"{row["sha256"][:32]}{f"-{copy}" if copy else ""}"',
+            cache_control=cache_control,
+            read=read,
+            inline=kind in SHOWN,
+        )

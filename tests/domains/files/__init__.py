@@ -1,0 +1,1 @@
+"""Tests of the domain, and how its resources are made and changed."""
