@@ -3,6 +3,7 @@
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
+from server.extensions import POLICY
 from server.gateway.enums import add_short_names
 
 HTTP_BODY = ".google.api.HttpBody"
@@ -35,8 +36,9 @@ def for_envoy(descriptors: bytes) -> bytes:
 
 def _add_head(method: descriptor_pb2.MethodDescriptorProto) -> None:
     # The matcher is keyed by HTTP method and does not derive HEAD from GET (envoy#6608). A stream gets no HEAD, which
-    # would open the stream.
-    if method.server_streaming or not method.options.HasExtension(annotations_pb2.http):
+    # would open the stream, unless it is a file.
+    is_open_ended = method.server_streaming and not method.options.Extensions[POLICY].file
+    if is_open_ended or not method.options.HasExtension(annotations_pb2.http):
         return
     rule = method.options.Extensions[annotations_pb2.http]
     paths = [each.get for each in (rule, *rule.additional_bindings) if each.get]

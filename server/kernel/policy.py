@@ -156,6 +156,8 @@ class MethodPolicy:
     """Whether API keys may call it as well, though it is for everyone who is signed in."""
     step_up: bool = False
     """Whether users who call have to have proven lately who they are."""
+    is_file: bool = False
+    """Whether it streams a file that is stored, with its length, an ETag, and parts of it."""
     platform_wide: bool = False
     """Whether platform administrators call it for the whole platform, unless their request names a tenant."""
 
@@ -178,7 +180,7 @@ class MethodPolicy:
         """Whether its answer has an ETag: that of a resource, of cached bytes, or of a file whose handler names it."""
         output = self.descriptor.output_type
         is_file = output.full_name == HTTP_BODY and self.read_only and not self.streaming
-        return "etag" in output.fields_by_name or bool(self.cache_seconds) or is_file
+        return "etag" in output.fields_by_name or bool(self.cache_seconds) or is_file or self.is_file
 
     @property
     def domain(self) -> str:
@@ -328,6 +330,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         upload=raw_bodies.upload_of(method, option, _bodies_of(method)),
         opening=openings.opening_of(option),
         takes_api_keys=option.takes_api_keys,
+        is_file=option.file,
         platform_wide=option.platform_wide,
         step_up=option.step_up,
     )
@@ -467,6 +470,10 @@ def _shape_faults(method: MethodDescriptor) -> Iterator[str]:
     bindings = bindings_of(method)
     if method.server_streaming and not is_read_only(method) and not _opens(method):
         yield "a stream is a read, or names the RPC that it begins with (`opening`)"
+    option = options_of(method)
+    sends_bytes = method.server_streaming and method.output_type.full_name == HTTP_BODY
+    if option is not None and option.file and not sends_bytes:
+        yield f"a `file` is a stream of {HTTP_BODY}"
     if not bindings and not method.server_streaming:
         yield "no HTTP binding"
     yield from _get_faults(method)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from server.json_values import JsonObject
 from server.kernel.policy import Kind, MethodPolicy
-from server.kernel.steps.headers import header_fields
+from server.kernel.steps.headers import WHOLE_NUMBERS, header_fields
 from server.kernel.steps.respond import location_of
 
 WITH_LOCATION = (201, 202)
@@ -34,6 +34,12 @@ PARAMETERS: Mapping[str, JsonObject] = {
         "description": "Whether to answer the call as it would be answered, and keep nothing of it.",
         "schema": {"type": "string", "enum": ["true", "false"]},
     },
+    "Range": {
+        "name": "Range",
+        "in": "header",
+        "description": "The bytes that are wanted, such as `bytes=0-1023` (RFC 9110): the answer is then 206.",
+        "schema": {"type": "string", "maxLength": 100},
+    },
     "Last-Event-ID": {
         "name": "Last-Event-ID",
         "in": "header",
@@ -55,6 +61,8 @@ HEADERS: Mapping[str, JsonObject] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Accept-Ranges": {"description": "`bytes`: parts can be asked for.", "schema": {"type": "string"}},
+    "Content-Range": {"description": "Which bytes these are, and of how many.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "Which credentials are taken.", "schema": {"type": "string"}},
     "Allow": {"description": "The HTTP methods of this path.", "schema": {"type": "string"}},
     "Idempotent-Replay": {
@@ -100,7 +108,9 @@ def request_headers(method: MethodPolicy) -> Iterator[JsonObject]:
     if method.can_be_tried:
         yield _parameter("X-Validate-Only")
     for field, name in header_fields(method.descriptor.input_type):
-        schema: JsonObject = {"type": "integer", "minimum": 0} if field.type == field.TYPE_INT64 else {"type": "string"}
+        schema: JsonObject = (
+            {"type": "integer", "minimum": 0} if field.cpp_type in WHOLE_NUMBERS else {"type": "string"}
+        )
         yield {
             "name": name.title(),
             "in": "header",
@@ -111,6 +121,8 @@ def request_headers(method: MethodPolicy) -> Iterator[JsonObject]:
         yield _parameter("Last-Event-ID")
     elif method.read_only and method.answers_etag:
         yield _parameter("If-None-Match")
+    if method.is_file:
+        yield _parameter("Range")
 
 
 def success_headers(method: MethodPolicy) -> JsonObject:
@@ -120,6 +132,8 @@ def success_headers(method: MethodPolicy) -> JsonObject:
         names.append("Location")
     if method.answers_etag:
         names.append("ETag")
+    if method.is_file:
+        names.append("Accept-Ranges")
     if not method.read_only:
         names.append("Idempotent-Replay")
     if method.can_be_tried:

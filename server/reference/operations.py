@@ -60,6 +60,10 @@ class Operations:
                 "description": "Nothing has changed since the ETag in If-None-Match.",
                 "headers": named([*EVERYWHERE, "ETag"]),
             }
+        if method.is_file:
+            partial = success | {"description": "The part that `Range` asks for."}
+            partial["headers"] = named([*success_headers(method), "Content-Range"])
+            found["206"] = partial
         return found | self._errors.responses(method, binding, comment, has_body=has_body)
 
     def _success(self, method: MethodPolicy) -> JsonObject:

@@ -16,6 +16,7 @@ from tests.clients import Problem, Rest, rpc_problem
 from tests.stack import Stack
 
 ZERO_ID = "00000000-0000-7000-8000-000000000000"
+RAW = "google.api.HttpBody"
 TIMEOUT = 30.0
 # A stream that was let in by mistake may have nothing to say.
 STREAM_TIMEOUT = 20.0
@@ -38,8 +39,9 @@ class Grpc:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
     def call(self, method: MethodPolicy, request: Message, **metadata: str) -> Outcome:
-        """One call; of a stream the first message, or an empty one while nothing has happened."""
-        make: Any = self._channel.unary_stream if method.streaming else self._channel.unary_unary
+        """One call; of a stream the first message, or an empty one while nothing has happened; an upload at once."""
+        unary = self._channel.stream_unary if method.upload else self._channel.unary_unary
+        make: Any = self._channel.unary_stream if method.streaming else unary
         stub = make(method.path, request_serializer=lambda message: message.SerializeToString())
         pairs = (*self._metadata, *((name.replace("_", "-"), value) for name, value in metadata.items()))
         try:
@@ -48,6 +50,8 @@ class Grpc:
             return Outcome(rpc_problem(error), b"")
 
     def _answer(self, stub: Any, method: MethodPolicy, request: Message, metadata: Any) -> bytes:
+        if method.upload:
+            return bytes(stub(iter([request]), timeout=TIMEOUT, metadata=metadata))
         if not method.streaming:
             return bytes(stub(request, timeout=TIMEOUT, metadata=metadata))
         stream = stub(request, timeout=STREAM_TIMEOUT, metadata=metadata)
@@ -69,7 +73,13 @@ def answer_of(method: MethodPolicy, outcome: Outcome) -> Any:
 def over_rest(rest: Rest, binding: Binding, request: Message, headers: Mapping[str, str] | None = None) -> Outcome:
     """The same request at a REST binding."""
     path, query, body = rest_parts(binding, request)
-    response = rest.request(binding.verb, path, params=query, json=body, headers=headers)
+    given: dict[str, Any] = {"json": body}
+    raw = request.DESCRIPTOR.fields_by_name.get(binding.body)
+    if raw is not None and raw.message_type is not None and raw.message_type.full_name == RAW:
+        content = getattr(request, binding.body)
+        given = {"content": content.data}
+        headers = {**(headers or {}), "content-type": content.content_type}
+    response = rest.request(binding.verb, path, params=query, headers=headers, **given)
     problem = None
     if response.status_code >= 400:
         assert response.headers["content-type"].startswith("application/json"), response.text

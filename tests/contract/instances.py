@@ -4,6 +4,7 @@
 that changes something, in an order in which each can be done.
 """
 
+import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -13,6 +14,10 @@ from server.modules import MODULES
 from tests.clients import Tenant
 
 MARK = "belongs-to"
+# The smallest PNG: one pixel.
+IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 PERMISSION = "sites.pages.read"
 # When a mutation has its turn: most at once, then what ends sessions and pseudonymises, then what ends the tenant.
 SOON, LATE, LAST = range(3)

@@ -21,7 +21,7 @@ from tests.clients import Rest, new_member, new_tenant, rows, unique
 from tests.contract import checks, doors, wall
 from tests.contract.contract import PAGES, USERS, Contract, in_field, in_message, planted, real
 from tests.contract.mutations import METHODS as MUTATING
-from tests.contract.mutations import MUTATIONS, Made, Sweep, everything_done, idempotency_key, is_audited
+from tests.contract.mutations import MUTATIONS, Made, Sweep, can_fail, everything_done, idempotency_key
 from tests.contract.test_messages import TEXT, add_field
 from tests.contract.wall import House
 from tests.domains.audit.planting import stored_by_request
@@ -178,7 +178,7 @@ def test_every_mutation_leaves_one_entry_and_its_event(
 def test_what_is_rolled_back_leaves_neither(
     sweep: Sweep, entries: dict[str, list[Row]], events: dict[str, list[Row]]
 ) -> None:
-    assert [made.method.path for made in sweep.failed] == [path for path in MUTATIONS if is_audited(path)]
+    assert [made.method.path for made in sweep.failed] == [path for path in MUTATIONS if can_fail(path)]
     assert list(failure_faults(sweep.failed, entries, events)) == []
 
 

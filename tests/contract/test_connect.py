@@ -24,6 +24,7 @@ UNARY = {
     for path, method in app.policies().items()
     if not method.streaming
     and method.raw is None
+    and method.upload is None
     and RAW not in {method.descriptor.input_type.full_name, method.descriptor.output_type.full_name}
 }
 

@@ -50,6 +50,7 @@ PUBLIC = {
     "GetPublishedPage": "visitors of a site have none",
     "GetSiteMap": "search engines have none",
     "GetRobotsFile": "robots have none",
+    "DownloadAsset": "a signature of the URL is the credential, and what is public needs none",
     "GetHealth": "probes have no credentials",
     "ListCheckpointKeys": "public keys",
     "ListEventTypes": "it is documentation, the same for everyone",

@@ -133,6 +133,8 @@ def another(field: Any, value: Any) -> Any:
         return [one] if field.is_repeated else one
     if field.enum_type is not None:
         return next(one.number for one in field.enum_type.values if one.number not in (0, value))
+    if field.is_repeated:
+        return [*value, 7]
     if field.type == FieldDescriptor.TYPE_BOOL:
         return True
     if field.type == FieldDescriptor.TYPE_STRING:

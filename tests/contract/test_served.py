@@ -18,6 +18,7 @@ from server.kernel.queries.pages import PageTokens
 from server.kernel.resources import Service
 from server.kernel.resources.standard import MissingHandler, ServiceHandlers
 from server.kernel.steps.cookies import cookie_field
+from server.kernel.steps.headers import header_fields
 from server.kernel.steps.parse import is_early
 from server.routes import api_routes, realtime_routes
 from server.settings import Settings
@@ -35,6 +36,7 @@ GET_PAGE = "/plinth.sites.v1.PageService/GetPage"
 CREATE_PAGE = "/plinth.sites.v1.PageService/CreatePage"
 LOG_IN = "/plinth.identity.v1.AuthService/LogIn"
 UNSUBSCRIBE = "/plinth.communication.v1.UnsubscribeService/Unsubscribe"
+CREATE_UPLOAD = "/plinth.files.v1.AssetUploadService/CreateAssetUpload"
 HEALTH = "/plinth.operations.v1.HealthService/GetHealth"
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED.value[0]
@@ -72,12 +74,14 @@ def chain_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Rout
         wanted = set(_wanted(policies[path]))
         yield from (f"{path}: {step} is missing" for step in ORDER if step in wanted - set(route.steps))
         yield from (f"{path}: {step} has no business here" for step in route.steps if step not in wanted)
-        if list(route.steps) != sorted(route.steps, key=_order_of(policies[path]).index):
+        # Who uploads is authorized again once all bytes are there.
+        steps = list(dict.fromkeys(route.steps) if policies[path].upload else route.steps)
+        if steps != sorted(steps, key=_order_of(policies[path]).index):
             yield f"{path}: {' > '.join(route.steps)} is not in order"
 
 
 # Together they have every step.
-EXAMPLES = (GET_PAGE, CREATE_PAGE, LOG_IN, UNSUBSCRIBE)
+EXAMPLES = (GET_PAGE, CREATE_PAGE, LOG_IN, UNSUBSCRIBE, CREATE_UPLOAD)
 # Each with what has to be outside of it already.
 ORDER = (
     "errors",  # whatever is raised below
@@ -89,6 +93,7 @@ ORDER = (
     "authenticate",
     "limit",  # counts who was authenticated
     "parse",  # bytes cost nothing before it is known whose they are
+    "headers",  # complete what was parsed
     "cookies",  # completes what was parsed, and moves what is answered
     "authorize",  # a stranger learns nothing of what follows, be it cached or not valid
     "raw_body",  # inflates for those who may call
@@ -111,26 +116,35 @@ def _order_of(method: MethodPolicy) -> tuple[str, ...]:
 
 def _wanted(method: MethodPolicy) -> Iterator[str]:
     """The steps that an RPC needs."""
+    yield from _wanted_of_fields(method)
     yield from ("errors", "telemetry", "audit", "address", "limit", "parse")
     if method.access is not Access.PUBLIC:
         yield "signature" if method.access is Access.PROVIDER_SIGNATURE else "authenticate"
         yield "authorize"
     if method.raw is not None:
         yield "raw_body"
-    if cookie_field(method.descriptor.input_type) or cookie_field(method.descriptor.output_type):
-        yield "cookies"
     if method.cache_seconds:
         yield "cache"
     # Without a field, keys of a body are unknown, and what acts outside its transaction cannot be tried.
     has_body = any(binding.body for binding in method.bindings)
     if method.descriptor.input_type.fields or has_body or not method.read_only:
         yield "validate"
-    if method.waits:
+    if method.waits or method.upload:
         yield "respond"
+    if method.upload:
+        yield "transaction"
     if not method.on_loop:
         yield from ("respond", "shed", "transaction")
     if not method.read_only:
         yield "idempotency"
+
+
+def _wanted_of_fields(method: MethodPolicy) -> Iterator[str]:
+    """Those that it needs for some of its fields."""
+    if cookie_field(method.descriptor.input_type) or cookie_field(method.descriptor.output_type):
+        yield "cookies"
+    if header_fields(method.descriptor.input_type):
+        yield "headers"
 
 
 def pool_faults(policies: Mapping[str, MethodPolicy], routes: Mapping[str, Route]) -> Iterator[str]:

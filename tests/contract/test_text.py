@@ -86,6 +86,10 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".Page.path",
         ".CustomDomain.record_value",
         ".CustomDomain.record_name",
+        ".Asset.content_type",
+        ".Asset.sha256",
+        ".Asset.uploaded_by",
+        ".Asset.url",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from google.api import field_behavior_pb2, resource_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from server.extensions import RULES
 from server.kernel.policy import BATCHES, VARIABLE, Kind, MethodPolicy
+from server.kernel.raw_bodies import RawBody
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant, new_tenant
-from tests.contract.instances import MARK, Instance, Named, instances
+from tests.contract.instances import IMAGE, MARK, Instance, Named, instances
 from tests.stack import Stack
 
 INSTANCES = instances()
@@ -35,6 +38,9 @@ NEUTRAL = (
         "days",
         "credentials",
     ),
+    # Of files.
+    *("filename", "folder", "alt", "content", "length", "metadata", "offset", "expires", "signature", "copy"),
+    "lifetime_seconds",
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
@@ -196,6 +202,9 @@ class House:
         if "timeout_seconds" in request.DESCRIPTOR.fields_by_name:
             # What waits for an event that does not come.
             setattr(request, "timeout_seconds", 1)  # noqa: B010 - of a message that is known by its descriptor alone
+        fill_examples(request)
+        if method.upload is not None:
+            getattr(request, method.upload.field).CopyFrom(body_of(method.upload))
         if method.raw is not None and method.raw.content_types:
             getattr(request, method.raw.field).content_type = min(method.raw.content_types)
         return request
@@ -295,6 +304,21 @@ def choices(batch: FieldDescriptor) -> dict[str, Descriptor]:
     if not inside.oneofs:
         return {"": inside}
     return {option.name: option.message_type for option in inside.oneofs[0].fields}
+
+
+def fill_examples(request: Any) -> None:
+    """Set required numbers to the examples of their rules."""
+    for field in request.DESCRIPTOR.fields:
+        if behaves(field, field_behavior_pb2.REQUIRED) and field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
+            setattr(request, field.name, field.GetOptions().Extensions[RULES].int32.example[0])
+
+
+def body_of(upload: RawBody) -> HttpBody:
+    """A small image as the body of an upload: of one of its types, or the only file of a form."""
+    if not upload.max_files:
+        return HttpBody(content_type=min(upload.content_types, default="image/png"), data=IMAGE)
+    head = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    return HttpBody(content_type="multipart/form-data; boundary=b", data=head + IMAGE + b"\r\n--b--\r\n")
 
 
 def fill(

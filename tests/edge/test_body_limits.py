@@ -17,7 +17,7 @@ BOUND = [
     (method, binding)
     for method in CONTRACT.methods
     for binding in method.bindings
-    if CONTRACT.body_type(method, binding) is not None
+    if CONTRACT.body_type(method, binding) is not None and not method.client_streaming
 ]
 
 

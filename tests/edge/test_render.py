@@ -8,6 +8,7 @@ import pytest
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
+from server.extensions import POLICY
 from server.gateway.contract import Contract
 from server.gateway.descriptors import for_envoy, parse
 from server.gateway.errors import GatewayConfigurationError
@@ -30,6 +31,13 @@ def with_rules(*rules: http_pb2.HttpRule, request: str = "Save") -> bytes:
     for number, rule in enumerate(rules):
         add_method(file, f"Method{number}", request, rule)
     return with_file(DESCRIPTORS, file)
+
+
+CONTENTS = (
+    *("UploadAsset", "BulkUploadAssets", "UploadImage", "UploadImages"),
+    *("DownloadAsset", "GetAssetContent", "GetAssetThumbnail"),
+)
+"""RPCs of files whose bytes come and go in pieces."""
 
 
 def routes(configuration: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,6 +102,8 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
     streams = {route["match"]["path"] for route in table if route["route"]["cluster"] == "realtime"}
     assert streams == {
         *(f"/plinth.sites.v1.PageService/{name}" for name in ("WatchPages", "StreamPages")),
+        *(f"/plinth.files.v1.AssetContentService/{name}" for name in CONTENTS),
+        "/plinth.files.v1.AssetUploadService/AppendToAssetUpload",
         *(f"/plinth.audit.v1.AuditService/{name}" for name in ("ExportAuditEntries", "ExportAllAuditEntries")),
         *(f"/plinth.identity.v1.PrivacyService/{name}" for name in ("ExportOwnData", "ExportPerson")),
         *(f"/plinth.realtime.v1.RealtimeService/{name}" for name in ("StreamEvents", "WatchEvents")),
@@ -174,7 +184,8 @@ def test_envoys_descriptors_have_head_beside_every_get_that_is_no_stream() -> No
         for service in file.service:
             for method in service.method:
                 gets, heads = patterns(method)
-                assert heads == ([] if method.server_streaming else gets)
+                is_open_ended = method.server_streaming and not method.options.Extensions[POLICY].file
+                assert heads == ([] if is_open_ended else gets)
 
 
 def patterns(method: descriptor_pb2.MethodDescriptorProto) -> tuple[list[str], list[str]]:

@@ -222,7 +222,7 @@ def test_every_setting_is_described() -> None:
     rows = describe()
     assert len(rows) == len(EVERY_SETTING.model_fields) > len(Settings.model_fields)
     assert all(description.endswith(".") for _, _, description in rows)
-    assert all(re.fullmatch(r"[A-Z][A-Z_]+", variable) for variable, *_ in rows)
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]+", variable) for variable, *_ in rows)
     defaults = {variable: default for variable, default, _ in rows}
     assert defaults["PLINTH_PORT"] == "8080"
     assert defaults["DATABASE_URL"] == ""

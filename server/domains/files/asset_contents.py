@@ -207,8 +207,8 @@ class AssetContentService(Service):
         """Refuse who has no valid signature, unless the asset is public. Nobody learns whether there is one."""
         asked: Any = request
         if asked.signature:
-            signed = (asked.signature, asked.tenant_id, asked.asset_id, asked.copy, asked.expires)
-            if self._urls.holds(*signed) and asked.expires >= self._clock().timestamp():
+            signed = (asked.signature, asked.tenant_id, asked.asset_id, asked.copy, asked.expires.seconds)
+            if self._urls.holds(*signed) and asked.expires.seconds >= self._clock().timestamp():
                 return
         elif row is not None and row["is_public"]:
             return

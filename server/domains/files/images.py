@@ -5,6 +5,7 @@ which it was to be turned, as it is turned; and whatever a file has behind its i
 something else at once is only an image afterwards.
 """
 
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -51,7 +52,17 @@ def clean_image(data: bytes | bytearray, content_type: str, most_pixels: int) ->
         warnings.simplefilter("ignore")
         try:
             return _clean(data, FORMATS[content_type], most_pixels)
-        except (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, IndexError, KeyError, TypeError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            ArithmeticError,
+            EOFError,
+            IndexError,
+            KeyError,
+            TypeError,
+            struct.error,
+        ) as error:
             # What the readers of Pillow raise for files that are broken in ways of their own.
             raise _broken("cannot be read: it is broken, or cut off") from error
 
@@ -83,7 +94,11 @@ def _upright(image: "Image") -> "Image":
     """The image turned as its metadata say, in sRGB, without its metadata."""
     from PIL import ImageOps  # noqa: PLC0415
 
-    turned = ImageOps.exif_transpose(image)
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        # Metadata that cannot be read say nothing of a direction.
+        turned = image
     return _plain(_in_srgb(turned))
 
 

@@ -77,6 +77,7 @@ MODULE = Module(
         # wants of persons; the id in `uploaded_by` stays as a pseudonym.
         Remove(assets, by="owner_id"),
         NotPersonal(file_blobs, "digest", why="a hash of what a tenant keeps; it goes with the last asset"),
+        NotPersonal(file_blobs, "copies", "copy_sizes", why="pixels and bytes"),
         NotPersonal(asset_uploads, "parts", why="keys of pieces"),
         NotPersonal(storage_usage, "stored_bytes", why="a sum"),
     ),

@@ -6,6 +6,7 @@ rotation of the secret, URLs that were signed before are valid while it is accep
 
 import base64
 import binascii
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from server.kernel.keys import Signatures
@@ -27,7 +28,8 @@ class SignedUrls:
     def signed(self, tenant_id: str, asset_id: str, copy: int, expires: int) -> str:
         """Where an asset, or a copy of it, is until a time in seconds since 1970."""
         signature = self._signatures.sign(_message(tenant_id, asset_id, copy, expires))
-        query = {"expires": expires, "signature": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
+        told = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        query = {"expires": told, "signature": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
         return f"{self.public(tenant_id, asset_id)}?{urlencode(query | ({'copy': copy} if copy else {}))}"
 
     def holds(self, signature: str, tenant_id: str, asset_id: str, copy: int, expires: int) -> bool:

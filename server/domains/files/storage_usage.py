@@ -3,7 +3,7 @@
 from plinth.files.v1 import storage_usage_pb2
 from plinth.files.v1.asset_pb2 import Asset
 from plinth.files.v1.storage_usage_pb2 import StorageUsage
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
@@ -15,7 +15,7 @@ from server.kernel.resources import Service
 
 MOST_TYPES = 100
 _a = assets.c
-_bytes, _count = func.sum(_a.size), func.count()
+_bytes, _count = cast(func.sum(_a.size), BigInteger()), func.count()
 BY_TYPE = Statement(
     select(_a.content_type, _count.label("asset_count"), _bytes.label("bytes"))
     .where(
@@ -41,18 +41,16 @@ class StorageUsageService(Service):
     def get_storage_usage(self, call: Call, request: storage_usage_pb2.GetStorageUsageRequest) -> StorageUsage:
         """Counted from the rows."""
         del request
-        stored = call.reads.run(USAGE, tenant=call.tenant_id)
+        stored = call.reads.run(USAGE, tenant=call.tenant_id).first()
         rows = call.reads.run(BY_TYPE, tenant=call.tenant_id).all()
         types = [
-            StorageUsage.OfType(
-                content_type=row["content_type"], asset_count=row["asset_count"], bytes=int(row["bytes"])
-            )
+            StorageUsage.OfType(content_type=row["content_type"], asset_count=row["asset_count"], bytes=row["bytes"])
             for row in rows
         ]
         return StorageUsage(
             asset_count=sum(each.asset_count for each in types),
             bytes=sum(each.bytes for each in types),
-            stored_bytes=int(str(stored.value() or 0)),
+            stored_bytes=stored["stored_bytes"] if stored else 0,
             most_bytes=self._most_bytes,
             types=types[:MOST_TYPES],
         )

@@ -16,7 +16,7 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed, Reason
 
 WHOLE_NUMBERS = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
-MOST_DIGITS = 18
+MOST_DIGITS = 9
 
 
 class Headers(GuardStep):

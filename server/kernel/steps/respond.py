@@ -111,6 +111,8 @@ def location_of(method: MethodPolicy) -> Callable[[Message, FieldValue], str] | 
             template = bindings_of(sibling)[0].path
             *above, own = VARIABLE.findall(template)
             return lambda request, answer: template.format(
-                **{name: getattr(request, name) for name in above}, **{own: answer.id}
+                # What the path of the request does not name, such as the tenant of the credentials, the answer does.
+                **{name: getattr(request, name, "") or getattr(answer, name) for name in above},
+                **{own: answer.id},
             )
     return None

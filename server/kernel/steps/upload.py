@@ -66,8 +66,10 @@ class UploadHandler:
     async def handle(self, call: Call, request: Request) -> AsyncIterator[Message]:
         """The one answer of the call."""
         uploads = await self._uploads.receive(call, self._raw, self._begin, cast("UploadCall", call).pieces)
-        # An idempotency key is bound to the bytes by their hashes.
-        getattr(request, self._raw.field).data = b"".join(each.sha256 for each in uploads)
+        # An idempotency key is bound to the files: their bytes by their hashes. A form has another boundary each time.
+        body = getattr(request, self._raw.field)
+        body.data = b"".join(each.sha256 for each in uploads)
+        body.content_type = "\n".join(f"{each.content_type} {each.file_name}" for each in uploads)
         call.uploads = uploads
         # Once it runs, the thread alone decides whether the bytes stay.
         concluding = asyncio.get_running_loop().run_in_executor(self._threads, self._conclude, call, request, uploads)
