@@ -120,7 +120,7 @@ def trial(door: doors.Grpc, made: Made) -> Made:
 
 
 def can_fail(path: str) -> bool:
-    """Whether it is made to fail at its end. Uploads have no handler that a thread could call: tests/inbound fails them."""
+    """Whether it is made to fail at its end. Uploads have no handler for threads; tests/inbound has them."""
     return is_audited(path) and METHODS[path].upload is None
 
 

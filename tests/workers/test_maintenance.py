@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Text, bindparam, text
+from sqlalchemy import Boolean, Text, bindparam, text
 
 from server.data import partitions
 from server.data.connections import DatabaseUnavailable, Result
@@ -338,3 +338,15 @@ def test_every_topic_has_a_schedule(maintenance: Maintenance) -> None:
     hourly = Counter(plan.cron for plan in plans if plan.cron.endswith(" * * * *"))
     assert len(hourly) == min(SLOTS, hourly.total())
     assert max(hourly.values()) - min(hourly.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    "expiring",
+    [each for each in RETENTION if isinstance(each, Expire) and each.every_tenant],
+    ids=lambda e: e.table.name,
+)
+def test_what_expires_in_every_tenant_may_be_deleted(stack: Stack, expiring: Expire) -> None:
+    with own_database(stack.settings.dispatch_dsn) as dispatch, dispatch.read(Scope()) as transaction:
+        table = expiring.table.name
+        asked = Statement(text(f"SELECT has_table_privilege('{table}', 'DELETE') AS may").columns(may=Boolean()))
+        assert transaction.run(asked).value(), f"name {table} in `dispatch_writes` of its module"

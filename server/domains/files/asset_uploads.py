@@ -86,11 +86,10 @@ class AssetUploadService(Service):
             call.emits, call.changes_nothing = "", True
             return Empty()
         tenant_id = str(call.tenant_id)
-        ended = call.writes.run(
-            END_UPLOAD, tenant=tenant_id, upload=request.upload_id, received=sink.upload.received
-        ).first()
+        received = sink.begins_at
+        ended = call.writes.run(END_UPLOAD, tenant=tenant_id, upload=request.upload_id, received=received).first()
         if ended is None:
-            raise not_there(sink.upload.received)
+            raise not_there(received)
         blob = keep_blob(call.writes, tenant_id, sink.stored, self._settings.files_most_megabytes)
         sink.is_known = not blob.is_new
         before = self._assets.rows.lock(call, request.upload_id)

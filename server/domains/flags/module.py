@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from server.data.grants import Grants
 from server.domains.flags.feature_flags import FeatureFlagService
 from server.domains.flags.flag_evaluation import FlagEvaluationService
 from server.domains.flags.tables import feature_flag_evaluations, feature_flags
@@ -25,6 +26,7 @@ MODULE = Module(
         "employee": ("flags.flags.evaluate",),
         "partner": ("flags.flags.evaluate",),
     },
+    grants=Grants(dispatch_writes=("feature_flag_evaluations",)),
     retention=(Expire(table=feature_flag_evaluations, by="day", after=KEPT, every_tenant=True),),
     erases=(
         NotPersonal(
