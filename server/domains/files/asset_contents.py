@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
 from plinth.files.v1 import asset_content_pb2
-from plinth.files.v1.asset_content_pb2 import AssetDownloadUrl, BulkUploadAssetsResponse, UploadImagesResponse
+from plinth.files.v1.asset_content_pb2 import (
+    AssetDownloadUrl,
+    BulkUploadAssetsRequest,
+    BulkUploadAssetsResponse,
+    DownloadAssetRequest,
+    UploadAssetRequest,
+    UploadImageRequest,
+    UploadImagesRequest,
+    UploadImagesResponse,
+)
 from plinth.files.v1.asset_pb2 import Asset
 from sqlalchemy import and_, bindparam, literal_column, select
 from sqlalchemy.dialects.postgresql import UUID
@@ -27,7 +35,6 @@ from server.domains.files.sinks import AssetSink
 from server.domains.files.tables import assets, file_blobs
 from server.kernel.call import Call
 from server.kernel.clock import Clock
-from server.kernel.messages.fields import value_of
 from server.kernel.problems import Denied, Reason, StateForbids, not_found
 from server.kernel.resources import EventFacts, Service
 from server.kernel.sinks import Begin, Upload
@@ -37,6 +44,8 @@ TYPE = "plinth.dev/Asset"
 CREATED = "asset.created"
 URL_SECONDS = 900
 """For which a signed URL is valid, unless its caller wants another time."""
+SMALLEST = -1
+"""In place of the edge of a copy: the smallest one there is."""
 PUBLIC = "public, max-age=3600, no-transform"
 PRIVATE = "private, no-cache, no-transform"
 _id = UUID(as_uuid=False)
@@ -55,6 +64,15 @@ FIND_CONTENT = Statement(
     )
 )
 """Takes `tenant` and `asset`. No row while it is PENDING."""
+
+
+class Wanted(NamedTuple):
+    """The bytes that somebody wants."""
+
+    scope: Scope
+    asset_id: str
+    copy: int
+    """The longest edge of a copy, ORIGINAL or SMALLEST."""
 
 
 class AssetContentService(Service):
@@ -84,7 +102,7 @@ class AssetContentService(Service):
 
     # In ------------------------------------------------------------------------------------------------------------
 
-    def upload_asset(self, call: Call, request: asset_content_pb2.UploadAssetRequest) -> Asset:
+    def upload_asset(self, call: Call, request: UploadAssetRequest) -> Asset:
         """One file."""
         [upload] = call.uploads
         asset = Asset(
@@ -95,22 +113,20 @@ class AssetContentService(Service):
         )
         return self._keep(call, upload, asset)
 
-    def bulk_upload_assets(
-        self, call: Call, request: asset_content_pb2.BulkUploadAssetsRequest
-    ) -> BulkUploadAssetsResponse:
+    def bulk_upload_assets(self, call: Call, request: BulkUploadAssetsRequest) -> BulkUploadAssetsResponse:
         """The files of a form."""
-        common = {"folder": request.folder, "is_public": request.is_public}
+        common = Asset(folder=request.folder, is_public=request.is_public)
         return BulkUploadAssetsResponse(assets=self._keep_all(call, common))
 
-    def upload_image(self, call: Call, request: asset_content_pb2.UploadImageRequest) -> Asset:
+    def upload_image(self, call: Call, request: UploadImageRequest) -> Asset:
         """One image."""
         [upload] = call.uploads
         return self._keep(call, upload, Asset(filename=file_name(request.filename, upload.file_name), alt=request.alt))
 
-    def upload_images(self, call: Call, request: asset_content_pb2.UploadImagesRequest) -> UploadImagesResponse:
+    def upload_images(self, call: Call, request: UploadImagesRequest) -> UploadImagesResponse:
         """The images of a form."""
         del request
-        return UploadImagesResponse(assets=self._keep_all(call, {}))
+        return UploadImagesResponse(assets=self._keep_all(call, Asset()))
 
     def delete_uploaded_file(self, call: Call, request: asset_content_pb2.DeleteUploadedFileRequest) -> Empty:
         """Only what the caller has uploaded."""
@@ -120,18 +136,22 @@ class AssetContentService(Service):
         call.event_payload = self._assets.rows.delete(call, before)
         return Empty()
 
-    def _begin(self, call: Call, request: Message) -> AssetSink:
-        named = str(value_of(request, "filename")) if "filename" in request.DESCRIPTOR.fields_by_name else ""
+    def _begin(self, call: Call, request: UploadAssetRequest | BulkUploadAssetsRequest) -> AssetSink:
+        named = request.filename if isinstance(request, UploadAssetRequest) else ""
         return AssetSink(Content(self._store, self._settings, str(call.tenant_id), named))
 
-    def _begin_image(self, call: Call, request: Message) -> AssetSink:
+    def _begin_image(self, call: Call, request: UploadImageRequest | UploadImagesRequest) -> AssetSink:
         del request
         kinds = IMAGES.intersection(self._settings.files_content_types)
         return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds))
 
-    def _keep_all(self, call: Call, common: Mapping[str, Any]) -> list[Asset]:
+    def _keep_all(self, call: Call, common: Asset) -> list[Asset]:
         """Each with an event of its own."""
-        kept = [self._keep(call, each, Asset(filename=file_name(each.file_name), **common)) for each in call.uploads]
+        kept = []
+        for upload in call.uploads:
+            asset = Asset(filename=file_name(upload.file_name))
+            asset.MergeFrom(common)
+            kept.append(self._keep(call, upload, asset))
         call.emits = ""
         for asset in kept:
             call.emit(CREATED, asset.id, asset)
@@ -167,45 +187,43 @@ class AssetContentService(Service):
         answer.expire_time.FromSeconds(expires)
         return answer
 
-    def download_asset(self, call: Call, request: asset_content_pb2.DownloadAssetRequest) -> AsyncIterator[HttpBody]:
+    def download_asset(self, call: Call, request: DownloadAssetRequest) -> AsyncIterator[HttpBody]:
         """For everyone: what is public, or what is signed."""
-        return self._send(call, Scope(tenant_id=request.tenant_id), request, is_open=True)
+        wanted = Wanted(Scope(tenant_id=request.tenant_id), request.asset_id, request.copy)
+        return self._send(call, wanted, request)
 
     def get_asset_content(
         self, call: Call, request: asset_content_pb2.GetAssetContentRequest
     ) -> AsyncIterator[HttpBody]:
         """For members."""
-        return self._send(call, call.scope, request)
+        return self._send(call, Wanted(call.scope, request.asset_id, request.copy))
 
     def get_asset_thumbnail(
         self, call: Call, request: asset_content_pb2.GetAssetThumbnailRequest
     ) -> AsyncIterator[HttpBody]:
         """The smallest copy."""
-        return self._send(call, call.scope, request, is_thumbnail=True)
+        return self._send(call, Wanted(call.scope, request.asset_id, SMALLEST))
 
     async def _send(
-        self, call: Call, scope: Scope, request: Message, *, is_open: bool = False, is_thumbnail: bool = False
+        self, call: Call, wanted: Wanted, by_anyone: DownloadAssetRequest | None = None
     ) -> AsyncIterator[HttpBody]:
-        asset_id = str(value_of(request, "asset_id"))
-
-        def find() -> StoredFile:
-            with self._database.read(scope) as transaction:
-                row = transaction.run(FIND_CONTENT, tenant=scope.tenant_id, asset=asset_id).first()
-            if is_open:
-                self._check_open(request, row)
-            if row is None:
-                raise not_found(TYPE, asset_id)
-            copy = (row["copies"] or (-1,))[0] if is_thumbnail else int(str(value_of(request, "copy")))
-            is_public = is_open and not value_of(request, "signature")
-            return self._stored_file(str(scope.tenant_id), row, copy, PUBLIC if is_public else PRIVATE)
-
-        stored = await asyncio.to_thread(find)
+        stored = await asyncio.to_thread(self._find, wanted, by_anyone)
         async for piece in self._downloads.send_stored(call, stored):
             yield piece
 
-    def _check_open(self, request: Message, row: Row | None) -> None:
+    def _find(self, wanted: Wanted, by_anyone: DownloadAssetRequest | None) -> StoredFile:
+        """What is wanted. Raises NotFound, and Denied where anyone may ask."""
+        with self._database.read(wanted.scope) as transaction:
+            row = transaction.run(FIND_CONTENT, tenant=wanted.scope.tenant_id, asset=wanted.asset_id).first()
+        if by_anyone is not None:
+            self._check_open(by_anyone, row)
+        if row is None:
+            raise not_found(TYPE, wanted.asset_id)
+        is_public = by_anyone is not None and not by_anyone.signature
+        return self._stored_file(wanted, row, PUBLIC if is_public else PRIVATE)
+
+    def _check_open(self, asked: DownloadAssetRequest, row: Row | None) -> None:
         """Refuse who has no valid signature, unless the asset is public. Nobody learns whether there is one."""
-        asked: Any = request
         if asked.signature:
             signed = (asked.signature, asked.tenant_id, asked.asset_id, asked.copy, asked.expires.seconds)
             if self._urls.holds(*signed) and asked.expires.seconds >= self._clock().timestamp():
@@ -217,12 +235,13 @@ class AssetContentService(Service):
             reason=Reason.REASON_SIGNATURE_INVALID,
         )
 
-    def _stored_file(self, tenant_id: str, row: Row, copy: int, cache_control: str) -> StoredFile:
+    def _stored_file(self, wanted: Wanted, row: Row, cache_control: str) -> StoredFile:
         """What is sent: the file, or one of its copies."""
+        copy = next(iter(row["copies"]), SMALLEST) if wanted.copy == SMALLEST else wanted.copy
         sizes = {ORIGINAL: row["size"], **dict(zip(row["copies"], row["copy_sizes"], strict=True))}
         if copy not in sizes:
             raise not_found(TYPE, row["id"])
-        key = blob_key(tenant_id, row["blob_id"], copy)
+        key = blob_key(str(wanted.scope.tenant_id), row["blob_id"], copy)
 
         def read(start: int, end: int) -> Iterator[bytes]:
             return self._store.read(key, (start, end))

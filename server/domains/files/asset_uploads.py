@@ -7,10 +7,9 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
 from plinth.files.v1 import asset_upload_pb2
 from plinth.files.v1.asset_pb2 import Asset
-from plinth.files.v1.asset_upload_pb2 import AssetUpload
+from plinth.files.v1.asset_upload_pb2 import AppendToAssetUploadRequest, AssetUpload
 from sqlalchemy import BigInteger, bindparam, delete
 from sqlalchemy.dialects.postgresql import UUID
 
@@ -54,7 +53,7 @@ class AssetUploadService(Service):
         super().__init__()
         self._assets, self._store, self._settings = assets, store, settings
 
-        def append(call: Call, request: Message) -> AppendingSink:
+        def append(call: Call, request: AppendToAssetUploadRequest) -> AppendingSink:
             return AppendingSink(call, request, store, settings, database)
 
         self.uploads: Mapping[str, Begin] = {"AppendToAssetUpload": append}  # type: ignore[misc]
@@ -77,7 +76,7 @@ class AssetUploadService(Service):
         """How far it is."""
         return self._shown(call, request.upload_id)
 
-    def append_to_asset_upload(self, call: Call, request: asset_upload_pb2.AppendToAssetUploadRequest) -> Empty:
+    def append_to_asset_upload(self, call: Call, request: AppendToAssetUploadRequest) -> Empty:
         """What the sink has done; with the last byte, an asset that is READY."""
         [upload] = call.uploads
         sink = cast("AppendingSink", upload.sink)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from google.protobuf.message import Message
+from plinth.files.v1.asset_upload_pb2 import AppendToAssetUploadRequest
 from sqlalchemy import BigInteger, Text, bindparam, cast, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
@@ -18,7 +18,6 @@ from server.domains.files.settings import FilesSettings
 from server.domains.files.tables import asset_uploads, assets
 from server.kernel.call import Call
 from server.kernel.ids import new_id
-from server.kernel.messages.fields import value_of
 from server.kernel.problems import StateForbids, not_found
 from server.kernel.raw_bodies import too_large
 
@@ -107,11 +106,16 @@ class AppendingSink:
     """A piece of an upload that can be resumed. What has arrived is kept, even if the piece breaks off."""
 
     def __init__(
-        self, call: Call, request: Message, store: ObjectStore, settings: FilesSettings, database: Database
+        self,
+        call: Call,
+        request: AppendToAssetUploadRequest,
+        store: ObjectStore,
+        settings: FilesSettings,
+        database: Database,
     ) -> None:
         self._call, self._store, self._settings, self._database = call, store, settings, database
         self._tenant_id = str(call.tenant_id)
-        self._upload_id = str(value_of(request, "upload_id"))
+        self._upload_id = request.upload_id
         self._buffer = bytearray()
         self._content: Content | None = None
         self._is_over = False
@@ -122,7 +126,7 @@ class AppendingSink:
         self.stored: StoredContent | None = None
         """The whole file, once all bytes are there."""
         self.is_known = False
-        if value_of(request, "offset") != self.offset:
+        if request.offset != self.offset:
             raise not_there(self.offset)
 
     @property
