@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import cases, gateway_cases, mixed_cases, report, stranger_cases
+from tests.bench import cases, gateway_cases, mixed_cases, report, stranger_cases, write_cases
 from tests.bench.cases import Stage, make_stage
 from tests.bench.clocks import OTHER_CORES
 from tests.bench.engine import Result, run
@@ -20,7 +20,7 @@ from tests.bench.load import HOW_TO_INSTALL, WrongAnswerError, have_h2load
 from tests.bench.profiling import NoProfilerError, profile
 
 PROFILES = Path(".plinth/bench")
-CASES = gateway_cases.CASES | stranger_cases.CASES | mixed_cases.CASES | cases.CASES
+CASES = gateway_cases.CASES | stranger_cases.CASES | mixed_cases.CASES | write_cases.CASES | cases.CASES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

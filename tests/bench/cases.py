@@ -135,7 +135,9 @@ def get_direct(stage: Stage, stack: ExitStack) -> Case:
         title="GetPage, gRPC / grpc.server, psycopg and PyJWT by hand, server CPU",
         goal=Goal(1.10, at_least=False),
         subject=_plinth_grpc(setting, stack),
-        baseline=_baseline(setting, "direct_grpc", server.pid, _get_page(setting, stack, server.socket, server.token)),
+        baseline=baseline_of(
+            setting, "direct_grpc", server.pid, _get_page(setting, stack, server.socket, server.token)
+        ),
         ratio=lambda ours, theirs: ours.server_us / theirs.server_us,
     )
 
@@ -205,7 +207,7 @@ def create(stage: Stage, stack: ExitStack) -> Case:
     """CreatePage over REST against FastAPI as documented."""
     setting = stage(UNCACHED)
     plinth, path = setting.subject, setting.pages_path
-    app = _fastapi(setting, stack, "fastapi_documented")
+    app = fastapi_of(setting, stack, "fastapi_documented")
     ours = CreateLoad(plinth.port, path, plinth.token, database.counter(plinth.admin_dsn, plinth.tenant_id))
     theirs = CreateLoad(app.port, path, app.token, database.counter(setting.baseline_url, plinth.tenant_id))
     return Case(
@@ -214,8 +216,8 @@ def create(stage: Stage, stack: ExitStack) -> Case:
         goal=Goal(3.0),
         machine=Goal(2.0),
         note=database.durability(plinth.admin_dsn),
-        subject=_plinth(setting, ours, envoy=True),
-        baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
+        subject=plinth_of(setting, ours, envoy=True),
+        baseline=baseline_of(setting, "fastapi_documented", app.pid, theirs),
     )
 
 
@@ -223,7 +225,7 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
     """CreatePage with all that belongs to it against FastAPI that writes the page and one row about it."""
     setting = stage(ENQUEUEING)
     plinth, path = setting.subject, setting.pages_path
-    app = _fastapi(setting, stack, "fastapi_documented")
+    app = fastapi_of(setting, stack, "fastapi_documented")
     counted = database.counter(plinth.admin_dsn, plinth.tenant_id, database.ALL_OF_IT)
     ours = CreateLoad(plinth.port, path, plinth.token, counted, keys=True)
     theirs = CreateLoad(app.port, path, app.token, database.counter(setting.baseline_url, plinth.tenant_id))
@@ -233,8 +235,8 @@ def create_whole(stage: Stage, stack: ExitStack) -> Case:
         goal=Goal(2.0),
         machine=Goal(1.3),
         note=database.durability(plinth.admin_dsn),
-        subject=_plinth(setting, ours, envoy=True),
-        baseline=_baseline(setting, "fastapi_documented", app.pid, theirs),
+        subject=plinth_of(setting, ours, envoy=True),
+        baseline=baseline_of(setting, "fastapi_documented", app.pid, theirs),
     )
 
 
@@ -245,8 +247,8 @@ def telemetry(stage: Stage, stack: ExitStack) -> Case:
         name="telemetry",
         title="RecordPoints, gRPC / CreatePage, gRPC",
         goal=Goal(2.0),
-        subject=_plinth(setting, _recorded(setting, _record_points(setting))),
-        baseline=_plinth(setting, _create_pages(setting, stack)),
+        subject=plinth_of(setting, _recorded(setting, _record_points(setting))),
+        baseline=plinth_of(setting, _create_pages(setting, stack)),
     )
 
 
@@ -260,8 +262,8 @@ def telemetry_paced(stage: Stage, stack: ExitStack) -> Case:
         name="telemetry-paced",
         title=f"RecordPoints at {PACE:,} per second, p95 / {LONGEST * 1000:.0f} ms",
         goal=Goal(1.0, at_least=False),
-        subject=_plinth(setting, _recorded(setting, paced)),
-        baseline=_baseline(setting, "hello_grpc", hello.pid, PacedLoad(idle, PACE)),
+        subject=plinth_of(setting, _recorded(setting, paced)),
+        baseline=baseline_of(setting, "hello_grpc", hello.pid, PacedLoad(idle, PACE)),
         ratio=lambda sample, _: sample.latency / LONGEST,
         calls=PACED_CALLS,
     )
@@ -275,8 +277,8 @@ def owned(stage: Stage, stack: ExitStack) -> Case:
         name="owned",
         title="GetTrip, gRPC, narrowed to the caller / not narrowed",
         goal=Goal(0.95),
-        subject=_plinth(setting, _get_trip(setting, stack, plinth.member_token)),
-        baseline=_plinth(setting, _get_trip(setting, stack, plinth.token)),
+        subject=plinth_of(setting, _get_trip(setting, stack, plinth.member_token)),
+        baseline=plinth_of(setting, _get_trip(setting, stack, plinth.token)),
     )
 
 
@@ -297,7 +299,7 @@ def list_rest(stage: Stage, stack: ExitStack) -> Case:
 
 
 def _read_rest(setting: Setting, stack: ExitStack, name: str, title: str, path: str) -> Case:
-    plinth, app = setting.subject, _fastapi(setting, stack, "fastapi_documented")
+    plinth, app = setting.subject, fastapi_of(setting, stack, "fastapi_documented")
     ours, theirs = (json.loads(send(each.port, "GET", path, each.token)) for each in (plinth, app))
     told = [len(answer.get("pages", [answer])) for answer in (ours, theirs)]
     if told[0] != told[1]:
@@ -310,8 +312,8 @@ def _read_rest(setting: Setting, stack: ExitStack, name: str, title: str, path: 
         name=name,
         title=title,
         goal=Goal(3.0),
-        subject=_plinth(setting, load(plinth.port, plinth.token), envoy=True),
-        baseline=_baseline(setting, "fastapi_documented", app.pid, load(app.port, app.token)),
+        subject=plinth_of(setting, load(plinth.port, plinth.token), envoy=True),
+        baseline=baseline_of(setting, "fastapi_documented", app.pid, load(app.port, app.token)),
     )
 
 
@@ -338,8 +340,8 @@ def list_pages(stage: Stage, stack: ExitStack) -> Case:
         name="list",
         title=f"ListPages of {setting.rows:,} rows, page {DEEP:,} / page 1",
         goal=Goal(1.3, at_least=False),
-        subject=_plinth(setting, one_by_one(lambda: call(token), deep.__eq__)),
-        baseline=_plinth(setting, one_by_one(call, first.__eq__)),
+        subject=plinth_of(setting, one_by_one(lambda: call(token), deep.__eq__)),
+        baseline=plinth_of(setting, one_by_one(call, first.__eq__)),
         ratio=latencies,
         calls=LIST_CALLS,
         more_rounds=LIST_ROUNDS,
@@ -393,21 +395,21 @@ def _against_hello(setting: Setting, stack: ExitStack, name: str, title: str, go
         title=title,
         goal=goal,
         subject=_plinth_grpc(setting, stack),
-        baseline=_baseline(setting, "hello_grpc", hello.pid, load),
+        baseline=baseline_of(setting, "hello_grpc", hello.pid, load),
     )
 
 
 def _plinth_grpc(setting: Setting, stack: ExitStack) -> Side:
     plinth = setting.subject
-    return _plinth(setting, _get_page(setting, stack, plinth.api_socket, plinth.token))
+    return plinth_of(setting, _get_page(setting, stack, plinth.api_socket, plinth.token))
 
 
 def _plinth_rest(setting: Setting) -> Side:
     plinth = setting.subject
-    return _plinth(setting, _get_page_rest(setting, plinth.port, plinth.token), envoy=True)
+    return plinth_of(setting, _get_page_rest(setting, plinth.port, plinth.token), envoy=True)
 
 
-def _plinth(setting: Setting, load: Load, *, envoy: bool = False) -> Side:
+def plinth_of(setting: Setting, load: Load, *, envoy: bool = False) -> Side:
     plinth = setting.subject
     clocks: dict[str, Clock] = {
         "server": clock_of([plinth.api]),
@@ -420,7 +422,7 @@ def _plinth(setting: Setting, load: Load, *, envoy: bool = False) -> Side:
     return Side(name="plinth", load=load, clocks=clocks, pid=plinth.api)
 
 
-def _baseline(setting: Setting, name: str, pid: int, load: Load, *, cached: bool = False) -> Side:
+def baseline_of(setting: Setting, name: str, pid: int, load: Load, *, cached: bool = False) -> Side:
     clocks: dict[str, Clock] = {"server": clock_of([pid])}
     if name.startswith(("fastapi", "direct")):
         clocks["postgres"] = clock_of_family(setting.subject.postgres)
@@ -429,16 +431,16 @@ def _baseline(setting: Setting, name: str, pid: int, load: Load, *, cached: bool
     return Side(name=name, load=load, clocks=clocks, pid=pid)
 
 
-def _fastapi(setting: Setting, stack: ExitStack, application: str) -> servers.FastApiServer:
+def fastapi_of(setting: Setting, stack: ExitStack, application: str) -> servers.FastApiServer:
     plinth = setting.subject
     return stack.enter_context(servers.fastapi(application, setting.baseline_url, plinth.redis_url, plinth.tenant_id))
 
 
 def _fastapi_get(setting: Setting, stack: ExitStack, application: str, *, cached: bool = False) -> Side:
-    app = _fastapi(setting, stack, application)
+    app = fastapi_of(setting, stack, application)
     changed = database.changed_page(setting.baseline_url, setting.page.id)
     prove_cache(_rest_reader(setting, app.port, app.token), changed, cached=cached)
-    return _baseline(setting, application, app.pid, _get_page_rest(setting, app.port, app.token), cached=cached)
+    return baseline_of(setting, application, app.pid, _get_page_rest(setting, app.port, app.token), cached=cached)
 
 
 def _get_page(setting: Setting, stack: ExitStack, socket: Path, token: str) -> Load:

@@ -2,3 +2,5 @@
 
 DESCRIPTION = "When the shop is open, how to reach it by train, and where to leave the car. " * 3
 SETTINGS = {"layout": "wide", "theme": {"variant": "dark", "accent": "#336699"}, "sections": [1, 2, 3], "nav": True}
+# In a body: another number each time it is sent, of as many bytes.
+NUMBER = "__NUMBER__"

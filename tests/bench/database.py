@@ -35,6 +35,26 @@ CREATE TABLE events (
   create_time timestamptz NOT NULL
 );
 CREATE INDEX ON events (tenant_id, create_time);
+CREATE TABLE templates (id uuid PRIMARY KEY, sections jsonb NOT NULL);
+CREATE TABLE sections (
+  id uuid PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  page_id uuid NOT NULL REFERENCES pages,
+  kind text NOT NULL,
+  title text NOT NULL,
+  content jsonb NOT NULL,
+  place integer NOT NULL
+);
+CREATE INDEX ON sections (page_id, place);
+CREATE TABLE files (
+  id uuid PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  filename text NOT NULL,
+  content_type text NOT NULL,
+  size integer NOT NULL,
+  sha256 text NOT NULL,
+  create_time timestamptz NOT NULL
+);
 """
 INSERT_PAGE = """
 INSERT INTO pages VALUES (%(id)s, %(tenantId)s, %(slug)s, %(title)s, %(description)s, %(status)s, %(settings)s,

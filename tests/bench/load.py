@@ -195,6 +195,52 @@ class CreateLoad:
         return Ran(told["seconds"], told["latency"])
 
 
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Requests that differ in their bodies alone."""
+
+    method: str
+    path: str
+    bodies: Sequence[bytes]
+    """Sent in turn. NUMBER in one is another one each time."""
+    kind: str = "application/json"
+
+
+class BodiesLoad:
+    """Sends bodies in turn over HTTP/1.1, which h2load cannot."""
+
+    def __init__(self, port: int, token: str, sent: Bodies) -> None:
+        self._folder = TemporaryDirectory()
+        self._port, self._path, self._token = port, sent.path, token
+        self._options = [f"--method={sent.method}", f"--type={sent.kind}"]
+        for number, body in enumerate(sent.bodies):
+            file = Path(self._folder.name) / str(number)
+            file.write_bytes(body)
+            self._options.append(f"--body={file}")
+        self._sent = 0
+
+    def __call__(self, count: int) -> Ran:
+        """Send that many."""
+        count = max(count, IN_FLIGHT)
+        self._sent += 1
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "tests.bench.writer"),
+                *(str(self._port), self._path, str(count), str(CONNECTIONS), str(self._sent)),
+                *self._options,
+            ],
+            env={**os.environ, "BENCH_TOKEN": self._token},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        if done.returncode != 0:
+            raise WrongAnswerError(done.stderr.strip()[-2000:])
+        told = json.loads(done.stdout)
+        return Ran(told["seconds"], told["latency"])
+
+
 def one_by_one(call: Callable[[], Any], is_right: Callable[[Any], bool]) -> Load:
     """Make a load of calls that wait for each other, for its latency."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 import jwt
@@ -77,7 +78,10 @@ def fastapi(application: str, database_url: str, redis_url: str, tenant_id: str)
     secret = secrets.token_hex(32)
     claims = {"sub": str(uuid.uuid4()), "tenant": tenant_id, "exp": int(time.time()) + TOKEN_LIFETIME}
     environ = {"BENCH_DATABASE_URL": database_url, "BENCH_REDIS_URL": redis_url, "BENCH_JWT_SECRET": secret}
-    with running(["tests.bench.baselines.serve", application], environ) as process:
+    with (
+        TemporaryDirectory(prefix="plinth-bench-files-") as folder,
+        running(["tests.bench.baselines.serve", application], environ | {"BENCH_FOLDER": folder}) as process,
+    ):
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:

@@ -59,6 +59,7 @@ class Subject:
 
     api: int
     """Process id of the api worker; the others likewise."""
+    realtime: int
     envoy: int
     postgres: int
     redis: int
@@ -126,6 +127,7 @@ def subject_of(stack: Stack) -> Subject:
     member_token = _member_token(stack, tenant_id, session)
     return Subject(
         api=processes[API],
+        realtime=processes["realtime-0"],
         envoy=processes["envoy"],
         postgres=processes["postgres"],
         redis=processes["redis"],

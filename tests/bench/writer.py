@@ -13,15 +13,17 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import httptools
 import uvloop
 
-from tests.bench.content import DESCRIPTION, SETTINGS
+from tests.bench.content import DESCRIPTION, NUMBER, SETTINGS
 
 # A server that goes silent ends the run.
 PATIENCE = 120.0
+DONE = (200, 201)
 # The same body for every server, but for the slug.
 BODY = """{"slug":"%s","title":"Opening hours and how to find us","description":"%s","settings":%s}"""
 
@@ -37,6 +39,20 @@ def requests(port: int, path: str, token: str, slugs: Iterator[str], *, keys: bo
         body = BODY % (slug, DESCRIPTION, settings)
         key = f"idempotency-key: {slug}\r\n" if keys else ""
         yield (head % (key, len(body)) + body).encode()
+
+
+def from_bodies(port: int, given: argparse.Namespace, token: str, numbers: Iterator[str]) -> Iterator[bytes]:
+    """Make requests from the bodies in files, in turn. Where a body says NUMBER, it has one of its own."""
+    bodies = [Path(name).read_bytes() for name in given.body]
+    for turn, number in enumerate(numbers):
+        run, _, place = number.rpartition("-")
+        own = f"{run:0>4}{place:0>6}"
+        body = bodies[turn % len(bodies)].replace(NUMBER.encode(), own.encode())
+        head = (
+            f"{given.method} {given.path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n"
+            f"content-type: {given.type}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        yield head.encode() + body
 
 
 class Pace:
@@ -57,7 +73,7 @@ class Pace:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: it sends a request, waits for 201, and sends the next."""
+    """One connection: it sends a request, waits for its success, and sends the next."""
 
     def __init__(self, wanted: Iterator[bytes], done: asyncio.Future[None], pace: Pace) -> None:
         self._wanted, self._done, self._pace = wanted, done, pace
@@ -87,7 +103,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Go on with the next request; called by the parser at the end of an answer."""
         status = self._parser.get_status_code()
-        if status != 201:
+        if status not in DONE:
             self._end(RuntimeError(f"{status} {self._body[:500]!r}"))
         else:
             self._next()
@@ -134,9 +150,15 @@ def main() -> None:
     parser.add_argument("prefix", help="of the slugs")
     parser.add_argument("--keys", action="store_true", help="send an idempotency key with each")
     parser.add_argument("--per-second", type=float, default=0.0, help="send no more; 0 for as many as are answered")
+    parser.add_argument("--body", action="append", default=[], help="a file with a body; may be given several times")
+    parser.add_argument("--type", default="application/json", help="what the bodies are")
+    parser.add_argument("--method", default="POST")
     given = parser.parse_args()
     slugs = (f"{given.prefix}-{number}" for number in range(given.count))
-    wanted = requests(given.port, given.path, os.environ["BENCH_TOKEN"], slugs, keys=given.keys)
+    token = os.environ["BENCH_TOKEN"]
+    wanted = requests(given.port, given.path, token, slugs, keys=given.keys)
+    if given.body:
+        wanted = from_bodies(given.port, given, token, slugs)
     seconds = uvloop.run(write(given.port, wanted, given.in_flight, Pace(given.per_second)))
     json.dump({"seconds": seconds, "latency": seconds * given.in_flight / given.count}, sys.stdout)
 

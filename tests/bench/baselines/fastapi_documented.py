@@ -11,24 +11,27 @@ Plinth. SQLAlchemy's default, 5 and 10 more that are opened and closed under loa
 PostgreSQL twice as much.
 """
 
+import hashlib
 import os
 import re
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import jwt
-from fastapi import Depends, FastAPI, HTTPException, Query, status
+from fastapi import Depends, FastAPI, HTTPException, Query, UploadFile, status
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from sqlalchemy import DateTime, select
+from sqlalchemy import DateTime, create_engine, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Session as SyncSession
 
 ALGORITHM = "HS256"
 CONNECTIONS = 10
@@ -39,6 +42,8 @@ engine = create_async_engine(
     pool_size=CONNECTIONS,
     max_overflow=0,
 )
+# For what reads a file, which FastAPI runs in a thread.
+sync_engine = create_engine(re.sub(r"^postgresql:", "postgresql+psycopg:", os.environ["BENCH_DATABASE_URL"]))
 Session = async_sessionmaker(engine, expire_on_commit=False)
 bearer = OAuth2PasswordBearer(tokenUrl="token")
 
@@ -80,6 +85,43 @@ class EventRow(Base):
     create_time: Mapped[datetime]
 
 
+class TemplateRow(Base):
+    """What a page begins with."""
+
+    __tablename__ = "templates"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    sections: Mapped[dict[str, Any]]
+
+
+class SectionRow(Base):
+    """A part of a page."""
+
+    __tablename__ = "sections"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    tenant_id: Mapped[UUID]
+    page_id: Mapped[UUID]
+    kind: Mapped[str]
+    title: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    place: Mapped[int]
+
+
+class FileRow(Base):
+    """A file that was uploaded."""
+
+    __tablename__ = "files"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    tenant_id: Mapped[UUID]
+    filename: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+    create_time: Mapped[datetime]
+
+
 class Caller(BaseModel):
     """Who calls, from the token."""
 
@@ -100,6 +142,41 @@ class PageCreate(CamelModel):
     title: str = Field("", max_length=300)
     description: str = Field("", max_length=2000)
     settings: dict[str, Any] = Field(default_factory=dict)
+    page_template_id: UUID | None = None
+
+
+class SectionOut(CamelModel):
+    """A section as it is answered."""
+
+    id: UUID
+    page_id: UUID
+    kind: str
+    title: str
+    content: dict[str, Any]
+    place: int
+
+
+class SectionsOut(CamelModel):
+    """Sections in their order."""
+
+    sections: list[SectionOut]
+
+
+class Order(CamelModel):
+    """The order of sections."""
+
+    ids: list[UUID] = Field(max_length=1000)
+
+
+class FileOut(CamelModel):
+    """A file as it is answered."""
+
+    id: UUID
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    create_time: datetime
 
 
 class PageOut(CamelModel):
@@ -203,13 +280,76 @@ async def create_page(
         create_time=now,
         update_time=now,
         etag=f'W/"{secrets.token_hex(8)}"',
-        **body.model_dump(),
+        **body.model_dump(exclude={"page_template_id"}),
     )
     payload = PageOut.model_validate(page).model_dump(mode="json", by_alias=True)
     event = EventRow(tenant_id=caller.tenant_id, page_id=page.id, type="page.created", payload=payload, create_time=now)
     session.add_all([page, event])
+    if body.page_template_id is not None:
+        template = await session.get_one(TemplateRow, body.page_template_id)
+        await session.flush()
+        session.add_all(
+            SectionRow(tenant_id=caller.tenant_id, page_id=page.id, place=place, **section)
+            for place, section in enumerate(template.sections["sections"], 1)
+        )
     try:
         await session.commit()
     except IntegrityError as error:
         raise HTTPException(status_code=status.HTTP_409_CONFLICT, detail="The slug is taken") from error
     return page
+
+
+@app.put("/api/v1/tenants/{tenant_id}/pages/{page_id}/sections/reorder", response_model=SectionsOut)
+async def reorder_sections(
+    page_id: UUID,
+    order: Order,
+    caller: Annotated[Caller, Depends(get_caller)],
+    session: Annotated[AsyncSession, Depends(get_session)],
+) -> dict[str, Any]:
+    """Put the sections of a page into another order."""
+    page = await session.scalar(
+        select(PageRow).where(PageRow.id == page_id, PageRow.tenant_id == caller.tenant_id).with_for_update()
+    )
+    if page is None:
+        raise HTTPException(status_code=status.HTTP_404_NOT_FOUND, detail="No such page")
+    found = await session.scalars(select(SectionRow).where(SectionRow.page_id == page_id))
+    sections = {section.id: section for section in found}
+    if sections.keys() != set(order.ids):
+        raise HTTPException(status_code=status.HTTP_422_UNPROCESSABLE_ENTITY, detail="Name every section once")
+    for place, section_id in enumerate(order.ids, 1):
+        sections[section_id].place = place
+    answer = SectionsOut(sections=[SectionOut.model_validate(sections[each]) for each in order.ids])
+    payload = {"ids": [str(each) for each in order.ids]}
+    now = datetime.now(UTC)
+    event = EventRow(tenant_id=caller.tenant_id, page_id=page_id, type="section.reordered", payload=payload)
+    event.create_time = now
+    session.add(event)
+    await session.commit()
+    return answer.model_dump()
+
+
+@app.post("/api/v1/tenants/{tenant_id}/assets/upload", response_model=FileOut, status_code=status.HTTP_201_CREATED)
+def upload_file(
+    file: UploadFile,
+    caller: Annotated[Caller, Depends(get_caller)],
+) -> FileRow:
+    """Store a file: in a folder, with its hash in a row."""
+    file_id, digest, size = uuid4(), hashlib.sha256(), 0
+    with (Path(os.environ["BENCH_FOLDER"]) / str(file_id)).open("wb") as stored:
+        while piece := file.file.read(1024 * 1024):
+            digest.update(piece)
+            size += len(piece)
+            stored.write(piece)
+    row = FileRow(
+        id=file_id,
+        tenant_id=caller.tenant_id,
+        filename=file.filename or "file",
+        content_type=file.content_type or "application/octet-stream",
+        size=size,
+        sha256=digest.hexdigest(),
+        create_time=datetime.now(UTC),
+    )
+    with SyncSession(sync_engine, expire_on_commit=False) as session:
+        session.add(row)
+        session.commit()
+    return row
