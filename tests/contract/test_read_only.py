@@ -134,7 +134,7 @@ def another(field: Any, value: Any) -> Any:
     if field.enum_type is not None:
         return next(one.number for one in field.enum_type.values if one.number not in (0, value))
     if field.is_repeated:
-        return [*value, 7]
+        return [*value, doors.ZERO_ID if field.type == FieldDescriptor.TYPE_STRING else 7]
     if field.type == FieldDescriptor.TYPE_BOOL:
         return True
     if field.type == FieldDescriptor.TYPE_STRING:

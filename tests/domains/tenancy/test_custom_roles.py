@@ -100,8 +100,8 @@ def test_built_in_roles_show_what_they_permit(tenant: Tenant) -> None:
     shown = {role["name"]: role for role in tenant.rest.get(ROLES).json()["roles"]}
     assert shown["owner"]["permissions"] == every == sorted(every)
     assert shown["admin"]["permissions"] == [name for name in every if name != "tenancy.tenants.delete"]
-    read = {name for name in every if name.startswith(("sites.", "realtime.")) and name.endswith(".read")}
-    assert set(shown["partner"]["permissions"]) == read | OF_ONESELF | {"flags.flags.evaluate"}
+    read = {name for name in every if name.startswith(("sites.", "files.", "realtime.")) and name.endswith(".read")}
+    assert set(shown["partner"]["permissions"]) == read | OF_ONESELF | {"flags.flags.evaluate", "files.images.upload"}
     assert "travel.trips.manage" in every
     assert "travel.trips.manage" not in shown["member"]["permissions"]
     assert [tenant.rest.get(path_of(role)).json() for role in shown.values()] == list(shown.values())
