@@ -13,8 +13,11 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
 
-    def finish(self) -> None:
-        """All bytes are there. The transaction of the call follows. May raise a problem of what they say."""
+    def finish(self, sha256: bytes) -> None:
+        """All bytes are there, and this is their hash. The transaction of the call follows.
+
+        May raise a problem of what they say.
+        """
 
     def settle(self) -> None:
         """The transaction is committed: remove what it did not need. The last call, if it comes."""

@@ -65,8 +65,9 @@ class FileSink:
         """Append."""
         self._file.write(data)
 
-    def finish(self) -> None:
+    def finish(self, sha256: bytes) -> None:
         """Name it."""
+        del sha256
         self._file.close()
         self._part.rename(self._path)
 

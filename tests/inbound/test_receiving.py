@@ -33,7 +33,8 @@ class Noted:
     def write(self, data: bytes) -> None:
         self.data += data
 
-    def finish(self) -> None:
+    def finish(self, sha256: bytes) -> None:
+        del sha256
         self.ends.append("finish")
 
     def settle(self) -> None:

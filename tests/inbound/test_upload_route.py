@@ -33,7 +33,8 @@ class Sink:
     def write(self, data: bytes) -> None:
         self.notes.append(f"write {len(data)}")
 
-    def finish(self) -> None:
+    def finish(self, sha256: bytes) -> None:
+        del sha256
         self.notes.append("finish")
 
     def settle(self) -> None:

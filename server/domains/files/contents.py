@@ -1,15 +1,12 @@
 """The bytes of one file on their way into the store: looked at, limited, cleaned, and only then stored."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from tempfile import TemporaryFile
-from typing import IO
 
 from server.domains.files.content_types import HEAD_BYTES, IMAGES, PDF, type_of
 from server.domains.files.images import clean_image
 from server.domains.files.object_keys import blob_key, blob_keys
-from server.domains.files.object_store import ObjectStore
+from server.domains.files.object_store import ObjectStore, ObjectWriter
 from server.domains.files.settings import FilesSettings
 from server.kernel.ids import new_id
 from server.kernel.problems import RuleViolated, Violation, broken_rules
@@ -41,7 +38,7 @@ class StoredContent:
 
 
 class Content:
-    """Takes the bytes of a file. Images are held in memory, as they are small; other files in a file without a name."""
+    """Takes the bytes of a file. Images are held in memory, as they are small; other files go on to the store."""
 
     def __init__(
         self,
@@ -59,8 +56,7 @@ class Content:
         self._size = 0
         self._kind = ""
         self._image: bytearray | None = None
-        self._file: IO[bytes] | None = None
-        self._digest = hashlib.sha256()
+        self._file: ObjectWriter | None = None
         self._tail = b""
         self._keys: list[str] = []
 
@@ -74,17 +70,18 @@ class Content:
         if len(self._head) >= HEAD_BYTES:
             self._pass_on(self._begin())
 
-    def store(self) -> StoredContent:
-        """All bytes are there: store them. Raises Malformed and RuleViolated."""
+    def store(self, sha256: bytes) -> StoredContent:
+        """All bytes are there, and this is their hash: store them. Raises Malformed and RuleViolated."""
         if not self._size:
             raise _wrong("is empty")
         if not self._kind:
             self._pass_on(self._begin())
-        return self._store_file() if self._image is None else self._store_image(self._image)
+        return self._store_file(sha256) if self._image is None else self._store_image(self._image)
 
     def abort(self) -> None:
         """Leave nothing."""
-        self._close()
+        if self._file is not None:
+            self._file.abort()
         self._store.delete(self._keys)
 
     def _begin(self) -> bytes:
@@ -97,7 +94,8 @@ class Content:
         if self._kind in IMAGES:
             self._image = bytearray()
         else:
-            self._file = TemporaryFile()  # noqa: SIM115 - closed when it is stored, or given up
+            self._keys = [blob_key(self._tenant_id, self._blob_id)]
+            self._file = self._store.writer(self._keys[0])
         return head
 
     def _pass_on(self, data: bytes) -> None:
@@ -108,23 +106,23 @@ class Content:
             self._image += data
         elif self._file is not None:
             self._file.write(data)
-            self._digest.update(data)
             self._tail = (self._tail + data)[-TAIL_BYTES:]
 
-    def _store_file(self) -> StoredContent:
+    def _store_file(self, sha256: bytes) -> StoredContent:
         if self._kind == PDF and b"%%EOF" not in self._tail:
             raise _wrong("is a PDF that is cut off")
         if self._file is None:
             raise LookupError("no byte has come")
-        self._put({blob_key(self._tenant_id, self._blob_id): self._file})
-        self._close()
-        return StoredContent(self._blob_id, self._kind, self._size, self._digest.hexdigest())
+        self._file.finish()
+        return StoredContent(self._blob_id, self._kind, self._size, sha256.hex())
 
     def _store_image(self, data: bytearray) -> StoredContent:
         image = clean_image(data, self._kind, self._settings.files_max_image_pixels)
         self._image = None
-        keys = blob_keys(self._tenant_id, self._blob_id, image.copies)
-        self._put(dict(zip(keys, (image.data, *image.copies.values()), strict=True)))
+        # Before the first one is stored, so that an abort removes what is there of them.
+        self._keys = blob_keys(self._tenant_id, self._blob_id, image.copies)
+        for key, each in zip(self._keys, (image.data, *image.copies.values()), strict=True):
+            self._store.put(key, each)
         return StoredContent(
             self._blob_id,
             self._kind,
@@ -135,16 +133,6 @@ class Content:
             tuple(image.copies),
             tuple(len(each) for each in image.copies.values()),
         )
-
-    def _put(self, found: Mapping[str, bytes | IO[bytes]]) -> None:
-        # Before the first one is stored, so that an abort removes what is there of them.
-        self._keys = list(found)
-        for key, data in found.items():
-            self._store.put(key, data)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 def _wrong(fault: str) -> RuleViolated:

@@ -1,5 +1,6 @@
 """Sinks: where the bytes of uploads go."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -88,9 +89,9 @@ class AssetSink:
         """Take the next bytes."""
         self._content.write(data)
 
-    def finish(self) -> None:
+    def finish(self, sha256: bytes) -> None:
         """Store it."""
-        self.stored = self._content.store()
+        self.stored = self._content.store(sha256)
 
     def settle(self) -> None:
         """Remove what is stored twice."""
@@ -143,15 +144,18 @@ class AppendingSink:
         if len(self._buffer) >= PART_BYTES and self.offset < self.upload.length:
             self._keep()
 
-    def finish(self) -> None:
+    def finish(self, sha256: bytes) -> None:
         """Keep the piece. With the last one, store the file."""
+        del sha256  # of this piece
         if self.offset < self.upload.length:
             self._keep()
         else:
             self._content = Content(self._store, self._settings, self._tenant_id, self.upload.filename)
+            digest = hashlib.sha256()
             for piece in self._pieces():
+                digest.update(piece)
                 self._content.write(piece)
-            self.stored = self._content.store()
+            self.stored = self._content.store(digest.digest())
         self._is_over = True
 
     def settle(self) -> None:

@@ -107,8 +107,9 @@ class _File:
             self.sink.write(data)
 
     def finish(self) -> Upload:
-        self.sink.finish()
-        return Upload(self.sink, self._size, self._digest.digest(), self._content_type, self._name)
+        sha256 = self._digest.digest()
+        self.sink.finish(sha256)
+        return Upload(self.sink, self._size, sha256, self._content_type, self._name)
 
 
 class _Incoming:
