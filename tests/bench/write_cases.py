@@ -88,7 +88,7 @@ def upload(stage: Stage, stack: ExitStack) -> Case:
     case = _compared(setting, app, "upload", "UploadAsset of 5 MB", Bodies("POST", path, [body], FORM))
     # Uploads are served where streams are.
     clocks = {**case.subject.clocks, "server": clock_of([setting.subject.realtime])}
-    return replace(case, subject=replace(case.subject, clocks=clocks), calls=UPLOADS)
+    return replace(case, subject=replace(case.subject, clocks=clocks, pid=setting.subject.realtime), calls=UPLOADS)
 
 
 UPLOADS = 60

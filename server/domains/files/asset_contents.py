@@ -52,8 +52,8 @@ _id = UUID(as_uuid=False)
 _a = assets.c
 FIND_CONTENT = Statement(
     select(
-        *(_a.id, _a.filename, _a.content_type, _a.is_public, _a.size, _a.sha256, _a.blob_id, _a.copies),
-        file_blobs.c.copy_sizes,
+        *(_a.id, _a.filename, _a.content_type, _a.is_public, _a.size, _a.sha256, _a.blob_id),
+        *(file_blobs.c.copies, file_blobs.c.copy_sizes),
     )
     .select_from(assets.join(file_blobs, and_(file_blobs.c.tenant_id == _a.tenant_id, file_blobs.c.id == _a.blob_id)))
     .where(
@@ -166,7 +166,7 @@ class AssetContentService(Service):
         blob = keep_blob(call.writes, tenant_id, sink.stored, self._settings.files_most_megabytes)
         sink.is_known = not blob.is_new
         self._assets.rows.admit(call, [asset])
-        describe(asset, sink.stored)
+        describe(asset, sink.stored, blob.copies)
         kept = self._assets.rows.insert_admitted(call, asset, None)
         call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=kept.id, blob=blob.id)
         return kept

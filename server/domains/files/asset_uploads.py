@@ -93,7 +93,7 @@ class AssetUploadService(Service):
         sink.is_known = not blob.is_new
         before = self._assets.rows.lock(call, request.upload_id)
         after = self._assets.rows.copy_of(before)
-        describe(after, sink.stored)
+        describe(after, sink.stored, blob.copies)
         call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=before.id, blob=blob.id)
         call.event_payload = self._assets.rows.update(call, after, before)
         return Empty()

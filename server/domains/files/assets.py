@@ -1,7 +1,7 @@
 """Assets: the files of a tenant."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from plinth.files.v1 import asset_pb2
 from plinth.files.v1.asset_pb2 import Asset
@@ -17,7 +17,8 @@ from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Resource, Service
 
-LONGEST_NAME = 255
+LONGEST_NAME, LONGEST_ALT = 255, 500
+FOLDER = re.compile(r"(?=.{0,300}\Z)([^/\\]+(/[^/\\]+)*)?", re.DOTALL)
 UNNAMED = "file"
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 """Characters that show a name as another one, or end a header."""
@@ -78,6 +79,11 @@ class AssetService(Service[Asset]):
         """Refuse names that show something else than they are, and what is too large, before its first byte."""
         if CONTROL.search(resource.filename):
             raise broken_rules([Violation("asset.filename", "has control characters", "asset.filename")])
+        # Of tus, they come in a header, which has no rules of its own.
+        if CONTROL.search(resource.folder) or not FOLDER.fullmatch(resource.folder):
+            raise broken_rules([Violation("asset.folder", "is names with `/` between them", "asset.folder")])
+        if len(resource.alt) > LONGEST_ALT:
+            raise broken_rules([Violation("asset.alt", f"has more than {LONGEST_ALT} characters", "asset.alt")])
         most = max(self._settings.files_max_bytes, self._settings.files_max_image_bytes)
         if before is None and not call.uploads and not 1 <= resource.size <= most:
             raise broken_rules([Violation("asset.size", f"is between 1 and {most} bytes", "asset.size")])
@@ -101,13 +107,13 @@ class AssetService(Service[Asset]):
             asset.url = self._public_url(asset.tenant_id, asset.id) if is_there else ""
 
 
-def describe(asset: Asset, stored: StoredContent) -> None:
-    """Tell in an asset what its bytes are."""
+def describe(asset: Asset, stored: StoredContent, copies: Iterable[int]) -> None:
+    """Tell in an asset what its bytes are. An equal file that was stored before may have other copies."""
     asset.state = Asset.STATE_READY
     asset.size = stored.size
     asset.content_type = stored.content_type
     asset.width, asset.height = stored.width, stored.height
-    asset.copies[:] = stored.copies
+    asset.copies[:] = copies
     asset.sha256 = stored.digest
 
 

@@ -28,9 +28,9 @@ KEEP_BLOB = Statement(
     )
     # So that nothing removes it before an asset names it.
     .on_conflict_do_update(index_elements=[_b.tenant_id, _b.digest], set_={"used_time": func.now()})
-    .returning(_b.id)
+    .returning(_b.id, _b.copies)
 )
-"""Takes the columns of a blob. Returns the id of the one with this digest."""
+"""Takes the columns of a blob. Returns the one with this digest."""
 _u = storage_usage.c
 _new = insert(storage_usage).values(
     tenant_id=_tenant, id=_tenant, stored_bytes=bindparam("stored_bytes", type_=BigInteger())
@@ -51,11 +51,13 @@ class Blob(NamedTuple):
     id: str
     is_new: bool
     """Whether no equal file was stored before."""
+    copies: list[int]
+    """Longest edges of the copies that are stored."""
 
 
 def keep_blob(transaction: WriteTransaction, tenant_id: str, stored: StoredContent, most_megabytes: int) -> Blob:
     """Keep what was stored, unless an equal file is kept already. Raises StateForbids if it is more than allowed."""
-    found = transaction.run(
+    [found] = transaction.run(
         KEEP_BLOB,
         tenant=tenant_id,
         blob=stored.blob_id,
@@ -64,10 +66,10 @@ def keep_blob(transaction: WriteTransaction, tenant_id: str, stored: StoredConte
         stored_bytes=stored.stored_bytes,
         copies=list(stored.copies),
         copy_sizes=list(stored.copy_sizes),
-    ).value()
-    if found != stored.blob_id:
-        return Blob(str(found), is_new=False)
+    ).all()
+    if found["id"] != stored.blob_id:
+        return Blob(found["id"], is_new=False, copies=found["copies"])
     used = transaction.run(ADD_USAGE, tenant=tenant_id, stored_bytes=stored.stored_bytes).value()
     if most_megabytes and int(str(used)) > most_megabytes * MEGABYTE:
         raise limit_reached(f"The files of a tenant may take {most_megabytes} MB.", most_megabytes)
-    return Blob(stored.blob_id, is_new=True)
+    return Blob(stored.blob_id, is_new=True, copies=found["copies"])

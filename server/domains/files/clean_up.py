@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from sqlalchemy import ARRAY, DateTime, Integer, bindparam, column, delete, exists, func, select, text
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, and_, bindparam, column, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
@@ -17,7 +17,7 @@ from server.kernel.clock import Clock
 from server.kernel.jobs import MAINTENANCE_QUEUE, Job, Schedule
 
 log = logging.getLogger("plinth.files")
-EVERY_HOUR = "47 * * * *"
+EVERY_HOUR, EVERY_NIGHT = "47 * * * *", "23 3 * * *"
 AT_ONCE = 200
 MOST_BATCHES = 500
 """At a time, so that the job ends. The next hour goes on."""
@@ -29,9 +29,10 @@ _id = UUID(as_uuid=False)
 _u, _b, _a = asset_uploads.c, file_blobs.c, assets.c
 _limit = bindparam("limit", type_=Integer())
 _expired = select(_u.tenant_id, _u.id).where(_u.expire_time < func.now()).order_by(_u.expire_time).limit(_limit)
+_ended = _expired.cte("ended")
 END_UPLOADS = Statement(
     delete(assets)
-    .where(_a.id.in_(select(_expired.subquery().c.id)), _a.blob_id.is_(None))
+    .where(_a.tenant_id == _ended.c.tenant_id, _a.id == _ended.c.id, _a.blob_id.is_(None))
     .returning(_a.tenant_id, _a.id)
 )
 """Takes `limit`. Assets whose upload has expired; the upload goes with its asset."""
@@ -57,33 +58,45 @@ LESSEN_USAGE = Statement(
     text(
         "UPDATE storage_usage SET stored_bytes = greatest(0, stored_bytes - CAST(:bytes AS bigint)) "
         "WHERE tenant_id = CAST(:tenant AS uuid)"
-    ).bindparams(bindparam("tenant", type_=_id), bindparam("bytes", type_=Integer()))
+    ).bindparams(bindparam("tenant", type_=_id), bindparam("bytes", type_=BigInteger()))
 )
 """Takes `tenant` and `bytes`."""
-_asked = func.unnest(bindparam("ids", type_=ARRAY(_id))).table_valued(column("id", _id)).render_derived(name="asked")
+_asked = (
+    func.unnest(bindparam("tenants", type_=ARRAY(_id)), bindparam("ids", type_=ARRAY(_id)))
+    .table_valued(column("tenant_id", _id), column("id", _id))
+    .render_derived(name="asked")
+)
 KNOWN = {
-    BLOBS: Statement(select(_b.id).where(_b.id.in_(select(_asked.c.id)))),
-    UPLOADS: Statement(select(_u.id).where(_u.id.in_(select(_asked.c.id)))),
+    kind: Statement(
+        select(table.c.id).join(_asked, and_(table.c.tenant_id == _asked.c.tenant_id, table.c.id == _asked.c.id))
+    )
+    for kind, table in ((BLOBS, file_blobs), (UPLOADS, asset_uploads))
 }
-"""By kind of key: which of the `ids` have a row."""
+"""By kind of key: which of the rows that `tenants` and `ids` name are there."""
 
 
 class CleanUp:
-    """Removes what nothing leads to, every hour."""
+    """Removes what nothing leads to: rows every hour, objects every night, as it takes a look at each."""
 
     def __init__(self, dispatch: Database, store: ObjectStore, clock: Clock, *, queue: str = MAINTENANCE_QUEUE) -> None:
         """`dispatch` reads and deletes rows of all tenants."""
         self._dispatch, self._store, self._clock, self._queue = dispatch, store, clock, queue
 
     @property
-    def schedule(self) -> Schedule:
-        """The schedule: every hour."""
-        return Schedule(EVERY_HOUR, Job("files.clean_up", self.run, self._queue))
+    def schedules(self) -> tuple[Schedule, ...]:
+        """When it does what."""
+        return (
+            Schedule(EVERY_HOUR, Job("files.clean_up", self.end_rows, self._queue)),
+            Schedule(EVERY_NIGHT, Job("files.sweep", self.sweep, self._queue)),
+        )
 
-    def run(self) -> None:
+    def end_rows(self) -> None:
         """Rows first: an object without a row is found again, but a row without its object is a broken file."""
         self._end_uploads()
         self._end_blobs()
+
+    def sweep(self) -> None:
+        """Remove old objects without a row."""
         for kind in (BLOBS, UPLOADS):
             self._sweep(kind)
 
@@ -120,7 +133,9 @@ class CleanUp:
         if not named:
             return []
         with self._dispatch.read(Scope()) as transaction:
-            rows = transaction.run(KNOWN[kind], ids=sorted({row.id for row in named.values()})).all()
+            asked = sorted(set(named.values()))
+            tenants, ids = [row.tenant_id for row in asked], [row.id for row in asked]
+            rows = transaction.run(KNOWN[kind], tenants=tenants, ids=ids).all()
         known = {row["id"] for row in rows}
         return [key for key, row in named.items() if row.id not in known]
 

@@ -48,7 +48,7 @@ def _uploads(platform: Platform) -> AssetUploadService:
 def _background(platform: WorkerPlatform) -> Background:
     from server.domains.files.clean_up import CleanUp  # noqa: PLC0415 - in workers only
 
-    return Background(schedules=(CleanUp(platform.dispatch, _store(platform.settings), platform.clock).schedule,))
+    return Background(schedules=CleanUp(platform.dispatch, _store(platform.settings), platform.clock).schedules)
 
 
 EVERYONE = ("files.images.upload",)

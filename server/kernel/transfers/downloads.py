@@ -100,9 +100,10 @@ class Downloads:
         headers += [
             (CONTENT_LENGTH, str(end - start)),
             ("content-disposition", disposition(stored.name, inline=stored.inline)),
-            # What a browser shows of it runs nothing and loads nothing.
-            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
         ]
+        if not stored.inline:
+            # Should a browser show it after all, it runs nothing and loads nothing.
+            headers.append(("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"))
         if part:
             headers.append(("content-range", f"bytes {start}-{end - 1}/{stored.size}"))
         status = PARTIAL if part else OK

@@ -38,7 +38,9 @@ def clean(stack: Stack, after: timedelta = LATER) -> None:
     """As a worker does it, some time from now."""
     with connections(stack.settings.dispatch_dsn) as dispatch:
         store = ObjectStore(FilesSettings(), stack.settings.data_dir)
-        CleanUp(Database(dispatch), store, lambda: utc_now() + after).run()
+        clean_up = CleanUp(Database(dispatch), store, lambda: utc_now() + after)
+        clean_up.end_rows()
+        clean_up.sweep()
 
 
 def forget(stack: Stack, tenant: Tenant) -> None:

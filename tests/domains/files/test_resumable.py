@@ -223,6 +223,16 @@ def test_pages_of_other_origins_read_what_the_protocol_says(stack: Stack, tenant
     assert "upload-offset" in answer.headers["access-control-expose-headers"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("folder", "a//b"), ("folder", "/x"), ("alt", "x" * 501), ("folder", "a\nb")]
+)
+def test_what_metadata_say_follows_the_rules_of_the_asset(tenant: Tenant, key: str, value: str) -> None:
+    told = f"filename {base64.b64encode(b'a.pdf').decode()},{key} {base64.b64encode(value.encode()).decode()}"
+    headers = {"upload-length": "10", "upload-metadata": told}
+    answer = tenant.rest.request("POST", f"{tenant.path}/uploads", headers=headers)
+    assert (answer.status_code, problem(answer).rules) == (422, (f"asset.{key}",))
+
+
 @given(st.dictionaries(st.text("abcdefg_", min_size=1, max_size=9), st.text(max_size=30), max_size=5))
 def test_metadata_is_read_as_it_is_written(pairs: dict[str, str]) -> None:
     told = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
