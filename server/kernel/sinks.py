@@ -30,8 +30,9 @@ class Sink(Protocol):
         """
 
 
-Begin = Callable[[Call, Any], Sink]
-"""Begins to store a file; takes the call and its request. May block. Runs when the caller is known and allowed."""
+Begin = Callable[[Call, Any, str], Sink]
+"""Begins to store a file; takes the call, its request, and the name of the file in a form. May block. Runs when the
+caller is known and allowed."""
 
 
 @dataclass(frozen=True, slots=True)

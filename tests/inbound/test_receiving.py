@@ -66,7 +66,8 @@ class Upload:
         self.begun = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def begin(self, call: Call, request: Any) -> Noted:
+    def begin(self, call: Call, request: Any, name: str) -> Noted:
+        self.name = name
         assert (call, request) == (self.call, self.call.request)
         assert self.sink is not None
         self._loop.call_soon_threadsafe(self.begun.set)

@@ -225,7 +225,7 @@ class Files(Service[Any]):
     descriptor = contract.SERVICE
 
 
-def _begin(_call: Call, _request: Any) -> Any:
+def _begin(_call: Call, _request: Any, _name: str) -> Any:
     """Stands for a sink."""
 
 

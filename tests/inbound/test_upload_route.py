@@ -73,7 +73,7 @@ def put(*pieces: bytes, refusal: Exception | None = None, replays: bool = False)
 
     steps = [Parse(), Noting("authorize", notes), Noting("validate", notes), Noting("transaction", notes)]
     assert PUT.upload is not None
-    route = upload_route(PUT, PUT.upload, steps, handle, (lambda _call, _request: Sink(notes), Uploads()))
+    route = upload_route(PUT, PUT.upload, steps, handle, (lambda _call, _request, _name: Sink(notes), Uploads()))
     assert route.steps == ("parse", "authorize", "validate", "authorize", "transaction")
 
     async def requests() -> AsyncIterator[bytes]:

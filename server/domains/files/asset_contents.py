@@ -136,12 +136,12 @@ class AssetContentService(Service):
         call.event_payload = self._assets.rows.delete(call, before)
         return Empty()
 
-    def _begin(self, call: Call, request: UploadAssetRequest | BulkUploadAssetsRequest) -> AssetSink:
-        named = request.filename if isinstance(request, UploadAssetRequest) else ""
-        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), named))
+    def _begin(self, call: Call, request: UploadAssetRequest | BulkUploadAssetsRequest, name: str) -> AssetSink:
+        given = request.filename if isinstance(request, UploadAssetRequest) else ""
+        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), given or name))
 
-    def _begin_image(self, call: Call, request: UploadImageRequest | UploadImagesRequest) -> AssetSink:
-        del request
+    def _begin_image(self, call: Call, request: UploadImageRequest | UploadImagesRequest, name: str) -> AssetSink:
+        del request, name
         kinds = IMAGES.intersection(self._settings.files_content_types)
         return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds))
 

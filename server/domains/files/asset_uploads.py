@@ -53,7 +53,8 @@ class AssetUploadService(Service):
         super().__init__()
         self._assets, self._store, self._settings = assets, store, settings
 
-        def append(call: Call, request: AppendToAssetUploadRequest) -> AppendingSink:
+        def append(call: Call, request: AppendToAssetUploadRequest, name: str) -> AppendingSink:
+            del name
             return AppendingSink(call, request, store, settings, database)
 
         self.uploads: Mapping[str, Begin] = {"AppendToAssetUpload": append}  # type: ignore[misc]

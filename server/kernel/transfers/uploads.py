@@ -55,7 +55,7 @@ class Uploads:
     ) -> tuple[Upload, ...]:
         first = getattr(call.request, raw.field)
         run = asyncio.get_running_loop().run_in_executor
-        incoming = _Incoming(raw, first.content_type, lambda: begin(call, call.request))
+        incoming = _Incoming(raw, first.content_type, lambda name: begin(call, call.request, name))
         try:
             async with asyncio.timeout(LONGEST_UPLOAD):
                 await run(self._writers, incoming.begin)
@@ -115,7 +115,7 @@ class _File:
 class _Incoming:
     """The files of one upload on their way to their sinks. A thread that was given up may still be here."""
 
-    def __init__(self, raw: RawBody, content_type: str, begin: Callable[[], Sink]) -> None:
+    def __init__(self, raw: RawBody, content_type: str, begin: Callable[[str], Sink]) -> None:
         is_form = content_type.partition(";")[0].strip().lower() == MULTIPART
         self._raw, self._content_type, self._begin = raw, content_type, begin
         # One more than may come, so that it is noticed.
@@ -169,4 +169,4 @@ class _Incoming:
             )
         if self._parts is not None:
             self._raw.check_type(part.content_type)
-        self._files.append(_File(self._begin(), part.content_type, part.name))
+        self._files.append(_File(self._begin(part.name), part.content_type, part.name))
