@@ -179,7 +179,7 @@ def test_the_page_of_getting_started_works(driver: Any, front_end: str, tenant: 
 
 @pytest.mark.parametrize("name", ["live-streams", "files"])
 def test_script_of_the_guides_runs(driver: Any, stack: Stack, tenant: Tenant, name: str) -> None:
-    (block,) = [block.text for block in guides.blocks(name) if block.language == "js"]
+    block, *others = [block.text for block in guides.blocks(name) if block.language == "js"]
     with chromium.site() as origin:
         page = Page(driver, origin)
         values = f"const base = {json.dumps(stack.url)}, token = {json.dumps(tenant.access_token)};"
@@ -189,6 +189,11 @@ def test_script_of_the_guides_runs(driver: Any, stack: Stack, tenant: Tenant, na
             call = f"save({json.dumps(path)}, 'entries.jsonl').then(() => console.log('saved'))"
             driver.execute_script(values + block + call)
             wait_for(lambda: page.ask("told") == ["saved"], what="the download")
+            # The last one needs a library.
+            file = 'new File(["%PDF-1.7\\n%%EOF\\n"], "terms.pdf")'
+            call = f"upload({file}).then(asset => console.log(asset.filename, asset.state))"
+            driver.execute_script(f"{values} const tenantId = {json.dumps(tenant.id)}; {others[0]} {call}")
+            wait_for(lambda: page.ask("told")[1:] == ["terms.pdf STATE_READY"], what="the upload")
             return
         driver.execute_script(values + block)
         wait_for(lambda: _told_of_a_new_page(page, tenant), what="the event")

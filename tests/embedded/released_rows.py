@@ -27,6 +27,10 @@ REFERRED = {
     "feature_flags",
     "email_templates",
     "navigation_items",
+    "file_blobs",
+    "assets",
+    # Their ids are those of assets.
+    "asset_uploads",
 }
 # By the type that PostgreSQL names.
 VALUES: Mapping[str, Any] = {
@@ -41,6 +45,7 @@ VALUES: Mapping[str, Any] = {
     "xid8": "7",
     "text[]": ["owner"],
     "uuid[]": [USER],
+    "integer[]": [1],
     "timestamp with time zone": "2026-11-05T12:00:00Z",
     "date": "2026-12-01",
     "interval": "1 minute",

@@ -19,6 +19,10 @@ from tests.stack import Stack
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "schemathesis"
 LONGEST = 900.0
+UPLOADS = (
+    *("AssetContentService.UploadAsset", "AssetContentService.BulkUploadAssets"),
+    *("AssetContentService.UploadImage", "AssetContentService.UploadImages", "AssetUploadService.AppendToAssetUpload"),
+)
 # Operations that nobody calls here, each with the reason.
 EXCLUDED = {
     "AuthService.LogOut": "ends the session of all other calls",
@@ -31,6 +35,7 @@ EXCLUDED = {
     "PrivacyService.EraseOwnData.1": "ends the account of all other calls",
     "PrivacyService.ErasePerson": "ends the account of all other calls: the caller is the only member",
     "EmailReportService.ReceiveEmailReport": "its body is a mail, which Schemathesis cannot make",
+    **dict.fromkeys(UPLOADS, "its body is a file, which Schemathesis cannot make"),
     "RealtimeService.StreamEvents": "a stream, which its caller ends",
     "PageService.StreamPages": "a stream, which its caller ends",
     "OperationService.StreamOperation": "a stream, which its caller ends",
