@@ -106,6 +106,8 @@ def _of_policy(method: MethodPolicy) -> Iterator[str]:
         yield from _WRITES
     if method.can_be_tried:
         yield "TRIAL_IMPOSSIBLE"
+    if method.is_file:
+        yield "RANGE_NOT_SATISFIABLE"
     if method.providers:
         yield from ("PROVIDER_NOT_CONFIGURED", "PROVIDER_CREDENTIALS_REJECTED", "PROVIDER_REFUSED")
     if method.waits or method.kind in _MAKING:

@@ -3,8 +3,8 @@
 from server.json_values import JsonObject
 from server.kernel.guard.applied_limits import rate_class_of
 from server.kernel.policy import HTTP_BODY, Access, Binding, MethodPolicy
-from server.reference.errors import ERROR, Errors
-from server.reference.headers import EVERYWHERE, error_headers, named, success_headers
+from server.reference.errors import Errors
+from server.reference.headers import EVERYWHERE, named, success_headers
 from server.reference.inputs import Inputs
 from server.reference.links import Links
 from server.reference.naming import operation_id, summary_of, tag_of
@@ -64,11 +64,6 @@ class Operations:
             partial = success | {"description": "The part that `Range` asks for."}
             partial["headers"] = named([*success_headers(method), "Content-Range"])
             found["206"] = partial
-            found["416"] = {
-                "description": "`Range` names no byte of the file.",
-                "headers": error_headers("416"),
-                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ERROR}"}}},
-            }
         return found | self._errors.responses(method, binding, comment, has_body=has_body)
 
     def _success(self, method: MethodPolicy) -> JsonObject:

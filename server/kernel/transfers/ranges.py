@@ -40,7 +40,7 @@ def asked_range(headers: Mapping[str, str], size: int, etag: str) -> ByteRange |
 def _not_satisfiable(size: int) -> Malformed:
     return Malformed(
         f"The file has {size} bytes, and none of them is in this range.",
-        reason=Reason.REASON_MALFORMED,
+        reason=Reason.REASON_RANGE_NOT_SATISFIABLE,
         http_status=416,
         metadata={"size": str(size)},
     )
