@@ -103,6 +103,7 @@ def test_every_default_is_a_rate() -> None:
         "tenant": 20000,
         "telemetry": 10000,
         "probe": 600,
+        "download": 3000,
         "auth_failure": 20,
     }
 

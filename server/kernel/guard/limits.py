@@ -221,6 +221,8 @@ DEFAULT_RATES: Mapping[str, str] = {
     "telemetry": "10000/10",
     # Calls that probes and browsers repeat, such as health and public keys.
     "probe": "600/60",
+    # Files of visitors of a site: a page may show dozens of images.
+    "download": "3000/60",
     # Failed attempts to authenticate from one address. Beyond the limit, the address is blocked. An account has twice
     # as many in four times the time, counted over all addresses.
     "auth_failure": "20/900",

@@ -6,6 +6,7 @@ was sent: a slow reader holds neither a thread nor a connection, and at most one
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ from server.kernel.transfers.ranges import asked_range
 
 # Threads that make pieces. Authentication and rechecks of live streams need threads of the process as well.
 MAKERS = 2
+# Threads that read pieces of stored files, which may wait for a store elsewhere.
+READERS = 8
 # Seconds after which access is rechecked, even if neither session nor access has changed.
 RECHECK = 15.0
 DECISIONS = 3
@@ -67,6 +70,8 @@ class Downloads:
         self._recheck = recheck
         self._clock = clock
         self._makers = asyncio.Semaphore(MAKERS)
+        # They start with the first file.
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="download")
 
     async def send(self, call: Call, download: Download) -> AsyncIterator[HttpBody]:
         """Send the file in messages. A fault in making the first piece is raised before anything is sent."""
@@ -112,15 +117,18 @@ class Downloads:
             yield HttpBody(content_type=stored.media_type)
             return
         pieces = stored.read(start, end)
-        piece = await self._next(pieces)
+        piece = await self._read(pieces)
         await _send_headers(call, headers, status)
         while piece is not None:
             yield HttpBody(content_type=stored.media_type, data=piece)
-            piece = await self._next(pieces)
+            piece = await self._read(pieces)
 
     async def _next(self, pieces: Iterator[bytes]) -> bytes | None:
         async with self._makers:
             return await asyncio.to_thread(next, pieces, None)
+
+    async def _read(self, pieces: Iterator[bytes]) -> bytes | None:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, next, pieces, None)
 
 
 def disposition(name: str, *, inline: bool) -> str:
