@@ -75,7 +75,8 @@ def _clean(data: bytes | bytearray, form: str, most_pixels: int) -> CleanImage:
     with Image.open(BytesIO(data), formats=[form]) as image:
         width, height = image.size
         _check_pixels(width * height, most_pixels)
-        frames = int(getattr(image, "n_frames", 1))
+        # A JPEG of a telephone often has a second image behind the first, such as a map of its brightness. It goes.
+        frames = 1 if form == "JPEG" else int(getattr(image, "n_frames", 1))
         _check_pixels(width * height * frames, most_pixels)
         if frames > 1:
             written, first = _rewritten_frames(image, form, frames)
@@ -111,7 +112,7 @@ def _in_srgb(image: "Image") -> "Image":
     try:
         own, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, own, target, outputMode="RGB") or image
-    except ImageCms.PyCMSError:
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         # A profile that cannot be read says nothing.
         return image
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from server.domains.files.content_types import type_of
 from server.domains.files.images import clean_image
@@ -109,6 +109,33 @@ def test_a_film_keeps_its_frames_within_limits() -> None:
         assert getattr(Image.open(BytesIO(clean.data)), "n_frames", 1) == 3
         with pytest.raises(RuleViolated):
             clean_image(written.getvalue(), kind, 50 * 50 * 2)
+
+
+def test_a_picture_of_a_telephone_with_a_second_image_is_the_first(tenant: Tenant) -> None:
+    first, second = Image.new("RGB", (600, 400), "red"), Image.new("RGB", (300, 200), "blue")
+    written = BytesIO()
+    first.save(written, "MPO", save_all=True, append_images=[second])
+    asset = uploaded(tenant, written.getvalue(), "IMG_0001.JPG")
+    assert (asset["contentType"], asset["width"], asset["height"]) == ("image/jpeg", 600, 400)
+    kept = Image.open(BytesIO(content(tenant, asset).content))
+    assert (kept.format, getattr(kept, "n_frames", 1)) == ("JPEG", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("CMYK", {}),
+        ("RGB", {"progressive": True}),
+        ("RGB", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}),
+        ("RGB", {"icc_profile": b"no profile"}),
+    ],
+)
+def test_pictures_as_programs_write_them_are_taken(tenant: Tenant, kind: str, options: dict[str, Any]) -> None:
+    written = BytesIO()
+    Image.new(kind, (50, 40)).save(written, "JPEG", **options)
+    asset = uploaded(tenant, written.getvalue(), "a.jpg")
+    assert (asset["contentType"], asset["width"]) == ("image/jpeg", 50)
+    assert "icc_profile" not in Image.open(BytesIO(content(tenant, asset).content)).info
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
