@@ -200,6 +200,11 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
         stream_in,
         "WatchPages: a client-streaming RPC is an upload: declare `upload` with its `max_bytes`",
     ),
+    "file that is no stream of bytes": (
+        PAGES,
+        change("WatchPages", file=True),
+        "WatchPages: a `file` is a stream of google.api.HttpBody",
+    ),
     "free-form beyond what can be shown": (
         PAGES,
         in_field("Page", "settings", lambda field: bound(field, max_depth=30)),

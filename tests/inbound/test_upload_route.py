@@ -123,6 +123,18 @@ def test_bytes_that_a_row_may_name_are_left(error: Exception) -> None:
     assert (notes[-1], answer) == ("handle", error)
 
 
+def test_bytes_that_cannot_be_removed_fail_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_: Sink) -> None:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(Sink, "settle", away)
+    _, answer = put(piece(b"a"))
+    assert answer.size == 1
+    assert "the bytes of an upload are left" in caplog.text
+
+
 def test_an_error_that_rolled_back_leaves_no_bytes() -> None:
     assert put(piece(b"a"), refusal=LockTimeout())[0][-1] == "abort"
 
