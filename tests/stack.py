@@ -29,7 +29,7 @@ PATIENCE = 60.0
 # Receivers of webhooks are on this machine.
 RECEIVERS = {"webhook_allow_http": True, "webhook_allowed_networks": "127.0.0.0/8,::1/128"}
 # Tests call more often than anybody should; those that are about limits set their own.
-UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "download", "auth_failure"), "1000000/60")
+UNLIMITED = dict.fromkeys(("general", "default", "auth", "tenant", "probe", "auth_failure"), "1000000/60")
 # Of KiB: most of what api workers did in tests was to hash passwords of people nobody would guess.
 LITTLE = 64
 PAUSE = 0.02
