@@ -6,13 +6,11 @@ cookie and in a header, and pages of other origins can set neither (signed doubl
 Forgery Prevention).
 """
 
-import base64
-import binascii
 import secrets
 from collections.abc import Mapping
 from typing import Self
 
-from server.kernel.keys import Signatures
+from server.kernel.keys import Signatures, as_text, from_text
 from server.kernel.problems import Denied, Reason
 from server.secrets import Secrets
 from server.settings import Settings
@@ -69,7 +67,7 @@ class BrowserCookies:
         if self._is_ours(known):
             return known
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return base64.urlsafe_b64encode(nonce + self._signatures.sign(nonce)).decode().rstrip("=")
+        return as_text(nonce + self._signatures.sign(nonce))
 
     def check_csrf(self, metadata: Mapping[str, str]) -> None:
         """Raise Denied unless the header has the token of the cookie."""
@@ -80,9 +78,8 @@ class BrowserCookies:
             )
 
     def _is_ours(self, token: str) -> bool:
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
+        raw = from_text(token)
+        if raw is None:
             return False
         nonce, signature = raw[:NONCE_BYTES], raw[NONCE_BYTES:]
         return self._signatures.verify(nonce, signature)

@@ -1,5 +1,7 @@
 """Keys derived from the deployment's secret: one per purpose."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 
@@ -40,6 +42,19 @@ class Signatures:
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether a signature belongs to the message."""
         return any(matches(key, message, signature) for key in self._keys)
+
+
+def as_text(raw: bytes) -> str:
+    """Bytes as text that URLs and cookies take: base64url without padding (RFC 4648, section 5)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def from_text(text: str) -> bytes | None:
+    """The bytes of such a text; None if it is none."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def fingerprint(secret: str) -> bytes:

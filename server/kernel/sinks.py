@@ -1,10 +1,13 @@
 """Sinks: where a domain stores the bytes of uploads."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.kernel.call import Call
+
+log = logging.getLogger("plinth.uploads")
 
 
 class Sink(Protocol):
@@ -33,6 +36,15 @@ class Sink(Protocol):
 Begin = Callable[[Call, Any, str], Sink]
 """Begins to store a file; takes the call, its request, and the name of the file in a form. May block. Runs when the
 caller is known and allowed."""
+
+
+def for_each(sinks: Iterable[Sink], act: Callable[[Sink], None]) -> None:
+    """Do something with each sink, whatever becomes of the others. Where it fails, bytes are left that no row names."""
+    for sink in sinks:
+        try:
+            act(sink)
+        except Exception:
+            log.exception("the bytes of an upload are left")
 
 
 @dataclass(frozen=True, slots=True)

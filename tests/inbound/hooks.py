@@ -85,7 +85,7 @@ class HookService(Service):
     """Takes reports, images and hooks."""
 
     descriptor = contract.SERVICE
-    uploads: ClassVar[Mapping[str, Begin]] = {"PutFile": lambda _call, _request, _name: FileSink()}
+    uploads: Mapping[str, Begin] = {"PutFile": lambda _call, _request, _name: FileSink()}
 
     def take_report(self, call: Call, request: Any) -> Message:
         """What was in it."""

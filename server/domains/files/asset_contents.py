@@ -37,7 +37,7 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.problems import Denied, Reason, StateForbids, not_found
 from server.kernel.resources import EventFacts, Service
-from server.kernel.sinks import Begin, Upload
+from server.kernel.sinks import Upload
 from server.kernel.transfers import Downloads, StoredFile
 
 TYPE = "plinth.dev/Asset"
@@ -95,7 +95,7 @@ class AssetContentService(Service):
         super().__init__()
         self._assets, self._store, self._settings, self._urls = assets_, store, settings, urls
         self._database, self._downloads, self._clock = database, downloads, clock
-        self.uploads: Mapping[str, Begin] = {  # type: ignore[misc]
+        self.uploads = {
             **dict.fromkeys(("UploadAsset", "BulkUploadAssets"), self._begin),
             **dict.fromkeys(("UploadImage", "UploadImages"), self._begin_image),
         }
@@ -121,12 +121,13 @@ class AssetContentService(Service):
     def upload_image(self, call: Call, request: UploadImageRequest) -> Asset:
         """One image."""
         [upload] = call.uploads
-        return self._keep(call, upload, Asset(filename=file_name(request.filename, upload.file_name), alt=request.alt))
+        image = Asset(filename=file_name(request.filename, upload.file_name), alt=request.alt)
+        return self._keep(call, upload, image, owner=call.caller.user_id)
 
     def upload_images(self, call: Call, request: UploadImagesRequest) -> UploadImagesResponse:
         """The images of a form."""
         del request
-        return UploadImagesResponse(assets=self._keep_all(call, Asset()))
+        return UploadImagesResponse(assets=self._keep_all(call, Asset(), owner=call.caller.user_id))
 
     def delete_uploaded_file(self, call: Call, request: asset_content_pb2.DeleteUploadedFileRequest) -> Empty:
         """Only what the caller has uploaded."""
@@ -145,20 +146,20 @@ class AssetContentService(Service):
         kinds = IMAGES.intersection(self._settings.files_content_types)
         return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds))
 
-    def _keep_all(self, call: Call, common: Asset) -> list[Asset]:
+    def _keep_all(self, call: Call, common: Asset, *, owner: str = "") -> list[Asset]:
         """Each with an event of its own."""
         kept = []
         for upload in call.uploads:
             asset = Asset(filename=file_name(upload.file_name))
             asset.MergeFrom(common)
-            kept.append(self._keep(call, upload, asset))
+            kept.append(self._keep(call, upload, asset, owner=owner))
         call.emits = ""
         for asset in kept:
             call.emit(CREATED, asset.id, asset)
         return kept
 
-    def _keep(self, call: Call, upload: Upload, asset: Asset) -> Asset:
-        """Store the row of what has arrived."""
+    def _keep(self, call: Call, upload: Upload, asset: Asset, *, owner: str = "") -> Asset:
+        """Store the row of what has arrived. A picture has an owner, with whom it goes."""
         sink = cast("AssetSink", upload.sink)
         if sink.stored is None:
             raise LookupError("the upload is not finished")
@@ -168,7 +169,7 @@ class AssetContentService(Service):
         self._assets.rows.admit(call, [asset])
         describe(asset, sink.stored, blob.copies)
         kept = self._assets.rows.insert_admitted(call, asset, None)
-        call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=kept.id, blob=blob.id)
+        call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=kept.id, blob=blob.id, owner=owner or None)
         return kept
 
     # Out -----------------------------------------------------------------------------------------------------------

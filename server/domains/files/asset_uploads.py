@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from google.protobuf.empty_pb2 import Empty
 from plinth.files.v1 import asset_upload_pb2
@@ -24,9 +24,6 @@ from server.domains.files.tables import asset_uploads
 from server.kernel.call import Call
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import EventFacts, Service
-
-if TYPE_CHECKING:
-    from server.kernel.sinks import Begin
 
 VERSION = ("tus-resumable", "1.0.0")
 NO_STORE = ("cache-control", "no-store")
@@ -57,7 +54,7 @@ class AssetUploadService(Service):
             del name
             return AppendingSink(call, request, store, settings, database)
 
-        self.uploads: Mapping[str, Begin] = {"AppendToAssetUpload": append}  # type: ignore[misc]
+        self.uploads = {"AppendToAssetUpload": append}
 
     def create_asset_upload(self, call: Call, request: asset_upload_pb2.CreateAssetUploadRequest) -> AssetUpload:
         """An asset that is PENDING."""
@@ -95,7 +92,7 @@ class AssetUploadService(Service):
         before = self._assets.rows.lock(call, request.upload_id)
         after = self._assets.rows.copy_of(before)
         describe(after, sink.stored, blob.copies)
-        call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=before.id, blob=blob.id)
+        call.writes.queue(NAME_BLOB, tenant=tenant_id, asset=before.id, blob=blob.id, owner=None)
         call.event_payload = self._assets.rows.update(call, after, before)
         return Empty()
 

@@ -22,8 +22,6 @@ FOLDER = re.compile(r"(?=.{0,300}\Z)([^/\\]+(/[^/\\]+)*)?", re.DOTALL)
 UNNAMED = "file"
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 """Characters that show a name as another one, or end a header."""
-PICTURES = frozenset(("UploadImage", "UploadImages"))
-"""RPCs whose files are those of a person, and go with the person."""
 HIDDEN = ("blob_id", "owner_id")
 _id = UUID(as_uuid=False)
 BEGIN_UPLOAD = Statement(
@@ -38,9 +36,9 @@ BEGIN_UPLOAD = Statement(
 NAME_BLOB = Statement(
     update(assets)
     .where(assets.c.tenant_id == bindparam("tenant", type_=_id), assets.c.id == bindparam("asset", type_=_id))
-    .values(blob_id=bindparam("blob", type_=_id))
+    .values(blob_id=bindparam("blob", type_=_id), owner_id=bindparam("owner", type_=_id))
 )
-"""Takes `tenant`, `asset` and `blob`."""
+"""Takes `tenant`, `asset`, `blob`, and the `owner` whose picture it is, or None."""
 
 
 class AssetService(Service[Asset]):
@@ -89,10 +87,10 @@ class AssetService(Service[Asset]):
             raise broken_rules([Violation("asset.size", f"is between 1 and {most} bytes", "asset.size")])
 
     def before_write(self, call: Call, values: Row, before: Asset | None) -> None:
-        """Whose picture it is. The bytes are named once the asset is there."""
+        """The bytes and their owner are named once the asset is there."""
+        del call
         if before is None:
-            values["blob_id"] = None
-            values["owner_id"] = (call.caller.user_id or None) if call.method.name in PICTURES else None
+            values |= dict.fromkeys(HIDDEN)
 
     def after_write(self, call: Call, resource: Asset, before: Asset | None) -> None:
         """Begin the upload of what is PENDING."""

@@ -38,7 +38,7 @@ def _by_its_mark(head: bytes) -> str:
         found = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError):
         return ""
-    # The most certain one comes first. A PDF begins with its mark, or it is none.
+    # puremagic lists the best match first. Only `%PDF-` at the very beginning makes a file a PDF.
     kind = found[0].mime_type.lower() if found else ""
     return "" if kind == PDF else kind
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -78,9 +78,14 @@ class ObjectStore:
         """Remove what is there of these keys."""
         import obstore  # noqa: PLC0415
 
-        if keys:
+        if self._settings.files_bucket is not None and keys:
             with _problems():
                 obstore.delete(self.store, list(keys))
+            return
+        for key in keys:
+            # A folder, other than S3, takes offence at what is absent.
+            with _problems(), suppress(FileNotFoundError):
+                obstore.delete(self.store, key)
 
     def list(self, prefix: str) -> Iterator[list[StoredObject]]:
         """What is there under keys that begin so, some at a time."""

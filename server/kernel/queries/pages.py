@@ -4,8 +4,6 @@ A token holds the order values of the last row, so that page 1,000 costs as much
 method, tenant, caller, filter and order, so that it is valid for no other query.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -13,7 +11,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, or_, tuple_
 
 from server.data.clauses import AnyExpression
-from server.kernel.keys import sign
+from server.kernel.keys import as_text, from_text, sign
 from server.kernel.problems import Malformed, Reason
 
 DEFAULT_SIZE = 25
@@ -105,14 +103,13 @@ class PageTokens:
     def write(self, question: str, values: Sequence[OrderValue]) -> str:
         """The token for the page after a row with these order values."""
         payload = SEPARATOR.join(map(_told, values)).encode()
-        return base64.urlsafe_b64encode(_signature(self._keys[0], question, payload) + payload).rstrip(b"=").decode()
+        return as_text(_signature(self._keys[0], question, payload) + payload)
 
     def read(self, question: str, token: str) -> dict[str, OrderValue]:
         """The parameters of `after_cursor`. Raises Malformed for a token of another query."""
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise _wrong_token() from error
+        raw = from_text(token)
+        if raw is None:
+            raise _wrong_token()
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         if all(signature != _signature(key, question, payload) for key in self._keys):
             raise _wrong_token()

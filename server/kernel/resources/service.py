@@ -36,7 +36,7 @@ class Service(Hooks[M], Generic[M]):
     """The rows of `resource`. A service without a resource has no such attribute."""
     events: ClassVar[Mapping[str, EventFacts]] = {}
     """Events whose payload differs from the answer of their RPC, and further events that no policy names."""
-    uploads: ClassVar[Mapping[str, Begin]] = {}
+    uploads: Mapping[str, Begin] = {}
     """Where the bytes of each upload go, by the name of its RPC."""
     parts: Sequence[Part] = ()
     """Parts that run beside its calls, from the start of the process to its end."""

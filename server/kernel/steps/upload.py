@@ -5,7 +5,6 @@ all are: the call is authorized again, writes, and leaves its event and its audi
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,10 +31,9 @@ from server.kernel.chain import (
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 from server.kernel.raw_bodies import RawBody
-from server.kernel.sinks import Begin, Sink, Upload
+from server.kernel.sinks import Begin, Upload, for_each
 from server.kernel.transfers.uploads import IDLE, Uploads
 
-log = logging.getLogger("plinth.uploads")
 CONCLUDING = ("transaction", "idempotency")
 """The steps that run when all bytes are there, behind a second `authorize`."""
 AGAIN = "authorize"
@@ -76,24 +74,16 @@ class UploadHandler:
         yield cast("Message", await asyncio.shield(concluding))
 
     def _conclude(self, call: Call, request: Request, uploads: Sequence[Upload]) -> Answer:
+        sinks = [upload.sink for upload in uploads]
         try:
             answer = self._chain.handle(call, request)
         except BaseException as error:
             if not _may_be_committed(error):
-                _for_each(uploads, lambda sink: sink.abort())
+                for_each(sinks, lambda sink: sink.abort())
             raise
         # Of a replay, the first call has stored the same bytes.
-        _for_each(uploads, (lambda sink: sink.abort()) if call.is_replay else (lambda sink: sink.settle()))
+        for_each(sinks, (lambda sink: sink.abort()) if call.is_replay else (lambda sink: sink.settle()))
         return answer
-
-
-def _for_each(uploads: Sequence[Upload], act: Callable[[Sink], None]) -> None:
-    """Do something with each sink. What fails leaves bytes that no row names, which the domain sweeps."""
-    for upload in uploads:
-        try:
-            act(upload.sink)
-        except Exception:
-            log.exception("the bytes of an upload are left")
 
 
 def _may_be_committed(error: BaseException) -> bool:

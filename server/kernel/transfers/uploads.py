@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from server.kernel.call import Call
 from server.kernel.problems import Cancelled, DeadlineExceeded, Malformed, Overloaded, Reason
 from server.kernel.raw_bodies import RawBody, too_large
-from server.kernel.sinks import Begin, Sink, Upload
+from server.kernel.sinks import Begin, Sink, Upload, for_each
 from server.kernel.transfers.multipart import MULTIPART, FilePart, FileParts
 from server.upload_limits import LONGEST_UPLOAD
 
@@ -155,8 +155,7 @@ class _Incoming:
         """Leave nothing."""
         with self._lock:
             self._is_aborted = True
-            for file in self._files:
-                file.sink.abort()
+            for_each((file.sink for file in self._files), lambda sink: sink.abort())
 
     def _add(self, part: FilePart) -> None:
         most = self._raw.max_files

@@ -86,6 +86,15 @@ def test_an_upload_that_nobody_goes_on_with_ends(own: Stack, tenant: Tenant) -> 
     assert tenant.rest.get(f"{tenant.path}/assets").json()["assets"] == []
 
 
+def test_what_is_absent_keeps_nothing_else_from_going(own: Stack, tenant: Tenant) -> None:
+    store = ObjectStore(FilesSettings(), own.settings.data_dir / "apart")
+    keys = [f"blobs/{tenant.id}/x/{name}" for name in ("a", "b", "c")]
+    for key in (keys[0], keys[2]):
+        store.put(key, b"x")
+    store.delete(keys)
+    assert [found for some in store.list("blobs") for found in some] == []
+
+
 def test_what_no_row_names_goes_after_a_day(own: Stack, tenant: Tenant) -> None:
     lost = own.settings.data_dir / "files" / "blobs" / tenant.id / "01890000-0000-7000-8000-000000000000" / "original"
     lost.parent.mkdir(parents=True)

@@ -126,6 +126,14 @@ def test_a_call_that_is_repeated_stores_one(stack: Stack, tenant: Tenant) -> Non
     assert usage(tenant)["assetCount"] == 1
 
 
+def test_the_pictures_of_a_person_are_theirs_and_the_files_of_a_tenant_nobodys(stack: Stack, tenant: Tenant) -> None:
+    answer = tenant.rest.request("POST", "upload/image", files={"image": ("a.png", image(), "")})
+    uploaded(tenant, image())
+    owners = "SELECT id, owner_id FROM assets WHERE tenant_id = %s AND owner_id IS NOT NULL"
+    [row] = rows(stack, owners, tenant.id)
+    assert (str(row["id"]), str(row["owner_id"])) == (answer.json()["id"], tenant.owner.id)
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
