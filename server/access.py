@@ -134,6 +134,21 @@ IS_PLATFORM = Statement(
 )
 """Takes `user_id`. One row for a platform administrator."""
 
+_owner = bindparam("owner", type_=_uuid)
+OWNER = Statement(
+    select(
+        select(users.c.is_platform)
+        .where(users.c.id == _owner, users.c.delete_time.is_(None))
+        .scalar_subquery()
+        .label("is_platform"),
+        select(api_keys.c.secret_hash)
+        .where(api_keys.c.tenant_id == cast(_tenant, _uuid), api_keys.c.id == _owner)
+        .scalar_subquery()
+        .label("secret_hash"),
+    )
+)
+"""Takes `tenant` and `owner`. Of a user, whether it administers the platform; of an API key, the hash of its secret."""
+
 _shown = bindparam("key_hash", type_=LargeBinary())
 _secret_counts = or_(
     api_keys.c.secret_hash == _shown,
@@ -297,6 +312,20 @@ class StoredAccess:
             return self._of_key(principal, tenant_id) if principal.tenant_id == tenant_id else None
         return self._of_user(principal, tenant_id)
 
+    def principal_of(self, tenant_id: str, owner_id: str) -> Principal:
+        """A user, or an API key of a tenant, who has started something there. Raises Unauthenticated if it is gone.
+
+        The principal has no session, and has proven nothing. What it may do is loaded for each of its calls.
+        """
+        with self._database.read(Scope(tenant_id, owner_id)) as transaction:
+            row = transaction.run(OWNER, tenant=tenant_id, owner=owner_id).one()
+        if row["is_platform"] is not None:
+            return Principal(owner_id, "", tenant_id, (), row["is_platform"], inf)
+        if row["secret_hash"] is not None:
+            own = {"api_key_id": owner_id, "key_hash": row["secret_hash"]}
+            return Principal("", "", tenant_id, (), is_platform=False, expires_at=inf, **own)
+        raise Unauthenticated("Who has started this is gone.", reason=Reason.REASON_SESSION_ENDED)
+
     def tenant_at(self, principal: Principal, subdomain: str) -> str | None:
         """The id of the tenant with this subdomain, as far as row-level security shows it to the caller."""
         scope = Scope(principal.tenant_id, principal.user_id or None, principal.is_platform)
@@ -305,7 +334,7 @@ class StoredAccess:
         return str(row["id"]) if row else None
 
     def _of_user(self, principal: Principal, tenant_id: str) -> Access | None:
-        scope = Scope(tenant_id or None, principal.user_id, principal.is_platform, principal.session_id)
+        scope = Scope(tenant_id or None, principal.user_id, principal.is_platform, principal.session_id or None)
         with self._database.read(scope) as transaction:
             if principal.is_platform and transaction.run(IS_PLATFORM, user_id=principal.user_id).first():
                 return Access(tenant_id, self._permissions.every, (), None)

@@ -28,6 +28,7 @@ from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.ports import Part
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
+from server.kernel.resources import AnyService
 from server.kernel.resources.service import private_events, readable_by, revealed_by
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
@@ -102,6 +103,55 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     It is forked afterwards, possibly several times. The construction must therefore not connect, open a file, start a
     thread, or keep anything that is true only now, such as the time or the process id (tests/embedded/test_build.py).
     """
+    made = make(settings, name, streams=streams)
+    databases, guard, platform = made.databases, made.guard, made.platform
+    tracing = parts.tracing_of(settings, "realtime" if streams else "api", platform.process)
+    refusals, telemetry = RefusalLog(databases.fast), Telemetry(platform.ports.usage)
+    steps = guard.steps(
+        telemetry,
+        Audit(refusals, platform.clock),
+        made.in_transaction,
+        tracing.follow(*databases.both) if tracing else None,
+    )
+    if streams:
+        routes = realtime_routes(policies(), made.handlers, steps, platform.live)
+    else:
+        routes = api_routes(policies(), made.handlers, steps, guard.slow_threads, made.warmer)
+        guard.count_cached_reads()
+    running = (
+        *((tracing,) if tracing else ()),
+        *(databases, made.announcer, refusals, platform.ports.usage, made.providers),
+        *(part for service in made.services for part in service.parts),
+        *(made.probe, platform.dependencies),
+        Meter(lambda: parts.readings(name, databases, guard, platform.dependencies, telemetry, streams=streams)),
+    )
+    return Application(settings, name, databases, guard, platform.dependencies, platform.live, routes, running)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What serves calls, whether they come from a connection or from a job."""
+
+    databases: Databases
+    guard: Guard
+    platform: Platform
+    services: list[AnyService]
+    handlers: ServiceHandlers
+    warmer: Warmer
+    probe: Probe
+    providers: HttpProviders
+    announcer: redis_adapter.CommitAnnouncer
+
+    @property
+    def in_transaction(self) -> InTransaction:
+        """The step with the transaction of a call."""
+        databases, generations = self.databases, self.guard.generations
+        parts_of_it = (databases.fast, databases.slow, self.announcer, generations, access.ACCESS_CHANGED)
+        return InTransaction(*parts_of_it, private=private_events(SERVICES))
+
+
+def make(settings: Settings, name: str, *, streams: bool) -> Made:
+    """Construct the parts of a process of this name that serve calls. The same holds for it as for `build`."""
     process = partial(parts.process_of, name)
     redis = redis_adapter.connect(settings.redis_dsn, settings.redis_timeout)
     databases = parts.databases(settings, name)
@@ -109,46 +159,16 @@ def build(settings: Settings, name: str, *, streams: bool) -> Application:
     probe = Probe(settings.runtime_dsn, settings.database_connect_timeout, doubt=databases.doubt)
     without_redis = parts.refused_without_redis(settings, policies().values())
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
-    warmer = Warmer()
-    live = parts.live_events(settings, databases.fast, guard, _visibility()) if streams else None
-    providers = HttpProviders(settings)
+    warmer, providers, announcer = Warmer(), HttpProviders(settings), redis_adapter.CommitAnnouncer(redis)
+    visibility = Visibility(readable_by(SERVICES), revealed_by(SERVICES))
+    live = parts.live_events(settings, databases.fast, guard, visibility) if streams else None
     platform = _platform(
         process, guard, redis, providers=providers, dependencies=dependencies, live=live, warmer=warmer
     )
     services = [service for module in modules.MODULES for service in module.serve(platform)]
     provider_checks.check(services, policies().values())
-    tracing = parts.tracing_of(settings, "realtime" if streams else "api", process)
-    refusals, announcer = RefusalLog(databases.fast), redis_adapter.CommitAnnouncer(redis)
-    telemetry = Telemetry(platform.ports.usage)
-    steps = guard.steps(
-        telemetry,
-        Audit(refusals, platform.clock),
-        _in_transaction(databases, announcer, guard),
-        tracing.follow(*databases.both) if tracing else None,
-    )
     handlers = ServiceHandlers(services, platform.page_tokens)
-    if streams:
-        routes = realtime_routes(policies(), handlers, steps, live)
-    else:
-        routes = api_routes(policies(), handlers, steps, guard.slow_threads, warmer)
-        guard.count_cached_reads()
-    running = (
-        *((tracing,) if tracing else ()),
-        *(databases, announcer, refusals, platform.ports.usage, providers),
-        *(part for service in services for part in service.parts),
-        *(probe, dependencies),
-        Meter(lambda: parts.readings(name, databases, guard, dependencies, telemetry, streams=streams)),
-    )
-    return Application(settings, name, databases, guard, dependencies, live, routes, running)
-
-
-def _in_transaction(databases: Databases, announcer: redis_adapter.CommitAnnouncer, guard: Guard) -> InTransaction:
-    parts_of_it = (databases.fast, databases.slow, announcer, guard.generations, access.ACCESS_CHANGED)
-    return InTransaction(*parts_of_it, private=private_events(SERVICES))
-
-
-def _visibility() -> Visibility:
-    return Visibility(readable_by(SERVICES), revealed_by(SERVICES))
+    return Made(databases, guard, platform, services, handlers, warmer, probe, providers, announcer)
 
 
 def _platform(

@@ -82,8 +82,8 @@ class Guard:
         lifetime = settings.access_token_lifetime
         self.tokens = AccessTokens(settings.secrets, issuer=settings.token_issuer, lifetime=lifetime)
         self._cookies = BrowserCookies.of(settings)
-        memory = AccessMemory(access.StoredAccess(database, self.permissions), self.generations)
-        self.authorize = Authorize(memory, settings.step_up_lifetime)
+        self.access = access.StoredAccess(database, self.permissions)
+        self.authorize = Authorize(AccessMemory(self.access, self.generations), settings.step_up_lifetime)
         self.limiter = RateLimiter(RedisLimits(redis, self.breakers.make("limits")))
         marks = RedisMarks(redis, self.breakers.make("guesses"))
         marks_key = derive_key(settings.secret, "failed credentials")
@@ -146,6 +146,10 @@ class Guard:
             transaction,
             Idempotency(settings.secrets),
         ]
+
+    def delegated_steps(self, transaction: Step) -> list[Step]:
+        """The chain of calls that a job makes on behalf of somebody (kernel/delegation.py)."""
+        return [self.authorize, Validate(), transaction, Idempotency(self._settings.secrets)]
 
     def count_cached_reads(self) -> None:
         """List every cached RPC in the statistics, even before its first call composes its chain."""

@@ -29,6 +29,8 @@ operations = tenant_table(
     Column("message", Text, nullable=False, server_default=text("''")),
     Column("error", JSONB),
     Column("result", JSONB),
+    # The file that it has made (kernel/ports.py, WorkFiles).
+    Column("file", JSONB),
     Column("request_id", Text, nullable=False, server_default=text("''")),
     time_column("start_time", nullable=True),
     time_column("cancel_time", nullable=True),

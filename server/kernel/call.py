@@ -124,8 +124,11 @@ class Principal:
 
     @property
     def credential_id(self) -> str:
-        """The id of the credentials: the session, or the API key with the hash of the secret that was shown."""
-        return self.session_id or f"{self.api_key_id}:{self.key_hash.hex()}"
+        """The id of the credentials: the session, or the API key with the hash of the secret that was shown.
+
+        A user without a session, on whose behalf a job calls, is its own.
+        """
+        return self.session_id or f"{self.id}:{self.key_hash.hex()}"
 
     @property
     def id(self) -> str:

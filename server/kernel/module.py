@@ -16,6 +16,7 @@ from server.data.transactions import Database
 from server.kernel.caching import AnswerCache, Generations
 from server.kernel.call import Call
 from server.kernel.clock import Clock
+from server.kernel.delegation import Delegate, Started
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
 from server.kernel.guard import AccessTokens, Guesses, LimitStandings, Permissions, RateLimiter
@@ -132,6 +133,8 @@ class WorkerPlatform:
     ports: Ports
     privacy: Privacy
     """What becomes of a person's data in all domains."""
+    on_behalf: Callable[[Started], Delegate]
+    """Who calls RPCs on behalf of the owner of an operation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 A domain offers an implementation in its module.py (`offers`). Exactly one domain offers each port.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -18,6 +18,7 @@ from server.kernel.call import Call, Principal
 from server.kernel.guard.applied_limits import TenantRates
 from server.kernel.guard.blocks import Blocked
 from server.kernel.policy import MethodPolicy
+from server.kernel.sinks import Sink
 
 
 class Part(Protocol):
@@ -284,6 +285,58 @@ class SitePlaces(Protocol):
         """The branding of a tenant. The scope of the transaction has to reach it."""
 
 
+class WorkFile(Sink, Protocol):
+    """A file on its way into the store."""
+
+    id: str
+    """What it is stored under."""
+    size: int
+    """Its bytes until now."""
+
+
+class WorkFiles(Protocol):
+    """Files that operations take and make, kept for a week. Every method may block, and raises Unavailable."""
+
+    def begin(self, tenant_id: str, most_bytes: int) -> WorkFile:
+        """Begin to store one. Its `write` raises Malformed if there is more."""
+
+    def read(self, tenant_id: str, file_id: str, part: tuple[int, int] | None = None) -> Iterator[bytes]:
+        """The bytes of one, or those from one place up to another. Raises FileNotFoundError."""
+
+    def delete(self, tenant_id: str, file_id: str) -> None:
+        """Remove one, if it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedAsset:
+    """A public asset to which content links."""
+
+    id: str
+    filename: str
+    folder: str
+    alt: str
+    content_type: str
+    size: int
+    sha256: str
+    blob_id: str
+    """Of its bytes."""
+    seal: str
+    """Says that its bytes are clean (UploadAsset)."""
+
+
+class LinkedAssets(Protocol):
+    """The public assets to which content links."""
+
+    def relinked(self, text: str, tenant_id: str, new: Callable[[str], str | None]) -> str:
+        """A text in which addresses of a tenant's assets are others: `new` takes the id of one; None leaves it."""
+
+    def find(self, transaction: Transaction, tenant_id: str, ids: Sequence[str]) -> list[LinkedAsset]:
+        """Those of these that are public and there, by id. The scope of the transaction has to reach the tenant."""
+
+    def read(self, tenant_id: str, asset: LinkedAsset) -> Iterator[bytes]:
+        """The bytes of one. May block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
     """The ports that one domain offers; None for the others."""
@@ -298,6 +351,8 @@ class Offers:
     tenant_preferences: Callable[[Transaction, str], TenantPreferences] | None = None
     """Those of the tenant with this id. The scope of the transaction has to reach it."""
     site_places: SitePlaces | None = None
+    work_files: WorkFiles | None = None
+    linked_assets: LinkedAssets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +368,8 @@ class Ports:
     mails: Mails
     tenant_preferences: Callable[[Transaction, str], TenantPreferences]
     site_places: SitePlaces
+    work_files: WorkFiles
+    linked_assets: LinkedAssets
 
 
 def join_offers(offers: Mapping[str, Offers]) -> Ports:

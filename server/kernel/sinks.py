@@ -5,9 +5,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psycopg
+
 from server.kernel.call import Call
 
 log = logging.getLogger("plinth.uploads")
+CONCLUDING = ("transaction", "idempotency")
+"""The steps that run when all bytes are there, behind a second `authorize`."""
+CONNECTION_ENDED = ("08", "57P")
+"""Classes of PostgreSQL's errors after which it is unknown what became of a COMMIT."""
 
 
 class Sink(Protocol):
@@ -45,6 +51,13 @@ def for_each(sinks: Iterable[Sink], act: Callable[[Sink], None]) -> None:
             act(sink)
         except Exception:
             log.exception("the bytes of an upload are left")
+
+
+def may_be_committed(error: BaseException) -> bool:
+    """Whether the connection was lost, perhaps after the commit. A row may name the bytes then."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(CONNECTION_ENDED)
+    )
 
 
 @dataclass(frozen=True, slots=True)

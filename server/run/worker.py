@@ -19,6 +19,7 @@ from server.data.liveness import LONG_IN_TRANSACTION
 from server.data.liveness import STATEMENT_TIMEOUT as STATEMENT_TIMEOUT_OF_READERS
 from server.data.tables import metadata
 from server.data.transactions import Database
+from server.job_calls import JobCalls
 from server.kernel.caching import Generations
 from server.kernel.clock import utc_now
 from server.kernel.jobs import Job, Schedule
@@ -70,6 +71,7 @@ class Worker:
         self._meter = Meter(self._readings)
         self._providers = HttpProviders(settings)
         self._generations = _generations(settings)
+        self._calls = JobCalls(settings, name, JOB_THREADS)
         platform = self._platform()
         self._backgrounds = [module.background(platform) for module in MODULES if module.background]
         self._backgrounds.append(self._carried_on(platform))
@@ -120,6 +122,7 @@ class Worker:
         for threads in (self._threads, self._house_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._meter.close()
+        self._calls.close()
         self._providers.close()
         self.sealing.connections.close()
         self.dispatch.connections.close()
@@ -158,6 +161,7 @@ class Worker:
             generations=self._generations,
             ports=join_offers({module.name: module.offers(foundation) for module in MODULES if module.offers}),
             privacy=privacy(),
+            on_behalf=self._calls.of,
         )
 
     def _carried_on(self, platform: WorkerPlatform) -> Background:

@@ -108,6 +108,8 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
         *(f"/plinth.identity.v1.PrivacyService/{name}" for name in ("ExportOwnData", "ExportPerson")),
         *(f"/plinth.realtime.v1.RealtimeService/{name}" for name in ("StreamEvents", "WatchEvents")),
         *(f"/plinth.operations.v1.OperationService/{name}Operation" for name in ("Wait", "Watch", "Stream")),
+        "/plinth.operations.v1.OperationService/GetOperationFile",
+        "/plinth.sites.v1.SiteArchiveService/ImportSite",
     }
     assert table[-1]["match"] == {"prefix": "/"}
     assert table[-1]["route"]["cluster"] == "api"

@@ -25,6 +25,7 @@ from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.domains.files.assets import NAME_BLOB, AssetService, describe, file_name
 from server.domains.files.blobs import keep_blob
+from server.domains.files.content_seals import ContentSeals
 from server.domains.files.content_types import IMAGES, SHOWN
 from server.domains.files.contents import Content
 from server.domains.files.object_keys import ORIGINAL, blob_key
@@ -87,6 +88,7 @@ class AssetContentService(Service):
         store: ObjectStore,
         settings: FilesSettings,
         urls: SignedUrls,
+        seals: ContentSeals,
         *,
         database: Database,
         downloads: Downloads,
@@ -94,6 +96,7 @@ class AssetContentService(Service):
     ) -> None:
         super().__init__()
         self._assets, self._store, self._settings, self._urls = assets_, store, settings, urls
+        self._seals = seals
         self._database, self._downloads, self._clock = database, downloads, clock
         self.uploads = {
             **dict.fromkeys(("UploadAsset", "BulkUploadAssets"), self._begin),
@@ -138,13 +141,17 @@ class AssetContentService(Service):
         return Empty()
 
     def _begin(self, call: Call, request: UploadAssetRequest | BulkUploadAssetsRequest, name: str) -> AssetSink:
-        given = request.filename if isinstance(request, UploadAssetRequest) else ""
-        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), given or name))
+        given, seal = (request.filename, request.seal) if isinstance(request, UploadAssetRequest) else ("", "")
+        content = Content(
+            *(self._store, self._settings, str(call.tenant_id), given or name),
+            is_sealed=lambda kind, sha256: bool(seal) and self._seals.holds(seal, kind, sha256),
+        )
+        return AssetSink(content)
 
     def _begin_image(self, call: Call, request: UploadImageRequest | UploadImagesRequest, name: str) -> AssetSink:
         del request, name
         kinds = IMAGES.intersection(self._settings.files_content_types)
-        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds))
+        return AssetSink(Content(self._store, self._settings, str(call.tenant_id), "", kinds=kinds))
 
     def _keep_all(self, call: Call, common: Asset, *, owner: str = "") -> list[Asset]:
         """Each with an event of its own."""

@@ -10,9 +10,10 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
-from server.domains.files.object_keys import BLOBS, UPLOADS, blob_keys, named_by
+from server.domains.files.object_keys import BLOBS, UPLOADS, WORK, blob_keys, named_by
 from server.domains.files.object_store import ObjectStore, StoredObject
 from server.domains.files.tables import asset_uploads, assets, file_blobs
+from server.domains.files.work_files import KEPT as WORK_KEPT
 from server.kernel.clock import Clock
 from server.kernel.jobs import MAINTENANCE_QUEUE, Job, Schedule
 
@@ -99,6 +100,7 @@ class CleanUp:
         """Remove old objects without a row."""
         for kind in (BLOBS, UPLOADS):
             self._sweep(kind)
+        self._end_work_files()
 
     def _end_uploads(self) -> None:
         """Their parts are swept."""
@@ -127,6 +129,12 @@ class CleanUp:
             if lost:
                 log.info("%d objects below %s have no row, and are removed", len(lost), kind)
                 self._store.delete(lost)
+
+    def _end_work_files(self) -> None:
+        """No row names them: they go by their age."""
+        before = self._clock() - WORK_KEPT
+        for found in self._store.list(WORK):
+            self._store.delete([each.key for each in found if each.modify_time < before])
 
     def _without_row(self, kind: str, found: Sequence[StoredObject]) -> list[str]:
         named = {each.key: row for each in found if (row := named_by(each.key)) is not None}

@@ -1,6 +1,7 @@
 """The bytes of one file on their way into the store: looked at, limited, cleaned, and only then stored."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.domains.files.content_types import HEAD_BYTES, IMAGES, PDF, type_of
@@ -46,11 +47,17 @@ class Content:
         settings: FilesSettings,
         tenant_id: str,
         name: str,
+        *,
         kinds: frozenset[str] | None = None,
+        is_sealed: Callable[[str, str], bool] = lambda _kind, _sha256: False,
     ) -> None:
-        """`kinds` are the types that are taken; by default those of the settings."""
+        """`kinds` are the types that are taken; by default those of the settings.
+
+        `is_sealed` takes a type and a hash: whether such bytes are known to be clean.
+        """
         self._store, self._settings, self._tenant_id, self._name = store, settings, tenant_id, name
         self._kinds = frozenset(settings.files_content_types) if kinds is None else kinds
+        self._is_sealed = is_sealed
         self._blob_id = new_id()
         self._head = bytearray()
         self._size = 0
@@ -76,7 +83,7 @@ class Content:
             raise _wrong("is empty")
         if not self._kind:
             self._pass_on(self._begin())
-        return self._store_file(sha256) if self._image is None else self._store_image(self._image)
+        return self._store_file(sha256) if self._image is None else self._store_image(self._image, sha256)
 
     def abort(self) -> None:
         """Leave nothing."""
@@ -116,8 +123,9 @@ class Content:
         self._file.finish()
         return StoredContent(self._blob_id, self._kind, self._size, sha256.hex())
 
-    def _store_image(self, data: bytearray) -> StoredContent:
-        image = clean_image(data, self._kind, self._settings.files_max_image_pixels)
+    def _store_image(self, data: bytearray, sha256: bytes) -> StoredContent:
+        is_clean = self._is_sealed(self._kind, sha256.hex())
+        image = clean_image(data, self._kind, self._settings.files_max_image_pixels, is_clean=is_clean)
         self._image = None
         # Before the first one is stored, so that an abort removes what is there of them.
         self._keys = blob_keys(self._tenant_id, self._blob_id, image.copies)

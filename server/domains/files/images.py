@@ -46,12 +46,16 @@ class CleanImage(NamedTuple):
     """Smaller ones as WebP, by their longest edge, the smallest first; there is always one."""
 
 
-def clean_image(data: bytes | bytearray, content_type: str, most_pixels: int) -> CleanImage:
-    """Read an image of this type and write it anew. Raises RuleViolated if it is broken or too large. May block."""
+def clean_image(data: bytes | bytearray, content_type: str, most_pixels: int, *, is_clean: bool = False) -> CleanImage:
+    """Read an image of this type and write it anew. Raises RuleViolated if it is broken or too large. May block.
+
+    Of one that is clean already, only the copies are made.
+    """
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _clean(data, FORMATS[content_type], most_pixels)
+            cleaned = _clean(data, FORMATS[content_type], most_pixels)
+            return cleaned._replace(data=bytes(data)) if is_clean else cleaned
         except (
             OSError,
             SyntaxError,

@@ -4,12 +4,16 @@ from server.data.grants import Grants
 from server.domains.files.asset_contents import AssetContentService
 from server.domains.files.asset_uploads import AssetUploadService
 from server.domains.files.assets import AssetService
+from server.domains.files.content_seals import ContentSeals
+from server.domains.files.linked_assets import StoredLinkedAssets
 from server.domains.files.object_store import ObjectStore
 from server.domains.files.settings import FilesSettings
 from server.domains.files.signed_urls import SignedUrls
 from server.domains.files.storage_usage import StorageUsageService
 from server.domains.files.tables import asset_uploads, assets, file_blobs, storage_usage
-from server.kernel.module import Background, Module, Platform, Serve, WorkerPlatform
+from server.domains.files.work_files import StoredWorkFiles
+from server.kernel.module import Background, Foundation, Module, Platform, Serve, WorkerPlatform
+from server.kernel.ports import Offers
 from server.kernel.privacy import Export, NotPersonal, Remove
 from server.kernel.roles import ORDINARY_ROLES
 from server.settings import Settings
@@ -34,6 +38,7 @@ def _contents(platform: Platform) -> AssetContentService:
         _store(settings),
         settings.own(FilesSettings),
         _urls(settings),
+        ContentSeals(settings.secrets),
         database=platform.database,
         downloads=platform.downloads,
         clock=platform.clock,
@@ -43,6 +48,12 @@ def _contents(platform: Platform) -> AssetContentService:
 def _uploads(platform: Platform) -> AssetUploadService:
     settings = platform.settings
     return AssetUploadService(_assets(platform), _store(settings), settings.own(FilesSettings), platform.database)
+
+
+def _offers(foundation: Foundation) -> Offers:
+    store = _store(foundation.settings)
+    linked = StoredLinkedAssets(store, ContentSeals(foundation.settings.secrets))
+    return Offers(work_files=StoredWorkFiles(store), linked_assets=linked)
 
 
 def _background(platform: WorkerPlatform) -> Background:
@@ -71,6 +82,7 @@ MODULE = Module(
         "viewer": ("files.assets.read",),
     },
     settings=FilesSettings,
+    offers=_offers,
     grants=Grants(dispatch_writes=("assets", "asset_uploads", "file_blobs", "storage_usage")),
     erases=(
         # The pictures of a person. What the person has uploaded for the tenant is the tenant's, who keeps in it what it

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-BLOBS, UPLOADS = "blobs", "uploads"
+BLOBS, UPLOADS, WORK = "blobs", "uploads", "work"
 ORIGINAL = 0
 """In place of the edge of a copy: the file itself."""
 
@@ -21,6 +21,11 @@ def blob_keys(tenant_id: str, blob_id: str, copies: Iterable[int]) -> list[str]:
 def part_key(tenant_id: str, upload_id: str, part_id: str) -> str:
     """That of a piece of an upload."""
     return f"{UPLOADS}/{tenant_id}/{upload_id}/{part_id}"
+
+
+def work_key(tenant_id: str, file_id: str) -> str:
+    """That of a file which an operation takes or makes."""
+    return f"{WORK}/{tenant_id}/{file_id}/file"
 
 
 class Named(NamedTuple):

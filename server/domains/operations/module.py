@@ -30,7 +30,11 @@ def _cache(platform: Platform) -> CacheService:
 
 
 def _operations(platform: Platform) -> OperationService:
-    return OperationService(platform.database, platform.live, platform.recheck, platform.clock)
+    return OperationService(
+        *(platform.database, platform.live, platform.recheck, platform.clock),
+        downloads=platform.downloads,
+        work_files=platform.ports.work_files,
+    )
 
 
 def _background(platform: WorkerPlatform) -> Background:
@@ -63,7 +67,12 @@ MODULE = Module(
         NotPersonal(operations, "owner_id", why="an id, which is a pseudonym once the account is erased"),
         NotPersonal(operations, "kind", "message", "request_id", why="words of Plinth's own"),
         NotPersonal(
-            operations, "error", "result", "saved", why="what came of work that is not the person's, or still runs"
+            operations,
+            "error",
+            "result",
+            "file",
+            "saved",
+            why="what came of work that is not the person's, or still runs",
         ),
         Kept(ip_blocks, "network", why="of an attacker rather than of a user; gone 30 days after the block has ended"),
         NotPersonal(ip_blocks, "reason", why="says why a network is blocked"),

@@ -1,6 +1,8 @@
 """Long work of a tenant, as those see it who started it."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, timedelta
 from functools import partial
 from typing import ClassVar
 
@@ -15,9 +17,14 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.live import LiveEvents
 from server.kernel.operations import KEPT, as_frames, changes, has_ended, last_change
-from server.kernel.problems import Conflict, StateForbids
+from server.kernel.ports import WorkFiles
+from server.kernel.problems import Conflict, StateForbids, not_found
 from server.kernel.resources import EventFacts, Resource, Service
+from server.kernel.transfers import Downloads, StoredFile
 
+FILE_TYPE = "plinth.dev/OperationFile"
+FILES_KEPT = timedelta(days=7)
+"""How long the file of an operation can be downloaded after its end."""
 LONGEST = 25
 """Seconds that WaitOperation waits."""
 # Attempts to read an operation with the access that the caller has now.
@@ -49,9 +56,18 @@ class OperationService(Service[Operation]):
     }
 
     def __init__(
-        self, database: Database, live: LiveEvents | None, recheck: Callable[[Call], None], clock: Clock
+        self,
+        database: Database,
+        live: LiveEvents | None,
+        recheck: Callable[[Call], None],
+        clock: Clock,
+        *,
+        downloads: Downloads,
+        work_files: WorkFiles,
     ) -> None:
         super().__init__()
+        self._downloads = downloads
+        self._work_files = work_files
         self._database = database
         self._live = live
         self._recheck = recheck
@@ -61,6 +77,14 @@ class OperationService(Service[Operation]):
         """Events of what the platform started are not for the whole tenant."""
         del before
         call.audience = resource.owner_id or NOBODY
+
+    async def get_operation_file(
+        self, call: Call, request: operation_pb2.GetOperationFileRequest
+    ) -> AsyncIterator[HttpBody]:
+        """The file that it has made."""
+        operation = await asyncio.to_thread(self._read, call, request.operation_id)
+        async for piece in self._downloads.send_stored(call, self._stored_file(operation)):
+            yield piece
 
     def cancel_operation(self, call: Call, request: operation_pb2.CancelOperationRequest) -> Operation:
         """End what is queued, and ask for the end of what runs."""
@@ -98,6 +122,24 @@ class OperationService(Service[Operation]):
 
     def _reading(self, call: Call, operation_id: str) -> Callable[[], Operation]:
         return partial(self._read, call, operation_id)
+
+    def _stored_file(self, operation: Operation) -> StoredFile:
+        """Raises NotFound without a file, and when it is over."""
+        file, is_over = operation.file, self._clock() - FILES_KEPT
+        if not operation.HasField("file") or operation.end_time.ToDatetime(UTC) < is_over:
+            raise not_found(FILE_TYPE, operation.id)
+
+        def read(start: int, end: int) -> Iterator[bytes]:
+            return self._work_files.read(operation.tenant_id, file.id, (start, end))
+
+        return StoredFile(
+            name=file.filename,
+            media_type=file.content_type,
+            size=file.size,
+            etag=f'"{file.sha256[:32]}"',
+            cache_control="private, no-cache, no-transform",
+            read=read,
+        )
 
     def _read(self, call: Call, operation_id: str) -> Operation:
         """The operation as it is now, as far as the caller may still see it."""

@@ -66,18 +66,23 @@ def _object(table: Table, names: tuple[str, ...], **more: AnyExpression) -> AnyE
     return func.jsonb_build_object(*parts, type_=JSONB())
 
 
-_sections = (
-    select(
-        func.coalesce(
-            func.jsonb_agg(aggregate_order_by(_object(sections, ("id", *SAID_BY_SECTION)), _s.place, _s.id)),
-            text("'[]'::jsonb"),
+def content_of(tenant: AnyExpression, page: AnyExpression) -> AnyExpression:
+    """What the draft of a page says, in a statement that reads `pages`."""
+    own_sections = (
+        select(
+            func.coalesce(
+                func.jsonb_agg(aggregate_order_by(_object(sections, ("id", *SAID_BY_SECTION)), _s.place, _s.id)),
+                text("'[]'::jsonb"),
+            )
         )
+        .where(_s.tenant_id == tenant, _s.page_id == page, _s.delete_time.is_(None))
+        .scalar_subquery()
     )
-    .where(_s.tenant_id == _tenant, _s.page_id == _page, _s.delete_time.is_(None))
-    .scalar_subquery()
-)
-_seo = select(_object(page_seo, SAID_BY_SEO)).where(_o.tenant_id == _tenant, _o.id == _page).scalar_subquery()
-_content = _object(pages, SAID_BY_PAGE, sections=_sections, seo=_seo)
+    own_seo = select(_object(page_seo, SAID_BY_SEO)).where(_o.tenant_id == tenant, _o.id == page).scalar_subquery()
+    return _object(pages, SAID_BY_PAGE, sections=own_sections, seo=own_seo)
+
+
+_content = content_of(_tenant, _page)
 _is_page = (_p.tenant_id == _tenant, _p.id == _page)
 DRAFT = Statement(select(_content.label("content")).where(*_is_page))
 """Takes `tenant` and `page`. What the draft says."""

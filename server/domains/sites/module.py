@@ -10,6 +10,7 @@ from server.domains.sites.published_sites import PublishedSiteService
 from server.domains.sites.redirects import RedirectService
 from server.domains.sites.section_types import SectionContents, SectionTypeService
 from server.domains.sites.sections import SectionService
+from server.domains.sites.site_archives import SiteArchiveService
 from server.domains.sites.site_seo import SiteSeoService
 from server.domains.sites.tables import (
     navigation_items,
@@ -31,9 +32,14 @@ CONTENT = "what a tenant publishes, about persons only at its own will"
 
 def _background(platform: WorkerPlatform) -> Background:
     from server.domains.sites.schedules import PageSchedules  # noqa: PLC0415 - in workers only
+    from server.domains.sites.site_exports import SiteExport  # noqa: PLC0415
+    from server.domains.sites.site_imports import SiteImport  # noqa: PLC0415
 
     schedules = PageSchedules(platform.dispatch, platform.database, platform.generations, platform.clock)
-    return Background(schedules=(schedules.schedule,))
+    ports = platform.ports
+    export = SiteExport(platform.database, ports.site_places, ports.linked_assets, ports.work_files)
+    made = SiteImport(ports.work_files, platform.on_behalf, platform.clock)
+    return Background(schedules=(schedules.schedule,), long_jobs=(export.long_job, made.long_job))
 
 
 MODULE = Module(
@@ -51,6 +57,7 @@ MODULE = Module(
         RedirectService,
         Serve(SiteSeoService, lambda platform: SiteSeoService(platform.clock)),
         NavigationItemService,
+        Serve(SiteArchiveService, lambda platform: SiteArchiveService(platform.ports.work_files)),
         Serve(
             PublishedSiteService,
             lambda platform: PublishedSiteService(

@@ -35,7 +35,7 @@ EVENTS = ("operation.*",)
 """The events of operations."""
 
 PLAN: ConversionPlan[Operation] = ConversionPlan(Operation, operations)
-_CHANGED = ("state", "done", "total", "message", "error", "result", "end_time", "expire_time", "update_time")
+_CHANGED = ("state", "done", "total", "message", "error", "result", "file", "end_time", "expire_time", "update_time")
 
 
 class Stored(NamedTuple):

@@ -74,6 +74,16 @@ class Work:
         return self.operation.id
 
     @property
+    def owner_id(self) -> str:
+        """The user or API key that started the operation; empty if the platform did."""
+        return self.operation.owner_id
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that started it."""
+        return self.operation.request_id
+
+    @property
     def scope(self) -> Scope:
         """The rows that the work may see: those of its tenant."""
         return Scope(tenant_id=self.tenant_id)
@@ -89,6 +99,10 @@ class Work:
         if not self._is_in_batch and self._is_due():
             with self._database.write(self.scope) as transaction:
                 self._advance(transaction)
+
+    def leave(self, file: Operation.File) -> None:
+        """Name the file that the work has made (kernel/ports.py, WorkFiles), which its owner then can download."""
+        self.reported.file.CopyFrom(file)
 
     def check(self) -> None:
         """Raise Stopped if the work is not to go on."""

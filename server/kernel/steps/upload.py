@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import cast
 
 import grpc
-import psycopg
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -31,14 +30,10 @@ from server.kernel.chain import (
 from server.kernel.policy import MethodPolicy
 from server.kernel.problems import Malformed
 from server.kernel.raw_bodies import RawBody
-from server.kernel.sinks import Begin, Upload, for_each
+from server.kernel.sinks import CONCLUDING, Begin, Upload, for_each, may_be_committed
 from server.kernel.transfers.uploads import IDLE, Uploads
 
-CONCLUDING = ("transaction", "idempotency")
-"""The steps that run when all bytes are there, behind a second `authorize`."""
 AGAIN = "authorize"
-CONNECTION_ENDED = ("08", "57P")
-"""Classes of PostgreSQL's errors after which it is unknown what became of a COMMIT."""
 CONCLUDERS = 4
 
 
@@ -78,19 +73,12 @@ class UploadHandler:
         try:
             answer = self._chain.handle(call, request)
         except BaseException as error:
-            if not _may_be_committed(error):
+            if not may_be_committed(error):
                 for_each(sinks, lambda sink: sink.abort())
             raise
         # Of a replay, the first call has stored the same bytes.
         for_each(sinks, (lambda sink: sink.abort()) if call.is_replay else (lambda sink: sink.settle()))
         return answer
-
-
-def _may_be_committed(error: BaseException) -> bool:
-    """Whether the connection was lost, perhaps after the commit. A row may name the bytes then."""
-    return isinstance(error, psycopg.OperationalError) and (
-        error.sqlstate is None or error.sqlstate.startswith(CONNECTION_ENDED)
-    )
 
 
 def upload_route(

@@ -15,6 +15,7 @@ from tests.clients import Tenant, new_tenant, rows
 from tests.domains.files.samples import PDF, content, image, uploaded
 from tests.domains.files.test_resumable import append, begun
 from tests.domains.files.test_uploads import objects, usage
+from tests.domains.sites.archives import exported
 from tests.kernel.database import connections
 from tests.stack import Stack
 
@@ -103,6 +104,15 @@ def test_what_no_row_names_goes_after_a_day(own: Stack, tenant: Tenant) -> None:
     assert lost.exists()
     clean(own)
     assert not lost.exists()
+
+
+def test_the_file_of_an_operation_goes_after_its_week(own: Stack, tenant: Tenant) -> None:
+    archive = exported(tenant)
+    clean(own, timedelta(days=7))
+    [path] = objects(own, tenant, "work")
+    assert path.read_bytes() == archive
+    clean(own, timedelta(days=8, seconds=1))
+    assert objects(own, tenant, "work") == []
 
 
 def test_the_files_of_a_tenant_go_with_it(own: Stack) -> None:

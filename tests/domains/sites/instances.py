@@ -1,10 +1,12 @@
 """How a tenant's pages and their sections are made and changed."""
 
+import base64
 from typing import Any
 
 from server.kernel.ids import new_id
 from tests.clients import Tenant, rows, unique
-from tests.contract.instances import MARK, Instance, Move, Mutation, Named, made
+from tests.contract.instances import LATE, MARK, Instance, Move, Mutation, Named, made
+from tests.domains.sites.archives import written
 
 OK = 200
 CREATE_TEMPLATE = "/plinth.sites.v1.PageTemplateService/CreatePageTemplate"
@@ -146,6 +148,19 @@ INSTANCES = {
     "plinth.sites.v1.SiteSeo": Instance(_site_seo, lambda: {"siteName": unique("Planted")}),
     "plinth.sites.v1.NavigationItem": Instance(_navigation_item, lambda: {"title": unique("Planted")}),
 }
+
+
+def _importable(sweep: Any) -> dict[str, Any]:
+    """An archive, once the tenant has no site any more."""
+    tenant = sweep.tenant
+    for what in ("navigation", "redirects", "sectionTypes", "pages"):
+        path = f"{tenant.path}/{'section-types' if what == 'sectionTypes' else what}"
+        for each in tenant.rest.get(path).json()["navigationItems" if what == "navigation" else what]:
+            tenant.rest.delete(f"{path}/{each['id']}")
+    archive = written({"site.json": {"format": 1}})
+    return {"archive": {"contentType": "application/zip", "data": base64.b64encode(archive).decode()}}
+
+
 MUTATIONS = (
     Mutation("PageService/CreatePage"),
     Mutation("PageService/UpdatePage"),
@@ -192,4 +207,6 @@ MUTATIONS = (
     Mutation("NavigationItemService/UpdateNavigationItem"),
     Mutation("NavigationItemService/ReorderNavigationItems", _other_navigation),
     Mutation("NavigationItemService/DeleteNavigationItem"),
+    Mutation("SiteArchiveService/ExportSite"),
+    Mutation("SiteArchiveService/ImportSite", _importable, stage=LATE),
 )
