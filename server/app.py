@@ -20,6 +20,7 @@ from server.data.tables import metadata
 from server.guard import Guard
 from server.kernel import provider_checks
 from server.kernel.chain import Route
+from server.kernel.current_access import CurrentAccess
 from server.kernel.dependencies import Dependencies
 from server.kernel.live import LiveEvents
 from server.kernel.live.visibility import Visibility
@@ -214,5 +215,5 @@ def _platform(
         live=live,
         privacy=modules.privacy(),
         downloads=Downloads(guard.foundation.database, guard.authorize.recheck),
-        recheck=guard.authorize.recheck,
+        current_access=CurrentAccess(guard.foundation.database, guard.authorize.recheck),
     )

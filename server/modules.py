@@ -16,6 +16,7 @@ from server.domains.files.module import MODULE as FILES
 from server.domains.flags.module import MODULE as FLAGS
 from server.domains.identity.module import MODULE as IDENTITY
 from server.domains.integrations.module import MODULE as INTEGRATIONS
+from server.domains.notifications.module import MODULE as NOTIFICATIONS
 from server.domains.operations.module import MODULE as OPERATIONS
 from server.domains.realtime.module import MODULE as REALTIME
 from server.domains.sites.module import MODULE as SITES
@@ -31,7 +32,7 @@ from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
     *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, FILES, OPERATIONS),
-    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS),
+    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS, NOTIFICATIONS),
 )
 
 T = TypeVar("T")

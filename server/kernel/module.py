@@ -16,6 +16,7 @@ from server.data.transactions import Database
 from server.kernel.caching import AnswerCache, Generations
 from server.kernel.call import Call
 from server.kernel.clock import Clock
+from server.kernel.current_access import CurrentAccess
 from server.kernel.delegation import Delegate, Started
 from server.kernel.dependencies import Dependencies
 from server.kernel.egress import Egress
@@ -97,8 +98,8 @@ class Platform(Foundation):
     downloads: Downloads
     privacy: Privacy
     """What becomes of a person's data in all domains."""
-    recheck: Callable[[Call], None]
-    """Raises a problem if the caller of a stream no longer has access; otherwise renews the call's access. Blocks."""
+    current_access: CurrentAccess
+    """Reads for streams, and for other calls without a transaction of their own."""
 
 
 class BackgroundService(Protocol):

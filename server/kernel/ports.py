@@ -84,6 +84,9 @@ class Memberships(Protocol):
     def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
         """The membership of a user in the tenant with this subdomain, or None."""
 
+    def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
+        """Those of these users who are members of a tenant."""
+
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id, sign_up_open and sign_up_conflict_visible of a tenant; None if there is no such tenant."""
 

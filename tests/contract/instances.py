@@ -5,9 +5,11 @@ that changes something, in an order in which each can be done.
 """
 
 import base64
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 from server.modules import MODULES
@@ -19,7 +21,18 @@ IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 PERMISSION = "sites.pages.read"
+
+
 # When a mutation has its turn: most at once, then what ends sessions and pseudonymises, then what ends the tenant.
+def _zip() -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("site.json", '{"format": 1}')
+    return file.getvalue()
+
+
+ZIP = _zip()
+"""An archive of a site without anything."""
 SOON, LATE, LAST = range(3)
 
 Named = Mapping[str, Any]

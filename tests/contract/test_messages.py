@@ -37,6 +37,12 @@ NO_SECRETS = {
     "plinth.integrations.v1.Integration.credential_names": "their names in the template",
     "plinth.integrations.v1.Integration.credentials_time": "a time",
     "plinth.webhooks.v1.Webhook.previous_secret_expire_time": "a time",
+    "plinth.notifications.v1.Notification.group_key": "what it is about",
+    "plinth.notifications.v1.NotificationGroup.group_key": "what they are about",
+    "plinth.notifications.v1.NotificationMessage.group_key": "what it is about",
+    "plinth.notifications.v1.NotificationMessage.dedupe_key": "tells repetitions",
+    "plinth.notifications.v1.MarkAllNotificationsReadRequest.group_key": "what they are about",
+    "plinth.notifications.v1.NotificationRule.key": "the name of a workflow",
 }
 # What answers repeat without a page token, each with what bounds it.
 BOUNDED = {

@@ -32,10 +32,12 @@ BOUND = [method for method in METHODS if method.access is Access.PERMISSION]
 WALLED = [method for method in METHODS if method.has_tenant or method.name == "SwitchTenant"]
 # RPCs that name something in a tenant, and the fields which do.
 NAMING = [(method, field) for method in BOUND for field in wall.identifying(method)]
+# What ends the tenant, or needs one without a site.
+GOING = ("DeleteTenant", "ImportSite")
 OPEN = [
     method
     for method in BOUND
-    if not wall.must_name(method) and method.name != "DeleteTenant" and method.path not in wall.BY_PROTOCOL
+    if not wall.must_name(method) and method.name not in GOING and method.path not in wall.BY_PROTOCOL
 ]
 LISTS = [
     method

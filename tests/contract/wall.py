@@ -16,7 +16,7 @@ from server.kernel.policy import BATCHES, VARIABLE, Kind, MethodPolicy
 from server.kernel.raw_bodies import RawBody
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant, new_tenant
-from tests.contract.instances import IMAGE, MARK, Instance, Named, instances
+from tests.contract.instances import IMAGE, MARK, ZIP, Instance, Named, instances
 from tests.stack import Stack
 
 INSTANCES = instances()
@@ -54,6 +54,7 @@ NEUTRAL = (
         "copy",
     ),
     "lifetime_seconds",
+    *("as_of", "group_key"),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),
@@ -328,6 +329,8 @@ def fill_examples(request: Any) -> None:
 
 def body_of(upload: RawBody) -> HttpBody:
     """A small image as the body of an upload: of one of its types, or the only file of a form."""
+    if "application/zip" in upload.content_types:
+        return HttpBody(content_type="application/zip", data=ZIP)
     if not upload.max_files:
         return HttpBody(content_type=min(upload.content_types, default="image/png"), data=IMAGE)
     head = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n'

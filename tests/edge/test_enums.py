@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from google.api import annotations_pb2
 from google.protobuf.descriptor import EnumDescriptor
 
 from server.enum_names import short_names, told
@@ -29,7 +30,11 @@ class Place(NamedTuple):
         gateway.backend.forget()
         gateway.realtime[0].forget()
         if self.is_body:
-            answer = gateway.http.request(self.verb, self.url, json={self.names[-1]: value})
+            names = self.names if is_whole(self.path) else self.names[-1:]
+            body: object = value
+            for name in reversed(names):
+                body = {name: body}
+            answer = gateway.http.request(self.verb, self.url, json=body)
         else:
             answer = gateway.http.request(self.verb, self.url, params={self.names[-1]: value})
         calls = [*gateway.backend.calls, *gateway.realtime[0].calls]
@@ -39,6 +44,11 @@ class Place(NamedTuple):
         for name in self.names:
             found = getattr(found, name)
         return 200, "", found
+
+
+def is_whole(path: str) -> bool:
+    """Whether a body is the whole request, and not one of its fields."""
+    return bool(METHODS[path].GetOptions().Extensions[annotations_pb2.http].body == "*")
 
 
 def places() -> Iterator[Place]:

@@ -110,6 +110,7 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
         *(f"/plinth.operations.v1.OperationService/{name}Operation" for name in ("Wait", "Watch", "Stream")),
         "/plinth.operations.v1.OperationService/GetOperationFile",
         "/plinth.sites.v1.SiteArchiveService/ImportSite",
+        *(f"/plinth.notifications.v1.InboxService/{name}Notifications" for name in ("Stream", "Export")),
     }
     assert table[-1]["match"] == {"prefix": "/"}
     assert table[-1]["route"]["cluster"] == "api"

@@ -95,12 +95,12 @@ def test_whatever_attempt_follows_the_erasure_ends_and_is_told_of_once(
     number = 0
     while True:
         # What there is to do is counted first, in one attempt.
-        attempts.left = length if attempts.saved.get("done") else 60
+        attempts.left = length if attempts.saved.get("done") else 80
         number += 1
         try:
             told = worker.run(work, **asked)
         except Stopped:
-            assert number < 200, attempts.saved
+            assert number < 300, attempts.saved
         else:
             break
     assert told["erased_rows"]

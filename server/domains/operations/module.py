@@ -31,7 +31,7 @@ def _cache(platform: Platform) -> CacheService:
 
 def _operations(platform: Platform) -> OperationService:
     return OperationService(
-        *(platform.database, platform.live, platform.recheck, platform.clock),
+        *(platform.current_access, platform.live, platform.clock),
         downloads=platform.downloads,
         work_files=platform.ports.work_files,
     )

@@ -12,23 +12,20 @@ from plinth.operations.v1 import operation_pb2
 from plinth.operations.v1.operation_pb2 import Operation
 
 from server.data.operations import NOBODY, operations
-from server.data.transactions import Database, ScopeEnded
 from server.kernel.call import Call
 from server.kernel.clock import Clock
+from server.kernel.current_access import CurrentAccess
 from server.kernel.live import LiveEvents
 from server.kernel.operations import KEPT, as_frames, changes, has_ended, last_change
 from server.kernel.ports import WorkFiles
-from server.kernel.problems import Conflict, StateForbids, not_found
+from server.kernel.problems import StateForbids
 from server.kernel.resources import EventFacts, Resource, Service
 from server.kernel.transfers import Downloads, StoredFile
 
-FILE_TYPE = "plinth.dev/OperationFile"
 FILES_KEPT = timedelta(days=7)
 """How long the file of an operation can be downloaded after its end."""
 LONGEST = 25
 """Seconds that WaitOperation waits."""
-# Attempts to read an operation with the access that the caller has now.
-DECISIONS = 3
 
 
 class OperationService(Service[Operation]):
@@ -57,9 +54,8 @@ class OperationService(Service[Operation]):
 
     def __init__(
         self,
-        database: Database,
+        access: CurrentAccess,
         live: LiveEvents | None,
-        recheck: Callable[[Call], None],
         clock: Clock,
         *,
         downloads: Downloads,
@@ -68,9 +64,8 @@ class OperationService(Service[Operation]):
         super().__init__()
         self._downloads = downloads
         self._work_files = work_files
-        self._database = database
+        self._access = access
         self._live = live
-        self._recheck = recheck
         self._clock = clock
 
     def after_write(self, call: Call, resource: Operation, before: Operation | None) -> None:
@@ -124,10 +119,12 @@ class OperationService(Service[Operation]):
         return partial(self._read, call, operation_id)
 
     def _stored_file(self, operation: Operation) -> StoredFile:
-        """Raises NotFound without a file, and when it is over."""
+        """Raises StateForbids if there is none, or no longer."""
         file, is_over = operation.file, self._clock() - FILES_KEPT
         if not operation.HasField("file") or operation.end_time.ToDatetime(UTC) < is_over:
-            raise not_found(FILE_TYPE, operation.id)
+            state = "FILE_GONE" if operation.HasField("file") else "NO_FILE"
+            metadata = {"resource_type": self.rows.type, "resource": operation.id, "state": state}
+            raise StateForbids("It has no file, or no longer: a file is kept for 7 days.", metadata=metadata)
 
         def read(start: int, end: int) -> Iterator[bytes]:
             return self._work_files.read(operation.tenant_id, file.id, (start, end))
@@ -143,12 +140,4 @@ class OperationService(Service[Operation]):
 
     def _read(self, call: Call, operation_id: str) -> Operation:
         """The operation as it is now, as far as the caller may still see it."""
-        for _ in range(DECISIONS):
-            try:
-                with self._database.read(call.scope) as call.transaction:
-                    return self.rows.get(call, operation_id)
-            except ScopeEnded as ended:
-                if ended.what != "access":
-                    raise
-                self._recheck(call)
-        raise Conflict
+        return self._access.read(call, lambda _: self.rows.get(call, operation_id))

@@ -303,17 +303,19 @@ class _Made:
 
     def _look(self, site: SiteArchive) -> None:
         """Its colours, and what search engines are told. They are not undone: nothing is made after them."""
-        seo = UpdateSiteSeoRequest(
-            site_seo=_filled(SiteSeo(), site.seo),
-            update_mask=FieldMask(paths=[*site.seo.DESCRIPTOR.fields_by_name]),
-        )
-        self._call(f"{SITE_SEO}UpdateSiteSeo", seo, SiteSeo)
-        branding = UpdateBrandingRequest(
-            tenant_id=self._tenant_id,
-            branding=_filled(Branding(), site.branding),
-            update_mask=FieldMask(paths=[*site.branding.DESCRIPTOR.fields_by_name]),
-        )
-        self._call(f"{BRANDING}UpdateBranding", branding, Branding)
+        if site.HasField("seo"):
+            seo = UpdateSiteSeoRequest(
+                site_seo=_filled(SiteSeo(), site.seo),
+                update_mask=FieldMask(paths=[*site.seo.DESCRIPTOR.fields_by_name]),
+            )
+            self._call(f"{SITE_SEO}UpdateSiteSeo", seo, SiteSeo)
+        if site.HasField("branding"):
+            branding = UpdateBrandingRequest(
+                tenant_id=self._tenant_id,
+                branding=_filled(Branding(), site.branding),
+                update_mask=FieldMask(paths=[*site.branding.DESCRIPTOR.fields_by_name]),
+            )
+            self._call(f"{BRANDING}UpdateBranding", branding, Branding)
 
 
 def _filled(new: M, message: Message, *without: str) -> M:

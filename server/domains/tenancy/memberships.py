@@ -37,6 +37,12 @@ ALL_OF_USER = Statement(
     .order_by(memberships.c.create_time, memberships.c.tenant_id)
 )
 OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
+AMONG = Statement(
+    select(memberships.c.user_id).where(
+        memberships.c.tenant_id == bindparam("within", type_=_id),
+        memberships.c.user_id == any_(bindparam("members", type_=ARRAY(_id))),
+    )
+)
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
 # A sign-up needs this before a user exists, so it is read as the platform, and only these columns.
 SIGN_UP_POLICY = Statement(
@@ -86,6 +92,10 @@ class Memberships:
     def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
         """The membership of a user in the tenant with this subdomain, or None."""
         return transaction.run(OF_USER_AT, member=user_id, label=subdomain).first()
+
+    def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
+        """Those of these users who are members of a tenant."""
+        return {row["user_id"] for row in transaction.run(AMONG, within=tenant_id, members=list(user_ids)).all()}
 
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id and sign-up settings of a tenant; None if there is no such tenant."""

@@ -1,6 +1,8 @@
 """Server-sent events, in the format of the HTML standard, made from the event log."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
@@ -67,6 +69,45 @@ async def server_sent(
             yield event_stream(opening(str(item), RETRY_MILLISECONDS))
         else:
             yield _joined([event.form(as_frame) for event in item])
+
+
+async def own_server_sent(
+    live: LiveEvents | None,
+    call: Call,
+    patterns: tuple[str, ...],
+    last_event_id: str,
+    beside: "Beside",
+) -> AsyncIterator[HttpBody]:
+    """The same for the events of the caller alone.
+
+    A message of the stream itself comes at its beginning, and behind the events of each change.
+    """
+    after = call.metadata.get(LAST_EVENT_ID) or last_event_id
+    async for item in _follow(live, call, patterns, str(after)):
+        if isinstance(item, Position):
+            opened = opening(str(item), RETRY_MILLISECONDS)
+            yield event_stream(opened + beside.frame(await asyncio.to_thread(beside.read)))
+            continue
+        # A caller who sees those of others here sees only the own ones.
+        own = [event for event in item if event.event.audience == call.caller.user_id]
+        if own:
+            told = b"".join(event.form(as_frame).data for event in own)
+            yield event_stream(told + beside.frame(await asyncio.to_thread(beside.read)))
+        elif not item:
+            yield KEEP_ALIVE
+
+
+class Beside(NamedTuple):
+    """A message of a stream itself, such as counts of what its events are about."""
+
+    event: str
+    """The name of its event."""
+    read: Callable[[], Message]
+    """Reads it as it is now. Blocks."""
+
+    def frame(self, message: Message) -> bytes:
+        """The message as a frame, without an id: it is no event of the log."""
+        return frame(self.event, as_json(message))
 
 
 def _follow(

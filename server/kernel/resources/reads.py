@@ -73,6 +73,12 @@ class ReadRows(Generic[M]):
         self._get = Reaching(lambda reach: self._alive(reach, self._is_one()))
         self._batch_get = Reaching(lambda reach: self._alive(reach, is_one_of(resource.table.c.id)))
 
+    def owner_of_new(self, call: Call) -> str:
+        """The caller, as who owns what the call is about. Raises Denied for an API key, if only people own some."""
+        if self.ownership is None:
+            raise LookupError(f"{self.type} belongs to nobody")
+        return self.ownership.owner_of_new(call)
+
     def get(self, call: Call, resource_id: str = "", request: Message | None = None) -> M:
         """A row that is not deleted. Raises NotFound: that of the parent, where the request names one that is absent.
 

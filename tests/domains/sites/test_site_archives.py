@@ -261,4 +261,4 @@ def test_a_file_is_for_its_owner_and_for_a_week(site: Tenant, stack: Stack) -> N
     rows(
         stack, "UPDATE operations SET end_time = now() - interval '8 days' WHERE id = %s RETURNING id", operation["id"]
     )
-    assert site.rest.get(path).status_code == 404
+    assert reason(site.rest.get(path)) == (409, "STATE_FORBIDS")

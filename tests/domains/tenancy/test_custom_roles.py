@@ -92,6 +92,8 @@ OF_ONESELF = {
     "audit.activity.read",
     *(f"identity.{what}.{verb}" for what in ("profiles", "preferences") for verb in ("read", "update")),
     *("identity.terms.read", "identity.terms.accept"),
+    *(f"notifications.notifications.{verb}" for verb in ("read", "update", "delete")),
+    *(f"notifications.preferences.{verb}" for verb in ("read", "update")),
 }
 
 

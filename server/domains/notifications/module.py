@@ -1,0 +1,63 @@
+"""Notifications: what people of a tenant are told."""
+
+from datetime import timedelta
+
+from server.data.grants import Grants
+from server.domains.notifications.inbox import InboxService
+from server.domains.notifications.notification_preferences import NotificationPreferencesService
+from server.domains.notifications.notification_sending import NotificationSendingService
+from server.domains.notifications.notifications import NotificationService
+from server.domains.notifications.tables import (
+    notification_counts,
+    notification_preferences,
+    notification_runs,
+    notifications,
+)
+from server.kernel.module import Background, Expire, Module, Platform, Serve, WorkerPlatform
+from server.kernel.privacy import Export, Remove
+from server.kernel.roles import ORDINARY_ROLES
+
+TABLES = (notifications, notification_counts, notification_runs, notification_preferences)
+KEPT, RUNS_KEPT = timedelta(days=365), timedelta(days=30)
+OWN = (
+    *(f"notifications.notifications.{verb}" for verb in ("read", "update", "delete")),
+    *("notifications.preferences.read", "notifications.preferences.update"),
+)
+
+
+def _inbox(platform: Platform) -> InboxService:
+    return InboxService(
+        *(platform.page_tokens, platform.clock),
+        live=platform.live,
+        access=platform.current_access,
+        downloads=platform.downloads,
+    )
+
+
+def _background(platform: WorkerPlatform) -> Background:
+    from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415 - in workers only
+
+    return Background(schedules=Sweeper(platform.dispatch, platform.clock).schedules)
+
+
+MODULE = Module(
+    "notifications",
+    services=(
+        Serve(
+            NotificationSendingService,
+            lambda platform: NotificationSendingService(platform.ports.memberships, platform.clock),
+        ),
+        Serve(NotificationService, lambda platform: NotificationService(platform.page_tokens, platform.clock)),
+        Serve(InboxService, _inbox),
+        Serve(NotificationPreferencesService, lambda platform: NotificationPreferencesService(platform.clock)),
+    ),
+    roles=dict.fromkeys(ORDINARY_ROLES, OWN),
+    grants=Grants(dispatch_writes=("notifications", "notification_counts", "notification_runs")),
+    retention=(
+        Expire(table=notifications, by="create_time", after=KEPT, every_tenant=True),
+        Expire(table=notification_runs, by="create_time", after=RUNS_KEPT, every_tenant=True),
+    ),
+    erases=tuple(Remove(table, by="user_id") for table in TABLES),
+    exports=tuple(Export(table, by="user_id") for table in TABLES),
+    background=_background,
+)

@@ -1,0 +1,80 @@
+"""How people are told something, and why they were not."""
+
+from typing import ClassVar
+
+from google.protobuf import json_format
+from plinth.notifications.v1 import notification_sending_pb2
+from plinth.notifications.v1.notification_pb2 import Notification
+from plinth.notifications.v1.notification_sending_pb2 import SendNotificationBatchResponse, SendNotificationResponse
+from plinth.types.v1.explanation_pb2 import Explanation
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects.postgresql import UUID
+
+from server.data.statements import Statement
+from server.domains.notifications.tables import notification_runs
+from server.domains.notifications.telling import Teller, check_workflows, letters_to
+from server.kernel.call import Call
+from server.kernel.clock import Clock
+from server.kernel.ports import Memberships
+from server.kernel.problems import Violation, broken_rules, not_found
+from server.kernel.resources import EventFacts, Service
+
+TYPE = "plinth.dev/Notification"
+SEND = "notifications.notifications.send"
+MOST_RECIPIENTS = 1_000
+_id = UUID(as_uuid=False)
+_r = notification_runs.c
+RUN = Statement(
+    select(_r.user_id, _r.explanation).where(
+        _r.tenant_id == bindparam("tenant", type_=_id), _r.id == bindparam("run", type_=_id)
+    )
+)
+"""Takes `tenant` and `run`."""
+
+
+class NotificationSendingService(Service):
+    """Sending."""
+
+    descriptor = notification_sending_pb2.DESCRIPTOR.services_by_name["NotificationSendingService"]
+    events: ClassVar = {"notification.created": EventFacts(Notification)}
+
+    def __init__(self, memberships: Memberships, clock: Clock) -> None:
+        super().__init__()
+        self._teller = Teller(memberships, clock)
+
+    def send_notification(
+        self, call: Call, request: notification_sending_pb2.SendNotificationRequest
+    ) -> SendNotificationResponse:
+        """One message to some people."""
+        check_workflows({"message": request.message})
+        letters = letters_to(request.user_ids, request.message)
+        answer = SendNotificationResponse(outcomes=self._teller.tell(call, letters))
+        call.event_payload = answer
+        return answer
+
+    def send_notification_batch(
+        self, call: Call, request: notification_sending_pb2.SendNotificationBatchRequest
+    ) -> SendNotificationBatchResponse:
+        """Several messages."""
+        check_workflows({f"requests[{place}].message": each.message for place, each in enumerate(request.requests)})
+        groups = [letters_to(each.user_ids, each.message) for each in request.requests]
+        letters = [letter for group in groups for letter in group]
+        if len(letters) > MOST_RECIPIENTS:
+            fault = f"have {len(letters):,} recipients in all, and {MOST_RECIPIENTS:,} are allowed"
+            raise broken_rules([Violation("requests", fault, "notification.recipients")])
+        outcomes = iter(self._teller.tell(call, letters))
+        answer = SendNotificationBatchResponse(
+            responses=[SendNotificationResponse(outcomes=[next(outcomes) for _ in group]) for group in groups]
+        )
+        call.event_payload = answer
+        return answer
+
+    def explain_notification(
+        self, call: Call, request: notification_sending_pb2.ExplainNotificationRequest
+    ) -> Explanation:
+        """What the pipeline decided."""
+        row = call.reads.run(RUN, tenant=call.tenant_id, run=request.notification_id).first()
+        may_send = call.access is not None and SEND in call.access.permissions
+        if row is None or not (may_send or row["user_id"] == call.caller.user_id):
+            raise not_found(TYPE, request.notification_id)
+        return json_format.ParseDict(row["explanation"], Explanation())
