@@ -87,6 +87,9 @@ class Memberships(Protocol):
     def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
         """Those of these users who are members of a tenant."""
 
+    def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:
+        """The members of a tenant who hold one of these roles, oldest membership first. At most 100."""
+
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id, sign_up_open and sign_up_conflict_visible of a tenant; None if there is no such tenant."""
 

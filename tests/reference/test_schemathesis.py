@@ -22,6 +22,7 @@ LONGEST = 900.0
 UPLOADS = (
     *("AssetContentService.UploadAsset", "AssetContentService.BulkUploadAssets"),
     *("AssetContentService.UploadImage", "AssetContentService.UploadImages", "AssetUploadService.AppendToAssetUpload"),
+    "SiteArchiveService.ImportSite",
 )
 # Operations that nobody calls here, each with the reason.
 EXCLUDED = {
@@ -39,6 +40,7 @@ EXCLUDED = {
     "RealtimeService.StreamEvents": "a stream, which its caller ends",
     "PageService.StreamPages": "a stream, which its caller ends",
     "OperationService.StreamOperation": "a stream, which its caller ends",
+    "InboxService.StreamNotifications": "a stream, which its caller ends",
 }
 # Operations whose errors have the JSON of somebody else's protocol, or are pages for people.
 OTHERWISE = (
@@ -50,6 +52,13 @@ OTHERWISE = (
 # Paths that another one with a variable matches too, so that its methods are answered there.
 OVERLAPPING = (
     "ExpenseService.GetExpenseSummary",
+    *("InboxService.ExportNotifications", "InboxService.GetUnreadCount", "InboxService.ListArchivedNotifications"),
+    *("InboxService.ListNotificationGroups", "InboxService.MarkAllNotificationsRead"),
+    *("InboxService.MarkAllNotificationsRead.1", "InboxService.MarkAllNotificationsSeen"),
+    "NotificationPreferencesService.GetNotificationPreferences",
+    "NotificationPreferencesService.UpdateNotificationPreferences",
+    "NotificationPreferencesService.UpdateNotificationPreferences.1",
+    "NotificationSendingService.SendNotificationBatch",
     "IntegrationService.ListIntegrationTemplates",
     "InvitationService.AcceptInvitation",
     "InvitationService.CreateInvitation",

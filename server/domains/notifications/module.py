@@ -35,9 +35,19 @@ def _inbox(platform: Platform) -> InboxService:
 
 
 def _background(platform: WorkerPlatform) -> Background:
-    from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415 - in workers only
+    from server.domains.notifications.event_telling import EventTeller  # noqa: PLC0415 - in workers only
+    from server.domains.notifications.event_workflows import EVENT_WORKFLOWS  # noqa: PLC0415
+    from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415
+    from server.kernel.following import LogFollower  # noqa: PLC0415
 
-    return Background(schedules=Sweeper(platform.dispatch, platform.clock).schedules)
+    teller = EventTeller(platform.database, platform.ports.memberships, platform.clock)
+    follower = LogFollower(
+        *("notifications", EVENT_WORKFLOWS, teller.handle),
+        dispatch=platform.quick_dispatch,
+        hints=platform.hints,
+        threads=platform.house_threads,
+    )
+    return Background(schedules=Sweeper(platform.dispatch, platform.clock).schedules, services=(follower,))
 
 
 MODULE = Module(

@@ -48,7 +48,7 @@ class NotificationSendingService(Service):
         """One message to some people."""
         check_workflows({"message": request.message})
         letters = letters_to(request.user_ids, request.message)
-        answer = SendNotificationResponse(outcomes=self._teller.tell(call, letters))
+        answer = SendNotificationResponse(outcomes=self._teller.send(call, letters))
         call.event_payload = answer
         return answer
 
@@ -62,7 +62,7 @@ class NotificationSendingService(Service):
         if len(letters) > MOST_RECIPIENTS:
             fault = f"have {len(letters):,} recipients in all, and {MOST_RECIPIENTS:,} are allowed"
             raise broken_rules([Violation("requests", fault, "notification.recipients")])
-        outcomes = iter(self._teller.tell(call, letters))
+        outcomes = iter(self._teller.send(call, letters))
         answer = SendNotificationBatchResponse(
             responses=[SendNotificationResponse(outcomes=[next(outcomes) for _ in group]) for group in groups]
         )

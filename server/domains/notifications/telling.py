@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from google.protobuf import json_format
 from plinth.notifications.v1.notification_pb2 import Notification
@@ -25,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
 from server.data.clauses import AnyType
 from server.data.statements import Statement
-from server.data.transactions import Transaction
+from server.data.transactions import Transaction, WriteTransaction
 from server.domains.notifications.pipeline import Decision, Facts, decide, in_inbox, told_before
 from server.domains.notifications.tables import (
     notification_counts,
@@ -33,7 +34,7 @@ from server.domains.notifications.tables import (
     notification_runs,
     notifications,
 )
-from server.domains.notifications.workflows import MESSAGE, WORKFLOWS, Workflow
+from server.domains.notifications.workflows import MESSAGE, SENDABLE, WORKFLOWS, Workflow
 from server.json_values import JsonObject
 from server.kernel.call import Call
 from server.kernel.clock import Clock
@@ -43,6 +44,7 @@ from server.kernel.ports import Memberships
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import ConversionPlan
 
+CREATED = "notification.created"
 PLAN = ConversionPlan(Notification, notifications, hidden=("dedupe_key",))
 _id = UUID(as_uuid=False)
 _n, _c, _r, _p = notifications.c, notification_counts.c, notification_runs.c, notification_preferences.c
@@ -129,34 +131,55 @@ class Letter:
     message: NotificationMessage
 
 
+class Told(NamedTuple):
+    """What came of letters."""
+
+    outcomes: list[NotificationOutcome]
+    stored: list[Notification]
+
+
 class Teller:
-    """Tells people something, in the transaction of a call."""
+    """Tells people something, in a transaction."""
 
     def __init__(self, memberships: Memberships, clock: Clock) -> None:
         self._memberships, self._clock = memberships, clock
 
-    def tell(self, call: Call, letters: Sequence[Letter]) -> list[NotificationOutcome]:
-        """Tell them, each with an event of its own. Raises RuleViolated for an unknown workflow."""
-        decisions = self._decide(call, letters)
-        told = [letter for letter in letters if decisions[letter.id].is_told]
-        stored = self._store(call, told) if told else []
-        for letter in told:
-            decision, is_new = decisions[letter.id], letter.id in {each.id for each in stored}
-            decisions[letter.id] = in_inbox(decision) if is_new else told_before(decision, letter.message.dedupe_key)
-        _keep_runs(call, letters, decisions)
-        for notification in stored:
+    def send(self, call: Call, letters: Sequence[Letter]) -> list[NotificationOutcome]:
+        """Tell them in a call, each with an event of its own."""
+        told = self.tell(call.writes, str(call.tenant_id), call.actor_id, letters)
+        for notification in told.stored:
             call.audience = notification.user_id
-            call.emit("notification.created", notification.id, notification)
+            call.emit(CREATED, notification.id, notification)
             call.note_change(None, notification)
         # Each has told its own event.
         call.emits = ""
-        return [_outcome(letter, decisions[letter.id]) for letter in letters]
+        return told.outcomes
 
-    def _decide(self, call: Call, letters: Sequence[Letter]) -> dict[str, Decision]:
+    def tell(
+        self, transaction: WriteTransaction, tenant_id: str, actor_id: str | None, letters: Sequence[Letter]
+    ) -> Told:
+        """Tell them, and keep what was decided. Their events are the caller's."""
+        decisions = self._decide(transaction, tenant_id, actor_id or "", letters)
+        wanted = [_row(letter, actor_id) for letter in letters if decisions[letter.id].is_told]
+        stored: list[Notification] = []
+        if wanted:
+            stored += PLAN.messages(transaction.run(STORE, tenant=tenant_id, given={"rows": wanted}))
+        new = {notification.id for notification in stored}
+        for letter in letters:
+            decision = decisions[letter.id]
+            if decision.is_told:
+                again = told_before(decision, letter.message.dedupe_key)
+                decisions[letter.id] = in_inbox(decision) if letter.id in new else again
+        _keep_runs(transaction, tenant_id, letters, decisions)
+        return Told([_outcome(letter, decisions[letter.id]) for letter in letters], stored)
+
+    def _decide(
+        self, transaction: WriteTransaction, tenant_id: str, actor_id: str, letters: Sequence[Letter]
+    ) -> dict[str, Decision]:
         user_ids = sorted({letter.user_id for letter in letters})
-        members = self._memberships.among(call.writes, str(call.tenant_id), user_ids)
-        rules = rules_of(call.writes, str(call.tenant_id), user_ids)
-        now, actor_id = self._clock(), call.actor_id or ""
+        members = self._memberships.among(transaction, tenant_id, user_ids)
+        rules = rules_of(transaction, tenant_id, user_ids)
+        now = self._clock()
         return {
             letter.id: decide(
                 Facts(
@@ -172,10 +195,6 @@ class Teller:
             )
             for letter in letters
         }
-
-    def _store(self, call: Call, letters: Sequence[Letter]) -> list[Notification]:
-        rows = [_row(letter, call.actor_id) for letter in letters]
-        return list(PLAN.messages(call.writes.run(STORE, tenant=call.tenant_id, given={"rows": rows})))
 
 
 def letters_to(user_ids: Sequence[str], message: NotificationMessage) -> list[Letter]:
@@ -195,9 +214,9 @@ def rules_of(
 
 def check_workflows(messages: Mapping[str, NotificationMessage]) -> None:
     """Raise RuleViolated for unknown workflows. The messages are by their paths in the request."""
-    unknown = [path for path, message in messages.items() if (message.workflow or MESSAGE) not in WORKFLOWS]
+    unknown = [path for path, message in messages.items() if (message.workflow or MESSAGE) not in SENDABLE]
     if unknown:
-        fault = f"is none of {', '.join(WORKFLOWS)}"
+        fault = f"is none of {', '.join(SENDABLE)}"
         raise broken_rules([Violation(f"{path}.workflow", fault, "notification.workflow") for path in unknown])
 
 
@@ -228,7 +247,9 @@ def _row(letter: Letter, actor_id: str | None) -> JsonObject:
     }
 
 
-def _keep_runs(call: Call, letters: Sequence[Letter], decisions: Mapping[str, Decision]) -> None:
+def _keep_runs(
+    transaction: WriteTransaction, tenant_id: str, letters: Sequence[Letter], decisions: Mapping[str, Decision]
+) -> None:
     rows = [
         {
             "id": letter.id,
@@ -239,7 +260,7 @@ def _keep_runs(call: Call, letters: Sequence[Letter], decisions: Mapping[str, De
         }
         for letter in letters
     ]
-    call.writes.queue(KEEP_RUNS, tenant=call.tenant_id, given={"rows": rows})
+    transaction.queue(KEEP_RUNS, tenant=tenant_id, given={"rows": rows})
 
 
 def _outcome(letter: Letter, decision: Decision) -> NotificationOutcome:

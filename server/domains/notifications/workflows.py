@@ -26,6 +26,15 @@ WORKFLOWS = {
         Workflow(MESSAGE, "messages", tells_actor=True),
         Workflow("announcement", "announcements", tells_actor=True),
         Workflow("alert", "alerts", tells_actor=True),
+        # Of events (event_workflows.py).
+        Workflow("operation-ended", "operations", tells_actor=True),
+        Workflow("webhook-trouble", "operations"),
+        Workflow("page-trouble", "sites"),
+        Workflow("invitation-accepted", "people"),
+        Workflow("account-security", "security", is_locked=True, tells_actor=True),
+        Workflow("subscription-ended", "billing"),
     )
 }
+SENDABLE = (MESSAGE, "announcement", "alert")
+"""Those of what people and programs send."""
 CATEGORIES = frozenset(workflow.category for workflow in WORKFLOWS.values())

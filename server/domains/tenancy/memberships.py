@@ -43,6 +43,13 @@ AMONG = Statement(
         memberships.c.user_id == any_(bindparam("members", type_=ARRAY(_id))),
     )
 )
+_holds_one = memberships.c.roles.op("&&", is_comparison=True)(bindparam("held", type_=ARRAY(Text())))
+WITH_ROLES = Statement(
+    select(memberships.c.user_id)
+    .where(memberships.c.tenant_id == bindparam("within", type_=_id), _holds_one)
+    .order_by(memberships.c.create_time, memberships.c.user_id)
+    .limit(LARGEST_LIST)
+)
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
 # A sign-up needs this before a user exists, so it is read as the platform, and only these columns.
 SIGN_UP_POLICY = Statement(
@@ -96,6 +103,10 @@ class Memberships:
     def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
         """Those of these users who are members of a tenant."""
         return {row["user_id"] for row in transaction.run(AMONG, within=tenant_id, members=list(user_ids)).all()}
+
+    def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:
+        """The members of a tenant who hold one of these roles, oldest membership first. At most 100."""
+        return [row["user_id"] for row in transaction.run(WITH_ROLES, within=tenant_id, held=list(roles)).all()]
 
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id and sign-up settings of a tenant; None if there is no such tenant."""

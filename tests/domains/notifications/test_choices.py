@@ -60,17 +60,19 @@ def tenant(stack: Stack) -> Tenant:
 
 def test_people_see_what_follows_from_their_rules(tenant: Tenant) -> None:
     usual = tenant.rest.get(PATH).json()
-    assert {each["workflow"]: (each["enabled"], each["decidedBy"]) for each in usual["effective"]} == dict.fromkeys(
-        WORKFLOWS, (True, "DEFAULT")
-    )
+    assert {each["workflow"]: (each["enabled"], each["decidedBy"]) for each in usual["effective"]} == {
+        key: (True, "LOCKED" if workflow.is_locked else "DEFAULT") for key, workflow in WORKFLOWS.items()
+    }
     rules = [{"scope": "SCOPE_ALL"}, {"scope": "SCOPE_WORKFLOW", "key": "alert", "enabled": True}]
     answer = tenant.rest.put(PATH, {"rules": rules, "etag": usual["etag"]})
     assert answer.status_code == 200, answer.text
     changed = answer.json()
-    assert {each["workflow"]: (each["enabled"], each["decidedBy"]) for each in changed["effective"]} == {
+    found = {each["workflow"]: (each["enabled"], each["decidedBy"]) for each in changed["effective"]}
+    assert {key: found[key] for key in ("message", "announcement", "alert", "account-security")} == {
         "message": (False, "ALL"),
         "announcement": (False, "ALL"),
         "alert": (True, "WORKFLOW"),
+        "account-security": (True, "LOCKED"),
     }
     assert tenant.rest.get(PATH).json() == changed
     assert tenant.rest.put(PATH, {"rules": [], "etag": usual["etag"]}).status_code == 412
