@@ -47,6 +47,8 @@ REFUSED = {
     "/plinth.tenancy.v1.RateLimitsService/ExplainRateLimits": "it explains a user or an API key, not both",
     "/plinth.tenancy.v1.RoleService/ExplainAccess": "it explains a user or an API key, not both",
 }
+# Reads that take as many as the tree of the log is high, which depends on when it was sealed.
+BY_HEIGHT = ("/plinth.audit.v1.AuditService/GetConsistencyProof", "/plinth.audit.v1.AuditService/GetInclusionProof")
 # Lists with a statement that sorts what it reads, or reads a table whole, each with why that is little.
 SORTED = {
     "/plinth.communication.v1.EmailTemplateVersionService/ListEmailTemplateVersions": "1,000 of a template",
@@ -131,7 +133,7 @@ def recorded() -> dict[str, int]:
 
 
 def test_every_read_takes_as_many_statements_as_are_recorded(asker: Asker) -> None:
-    found = {path: len(asker.statements(path)) for path in sorted(READS)}
+    found = {path: len(asker.statements(path)) for path in sorted(READS) if path not in BY_HEIGHT}
     if os.environ.get("RECORD"):
         lines = ["rpc\tstatements", *(f"{path}\t{count}" for path, count in found.items())]
         RECORDED.write_text("\n".join(lines) + "\n")

@@ -69,6 +69,7 @@ NEEDED_THERE = {
     "plinth.sites.v1.ApplyPageTemplateRequest.page_template_id",
     "plinth.sites.v1.Page.page_template_id",
     "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
+    "plinth.notifications.v1.SendNotificationRequest.user_ids",
 }
 # Resources of the platform, which every tenant sees.
 SHARED = {"plinth.billing.v1.Plan", "plinth.sites.v1.PageTemplate"}

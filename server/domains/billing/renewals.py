@@ -1,27 +1,23 @@
 """Renewals: a period that is over is followed by the next one, or by the end of a subscription that was cancelled."""
 
-import logging
 from datetime import UTC, datetime
 
-import psycopg
 from plinth.billing.v1.subscription_pb2 import Subscription
 from sqlalchemy import bindparam, func, literal_column, select, update
 
-from server.data.connections import DatabaseUnavailable
 from server.data.statements import Row, Statement
 from server.data.transactions import Database, Scope
 from server.domains.billing.periods import next_end
 from server.domains.billing.tables import HIDDEN, IS_LIVE, subscriptions
 from server.kernel.clock import Clock
+from server.kernel.due_rows import DueRows
 from server.kernel.jobs import MAINTENANCE_QUEUE, NEVER_AGAIN, Job, Schedule
 from server.kernel.record import record_platform_change
 from server.kernel.resources import ConversionPlan
 
-log = logging.getLogger("plinth.billing")
 EVERY_FIVE_MINUTES = "*/5 * * * *"
 AT_ONCE = 500
 """Subscriptions that one look takes."""
-LOOKS = 24
 """Looks of one run. Each carries a subscription over one period, of which several may have passed without a worker."""
 CAUSE = "billing.renewal"
 PLAN = ConversionPlan(Subscription, subscriptions, HIDDEN)
@@ -60,22 +56,7 @@ class Renewals:
 
     def run(self) -> None:
         """Renew what is due."""
-        failed: set[str] = set()
-        for _ in range(LOOKS):
-            with self._dispatch.read(Scope()) as transaction:
-                due = [row for row in transaction.run(DUE).all() if row["id"] not in failed]
-            if not due:
-                return
-            failed.update(row["id"] for row in due if not self._renewed(row))
-
-    def _renewed(self, row: Row) -> bool:
-        """Renew one. Returns whether that succeeded, so that one failure does not stop the others."""
-        try:
-            self._renew(row["tenant_id"], row["id"])
-        except (psycopg.Error, DatabaseUnavailable):
-            log.exception("subscription %s could not be renewed", row["id"])
-            return False
-        return True
+        DueRows(self._dispatch, DUE, self._renew, "the subscription").run()
 
     def _renew(self, tenant_id: str, subscription_id: str) -> None:
         key = {"tenant": tenant_id, "key": subscription_id}

@@ -6,11 +6,10 @@ from google.protobuf.message import Message
 from server.data.events import NO_TENANT, Event
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.notifications.event_workflows import EVENT_WORKFLOWS, EventWorkflow
-from server.domains.notifications.telling import CREATED, Teller, letters_to
+from server.domains.notifications.telling import Teller, letters_to
 from server.kernel.clock import Clock
 from server.kernel.ids import is_id
 from server.kernel.ports import Memberships
-from server.kernel.record import record_platform_change
 
 CAUSE = "notifications.tell_of_event"
 _symbols = symbol_database.Default()
@@ -20,7 +19,7 @@ class EventTeller:
     """Tells people of a tenant what its events say."""
 
     def __init__(self, database: Database, memberships: Memberships, clock: Clock) -> None:
-        self._database, self._memberships, self._clock = database, memberships, clock
+        self._database, self._memberships = database, memberships
         self._teller = Teller(memberships, clock)
 
     def handle(self, event: Event) -> None:
@@ -36,18 +35,7 @@ class EventTeller:
             user_ids = self._recipients(transaction, event, chosen, payload)
             if not user_ids:
                 return
-            told = self._teller.tell(transaction, event.tenant_id, None, letters_to(user_ids, message))
-            for notification in told.stored:
-                record_platform_change(
-                    transaction,
-                    CREATED,
-                    cause=CAUSE,
-                    before=None,
-                    after=notification,
-                    now=self._clock(),
-                    tenant_id=event.tenant_id,
-                    audience=notification.user_id,
-                )
+            self._teller.tell_in_a_job(transaction, event.tenant_id, None, letters_to(user_ids, message), CAUSE)
 
     def _recipients(
         self, transaction: WriteTransaction, event: Event, chosen: EventWorkflow, payload: Message

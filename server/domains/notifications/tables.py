@@ -1,6 +1,6 @@
 """Tables of notifications."""
 
-from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
+from sqlalchemy import ARRAY, Boolean, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.tables import tenant_table, time_column, uuid_column
@@ -78,3 +78,19 @@ notification_preferences = tenant_table(
 )
 _p = notification_preferences.c
 Index("notification_preferences_user_id_idx", _p.tenant_id, _p.user_id)
+
+notification_schedules = tenant_table(
+    "notification_schedules",
+    Column("user_ids", ARRAY(Text), nullable=False),
+    Column("message", JSONB, nullable=False),
+    time_column("send_time"),
+    Column("state", SmallInteger, nullable=False),
+    Column("told_count", Integer, nullable=False, server_default=text("0")),
+    uuid_column("actor_id", nullable=True),
+)
+_s = notification_schedules.c
+for _name in ("send_time", "create_time"):
+    Index(f"notification_schedules_{_name}_idx", _s.tenant_id, _s[_name], _s.id)
+# Across tenants: what is due, and what was sent long ago.
+Index("notification_schedules_due_idx", _s.send_time, postgresql_where=_s.state == text("1"))
+Index("notification_schedules_sent_idx", _s.send_time)

@@ -42,6 +42,7 @@ from server.kernel.ids import new_id
 from server.kernel.messages import plain_struct
 from server.kernel.ports import Memberships
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.record import record_platform_change
 from server.kernel.resources import ConversionPlan
 
 CREATED = "notification.created"
@@ -154,6 +155,24 @@ class Teller:
         # Each has told its own event.
         call.emits = ""
         return told.outcomes
+
+    def tell_in_a_job(
+        self, transaction: WriteTransaction, tenant_id: str, actor_id: str | None, letters: Sequence[Letter], cause: str
+    ) -> int:
+        """Tell them in a job, the `cause`, each with an event and an audit entry. Returns how many were told."""
+        told = self.tell(transaction, tenant_id, actor_id, letters)
+        for notification in told.stored:
+            record_platform_change(
+                transaction,
+                CREATED,
+                cause=cause,
+                before=None,
+                after=notification,
+                now=self._clock(),
+                tenant_id=tenant_id,
+                audience=notification.user_id,
+            )
+        return len(told.stored)
 
     def tell(
         self, transaction: WriteTransaction, tenant_id: str, actor_id: str | None, letters: Sequence[Letter]

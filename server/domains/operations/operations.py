@@ -120,8 +120,9 @@ class OperationService(Service[Operation]):
 
     def _stored_file(self, operation: Operation) -> StoredFile:
         """Raises StateForbids if there is none, or no longer."""
-        file, is_over = operation.file, self._clock() - FILES_KEPT
-        if not operation.HasField("file") or operation.end_time.ToDatetime(UTC) < is_over:
+        file, has_ended_at = operation.file, operation.end_time.ToDatetime(UTC)
+        is_over = operation.HasField("end_time") and has_ended_at < self._clock() - FILES_KEPT
+        if is_over or not operation.HasField("file"):
             state = "FILE_GONE" if operation.HasField("file") else "NO_FILE"
             metadata = {"resource_type": self.rows.type, "resource": operation.id, "state": state}
             raise StateForbids("It has no file, or no longer: a file is kept for 7 days.", metadata=metadata)

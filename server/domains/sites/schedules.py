@@ -2,20 +2,19 @@
 
 import logging
 
-import psycopg
 from plinth.sites.v1.page_pb2 import Page
 from plinth.sites.v1.page_version_pb2 import PageVersion
 from sqlalchemy import ColumnElement, Integer, SmallInteger, bindparam, func, literal_column, null, or_, select, update
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.connections import DatabaseUnavailable
-from server.data.statements import Row, Statement
+from server.data.statements import Statement
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.sites.drafts import keep_draft
 from server.domains.sites.page_paths import fill_paths
 from server.domains.sites.tables import pages
 from server.kernel.caching import Generations
 from server.kernel.clock import Clock
+from server.kernel.due_rows import DueRows
 from server.kernel.jobs import MAINTENANCE_QUEUE, NEVER_AGAIN, Job, Schedule
 from server.kernel.problems import StateForbids
 from server.kernel.record import record_platform_change
@@ -25,7 +24,6 @@ log = logging.getLogger("plinth.sites")
 EVERY_MINUTE = "* * * * *"
 AT_ONCE = 500
 """Pages that one look takes."""
-LOOKS = 4
 CAUSE = "sites.page_schedule"
 PLAN = ConversionPlan(Page, pages, computed=("path",))
 _p = pages.c
@@ -95,23 +93,11 @@ class PageSchedules:
 
     def run(self) -> None:
         """Do what is due."""
-        failed: set[str] = set()
-        for _ in range(LOOKS):
-            with self._dispatch.read(Scope()) as transaction:
-                due = [row for row in transaction.run(DUE).all() if row["id"] not in failed]
-            if not due:
-                return
-            failed.update(row["id"] for row in due if not self._has_done(row))
+        DueRows(self._dispatch, DUE, self._do_one, "the schedule of page").run()
 
-    def _has_done(self, row: Row) -> bool:
-        """Do what is due of one page. Returns whether that succeeded, so that one failure does not stop the others."""
-        try:
-            self._do(row["tenant_id"], row["id"])
-        except (psycopg.Error, DatabaseUnavailable):
-            log.exception("the schedule of page %s could not be kept", row["id"])
-            return False
-        self._generations.invalidate([f"tenant:{row['tenant_id']}:pages"])
-        return True
+    def _do_one(self, tenant_id: str, page_id: str) -> None:
+        self._do(tenant_id, page_id)
+        self._generations.invalidate([f"tenant:{tenant_id}:pages"])
 
     def _do(self, tenant_id: str, page_id: str) -> None:
         with self._database.write(Scope(tenant_id=tenant_id)) as transaction:

@@ -1,7 +1,9 @@
 """How notifications are made and changed."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from server.kernel.ids import new_id
 from tests.clients import Tenant, unique
 from tests.contract.instances import MARK, Instance, Mutation, Named, made
 
@@ -36,6 +38,22 @@ def _preferences(tenant: Tenant) -> Named:
     return {"user_id": answer["userId"], "etag": answer["etag"]}
 
 
+def new_schedule() -> dict[str, Any]:
+    """The JSON of a message to nobody in particular, next year."""
+    return {"userIds": [new_id()], "message": new_message(), "sendTime": next_year()}
+
+
+def next_year() -> str:
+    """A year from now."""
+    return (datetime.now(UTC) + timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _schedule(tenant: Tenant) -> Named:
+    """With a sibling, so that a page of one has a next."""
+    schedule, _ = (made(tenant, "/api/v1/notifications/schedule", new_schedule()) for _ in range(2))
+    return {"notification_schedule_id": schedule["id"], "etag": schedule["etag"]}
+
+
 def new_preferences() -> dict[str, Any]:
     """The JSON of a choice."""
     return {"rules": [{"scope": "SCOPE_GROUP", "key": unique("muted")}]}
@@ -50,6 +68,7 @@ def _something_new(sweep: Any) -> dict[str, Any]:
 INSTANCES = {
     "plinth.notifications.v1.Notification": Instance(_notification),
     "plinth.notifications.v1.NotificationMessage": Instance(lambda _: {}, new_message),
+    "plinth.notifications.v1.NotificationSchedule": Instance(_schedule, new_schedule),
     "plinth.notifications.v1.NotificationPreferences": Instance(_preferences, new_preferences),
 }
 MUTATIONS = (
@@ -66,5 +85,7 @@ MUTATIONS = (
     Mutation("NotificationService/ArchiveNotification"),
     Mutation("NotificationService/UnarchiveNotification", before="ArchiveNotification"),
     Mutation("NotificationService/DeleteNotification"),
+    Mutation("NotificationScheduleService/CreateNotificationSchedule"),
+    Mutation("NotificationScheduleService/DeleteNotificationSchedule"),
     Mutation("NotificationPreferencesService/UpdateNotificationPreferences"),
 )
