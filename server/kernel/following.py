@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 
 import psycopg
-from sqlalchemy import BigInteger, DateTime, Integer, LargeBinary, Text, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, LargeBinary, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID
 
 from server import pulses
@@ -49,15 +49,28 @@ CURSOR = Statement(
 NEXT = Statement(
     text(
         """
-        SELECT tenant_id, transaction_id::text::bigint AS transaction_id, sequence, id, type, resource_id, message_type,
-               payload, create_time, audience
-          FROM events
-         WHERE (events.transaction_id, events.sequence) > (CAST(:transaction_id AS text)::xid8, :sequence)
-           AND events.transaction_id < plinth_log_horizon()
-         ORDER BY events.transaction_id, events.sequence LIMIT :limit
+        WITH batch AS MATERIALIZED (
+            SELECT tenant_id, transaction_id::text::bigint AS transaction_id, sequence, id, type, resource_id,
+                   message_type, CASE WHEN type = ANY (CAST(:types AS text[])) THEN payload END AS payload, create_time,
+                   audience
+              FROM events
+             WHERE (events.transaction_id, events.sequence) > (CAST(:transaction_id AS text)::xid8, :sequence)
+               AND events.transaction_id < plinth_log_horizon()
+             ORDER BY events.transaction_id, events.sequence LIMIT :limit
+        ), last AS (
+            SELECT transaction_id, sequence FROM batch ORDER BY transaction_id DESC, sequence DESC LIMIT 1
+        )
+        SELECT batch.*, (SELECT count(*) FROM batch)::integer AS size
+          FROM batch CROSS JOIN last
+         WHERE batch.payload IS NOT NULL
+            OR (batch.transaction_id, batch.sequence) = (last.transaction_id, last.sequence)
+         ORDER BY batch.transaction_id, batch.sequence
         """
     )
-    .bindparams(bindparam("transaction_id", type_=Text()), _position[1], bindparam("limit", type_=Integer()))
+    .bindparams(
+        bindparam("transaction_id", type_=Text()),
+        *(_position[1], bindparam("limit", type_=Integer()), bindparam("types", type_=ARRAY(Text()))),
+    )
     .columns(
         tenant_id=UUID(as_uuid=False),
         transaction_id=BigInteger(),
@@ -69,8 +82,10 @@ NEXT = Statement(
         payload=LargeBinary(),
         create_time=DateTime(timezone=True),
         audience=UUID(as_uuid=False),
+        size=Integer(),
     )
 )
+"""Takes `types`, a position and `limit`. Of the next events those of these types, and in any case the last one."""
 MOVE = Statement(
     text(
         """
@@ -119,16 +134,17 @@ class LogFollower:
         while True:
             with self._dispatch.read(Scope()) as transaction:
                 key = {"transaction_id": str(position.transaction_id), "sequence": position.sequence}
-                rows = transaction.run(NEXT, **key, limit=BATCH).all()
-            events = [_event(row) for row in rows]
-            for event in events:
-                if event.type in self._types:
-                    self._do(event)
-            if events:
-                position = events[-1].position
-                self._move(position)
-            total += len(events)
-            if len(events) < BATCH:
+                rows = transaction.run(NEXT, **key, types=sorted(self._types), limit=BATCH).all()
+            if not rows:
+                return total
+            for row in rows:
+                if row["type"] in self._types:
+                    self._do(_event(row))
+            position = Position(rows[-1]["transaction_id"], rows[-1]["sequence"])
+            self._move(position)
+            size: int = rows[-1]["size"]
+            total += size
+            if size < BATCH:
                 return total
 
     def _do(self, event: Event) -> None:
@@ -158,5 +174,5 @@ class LogFollower:
 
 def _event(row: Row) -> Event:
     position = Position(row["transaction_id"], row["sequence"])
-    rest = {name: value for name, value in row.items() if name not in {"transaction_id", "sequence"}}
+    rest = {name: value for name, value in row.items() if name not in {"transaction_id", "sequence", "size"}}
     return Event(position=position, **rest)

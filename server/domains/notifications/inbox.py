@@ -90,7 +90,8 @@ class InboxService(Service):
         self, call: Call, request: inbox_pb2.StreamNotificationsRequest
     ) -> AsyncIterator[HttpBody]:
         """What happens in the inbox, with its counts."""
-        beside = Beside(COUNTS, partial(self._access.read, call, partial(self._counts, call)))
+        read = partial(_counts_of, tenant_id=call.tenant_id, user_id=self._owner(call))
+        beside = Beside(COUNTS, partial(self._access.read, call, read))
         return own_server_sent(self._live, call, EVENTS, request.last_event_id, beside)
 
     def export_notifications(
@@ -118,5 +119,6 @@ class InboxService(Service):
         call.subject_id = user_id
         return counts_of(call.writes, call.tenant_id, user_id)
 
-    def _counts(self, call: Call, transaction: Transaction) -> UnreadCount:
-        return counts_of(transaction, call.tenant_id, call.caller.user_id)
+
+def _counts_of(transaction: Transaction, *, tenant_id: str | None, user_id: str) -> UnreadCount:
+    return counts_of(transaction, tenant_id, user_id)

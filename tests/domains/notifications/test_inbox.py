@@ -297,6 +297,18 @@ def test_a_stream_tells_what_comes_and_what_is_new(tenant: Tenant, stack: Stack)
         assert (read, counted[1]) == ("notification.all_read", {"unreadCount": 0, "unseenCount": 0})
 
 
+def test_an_api_key_has_no_inbox(tenant: Tenant, stack: Stack) -> None:
+    body = {"name": "Sender", "permissions": ["notifications.notifications.read", "notifications.notifications.send"]}
+    key = tenant.rest.post(f"{tenant.path}/api-keys", body).json()["key"]
+    rest = Rest(stack, key)
+    for path in ("stream", "export", "unread-count", "groups", "archived"):
+        assert reason(rest.get(f"{PATH}/{path}")) == (403, "USER_REQUIRED"), path
+    answer = rest.post(PATH, {"userIds": [tenant.owner.id], "message": new_message("By a program")})
+    [outcome] = answer.json()["outcomes"]
+    assert (outcome["isTold"], titles(tenant.rest)) == (True, ["By a program"])
+    assert rest.get(f"{PATH}/{outcome['notificationId']}/explain").status_code == 200
+
+
 @contextmanager
 def stack_stream(tenant: Tenant, stack: Stack) -> Iterator[Iterator[str]]:
     """The lines of the owner's stream."""
