@@ -177,6 +177,19 @@ def test_the_page_of_getting_started_works(driver: Any, front_end: str, tenant: 
     only(driver, "li", "Of another window (draft)")
 
 
+def test_the_inbox_of_the_guide_shows_what_comes(driver: Any, stack: Stack, tenant: Tenant) -> None:
+    [block] = [block.text for block in guides.blocks("notifications") if block.language == "js"]
+    message = {"userIds": [tenant.owner.id], "message": {"title": "Told"}}
+    with chromium.site() as origin:
+        page = Page(driver, origin)
+        values = f"const base = {json.dumps(stack.url)}, token = {json.dumps(tenant.access_token)};"
+        driver.execute_script("window.told = []; console.log = (...words) => told.push(words.join(' '));")
+        driver.execute_script(values + block)
+        wait_for(lambda: page.ask("told") == ["unread 0"], what="the counts")
+        assert tenant.rest.post("/api/v1/notifications", message).status_code == 201
+        wait_for(lambda: page.ask("told") == ["unread 0", "Told", "unread 1"], what="the notification")
+
+
 @pytest.mark.parametrize("name", ["live-streams", "files"])
 def test_script_of_the_guides_runs(driver: Any, stack: Stack, tenant: Tenant, name: str) -> None:
     block, *others = [block.text for block in guides.blocks(name) if block.language == "js"]
