@@ -93,7 +93,7 @@ class Delegation:
     def call(self, started: Started, path: str, request: Message, key: str, file: File | None) -> Message:
         """Make a call. Raises its problem."""
         method = self._methods[path]
-        call = Call(method, _Context(_metadata(started, key)))
+        call = Call(method, Unconnected(_metadata(started, key)))
         call.principal = self._principal_of(started.tenant_id, started.owner_id)
         chain = self._chain(method)
         if file is None:
@@ -150,19 +150,22 @@ class Delegate:
         return given
 
 
-class _Context:
+class Unconnected:
     """The context of a call that no connection has brought."""
 
     def __init__(self, metadata: "Sequence[tuple[str, str | bytes]]") -> None:
         self._metadata = metadata
 
     def invocation_metadata(self) -> "Iterable[tuple[str, str | bytes]]":
+        """What the job tells of the call."""
         return self._metadata
 
-    def time_remaining(self) -> None:
+    def time_remaining(self) -> float | None:
+        """None: the timeout of the job bounds it."""
         return None
 
     def is_active(self) -> bool:
+        """Yes: the job waits."""
         return True
 
 

@@ -1,6 +1,7 @@
 """A job calls on behalf of who has started its operation, with what that caller may do now."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -10,8 +11,9 @@ from plinth.operations.v1.operation_pb2 import Operation
 from plinth.sites.v1.page_pb2 import CreatePageRequest, DeletePageRequest, GetPageRequest, Page
 from plinth.tenancy.v1.tenant_pb2 import DeleteTenantRequest
 
+from server.domains.sites.pages import PageService
 from server.job_calls import JobCalls
-from server.kernel.delegation import Delegate, File
+from server.kernel.delegation import Delegate, File, Unconnected
 from server.kernel.operations import Work
 from server.kernel.problems import Denied, NotFound, RuleViolated, Unauthenticated
 from tests.clients import new_member, new_tenant, rows
@@ -151,3 +153,23 @@ def test_the_work_of_the_platform_calls_nothing(calls: JobCalls, scene: Scene) -
             calls.of(work)
 
     scene.attempt(scene.start(""), work)
+
+
+def test_a_call_says_what_it_takes_and_answers(calls: JobCalls, scene: Scene) -> None:
+    own = on_behalf(calls, scene)
+    with pytest.raises(TypeError, match="takes no file"):
+        own.upload(CREATE, new_page(scene), File("a.pdf", "", [PDF]), Page, "1")
+    with pytest.raises(TypeError, match=r"the answer is plinth\.sites\.v1\.Page, not"):
+        own.call(CREATE, new_page(scene), Asset, "2")
+
+
+def test_what_belongs_to_nobody_has_no_owner() -> None:
+    nobody: Any = None
+    with pytest.raises(LookupError, match="belongs to nobody"):
+        PageService().rows.owner_of_new(nobody)
+
+
+def test_no_connection_waits_for_it() -> None:
+    context = Unconnected([("a", "b")])
+    assert (context.time_remaining(), context.is_active()) == (None, True)
+    assert list(context.invocation_metadata()) == [("a", "b")]
