@@ -31,8 +31,8 @@ BELOW = [
 # The tenant's end leaves nothing to read. An erasure goes on after its answer, and drops what is cached by itself
 # (tests/privacy). Of users, the request names the owner who calls, and who stays one. Credentials are those of a
 # template, and nothing of them is cached. ReorderNavigationItems names every item of the tenant, and other tests add
-# items to this one (tests/domains/sites tries it). ImportSite needs a tenant without a site, and changes nothing itself:
-# its job calls other RPCs.
+# items to this one (tests/domains/sites tries it). ImportSite needs a tenant without a site, and changes nothing
+# itself: its job calls other RPCs.
 APART = {
     "/plinth.sites.v1.SiteArchiveService/ImportSite",
     "/plinth.sites.v1.NavigationItemService/ReorderNavigationItems",
