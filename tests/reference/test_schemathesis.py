@@ -58,6 +58,8 @@ OVERLAPPING = (
     "NotificationPreferencesService.GetNotificationPreferences",
     "NotificationPreferencesService.UpdateNotificationPreferences",
     "NotificationPreferencesService.UpdateNotificationPreferences.1",
+    "NotificationScheduleService.CreateNotificationSchedule",
+    "NotificationScheduleService.ListNotificationSchedules",
     "NotificationSendingService.SendNotificationBatch",
     "IntegrationService.ListIntegrationTemplates",
     "InvitationService.AcceptInvitation",
