@@ -65,6 +65,7 @@ def clean_image(data: bytes | bytearray, content_type: str, most_pixels: int, *,
             IndexError,
             KeyError,
             TypeError,
+            RuntimeError,
             struct.error,
         ) as error:
             # What the readers of Pillow raise for files that are broken in ways of their own.

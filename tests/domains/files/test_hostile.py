@@ -166,6 +166,22 @@ def test_a_broken_image_is_refused_or_cleaned(data: Any, form: str) -> None:
     assert Image.open(BytesIO(clean.data)).format == form
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "AVIF"])
+def test_an_image_with_one_broken_byte_is_refused_or_cleaned(form: str) -> None:
+    whole = image(form, (32, 32))
+    refused = 0
+    for place in range(min(len(whole), 400)):
+        broken = bytearray(whole)
+        broken[place] ^= 255
+        try:
+            clean = clean_image(broken, f"image/{form.lower()}", FEW_PIXELS)
+        except RuleViolated:
+            refused += 1
+        else:
+            assert Image.open(BytesIO(clean.data)).format == form
+    assert refused
+
+
 @given(st.binary(max_size=300), st.text(max_size=20))
 def test_every_file_has_one_type(head: bytes, name: str) -> None:
     kind = type_of(head, name)
