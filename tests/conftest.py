@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from server.kernel.policy import MethodPolicy
+from server.modules import MODULES
 from tests.again import keep_logs
 from tests.domains.communication.signing import mail_settings
 from tests.domains.identity.issuer import IssuerOfCodes
@@ -117,6 +118,10 @@ def is_about(item: pytest.Item, domain: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Forget the settings of this shell, and keep the shared stack from here when this is not a worker."""
+    domain = config.getoption("--domain")
+    if domain and domain not in {module.name for module in MODULES}:
+        # It would leave out nearly everything, and be green.
+        raise pytest.UsageError(f"--domain takes one domain, and `{domain}` is none")
     for name in os.environ.keys() - free_of_settings(dict(os.environ)).keys():
         del os.environ[name]
     if hasattr(config, "workerinput"):

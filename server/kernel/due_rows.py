@@ -7,9 +7,6 @@ stops no other one.
 import logging
 from collections.abc import Callable
 
-import psycopg
-
-from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 
@@ -38,6 +35,6 @@ class DueRows:
             for row in rows:
                 try:
                     self._do(row["tenant_id"], row["id"])
-                except (psycopg.Error, DatabaseUnavailable):
+                except Exception:
                     log.exception("%s %s is due, and failed", self._what, row["id"])
                     failed.add(row["id"])

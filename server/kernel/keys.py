@@ -50,7 +50,7 @@ def as_text(raw: bytes) -> str:
 
 
 def from_text(text: str) -> bytes | None:
-    """The bytes of such a text; None if it is none."""
+    """Decode base64url without padding; None if the text is not valid base64url."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

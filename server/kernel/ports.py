@@ -84,8 +84,8 @@ class Memberships(Protocol):
     def of_user_at(self, transaction: Transaction, user_id: str, subdomain: str) -> Row | None:
         """The membership of a user in the tenant with this subdomain, or None."""
 
-    def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
-        """Those of these users who are members of a tenant."""
+    def among(self, transaction: WriteTransaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
+        """Those of these users who are members of a tenant, which they cannot leave until the transaction ends."""
 
     def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:
         """The members of a tenant who hold one of these roles, oldest membership first. At most 100."""

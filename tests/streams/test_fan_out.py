@@ -31,7 +31,8 @@ class Told:
     def __init__(self, *items: list[LiveEvent] | Position) -> None:
         self._items = items
 
-    async def follow(self, *_: object) -> AsyncIterator[list[LiveEvent] | Position]:
+    async def follow(self, *_: object, own: bool) -> AsyncIterator[list[LiveEvent] | Position]:
+        assert not own, "everybody gets these"
         for item in self._items:
             yield item
 

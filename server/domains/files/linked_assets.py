@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from plinth.files.v1.asset_pb2 import Asset
-from sqlalchemy import and_, any_, bindparam, literal_column, select
+from sqlalchemy import any_, bindparam, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from server.data.statements import Statement
@@ -20,13 +20,11 @@ _a = assets.c
 FIND = Statement(
     select(_a.id, _a.filename, _a.folder, _a.alt, _a.content_type, _a.size, _a.sha256, _a.blob_id)
     .where(
-        and_(
-            _a.tenant_id == bindparam("tenant", type_=_id),
-            _a.id == any_(bindparam("ids", type_=ARRAY(_id))),
-            _a.delete_time.is_(None),
-            _a.is_public,
-            _a.state == literal_column(str(int(Asset.STATE_READY))),
-        )
+        _a.tenant_id == bindparam("tenant", type_=_id),
+        _a.id == any_(bindparam("ids", type_=ARRAY(_id))),
+        _a.delete_time.is_(None),
+        _a.is_public,
+        _a.state == literal_column(str(int(Asset.STATE_READY))),
     )
     .order_by(_a.id)
 )
@@ -47,10 +45,7 @@ class StoredLinkedAssets:
     def find(self, transaction: Transaction, tenant_id: str, ids: Sequence[str]) -> list[LinkedAsset]:
         """Those that are public and there."""
         rows = transaction.run(FIND, tenant=tenant_id, ids=list(ids)).all()
-        return [
-            LinkedAsset(**row, seal=self._seals.seal(row["content_type"], row["sha256"]))  # what the bytes are
-            for row in rows
-        ]
+        return [LinkedAsset(**row, seal=self._seals.seal(row["content_type"], row["sha256"])) for row in rows]
 
     def read(self, tenant_id: str, asset: LinkedAsset) -> Iterator[bytes]:
         """The bytes of one."""

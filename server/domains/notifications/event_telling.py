@@ -40,11 +40,11 @@ class EventTeller:
     def _recipients(
         self, transaction: WriteTransaction, event: Event, chosen: EventWorkflow, payload: Message
     ) -> list[str]:
-        """An API key that owns an operation is nobody to be told."""
+        """The pipeline leaves out who is no member, such as an API key that owns an operation."""
         if chosen.roles:
             return self._memberships.with_roles(transaction, event.tenant_id, chosen.roles)
         user_id = str(getattr(payload, chosen.user_field))
-        return sorted(self._memberships.among(transaction, event.tenant_id, [user_id])) if is_id(user_id) else []
+        return [user_id] if is_id(user_id) else []
 
 
 def _payload_of(event: Event) -> Message:

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.message import Message
 from plinth.notifications.v1.notification_pb2 import Notification
 from plinth.notifications.v1.notification_sending_pb2 import NotificationMessage
+
+if TYPE_CHECKING:
+    from plinth.operations.v1.operation_pb2 import Operation
 
 ADMINISTRATORS = ("owner", "admin")
 EDITORS = (*ADMINISTRATORS, "editor")
@@ -46,7 +50,7 @@ def _told(
 
 def _operation_failed(payload: Message) -> NotificationMessage:
     made = _told("`{kind}` failed", "", "operation", priority=HIGH)(payload)
-    made.body = str(getattr(payload, "error").message)[:2000]  # noqa: B009 - of an Operation, which is another domain's
+    made.body = cast("Operation", payload).error.message[:2000]
     return made
 
 

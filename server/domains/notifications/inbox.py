@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC
-from functools import partial
 from typing import ClassVar
 
 from google.api.httpbody_pb2 import HttpBody
@@ -14,13 +13,11 @@ from plinth.notifications.v1.inbox_pb2 import (
 )
 
 from server.data.statements import Statement
-from server.data.transactions import Transaction
-from server.domains.notifications.counts import ADD, MARK_READ, MARK_SEEN, counts_of
+from server.domains.notifications.counts import MARK_READ, MARK_SEEN, counts_of
 from server.domains.notifications.exports import export_of
 from server.domains.notifications.groups import NotificationGroups
 from server.domains.notifications.notifications import ARCHIVE
 from server.kernel.call import Call
-from server.kernel.clock import Clock
 from server.kernel.current_access import CurrentAccess
 from server.kernel.live import Beside, LiveEvents, own_server_sent
 from server.kernel.queries import PageTokens
@@ -44,14 +41,13 @@ class InboxService(Service):
     def __init__(
         self,
         tokens: PageTokens,
-        clock: Clock,
         *,
         live: LiveEvents | None,
         access: CurrentAccess,
         downloads: Downloads,
     ) -> None:
         super().__init__()
-        self._clock, self._live, self._access, self._downloads = clock, live, access, downloads
+        self._live, self._access, self._downloads = live, access, downloads
         self._rows = ReadRows(self, ARCHIVE)
         self._archive = Lister(self._rows, tokens)
         self._groups = NotificationGroups(tokens)
@@ -90,9 +86,12 @@ class InboxService(Service):
         self, call: Call, request: inbox_pb2.StreamNotificationsRequest
     ) -> AsyncIterator[HttpBody]:
         """What happens in the inbox, with its counts."""
-        read = partial(_counts_of, tenant_id=call.tenant_id, user_id=self._owner(call))
-        beside = Beside(COUNTS, partial(self._access.read, call, read))
-        return own_server_sent(self._live, call, EVENTS, request.last_event_id, beside)
+        user_id = self._owner(call)
+
+        def read() -> UnreadCount:
+            return self._access.read(call, lambda transaction: counts_of(transaction, call.tenant_id, user_id))
+
+        return own_server_sent(self._live, call, EVENTS, request.last_event_id, Beside(COUNTS, read))
 
     def export_notifications(
         self, call: Call, request: inbox_pb2.ExportNotificationsRequest
@@ -107,18 +106,9 @@ class InboxService(Service):
 
     def _mark_all(self, call: Call, statement: Statement, request: MarkAll, **more: str) -> UnreadCount:
         user_id = self._owner(call)
-        as_of = request.as_of.ToDatetime(UTC) if request.HasField("as_of") else self._clock()
-        key = {"tenant": call.tenant_id, "user": user_id}
-        changed = call.writes.run(statement, **key, as_of=as_of, **more).one()
-        if changed["count"]:
-            is_read = statement is MARK_READ
-            call.writes.queue(ADD, **key, unread=-changed["unread"] if is_read else 0, unseen=-changed["unseen"])
-        else:
-            call.changes_nothing = True
+        as_of = request.as_of.ToDatetime(UTC) if request.HasField("as_of") else None
+        changed = call.writes.run(statement, tenant=call.tenant_id, user=user_id, as_of=as_of, **more).value()
+        call.changes_nothing = not changed
         call.audience = user_id
         call.subject_id = user_id
         return counts_of(call.writes, call.tenant_id, user_id)
-
-
-def _counts_of(transaction: Transaction, *, tenant_id: str | None, user_id: str) -> UnreadCount:
-    return counts_of(transaction, tenant_id, user_id)

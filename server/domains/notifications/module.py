@@ -29,7 +29,7 @@ OWN = (
 
 def _inbox(platform: Platform) -> InboxService:
     return InboxService(
-        *(platform.page_tokens, platform.clock),
+        platform.page_tokens,
         live=platform.live,
         access=platform.current_access,
         downloads=platform.downloads,

@@ -72,9 +72,11 @@ _given = (
     .table_valued(*(column(name, kind) for name, kind in GIVEN.items()))
     .render_derived(name="given", with_types=True)
 )
+# Two of these that run at once wait for each other in one order, not in a circle.
+_in_order = (_given.c.user_id, _given.c.dedupe_key)
 _new = (
     insert(notifications)
-    .from_select(["tenant_id", *GIVEN], select(_tenant, *(_given.c[name] for name in GIVEN)).order_by(_given.c.user_id))
+    .from_select(["tenant_id", *GIVEN], select(_tenant, *(_given.c[name] for name in GIVEN)).order_by(*_in_order))
     .on_conflict_do_nothing(
         index_elements=[_n.tenant_id, _n.user_id, _n.dedupe_key], index_where=_n.dedupe_key != literal_column("''")
     )
@@ -186,9 +188,10 @@ class Teller:
         new = {notification.id for notification in stored}
         for letter in letters:
             decision = decisions[letter.id]
-            if decision.is_told:
-                again = told_before(decision, letter.message.dedupe_key)
-                decisions[letter.id] = in_inbox(decision) if letter.id in new else again
+            if letter.id in new:
+                decisions[letter.id] = in_inbox(decision)
+            elif decision.is_told:
+                decisions[letter.id] = told_before(decision, letter.message.dedupe_key)
         _keep_runs(transaction, tenant_id, letters, decisions)
         return Told([_outcome(letter, decisions[letter.id]) for letter in letters], stored)
 

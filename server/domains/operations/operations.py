@@ -119,7 +119,7 @@ class OperationService(Service[Operation]):
         return partial(self._read, call, operation_id)
 
     def _stored_file(self, operation: Operation) -> StoredFile:
-        """Raises StateForbids if there is none, or no longer."""
+        """The file of an operation. Raises StateForbids if it made none, and when the file has expired."""
         file, has_ended_at = operation.file, operation.end_time.ToDatetime(UTC)
         is_over = operation.HasField("end_time") and has_ended_at < self._clock() - FILES_KEPT
         if is_over or not operation.HasField("file"):

@@ -170,7 +170,7 @@ def _behind_their_parents(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _content(said: Mapping[str, object]) -> ArchivedContent:
-    """A draft or a version. SEO metadata without a word are none."""
+    """The content of a draft or a version. Empty SEO metadata is left out."""
     content = _parsed(said, ArchivedContent())
     if not content.seo.ByteSize():
         content.ClearField("seo")

@@ -38,10 +38,13 @@ ALL_OF_USER = Statement(
 )
 OF_USER_IN = Statement(_of_member.where(memberships.c.tenant_id == bindparam("within", type_=_id)))
 AMONG = Statement(
-    select(memberships.c.user_id).where(
+    select(memberships.c.user_id)
+    .where(
         memberships.c.tenant_id == bindparam("within", type_=_id),
         memberships.c.user_id == any_(bindparam("members", type_=ARRAY(_id))),
     )
+    .order_by(memberships.c.user_id)
+    .with_for_update(read=True, key_share=True)
 )
 _holds_one = memberships.c.roles.op("&&", is_comparison=True)(bindparam("held", type_=ARRAY(Text())))
 WITH_ROLES = Statement(
@@ -100,8 +103,8 @@ class Memberships:
         """The membership of a user in the tenant with this subdomain, or None."""
         return transaction.run(OF_USER_AT, member=user_id, label=subdomain).first()
 
-    def among(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
-        """Those of these users who are members of a tenant."""
+    def among(self, transaction: WriteTransaction, tenant_id: str, user_ids: Sequence[str]) -> set[str]:
+        """Those of these users who are members of a tenant, which they cannot leave until the transaction ends."""
         return {row["user_id"] for row in transaction.run(AMONG, within=tenant_id, members=list(user_ids)).all()}
 
     def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:

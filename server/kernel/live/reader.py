@@ -177,11 +177,13 @@ class LiveEvents:
         *,
         known: Position | None = None,
         resource_id: str = "",
+        own: bool = False,
     ) -> AsyncIterator[list[LiveEvent] | Position]:
         """The events of the call's tenant whose type matches a pattern, after an event or from now on.
 
         A pattern is a type, a family such as `page.*`, or `*`. The caller gets those that its permissions show. With
-        `known`, a position of this server, the events are those after it; with a `resource_id`, those of this resource.
+        `known`, a position of this server, the events are those after it; with a `resource_id`, those of this resource;
+        with `own`, those whose audience is the caller, even if permissions show those of others.
 
         The first item is the start position. Then come events, one or several together, and an empty list when a
         keep-alive is due. Raises Malformed for an invalid event id, UnknownEvent, NoPlace, TooSlow, Unavailable, and
@@ -192,7 +194,11 @@ class LiveEvents:
         # Nothing is awaited from here to the registration, so that no event comes in between.
         start = self._position
         subscription = Subscription(
-            call, patterns, start, after, size=self._queue, visibility=self.visibility, resource_id=resource_id
+            *(call, patterns, start, after),
+            size=self._queue,
+            visibility=self.visibility,
+            resource_id=resource_id,
+            own=own,
         )
         missed = self._missed(subscription, after or start, self._recent.after(str(call.tenant_id), after or start))
         self._subscriptions.add(subscription)

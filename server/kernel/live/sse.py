@@ -83,17 +83,14 @@ async def own_server_sent(
     A message of the stream itself comes at its beginning, and behind the events of each change.
     """
     after = call.metadata.get(LAST_EVENT_ID) or last_event_id
-    async for item in _follow(live, call, patterns, str(after)):
+    async for item in _follow(live, call, patterns, str(after), own=True):
         if isinstance(item, Position):
             opened = opening(str(item), RETRY_MILLISECONDS)
             yield event_stream(opened + beside.frame(await asyncio.to_thread(beside.read)))
-            continue
-        # A caller who sees those of others here sees only the own ones.
-        own = [event for event in item if event.event.audience == call.caller.user_id]
-        if own:
-            told = b"".join(event.form(as_frame).data for event in own)
+        elif item:
+            told = _joined([event.form(as_frame) for event in item]).data
             yield event_stream(told + beside.frame(await asyncio.to_thread(beside.read)))
-        elif not item:
+        else:
             yield KEEP_ALIVE
 
 
@@ -111,11 +108,11 @@ class Beside(NamedTuple):
 
 
 def _follow(
-    live: LiveEvents | None, call: Call, patterns: tuple[str, ...], last_event_id: str
+    live: LiveEvents | None, call: Call, patterns: tuple[str, ...], last_event_id: str, *, own: bool = False
 ) -> AsyncIterator[list[LiveEvent] | Position]:
     if live is None:
         raise LookupError("streams are served by the realtime role")
-    return live.follow(call, patterns, last_event_id)
+    return live.follow(call, patterns, last_event_id, own=own)
 
 
 def _joined(bodies: list[HttpBody]) -> HttpBody:

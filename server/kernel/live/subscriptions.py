@@ -72,7 +72,7 @@ class Subscription:
 
     __slots__ = (
         *("_after", "_ending", "_patterns", "_silent", "_size", "_caller_id", "_visibility", "_waiter", "_waiting"),
-        *("_resource_id", "call", "seen", "slot", "start"),
+        *("_own", "_resource_id", "call", "seen", "slot", "start"),
     )
 
     def __init__(
@@ -85,12 +85,14 @@ class Subscription:
         size: int,
         visibility: Visibility,
         resource_id: str = "",
+        own: bool = False,
     ) -> None:
         """It is offered events after `start` and takes those after `after`. At most `size` events wait.
 
-        With a `resource_id`, it takes those of this resource only.
+        With a `resource_id`, it takes those of this resource only; with `own`, those whose audience is the caller.
         """
         self._resource_id = resource_id
+        self._own = own
         self.call = call
         self._patterns = patterns
         self._visibility = visibility
@@ -124,6 +126,8 @@ class Subscription:
         """Whether an event of a wanted type is of the wanted resource, and shown to the subscriber."""
         if self._resource_id and event.resource_id != self._resource_id:
             return False
+        if self._own:
+            return event.audience == self._caller_id
         return event.audience is None or event.audience == self._caller_id or event.type in self.seen.of_others
 
     def offer(self, event: LiveEvent) -> bool:

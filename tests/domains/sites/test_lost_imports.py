@@ -109,7 +109,7 @@ def broken(calls: JobCalls, place: int, error: BaseException, started: Started) 
 def test_whatever_call_was_the_last_one(scene: Scene, calls: JobCalls, error: BaseException) -> None:
     operation, place = scene.start(), 1
     while place < 40:
-        # Each time behind another call, until there is none.
+        # Each attempt is lost one call later than the one before, until one gets through.
         breaking = partial(broken, calls, place, error)
         try:
             attempt(scene, operation, breaking)
