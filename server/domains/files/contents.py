@@ -113,7 +113,8 @@ class Content:
             self._image += data
         elif self._file is not None:
             self._file.write(data)
-            self._tail = (self._tail + data)[-TAIL_BYTES:]
+            # Without the rest of what may be a megabyte.
+            self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def _store_file(self, sha256: bytes) -> StoredContent:
         if self._kind == PDF and b"%%EOF" not in self._tail:
