@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domains.communication.template_language import MOST_CHARACTERS, TemplateFault, parsed
+from server.kernel.template_language import MOST_CHARACTERS, TemplateFault, parsed
 from server.json_values import JsonValue
 
 LINES: list[JsonValue] = [{"name": "Oil", "price": 12.5}, {"name": "Air", "price": 3}]
