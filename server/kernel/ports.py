@@ -133,6 +133,23 @@ class Memberships(Protocol):
         """Name and permissions of the roles of a tenant with these names, locked against deletion."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """How a person is reached, and what they have chosen in a tenant. A text is empty where there is nothing."""
+
+    email: str
+    """The address that the person has proven to be theirs."""
+    language: str
+    time_zone: str
+
+
+class Contacts(Protocol):
+    """How people are reached."""
+
+    def of(self, transaction: Transaction, tenant_id: str, user_ids: Sequence[str]) -> Mapping[str, Contact]:
+        """Those of users with an account, by id. The scope of the transaction has to reach the tenant."""
+
+
 SECRET_PLACE = "{secret}"  # noqa: S105 - what stands for one
 """Stands in the text of a mail for its secret."""
 
@@ -354,6 +371,7 @@ class Offers:
     memberships: Memberships | None = None
     tickets: Tickets | None = None
     mails: Mails | None = None
+    contacts: Contacts | None = None
     tenant_preferences: Callable[[Transaction, str], TenantPreferences] | None = None
     """Those of the tenant with this id. The scope of the transaction has to reach it."""
     site_places: SitePlaces | None = None
@@ -372,6 +390,7 @@ class Ports:
     memberships: Memberships
     tickets: Tickets
     mails: Mails
+    contacts: Contacts
     tenant_preferences: Callable[[Transaction, str], TenantPreferences]
     site_places: SitePlaces
     work_files: WorkFiles

@@ -52,6 +52,8 @@ NOT_PERSONAL = dict.fromkeys(
     "plinth.communication.v1.EmailMessage.email_template_version_id": "the id of a version",
     "plinth.communication.v1.EmailSuppression.email_message_id": "the id of a message",
     "plinth.communication.v1.EmailTemplate.display_name": "of a template",
+    "plinth.notifications.v1.NotificationTemplate.display_name": "of a template",
+    "plinth.notifications.v1.NotificationPreferences.email_digest": "how often mail comes",
     "plinth.sites.v1.PageTemplate.display_name": "of a template",
     "plinth.sites.v1.SectionType.display_name": "of a type of sections",
     "plinth.communication.v1.EmailTemplateVersion.email_template_id": "the id of a template",

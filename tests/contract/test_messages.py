@@ -43,6 +43,8 @@ NO_SECRETS = {
     "plinth.notifications.v1.NotificationMessage.dedupe_key": "tells repetitions",
     "plinth.notifications.v1.MarkAllNotificationsReadRequest.group_key": "what they are about",
     "plinth.notifications.v1.NotificationRule.key": "the name of a workflow",
+    "plinth.notifications.v1.NotificationTemplate.key": "the name of a template",
+    "plinth.notifications.v1.NotificationTemplateUse.key": "the name of a template",
 }
 # What answers repeat without a page token, each with what bounds it.
 BOUNDED = {
@@ -51,6 +53,7 @@ BOUNDED = {
     "plinth.audit.v1.ListCheckpointKeysResponse.keys": "one for each secret that the deployment has had",
     "plinth.communication.v1.EmailTemplate.variables": "those that 100,000 characters name",
     "plinth.communication.v1.EmailTemplateVersion.variables": "those that 100,000 characters name",
+    "plinth.notifications.v1.NotificationTemplate.variables": "those that 13,000 characters name",
     "plinth.sites.v1.SiteSeo.findings": "at most one of each rule",
     "plinth.sites.v1.PageSeo.findings": "at most one of each rule",
     "plinth.sites.v1.PageSeo.keywords": "at most 20",

@@ -44,6 +44,7 @@ LISTS = {path: method for path, method in READS.items() if method.kind is Kind.L
 # Reads of a house that has not got what they ask for; they are counted up to there.
 REFUSED = {
     "/plinth.communication.v1.EmailTemplateService/PreviewEmailTemplate": "its template needs a value",
+    "/plinth.notifications.v1.NotificationTemplateService/PreviewNotificationTemplate": "its template needs a value",
     "/plinth.tenancy.v1.RateLimitsService/ExplainRateLimits": "it explains a user or an API key, not both",
     "/plinth.tenancy.v1.RoleService/ExplainAccess": "it explains a user or an API key, not both",
 }

@@ -20,6 +20,7 @@ VERBATIM = {
     "plinth.identity.v1.EraseOwnDataRequest.password": "as with LogIn",
     "plinth.identity.v1.StepUpRequest.password": "as with LogIn",
     "plinth.webhooks.v1.Webhook.url": "another path may lead elsewhere",
+    "plinth.notifications.v1.WebPushSubscription.endpoint": "another path may lead elsewhere",
 }
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(
     "e\u0301\u0323\u1100\u1161\u212b\ufdfa", max_size=60
@@ -90,6 +91,7 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".Asset.sha256",
         ".Asset.uploaded_by",
         ".Asset.url",
+        ".NotificationDevice.push_service",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.kernel.template_language import MOST_CHARACTERS, TemplateFault, parsed
 from server.json_values import JsonValue
+from server.kernel.template_language import MOST_CHARACTERS, TemplateFault, parsed
 
 LINES: list[JsonValue] = [{"name": "Oil", "price": 12.5}, {"name": "Air", "price": 3}]
 MADE = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from mjml import mjml2html
 
 from server.domains.communication.plain_text import plain_text_of
-from server.kernel.template_language import ParsedTemplate, TemplateFault, parsed
 from server.json_values import JsonValue
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.template_language import ParsedTemplate, TemplateFault, parsed
 
 LONGEST_SUBJECT = 200
 LONGEST_TEXT = 100_000

@@ -8,6 +8,7 @@ from server.domains.identity.accounts import AccountService
 from server.domains.identity.api_key_usage import UsageCounter
 from server.domains.identity.api_keys import ApiKeys, ApiKeyService, key_hash
 from server.domains.identity.auth import AuthService
+from server.domains.identity.contacts import Contacts
 from server.domains.identity.employees import EmployeeService
 from server.domains.identity.federated_identities import FederatedIdentityService
 from server.domains.identity.granting import Granting
@@ -195,6 +196,7 @@ def _offers(foundation: Foundation) -> Offers:
     return Offers(
         api_keys=ApiKeys(foundation.database, foundation.settings.secrets, foundation.clock),
         usage=UsageCounter(foundation.database),
+        contacts=Contacts(),
     )
 
 

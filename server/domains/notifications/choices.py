@@ -10,11 +10,9 @@ from plinth.notifications.v1.notification_preferences_pb2 import (
     NotificationRule,
 )
 
-from server.domains.notifications.workflows import WORKFLOWS, Workflow
+from server.domains.notifications.workflows import CHANNELS, WORKFLOWS, Workflow
 
 ANYWHERE = NotificationChannel.NOTIFICATION_CHANNEL_UNSPECIFIED
-IN_APP = NotificationChannel.NOTIFICATION_CHANNEL_IN_APP
-CHANNELS = (IN_APP,)
 LOCKED, DEFAULT = "LOCKED", "DEFAULT"
 MOST_SPECIFIC_FIRST = (
     NotificationRule.SCOPE_GROUP,
@@ -37,20 +35,22 @@ class Choice(NamedTuple):
 def choice_of(
     rules: Iterable[NotificationRule],
     workflow: Workflow,
-    channel: "NotificationChannel",
+    channel: int,
     now: datetime,
     group_key: str = "",
 ) -> Choice:
     """What decides for a workflow on a channel: the rule of the most specific scope, and in it that of the channel."""
     if workflow.is_locked:
-        return Choice(is_wanted=True, decided_by=LOCKED)
+        return Choice(channel in workflow.channels, LOCKED)
     keys = {
         NotificationRule.SCOPE_GROUP: group_key,
         NotificationRule.SCOPE_WORKFLOW: workflow.key,
         NotificationRule.SCOPE_CATEGORY: workflow.category,
         NotificationRule.SCOPE_ALL: "",
     }
-    alive = {(scope_of(rule), rule.key, rule.channel): rule.enabled for rule in rules if holds(rule, now)}
+    alive: dict[tuple[int, str, int], bool] = {
+        (scope_of(rule), rule.key, rule.channel): rule.enabled for rule in rules if holds(rule, now)
+    }
     for scope in MOST_SPECIFIC_FIRST:
         if scope == NotificationRule.SCOPE_GROUP and not group_key:
             continue
@@ -58,7 +58,7 @@ def choice_of(
             if (scope, keys[scope], where) in alive:
                 name = NotificationRule.Scope.Name(scope).removeprefix("SCOPE_")
                 return Choice(alive[scope, keys[scope], where], name, keys[scope])
-    return Choice(workflow.is_on, DEFAULT)
+    return Choice(channel in workflow.channels, DEFAULT)
 
 
 def scope_of(rule: NotificationRule) -> "NotificationRule.Scope":

@@ -7,7 +7,7 @@ from server.data.events import NO_TENANT, Event
 from server.data.transactions import Database, Scope, WriteTransaction
 from server.domains.notifications.event_workflows import EVENT_WORKFLOWS, EventWorkflow
 from server.domains.notifications.telling import Teller, letters_to
-from server.kernel.clock import Clock
+from server.domains.notifications.texts import texts_of
 from server.kernel.ids import is_id
 from server.kernel.ports import Memberships
 
@@ -18,9 +18,8 @@ _symbols = symbol_database.Default()
 class EventTeller:
     """Tells people of a tenant what its events say."""
 
-    def __init__(self, database: Database, memberships: Memberships, clock: Clock) -> None:
-        self._database, self._memberships = database, memberships
-        self._teller = Teller(memberships, clock)
+    def __init__(self, database: Database, memberships: Memberships, teller: Teller) -> None:
+        self._database, self._memberships, self._teller = database, memberships, teller
 
     def handle(self, event: Event) -> None:
         """Tell them. Nothing happens to the events of no tenant."""
@@ -35,7 +34,8 @@ class EventTeller:
             user_ids = self._recipients(transaction, event, chosen, payload)
             if not user_ids:
                 return
-            self._teller.tell_in_a_job(transaction, event.tenant_id, None, letters_to(user_ids, message), CAUSE)
+            letters = letters_to(user_ids, message, texts_of(message))
+            self._teller.tell_in_a_job(transaction, event.tenant_id, None, letters, CAUSE)
 
     def _recipients(
         self, transaction: WriteTransaction, event: Event, chosen: EventWorkflow, payload: Message

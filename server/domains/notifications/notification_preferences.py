@@ -10,6 +10,7 @@ from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.problems import Violation, broken_rules
 from server.kernel.resources import Resource, Service
+from server.kernel.time_zones import time_zone_faults
 
 KNOWN = {NotificationRule.SCOPE_CATEGORY: CATEGORIES, NotificationRule.SCOPE_WORKFLOW: frozenset(WORKFLOWS)}
 
@@ -32,7 +33,7 @@ class NotificationPreferencesService(Service[NotificationPreferences]):
         self._clock = clock
 
     def check(self, call: Call, resource: NotificationPreferences, before: NotificationPreferences | None) -> None:
-        """Refuse rules about nothing that is known, and two about the same."""
+        """Refuse rules about nothing that is known, two about the same, and an unknown time zone."""
         del call, before
         violations = []
         seen = set()
@@ -44,6 +45,8 @@ class NotificationPreferencesService(Service[NotificationPreferences]):
             if what in seen:
                 violations.append(Violation(path, "is about the same as another rule", "notification.rule"))
             seen.add(what)
+        zone = "notification_preferences.quiet_hours.time_zone"
+        violations += time_zone_faults(zone, resource.quiet_hours.time_zone)
         if violations:
             raise broken_rules(violations)
 

@@ -6,9 +6,12 @@ from typing import ClassVar
 from google.protobuf.empty_pb2 import Empty
 from plinth.notifications.v1 import notification_schedule_pb2
 from plinth.notifications.v1.notification_schedule_pb2 import NotificationSchedule
+from plinth.notifications.v1.notification_sending_pb2 import NotificationMessage
 
+from server.data.statements import Row
 from server.domains.notifications.tables import notification_schedules
 from server.domains.notifications.telling import check_workflows
+from server.domains.notifications.texts import make_texts
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.problems import StateForbids, Violation, broken_rules
@@ -16,6 +19,7 @@ from server.kernel.queries import OrderTerm
 from server.kernel.resources import EventFacts, Resource, Service
 
 MOST = 1_000
+MESSAGE = "notification_schedule.message"
 PAST, AHEAD = timedelta(minutes=1), timedelta(days=731)
 """How long ago a time may be, for clocks that differ; and how far ahead."""
 
@@ -33,6 +37,7 @@ class NotificationScheduleService(Service[NotificationSchedule]):
         filterable=("id", "state", "send_time", "create_time", "update_time"),
         sortable=("send_time", "create_time"),
         default_order=(OrderTerm("send_time", descending=True),),
+        hidden=("texts",),
         most=MOST,
     )
 
@@ -48,12 +53,21 @@ class NotificationScheduleService(Service[NotificationSchedule]):
 
     def check(self, call: Call, resource: NotificationSchedule, before: NotificationSchedule | None) -> None:
         """Refuse an unknown workflow, and a time that is over or far away."""
-        del call, before
-        check_workflows({"notification_schedule.message": resource.message})
+        del before
+        check_workflows({MESSAGE: resource.message})
+        make_texts(call.writes, call.tenant_id, resource.message, MESSAGE)
         until = resource.send_time.ToDatetime(UTC) - self._clock()
         if not -PAST <= until <= AHEAD:
             fault = "is over" if until < -PAST else "is more than two years ahead"
             raise broken_rules([Violation("notification_schedule.send_time", fault, "schedule.time")])
+
+    def before_write(self, call: Call, values: Row, before: NotificationSchedule | None) -> None:
+        """Keep what a template makes of values: later changes of it do not reach what waits."""
+        del before
+        message = NotificationMessage()
+        message.CopyFrom(call.request.notification_schedule.message)
+        texts = make_texts(call.writes, call.tenant_id, message, MESSAGE)
+        values["texts"] = texts.stored() if message.HasField("template") else None
 
     def delete_notification_schedule(
         self, call: Call, request: notification_schedule_pb2.DeleteNotificationScheduleRequest

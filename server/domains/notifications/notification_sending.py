@@ -13,9 +13,8 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.statements import Statement
 from server.domains.notifications.tables import notification_runs
 from server.domains.notifications.telling import Teller, check_workflows, letters_to
+from server.domains.notifications.texts import make_texts
 from server.kernel.call import Call
-from server.kernel.clock import Clock
-from server.kernel.ports import Memberships
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.resources import EventFacts, Service
 
@@ -38,16 +37,17 @@ class NotificationSendingService(Service):
     descriptor = notification_sending_pb2.DESCRIPTOR.services_by_name["NotificationSendingService"]
     events: ClassVar = {"notification.created": EventFacts(Notification)}
 
-    def __init__(self, memberships: Memberships, clock: Clock) -> None:
+    def __init__(self, teller: Teller) -> None:
         super().__init__()
-        self._teller = Teller(memberships, clock)
+        self._teller = teller
 
     def send_notification(
         self, call: Call, request: notification_sending_pb2.SendNotificationRequest
     ) -> SendNotificationResponse:
         """One message to some people."""
         check_workflows({"message": request.message})
-        letters = letters_to(request.user_ids, request.message)
+        texts = make_texts(call.writes, call.tenant_id, request.message, "message")
+        letters = letters_to(request.user_ids, request.message, texts)
         answer = SendNotificationResponse(outcomes=self._teller.send(call, letters))
         call.event_payload = answer
         return answer
@@ -57,12 +57,19 @@ class NotificationSendingService(Service):
     ) -> SendNotificationBatchResponse:
         """Several messages."""
         check_workflows({f"requests[{place}].message": each.message for place, each in enumerate(request.requests)})
-        groups = [letters_to(each.user_ids, each.message) for each in request.requests]
-        letters = [letter for group in groups for letter in group]
-        if len(letters) > MOST_RECIPIENTS:
-            fault = f"have {len(letters):,} recipients in all, and {MOST_RECIPIENTS:,} are allowed"
+        recipients = sum(len(each.user_ids) for each in request.requests)
+        if recipients > MOST_RECIPIENTS:
+            fault = f"have {recipients:,} recipients in all, and {MOST_RECIPIENTS:,} are allowed"
             raise broken_rules([Violation("requests", fault, "notification.recipients")])
-        outcomes = iter(self._teller.send(call, letters))
+        groups = [
+            letters_to(
+                each.user_ids,
+                each.message,
+                make_texts(call.writes, call.tenant_id, each.message, f"requests[{place}].message"),
+            )
+            for place, each in enumerate(request.requests)
+        ]
+        outcomes = iter(self._teller.send(call, [letter for group in groups for letter in group]))
         answer = SendNotificationBatchResponse(
             responses=[SendNotificationResponse(outcomes=[next(outcomes) for _ in group]) for group in groups]
         )

@@ -8,10 +8,10 @@ from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.notifications.tables import notification_schedules
 from server.domains.notifications.telling import Teller, letters_to
+from server.domains.notifications.texts import texts_of
 from server.kernel.clock import Clock
 from server.kernel.due_rows import DueRows
 from server.kernel.jobs import DEFAULT_QUEUE, NEVER_AGAIN, Job, Schedule
-from server.kernel.ports import Memberships
 from server.kernel.record import record_platform_change
 from server.kernel.resources import ConversionPlan
 
@@ -19,7 +19,7 @@ EVERY_TEN_SECONDS = "* * * * * */10"
 AT_ONCE = 500
 SENT = "notification_schedule.sent"
 CAUSE = "notifications.send_scheduled"
-PLAN = ConversionPlan(NotificationSchedule, notification_schedules)
+PLAN = ConversionPlan(NotificationSchedule, notification_schedules, ("texts",))
 _s = notification_schedules.c
 _id = UUID(as_uuid=False)
 _waits = _s.state == literal_column(str(int(NotificationSchedule.STATE_WAITING)), SmallInteger())
@@ -28,7 +28,9 @@ DUE = Statement(
     select(_s.tenant_id, _s.id).where(_waits, _s.send_time <= func.now()).order_by(_s.send_time).limit(AT_ONCE)
 )
 LOCK = Statement(
-    select(*PLAN.columns).where(*_is_one, _waits, _s.send_time <= func.now()).with_for_update(skip_locked=True)
+    select(*PLAN.columns, _s.texts)
+    .where(*_is_one, _waits, _s.send_time <= func.now())
+    .with_for_update(skip_locked=True)
 )
 """Takes `tenant` and `schedule`."""
 END = Statement(
@@ -48,10 +50,9 @@ END = Statement(
 class ScheduledSending:
     """Sends what is due in all tenants."""
 
-    def __init__(self, dispatch: Database, database: Database, memberships: Memberships, clock: Clock) -> None:
+    def __init__(self, dispatch: Database, database: Database, teller: Teller, clock: Clock) -> None:
         """`dispatch` finds it; `database` sends each within its own tenant."""
-        self._database, self._clock = database, clock
-        self._teller = Teller(memberships, clock)
+        self._database, self._teller, self._clock = database, teller, clock
         self._due = DueRows(dispatch, DUE, self._send, "the notification schedule")
 
     @property
@@ -69,7 +70,8 @@ class ScheduledSending:
             if not locked.returned:
                 return
             before = PLAN.message(locked.raw(0))
-            letters = letters_to(before.user_ids, before.message)
+            texts = texts_of(before.message, locked.one()["texts"])
+            letters = letters_to(before.user_ids, before.message, texts)
             told = self._teller.tell_in_a_job(transaction, tenant_id, before.actor_id or None, letters, CAUSE)
             ended = transaction.run(END, tenant=tenant_id, schedule=schedule_id, told=told)
             record_platform_change(

@@ -1,54 +1,43 @@
 """Telling: the pipeline for many people at once, and what it leaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from google.protobuf import json_format
 from plinth.notifications.v1.notification_pb2 import Notification
-from plinth.notifications.v1.notification_preferences_pb2 import NotificationRule
 from plinth.notifications.v1.notification_sending_pb2 import NotificationMessage, NotificationOutcome
-from sqlalchemy import (
-    ARRAY,
-    Boolean,
-    DateTime,
-    SmallInteger,
-    Text,
-    any_,
-    bindparam,
-    column,
-    func,
-    literal_column,
-    select,
-)
+from sqlalchemy import Boolean, DateTime, SmallInteger, Text, bindparam, column, func, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
 from server.data.clauses import AnyType
 from server.data.statements import Statement
-from server.data.transactions import Transaction, WriteTransaction
-from server.domains.notifications.pipeline import Decision, Facts, decide, in_inbox, told_before
-from server.domains.notifications.tables import (
-    notification_counts,
-    notification_preferences,
-    notification_runs,
-    notifications,
-)
-from server.domains.notifications.workflows import MESSAGE, SENDABLE, WORKFLOWS, Workflow
+from server.data.transactions import WriteTransaction
+from server.domains.notifications.outgoing import DEFERRED, QUEUED, Outgoing, keep_pace, store
+from server.domains.notifications.people import People
+from server.domains.notifications.pipeline import TOLD_BEFORE, Decision, Facts, Person, decide
+from server.domains.notifications.tables import notification_counts, notification_runs, notifications
+from server.domains.notifications.texts import Texts
+from server.domains.notifications.workflows import EMAIL, IN_APP, MESSAGE, PUSH, SENDABLE, WORKFLOWS
 from server.json_values import JsonObject
 from server.kernel.call import Call
 from server.kernel.clock import Clock
 from server.kernel.ids import new_id
 from server.kernel.messages import plain_struct
-from server.kernel.ports import Memberships
+from server.kernel.ports import Ports
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.rates import Rate
 from server.kernel.record import record_platform_change
 from server.kernel.resources import ConversionPlan
+
+if TYPE_CHECKING:
+    from plinth.notifications.v1.notification_preferences_pb2 import NotificationChannel
 
 CREATED = "notification.created"
 PLAN = ConversionPlan(Notification, notifications, hidden=("dedupe_key",))
 _id = UUID(as_uuid=False)
-_n, _c, _r, _p = notifications.c, notification_counts.c, notification_runs.c, notification_preferences.c
+_n, _c, _r = notifications.c, notification_counts.c, notification_runs.c
 _tenant = bindparam("tenant", type_=_id)
 GIVEN: Mapping[str, AnyType] = {
     "id": _id,
@@ -118,10 +107,6 @@ KEEP_RUNS = Statement(
     insert(notification_runs).from_select(["tenant_id", *DECIDED], select(_tenant, *(_run.c[name] for name in DECIDED)))
 )
 """Takes `tenant` and `given`, whose `rows` have the columns of DECIDED."""
-RULES = Statement(
-    select(_p.user_id, _p.rules).where(_p.tenant_id == _tenant, _p.id == any_(bindparam("users", type_=ARRAY(_id))))
-)
-"""Takes `tenant` and `users`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +117,7 @@ class Letter:
     """Of the notification, if it becomes one."""
     user_id: str
     message: NotificationMessage
+    texts: Texts
 
 
 class Told(NamedTuple):
@@ -144,8 +130,9 @@ class Told(NamedTuple):
 class Teller:
     """Tells people something, in a transaction."""
 
-    def __init__(self, memberships: Memberships, clock: Clock) -> None:
-        self._memberships, self._clock = memberships, clock
+    def __init__(self, ports: Ports, rates: Mapping[int, Rate], clock: Clock) -> None:
+        """`rates` are those of mail and push."""
+        self._people, self._rates, self._clock = People(ports), rates, clock
 
     def send(self, call: Call, letters: Sequence[Letter]) -> list[NotificationOutcome]:
         """Tell them in a call, each with an event of its own."""
@@ -174,64 +161,104 @@ class Teller:
                 tenant_id=tenant_id,
                 audience=notification.user_id,
             )
-        return len(told.stored)
+        return sum(outcome.is_told for outcome in told.outcomes)
 
     def tell(
         self, transaction: WriteTransaction, tenant_id: str, actor_id: str | None, letters: Sequence[Letter]
     ) -> Told:
         """Tell them, and keep what was decided. Their events are the caller's."""
-        decisions = self._decide(transaction, tenant_id, actor_id or "", letters)
-        wanted = [_row(letter, actor_id) for letter in letters if decisions[letter.id].is_told]
-        stored: list[Notification] = []
-        if wanted:
-            stored += PLAN.messages(transaction.run(STORE, tenant=tenant_id, given={"rows": wanted}))
-        new = {notification.id for notification in stored}
-        for letter in letters:
-            decision = decisions[letter.id]
-            if letter.id in new:
-                decisions[letter.id] = in_inbox(decision)
-            elif decision.is_told:
-                decisions[letter.id] = told_before(decision, letter.message.dedupe_key)
-        _keep_runs(transaction, tenant_id, letters, decisions)
-        return Told([_outcome(letter, decisions[letter.id]) for letter in letters], stored)
-
-    def _decide(
-        self, transaction: WriteTransaction, tenant_id: str, actor_id: str, letters: Sequence[Letter]
-    ) -> dict[str, Decision]:
-        user_ids = sorted({letter.user_id for letter in letters})
-        members = self._memberships.among(transaction, tenant_id, user_ids)
-        rules = rules_of(transaction, tenant_id, user_ids)
+        people = self._people.among(transaction, tenant_id, {letter.user_id for letter in letters})
         now = self._clock()
+        cases = []
+        for letter in letters:
+            facts = _facts(letter, people.get(letter.user_id, Person()), actor_id or "", now)
+            cases.append(_Case(letter, facts, decide(facts)))
+        stored = _store_in_inboxes(transaction, tenant_id, actor_id, cases)
+        self._send_out(transaction, tenant_id, cases)
+        _keep_runs(transaction, tenant_id, cases)
+        return Told([case.outcome for case in cases], stored)
+
+    def _send_out(self, transaction: WriteTransaction, tenant_id: str, cases: Sequence["_Case"]) -> None:
+        """Store what goes out by mail and push."""
+        going = [case for case in cases if case.decision.channels.keys() - {IN_APP}]
+        if not going:
+            return
+        limited = [Outgoing(case.letter.user_id, case.decision, case.facts.never_waits) for case in going]
+        keep_pace(transaction, tenant_id, limited, self._rates, self._clock())
+        new = store(transaction, tenant_id, [row for case in going for row in case.deliveries()])
+        for case in going:
+            if case.letter.id not in new and IN_APP not in case.decision.channels:
+                case.note_repetition()
+
+
+class _Case(NamedTuple):
+    """A letter, and what was decided about it."""
+
+    letter: Letter
+    facts: Facts
+    decision: Decision
+
+    @property
+    def outcome(self) -> NotificationOutcome:
+        """What who sends it learns."""
+        return NotificationOutcome(
+            user_id=self.letter.user_id,
+            notification_id=self.letter.id,
+            is_told=self.decision.is_told,
+            reason=self.decision.reason,
+            channels=[_shown(channel) for channel in self.decision.channels],
+        )
+
+    def note_repetition(self) -> None:
+        """It was told before."""
+        unless = "Send it with another `dedupe_key`."
+        self.decision.drop("repetition", TOLD_BEFORE, unless=unless, rule=self.letter.message.dedupe_key)
+
+    def row(self, actor_id: str | None) -> JsonObject:
+        """The notification."""
+        message = self.letter.message
         return {
-            letter.id: decide(
-                Facts(
-                    workflow=_workflow(letter.message),
-                    recipient_id=letter.user_id,
-                    is_member=letter.user_id in members,
-                    actor_id=actor_id,
-                    group_key=letter.message.group_key,
-                    expire_time=_expiry(letter.message),
-                    rules=rules.get(letter.user_id, ()),
-                    now=now,
-                )
-            )
-            for letter in letters
+            **self._common(),
+            "id": self.letter.id,
+            "category": self.facts.workflow.category,
+            "data": plain_struct(message.data) if message.HasField("data") else None,
+            "actor_id": actor_id,
+        }
+
+    def deliveries(self) -> Iterator[JsonObject]:
+        """One for mail, and one for each device."""
+        for channel, wait in self.decision.channels.items():
+            targets: Mapping[int, tuple[str | None, ...]] = {EMAIL: (None,), PUSH: self.facts.person.devices}
+            for device_id in targets.get(channel, ()):
+                yield {
+                    **self._common(),
+                    "id": new_id(),
+                    "notification_id": self.letter.id,
+                    "channel": channel,
+                    "notification_device_id": device_id,
+                    "state": int(DEFERRED if wait else QUEUED),
+                    "reason": wait.reason if wait else "",
+                    "next_attempt_time": (wait.until if wait else self.facts.now).isoformat(),
+                }
+
+    def _common(self) -> JsonObject:
+        text, expiry = self.letter.texts.best(self.facts.person.languages), self.facts.expire_time
+        return {
+            "user_id": self.letter.user_id,
+            "workflow": self.facts.workflow.key,
+            "group_key": self.facts.group_key,
+            "priority": self.facts.priority,
+            "title": text.title,
+            "body": text.body,
+            "url": text.url,
+            "expire_time": expiry.isoformat() if expiry else None,
+            "dedupe_key": self.letter.message.dedupe_key,
         }
 
 
-def letters_to(user_ids: Sequence[str], message: NotificationMessage) -> list[Letter]:
+def letters_to(user_ids: Sequence[str], message: NotificationMessage, texts: Texts) -> list[Letter]:
     """The same message to several people."""
-    return [Letter(new_id(), user_id.lower(), message) for user_id in user_ids]
-
-
-def rules_of(
-    transaction: Transaction, tenant_id: str, user_ids: Sequence[str]
-) -> Mapping[str, tuple[NotificationRule, ...]]:
-    """What people have chosen."""
-    rows = transaction.run(RULES, tenant=tenant_id, users=list(user_ids)).all()
-    return {
-        row["user_id"]: tuple(json_format.ParseDict(rule, NotificationRule()) for rule in row["rules"]) for row in rows
-    }
+    return [Letter(new_id(), user_id.lower(), message, texts) for user_id in user_ids]
 
 
 def check_workflows(messages: Mapping[str, NotificationMessage]) -> None:
@@ -242,50 +269,49 @@ def check_workflows(messages: Mapping[str, NotificationMessage]) -> None:
         raise broken_rules([Violation(f"{path}.workflow", fault, "notification.workflow") for path in unknown])
 
 
-def _workflow(message: NotificationMessage) -> Workflow:
-    return WORKFLOWS[message.workflow or MESSAGE]
+def _facts(letter: Letter, person: Person, actor_id: str, now: datetime) -> Facts:
+    message = letter.message
+    return Facts(
+        workflow=WORKFLOWS[message.workflow or MESSAGE],
+        priority=int(message.priority or Notification.PRIORITY_NORMAL),
+        recipient_id=letter.user_id,
+        person=person,
+        actor_id=actor_id,
+        group_key=message.group_key,
+        expire_time=message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None,
+        now=now,
+    )
 
 
-def _expiry(message: NotificationMessage) -> datetime | None:
-    return message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
+def _store_in_inboxes(
+    transaction: WriteTransaction, tenant_id: str, actor_id: str | None, cases: Sequence[_Case]
+) -> list[Notification]:
+    """Store what is for inboxes. What was told before is told nowhere."""
+    wanted = [case for case in cases if IN_APP in case.decision.channels]
+    if not wanted:
+        return []
+    rows = [case.row(actor_id) for case in wanted]
+    stored = PLAN.messages(transaction.run(STORE, tenant=tenant_id, given={"rows": rows}))
+    new = {notification.id for notification in stored}
+    for case in wanted:
+        if case.letter.id not in new:
+            case.note_repetition()
+    return stored
 
 
-def _row(letter: Letter, actor_id: str | None) -> JsonObject:
-    message, workflow, expiry = letter.message, _workflow(letter.message), _expiry(letter.message)
-    return {
-        "id": letter.id,
-        "user_id": letter.user_id,
-        "workflow": workflow.key,
-        "category": workflow.category,
-        "priority": int(message.priority or Notification.PRIORITY_NORMAL),
-        "group_key": message.group_key,
-        "title": message.title,
-        "body": message.body,
-        "url": message.url,
-        "data": plain_struct(message.data) if message.HasField("data") else None,
-        "actor_id": actor_id,
-        "expire_time": expiry.isoformat() if expiry else None,
-        "dedupe_key": message.dedupe_key,
-    }
-
-
-def _keep_runs(
-    transaction: WriteTransaction, tenant_id: str, letters: Sequence[Letter], decisions: Mapping[str, Decision]
-) -> None:
+def _keep_runs(transaction: WriteTransaction, tenant_id: str, cases: Sequence[_Case]) -> None:
     rows = [
         {
-            "id": letter.id,
-            "user_id": letter.user_id,
-            "workflow": _workflow(letter.message).key,
-            "is_told": decisions[letter.id].is_told,
-            "explanation": json_format.MessageToDict(decisions[letter.id].explanation),
+            "id": case.letter.id,
+            "user_id": case.letter.user_id,
+            "workflow": case.facts.workflow.key,
+            "is_told": case.decision.is_told,
+            "explanation": json_format.MessageToDict(case.decision.explanation),
         }
-        for letter in letters
+        for case in cases
     ]
     transaction.queue(KEEP_RUNS, tenant=tenant_id, given={"rows": rows})
 
 
-def _outcome(letter: Letter, decision: Decision) -> NotificationOutcome:
-    return NotificationOutcome(
-        user_id=letter.user_id, notification_id=letter.id, is_told=decision.is_told, reason=decision.reason
-    )
+def _shown(channel: int) -> "NotificationChannel":
+    return cast("NotificationChannel", channel)

@@ -2,6 +2,17 @@
 
 from dataclasses import dataclass
 
+from plinth.notifications.v1.notification_preferences_pb2 import NotificationChannel
+
+IN_APP, EMAIL, PUSH = (
+    NotificationChannel.NOTIFICATION_CHANNEL_IN_APP,
+    NotificationChannel.NOTIFICATION_CHANNEL_EMAIL,
+    NotificationChannel.NOTIFICATION_CHANNEL_PUSH,
+)
+CHANNELS = (IN_APP, EMAIL, PUSH)
+INBOX_AND_PUSH = frozenset((IN_APP, PUSH))
+EVERYWHERE = frozenset(CHANNELS)
+
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -11,9 +22,9 @@ class Workflow:
     category: str
     """What it is about. People choose by it too."""
     is_locked: bool = False
-    """Whether nobody can turn it off."""
-    is_on: bool = True
-    """Whether people are told who have chosen nothing."""
+    """Whether nobody can turn it off, on the channels that it has."""
+    channels: frozenset[int] = INBOX_AND_PUSH
+    """Where people are told who have chosen nothing."""
     tells_actor: bool = False
     """Whether people are told of what they have done themselves."""
 
@@ -25,14 +36,15 @@ WORKFLOWS = {
         # Who sends something names the recipients: also themselves.
         Workflow(MESSAGE, "messages", tells_actor=True),
         Workflow("announcement", "announcements", tells_actor=True),
-        Workflow("alert", "alerts", tells_actor=True),
+        Workflow("alert", "alerts", tells_actor=True, channels=EVERYWHERE),
         # Of events (event_workflows.py).
         Workflow("operation-ended", "operations", tells_actor=True),
-        Workflow("webhook-trouble", "operations"),
+        Workflow("webhook-trouble", "operations", channels=EVERYWHERE),
         Workflow("page-trouble", "sites"),
         Workflow("invitation-accepted", "people"),
+        # Identity sends mail of its own about it.
         Workflow("account-security", "security", is_locked=True, tells_actor=True),
-        Workflow("subscription-ended", "billing"),
+        Workflow("subscription-ended", "billing", channels=EVERYWHERE),
     )
 }
 SENDABLE = (MESSAGE, "announcement", "alert")

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from server.domains.notifications.vapid import public_text
 from server.kernel.ids import new_id
 from tests.clients import Tenant, unique
 from tests.contract.instances import MARK, Instance, Mutation, Named, made
@@ -65,7 +68,46 @@ def _something_new(sweep: Any) -> dict[str, Any]:
     return {}
 
 
+def new_template(locale: str = "de") -> dict[str, Any]:
+    """The JSON of a template."""
+    return {"key": unique("key"), "locale": locale, "title": f"{{{{ name }}}}, {unique('it')} is ready", "body": "Now."}
+
+
+def _template(tenant: Tenant) -> Named:
+    """With a sibling, so that a page of one has a next."""
+    template, _ = (made(tenant, "/api/v1/notifications/templates", new_template("en")) for _ in range(2))
+    return {"notification_template_id": template["id"], "etag": template["etag"]}
+
+
+def new_device(endpoint: str = "") -> dict[str, Any]:
+    """The JSON of a browser whose push service is nowhere."""
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    keys = {"p256dh": public_text(point), "auth": "BTBZMqHH6r4Tts7J_aSIgg"}
+    where = endpoint or f"https://push.example.com/send/{unique('device')}"
+    return {"displayName": "Phone", "webPush": {"endpoint": where, "keys": keys}}
+
+
+def _device(tenant: Tenant) -> Named:
+    """With a sibling, so that a page of one has a next."""
+    device, _ = (made(tenant, "/api/v1/notifications/devices", new_device()) for _ in range(2))
+    return {"notification_device_id": device["id"], "user_id": tenant.owner.id, "etag": device["etag"]}
+
+
+def _delivery(tenant: Tenant) -> Named:
+    """Two that wait for the end of quiet hours, which last all day."""
+    made(tenant, "/api/v1/notifications/devices", new_device())
+    quiet = {"quietHours": {"start": "00:00", "end": "00:00", "timeZone": "UTC"}}
+    assert tenant.rest.put("/api/v1/notifications/preferences", quiet).status_code == 200
+    for _ in range(2):
+        sent(tenant)
+    [first, *_] = tenant.rest.get("/api/v1/notifications/deliveries").json()["notificationDeliveries"]
+    return {"notification_delivery_id": first["id"], "user_id": tenant.owner.id}
+
+
 INSTANCES = {
+    "plinth.notifications.v1.NotificationTemplate": Instance(_template, new_template),
+    "plinth.notifications.v1.NotificationDevice": Instance(_device, new_device),
+    "plinth.notifications.v1.NotificationDelivery": Instance(_delivery),
     "plinth.notifications.v1.Notification": Instance(_notification),
     "plinth.notifications.v1.NotificationMessage": Instance(lambda _: {}, new_message),
     "plinth.notifications.v1.NotificationSchedule": Instance(_schedule, new_schedule),
@@ -88,4 +130,12 @@ MUTATIONS = (
     Mutation("NotificationScheduleService/CreateNotificationSchedule"),
     Mutation("NotificationScheduleService/DeleteNotificationSchedule"),
     Mutation("NotificationPreferencesService/UpdateNotificationPreferences"),
+    Mutation("NotificationTemplateService/CreateNotificationTemplate"),
+    Mutation(
+        "NotificationTemplateService/UpdateNotificationTemplate", lambda _: {"updateMask": "title"}, mask=("title",)
+    ),
+    Mutation("NotificationTemplateService/PublishNotificationTemplate"),
+    Mutation("NotificationTemplateService/DeleteNotificationTemplate"),
+    Mutation("NotificationDeviceService/CreateNotificationDevice"),
+    Mutation("NotificationDeviceService/DeleteNotificationDevice"),
 )

@@ -20,6 +20,7 @@ from server.kernel.clock import utc_now
 from server.kernel.following import LogFollower
 from server.kernel.ids import new_id
 from tests.clients import Rest, Tenant, new_member, new_tenant, rows, unique
+from tests.domains.notifications.parts import own_teller
 from tests.domains.sites.archives import done
 from tests.kernel.database import connections
 from tests.stack import Stack, wait_for
@@ -31,7 +32,7 @@ PATH = "/api/v1/notifications"
 @pytest.fixture(scope="module")
 def teller(stack: Stack) -> Iterator[EventTeller]:
     with own_database(stack.settings.runtime_dsn) as database:
-        yield EventTeller(database, Memberships(), utc_now)
+        yield EventTeller(database, Memberships(), own_teller())
 
 
 @pytest.fixture

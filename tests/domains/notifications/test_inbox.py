@@ -155,7 +155,9 @@ def test_nobody_is_told_twice_what_has_one_key(tenant: Tenant) -> None:
         ("recipient", "OUTCOME_PASS"),
         ("actor", "OUTCOME_PASS"),
         ("expiry", "OUTCOME_PASS"),
-        ("preferences", "OUTCOME_PASS"),
+        # In the inbox, by mail, on devices.
+        *(("preferences", f"OUTCOME_{outcome}") for outcome in ("PASS", "DROP", "PASS")),
+        ("reachability", "OUTCOME_DROP"),
         ("repetition", "OUTCOME_DROP"),
     ]
     assert counts(tenant.rest) == (1, 1)

@@ -8,10 +8,10 @@ import pytest
 
 from server.data.transactions import Database
 from server.domains.notifications.scheduled_sending import ScheduledSending
-from server.domains.tenancy.memberships import Memberships
 from server.kernel.clock import utc_now
 from tests.clients import Rest, Tenant, new_member, new_tenant, problem, reason, rows
 from tests.domains.notifications.instances import new_message, next_year
+from tests.domains.notifications.parts import own_teller
 from tests.kernel.database import connections
 from tests.stack import Stack, wait_for
 
@@ -29,7 +29,7 @@ def tenant(stack: Stack) -> Tenant:
 @pytest.fixture(scope="module")
 def sending(stack: Stack) -> Iterator[ScheduledSending]:
     with connections(stack.settings.dispatch_dsn) as dispatch, connections(stack.settings.runtime_dsn) as runtime:
-        yield ScheduledSending(Database(dispatch), Database(runtime), Memberships(), utc_now)
+        yield ScheduledSending(Database(dispatch), Database(runtime), own_teller(), utc_now)
 
 
 def scheduled(tenant: Tenant, *user_ids: str, **message: Any) -> dict[str, Any]:
