@@ -87,6 +87,9 @@ class Platform(Foundation):
     """None if answers are not cached."""
     cache_explainer: CacheExplainer
     statistics: StatisticsStore
+    """Those of the caches of all processes."""
+    stream_statistics: StatisticsStore
+    """Those of the streams of all processes."""
     warm: Callable[[Call, str], list[str]]
     """Reads the data that all users of a tenant share through the cache. Returns the names of the methods."""
     dependencies: Dependencies

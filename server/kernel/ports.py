@@ -249,7 +249,7 @@ class CacheExplainer(Protocol):
 
 
 class StatisticsStore(Protocol):
-    """The store in which processes share statistics of their caches. Every method raises StoreAway."""
+    """The store in which processes share statistics of one kind. Every method raises StoreAway."""
 
     def publish(self, name: str, text: str) -> None:
         """Store the current statistics of a process."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
@@ -85,9 +86,10 @@ class Schemas:
             value = message_type_of(field).fields_by_name["value"]
             found: JsonObject = {"type": "object", "additionalProperties": self.of(value)}
         elif field.is_repeated:
-            found = {"type": "array", "items": self._one(field) | of_items(rules_of(field))}
+            rules = rules_of(field)
+            found = {"type": "array", "items": self._one(field) | of_items(rules) | _but(field, rules.repeated.items)}
         else:
-            found = self._one(field)
+            found = self._one(field) | _but(field, rules_of(field))
         return found | keywords(rules_of(field)) | self._annotations(field)
 
     def _one(self, field: FieldDescriptor) -> JsonObject:
@@ -161,3 +163,11 @@ def component_name(name: str) -> str:
 def reference_to(component: str) -> JsonObject:
     """A reference to a component."""
     return {"$ref": f"#/components/schemas/{component}"}
+
+
+def _but(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> JsonObject:
+    """The values of an enum that a field does not take."""
+    if field.enum_type is None or not rules.enum.not_in:
+        return {}
+    values = enum_of(field).values_by_number
+    return {"not": {"enum": [values[number].name for number in rules.enum.not_in]}}

@@ -54,7 +54,7 @@ NEUTRAL = (
         "copy",
     ),
     "lifetime_seconds",
-    *("as_of", "group_key"),
+    *("as_of", "group_key", "workflow"),
     *("format", "proofs", "tree_size", "second_tree_size"),
     *("range", "compare", "include_series", "bucket"),
     *("start_time", "end_time", "event_types", "only_failed", "dry_run"),

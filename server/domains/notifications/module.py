@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from server.data.grants import Grants
 from server.domains.notifications.inbox import InboxService
+from server.domains.notifications.notification_analytics import NotificationAnalyticsService
+from server.domains.notifications.notification_connections import ConnectionReports, NotificationConnectionService
 from server.domains.notifications.notification_deliveries import NotificationDeliveryService
 from server.domains.notifications.notification_devices import NotificationDeviceService, PushKeyService
 from server.domains.notifications.notification_preferences import NotificationPreferencesService
@@ -27,6 +29,7 @@ from server.domains.notifications.telling import Teller
 from server.domains.notifications.vapid import VapidKeys
 from server.kernel.module import Background, Expire, Module, Platform, Serve, WorkerPlatform
 from server.kernel.privacy import Export, NotPersonal, Remove
+from server.kernel.read_models import Zones, tenant_zone
 from server.kernel.resealing import Resealer
 from server.kernel.roles import ORDINARY_ROLES
 from server.settings import Settings
@@ -71,6 +74,18 @@ def _keys(settings: Settings) -> VapidKeys:
 def _devices(platform: Platform) -> NotificationDeviceService:
     settings = platform.settings
     return NotificationDeviceService(box_of(settings.secrets), _keys(settings), platform.egress)
+
+
+def _analytics(platform: Platform) -> NotificationAnalyticsService:
+    zones = Zones(tenant_zone(platform.ports.tenant_preferences))
+    return NotificationAnalyticsService(
+        platform.page_tokens, zones, platform.clock, kept=KEPT, deliveries_kept=DELIVERIES_KEPT
+    )
+
+
+def _connections(platform: Platform) -> NotificationConnectionService:
+    reports = ConnectionReports(platform.stream_statistics, platform.live, platform.process)
+    return NotificationConnectionService(reports)
 
 
 def _background(platform: WorkerPlatform) -> Background:
@@ -122,6 +137,8 @@ MODULE = Module(
         Serve(NotificationDeviceService, _devices),
         Serve(PushKeyService, lambda platform: PushKeyService(_keys(platform.settings))),
         NotificationDeliveryService,
+        Serve(NotificationAnalyticsService, _analytics),
+        Serve(NotificationConnectionService, _connections),
     ),
     settings=NotificationSettings,
     roles=dict.fromkeys(ORDINARY_ROLES, OWN),

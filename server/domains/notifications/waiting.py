@@ -40,7 +40,7 @@ def quiet_until(hours: QuietHours, zone: ZoneInfo, now: datetime) -> datetime | 
 
 def next_digest(digest: EmailDigest, zone: ZoneInfo, now: datetime) -> datetime:
     """The next moment at which mail comes together. Hourly ones come at the full hours of UTC."""
-    if digest.frequency != EmailDigest.FREQUENCY_DAILY:
+    if digest.frequency == EmailDigest.FREQUENCY_HOURLY:
         return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + HOUR
     today = now.astimezone(zone).date()
     at = time(digest.hour)

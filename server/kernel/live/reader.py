@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
-from math import inf
+from math import ceil, inf
 
 import grpc
 import psycopg
@@ -64,6 +64,7 @@ PULSE = "live events"
 STALL = 10.0
 # Seconds between two checks whether the log answers.
 WATCH = 1.0
+LAGS = 1_000
 
 LAG = Histogram(
     "plinth_stream_lag_seconds",
@@ -132,6 +133,8 @@ class LiveEvents:
         self._closing = False
         self._at_end = unix_now()
         self._measured = 0.0
+        # Those of the last events.
+        self._lags: deque[float] = deque(maxlen=LAGS)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -156,6 +159,18 @@ class LiveEvents:
     def position(self) -> Position:
         """The position of the reader. Events of transactions that begin from now on come after it."""
         return self._position
+
+    def subscribers(self, method: str) -> list[Subscription]:
+        """Those of one RPC, by its path. May be called in any thread."""
+        return [each for each in self._subscriptions.all() if each.call.method.path == method]
+
+    def lag_p95(self) -> float | None:
+        """How many seconds old 95 in 100 of the last events at most were when they were handed out; None without any.
+
+        May be called in any thread.
+        """
+        lags = sorted(self._lags.copy())
+        return lags[ceil(len(lags) * 0.95) - 1] if lags else None
 
     def check_place(self, call: Call) -> None:
         """Raise NoPlace if the caller may open no further stream. Another one may still come first."""
@@ -358,7 +373,9 @@ class LiveEvents:
         if event.event.type == PERSON_ERASED:
             # Subscribers that resume get the tenant's events as the log has them now.
             self._recent.forget(event.event.tenant_id)
-        LAG.observe(unix_now() - event.event.create_time.timestamp())
+        lag = unix_now() - event.event.create_time.timestamp()
+        LAG.observe(lag)
+        self._lags.append(lag)
 
     async def _let_them_catch_up(self) -> None:
         before, behind = inf, self._subscriptions.behind()

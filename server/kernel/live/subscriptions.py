@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 
 from server.data.events import Event, Position
 from server.kernel.call import Call
+from server.kernel.clock import unix_now
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.live.visibility import Seen, Visibility
 from server.kernel.problems import Problem, Reason
@@ -72,7 +73,7 @@ class Subscription:
 
     __slots__ = (
         *("_after", "_ending", "_patterns", "_silent", "_size", "_caller_id", "_visibility", "_waiter", "_waiting"),
-        *("_own", "_resource_id", "call", "seen", "slot", "start"),
+        *("_own", "_resource_id", "call", "last_event_at", "opened_at", "seen", "sent", "slot", "start"),
     )
 
     def __init__(
@@ -94,6 +95,8 @@ class Subscription:
         self._resource_id = resource_id
         self._own = own
         self.call = call
+        # Unix times, and how many events it has taken.
+        self.opened_at, self.last_event_at, self.sent = unix_now(), 0.0, 0
         self._patterns = patterns
         self._visibility = visibility
         self._caller_id = call.caller.id
@@ -112,6 +115,11 @@ class Subscription:
     def is_behind(self) -> bool:
         """Whether events are waiting."""
         return bool(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
 
     def seen_now(self) -> Seen:
         """The wanted types that the access of the caller shows now."""
@@ -171,7 +179,7 @@ class Subscription:
                 raise self._ending
             if self._waiting:
                 self._silent = False
-                return take_message(self._waiting)
+                return self._taken(take_message(self._waiting))
             if self._silent:
                 self._silent = False
                 return []
@@ -180,6 +188,11 @@ class Subscription:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def _taken(self, events: list[LiveEvent]) -> list[LiveEvent]:
+        self.sent += len(events)
+        self.last_event_at = unix_now()
+        return events
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -252,6 +265,10 @@ class Subscriptions:
             if event.event.type in seen.types:
                 # Ended subscribers remove themselves later, so the group does not change during the loop.
                 EVENTS.inc(sum(subscription.offer(event) for subscription in group))
+
+    def all(self) -> list[Subscription]:
+        """All of them. A list is made of a set in one step, so other threads may ask."""
+        return [subscription for slot in self._slots for subscription in list(slot)]
 
     def slot(self, number: int) -> list[Subscription]:
         """The subscriptions in a slot."""

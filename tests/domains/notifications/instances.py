@@ -32,7 +32,8 @@ def _notification(tenant: Tenant) -> Named:
         assert tenant.rest.post(path, {}).status_code == 200
     notification = tenant.rest.get(f"/api/v1/notifications/{outcomes[0]['notificationId']}").json()
     return {"notification_id": notification["id"], "user_id": tenant.owner.id, "etag": notification["etag"]} | {
-        "user_ids": [tenant.owner.id]
+        "user_ids": [tenant.owner.id],
+        "metric": "total",
     }
 
 

@@ -286,7 +286,7 @@ def frames(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
 def test_a_stream_tells_what_comes_and_what_is_new(tenant: Tenant, stack: Stack) -> None:
     first = told(tenant)
     account, session = new_member(tenant, "member")
-    with stack_stream(tenant, stack) as lines:
+    with stack_stream(stack, tenant.access_token) as lines:
         stream = frames(lines)
         assert next(stream) == ("stream.open", {})
         assert next(stream) == ("notification.counts", {"unreadCount": 1, "unseenCount": 1})
@@ -320,9 +320,9 @@ def test_an_api_key_has_no_inbox(tenant: Tenant, stack: Stack) -> None:
 
 
 @contextmanager
-def stack_stream(tenant: Tenant, stack: Stack) -> Iterator[Iterator[str]]:
-    """The lines of the owner's stream."""
-    headers = {"authorization": f"Bearer {tenant.access_token}", "accept": "text/event-stream"}
+def stack_stream(stack: Stack, access_token: str) -> Iterator[Iterator[str]]:
+    """The lines of a person's stream."""
+    headers = {"authorization": f"Bearer {access_token}", "accept": "text/event-stream"}
     with (
         httpx.Client(base_url=stack.url, timeout=20, trust_env=False) as client,
         client.stream("GET", f"{PATH}/stream", headers=headers) as answer,
