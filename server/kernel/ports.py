@@ -90,6 +90,17 @@ class Memberships(Protocol):
     def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:
         """The members of a tenant who hold one of these roles, oldest membership first. At most 100."""
 
+    def after(
+        self, transaction: Transaction, tenant_id: str, user_id: str, roles: Sequence[str], most: int
+    ) -> list[str]:
+        """The members of a tenant behind a user, in the order of their ids; with roles, those who hold one of them.
+
+        An empty `user_id` begins with the first one.
+        """
+
+    def count(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> int:
+        """How many members a tenant has; with roles, how many hold one of them."""
+
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id, sign_up_open and sign_up_conflict_visible of a tenant; None if there is no such tenant."""
 

@@ -21,6 +21,7 @@ VERBATIM = {
     "plinth.identity.v1.StepUpRequest.password": "as with LogIn",
     "plinth.webhooks.v1.Webhook.url": "another path may lead elsewhere",
     "plinth.notifications.v1.WebPushSubscription.endpoint": "another path may lead elsewhere",
+    "plinth.notifications.v1.FcmRegistration.token": "another one is that of another device",
 }
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(
     "e\u0301\u0323\u1100\u1161\u212b\ufdfa", max_size=60

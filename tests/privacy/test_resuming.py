@@ -92,10 +92,11 @@ def test_whatever_attempt_follows_the_erasure_ends_and_is_told_of_once(
     attempts, worker = Attempts(own), PersonErasure(own, Memberships(), Eraser(modules.privacy(), Nothing()), utc_now)
     work: Any = attempts
     asked: dict[str, Any] = {"person_id": account.id, "tenant_ids": [tenant.id, elsewhere.id], "ends_account": True}
-    number = 0
+    number = counting = 0
     while True:
-        # What there is to do is counted first, in one attempt.
-        attempts.left = length if attempts.saved.get("done") else 80
+        # What there is to do is counted first, in one attempt, which takes a batch for each thing to do.
+        counting += 10
+        attempts.left = length if attempts.saved.get("done") else counting
         number += 1
         try:
             told = worker.run(work, **asked)

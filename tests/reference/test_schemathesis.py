@@ -66,7 +66,7 @@ OVERLAPPING = (
     "NotificationPreferencesService.UpdateNotificationPreferences.1",
     "NotificationScheduleService.CreateNotificationSchedule",
     "NotificationScheduleService.ListNotificationSchedules",
-    "NotificationSendingService.SendNotificationBatch",
+    *(f"NotificationSendingService.{verb}" for verb in ("BroadcastNotification", "SendNotificationBatch")),
     "IntegrationService.ListIntegrationTemplates",
     "InvitationService.AcceptInvitation",
     "InvitationService.CreateInvitation",

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,6 +36,7 @@ from server.domains.notifications.delivery_queue import (
     claim,
     finish,
 )
+from server.domains.notifications.fcm import Fcm
 from server.domains.notifications.people import People
 from server.domains.notifications.pipeline import (
     NOT_A_MEMBER,
@@ -45,13 +46,13 @@ from server.domains.notifications.pipeline import (
     Person,
     waits,
 )
-from server.domains.notifications.push_outcomes import GONE, Chance, outcome_of
+from server.domains.notifications.push_outcomes import GONE, REFUSED, Chance, Verdict, outcome_of, verdict_of
 from server.domains.notifications.settings import NotificationSettings
-from server.domains.notifications.subscriptions import unseal
+from server.domains.notifications.subscriptions import FcmToken, Target, unseal
 from server.domains.notifications.tables import notification_devices, notifications
 from server.domains.notifications.vapid import UnknownVapidKey, VapidKeys
 from server.domains.notifications.waiting import QUIET_HOURS
-from server.domains.notifications.web_push import PushText, Sendable, Subscription, sendable
+from server.domains.notifications.web_push import PushText, Sendable, sendable
 from server.domains.notifications.workflows import EMAIL, WORKFLOWS
 from server.kernel.clock import Clock
 from server.kernel.ports import Mail, Ports, Sender, Senders
@@ -69,6 +70,7 @@ RECONNECT = 2.0
 FEW_AFTER_QUIET_HOURS = 3
 """As many come one by one; more come as one."""
 LINES = 10
+FCM_THREADS = 8
 LIFETIME = timedelta(days=1)
 """How long a push service keeps what it cannot deliver."""
 T = TypeVar("T")
@@ -79,7 +81,9 @@ READ_ONES = Statement(
     select(_n.id).where(_n.tenant_id == _tenant, _n.id == any_(bindparam("asked", type_=ARRAY(_id))), ~_n.unread)
 )
 """Takes `tenant` and the ids `asked`."""
-DEVICES = ConversionPlan(NotificationDevice, notification_devices, ("endpoint_hash", "subscription"), ("web_push",))
+DEVICES = ConversionPlan(
+    NotificationDevice, notification_devices, ("endpoint_hash", "subscription"), ("web_push", "fcm")
+)
 _is_device = (_d.tenant_id == _tenant, _d.id == bindparam("device", type_=_id))
 DEVICE = Statement(select(_d.subscription).where(*_is_device))
 REMOVE = Statement(delete(notification_devices).where(*_is_device).returning(*DEVICES.columns))
@@ -92,8 +96,11 @@ class Push:
     """A push that is ready to go."""
 
     row: Row
-    endpoint: str
-    message: Sendable
+    target: Target
+    text: PushText
+    ttl: timedelta
+    message: Sendable | None
+    """By Web Push."""
 
 
 class Deliverer:
@@ -110,14 +117,17 @@ class Deliverer:
         box: SealedBox,
         keys: VapidKeys,
         settings: NotificationSettings,
+        fcm: Fcm | None,
         clock: Clock,
         chance: Chance = random.random,
     ) -> None:
-        """`dispatch` claims; `database` reads and writes within one tenant."""
+        """`dispatch` claims; `database` reads and writes within one tenant. `fcm` is None where it is not set up."""
         self._dispatch, self._database, self._threads = dispatch, database, threads
         self._people, self._mails, self._senders = People(ports), ports.mails, senders
         self._box, self._keys, self._settings = box, keys, settings
-        self._clock, self._chance = clock, chance
+        self._fcm, self._clock, self._chance = fcm, clock, chance
+        # A provider's answer takes as long as it takes.
+        self._fcm_threads = ThreadPoolExecutor(FCM_THREADS, thread_name_prefix="fcm")
 
     async def run(self) -> None:
         """Send until cancelled. What is being sent then is sent to its end."""
@@ -151,13 +161,25 @@ class Deliverer:
     async def _deliver(self, sender: Sender, group: list[Row]) -> None:
         try:
             for push in await self._in_thread(lambda: self._prepare(group)):
-                answer = await sender.send(push.endpoint, push.message.headers, push.message.body)
-                outcome = outcome_of(answer, push.row["attempts"], self._clock(), self._chance)
+                verdict = await self._push(sender, push)
+                outcome = outcome_of(verdict, push.row["attempts"], self._clock(), self._chance)
                 end = End(push.row, outcome.state, outcome.reason, is_attempt=True, again=outcome.again)
                 await self._in_thread(partial(self._finish, end))
         except (psycopg.Error, DatabaseUnavailable) as error:
             # The lease ends, and the delivery is claimed again.
             log.warning("a notification cannot be delivered: %s", type(error).__name__)
+
+    async def _push(self, sender: Sender, push: Push) -> Verdict:
+        if isinstance(push.target, FcmToken):
+            return await asyncio.get_running_loop().run_in_executor(self._fcm_threads, self._push_by_fcm, push)
+        message = push.message or Sendable({}, b"")
+        return verdict_of(await sender.send(push.target.endpoint, message.headers, message.body))
+
+    def _push_by_fcm(self, push: Push) -> Verdict:
+        if self._fcm is None or not isinstance(push.target, FcmToken):
+            return Verdict(FAILED, REFUSED)
+        seconds = int(push.ttl.total_seconds())
+        return self._fcm.send(push.target.token, push.text, push.row["priority"], ttl_seconds=seconds)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -235,18 +257,20 @@ class Deliverer:
             ends.append(End(row, CANCELLED, UNREACHABLE))
             return
         try:
-            subscription = unseal(self._box, found["subscription"], device)
-            pushes.append(Push(row, subscription.endpoint, self._message(row, subscription)))
+            pushes.append(self._push_of(row, unseal(self._box, found["subscription"], device)))
         except (UnknownKey, InvalidTag, UnknownVapidKey):
             self._remove(transaction, row)
             ends.append(End(row, FAILED, GONE))
 
-    def _message(self, row: Row, subscription: Subscription) -> Sendable:
+    def _push_of(self, row: Row, target: Target) -> Push:
+        """Raises UnknownVapidKey."""
         now = self._clock()
-        link = self._settings.link(row["url"])
-        shown = PushText(row["notification_id"], row["title"], row["body"], link)
+        text = PushText(row["notification_id"], row["title"], row["body"], self._settings.link(row["url"]))
         ttl = LIFETIME if row["expire_time"] is None else min(LIFETIME, row["expire_time"] - now)
-        return sendable(subscription, self._keys, shown, row["priority"], ttl=ttl, now=now)
+        message = None
+        if not isinstance(target, FcmToken):
+            message = sendable(target, self._keys, text, row["priority"], ttl=ttl, now=now)
+        return Push(row, target, text, ttl, message)
 
     def _finish(self, end: End) -> None:
         tenant_id = end.row["tenant_id"]

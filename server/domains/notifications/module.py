@@ -66,6 +66,10 @@ def _teller(platform: Platform | WorkerPlatform) -> Teller:
     return Teller(platform.ports, rates, platform.clock)
 
 
+def _sending(platform: Platform) -> NotificationSendingService:
+    return NotificationSendingService(_teller(platform), platform.ports.memberships)
+
+
 def _keys(settings: Settings) -> VapidKeys:
     contact = settings.own(NotificationSettings).notification_push_contact
     return VapidKeys(settings.secrets, contact or settings.api_address())
@@ -73,7 +77,8 @@ def _keys(settings: Settings) -> VapidKeys:
 
 def _devices(platform: Platform) -> NotificationDeviceService:
     settings = platform.settings
-    return NotificationDeviceService(box_of(settings.secrets), _keys(settings), platform.egress)
+    has_fcm = settings.own(NotificationSettings).notification_fcm_credentials_file is not None
+    return NotificationDeviceService(box_of(settings.secrets), _keys(settings), platform.egress, has_fcm=has_fcm)
 
 
 def _analytics(platform: Platform) -> NotificationAnalyticsService:
@@ -89,9 +94,11 @@ def _connections(platform: Platform) -> NotificationConnectionService:
 
 
 def _background(platform: WorkerPlatform) -> Background:
-    from server.domains.notifications.delivering import Deliverer  # noqa: PLC0415 - in workers only
+    from server.domains.notifications.broadcasting import Broadcaster  # noqa: PLC0415 - in workers only
+    from server.domains.notifications.delivering import Deliverer  # noqa: PLC0415
     from server.domains.notifications.event_telling import EventTeller  # noqa: PLC0415
     from server.domains.notifications.event_workflows import EVENT_WORKFLOWS  # noqa: PLC0415
+    from server.domains.notifications.fcm import fcm_of  # noqa: PLC0415
     from server.domains.notifications.scheduled_sending import ScheduledSending  # noqa: PLC0415
     from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415
     from server.kernel.following import LogFollower  # noqa: PLC0415
@@ -114,12 +121,14 @@ def _background(platform: WorkerPlatform) -> Background:
         box=box,
         keys=_keys(settings),
         settings=settings.own(NotificationSettings),
+        fcm=fcm_of(settings, platform.providers),
         clock=platform.clock,
     )
     sending = ScheduledSending(platform.dispatch, platform.database, teller, platform.clock)
     sweeper = Sweeper(platform.dispatch, platform.clock)
     resealer = Resealer(platform.dispatch, box, SEALED, RESEAL)
     return Background(
+        long_jobs=(Broadcaster(teller, platform.ports.memberships).long_job,),
         schedules=(*sweeper.schedules, sending.schedule, resealer.schedule),
         services=(follower, deliverer, resealer.at_start(platform.house_threads)),
     )
@@ -128,7 +137,7 @@ def _background(platform: WorkerPlatform) -> Background:
 MODULE = Module(
     "notifications",
     services=(
-        Serve(NotificationSendingService, lambda platform: NotificationSendingService(_teller(platform))),
+        Serve(NotificationSendingService, _sending),
         Serve(NotificationService, lambda platform: NotificationService(platform.page_tokens, platform.clock)),
         Serve(InboxService, _inbox),
         Serve(NotificationScheduleService, lambda platform: NotificationScheduleService(platform.clock)),

@@ -11,19 +11,22 @@ from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import LargeBinary, Text
 
 from server.data.statements import Row, Statement
-from server.domains.notifications.subscriptions import hash_of, seal, unseal
+from server.domains.notifications.fcm import FCM
+from server.domains.notifications.subscriptions import FcmToken, Target, hash_of, seal, unseal
 from server.domains.notifications.tables import notification_devices
 from server.domains.notifications.vapid import VapidKeys
 from server.domains.notifications.web_push import NoSubscription, Subscription
 from server.kernel.call import Call
 from server.kernel.egress import Egress
 from server.kernel.problems import Violation, broken_rules
+from server.kernel.providers import not_configured
 from server.kernel.resources import EventFacts, Resource, Service
 from server.kernel.sealing import SealedBox, UnknownKey
 
 MOST = 20
 """Of one person."""
-FIELD = "notification_device.web_push"
+FIELD = "notification_device"
+FCM_HOST = "fcm.googleapis.com"
 _d = notification_devices.c
 _id = UUID(as_uuid=False)
 _tenant, _user = bindparam("tenant", type_=_id), bindparam("user", type_=_id)
@@ -59,14 +62,14 @@ class NotificationDeviceService(Service[NotificationDevice]):
         filterable=("id", "create_time", "update_time"),
         sortable=("create_time",),
         hidden=("endpoint_hash", "subscription"),
-        computed=("web_push",),
+        computed=("web_push", "fcm"),
         owner="user_id",
         seen_by="notifications.devices.manage",
     )
 
-    def __init__(self, box: SealedBox, keys: VapidKeys, egress: Egress) -> None:
+    def __init__(self, box: SealedBox, keys: VapidKeys, egress: Egress, *, has_fcm: bool) -> None:
         super().__init__()
-        self._box, self._keys, self._egress = box, keys, egress
+        self._box, self._keys, self._egress, self._has_fcm = box, keys, egress, has_fcm
         self._replace = Statement(
             update(notification_devices)
             .where(*_is_one)
@@ -85,10 +88,10 @@ class NotificationDeviceService(Service[NotificationDevice]):
         """One with the same endpoint is the same device."""
         owner = self.rows.owner_of_new(call)
         given = request.notification_device
-        subscription = self._subscription(given.web_push)
-        found = call.writes.run(FIND, tenant=call.tenant_id, endpoint=hash_of(subscription.endpoint)).first()
+        target = self._target(given)
+        found = call.writes.run(FIND, tenant=call.tenant_id, endpoint=hash_of(target)).first()
         if found is not None and found["user_id"] == owner:
-            return self._renew(call, found, given, subscription)
+            return self._renew(call, found, given, target)
         if found is not None:
             call.writes.queue(FORGET, tenant=call.tenant_id, device=found["id"])
         made = self.rows.insert(call, self.rows.copy_of(given))
@@ -98,45 +101,56 @@ class NotificationDeviceService(Service[NotificationDevice]):
     def prepare(self, call: Call, resource: NotificationDevice, before: NotificationDevice | None) -> None:
         """Show whose service it is, and nothing else of the endpoint."""
         del call, before
-        resource.push_service = urlsplit(resource.web_push.endpoint).hostname or ""
+        resource.push_service = (
+            FCM_HOST if resource.HasField("fcm") else urlsplit(resource.web_push.endpoint).hostname or ""
+        )
 
     def before_write(self, call: Call, values: Row, before: NotificationDevice | None) -> None:
-        """Seal the subscription of a new device."""
+        """Seal the target of a new device."""
         del before
-        subscription = self._subscription(call.request.notification_device.web_push)
-        values["subscription"] = seal(self._box, subscription, str(values["id"]))
-        values["endpoint_hash"] = hash_of(subscription.endpoint)
+        target = self._target(call.request.notification_device)
+        values["subscription"] = seal(self._box, target, str(values["id"]))
+        values["endpoint_hash"] = hash_of(target)
 
-    def _renew(
-        self, call: Call, found: Row, given: NotificationDevice, subscription: Subscription
-    ) -> NotificationDevice:
+    def _renew(self, call: Call, found: Row, given: NotificationDevice, target: Target) -> NotificationDevice:
         """A front end registers at each start, and mostly what is known."""
         before = self.rows.lock(call, found["id"])
         name = given.display_name or before.display_name
-        if name == before.display_name and self._holds(found, subscription):
+        if name == before.display_name and self._holds(found, target):
             call.changes_nothing = True
             return before
-        sealed = seal(self._box, subscription, before.id)
+        sealed = seal(self._box, target, before.id)
         result = call.writes.run(self._replace, tenant=call.tenant_id, device=before.id, sealed=sealed, name=name)
         after: NotificationDevice = self.rows.plan.message(result.raw(0))
         call.note_change(before, after)
         return after
 
-    def _holds(self, found: Row, subscription: Subscription) -> bool:
+    def _holds(self, found: Row, target: Target) -> bool:
         try:
-            return unseal(self._box, found["subscription"], found["id"]) == subscription
+            return unseal(self._box, found["subscription"], found["id"]) == target
         except (UnknownKey, InvalidTag):
             return False
+
+    def _target(self, given: NotificationDevice) -> Target:
+        """Where a device gets messages from. Raises RuleViolated, and StateForbids where FCM is not set up."""
+        if given.HasField("web_push") == given.HasField("fcm"):
+            words = "is required, or `fcm`, and not both"
+            raise broken_rules([Violation(f"{FIELD}.web_push", words, "device.one")])
+        if not given.HasField("fcm"):
+            return self._subscription(given.web_push)
+        if not self._has_fcm:
+            raise not_configured(FCM.name, FCM.setting)
+        return FcmToken(given.fcm.token)
 
     def _subscription(self, given: WebPushSubscription) -> Subscription:
         fault = self._egress.url_fault(given.endpoint)
         if fault is not None:
-            raise broken_rules([Violation(f"{FIELD}.endpoint", fault, "device.endpoint")])
+            raise broken_rules([Violation(f"{FIELD}.web_push.endpoint", fault, "device.endpoint")])
         try:
             return Subscription.of(given.endpoint, given.keys.p256dh, given.keys.auth, self._keys.current)
         except NoSubscription as error:
             words = "is no point of P-256"
-            raise broken_rules([Violation(f"{FIELD}.keys.p256dh", words, "device.key")]) from error
+            raise broken_rules([Violation(f"{FIELD}.web_push.keys.p256dh", words, "device.key")]) from error
 
 
 class PushKeyService(Service):

@@ -6,15 +6,18 @@ from google.protobuf import json_format
 from plinth.notifications.v1 import notification_sending_pb2
 from plinth.notifications.v1.notification_pb2 import Notification
 from plinth.notifications.v1.notification_sending_pb2 import SendNotificationBatchResponse, SendNotificationResponse
+from plinth.operations.v1.operation_pb2 import Operation
 from plinth.types.v1.explanation_pb2 import Explanation
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
 from server.data.statements import Statement
+from server.domains.notifications.broadcasting import start_broadcast
 from server.domains.notifications.tables import notification_runs
 from server.domains.notifications.telling import Teller, check_workflows, letters_to
 from server.domains.notifications.texts import make_texts
 from server.kernel.call import Call
+from server.kernel.ports import Memberships
 from server.kernel.problems import Violation, broken_rules, not_found
 from server.kernel.resources import EventFacts, Service
 
@@ -37,9 +40,9 @@ class NotificationSendingService(Service):
     descriptor = notification_sending_pb2.DESCRIPTOR.services_by_name["NotificationSendingService"]
     events: ClassVar = {"notification.created": EventFacts(Notification)}
 
-    def __init__(self, teller: Teller) -> None:
+    def __init__(self, teller: Teller, memberships: Memberships) -> None:
         super().__init__()
-        self._teller = teller
+        self._teller, self._memberships = teller, memberships
 
     def send_notification(
         self, call: Call, request: notification_sending_pb2.SendNotificationRequest
@@ -75,6 +78,17 @@ class NotificationSendingService(Service):
         )
         call.event_payload = answer
         return answer
+
+    def broadcast_notification(
+        self, call: Call, request: notification_sending_pb2.BroadcastNotificationRequest
+    ) -> Operation:
+        """One message to everybody."""
+        check_workflows({"message": request.message})
+        if request.message.dedupe_key:
+            fault = "is that of the operation here: leave it out"
+            raise broken_rules([Violation("message.dedupe_key", fault, "notification.dedupe_key")])
+        texts = make_texts(call.writes, call.tenant_id, request.message, "message")
+        return start_broadcast(call, self._memberships, request.message, texts, list(request.roles))
 
     def explain_notification(
         self, call: Call, request: notification_sending_pb2.ExplainNotificationRequest

@@ -1,13 +1,29 @@
 """Settings of notifications."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from server.domains.notifications.workflows import EMAIL, PUSH
 from server.kernel.rates import Rate as ParsedRate
-from server.setting_values import UNLESS_EMPTY, Rate
+from server.setting_values import UNLESS_EMPTY, ProviderUrl, Rate
 from server.settings import DomainSettings
+
+FCM_SETTING = "PLINTH_NOTIFICATION_FCM_CREDENTIALS_FILE"
+
+
+def _is_service_account(path: Path | None) -> Path | None:
+    """A file with a service account."""
+    if path is not None:
+        # Imported only where it is needed: every command reads the settings.
+        from server.domains.notifications.fcm import NoCredentials, ServiceAccount  # noqa: PLC0415
+
+        try:
+            ServiceAccount.read(path)
+        except (OSError, NoCredentials):
+            raise ValueError("a file of a service account of Google, in JSON") from None
+    return path
 
 
 class NotificationSettings(DomainSettings):
@@ -36,6 +52,17 @@ class NotificationSettings(DomainSettings):
     )
     notification_push_concurrency: int = Field(
         50, ge=1, le=1000, description="Push notifications that a background worker sends at once."
+    )
+
+    notification_fcm_credentials_file: Annotated[Path | None, UNLESS_EMPTY, AfterValidator(_is_service_account)] = (
+        Field(
+            None,
+            description="The file of a service account that may send by Firebase Cloud Messaging, as Google's console "
+            "gives it. Unset: only browsers can be registered as devices.",
+        )
+    )
+    notification_fcm_url: ProviderUrl = Field(
+        "https://fcm.googleapis.com", description="Another address of that, such as of a gateway."
     )
 
     @property

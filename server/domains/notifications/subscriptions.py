@@ -1,8 +1,9 @@
-"""Subscriptions of browsers, as they are stored: sealed, since whoever has one can push to the device."""
+"""Where devices get messages from, as it is stored: sealed, since whoever has it can push to the device."""
 
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 
 from server.domains.notifications.tables import notification_devices
 from server.domains.notifications.web_push import Subscription
@@ -11,6 +12,7 @@ from server.kernel.sealing import SealedBox
 from server.secrets import Secrets
 
 PURPOSE = "push subscription"
+WEB_PUSH, FCM = "web_push", "fcm"
 SEALED = SealedColumns(table=notification_devices, columns=("subscription",), row_id="id")
 
 
@@ -19,22 +21,41 @@ def box_of(secrets: Secrets) -> SealedBox:
     return SealedBox(secrets, PURPOSE)
 
 
-def seal(box: SealedBox, subscription: Subscription, device_id: str) -> bytes:
-    """A subscription as it is stored."""
-    parts = [
-        subscription.endpoint,
-        *(base64.b64encode(part).decode() for part in (subscription.p256dh, subscription.auth)),
-        subscription.public_key,
-    ]
+@dataclass(frozen=True, slots=True)
+class FcmToken:
+    """What Firebase has given an app."""
+
+    token: str
+
+
+Target = Subscription | FcmToken
+"""Where a device gets messages from."""
+
+
+def seal(box: SealedBox, target: Target, device_id: str) -> bytes:
+    """A target as it is stored."""
+    if isinstance(target, FcmToken):
+        parts = [FCM, target.token]
+    else:
+        keys = (base64.b64encode(part).decode() for part in (target.p256dh, target.auth))
+        parts = [WEB_PUSH, target.endpoint, *keys, target.public_key]
     return box.seal(json.dumps(parts).encode(), device_id)
 
 
-def unseal(box: SealedBox, sealed: bytes, device_id: str) -> Subscription:
-    """The subscription of a device. Raises UnknownKey and InvalidTag."""
-    endpoint, point, auth, public_key = json.loads(box.open(sealed, device_id))
+def unseal(box: SealedBox, sealed: bytes, device_id: str) -> Target:
+    """The target of a device. Raises UnknownKey and InvalidTag."""
+    kind, *parts = json.loads(box.open(sealed, device_id))
+    if kind == FCM:
+        return FcmToken(*parts)
+    endpoint, point, auth, public_key = parts
     return Subscription(endpoint, base64.b64decode(point), base64.b64decode(auth), public_key)
 
 
-def hash_of(endpoint: str) -> bytes:
-    """What an endpoint is recognised by."""
-    return hashlib.sha256(endpoint.encode()).digest()
+def name_of(target: Target) -> str:
+    """What a target is recognised by."""
+    return f"{FCM}:{target.token}" if isinstance(target, FcmToken) else target.endpoint
+
+
+def hash_of(target: Target) -> bytes:
+    """The hash by which it is found."""
+    return hashlib.sha256(name_of(target).encode()).digest()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from plinth.tenancy.v1.tenant_pb2 import Tenant
-from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, select, text
+from sqlalchemy import ColumnElement, Integer, Text, and_, any_, bindparam, func, literal_column, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 
 from server.data.statements import Row, Statement
@@ -16,6 +16,7 @@ from server.domains.tenancy.tenants import ADD_MEMBERSHIP, OWNER
 
 MEMBER = "member"
 LARGEST_LIST = 100
+NOBODY = "00000000-0000-0000-0000-000000000000"
 
 _id = UUID(as_uuid=False)
 
@@ -53,6 +54,17 @@ WITH_ROLES = Statement(
     .order_by(memberships.c.create_time, memberships.c.user_id)
     .limit(LARGEST_LIST)
 )
+_asked_for = or_(func.cardinality(bindparam("held", type_=ARRAY(Text()))) == literal_column("0"), _holds_one)
+_within = memberships.c.tenant_id == bindparam("within", type_=_id)
+AFTER = Statement(
+    select(memberships.c.user_id)
+    .where(_within, memberships.c.user_id > bindparam("place", type_=_id), _asked_for)
+    .order_by(memberships.c.user_id)
+    .limit(bindparam("most", type_=Integer()))
+)
+"""Takes `within`, `place`, the roles `held`, and `most`."""
+COUNT = Statement(select(func.count(type_=Integer()).label("count")).where(_within, _asked_for))
+"""Takes `within` and the roles `held`."""
 OF_USER_AT = Statement(_of_member.where(tenants.c.subdomain == bindparam("label", type_=tenants.c.subdomain.type)))
 # A sign-up needs this before a user exists, so it is read as the platform, and only these columns.
 SIGN_UP_POLICY = Statement(
@@ -110,6 +122,17 @@ class Memberships:
     def with_roles(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> list[str]:
         """The members of a tenant who hold one of these roles, oldest membership first. At most 100."""
         return [row["user_id"] for row in transaction.run(WITH_ROLES, within=tenant_id, held=list(roles)).all()]
+
+    def after(
+        self, transaction: Transaction, tenant_id: str, user_id: str, roles: Sequence[str], most: int
+    ) -> list[str]:
+        """The members of a tenant behind a user, in the order of their ids; with roles, those who hold one of them."""
+        found = transaction.run(AFTER, within=tenant_id, place=user_id or NOBODY, held=list(roles), most=most)
+        return [row["user_id"] for row in found.all()]
+
+    def count(self, transaction: Transaction, tenant_id: str, roles: Sequence[str]) -> int:
+        """How many members a tenant has; with roles, how many hold one of them."""
+        return int(transaction.run(COUNT, within=tenant_id, held=list(roles)).one()["count"])
 
     def sign_up_policy(self, transaction: WriteTransaction, subdomain: str) -> Row | None:
         """Id and sign-up settings of a tenant; None if there is no such tenant."""

@@ -12,6 +12,7 @@ from server.kernel.providers.port import (
     ask,
     not_configured,
     problem_of,
+    retry_after,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "ask",
     "not_configured",
     "problem_of",
+    "retry_after",
 ]

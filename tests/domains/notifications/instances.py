@@ -34,6 +34,7 @@ def _notification(tenant: Tenant) -> Named:
     return {"notification_id": notification["id"], "user_id": tenant.owner.id, "etag": notification["etag"]} | {
         "user_ids": [tenant.owner.id],
         "metric": "total",
+        "roles": ["owner"],
     }
 
 
@@ -120,6 +121,7 @@ MUTATIONS = (
         "NotificationSendingService/SendNotificationBatch",
         lambda sweep: {"requests": [{"userIds": [sweep.tenant.owner.id], "message": new_message()}]},
     ),
+    Mutation("NotificationSendingService/BroadcastNotification", lambda _: {"message": new_message()}),
     Mutation("NotificationService/MarkNotificationRead"),
     Mutation("NotificationService/MarkNotificationUnread", before="MarkNotificationRead"),
     Mutation("InboxService/MarkAllNotificationsRead", _something_new),

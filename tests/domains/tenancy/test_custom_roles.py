@@ -94,6 +94,8 @@ OF_ONESELF = {
     *("identity.terms.read", "identity.terms.accept"),
     *(f"notifications.notifications.{verb}" for verb in ("read", "update", "delete")),
     *(f"notifications.preferences.{verb}" for verb in ("read", "update")),
+    *(f"notifications.devices.{verb}" for verb in ("read", "create", "delete")),
+    "notifications.deliveries.read",
 }
 
 

@@ -1,0 +1,88 @@
+"""Notifications while their workers are killed: each person is told once, and each device and address at most once."""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from server.kernel.ids import new_id
+from tests.clients import Tenant, rows
+from tests.domains.notifications.browsers import Browser
+from tests.domains.notifications.test_broadcasts import MEMBERS
+from tests.domains.webhooks.receiver import Receiver
+from tests.faults.outages import replaced
+from tests.stack import Stack
+
+pytestmark = pytest.mark.heavy
+
+PATH = "/api/v1/notifications"
+PEOPLE, MESSAGES, KILLS = 1_200, 60, 3
+# The devices of the owner, copied to others, would be one endpoint twice; so the owner alone has some.
+SENT, UNCERTAIN = 5, 7
+ENDED = "SELECT state, count(*)::int AS count FROM notification_deliveries WHERE tenant_id = %s GROUP BY state"
+
+
+def kill_worker(stack: Stack) -> None:
+    replaced(stack, "worker-0", stack.kill("worker-0"))
+
+
+def is_at(tenant: Tenant, path: str, least: int) -> bool:
+    return bool(tenant.rest.get(path).json()["done"] >= least)
+
+
+def has_more(receiver: Receiver, than: int) -> bool:
+    return receiver.count() > than
+
+
+def test_a_broadcast_tells_each_once_whose_worker_is_killed(hurt: Stack, tenant: Tenant) -> None:
+    rows(hurt, MEMBERS, [new_id() for _ in range(PEOPLE)], tenant.id)
+    operation = tenant.rest.post(f"{PATH}/broadcast", {"message": {"title": "To all"}}).json()
+    path = f"/api/v1/long-operations/{operation['id']}"
+    for least in range(0, 750, 250):
+        hurt.wait_for(partial(is_at, tenant, path, least))
+        kill_worker(hurt)
+    hurt.wait_for(lambda: tenant.rest.get(path).json()["state"] == "STATE_DONE", timeout=120)
+    assert tenant.rest.get(path).json()["result"] == {"recipients": PEOPLE + 1, "told": PEOPLE + 1}
+    query = (
+        "SELECT count(*)::int AS all, count(DISTINCT user_id)::int AS people FROM notifications WHERE tenant_id = %s"
+    )
+    assert rows(hurt, query, tenant.id) == [{"all": PEOPLE + 1, "people": PEOPLE + 1}]
+    counted = "SELECT sum(unread)::int AS unread FROM notification_counts WHERE tenant_id = %s"
+    assert rows(hurt, counted, tenant.id) == [{"unread": PEOPLE + 1}]
+
+
+def test_a_device_gets_each_push_at_most_once_whose_worker_is_killed(hurt: Stack, tenant: Tenant) -> None:
+    rows(hurt, "UPDATE users SET email_verify_time = now() WHERE id = %s RETURNING id", tenant.owner.id)
+    with Receiver() as receiver:
+        browsers = [Browser(receiver) for _ in range(3)]
+        for browser in browsers:
+            browser.register(tenant)
+        for round_ in range(KILLS):
+            # CRITICAL, so that nothing waits for the rate.
+            body = {"workflow": "alert", "priority": "PRIORITY_CRITICAL"}
+            requests = [
+                {"userIds": [tenant.owner.id], "message": body | {"title": f"{round_}-{number}"}}
+                for number in range(MESSAGES // KILLS)
+            ]
+            assert tenant.rest.post(f"{PATH}/batch", {"requests": requests}).status_code == 201
+            hurt.wait_for(partial(has_more, receiver, receiver.count()))
+            kill_worker(hurt)
+        # What the last one had claimed is taken up when its lease is over.
+        over = "UPDATE notification_deliveries SET next_attempt_time = now() WHERE tenant_id = %s AND state = 3"
+        rows(hurt, f"{over} RETURNING id", tenant.id)
+        hurt.wait_for(lambda: {row["state"] for row in rows(hurt, ENDED, tenant.id)} <= {SENT, UNCERTAIN})
+        for browser in browsers:
+            shown = Counter(each["title"] for each in browser.shown)
+            assert set(shown.values()) == {1}
+    states = {row["state"]: row["count"] for row in rows(hurt, ENDED, tenant.id)}
+    assert sum(states.values()) == MESSAGES * (len(browsers) + 1)
+    # Mail is handed to its queue in the transaction that ends the delivery: each once.
+    mails = rows(hurt, "SELECT subject FROM email_messages WHERE tenant_id = %s", tenant.id)
+    assert Counter(Counter(row["subject"] for row in mails).values()) == {1: MESSAGES}
+    query = (
+        "SELECT count(*)::int AS count FROM notification_deliveries WHERE tenant_id = %s AND state = %s AND channel = 3"
+    )
+    [uncertain] = rows(hurt, query, tenant.id, UNCERTAIN)
+    missing = MESSAGES * len(browsers) - sum(len(browser.messages) for browser in browsers)
+    # What was not received is among what is said to be uncertain.
+    assert missing <= uncertain["count"]
