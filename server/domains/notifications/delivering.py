@@ -63,7 +63,7 @@ from server.kernel.sealing import SealedBox, UnknownKey
 log = logging.getLogger("plinth.notifications")
 CAUSE = "notifications.deliver"
 DEVICE_GONE = "notification_device.gone"
-READ = "READ"
+READ, FAULT = "READ", "FAULT"
 # Seconds between two looks at the queue that found nothing.
 POLL = 1.0
 RECONNECT = 2.0
@@ -168,6 +168,9 @@ class Deliverer:
         except (psycopg.Error, DatabaseUnavailable) as error:
             # The lease ends, and the delivery is claimed again.
             log.warning("a notification cannot be delivered: %s", type(error).__name__)
+        except Exception:
+            log.exception("a notification could not be delivered")
+            await self._in_thread(partial(self._give_up, group))
 
     async def _push(self, sender: Sender, push: Push) -> Verdict:
         if isinstance(push.target, FcmToken):
@@ -258,6 +261,8 @@ class Deliverer:
             return
         try:
             pushes.append(self._push_of(row, unseal(self._box, found["subscription"], device)))
+            # From the commit on, nobody knows whether it was sent, until its end is written.
+            ends.append(End(row, SENDING, again=row["lease_time"]))
         except (UnknownKey, InvalidTag, UnknownVapidKey):
             self._remove(transaction, row)
             ends.append(End(row, FAILED, GONE))
@@ -271,6 +276,12 @@ class Deliverer:
         if not isinstance(target, FcmToken):
             message = sendable(target, self._keys, text, row["priority"], ttl=ttl, now=now)
         return Push(row, target, text, ttl, message)
+
+    def _give_up(self, group: Sequence[Row]) -> None:
+        """A fault of ours would come again and again."""
+        tenant_id = group[0]["tenant_id"]
+        with self._database.write(Scope(tenant_id=tenant_id)) as transaction:
+            finish(transaction, tenant_id, [End(row, FAILED, FAULT) for row in group])
 
     def _finish(self, end: End) -> None:
         tenant_id = end.row["tenant_id"]

@@ -1,9 +1,9 @@
 """The queue of deliveries, as a worker sees it.
 
-A worker claims deliveries by a lease and the state SENDING. What waited for the end of quiet hours, for a digest or for
-the rate is claimed together with all that waits for the same person, channel and device, so that it can go out as one.
-A push whose lease ends in that state was lost with its worker, perhaps after it was sent: it is UNCERTAIN. Mail is
-handed to its queue by the transaction that ends the delivery, so none of that is lost.
+A worker claims deliveries by a lease. What waited for the end of quiet hours, for a digest or for the rate is claimed
+together with all that waits for the same person, channel and device, so that it can go out as one. A push is SENDING
+from right before it is sent: one whose lease ends in that state was lost with its worker, perhaps after it was sent,
+and is UNCERTAIN. Mail is handed to its queue by the transaction that ends the delivery, so none of that is lost.
 """
 
 from collections import defaultdict
@@ -49,10 +49,9 @@ _COLUMNS: dict[str, AnyType] = {
     "lease_time": _time,
     "expire_time": _time,
     "create_time": _time,
-    # That before the claim.
     "state": SmallInteger(),
 }
-_SHOWN = ", ".join(f"deliveries.{name}" for name in _COLUMNS if name != "state")
+_SHOWN = ", ".join(f"deliveries.{name}" for name in _COLUMNS)
 # Each priority has a lane of its own, so that what waits in one does not delay the others.
 CLAIM = Statement(
     text(
@@ -65,11 +64,11 @@ WITH due AS MATERIALIZED (
            FOR UPDATE SKIP LOCKED) AS found
      LIMIT CAST(:room AS int)
 ), together AS MATERIALIZED (
-    SELECT others.tenant_id, others.id, others.state
+    SELECT others.tenant_id, others.id
       FROM (SELECT DISTINCT tenant_id, user_id, channel, notification_device_id FROM due
              WHERE state = {DEFERRED}) AS asked
      CROSS JOIN LATERAL (
-        SELECT tenant_id, id, state FROM notification_deliveries AS waiting
+        SELECT tenant_id, id FROM notification_deliveries AS waiting
          WHERE waiting.tenant_id = asked.tenant_id AND waiting.user_id = asked.user_id
            AND waiting.channel = asked.channel AND waiting.next_attempt_time <= now()
            AND waiting.notification_device_id IS NOT DISTINCT FROM asked.notification_device_id
@@ -77,14 +76,13 @@ WITH due AS MATERIALIZED (
          ORDER BY next_attempt_time LIMIT {MOST_TOGETHER}
            FOR UPDATE SKIP LOCKED) AS others
 ), claimed AS (
-    SELECT tenant_id, id, state FROM due UNION SELECT tenant_id, id, state FROM together
+    SELECT tenant_id, id FROM due UNION SELECT tenant_id, id FROM together
 )
 UPDATE notification_deliveries AS deliveries
-   SET state = {SENDING}, lease_time = now() + :lease, next_attempt_time = now() + :lease,
-       version = version + 1, update_time = now()
+   SET lease_time = now() + :lease, next_attempt_time = now() + :lease
   FROM claimed
  WHERE deliveries.tenant_id = claimed.tenant_id AND deliveries.id = claimed.id
-RETURNING {_SHOWN}, claimed.state AS state
+RETURNING {_SHOWN}
 """  # noqa: S608 - all of it stands here
     )
     .bindparams(bindparam("room", type_=Integer()))
@@ -96,11 +94,12 @@ FINISH = Statement(
         """
 UPDATE notification_deliveries AS deliveries
    SET state = ended.state, reason = ended.reason, attempts = ended.attempts, merged_into_id = ended.merged_into_id,
-       next_attempt_time = ended.next_attempt_time, lease_time = NULL,
+       next_attempt_time = ended.next_attempt_time,
+       lease_time = CASE WHEN ended.is_leased THEN deliveries.lease_time END,
        send_time = CASE WHEN ended.is_sent THEN now() END, version = version + 1, update_time = now()
   FROM jsonb_to_recordset(CAST(:given AS jsonb) -> 'rows') AS ended (
        id uuid, state smallint, reason text, attempts int, merged_into_id uuid, next_attempt_time timestamptz,
-       is_sent boolean, lease_time timestamptz)
+       is_sent boolean, is_leased boolean, lease_time timestamptz)
  WHERE deliveries.tenant_id = CAST(:tenant AS uuid) AND deliveries.id = ended.id
    AND deliveries.lease_time = ended.lease_time
 RETURNING deliveries.id
@@ -109,7 +108,7 @@ RETURNING deliveries.id
     .bindparams(bindparam("given", type_=JSONB()), bindparam("tenant", type_=_id))
     .columns(id=_id)
 )
-"""Takes `tenant` and `given`. Ends leases that are still held. Returns whose they were."""
+"""Takes `tenant` and `given`. Ends leases that are still held, or goes on with them. Returns whose they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +132,7 @@ class End:
             "merged_into_id": self.merged_into_id,
             "next_attempt_time": self.again.isoformat() if self.again else None,
             "is_sent": self.state == SENT,
+            "is_leased": self.state == SENDING,
             "lease_time": self.row["lease_time"].isoformat(),
         }
 
