@@ -12,7 +12,7 @@ from server import access, modules, parts
 from server.adapters import redis as redis_adapter
 from server.adapters.providers import HttpProviders
 from server.adapters.redis_probe import RedisProbe
-from server.adapters.statistics import CACHE, STREAMS, RedisStatistics
+from server.adapters.statistics import RedisStatistics
 from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.data.probe import Probe
@@ -206,8 +206,7 @@ def _platform(
         limit_standings=guard.limit_standings,
         cache=guard.cache,
         cache_explainer=guard.cache_explainer,
-        statistics=RedisStatistics(redis, guard.breakers.make("statistics"), CACHE),
-        stream_statistics=RedisStatistics(redis, guard.breakers.make("stream statistics"), STREAMS),
+        statistics=lambda kind: RedisStatistics(redis, guard.breakers.make(f"{kind} statistics"), kind),
         warm=warmer.warm,
         dependencies=dependencies,
         egress=egress,

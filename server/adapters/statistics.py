@@ -7,8 +7,6 @@ from redis import Redis
 from server.adapters.breaker import Breaker
 from server.kernel.caching.cache import StoreAway
 
-CACHE, STREAMS = "cache", "streams"
-
 
 class RedisStatistics:
     """One text per process, by its name."""

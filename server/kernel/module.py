@@ -86,10 +86,8 @@ class Platform(Foundation):
     cache: AnswerCache | None
     """None if answers are not cached."""
     cache_explainer: CacheExplainer
-    statistics: StatisticsStore
-    """Those of the caches of all processes."""
-    stream_statistics: StatisticsStore
-    """Those of the streams of all processes."""
+    statistics: Callable[[str], StatisticsStore]
+    """Makes the store of one kind of statistics, such as `cache`."""
     warm: Callable[[Call, str], list[str]]
     """Reads the data that all users of a tenant share through the cache. Returns the names of the methods."""
     dependencies: Dependencies

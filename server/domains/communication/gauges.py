@@ -1,19 +1,15 @@
 """Gauges of mail, measured every few seconds by a service that does not send."""
 
-import asyncio
-import logging
 from concurrent.futures import Executor
 
-import psycopg
 from sqlalchemy import text
 from sqlalchemy.types import BigInteger, Double
 
-from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.domains.communication.metrics import OLDEST_SECONDS, WAITING
+from server.kernel.repeating import Repeating
 
-log = logging.getLogger("plinth.mail")
 INTERVAL = 10.0
 MOST_COUNTED = 100_000
 LOOK = Statement(
@@ -28,26 +24,13 @@ SELECT (SELECT count(*) FROM (SELECT FROM email_messages WHERE next_attempt_time
 )
 
 
-class MailGauges:
-    """A background service that measures how much mail waits, and for how long."""
+def mail_gauges(database: Database, threads: Executor) -> Repeating:
+    """A service that measures how much mail waits, and for how long. `database` is that of the dispatch role."""
 
-    def __init__(self, database: Database, threads: Executor) -> None:
-        """`database` is that of the dispatch role."""
-        self._database = database
-        self._threads = threads
-
-    async def run(self) -> None:
-        """Measure until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                await loop.run_in_executor(self._threads, self._measure)
-            except (psycopg.Error, DatabaseUnavailable) as error:
-                log.warning("mail cannot be measured: %s", type(error).__name__)
-            await asyncio.sleep(INTERVAL)
-
-    def _measure(self) -> None:
-        with self._database.read(Scope()) as transaction:
+    def measure() -> None:
+        with database.read(Scope()) as transaction:
             row = transaction.run(LOOK).one()
         WAITING.set(row["waiting"])
         OLDEST_SECONDS.set(row["oldest"] or 0.0)
+
+    return Repeating(measure, threads, interval=INTERVAL, what="mail cannot be measured")

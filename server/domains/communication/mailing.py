@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress as ignoring
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -41,11 +42,9 @@ from server.kernel.clock import Clock
 from server.kernel.mail_addresses import smtp_form
 from server.kernel.ports import SECRET_PLACE
 from server.kernel.sealing import SealedBox, UnknownKey
+from server.kernel.work_queue import POLL, WorkQueue
 
 log = logging.getLogger("plinth.mail")
-# Seconds between two looks at the queue that found nothing.
-POLL = 1.0
-RECONNECT = 2.0
 TOO_LATE = "it was not sent before it expired"
 LOST = "the worker that sent it was lost"
 UNREADABLE = "what it holds was sealed with a secret that is accepted no more"
@@ -99,39 +98,17 @@ class Mailer:
         self._box = box
         self._letterheads = letterheads
         self._sending = sending
-        self._connections = connections
+        self._queue = WorkQueue(self._claims.claim, threads, at_once=connections, what="message of mail")
         self._clock = clock
 
     async def run(self) -> None:
         """Send until cancelled. Messages that are under way then are finished first."""
         relay = self._relay()
-        under_way: set[asyncio.Task[None]] = set()
         try:
             await self._in_thread(self._release)
-            while True:
-                found = await self._claim(self._connections - len(under_way))
-                for claimed in found:
-                    task = asyncio.create_task(self._deliver(relay, claimed))
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
-                    task.add_done_callback(_note_fault)
-                if under_way:
-                    await asyncio.wait(under_way, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
-                else:
-                    await asyncio.sleep(POLL)
+            await self._queue.run(partial(self._deliver, relay))
         finally:
-            await asyncio.gather(*under_way, return_exceptions=True)
             await relay.close()
-
-    async def _claim(self, room: int) -> list[Claimed]:
-        if room < 1:
-            return []
-        try:
-            return await self._in_thread(lambda: self._claims.claim(room))
-        except (psycopg.Error, DatabaseUnavailable) as error:
-            log.warning("no mail can be sent: %s", type(error).__name__)
-            await asyncio.sleep(RECONNECT)
-            return []
 
     def _release(self) -> None:
         """Release the messages that were held before there was a server."""
@@ -240,11 +217,6 @@ class Holder:
         if self._shows_text:
             with ignoring(UnknownKey, InvalidTag):
                 log.info("mail to %s: %s\n\n%s\n", row["to"], row["subject"], opened(self._box, row))
-
-
-def _note_fault(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a message could not be sent", exc_info=task.exception())
 
 
 def opened(box: SealedBox, row: Row) -> str:

@@ -89,7 +89,7 @@ def _analytics(platform: Platform) -> NotificationAnalyticsService:
 
 
 def _connections(platform: Platform) -> NotificationConnectionService:
-    reports = ConnectionReports(platform.stream_statistics, platform.live, platform.process)
+    reports = ConnectionReports(platform.statistics("streams"), platform.live, platform.process)
     return NotificationConnectionService(reports)
 
 
@@ -99,7 +99,8 @@ def _background(platform: WorkerPlatform) -> Background:
     from server.domains.notifications.event_telling import EventTeller  # noqa: PLC0415
     from server.domains.notifications.event_workflows import EVENT_WORKFLOWS  # noqa: PLC0415
     from server.domains.notifications.fcm import fcm_of  # noqa: PLC0415
-    from server.domains.notifications.gauges import DeliveryGauges  # noqa: PLC0415
+    from server.domains.notifications.gauges import delivery_gauges  # noqa: PLC0415
+    from server.domains.notifications.preparing import Preparer  # noqa: PLC0415
     from server.domains.notifications.scheduled_sending import ScheduledSending  # noqa: PLC0415
     from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415
     from server.kernel.following import LogFollower  # noqa: PLC0415
@@ -113,16 +114,15 @@ def _background(platform: WorkerPlatform) -> Background:
         hints=platform.hints,
         threads=platform.house_threads,
     )
+    own, keys = settings.own(NotificationSettings), _keys(settings)
     deliverer = Deliverer(
         platform.quick_dispatch,
-        platform.database,
         platform.house_threads,
-        platform.ports,
+        Preparer(platform.database, platform.ports, own, box=box, keys=keys, clock=platform.clock),
         platform.senders,
-        box=box,
-        keys=_keys(settings),
-        settings=settings.own(NotificationSettings),
+        keys=keys,
         fcm=fcm_of(settings, platform.providers),
+        at_once=own.notification_push_concurrency,
         clock=platform.clock,
     )
     sending = ScheduledSending(platform.dispatch, platform.database, teller, platform.clock)
@@ -133,7 +133,7 @@ def _background(platform: WorkerPlatform) -> Background:
         schedules=(*sweeper.schedules, sending.schedule, resealer.schedule),
         services=(
             *(follower, deliverer, resealer.at_start(platform.house_threads)),
-            DeliveryGauges(platform.quick_dispatch, platform.house_threads),
+            delivery_gauges(platform.quick_dispatch, platform.house_threads),
         ),
     )
 

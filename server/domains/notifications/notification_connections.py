@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ class NotificationConnectionService(Service):
         own.sort(key=lambda found: found[1].open_time)
         lags = [lag for _, lag, _ in told if lag is not None]
         answer = NotificationConnections(
-            health=_health(own, lags) if told else DOWN,
+            health=health_of([each for _, each in own], lags) if told else DOWN,
             open_count=len(own),
             user_count=len({each.user_id for _, each in own}),
             connections=[_shown(name, each) for name, each in own[:MOST]],
@@ -121,8 +121,9 @@ class NotificationConnectionService(Service):
         return answer
 
 
-def _health(own: list[tuple[str, Told]], lags: list[float]) -> "NotificationConnections.Health":
-    is_late = max(lags, default=0.0) > SLOW or any(each.waiting >= MANY for _, each in own)
+def health_of(own: Sequence[Told], lags: Sequence[float]) -> "NotificationConnections.Health":
+    """The health of a tenant's streams, with the lags of the processes in seconds."""
+    is_late = max(lags, default=0.0) > SLOW or any(each.waiting >= MANY for each in own)
     return DEGRADED if is_late else OK
 
 

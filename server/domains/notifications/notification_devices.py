@@ -37,16 +37,13 @@ FIND = Statement(
 )
 """Takes `tenant` and the hash of an `endpoint`."""
 _is_one = (_d.tenant_id == _tenant, _d.id == bindparam("device", type_=_id))
-FORGET = Statement(delete(notification_devices).where(*_is_one))
-"""Takes `tenant` and `device`."""
 _older = (
     select(_d.id)
     .where(_d.tenant_id == _tenant, _d.user_id == _user)
     .order_by(_d.create_time.desc(), _d.id.desc())
     .offset(MOST)
 )
-KEEP_NEWEST = Statement(delete(notification_devices).where(_d.tenant_id == _tenant, _d.id.in_(_older)))
-"""Takes `tenant` and `user`."""
+DELETED = "notification_device.deleted"
 
 
 class NotificationDeviceService(Service[NotificationDevice]):
@@ -70,6 +67,10 @@ class NotificationDeviceService(Service[NotificationDevice]):
     def __init__(self, box: SealedBox, keys: VapidKeys, egress: Egress, *, has_fcm: bool) -> None:
         super().__init__()
         self._box, self._keys, self._egress, self._has_fcm = box, keys, egress, has_fcm
+        columns = self.rows.plan.columns
+        self._forget = Statement(delete(notification_devices).where(*_is_one).returning(*columns))
+        is_older = (_d.tenant_id == _tenant, _d.id.in_(_older))
+        self._keep_newest = Statement(delete(notification_devices).where(*is_older).returning(*columns))
         self._replace = Statement(
             update(notification_devices)
             .where(*_is_one)
@@ -79,7 +80,7 @@ class NotificationDeviceService(Service[NotificationDevice]):
                 version=_d.version + text("1"),
                 update_time=func.now(),
             )
-            .returning(*self.rows.plan.columns)
+            .returning(*columns)
         )
 
     def create_notification_device(
@@ -93,9 +94,10 @@ class NotificationDeviceService(Service[NotificationDevice]):
         if found is not None and found["user_id"] == owner:
             return self._renew(call, found, given, target)
         if found is not None:
-            call.writes.queue(FORGET, tenant=call.tenant_id, device=found["id"])
+            self._remove(call, self._forget, device=found["id"])
         made = self.rows.insert(call, self.rows.copy_of(given))
-        call.writes.queue(KEEP_NEWEST, tenant=call.tenant_id, user=owner)
+        self._remove(call, self._keep_newest, user=owner)
+        call.audience = owner
         return made
 
     def prepare(self, call: Call, resource: NotificationDevice, before: NotificationDevice | None) -> None:
@@ -111,6 +113,12 @@ class NotificationDeviceService(Service[NotificationDevice]):
         target = self._target(call.request.notification_device)
         values["subscription"] = seal(self._box, target, str(values["id"]))
         values["endpoint_hash"] = hash_of(target)
+
+    def _remove(self, call: Call, statement: Statement, **which: str) -> None:
+        """Remove devices, and tell those whose they were."""
+        for device in self.rows.plan.messages(call.writes.run(statement, tenant=call.tenant_id, **which)):
+            call.audience = device.user_id
+            call.emit(DELETED, device.id, device)
 
     def _renew(self, call: Call, found: Row, given: NotificationDevice, target: Target) -> NotificationDevice:
         """A front end registers at each start, and mostly what is known."""

@@ -3,6 +3,7 @@
 from datetime import UTC, timedelta
 from typing import ClassVar
 
+from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 from plinth.notifications.v1 import notification_schedule_pb2
 from plinth.notifications.v1.notification_schedule_pb2 import NotificationSchedule
@@ -53,9 +54,8 @@ class NotificationScheduleService(Service[NotificationSchedule]):
 
     def check(self, call: Call, resource: NotificationSchedule, before: NotificationSchedule | None) -> None:
         """Refuse an unknown workflow, and a time that is over or far away."""
-        del before
+        del call, before
         check_workflows({MESSAGE: resource.message})
-        make_texts(call.writes, call.tenant_id, resource.message, MESSAGE)
         until = resource.send_time.ToDatetime(UTC) - self._clock()
         if not -PAST <= until <= AHEAD:
             fault = "is over" if until < -PAST else "is more than two years ahead"
@@ -66,8 +66,11 @@ class NotificationScheduleService(Service[NotificationSchedule]):
         del before
         message = NotificationMessage()
         message.CopyFrom(call.request.notification_schedule.message)
-        texts = make_texts(call.writes, call.tenant_id, message, MESSAGE)
-        values["texts"] = texts.stored() if message.HasField("template") else None
+        texts = make_texts(call.writes, call.tenant_id, {MESSAGE: message})[MESSAGE]
+        values["texts"] = None
+        if message.HasField("template"):
+            # The values stand in the texts, and nowhere else.
+            values["texts"], values["message"] = texts.stored(), json_format.MessageToDict(message)
 
     def delete_notification_schedule(
         self, call: Call, request: notification_schedule_pb2.DeleteNotificationScheduleRequest

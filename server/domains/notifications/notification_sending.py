@@ -24,6 +24,7 @@ from server.kernel.resources import EventFacts, Service
 TYPE = "plinth.dev/Notification"
 SEND = "notifications.notifications.send"
 MOST_RECIPIENTS = 1_000
+MESSAGE = "message"
 _id = UUID(as_uuid=False)
 _r = notification_runs.c
 RUN = Statement(
@@ -48,8 +49,8 @@ class NotificationSendingService(Service):
         self, call: Call, request: notification_sending_pb2.SendNotificationRequest
     ) -> SendNotificationResponse:
         """One message to some people."""
-        check_workflows({"message": request.message})
-        texts = make_texts(call.writes, call.tenant_id, request.message, "message")
+        check_workflows({MESSAGE: request.message})
+        texts = make_texts(call.writes, call.tenant_id, {MESSAGE: request.message})[MESSAGE]
         letters = letters_to(request.user_ids, request.message, texts)
         answer = SendNotificationResponse(outcomes=self._teller.send(call, letters))
         call.event_payload = answer
@@ -59,18 +60,16 @@ class NotificationSendingService(Service):
         self, call: Call, request: notification_sending_pb2.SendNotificationBatchRequest
     ) -> SendNotificationBatchResponse:
         """Several messages."""
-        check_workflows({f"requests[{place}].message": each.message for place, each in enumerate(request.requests)})
+        messages = {f"requests[{place}].message": each.message for place, each in enumerate(request.requests)}
+        check_workflows(messages)
         recipients = sum(len(each.user_ids) for each in request.requests)
         if recipients > MOST_RECIPIENTS:
             fault = f"have {recipients:,} recipients in all, and {MOST_RECIPIENTS:,} are allowed"
             raise broken_rules([Violation("requests", fault, "notification.recipients")])
+        texts = make_texts(call.writes, call.tenant_id, messages)
         groups = [
-            letters_to(
-                each.user_ids,
-                each.message,
-                make_texts(call.writes, call.tenant_id, each.message, f"requests[{place}].message"),
-            )
-            for place, each in enumerate(request.requests)
+            letters_to(each.user_ids, each.message, text)
+            for each, text in zip(request.requests, texts.values(), strict=True)
         ]
         outcomes = iter(self._teller.send(call, [letter for group in groups for letter in group]))
         answer = SendNotificationBatchResponse(
@@ -83,11 +82,11 @@ class NotificationSendingService(Service):
         self, call: Call, request: notification_sending_pb2.BroadcastNotificationRequest
     ) -> Operation:
         """One message to everybody."""
-        check_workflows({"message": request.message})
+        check_workflows({MESSAGE: request.message})
         if request.message.dedupe_key:
             fault = "is that of the operation here: leave it out"
             raise broken_rules([Violation("message.dedupe_key", fault, "notification.dedupe_key")])
-        texts = make_texts(call.writes, call.tenant_id, request.message, "message")
+        texts = make_texts(call.writes, call.tenant_id, {MESSAGE: request.message})[MESSAGE]
         return start_broadcast(call, self._memberships, request.message, texts, list(request.roles))
 
     def explain_notification(

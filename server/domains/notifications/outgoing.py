@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from plinth.notifications.v1.notification_delivery_pb2 import NotificationDelivery
 from sqlalchemy import DateTime, SmallInteger, Text, bindparam, column, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
@@ -19,7 +18,6 @@ from server.domains.notifications.workflows import EMAIL, PUSH
 from server.json_values import JsonObject
 from server.kernel.rates import Rate
 
-QUEUED, DEFERRED = NotificationDelivery.STATE_QUEUED, NotificationDelivery.STATE_DEFERRED
 _id = UUID(as_uuid=False)
 _time = DateTime(timezone=True)
 _v, _c = notification_deliveries.c, notification_counts.c
@@ -84,7 +82,7 @@ SET_PACES = Statement(
     .values({name: _set.c[name] for name in TIMES} | {"version": _c.version + text("1")})
 )
 """Takes `tenant` and `given`, whose `rows` have `user_id` and TIMES."""
-CHANNELS: Mapping[int, tuple[str, str]] = {EMAIL: TIMES[:2], PUSH: TIMES[2:]}
+TIMES_OF: Mapping[int, tuple[str, str]] = {EMAIL: TIMES[:2], PUSH: TIMES[2:]}
 
 
 class Outgoing(NamedTuple):
@@ -99,14 +97,14 @@ def keep_pace(
     transaction: WriteTransaction, tenant_id: str, going: Sequence[Outgoing], rates: Mapping[int, Rate], now: datetime
 ) -> None:
     """Let wait what would go out at once and is too much for its person. `rates` are those of the channels."""
-    limited = [each for each in going if not each.never_waits and any(_goes_now(each, channel) for channel in CHANNELS)]
+    limited = [each for each in going if not each.never_waits and any(_goes_now(each, channel) for channel in TIMES_OF)]
     if not limited:
         return
     users = [{"user_id": user_id} for user_id in sorted({each.user_id for each in limited})]
     rows = transaction.run(HOLD_PACES, tenant=tenant_id, given={"rows": users}).all()
     held = {row["user_id"]: row for row in rows}
     for each in limited:
-        for channel in filter(lambda channel: _goes_now(each, channel), CHANNELS):
+        for channel in filter(lambda channel: _goes_now(each, channel), TIMES_OF):
             _take(held[each.user_id], each.decision, channel, rates[channel], now)
     changed = [{"user_id": row["user_id"], **{name: _written(row[name]) for name in TIMES}} for row in rows]
     transaction.queue(SET_PACES, tenant=tenant_id, given={"rows": changed})
@@ -117,7 +115,7 @@ def _goes_now(outgoing: Outgoing, channel: int) -> bool:
 
 
 def _take(row: Row, decision: Decision, channel: int, rate: Rate, now: datetime) -> None:
-    names = CHANNELS[channel]
+    names = TIMES_OF[channel]
     pace, leaves = paced(Pace(*(row[name] for name in names)), rate, now)
     row.update(zip(names, pace, strict=True))
     if leaves > now:

@@ -1,4 +1,4 @@
-"""Where devices get messages from, as it is stored: sealed, since whoever has it can push to the device."""
+"""Push targets of devices, as they are stored. They are sealed, because a target is all that a sender needs."""
 
 import base64
 import hashlib

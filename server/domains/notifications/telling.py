@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 from server.data.clauses import AnyType
 from server.data.statements import Statement
 from server.data.transactions import WriteTransaction
-from server.domains.notifications.outgoing import DEFERRED, QUEUED, Outgoing, keep_pace, store
+from server.domains.notifications.delivery_queue import DEFERRED, QUEUED
+from server.domains.notifications.outgoing import Outgoing, keep_pace, store
 from server.domains.notifications.people import People
 from server.domains.notifications.pipeline import TOLD_BEFORE, Decision, Facts, Person, decide
 from server.domains.notifications.tables import notification_counts, notification_runs, notifications

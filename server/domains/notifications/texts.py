@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from plinth.notifications.v1.notification_sending_pb2 import NotificationMessage
 from plinth.notifications.v1.notification_template_pb2 import NotificationText
-from sqlalchemy import bindparam, select
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy import any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.types import Text
 
 from server.data.statements import Statement
@@ -23,13 +23,13 @@ LONGEST = {"title": 200, "body": 2000, "url": 2000}
 URL = re.compile(r"((https?://|/)[^\x00-\x20<>\"]*)?")
 _t = notification_templates.c
 PUBLISHED = Statement(
-    select(_t.locale, _t.published).where(
+    select(_t.key, _t.locale, _t.published).where(
         _t.tenant_id == bindparam("tenant", type_=UUID(as_uuid=False)),
-        _t.key == bindparam("key", type_=Text()),
+        _t.key == any_(bindparam("keys", type_=ARRAY(Text()))),
         _t.published.is_not(None),
     )
 )
-"""Takes `tenant` and `key`."""
+"""Takes `tenant` and `keys`. A tenant has 500 templates at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,6 @@ class Texts:
         """That of the first of these locales that there is, or of the first by its name."""
         found = next((each for each in stand_ins(locales) if each in self.by_locale), min(self.by_locale))
         return self.by_locale[found]
-
-    @property
-    def has_choice(self) -> bool:
-        """Whether it matters who reads it."""
-        return len(self.by_locale) > 1
 
     def stored(self) -> JsonObject:
         """As they are stored."""
@@ -62,31 +57,47 @@ def texts_of(message: NotificationMessage, stored: Mapping[str, Mapping[str, str
     return Texts({"": NotificationText(title=message.title, body=message.body, url=message.url)})
 
 
-def make_texts(transaction: Transaction, tenant_id: str | None, message: NotificationMessage, path: str) -> Texts:
-    """The texts of a message, from its template if it names one: then its values are forgotten.
+def make_texts(
+    transaction: Transaction, tenant_id: str | None, messages: Mapping[str, NotificationMessage]
+) -> dict[str, Texts]:
+    """The texts of messages, from the templates that they name: the values of those are forgotten then.
 
-    Raises RuleViolated; `path` is that of the message in the request.
+    Both are by the path of the message in the request. Raises RuleViolated.
     """
+    faults = [fault for path, message in messages.items() for fault in _text_faults(message, path)]
+    if faults:
+        raise broken_rules(faults)
+    keys = sorted({message.template.key for message in messages.values() if message.HasField("template")})
+    published: dict[str, dict[str, Mapping[str, str]]] = {key: {} for key in keys}
+    if keys:
+        for row in transaction.run(PUBLISHED, tenant=tenant_id, keys=keys).all():
+            published[row["key"]][row["locale"]] = row["published"]
+    return {path: _texts(message, published, path) for path, message in messages.items()}
+
+
+def _text_faults(message: NotificationMessage, path: str) -> list[Violation]:
     if not message.HasField("template"):
-        if not message.title:
-            raise broken_rules([Violation(f"{path}.title", "is required, unless a template makes it", "required")])
-        return texts_of(message)
-    faults = [
+        words = "is required, unless a template makes it"
+        return [] if message.title else [Violation(f"{path}.title", words, "required")]
+    return [
         Violation(f"{path}.{name}", "is made by the template: leave it out", "template.alone")
         for name in LONGEST
         if getattr(message, name)
     ]
-    if faults:
-        raise broken_rules(faults)
+
+
+def _texts(message: NotificationMessage, published: Mapping[str, Mapping[str, Mapping[str, str]]], path: str) -> Texts:
+    if not message.HasField("template"):
+        return texts_of(message)
     use = message.template
-    rows = transaction.run(PUBLISHED, tenant=tenant_id, key=use.key).all()
-    if not rows:
+    by_locale = published[use.key]
+    if not by_locale:
         fault = "is that of no template which was published"
         raise broken_rules([Violation(f"{path}.template.key", fault, "template.known")])
     values = plain_struct(use.values)
-    made = {row["locale"]: filled(row["published"], values, f"{path}.template.values") for row in rows}
     use.ClearField("values")
-    return Texts(made)
+    field = f"{path}.template.values"
+    return Texts({locale: filled(sources, values, field) for locale, sources in by_locale.items()})
 
 
 def filled(sources: Mapping[str, str], values: Mapping[str, JsonValue], field: str) -> NotificationText:

@@ -41,6 +41,10 @@ class VapidKeys:
         """The public key with which browsers subscribe."""
         self._token = lru_cache(maxsize=MOST_ORIGINS)(self._new_token)
 
+    def knows(self, public_key: str) -> bool:
+        """Whether messages can still be signed with a key."""
+        return public_key in self._keys
+
     def authorization(self, endpoint: str, public_key: str, now: datetime) -> str:
         """The header for a message to an endpoint. Raises UnknownVapidKey."""
         parts = urlsplit(endpoint)

@@ -26,7 +26,7 @@ TOPIC_CHARACTERS = 32
 
 
 class NoSubscription(ValueError):
-    """A subscription has keys that are none."""
+    """A subscription has an invalid public key."""
 
 
 @dataclass(frozen=True, slots=True)

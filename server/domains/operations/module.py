@@ -25,7 +25,7 @@ def _offers(foundation: Foundation) -> Offers:
 
 
 def _cache(platform: Platform) -> CacheService:
-    statistics = CacheStatistics(platform.statistics, platform.cache, platform.process)
+    statistics = CacheStatistics(platform.statistics("cache"), platform.cache, platform.process)
     return CacheService(statistics, platform.generations, platform.warm, platform.policies, platform.cache_explainer)
 
 

@@ -268,7 +268,7 @@ class Subscriptions:
 
     def all(self) -> list[Subscription]:
         """All of them. A list is made of a set in one step, so other threads may ask."""
-        return [subscription for slot in self._slots for subscription in list(slot)]
+        return [subscription for number in range(SLOTS) for subscription in self.slot(number)]
 
     def slot(self, number: int) -> list[Subscription]:
         """The subscriptions in a slot."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from server.domains.notifications.subscriptions import box_of
 from server.domains.notifications.vapid import VapidKeys
 from server.domains.notifications.web_push import MOST_BYTES, PushText, payload_of
 from server.secrets import Secrets
@@ -17,6 +18,10 @@ from tests.domains.webhooks.receiver import Receiver, Reply
 from tests.stack import Stack, wait_for
 
 PATH = "/api/v1/notifications"
+DELETED = """
+SELECT resource_id AS id, audience::text AS audience FROM events
+ WHERE tenant_id = %s AND type = 'notification_device.deleted'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,7 @@ def deliveries(tenant: Tenant, **query: Any) -> list[dict[str, Any]]:
 
 
 def ended(tenant: Tenant, state: str, count: int = 1) -> list[dict[str, Any]]:
-    """The deliveries, once so many have come to a state."""
+    """Wait until `count` deliveries are in a state, and return them."""
     query = {"filter": f"state = {state}", "pageSize": 200}
     wait_for(lambda: len(deliveries(tenant, **query)) == count, what=f"{count} {state}")
     return deliveries(tenant, **query)
@@ -147,6 +152,17 @@ def test_what_a_lost_worker_was_sending_is_not_sent_again(tenant: Tenant, browse
     assert browser.messages == []
 
 
+def test_what_meets_a_fault_of_ours_is_given_up(tenant: Tenant, browser: Browser, stack: Stack) -> None:
+    device = browser.register(tenant)
+    # It opens, and is no target.
+    sealed = box_of(stack.settings.secrets).seal(b"nothing", device["id"])
+    broken = "UPDATE notification_devices SET subscription = %s WHERE id = %s RETURNING id"
+    rows(stack, broken, sealed, device["id"])
+    sent(tenant)
+    [delivery] = ended(tenant, "FAILED")
+    assert (delivery["reason"], browser.messages) == ("FAULT", [])
+
+
 def test_a_connection_that_ends_without_an_answer_leaves_it_uncertain(tenant: Tenant) -> None:
     with Receiver() as closing:
         gone = Browser(closing)
@@ -191,6 +207,8 @@ def test_a_device_is_one_however_often_it_is_registered_and_belongs_to_who_came_
     answer = Rest(stack, session.access_token).post(f"{PATH}/devices", {"webPush": browser.subscription})
     assert answer.status_code == 201
     assert answer.json()["id"] != first["id"]
+    gone = [{"id": first["id"], "audience": tenant.owner.id}]
+    assert rows(stack, DELETED, tenant.id) == gone
     assert tenant.rest.get(f"{PATH}/devices").json()["notificationDevices"] == []
 
 
@@ -198,6 +216,7 @@ def test_a_person_keeps_the_twenty_devices_that_came_last(tenant: Tenant, receiv
     ids = [Browser(receiver).register(tenant)["id"] for _ in range(22)]
     found = tenant.rest.get(f"{PATH}/devices", {"pageSize": 100}).json()["notificationDevices"]
     assert [device["id"] for device in found] == ids[:1:-1]
+    assert {row["id"] for row in rows(tenant.stack, DELETED, tenant.id)} == {*ids[:2]}
 
 
 def test_what_is_read_or_unwanted_meanwhile_is_not_pushed(tenant: Tenant, browser: Browser) -> None:
