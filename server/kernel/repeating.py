@@ -1,30 +1,23 @@
-"""Repeating: a background service that does one small thing every few seconds, such as to measure a queue."""
+"""Repeating: what a background service does every few seconds, such as to measure a queue."""
 
 import asyncio
-import logging
+import random
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-import psycopg
+from server import pulses
 
-from server.data.connections import DatabaseUnavailable
-
-log = logging.getLogger("plinth.repeating")
+LATE = 5.0
 
 
-class Repeating:
-    """One of them."""
+async def repeat(name: str, action: Callable[[], None], interval: float, threads: Executor) -> None:
+    """Run a blocking function in a thread, every `interval` seconds until cancelled. Raises what it raises.
 
-    def __init__(self, work: Callable[[], None], threads: Executor, *, interval: float, what: str) -> None:
-        """`work` runs in one of the threads; `interval` is seconds; `what` says in the log what cannot be done."""
-        self._work, self._threads, self._interval, self._what = work, threads, interval, what
-
-    async def run(self) -> None:
-        """Repeat it until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                await loop.run_in_executor(self._threads, self._work)
-            except (psycopg.Error, DatabaseUnavailable) as error:
-                log.warning("%s: %s", self._what, type(error).__name__)
-            await asyncio.sleep(self._interval)
+    Health uses `name` when it has not run for too long.
+    """
+    loop = asyncio.get_running_loop()
+    pulse = pulses.begin(name, 2 * interval + LATE)
+    while True:
+        await loop.run_in_executor(threads, action)
+        pulse.beat()
+        await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

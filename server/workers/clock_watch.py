@@ -20,8 +20,8 @@ from server.data.statements import Statement
 from server.data.transactions import Database, Scope
 from server.faults import Ailing
 from server.kernel.record.metrics import CLOCK_SKEW
+from server.kernel.repeating import repeat
 from server.workers.attendance import Run
-from server.workers.supervision import repeat
 
 log = logging.getLogger("plinth.clock")
 INTERVAL = 5.0

@@ -9,9 +9,9 @@ from server.data import partitions
 from server.data.connections import Result
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
+from server.kernel.repeating import repeat
 from server.workers import metrics
 from server.workers.attendance import Attendance
-from server.workers.supervision import repeat
 
 INTERVAL = 10.0
 STATUSES = ("todo", "doing", "failed")

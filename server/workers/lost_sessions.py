@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, text
 from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
-from server.workers.supervision import repeat
+from server.kernel.repeating import repeat
 
 log = logging.getLogger("plinth.worker")
 INTERVAL = 5.0

@@ -8,8 +8,8 @@ from sqlalchemy import Integer, Interval, Text, bindparam, text
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
+from server.kernel.repeating import repeat
 from server.workers.metrics import JOB_FAILURES, JOBS_RESCUED
-from server.workers.supervision import repeat
 
 log = logging.getLogger("plinth.jobs")
 # Seconds without a heartbeat after which a worker counts as lost.

@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from collections.abc import Iterable
 
 from server import pulses
 from server.kernel.module import BackgroundService
 
-LATE = 5.0
 log = logging.getLogger("plinth.worker")
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
@@ -50,16 +48,3 @@ async def supervise(
             log.error("%s ended and is run again", type(service).__name__, exc_info=problem)
         pause = min(longest_pause, first_pause * 2.0 ** min(failures - 1, 64))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-
-
-async def repeat(name: str, action: Callable[[], None], interval: float, threads: Executor) -> None:
-    """Run a blocking function in a thread, every `interval` seconds until cancelled. Raises what it raises.
-
-    Health uses `name` when it has not run for too long.
-    """
-    loop = asyncio.get_running_loop()
-    pulse = pulses.begin(name, 2 * interval + LATE)
-    while True:
-        await loop.run_in_executor(threads, action)
-        pulse.beat()
-        await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

@@ -1,7 +1,7 @@
 """The background work of communication: mail is sent, or held where no SMTP server is set."""
 
 from server.domains.communication.dkim_signing import DkimSigner, signer_of
-from server.domains.communication.gauges import mail_gauges
+from server.domains.communication.gauges import MailGauges
 from server.domains.communication.letterheads import Letterheads
 from server.domains.communication.mailing import Holder, Mailer, Sending
 from server.domains.communication.settings import CommunicationSettings
@@ -14,7 +14,7 @@ def background(platform: WorkerPlatform, box: SealedBox) -> Background:
     """The services of communication."""
     settings, own = platform.settings, platform.settings.own(CommunicationSettings)
     url, database, threads = own.communication_smtp_url, platform.quick_dispatch, platform.house_threads
-    gauges = mail_gauges(database, threads)
+    gauges = MailGauges(database, threads)
     if url is None:
         is_desk = settings.environment == "development" and settings.listens_on_loopback
         holder = Holder(database, threads, box, shows_text=is_desk, clock=platform.clock)

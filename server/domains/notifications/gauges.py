@@ -8,7 +8,7 @@ from sqlalchemy.types import BigInteger, Double
 
 from server.data.statements import Statement
 from server.data.transactions import Database, Scope
-from server.kernel.repeating import Repeating
+from server.kernel.repeating import repeat
 
 INTERVAL = 10.0
 MOST_COUNTED = 100_000
@@ -37,13 +37,19 @@ SELECT (SELECT count(*) FROM (SELECT FROM notification_deliveries WHERE next_att
 )
 
 
-def delivery_gauges(database: Database, threads: Executor) -> Repeating:
-    """A service that measures how much waits, and for how long. `database` is that of the dispatch role."""
+class DeliveryGauges:
+    """A background service that measures how much waits, and for how long."""
 
-    def measure() -> None:
-        with database.read(Scope()) as transaction:
+    def __init__(self, database: Database, threads: Executor) -> None:
+        """`database` is that of the dispatch role."""
+        self._database, self._threads = database, threads
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        await repeat("gauges of notifications", self._measure, INTERVAL, self._threads)
+
+    def _measure(self) -> None:
+        with self._database.read(Scope()) as transaction:
             row = transaction.run(LOOK).one()
         WAITING.set(row["waiting"])
         OLDEST_SECONDS.set(row["oldest"] or 0.0)
-
-    return Repeating(measure, threads, interval=INTERVAL, what="deliveries of notifications cannot be measured")

@@ -99,7 +99,7 @@ def _background(platform: WorkerPlatform) -> Background:
     from server.domains.notifications.event_telling import EventTeller  # noqa: PLC0415
     from server.domains.notifications.event_workflows import EVENT_WORKFLOWS  # noqa: PLC0415
     from server.domains.notifications.fcm import fcm_of  # noqa: PLC0415
-    from server.domains.notifications.gauges import delivery_gauges  # noqa: PLC0415
+    from server.domains.notifications.gauges import DeliveryGauges  # noqa: PLC0415
     from server.domains.notifications.preparing import Preparer  # noqa: PLC0415
     from server.domains.notifications.scheduled_sending import ScheduledSending  # noqa: PLC0415
     from server.domains.notifications.sweeping import Sweeper  # noqa: PLC0415
@@ -133,7 +133,7 @@ def _background(platform: WorkerPlatform) -> Background:
         schedules=(*sweeper.schedules, sending.schedule, resealer.schedule),
         services=(
             *(follower, deliverer, resealer.at_start(platform.house_threads)),
-            delivery_gauges(platform.quick_dispatch, platform.house_threads),
+            DeliveryGauges(platform.quick_dispatch, platform.house_threads),
         ),
     )
 
