@@ -28,7 +28,7 @@ def worker(tmp_path: Path) -> Worker:
 
 @pytest.fixture
 def step(worker: Worker) -> Cache:
-    return Cache(worker.cache, 3600.0, frozenset())
+    return Cache(worker.cache, 3600.0, {})
 
 
 class Pages:

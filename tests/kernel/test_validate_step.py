@@ -4,7 +4,7 @@ import pytest
 from plinth.travel.v1 import expense_pb2
 
 from server.kernel.problems import Problem
-from server.kernel.steps.validate import check
+from server.kernel.rules import check
 
 
 def test_a_number_that_is_no_value_is_refused_with_the_values_there_are() -> None:

@@ -3,9 +3,9 @@
 from server.kernel.resources.codecs import Raw
 from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.lists import Lister
-from server.kernel.resources.reads import ReadRows
+from server.kernel.resources.reads import ReadRows, is_one_of
 from server.kernel.resources.requested_changes import RequestedChanges, mask_of
-from server.kernel.resources.resource import Hooks, Parent, Resource, States, Tree
+from server.kernel.resources.resource import Hooks, Parent, Resource, Shown, States, Tree
 from server.kernel.resources.service import AnyService, EventFacts, Service, private_events, revealed_by, seen_by
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "RequestedChanges",
     "Resource",
     "Service",
+    "Shown",
     "States",
     "Tree",
+    "is_one_of",
     "mask_of",
     "private_events",
     "revealed_by",

@@ -56,7 +56,9 @@ class Admission(Generic[M]):
         self._ownership = ownership
         self._parents = parents
         self.has_conditions = any((resource.owner, resource.parent, resource.most, resource.order, resource.number))
-        self._takes_turns = bool(resource.most or resource.order)
+        # What is open to everyone counts what they add.
+        is_counted = resource.parent is not None and resource.parent.is_open
+        self._takes_turns = bool(resource.most or resource.order or is_counted)
         table = resource.table
         self._count = Statement(lambda: select(func.count().label("count")).select_from(table).where(*self.siblings()))
         self._last = Statement(lambda: select(func.max(table.c[resource.order]).label("last")).where(*self.siblings()))
@@ -122,7 +124,7 @@ class Admission(Generic[M]):
     @property
     def _inherits_owner(self) -> bool:
         """Whether a new one belongs to the owner of its parent."""
-        return self._parents is not None and self._parents.ownership is not None
+        return self._parents is not None and self._parents.ownership is not None and not self._parents.is_open
 
     def _scope(self, call: Call, message: M) -> Row:
         """The parameters of `siblings`. Raises RuleViolated without a parent."""

@@ -154,7 +154,7 @@ class Batches(Generic[M]):
             return {}
         deleted = self._rows.delete_all(call, [befores[changes[place].resource_id] for place in places])
         for message in deleted:
-            call.audience = self._rows.owner_of(message)
+            self._rows.note_readers(call, message)
             call.emit(self._events[DELETE], str(value_of(message, "id")), message)
         return dict(zip(places, deleted, strict=True))
 

@@ -6,7 +6,7 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from server.kernel.messages.fields import descriptor_of, fields_that_are, has_behavior
-from server.kernel.resources.resource import AnyResource
+from server.kernel.resources.resource import AnyResource, Shown
 
 _FIXED = (field_behavior_pb2.OUTPUT_ONLY, field_behavior_pb2.IMMUTABLE)
 _INTEGERS = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
@@ -22,10 +22,9 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
         declared["states"] = resource.states.field
     if resource.tree is not None:
         declared["tree"] = resource.tree.field
-    if resource.order and not resource.most:
-        yield f"{resource.message.DESCRIPTOR.full_name} has an order of any number: bound it with Resource(most=...)"
-    if resource.singleton:
-        yield from _faults_of_singleton(resource)
+    if resource.shown is not None:
+        declared["shown"] = resource.shown.field
+    yield from _faults_of_kind(resource)
     for what, name in declared.items():
         if not name:
             continue
@@ -36,6 +35,27 @@ def declaration_faults(resource: AnyResource) -> Iterator[str]:
             yield f"{where} names `{name}`, and `{resource.table.name}` has no column of that name: add one"
         else:
             yield from (f"{where} names `{name}`, which {fault}" for fault in _faults(what, fields[name]))
+
+
+def _faults_of_kind(resource: AnyResource) -> Iterator[str]:
+    name = resource.message.DESCRIPTOR.full_name
+    if resource.order and not resource.most:
+        yield f"{name} has an order of any number: bound it with Resource(most=...)"
+    if resource.shown is not None:
+        yield from _faults_of_shown(resource, resource.shown)
+    if resource.singleton:
+        yield from _faults_of_singleton(resource)
+
+
+def _faults_of_shown(resource: AnyResource, shown: Shown) -> Iterator[str]:
+    """What is shown are values that there are."""
+    name, field = resource.message.DESCRIPTOR.full_name, descriptor_of(resource.message).fields_by_name.get(shown.field)
+    if not shown.values:
+        yield f"{name} is shown to everyone in no state: name some in Shown(values=...)"
+    if field is not None and field.enum_type is not None:
+        unknown = sorted({*shown.values} - {*field.enum_type.values_by_number})
+        if unknown:
+            yield f"{name} is shown to everyone in the states {unknown}, which `{shown.field}` does not have"
 
 
 def _faults_of_singleton(resource: AnyResource) -> Iterator[str]:
@@ -63,5 +83,5 @@ def _faults(what: str, field: FieldDescriptor) -> Iterator[str]:
         yield "counts: make it int32"
     if what in ("owner", "parent", "tree") and field.type != FieldDescriptor.TYPE_STRING:
         yield "holds an id: make it a string"
-    if what == "states" and field.enum_type is None:
+    if what in ("states", "shown") and field.enum_type is None:
         yield "holds a state: make it an enum"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol
 
 from google.protobuf.message import Message
-from sqlalchemy import ColumnElement, and_, any_, bindparam, select, true
+from sqlalchemy import ColumnElement, and_, any_, bindparam, exists, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from typing_extensions import TypeVar
 
@@ -23,8 +23,8 @@ from server.kernel.resources.codecs import Raw
 from server.kernel.resources.convert import ConversionPlan
 from server.kernel.resources.ownership import Ownership
 from server.kernel.resources.parents import ParentRows
-from server.kernel.resources.reach import EVERYTHING, Reach, Reaching
-from server.kernel.resources.resource import AnyHooks, M, Resource
+from server.kernel.resources.reach import EVERYTHING, Reach, Reaching, is_seen
+from server.kernel.resources.resource import AnyHooks, M, Parent, Resource
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
@@ -128,31 +128,85 @@ class ReadRows(Generic[M]):
         """The condition that a call may see a row: of its tenant, within the parents it names, and within its reach."""
         resource, columns = self.resource, self.resource.table.c
         named = {f"within_{name}": columns[name] for name in self._within}
-        if reach.own:
-            named["owner_id"] = columns[resource.owner]
+        if reach.of:
+            named["of_id"] = columns[resource.owner]
         if reach.inside and resource.parent is not None:
             named["parent_id"] = columns[resource.parent.field]
         conditions = [column == bindparam(name, type_=column.type) for name, column in named.items()]
-        return and_(self.in_tenant(), *conditions, true() if resource.where is None else resource.where)
+        return and_(
+            self.in_tenant(), *conditions, self._is_seen(reach), true() if resource.where is None else resource.where
+        )
+
+    def _is_seen(self, reach: Reach) -> ColumnElement[bool]:
+        """The condition that a row, and the parent that it belongs to, are shown to everyone, or the caller's own.
+
+        The owner of an open parent sees all that others added to it.
+        """
+        seen, parent = is_seen(self.resource, "owner_id", own=reach.own, shown=reach.shown), self.resource.parent
+        if parent is None or not reach.above_shown:
+            return seen
+        if parent.is_open and reach.above_own:
+            added = and_(seen, self._has_parent(parent, reach, own=False, shown=True))
+            return or_(added, self._has_parent(parent, reach, own=True, shown=False))
+        return and_(seen, self._has_parent(parent, reach, own=reach.above_own, shown=True))
+
+    def _has_parent(self, parent: Parent, reach: Reach, *, own: bool, shown: bool) -> ColumnElement[bool]:
+        """The condition that there is a parent of this kind: of the request, if it names one, else of the row."""
+        above, named = parent.resource, self.resource.table.c[parent.field]
+        return exists().where(
+            above.table.c.tenant_id == bindparam("key_tenant_id", type_=above.table.c.tenant_id.type),
+            above.table.c.id == (bindparam("parent_id", type_=named.type) if reach.inside else named),
+            is_seen(above, "above_id", own=own, shown=shown),
+        )
 
     def reach(self, call: Call, request: Message | None = None) -> tuple[Reach, Row]:
-        """The reach of a call, with the parameters of `in_scope`. With `within`, the request is needed.
+        """What a call sees, with the parameters of `in_scope`. With `within`, the request is needed.
 
         Raises Denied for an API key, which owns nothing, without the permission that shows what users own.
         """
-        return self._reach(call, request, self.ownership.owner_reached(call) if self.ownership else None)
+        return self._reach(call, request, self.ownership.owner_seen(call) if self.ownership else None)
+
+    def reach_of_change(self, call: Call, request: Message | None = None) -> tuple[Reach, Row]:
+        """The same of what a call may change: of what has an owner, the caller's own, though others may be shown."""
+        if self.ownership is None or self.resource.shown is None:
+            return self.reach(call, request)
+        reach, scope = self._reach(call, request, self.ownership.owner_reached(call))
+        return reach._replace(shown=False), scope
 
     def reach_of_list(self, call: Call, request: Message) -> tuple[Reach, Row]:
         """The same for a list, which shows the caller's own unless its request names another user, or everyone."""
-        return self._reach(call, request, self.ownership.owner_listed(call, request) if self.ownership else None)
+        reach, scope = self._reach(
+            call, request, self.ownership.owner_listed(call, request) if self.ownership else None
+        )
+        named = self.ownership.owner_named(request) if self.ownership else ""
+        return (reach._replace(of=True), scope | {"of_id": named}) if named else (reach, scope)
 
     def _reach(self, call: Call, request: Message | None, owner: str | None) -> tuple[Reach, Row]:
+        """`owner` is the user who reaches their own; None for who reaches everything, empty for who owns nothing."""
         scope: Row = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         scope |= self.within(request)
         parent_id = self.parent_in(request)
-        if owner is None and not parent_id:
-            return EVERYTHING, scope
-        return Reach(owner is not None, bool(parent_id)), scope | {"owner_id": owner, "parent_id": parent_id}
+        reach = Reach(bool(owner), bool(parent_id), self.resource.shown is not None and not self.sees_all(call))
+        if reach.own:
+            scope["owner_id"] = owner
+        if reach.inside:
+            scope["parent_id"] = parent_id
+        return self._below(call, reach, scope)
+
+    def _below(self, call: Call, reach: Reach, scope: Row) -> tuple[Reach, Row]:
+        """The same for what belongs to a parent that is shown to everyone in part."""
+        parents = self.parents
+        if parents is None or not parents.is_shown:
+            return reach, scope
+        owner = parents.owner_seen(call)
+        if owner is None:
+            return reach, scope
+        above = {"above_id": owner} if owner else {}
+        return reach._replace(above_own=bool(owner), above_shown=True), scope | above
+
+    def sees_all(self, call: Call) -> bool:
+        """Whether the caller holds the permission that shows what is not for everyone."""
+        return call.access is not None and self.resource.seen_by in call.access.permissions
 
     def parent_in(self, request: Message | None) -> str:
         """The id of the parent that a request names; empty if it names none."""

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from server.data.statements import Row
 from server.kernel.call import Call
+from server.kernel.messages.fields import value_of
 from server.kernel.queries.pages import Order, OrderTerm
 from server.kernel.search.declaration import Search
 
@@ -35,6 +36,9 @@ class Parent:
     field: str
     """The field of the parent's id, in the message, in requests that name it, and as a column."""
     resource: "Resource[Any]"
+    is_open: bool = False
+    """Whether everyone who sees a parent with an owner may add to it, and owns what they add, such as a comment.
+    Otherwise only those who may change the parent do, and its owner owns all of it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,19 @@ class States:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What everyone sees who may read the resource, such as what is published. The rest is seen with `seen_by`."""
+
+    field: str
+    """An enum, and the column of it."""
+    values: tuple[int, ...]
+
+    def holds(self, message: Message) -> bool:
+        """Whether a resource is shown to everyone."""
+        return value_of(message, self.field) in self.values
+
+
+@dataclass(frozen=True)
 class Resource(Generic[M]):
     """The facts about a resource that the standard methods need beside its .proto."""
 
@@ -86,9 +103,12 @@ class Resource(Generic[M]):
     where: ColumnElement[bool] | None = None
     """A condition that all rows meet which callers see, beyond row-level security."""
     owner: str = ""
-    """The field, and column, with the user whose it is: the caller who made it. Others do not see it."""
+    """The field, and column, with the user whose it is: the caller who made it. Others do not change it, and see no
+    more of it than is `shown`."""
     seen_by: str = ""
-    """The permission with which a caller sees and changes what others own."""
+    """The permission with which a caller sees and changes what others own, or what is not shown to everyone."""
+    shown: Shown | None = None
+    """What is seen without `seen_by`, beside what the caller owns."""
     keys_own: bool = False
     """Whether an API key owns what it makes. Otherwise only people own some."""
     parent: Parent | None = None
@@ -106,7 +126,7 @@ class Resource(Generic[M]):
     @property
     def is_narrowed(self) -> bool:
         """Whether the caller decides which rows of the tenant are seen."""
-        return bool(self.owner)
+        return bool(self.owner or self.shown)
 
     @property
     def is_one_per_tenant(self) -> bool:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from server.data.clauses import AnyColumn, AnyExpression, AnyParameter, AnySelect
+from server.data.events import NO_TENANT
 from server.data.statements import Row, Statement
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 
 # A NUL as json.dumps writes it: after an even number of backslashes.
 NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+NOBODY = NO_TENANT
+"""The audience of events that are seen with the permission `Resource.seen_by` alone."""
 KEPT_BY_KERNEL = ("id", "tenant_id", VERSION, "create_time", "update_time", "delete_time")
 
 
@@ -132,19 +135,19 @@ class ResourceRows(ReadRows[M]):
 
         If the request names a parent, the row must belong to it.
         """
-        reach, scope = self.reach(call, request)
+        reach, scope = self.reach_of_change(call, request)
         statement = (self._lock_deleted if deleted else self._lock).to(reach)
         result = call.writes.run(statement, **self._key_id(resource_id), **scope)
         if not result.returned:
-            raise self.absent(call, resource_id, request)
+            raise self._out_of_reach(call, resource_id, request)
         message = self.plan.message(result.raw(0))
         check_etag(call, message, etag)
-        self._note_owner(call, message)
+        self.note_readers(call, message)
         return message
 
     def lock_all(self, call: Call, ids: Sequence[str], request: Message | None = None) -> dict[str, M]:
         """Lock the rows with these ids until the call ends, in one statement. Absent ones are left out."""
-        reach, scope = self.reach(call, request)
+        reach, scope = self.reach_of_change(call, request)
         result = call.writes.run(self._lock_many.to(reach), ids=[each.lower() for each in ids], **scope)
         return {id_of(message): message for message in self.plan.messages(result)}
 
@@ -174,7 +177,7 @@ class ResourceRows(ReadRows[M]):
 
     def insert_admitted(self, call: Call, message: M, sent: M | None) -> M:
         """Store a new resource that was admitted. `sent` is what `admit` returned for it."""
-        self._note_owner(call, message)
+        self.note_readers(call, message)
         self.hooks.prepare(call, message, None)
         self._check_required(message)
         if self.states is not None:
@@ -195,9 +198,10 @@ class ResourceRows(ReadRows[M]):
 
         An update without a change writes nothing, and leaves neither an event nor an audit entry.
         """
-        self._note_owner(call, before)
+        self.note_readers(call, before)
         if self.parent_of(message) != self.parent_of(before):
             # Before the hooks, which rely on a parent that the caller reaches.
+            self._check_required(message)
             self._refuse_immutable(call, message, before)
         self.hooks.prepare(call, message, before)
         self._check_required(message)
@@ -277,7 +281,7 @@ class ResourceRows(ReadRows[M]):
         self._keep_postings(call, [Change(before, deleted[id_of(before)]) for before in befores])
         for before in befores:
             message = deleted[id_of(before)]
-            self._note_owner(call, message)
+            self.note_readers(call, message)
             call.note_change(message, None)
             self.hooks.after_write(call, message, before)
         return [deleted[each] for each in ids]
@@ -370,21 +374,39 @@ class ResourceRows(ReadRows[M]):
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def _note_owner(self, call: Call, message: M) -> None:
-        """Make the owner of a resource the audience of the events about it."""
-        if self.ownership is not None:
+    def note_readers(self, call: Call, message: M, before: M | None = None) -> None:
+        """Make those who see a resource, or saw it before its change, the audience of the events about it."""
+        shown = self.resource.shown
+        if shown is not None and (shown.holds(message) or (before is not None and shown.holds(before))):
+            call.audience = None
+        elif self.ownership is not None:
             call.audience = self.owner_of(message)
+        elif shown is not None:
+            call.audience = NOBODY
+
+    def _out_of_reach(self, call: Call, resource_id: str, request: Message | None) -> Problem:
+        """The problem of a row that the call does not change: it is not there, or somebody else's who shows it."""
+        if self.ownership is None or self.resource.shown is None:
+            return self.absent(call, resource_id, request)
+        # Raises NotFound for what is not seen either.
+        self.get(call, resource_id, request)
+        return self.ownership.somebody_elses()
 
     def _key(self, call: Call, resource_id: str) -> Row:
         tenant = {"key_tenant_id": call.tenant_id} if self._has_tenant else {}
         return tenant | self._key_id(resource_id)
 
-    def _writable(self, call: Call, message: M, before: M | None) -> Values:
+    def columns_of(self, message: M) -> Row:
+        """The columns that hold a message. Raises RuleViolated for one that is too large, or that no columns hold."""
         if message.ByteSize() > RESOURCE_BYTES:
             fault = f"is larger than {RESOURCE_BYTES} bytes in all"
             raise broken_rules([Violation(self._field, fault, "resource.max_bytes")])
         stored = self._values(message)
         self._refuse_nul(stored)
+        return stored
+
+    def _writable(self, call: Call, message: M, before: M | None) -> Values:
+        stored = self.columns_of(message)
         shown = {name: stored[name] for name in self._writable_names}
         columns = {"id": id_of(message), **shown}
         self.hooks.before_write(call, columns, before)
@@ -413,6 +435,7 @@ class ResourceRows(ReadRows[M]):
         call.writes.queue(storing.silently, **parameters)
         version = 1 if before is None else version_of(etag_in(before)) + 1
         stored = self.plan.as_stored(message, key if before is None else {}, times, version)
+        self.note_readers(call, stored, before)
         call.note_change(before, stored)
         self._keep_postings(call, [Change(before, stored)])
         self.hooks.after_write(call, stored, before)
@@ -424,6 +447,7 @@ class ResourceRows(ReadRows[M]):
         except psycopg.errors.UniqueViolation as error:
             raise call.conflicts.get(self.resource.table.name, self.taken)(error) from error
         message = self.plan.message(result.raw(0))
+        self.note_readers(call, message, before)
         call.note_change(before, message)
         self._keep_postings(call, [Change(before, message)])
         self.hooks.after_write(call, message, before)

@@ -129,7 +129,7 @@ def revealed_by(services: Iterable[type[AnyService]]) -> dict[str, str]:
     return {
         event: service.resource.seen_by
         for service in services
-        if service.resource is not None and service.resource.owner
+        if service.resource is not None and service.resource.is_narrowed
         for event in events_emitted(service)
     }
 
@@ -138,7 +138,7 @@ def seen_by(services: Iterable[type[AnyService]]) -> dict[str, tuple[str, ...]]:
     """Each permission that shows what other users own, with the RPCs that it widens, such as `TripService.GetTrip`."""
     found: dict[str, tuple[str, ...]] = {}
     for service in services:
-        if service.resource is not None and service.resource.owner:
+        if service.resource is not None and service.resource.is_narrowed:
             name = service.descriptor.name
             rpcs = tuple(f"{name}.{method.name}" for method in service.descriptor.methods)
             found[service.resource.seen_by] = (*found.get(service.resource.seen_by, ()), *rpcs)
@@ -150,13 +150,16 @@ def private_events(services: Iterable[type[AnyService]]) -> frozenset[str]:
     return frozenset(name for service in services for name, facts in service.events.items() if not facts.webhooks)
 
 
-def narrowed_services(services: Iterable[type[AnyService]]) -> frozenset[str]:
-    """Full names of the services whose rows depend on the caller, beyond the tenant."""
-    return frozenset(
-        service.descriptor.full_name
+def narrowed_services(services: Iterable[type[AnyService]]) -> dict[str, str]:
+    """The services whose rows depend on the caller, beyond the tenant, by their full names.
+
+    Each with the permission on which alone they depend; empty where each caller sees others.
+    """
+    return {
+        service.descriptor.full_name: "" if service.resource.owner else service.resource.seen_by
         for service in services
         if service.resource is not None and service.resource.is_narrowed
-    )
+    }
 
 
 def by_name(services: Iterable[AnyService]) -> dict[str, AnyService]:

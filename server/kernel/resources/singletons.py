@@ -74,7 +74,7 @@ class SingletonRows(ResourceRows[M]):
             result = call.writes.run(self._lock.to(EVERYTHING), **key)
         message = self.plan.message(result.raw(0))
         check_etag(call, message, etag)
-        self._note_owner(call, message)
+        self.note_readers(call, message)
         return message
 
     @abstractmethod

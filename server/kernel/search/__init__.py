@@ -2,6 +2,6 @@
 
 from server.kernel.search.declaration import Search
 from server.kernel.search.folding import fold
-from server.kernel.search.words import words_of
+from server.kernel.search.words import Word, asked_words, whole_spellings, words_of
 
-__all__ = ["Search", "fold", "words_of"]
+__all__ = ["Search", "Word", "asked_words", "fold", "whole_spellings", "words_of"]

@@ -5,6 +5,7 @@ without a decomposition, such as `ø` and the forms of the Arabic alef, are mapp
 those of kana and of the scripts of India and South-East Asia. One function folds what is stored and what is asked.
 """
 
+import re
 from unicodedata import category, combining, decimal, normalize
 
 from server.kernel.messages.text import normal_form
@@ -25,6 +26,7 @@ _SINGLE = {
     # Tatweel, which only stretches a word.
     "ـ": "",
 }  # fmt: skip
+_TURKISH = str.maketrans({"I": "ı", "İ": "i"})  # noqa: RUF001
 _EXPANDED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 
 
@@ -33,6 +35,27 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return normal_form(normal_form(text, "NFKC").translate(_FOLDS))
+
+
+def fold_keeping(text: str, kept: str) -> str:
+    """The fold of a text in a language that takes the letters `kept` for letters of their own, such as `å` in Swedish.
+
+    A language that keeps the dotless i writes it large as `I`, and the other one with its dot.
+    """
+    if not kept:
+        return fold(text)
+    text = normal_form(text, "NFKC")
+    small = (text.translate(_TURKISH) if "\u0131" in kept else text).lower()
+    small = "".join(_kept_of(each, kept) for each in normal_form(small, "NFC"))
+    return "".join(each if each in kept else fold(each) for each in re.split(f"([{kept}])", small))
+
+
+def _kept_of(sign: str, kept: str) -> str:
+    """The letter that is kept of one with a further mark, such as `ø` of `ǿ`; another sign as it is."""
+    if sign.isascii() or sign in kept:
+        return sign
+    parts = normalize("NFD", sign)
+    return next((letter for end in range(len(parts), 0, -1) if (letter := normalize("NFC", parts[:end])) in kept), sign)
 
 
 def expanded(text: str) -> str:

@@ -6,7 +6,7 @@ the answer depends on the caller.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +20,8 @@ from server.kernel.policy import MethodPolicy
 from server.kernel.search.declaration import QUERY
 
 ETAG_BYTES = 8
+SEES_ALL = "*"
+"""Stands for every caller who sees what others do not."""
 Tags = Callable[[str | None, Request], tuple[str, ...]]
 """The tags of a request, in the tenant of its call."""
 
@@ -33,18 +35,22 @@ class CachedMethod:
     """The tags of its policy."""
     seconds: float
     per_caller: bool
+    seen_by: str
+    """The permission that decides what a caller sees, where nothing else of the caller does; else empty."""
     searches: tuple[str, ...]
     """Fields that make a request a search."""
 
     @classmethod
-    def of(cls, method: MethodPolicy, ceiling: float, narrowed: frozenset[str]) -> "CachedMethod":
+    def of(cls, method: MethodPolicy, ceiling: float, narrowed: Mapping[str, str]) -> "CachedMethod":
         """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on the caller."""
+        service = method.descriptor.containing_service.full_name
         fields = method.descriptor.input_type.fields_by_name
         return cls(
             prefix=f"{method.path}\0".encode(),
             tags=tags_template(method.cache_tags),
             seconds=min(method.cache_seconds, ceiling),
-            per_caller=method.per_caller or method.descriptor.containing_service.full_name in narrowed,
+            per_caller=method.per_caller or (service in narrowed and not narrowed[service]),
+            seen_by=narrowed.get(service, ""),
             searches=tuple(name for name in ("filter", QUERY) if name in fields),
         )
 
@@ -52,12 +58,18 @@ class CachedMethod:
         """Whether it is a search. Those are seldom repeated, so they would only take the place of other answers."""
         return any(getattr(request, name) for name in self.searches)
 
-    def key(self, tenant_id: str | None, caller_id: str, request: Request) -> bytes:
-        """The key of an answer. `caller_id` is empty for an answer that callers share."""
+    def reader(self, caller_id: str, permissions: Container[str]) -> str:
+        """The part of the key that is the same for all callers who share an answer."""
+        if self.per_caller:
+            return caller_id
+        return SEES_ALL if self.seen_by and self.seen_by in permissions else ""
+
+    def key(self, tenant_id: str | None, reader: str, request: Request) -> bytes:
+        """The key of an answer."""
         return b"%s%s\0%s\0%s" % (
             self.prefix,
             (tenant_id or "").encode(),
-            caller_id.encode(),
+            reader.encode(),
             request.SerializeToString(),
         )
 
@@ -80,7 +92,7 @@ class Cache:
 
     name = "cache"
 
-    def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: frozenset[str]) -> None:
+    def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: Mapping[str, str]) -> None:
         """`ceiling` is the longest time to live in seconds; `narrowed` are services whose rows depend on the caller."""
         self._cache = cache
         self._ceiling = ceiling
@@ -98,12 +110,14 @@ class Cache:
             return proceed
         counts = cache.counts_of(method.path)
         known = CachedMethod.of(method, self._ceiling, self._narrowed)
-        per_caller, seconds = known.per_caller, known.seconds
+        seconds = known.seconds
 
         def cached(call: Call, request: Request) -> Answer:
             if known.is_search(request):
                 return proceed(call, request)
-            key = known.key(call.tenant_id, call.caller.id if per_caller and call.principal else "", request)
+            permissions = call.access.permissions if call.access else frozenset[str]()
+            reader = known.reader(call.caller.id if call.principal else "", permissions)
+            key = known.key(call.tenant_id, reader, request)
             entry = cache.find(key)
             if entry is not None:
                 counts.memory_hits += 1

@@ -1,5 +1,6 @@
 """Why an answer is, or is not, served from the cache. It reads what the step `cache` reads, and changes nothing."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from time import monotonic
 
@@ -16,7 +17,7 @@ from server.kernel.steps.cache import CachedMethod
 class CacheExplainer:
     """Explains cached answers, as one process sees them."""
 
-    def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: frozenset[str], clock: Clock) -> None:
+    def __init__(self, cache: AnswerCache | None, ceiling: float, narrowed: Mapping[str, str], clock: Clock) -> None:
         """As for the step `cache`."""
         self._cache = cache
         self._ceiling = ceiling
@@ -43,8 +44,11 @@ class CacheExplainer:
             unless = "The request has neither a filter nor words to search for."
             return found.stopped("request", DROP, "SEARCH", unless=unless).answer
         found.passed("request", "NO_SEARCH")
-        found.passed("caller", "PER_CALLER" if known.per_caller else "SHARED", value=caller_id)
-        key = known.key(tenant_id, caller_id if known.per_caller else "", request)
+        # Of those whom a permission shows more, nothing but the caller's id is known here.
+        shared = "SHARED_WITHOUT_PERMISSION" if known.seen_by else "SHARED"
+        reason = "PER_CALLER" if known.per_caller else shared
+        found.passed("caller", reason, rule=known.seen_by, value=caller_id)
+        key = known.key(tenant_id, known.reader(caller_id, ()), request)
         return self._in_memory(self._cache, found, key, known.every_tag(tenant_id, request)).answer
 
     def _in_memory(self, cache: AnswerCache, found: Explaining, key: bytes, tags: tuple[str, ...]) -> Explaining:

@@ -244,7 +244,7 @@ def start(told: Told, generations: Generations) -> Iterator[Start]:
         one.close()
 
 
-EXPLAINER = CacheExplainer(None, 0.0, frozenset(), utc_now)
+EXPLAINER = CacheExplainer(None, 0.0, {}, utc_now)
 
 
 def stats(statistics: CacheStatistics, generations: Generations) -> CacheStats:

@@ -111,7 +111,7 @@ class Away:
 
 def last_reason(cache: AnswerCache | None, ceiling: float = 3600.0) -> Explanation.Reason:
     """Of the answer to GetPage."""
-    explainer = CacheExplainer(cache, ceiling, frozenset(), utc_now)
+    explainer = CacheExplainer(cache, ceiling, {}, utc_now)
     return explainer.explain(GET, "t", "", GetPageRequest(tenant_id="t", page_id="p")).reasons[-1]
 
 
@@ -141,7 +141,7 @@ def test_other_hosts_that_are_not_heard_of(tmp_path: Path) -> None:
 
 def test_an_answer_that_has_expired(tmp_path: Path) -> None:
     cache = cache_of(Generations(tmp_path / "generations"))
-    known = CachedMethod.of(GET, 3600.0, frozenset())
+    known = CachedMethod.of(GET, 3600.0, {})
     request = GetPageRequest(tenant_id="t", page_id="p")
     slots = cache.generations.slots(known.every_tag("t", request))
 
@@ -153,5 +153,5 @@ def test_an_answer_that_has_expired(tmp_path: Path) -> None:
     store(60.0)
     assert last_reason(cache).code == "STORED"
     # The setting is the shorter of the two.
-    reasons = CacheExplainer(cache, 1.0, frozenset(), utc_now).explain(GET, "t", "", request).reasons
+    reasons = CacheExplainer(cache, 1.0, {}, utc_now).explain(GET, "t", "", request).reasons
     assert (reasons[1].rule_id, reasons[1].value) == ("PLINTH_CACHE_LONGEST", "1 s")
