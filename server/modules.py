@@ -12,6 +12,7 @@ from server.data.tables import deletable, metadata
 from server.domains.audit.module import MODULE as AUDIT
 from server.domains.billing.module import MODULE as BILLING
 from server.domains.communication.module import MODULE as COMMUNICATION
+from server.domains.dictionary.module import MODULE as DICTIONARY
 from server.domains.files.module import MODULE as FILES
 from server.domains.flags.module import MODULE as FLAGS
 from server.domains.identity.module import MODULE as IDENTITY
@@ -32,7 +33,7 @@ from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
     *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, FILES, OPERATIONS),
-    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS, NOTIFICATIONS),
+    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS, NOTIFICATIONS, DICTIONARY),
 )
 
 T = TypeVar("T")
@@ -107,11 +108,11 @@ def _faults(module: Module) -> Iterator[str]:
     for service in module.service_classes:
         if service.descriptor.file.package != package:
             yield f"`{module.name}` has the service {service.descriptor.full_name}, which is not of `{package}`"
-        owned = service.resource if service.resource is not None and service.resource.owner else None
+        owned = service.resource if service.resource is not None and service.resource.is_narrowed else None
         if owned is not None and not (PERMISSION.match(owned.seen_by) and owned.seen_by.startswith(f"{module.name}.")):
             yield (
-                f"{service.__name__}.resource has an owner, and `{owned.seen_by}` is no permission of `{module.name}` "
-                f"with which others see it: name one in Resource(seen_by=...)"
+                f"{service.__name__}.resource is not seen by everyone, and `{owned.seen_by}` is no permission of "
+                f"`{module.name}` with which others see it: name one in Resource(seen_by=...)"
             )
     for role, patterns in module.roles.items():
         if role not in BUILT_IN_ROLES:
@@ -134,7 +135,7 @@ def _permissions(service: type[AnyService]) -> Iterator[str]:
         policy = options_of(method)
         if policy is not None and policy.permission:
             yield policy.permission
-    if service.resource is not None and service.resource.owner:
+    if service.resource is not None and service.resource.is_narrowed:
         yield service.resource.seen_by
 
 

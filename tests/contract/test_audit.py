@@ -52,6 +52,7 @@ NOT_PERSONAL = dict.fromkeys(
     "plinth.communication.v1.EmailMessage.email_template_version_id": "the id of a version",
     "plinth.communication.v1.EmailSuppression.email_message_id": "the id of a message",
     "plinth.communication.v1.EmailTemplate.display_name": "of a template",
+    "plinth.dictionary.v1.Dictionary.display_name": "of a dictionary",
     "plinth.notifications.v1.NotificationTemplate.display_name": "of a template",
     "plinth.notifications.v1.NotificationPreferences.email_digest": "how often mail comes",
     "plinth.sites.v1.PageTemplate.display_name": "of a template",
@@ -139,6 +140,10 @@ def starts_operation(method: MethodPolicy) -> bool:
     return answer == Operation.DESCRIPTOR.full_name and not method.emits.startswith("operation.")
 
 
+# What calls tell of other resources that they change.
+FURTHER = {"AcceptDictionaryProposal": ("dictionary_entry.created", "dictionary_entry.published")}
+
+
 def declared_events(made: Made) -> list[str]:
     """The types of the events that a call has to leave: its own, and of a batch one of each change."""
     method, request = made.method, made.request
@@ -148,7 +153,8 @@ def declared_events(made: Made) -> list[str]:
         siblings = [each for path, each in MUTATING.items() if path.startswith(f"{service}/")]
         return [sibling.emits for kind in kinds for sibling in siblings if sibling.kind is kind]
     changes = BATCHES.get(method.kind, "ids" if method.kind is Kind.BATCH_DELETE else "")
-    return [method.emits] * (len(value_of(request, changes)) if changes else 1)
+    further = FURTHER.get(method.name, ())
+    return [*further, *[method.emits] * (len(value_of(request, changes)) if changes else 1)]
 
 
 def failure_faults(

@@ -34,6 +34,9 @@ BELOW = [
 # items to this one (tests/domains/sites tries it). ImportSite needs a tenant without a site, and changes nothing
 # itself: its job calls other RPCs.
 APART = {
+    # These need a draft, one in review, and a revision of the same entry.
+    *(f"/plinth.dictionary.v1.DictionaryEntryService/{verb}DictionaryEntry" for verb in ("Submit", "Return")),
+    "/plinth.dictionary.v1.DictionaryEntryService/RestoreDictionaryRevision",
     "/plinth.sites.v1.SiteArchiveService/ImportSite",
     "/plinth.sites.v1.NavigationItemService/ReorderNavigationItems",
     "/plinth.tenancy.v1.TenantService/DeleteTenant",
@@ -188,8 +191,10 @@ def new_key(house: House, *permissions: str) -> str:
 
 
 def is_per_caller(method: MethodPolicy) -> bool:
-    """Whether each caller has cached answers of their own."""
-    return method.per_caller or bool(owned.owner_field(method))
+    """Whether the owner and a reader of a tenant have cached answers of their own."""
+    resource = owned.resource_of(method)
+    is_shown_in_part = resource is not None and resource.shown is not None
+    return method.per_caller or bool(owned.owner_field(method)) or is_shown_in_part
 
 
 # One that no cached read needs.

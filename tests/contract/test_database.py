@@ -322,7 +322,8 @@ def test_every_searched_table_deletes_its_words(migrated: str) -> None:
     }
     with psycopg.connect(migrated) as connection:
         found = connection.execute(
-            "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname ~ '_words_delete$'"
+            "SELECT tgname, tgrelid::regclass::text FROM pg_trigger"
+            " WHERE tgfoid = 'plinth_delete_words'::regproc AND NOT tgisinternal"
         )
         assert dict(found.fetchall()) == followed
 
@@ -486,6 +487,11 @@ def tenants(stack: Stack) -> tuple[Tenant, Tenant]:
                 "INSERT INTO feature_flag_evaluations (tenant_id, flag_id, day, variant, evaluations, last_time)"
                 " VALUES (%s, %s, '2000-01-01', 'on', 1, now())",
                 (house.tenant.id, house.of("flags.v1.FeatureFlag")["feature_flag_id"]),
+            )
+            connection.execute(
+                "INSERT INTO dictionary_misses (tenant_id, day, language, text, searches)"
+                " VALUES (%s, '2000-01-01', '', 'x', 1)",
+                (house.tenant.id,),
             )
             connection.execute(
                 "INSERT INTO moves (tenant_id, id, name, state, arguments, busy_time, settle_time)"

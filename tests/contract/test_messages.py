@@ -28,6 +28,8 @@ Check = Callable[[Contract], Iterator[str]]
 NO_SECRETS = {
     "plinth.communication.v1.EmailTemplate.key": "the name of a template",
     "plinth.communication.v1.EmailTemplateUse.key": "the name of a template",
+    "plinth.dictionary.v1.Dictionary.key": "the name of a dictionary",
+    "plinth.dictionary.v1.DictionaryEntry.sort_key": "the headword without case and diacritics",
     "plinth.sites.v1.PageTemplate.key": "the name of a template",
     "plinth.sites.v1.Industry.key": "the name of an industry",
     "plinth.flags.v1.FeatureFlag.key": "the name by which programs evaluate a flag",

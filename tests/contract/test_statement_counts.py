@@ -53,6 +53,7 @@ BY_HEIGHT = ("/plinth.audit.v1.AuditService/GetConsistencyProof", "/plinth.audit
 # Lists with a statement that sorts what it reads, or reads a table whole, each with why that is little.
 SORTED = {
     "/plinth.communication.v1.EmailTemplateVersionService/ListEmailTemplateVersions": "1,000 of a template",
+    "/plinth.dictionary.v1.DictionaryRevisionService/ListDictionaryRevisions": "200 of an entry",
     "/plinth.flags.v1.FeatureFlagService/ListFeatureFlags": "the counts of the flags of one page",
     "/plinth.identity.v1.UserService/ListUsers": "the invitations of the users of one page",
     "/plinth.sites.v1.PageService/ListPages": "the pages above those of one page, six levels at most",

@@ -93,6 +93,10 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".Asset.uploaded_by",
         ".Asset.url",
         ".NotificationDevice.push_service",
+        ".DictionaryEntry.language",
+        ".DictionaryEntry.sort_key",
+        ".DictionaryEntry.return_reason",
+        ".DictionaryProposal.reason",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

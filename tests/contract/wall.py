@@ -34,6 +34,8 @@ NEUTRAL = (
         "types",
         "title",
         "note",
+        *("language", "part_of_speech", "limit", "licence", "mixed_licences", "format", "on_conflict", "publish"),
+        *("day.year", "day.month", "day.day", "year", "month", "day"),
         "overlap",
         "days",
         "credentials",
@@ -46,6 +48,7 @@ NEUTRAL = (
         "seal",
         "content",
         "archive",
+        "file",
         "length",
         "metadata",
         "offset",
@@ -70,6 +73,8 @@ NEEDED_THERE = {
     "plinth.sites.v1.Page.page_template_id",
     "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
     "plinth.notifications.v1.SendNotificationRequest.user_ids",
+    # A published entry, which everyone in the tenant sees.
+    "plinth.dictionary.v1.DictionaryProposal.dictionary_entry_id",
 }
 # Resources of the platform, which every tenant sees.
 SHARED = {"plinth.billing.v1.Plan", "plinth.sites.v1.PageTemplate"}
@@ -322,16 +327,22 @@ def choices(batch: FieldDescriptor) -> dict[str, Descriptor]:
 
 
 def fill_examples(request: Any) -> None:
-    """Set required numbers to the examples of their rules."""
+    """Set required numbers, and reasons, to the examples of their rules."""
     for field in request.DESCRIPTOR.fields:
-        if behaves(field, field_behavior_pb2.REQUIRED) and field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
+        if not behaves(field, field_behavior_pb2.REQUIRED):
+            continue
+        if field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
             setattr(request, field.name, field.GetOptions().Extensions[RULES].int32.example[0])
+        elif field.name == "reason" and not request.reason:
+            request.reason = field.GetOptions().Extensions[RULES].string.example[0]
 
 
 def body_of(upload: RawBody) -> HttpBody:
     """A small image as the body of an upload: of one of its types, or the only file of a form."""
     if "application/zip" in upload.content_types:
         return HttpBody(content_type="application/zip", data=ZIP)
+    if "text/csv" in upload.content_types:
+        return HttpBody(content_type="text/csv", data=b"headword,definition\nplanted,Planted.\n")
     if not upload.max_files:
         return HttpBody(content_type=min(upload.content_types, default="image/png"), data=IMAGE)
     head = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n'

@@ -55,6 +55,9 @@ def places() -> Iterator[Place]:
     """Every enum that REST takes: at the top of a body, and as a parameter."""
     for path, verb, url in bindings():
         method = METHODS[path]
+        if method.client_streaming:
+            # The fields of an upload are in its address: tests/domains/dictionary/test_transfers.py tries them.
+            continue
         request, body = method.input_type, ""
         for field in request.fields:
             if verb in {"GET", "DELETE"} and field.enum_type is not None:

@@ -111,6 +111,7 @@ def test_streams_go_to_realtime_and_everything_else_to_the_api(tmp_path: Path) -
         "/plinth.operations.v1.OperationService/GetOperationFile",
         "/plinth.sites.v1.SiteArchiveService/ImportSite",
         *(f"/plinth.notifications.v1.InboxService/{name}Notifications" for name in ("Stream", "Export")),
+        *(f"/plinth.dictionary.v1.DictionaryTransferService/{name}Dictionary" for name in ("Import", "Export")),
     }
     assert table[-1]["match"] == {"prefix": "/"}
     assert table[-1]["route"]["cluster"] == "api"

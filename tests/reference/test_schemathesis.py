@@ -23,6 +23,7 @@ UPLOADS = (
     *("AssetContentService.UploadAsset", "AssetContentService.BulkUploadAssets"),
     *("AssetContentService.UploadImage", "AssetContentService.UploadImages", "AssetUploadService.AppendToAssetUpload"),
     "SiteArchiveService.ImportSite",
+    "DictionaryTransferService.ImportDictionary",
 )
 # Operations that nobody calls here, each with the reason.
 EXCLUDED = {

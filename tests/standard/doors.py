@@ -155,7 +155,8 @@ def new_parent(tenant: Tenant, kind: Described) -> str:
     """The id of a new parent for a resource."""
     parent = kind.resource.parent
     assert parent is not None
-    return str(INSTANCES[parent.resource.message.DESCRIPTOR.full_name].make(tenant)[parent.field])
+    instance = INSTANCES[parent.resource.message.DESCRIPTOR.full_name]
+    return str((instance.afresh or instance.make)(tenant)[parent.field])
 
 
 PARENTS = Parents()

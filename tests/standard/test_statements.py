@@ -20,7 +20,7 @@ from server.kernel.policy import Kind
 from tests.clients import Tenant
 from tests.kernel.calls import Context
 from tests.stack import Stack
-from tests.standard.doors import GrpcDoor
+from tests.standard.doors import GrpcDoor, snake
 from tests.standard.resources import Described
 
 needs = pytest.mark.needs
@@ -86,7 +86,7 @@ def test_a_list_takes_one_statement_whatever_its_size(
     for size in (1, 12):
         sent.clear()
         request = kind.request(Kind.LIST, tenant_id=tenant.id, page_size=size, **options)
-        assert len(getattr(ask(application, kind, tenant, request), kind.plural)) == size
+        assert len(getattr(ask(application, kind, tenant, request), snake(kind.plural))) == size
         counts.append([sql for sql in sent if f"FROM {kind.table}".encode() in sql.replace(b"\n", b"")])
         # The other one binds the transaction to its tenant.
         assert len(sent) == 2
@@ -104,7 +104,7 @@ def test_a_batch_get_takes_one_statement_whatever_its_size(
     for size in (1, 12):
         sent.clear()
         request = kind.request(Kind.BATCH_GET, tenant_id=tenant.id, ids=ids[:size])
-        assert len(getattr(ask(application, kind, tenant, request), kind.plural)) == size
+        assert len(getattr(ask(application, kind, tenant, request), snake(kind.plural))) == size
         assert len(sent) == 2
 
 

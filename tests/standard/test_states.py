@@ -49,7 +49,10 @@ class Machine:
 
 def act(door: Door, resource_id: str, action: str) -> dict[str, Any]:
     """Call the RPC of an action."""
-    return door.do(f"{capital(action)}{door.kind.name}", {f"{door.kind.singular}_id": resource_id})
+    rpc = f"{capital(action)}{door.kind.name}"
+    takes_reason = "reason" in door.kind.methods[rpc].descriptor.input_type.fields_by_name
+    reason = {"reason": "Planted"} if takes_reason else {}
+    return door.do(rpc, {f"{door.kind.singular}_id": resource_id} | reason)
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ needs = pytest.mark.needs
 pytestmark = needs("text")
 
 
+EVERY_WRITE = ("etag", "updateTime", "revisionNumber")
+
+
 def without(resource: Resource, *names: str) -> Resource:
     """A resource without what every write changes, and without these."""
-    return {name: value for name, value in resource.items() if name not in {"etag", "updateTime", *names}}
+    return {name: value for name, value in resource.items() if name not in {*EVERY_WRITE, *names}}
 
 
 @pytest.fixture(params=["patch", "put"])
