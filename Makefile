@@ -15,7 +15,7 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again coverage test-heavy drill soak bench bench-tenants bench-growth check format lint types layers lint-proto breaking generate protos fresh \
+.PHONY: help up test test-again coverage test-heavy drill soak bench bench-tenants bench-dictionary bench-growth check format lint types layers lint-proto breaking generate protos fresh \
   migration migrations lock clean
 
 help: ## List the commands
@@ -65,6 +65,9 @@ bench: $(VENV)/.installed-bench $(GENERATED) ## Measure against the baselines, a
 
 bench-tenants: $(GENERATED) ## Measure sign-ins, lists of users and checks of permissions among 1,000,000 memberships
 	@$(BIN)/python -m tests.bench.tenants
+
+bench-dictionary: $(GENERATED) ## Measure searches in a dictionary of 200,000 entries, in one tenant among 50
+	@$(BIN)/python -m tests.bench.dictionary
 
 bench-growth: $(GENERATED) ## Stamp out services to 13, 50 and 100, and tell what grows how
 	@$(BIN)/python -m tests.bench.growth
