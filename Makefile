@@ -52,7 +52,7 @@ coverage: $(GENERATED) ## Run `make test`; fails under 90 % of server/, and when
 	  $(BIN)/coverage report --include='$(CRITICAL)' --fail-under=100 --show-missing && exit $$whole
 
 test-heavy: $(GENERATED) ## Run the tests that kill processes, need a stack or a browser of their own, or work through much
-	@$(BIN)/pytest -m heavy --durations=20
+	@$(BIN)/pytest -m heavy --no-loadscope-reorder --durations=20
 
 drill: $(GENERATED) ## Run the drills: faults of engines, disks, networks and clocks, an upgrade and a rotation, under write load (also in test-heavy)
 	@$(BIN)/pytest tests/drill

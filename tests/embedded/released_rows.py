@@ -29,6 +29,8 @@ REFERRED = {
     "navigation_items",
     "file_blobs",
     "assets",
+    "dictionaries",
+    "dictionary_entries",
     # Their ids are those of assets.
     "asset_uploads",
 }
@@ -39,6 +41,7 @@ VALUES: Mapping[str, Any] = {
     "bigint": 1,
     "integer": 1,
     "smallint": 1,
+    "double precision": 1.0,
     "boolean": False,
     "bytea": b"bytes",
     "jsonb": "{}",
@@ -139,6 +142,7 @@ def _value(table: str, name: str, kind: str, tenant_id: str, number: int) -> Any
         ("users", "id"): (USER, _numbered(1))[number],
         ("plans", "id"): (USER, _numbered(1))[number],
         ("authenticators", "user_id"): (USER, _numbered(1))[number],
+        ("dictionary_relations", "entry_id"): USER,
         ("ip_blocks", "network"): f"192.0.2.{number}/32",
         ("log_epochs", "epoch"): number + 1,
         ("secret_canaries", "id"): True,

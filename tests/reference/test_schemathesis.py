@@ -52,6 +52,7 @@ OTHERWISE = (
 )
 # Paths that another one with a variable matches too, so that its methods are answered there.
 OVERLAPPING = (
+    "DictionaryEntryService.BatchCreateDictionaryEntries",
     "ExpenseService.GetExpenseSummary",
     *("InboxService.ExportNotifications", "InboxService.GetUnreadCount", "InboxService.ListArchivedNotifications"),
     *("InboxService.ListNotificationGroups", "InboxService.MarkAllNotificationsRead"),
