@@ -223,7 +223,7 @@ class DictionarySearchService(Service):
             language = self._languages.of(str(call.tenant_id))[request.dictionary_id.lower()]
         words = " ".join(request.q.lower().split())[:LONGEST]
         day = self._clock().astimezone(UTC).date().isoformat()
-        self._misses.note(Miss(str(call.tenant_id), day, language, words))
+        self._misses.take(Miss(str(call.tenant_id), day, language, words))
 
     def _with_ids(self) -> AnySelect:
         e = dictionary_entries.c

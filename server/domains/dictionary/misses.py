@@ -1,25 +1,15 @@
-"""What people search for and do not find, counted every few seconds. A process that is killed loses its last ones."""
+"""What people search for and do not find, counted by day and language."""
 
-import logging
-from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import psycopg
 from sqlalchemy import ARRAY, BigInteger, Integer, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.connections import DatabaseUnavailable
 from server.data.statements import Statement
-from server.data.transactions import Database, Scope
-from server.kernel.loops import Loop
+from server.data.transactions import Database, WriteTransaction
+from server.kernel.count_buffer import CountBuffer
 
-log = logging.getLogger("plinth.dictionary")
-FLUSH_SECONDS = 3.0
-# Seconds that a process waits for the last flush when it ends.
-LAST_FLUSH = 5.0
-# Beyond it, notes are dropped during an outage of PostgreSQL.
-MOST_NOTES = 50_000
 MOST_A_DAY = 1_000
 """Texts of a tenant that are counted on a day."""
 LONGEST = 100
@@ -74,47 +64,27 @@ class Miss(NamedTuple):
     text: str
 
 
-class MissCounter:
-    """Counts searches that found nothing. A Part of its service."""
+class MissCounter(CountBuffer[Miss, Miss, int]):
+    """Counts searches that found nothing."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        # Appending, and removing at the other end, are atomic.
-        self._notes: deque[Miss] = deque(maxlen=MOST_NOTES)
-        self._loop = Loop("dictionary misses", self.flush, FLUSH_SECONDS, at_end=True)
+        super().__init__("dictionary misses", database)
 
-    def note(self, miss: Miss) -> None:
-        """Note a search. Never blocks and never fails."""
-        self._notes.append(miss)
+    def counted(self, note: Miss) -> tuple[Miss, int]:
+        """Each text by day and language."""
+        return note, 1
 
-    def start(self) -> None:
-        """Start to write counts regularly."""
-        self._loop.start()
+    def added(self, known: int, more: int) -> int:
+        """Their sum."""
+        return known + more
 
-    def close(self) -> None:
-        """Write the remaining counts, and stop."""
-        self._loop.stop(LAST_FLUSH)
-
-    def flush(self) -> None:
-        """Write the counts. While PostgreSQL does not answer, notes are kept."""
-        notes: list[Miss] = []
-        with suppress(IndexError):
-            while True:
-                notes.append(self._notes.popleft())
-        if not notes:
-            return
-        counts = Counter(notes)
-        try:
-            with self._database.write(Scope(platform=True)) as transaction:
-                transaction.queue(
-                    ADD,
-                    tenants=[each.tenant_id for each in counts],
-                    days=[each.day for each in counts],
-                    languages=[each.language for each in counts],
-                    texts=[each.text for each in counts],
-                    searches=list(counts.values()),
-                )
-        except (DatabaseUnavailable, psycopg.OperationalError):
-            self._notes.extendleft(reversed(notes))
-        except psycopg.Error as error:
-            log.warning("some searches that found nothing are not counted: %s", type(error).__name__)
+    def write(self, transaction: WriteTransaction, counts: Mapping[Miss, int]) -> None:
+        """Add them up, as far as the texts of a day are counted."""
+        transaction.queue(
+            ADD,
+            tenants=[each.tenant_id for each in counts],
+            days=[each.day for each in counts],
+            languages=[each.language for each in counts],
+            texts=[each.text for each in counts],
+            searches=list(counts.values()),
+        )

@@ -1,29 +1,18 @@
-"""Counts of evaluations, written every few seconds. A process that is killed loses its last ones."""
+"""Counts of evaluations, by day and variant."""
 
-import logging
-from collections import deque
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-import psycopg
-from sqlalchemy import ARRAY, BigInteger, DateTime, Text, and_, bindparam, column, func, select
+from sqlalchemy import BigInteger, DateTime, Text, and_, func, select
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from server.data.clauses import AnyType
-from server.data.connections import DatabaseUnavailable
+from server.data.listed_rows import listed, lists_of
 from server.data.statements import Statement
-from server.data.transactions import Database, Scope
+from server.data.transactions import Database, WriteTransaction
 from server.domains.flags.tables import feature_flag_evaluations, feature_flags
-from server.kernel.loops import Loop
-
-log = logging.getLogger("plinth.flags")
-FLUSH_SECONDS = 3.0
-# Seconds that a process waits for the last flush when it ends.
-LAST_FLUSH = 5.0
-# Beyond it, notes are dropped during an outage of PostgreSQL.
-MOST_NOTES = 200_000
+from server.kernel.count_buffer import CountBuffer
 
 _e = feature_flag_evaluations.c
 _types: Mapping[str, AnyType] = {
@@ -34,11 +23,7 @@ _types: Mapping[str, AnyType] = {
     "evaluations": BigInteger(),
     "last_time": DateTime(timezone=True),
 }
-_counted = (
-    func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _types.items()))
-    .table_valued(*(column(name, kind) for name, kind in _types.items()))
-    .render_derived("counted")
-)
+_counted = listed("counted", **_types)
 _addition = insert(feature_flag_evaluations).from_select(
     list(_types),
     # A flag that was deleted in the meantime is skipped. Processes that write at the same time do so in one order.
@@ -61,57 +46,43 @@ ADD = Statement(
 """Takes a list for each column."""
 
 
-class _Note(NamedTuple):
+class _Place(NamedTuple):
+    """The key of a count."""
+
     tenant_id: str
     flag_id: str
+    day: str
     variant: str
-    moment: datetime
 
 
-class EvaluationCounter:
-    """Counts evaluations. A Part of its service."""
+class _Count(NamedTuple):
+    evaluations: int
+    last_time: datetime
+
+
+_Note = tuple[str, str, str, datetime]
+
+
+class EvaluationCounter(CountBuffer[_Note, _Place, _Count]):
+    """Counts evaluations."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        # Appending, and removing at the other end, are atomic.
-        self._notes: deque[_Note] = deque(maxlen=MOST_NOTES)
-        self._loop = Loop("flag evaluations", self.flush, FLUSH_SECONDS, at_end=True)
+        super().__init__("flag evaluations", database)
 
     def note(self, tenant_id: str, flag_id: str, variant: str, moment: datetime) -> None:
         """Note an evaluation. Never blocks and never fails."""
-        self._notes.append(_Note(tenant_id, flag_id, variant, moment))
+        self.take((tenant_id, flag_id, variant, moment))
 
-    def start(self) -> None:
-        """Start to write counts regularly."""
-        self._loop.start()
+    def counted(self, note: _Note) -> tuple[_Place, _Count]:
+        """By day and variant."""
+        tenant_id, flag_id, variant, moment = note
+        return _Place(tenant_id, flag_id, moment.date().isoformat(), variant), _Count(1, moment)
 
-    def close(self) -> None:
-        """Write the remaining counts, and stop."""
-        self._loop.stop(LAST_FLUSH)
+    def added(self, known: _Count, more: _Count) -> _Count:
+        """With the time of the last evaluation."""
+        return _Count(known.evaluations + more.evaluations, max(known.last_time, more.last_time))
 
-    def flush(self) -> None:
-        """Write the counts. While PostgreSQL does not answer, notes are kept."""
-        notes: list[_Note] = []
-        with suppress(IndexError):
-            while True:
-                notes.append(self._notes.popleft())
-        if not notes:
-            return
-        try:
-            with self._database.write(Scope(platform=True)) as transaction:
-                transaction.queue(ADD, **_columns(notes))
-        except (DatabaseUnavailable, psycopg.OperationalError):
-            self._notes.extendleft(reversed(notes))
-        except psycopg.Error as error:
-            log.warning("some evaluations of flags are not counted: %s", type(error).__name__)
-
-
-def _columns(notes: Iterable[_Note]) -> dict[str, list[object]]:
-    """Their counts by day and variant, as lists of columns."""
-    counts: dict[tuple[str, str, str, str], tuple[int, datetime]] = {}
-    for note in notes:
-        place = (note.tenant_id, note.flag_id, note.moment.date().isoformat(), note.variant)
-        known, last = counts.get(place, (0, note.moment))
-        counts[place] = known + 1, max(last, note.moment)
-    rows = [(*place, str(count), last.isoformat()) for place, (count, last) in counts.items()]
-    return dict(zip(_types, map(list, zip(*rows, strict=True)), strict=True))
+    def write(self, transaction: WriteTransaction, counts: Mapping[_Place, _Count]) -> None:
+        """Add them up."""
+        rows = [(*place, str(count.evaluations), count.last_time.isoformat()) for place, count in counts.items()]
+        transaction.queue(ADD, **lists_of(_types, rows))

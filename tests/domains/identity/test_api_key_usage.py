@@ -312,8 +312,8 @@ def test_counts_that_wait_for_a_lock_in_vain_are_kept_and_told(
 
 
 def test_what_waits_is_bounded(tenant: Tenant, runtime: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.domains.identity.api_key_usage.MOST_COUNTS", 2)
-    monkeypatch.setattr("server.domains.identity.api_key_usage.MOST_NOTES", 5)
+    monkeypatch.setattr("server.kernel.count_buffer.MOST_COUNTS", 2)
+    monkeypatch.setattr("server.kernel.count_buffer.MOST_NOTES", 5)
     key, counter = make(tenant), UsageCounter(runtime, lambda: NOON)
     for method in ("old", LIST, GET, CREATE, LIST, CREATE):
         counter.note(caller(tenant, key), f"/{method}", succeeded=True)
