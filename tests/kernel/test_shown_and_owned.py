@@ -6,7 +6,7 @@ import pytest
 from plinth.dictionary.v1.dictionary_proposal_pb2 import DictionaryProposal, ListDictionaryProposalsRequest
 from plinth.dictionary.v1.dictionary_revision_pb2 import DictionaryRevision, GetDictionaryRevisionRequest
 
-from server.domains.dictionary.entries import REVISION
+from server.domains.dictionary.entries import ENTRY, REVISION
 from server.domains.dictionary.proposals import DictionaryProposalService
 from server.domains.dictionary.tables import dictionary_revisions
 from server.kernel.call import Call, Principal
@@ -159,3 +159,22 @@ def test_only_its_owner_adds_to_it_unless_it_is_open() -> None:
     key, _ = caller(user_id="")
     with pytest.raises(Denied):
         ParentRows(PRIVATE).locking(key, ID, excluding=False)
+
+
+def test_the_owner_of_an_open_parent_sees_all_that_others_added_and_changes_none_of_it() -> None:
+    above = replace(ENTRY, owner="dictionary_id")
+    added = replace(PROPOSAL, parent=Parent("dictionary_entry_id", above, is_open=True))
+    rows: ResourceRows[DictionaryProposal] = ResourceRows(NONE, added)
+    one, reads = caller()
+    with pytest.raises(NotFound):
+        rows.get(one, ID)
+    with pytest.raises(NotFound):
+        rows.lock(one, ID)
+    seen, locked, _ = reads.asked
+    # One way for what is shown or the caller's own, one for the owner of what it belongs to.
+    parent = b"FROM dictionary_entries"
+    assert seen.sql.count(parent) == 2
+    assert locked.sql.count(parent) == 1
+    assert SHOWN in seen.sql
+    assert SHOWN not in locked.sql
+    assert OWN in locked.sql

@@ -140,12 +140,12 @@ class ReadRows(Generic[M]):
     def _is_seen(self, reach: Reach) -> ColumnElement[bool]:
         """The condition that a row, and the parent that it belongs to, are shown to everyone, or the caller's own.
 
-        The owner of an open parent sees all that others added to it.
+        The owner of an open parent sees what others added to it in every state, and changes none of it.
         """
         seen, parent = is_seen(self.resource, "owner_id", own=reach.own, shown=reach.shown), self.resource.parent
         if parent is None or not reach.above_shown:
             return seen
-        if parent.is_open and reach.above_own:
+        if parent.is_open and reach.above_own and reach.shown:
             added = and_(seen, self._has_parent(parent, reach, own=False, shown=True))
             return or_(added, self._has_parent(parent, reach, own=True, shown=False))
         return and_(seen, self._has_parent(parent, reach, own=reach.above_own, shown=True))
