@@ -85,9 +85,9 @@ def bring_in(tenant: Tenant, lines: Iterator[bytes]) -> str:
     body = ("words.jsonl", b"".join(lines), "application/x-ndjson")
     answer = tenant.rest.request("POST", "/api/v1/dictionary/imports", params=fields, files={"file": body}, timeout=120)
     assert answer.status_code == 202, answer.text
-    path = f"/api/v1/long-operations/{answer.json()['id']}"
-    while (operation := tenant.rest.get(path).json())["state"] in ("STATE_QUEUED", "STATE_RUNNING"):
-        time.sleep(0.2)
+    path = f"/api/v1/long-operations/{answer.json()['id']}/wait"
+    while "endTime" not in (operation := tenant.rest.get(path, {"timeoutSeconds": 20}).json()):
+        pass
     assert operation["state"] == "STATE_DONE", operation
     assert operation["result"]["refused"] == 0, operation
     return dictionary_id

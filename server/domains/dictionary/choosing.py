@@ -1,4 +1,4 @@
-"""Choosing an entry by chance, or for a day."""
+"""Choosing a random entry, or the entry of a day."""
 
 from datetime import UTC, date, datetime, time
 from hashlib import blake2b
@@ -11,7 +11,7 @@ from server.data.statements import Statement
 from server.domains.dictionary.tables import dictionary_entries
 
 MOST_NEAR = 1_000
-"""Entries after a point of which the first is looked for that was published before a moment."""
+"""Entries that are read from a point on, to find one that was published before a moment."""
 TRIES = """
 SELECT place, start, moment
   FROM (VALUES (1, CAST(:point AS double precision), CAST(:before AS timestamptz)),
@@ -23,8 +23,8 @@ _id = UUID(as_uuid=False)
 def choosing(columns: tuple[AnyColumn, ...]) -> Statement:
     """The published entry with the least random key from a point on, or from the beginning if there is none after it.
 
-    If a moment is given, it is one that was published before it, unless there are none, as far as is looked.
-    Takes `tenant`, `dictionaries`, `point` and `before`, a time or None.
+    With `before`, a time, the entry was published earlier. If none of the MOST_NEAR entries from the point on, and from
+    the beginning on, was published earlier, `before` is ignored. Takes `tenant`, `dictionaries`, `point` and `before`.
     """
     return Statement(lambda: _chosen(columns))
 

@@ -1,16 +1,15 @@
 """Dictionaries of a tenant."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from plinth.dictionary.v1 import dictionary_pb2
 from plinth.dictionary.v1.dictionary_pb2 import Dictionary
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.connections import Result
 from server.data.statements import Statement
-from server.data.transactions import Database, Scope
+from server.data.transactions import Database, Scope, Transaction, WriteTransaction
 from server.domains.dictionary.tables import dictionaries
 from server.kernel.caching import Generations, TenantMemory
 from server.kernel.messages import resource_type_of
@@ -44,20 +43,24 @@ DICTIONARY = Resource(
 PLAN = ConversionPlan(Dictionary, dictionaries, DICTIONARY.hidden, DICTIONARY.computed)
 THE_DICTIONARY = Statement(select(*PLAN.columns).where(*_is_one))
 """Takes `tenant` and `dictionary`."""
+KEEP = Statement(select(*PLAN.columns).where(*_is_one).with_for_update(read=True))
+"""Takes the same. The dictionary cannot be deleted before the transaction ends."""
 TYPE = resource_type_of(Dictionary)
 IMPORTED = "dictionary.imported"
 
 
-class Reads(Protocol):
-    """A transaction that reads."""
-
-    def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a statement."""
-
-
-def the_dictionary(reads: Reads, tenant_id: str, dictionary_id: str) -> Dictionary:
+def the_dictionary(reads: Transaction, tenant_id: str, dictionary_id: str) -> Dictionary:
     """A dictionary that is not deleted. Raises NotFound."""
-    result = reads.run(THE_DICTIONARY, tenant=tenant_id, dictionary=dictionary_id)
+    return _found(reads, THE_DICTIONARY, tenant_id, dictionary_id)
+
+
+def keep_dictionary(transaction: WriteTransaction, tenant_id: str, dictionary_id: str) -> None:
+    """Let nobody delete a dictionary before the transaction ends. Raises NotFound."""
+    _found(transaction, KEEP, tenant_id, dictionary_id)
+
+
+def _found(reads: Transaction, statement: Statement, tenant_id: str, dictionary_id: str) -> Dictionary:
+    result = reads.run(statement, tenant=tenant_id, dictionary=dictionary_id)
     if not result.returned:
         raise not_found(TYPE, dictionary_id)
     return PLAN.message(result.raw(0))

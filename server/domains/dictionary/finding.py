@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from server.data.transactions import Transaction
 from server.domains.dictionary.languages import wholes
-from server.domains.dictionary.meeting import MOST, Begun, Mistyped, Reads, Whole, alike, facts_of, meet, probe
+from server.domains.dictionary.meeting import MOST, Begun, Mistyped, Whole, alike, facts_of, meet, probe
 from server.domains.dictionary.ranking import Hit, Met, best_of, ranked, suggested
 from server.domains.dictionary.terms import SHORT_BEGINNING, Kind
 from server.kernel.search import Word, asked_words
@@ -16,7 +17,7 @@ WHOLES = (Kind.WHOLE_HEADWORD, Kind.WHOLE_FORM)
 class Place(NamedTuple):
     """Where to look: dictionaries of one tenant whose languages keep the same letters."""
 
-    reads: Reads
+    reads: Transaction
     tenant_id: str
     kept: str
     dictionaries: Sequence[str]
@@ -52,11 +53,12 @@ def search(where: Place, query: str) -> list[Hit]:
 def suggest(where: Place, typed: str) -> list[Hit]:
     """The entries whose headword or form was typed, then those that begin so, then those that may have been meant."""
     asked = _Asked([], [])
-    for dictionary_id in where.dictionaries:
-        for spelling in wholes(typed, where.kept):
+    mistyped: list[Mistyped] = []
+    for spelling in wholes(typed, where.kept):
+        for dictionary_id in where.dictionaries:
+            mistyped.append(Mistyped(0, dictionary_id, spelling))
             asked.wholes.append(Whole(0, dictionary_id, spelling, 0, *WHOLES))
             _add_beginnings(asked, 0, dictionary_id, spelling, WHOLES)
-    mistyped = [Mistyped(0, each, spelling) for each in where.dictionaries for spelling in wholes(typed, where.kept)]
     for each, term, typos in alike(where.reads, where.tenant_id, mistyped):
         asked.wholes.append(Whole(0, each.dictionary_id, term, typos, *WHOLES))
     return sorted(_found(where, asked, typed), key=suggested)

@@ -20,7 +20,7 @@ from server.kernel.clock import Clock
 from server.kernel.messages import normaliser
 from server.kernel.operations import LongJob, Work
 from server.kernel.ports import WorkFiles
-from server.kernel.problems import Malformed, RuleViolated, Violation, broken_rules
+from server.kernel.problems import Malformed, NotFound, RuleViolated, Violation, broken_rules
 from server.kernel.record import record_platform_change
 from server.kernel.rules import check
 
@@ -71,13 +71,17 @@ class DictionaryImport:
     def run(
         self, work: Work, *, dictionary_id: str, file_id: str, form: int, on_conflict: int, publish: bool
     ) -> dict[str, JsonValue]:
-        """Read the file."""
+        """Read the file. Raises NotFound if the dictionary is deleted, and Malformed if the file breaks off."""
         if "fault" not in work.saved:
-            with self._database.read(work.scope) as transaction:
-                dictionary = the_dictionary(transaction, work.tenant_id, dictionary_id)
-            replaces = on_conflict == OnConflict.ON_CONFLICT_REPLACE
-            store = EntryStore(work.tenant_id, dictionary, replaces=replaces, publishes=publish)
-            self._read(work, store, dictionary, file_id, form)
+            try:
+                with self._database.read(work.scope) as transaction:
+                    dictionary = the_dictionary(transaction, work.tenant_id, dictionary_id)
+                replaces = on_conflict == OnConflict.ON_CONFLICT_REPLACE
+                store = EntryStore(work.tenant_id, dictionary, replaces=replaces, publishes=publish)
+                self._read(work, store, dictionary, file_id, form)
+            except NotFound:
+                self._files.delete(work.tenant_id, file_id)
+                raise
         self._files.delete(work.tenant_id, file_id)
         if fault := work.saved["fault"]:
             raise Malformed(f"The file cannot be read further: {fault}")

@@ -1,14 +1,14 @@
 """Meeting: the statements by which words meet the terms of published entries, each by a key or a range of an index."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from rapidfuzz.distance import OSA
 from sqlalchemy import ARRAY, Boolean, Double, Integer, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.connections import Result
 from server.data.statements import Row, Statement
+from server.data.transactions import Transaction
 from server.domains.dictionary.ranking import Facts, Met
 from server.domains.dictionary.terms import Kind, typo_keys, typos_forgiven
 
@@ -122,13 +122,6 @@ MATCHES: Mapping[int, int] = {
 """What callers are told of the other kinds."""
 
 
-class Reads(Protocol):
-    """A transaction that reads."""
-
-    def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a statement."""
-
-
 class Whole(NamedTuple):
     """A term to meet."""
 
@@ -159,7 +152,7 @@ class Mistyped(NamedTuple):
     word: str
 
 
-def alike(reads: Reads, tenant_id: str, asked: Iterable[Mistyped]) -> Iterator[tuple[Mistyped, str, int]]:
+def alike(reads: Transaction, tenant_id: str, asked: Iterable[Mistyped]) -> Iterator[tuple[Mistyped, str, int]]:
     """The words of dictionaries that mistyped ones may stand for, with the number of typos."""
     wanted = [each for each in asked if typos_forgiven(each.word)]
     keys = [(number, key) for number, each in enumerate(wanted) for key in sorted(typo_keys(each.word))]
@@ -182,7 +175,7 @@ def alike(reads: Reads, tenant_id: str, asked: Iterable[Mistyped]) -> Iterator[t
 
 
 def meet(
-    reads: Reads, tenant_id: str, wholes: Sequence[Whole], begun: Sequence[Begun]
+    reads: Transaction, tenant_id: str, wholes: Sequence[Whole], begun: Sequence[Begun]
 ) -> Iterator[tuple[int, str, Met]]:
     """The entries that have terms, best first for each of them: place in the query, entry, and what was met."""
     rows = reads.run(
@@ -201,7 +194,7 @@ def meet(
 
 
 def probe(
-    reads: Reads, tenant_id: str, entries: Sequence[str], wholes: Sequence[Whole], begun: Sequence[Begun]
+    reads: Transaction, tenant_id: str, entries: Sequence[str], wholes: Sequence[Whole], begun: Sequence[Begun]
 ) -> Iterator[tuple[int, str, Met]]:
     """The same for some entries alone."""
     rows = reads.run(
@@ -217,7 +210,7 @@ def probe(
     return _met(rows)
 
 
-def facts_of(reads: Reads, tenant_id: str, entries: Iterable[str], part_of_speech: str) -> list[Facts]:
+def facts_of(reads: Transaction, tenant_id: str, entries: Iterable[str], part_of_speech: str) -> list[Facts]:
     """What the order needs to know of published entries."""
     rows = reads.run(FACTS, tenant=tenant_id, entries=sorted(entries), part=part_of_speech).all()
     return [Facts(row["id"], row["headword"], row["sort_key"], row["frequency"]) for row in rows]

@@ -1,15 +1,13 @@
 """Relations between senses, which are found from both ends."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from plinth.dictionary.v1.dictionary_entry_pb2 import DictionaryEntry, RelatedEntry, Relation
 from sqlalchemy import ARRAY, Boolean, Integer, SmallInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID
 
-from server.data.connections import Result
 from server.data.statements import Row, Statement
-from server.data.transactions import WriteTransaction
+from server.data.transactions import Transaction, WriteTransaction
 from server.kernel.problems import Violation
 
 MOST = 500
@@ -71,7 +69,7 @@ SELECT r.type, r.related_sense_id, r.entry_id, r.sense_id, false, e.headword, e.
   FROM dictionary_relations r JOIN dictionary_entries e ON e.tenant_id = r.tenant_id AND e.id = r.entry_id
  WHERE r.tenant_id = :tenant AND r.related_entry_id = :entry AND e.delete_time IS NULL
    AND (e.state = 3 OR NOT :published_only)
- LIMIT :most"""
+ ORDER BY type, headword, entry_id LIMIT :most"""
     )
     .bindparams(
         _tenant,
@@ -92,13 +90,6 @@ SELECT r.type, r.related_sense_id, r.entry_id, r.sense_id, false, e.headword, e.
 """Takes `tenant`, `entry`, `published_only` and `most`."""
 
 
-class Reads(Protocol):
-    """A transaction that reads."""
-
-    def run(self, statement: Statement, **parameters: object) -> Result:
-        """Run a statement."""
-
-
 def named_by(entry: DictionaryEntry) -> Iterator[tuple[str, str, int, Relation]]:
     """The relations of an entry to other entries: place in the entry, id of the sense, number, and the relation."""
     for place, sense in enumerate(entry.senses):
@@ -107,7 +98,7 @@ def named_by(entry: DictionaryEntry) -> Iterator[tuple[str, str, int, Relation]]
                 yield f"senses[{place}].relations[{number}]", sense.id, number, relation
 
 
-def unknown_relations(reads: Reads, tenant_id: str, entry: DictionaryEntry) -> list[Violation]:
+def unknown_relations(reads: Transaction, tenant_id: str, entry: DictionaryEntry) -> list[Violation]:
     """The relations to entries, or senses, that are not there."""
     known = senses_named_by(reads, tenant_id, [entry])
     return [
@@ -117,7 +108,9 @@ def unknown_relations(reads: Reads, tenant_id: str, entry: DictionaryEntry) -> l
     ]
 
 
-def senses_named_by(reads: Reads, tenant_id: str, entries: Sequence[DictionaryEntry]) -> Mapping[str, Sequence[str]]:
+def senses_named_by(
+    reads: Transaction, tenant_id: str, entries: Sequence[DictionaryEntry]
+) -> Mapping[str, Sequence[str]]:
     """The senses of the entries that are there, of those that these entries name, by the ids of the entries."""
     ids = sorted({each[-1].related_entry_id.lower() for entry in entries for each in named_by(entry)})
     rows = reads.run(KNOWN, tenant=tenant_id, ids=ids).all() if ids else []
@@ -149,7 +142,9 @@ def keep_relations(transaction: WriteTransaction, tenant_id: str, entries: Seque
         )
 
 
-def related_to(reads: Reads, tenant_id: str, entry: DictionaryEntry, *, published_only: bool) -> list[RelatedEntry]:
+def related_to(
+    reads: Transaction, tenant_id: str, entry: DictionaryEntry, *, published_only: bool
+) -> list[RelatedEntry]:
     """What an entry is related to, in both directions, by type and headword."""
     rows = reads.run(RELATED, tenant=tenant_id, entry=entry.id, published_only=published_only, most=MOST).all()
     words = [

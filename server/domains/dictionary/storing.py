@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.clauses import AnyExpression
 from server.data.statements import Row, Statement
 from server.data.transactions import WriteTransaction
+from server.domains.dictionary.dictionaries import keep_dictionary
 from server.domains.dictionary.entries import DRAFT, ENTRY, PUBLISHED, derive, is_complete
 from server.domains.dictionary.relations import is_known, keep_relations, senses_named_by
 from server.domains.dictionary.revisions import WRITTEN, filled, keep_revision, says_the_same
@@ -94,8 +95,9 @@ class EntryStore:
     def store(self, transaction: WriteTransaction, entries: Sequence[DictionaryEntry], now: datetime) -> Stored:
         """Store entries whose rules were checked. Of several with the same key, the last counts if it replaces others.
 
-        Otherwise the first one does.
+        Otherwise the first one does. Raises NotFound if the dictionary is deleted.
         """
+        keep_dictionary(transaction, self._tenant_id, self._dictionary_id)
         stored = Stored()
         there = self._there(transaction, entries)
         senses = senses_named_by(transaction, self._tenant_id, entries)

@@ -274,7 +274,7 @@ def hits(tenant: Tenant, q: str, page_size: int = 200, **narrowed: str) -> list[
 
 
 def looked_up(tenant: Tenant, word: str, **narrowed: str) -> list[dict[str, Any]]:
-    """The entries of a word; none where there is none."""
+    """The entries of a word; an empty list if it has none."""
     answer = tenant.rest.get(f"{WORDS}/{quote(word, safe='')}", narrowed)
     assert answer.status_code in (200, 404), answer.text
     found: list[dict[str, Any]] = answer.json().get("hits", [])

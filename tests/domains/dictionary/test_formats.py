@@ -502,6 +502,58 @@ class TestLines:
         assert [each.error for each in found_in(content + frame)] == ["", ""]
 
 
+PETS_WRITTEN = {
+    "title": "Pets",
+    "uri": "https://example.com",
+    "langCode": "en-GB",
+    "entries": [
+        {
+            **CAT,
+            "id": THIRD_ID,
+            "pronunciations": [
+                {
+                    "soundFile": "https://example.com/cat.mp3",
+                    "transcriptions": [{"text": "kæt", "scheme": "ipa"}],
+                    "labels": ["UK"],
+                },
+                {"transcriptions": [{"text": "kat", "scheme": "respelling"}], "labels": ["UK"]},
+            ],
+            "inflectedForms": [{"text": "cats", "tag": "pl", "labels": ["rare"]}],
+            "senses": [
+                {
+                    **CAT["senses"][0],
+                    "id": SOME_ID,
+                    "definitions": [{"text": "a small pet"}],
+                    "examples": [
+                        {
+                            "text": "The cat sleeps.",
+                            "sourceElaboration": "corpus, p. 3",
+                            "exampleTranslations": [{"langCode": "und", "text": "Kočka spí."}],
+                        }
+                    ],
+                    "headwordTranslations": [{"langCode": "cs", "text": "kočka"}],
+                    "x-plinth": {
+                        "relations": [
+                            {"type": "holonym", "entryId": OTHER_ID},
+                            {"type": "synonym", "entryId": THIRD_ID, "senseId": OTHER_ID},
+                            {"type": "antonym", "text": "dog"},
+                        ]
+                    },
+                }
+            ],
+            "x-plinth": {"frequency": 1.5},
+        },
+        {"headword": "bird"},
+    ],
+    "translationLanguages": ["cs", "und"],
+    "relations": [
+        {"type": "meronymy", "members": [{"ref": SOME_ID, "role": "part"}, {"ref": OTHER_ID, "role": "whole"}]},
+        {"type": "synonyms", "members": [{"ref": SOME_ID}, {"ref": OTHER_ID}]},
+    ],
+}
+"""A cat with relations, and a bird, as DMLex writes them."""
+
+
 class TestDmlex:
     def test_reads_an_object_with_entries(self) -> None:
         resource = {
@@ -609,56 +661,7 @@ class TestDmlex:
         )
         bird = DictionaryEntry(headword="bird")
         written = json.loads(b"".join(write_dmlex("Pets", "en-GB", "https://example.com", [entry, bird])))
-        sense = {key: value for key, value in CAT["senses"][0].items() if key != "id"}
-        assert written == {
-            "title": "Pets",
-            "uri": "https://example.com",
-            "langCode": "en-GB",
-            "entries": [
-                {
-                    **CAT,
-                    "id": THIRD_ID,
-                    "pronunciations": [
-                        {
-                            "soundFile": "https://example.com/cat.mp3",
-                            "transcriptions": [{"text": "kæt", "scheme": "ipa"}],
-                            "labels": ["UK"],
-                        },
-                        {"transcriptions": [{"text": "kat", "scheme": "respelling"}], "labels": ["UK"]},
-                    ],
-                    "inflectedForms": [{"text": "cats", "tag": "pl", "labels": ["rare"]}],
-                    "senses": [
-                        {
-                            **sense,
-                            "id": SOME_ID,
-                            "definitions": [{"text": "a small pet"}],
-                            "examples": [
-                                {
-                                    "text": "The cat sleeps.",
-                                    "sourceElaboration": "corpus, p. 3",
-                                    "exampleTranslations": [{"langCode": "und", "text": "Kočka spí."}],
-                                }
-                            ],
-                            "headwordTranslations": [{"langCode": "cs", "text": "kočka"}],
-                            "x-plinth": {
-                                "relations": [
-                                    {"type": "holonym", "entryId": OTHER_ID},
-                                    {"type": "synonym", "entryId": THIRD_ID, "senseId": OTHER_ID},
-                                    {"type": "antonym", "text": "dog"},
-                                ]
-                            },
-                        }
-                    ],
-                    "x-plinth": {"frequency": 1.5},
-                },
-                {"headword": "bird"},
-            ],
-            "translationLanguages": ["cs", "und"],
-            "relations": [
-                {"type": "meronymy", "members": [{"ref": SOME_ID, "role": "part"}, {"ref": OTHER_ID, "role": "whole"}]},
-                {"type": "synonyms", "members": [{"ref": SOME_ID}, {"ref": OTHER_ID}]},
-            ],
-        }
+        assert written == PETS_WRITTEN
 
     def test_writes_an_object_without_entries(self) -> None:
         content = b"".join(write_dmlex("", "en", "", []))
@@ -676,6 +679,48 @@ class TestDmlex:
         assert len(list(itertools.islice(pieces, 1000))) == 1000
 
 
+RUN_READ = [
+    DictionaryEntry(
+        headword="run",
+        part_of_speech="verb",
+        homograph_number=1,
+        labels=["informal", "UK"],
+        pronunciations=[Pronunciation(transcription="rʌn")],
+        forms=[InflectedForm(text="ran"), InflectedForm(text="running")],
+        etymology="From\nOld English",
+        frequency=12.5,
+        source="A book",
+        licence="CC0-1.0",
+        senses=[
+            Sense(
+                definitions=['To move, "fast"', "To hurry"],
+                examples=[Example(text="Run!|Stop!")],
+                translations=[
+                    Translation(language="de", text="laufen"),
+                    Translation(language="de", text="rennen"),
+                    Translation(language="pt-BR", text="correr"),
+                ],
+            ),
+            Sense(definitions=["To manage"], translations=[Translation(language="de", text="leiten")]),
+        ],
+    ),
+    DictionaryEntry(
+        headword="run",
+        part_of_speech="noun",
+        senses=[
+            Sense(
+                definitions=["A race"],
+                translations=[
+                    Translation(language="de", text="Lauf"),
+                    Translation(language="pt-BR", text="corrida"),
+                ],
+            )
+        ],
+    ),
+]
+"""What the table of the next test says."""
+
+
 class TestCsv:
     def test_reads_quotes_pipes_and_languages(self) -> None:
         found = table(
@@ -687,45 +732,7 @@ class TestCsv:
             "run,noun,,,,,A race,,,,,,Lauf,corrida\r\n"
         )
         assert [each.place for each in found] == [2, 5]
-        assert entries_of(found) == [
-            DictionaryEntry(
-                headword="run",
-                part_of_speech="verb",
-                homograph_number=1,
-                labels=["informal", "UK"],
-                pronunciations=[Pronunciation(transcription="rʌn")],
-                forms=[InflectedForm(text="ran"), InflectedForm(text="running")],
-                etymology="From\nOld English",
-                frequency=12.5,
-                source="A book",
-                licence="CC0-1.0",
-                senses=[
-                    Sense(
-                        definitions=['To move, "fast"', "To hurry"],
-                        examples=[Example(text="Run!|Stop!")],
-                        translations=[
-                            Translation(language="de", text="laufen"),
-                            Translation(language="de", text="rennen"),
-                            Translation(language="pt-BR", text="correr"),
-                        ],
-                    ),
-                    Sense(definitions=["To manage"], translations=[Translation(language="de", text="leiten")]),
-                ],
-            ),
-            DictionaryEntry(
-                headword="run",
-                part_of_speech="noun",
-                senses=[
-                    Sense(
-                        definitions=["A race"],
-                        translations=[
-                            Translation(language="de", text="Lauf"),
-                            Translation(language="pt-BR", text="corrida"),
-                        ],
-                    )
-                ],
-            ),
-        ]
+        assert entries_of(found) == RUN_READ
 
     def test_reads_files_of_spreadsheets(self) -> None:
         found = found_in(b"\xef\xbb\xbfheadword, definition \r\n cat ,A pet\r\n,\r\n\r\ndog\r\n")

@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 
 from server.data.statements import Statement
-from server.data.transactions import Database, Scope
+from server.data.transactions import Database, Scope, Transaction
 from server.domains.dictionary import finding
 from server.domains.dictionary.choosing import MOST_NEAR, choosing
 from server.domains.dictionary.exporting import BATCH, LICENCES, READ, READ_LICENSED, TRANSLATED
@@ -172,10 +172,10 @@ def copy(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table
             into.write(row)
 
 
-class Recorder:
+class Recorder(Transaction):
     """Reads, and remembers what was asked."""
 
-    def __init__(self, transaction: Any) -> None:
+    def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self.asked: list[tuple[Statement, Mapping[str, Any]]] = []
 

@@ -16,7 +16,7 @@ from plinth.dictionary.v1.dictionary_transfer_pb2 import (
     ImportDictionaryRequest,
 )
 
-from tests.clients import TIMEOUT, Rest, Tenant, another_tenant, new_member, problem, reason, unique
+from tests.clients import TIMEOUT, Rest, Tenant, another_tenant, database, new_member, problem, reason, rows, unique
 from tests.contract.instances import made
 from tests.domains.dictionary.instances import (
     DICTIONARIES,
@@ -756,6 +756,20 @@ def test_an_absent_dictionary_takes_nothing_in(tenant: Tenant, dictionary_id: st
     assert tenant.rest.get(OPERATIONS).json()["operations"] == []
 
 
+def test_a_dictionary_that_is_deleted_meanwhile_takes_nothing_in(tenant: Tenant, dictionary_id: str) -> None:
+    waits = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with database(tenant.stack) as other:
+        other.execute("SELECT FROM dictionaries WHERE id = %s FOR NO KEY UPDATE", (dictionary_id,))
+        started = begin(tenant.rest, dictionary_id, numbered(1))
+        tenant.stack.wait_for(lambda: rows(tenant.stack, waits, other.info.backend_pid))
+        other.execute("UPDATE dictionaries SET delete_time = now() WHERE id = %s", (dictionary_id,))
+    operation = ended(tenant, started)
+    assert operation["state"] == "STATE_FAILED"
+    assert operation["error"]["reason"] == "RESOURCE_NOT_FOUND"
+    assert rows(tenant.stack, "SELECT id FROM dictionary_entries WHERE dictionary_id = %s", dictionary_id) == []
+    tenant.stack.wait_for(lambda: work_files(tenant) == [])
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -864,7 +878,7 @@ def test_only_what_is_published_is_exported(tenant: Tenant) -> None:
     assert (document["title"], document["uri"], document["langCode"]) == ("Words", "https://example.com", "en")
     [entry] = document["entries"]
     assert (entry["id"], entry["etymologies"]) == (shown["id"], [{"description": shown["etymology"]}])
-    # Whoever has the file knows by it what they may do with it.
+    # The file says under which licence it may be used.
     assert entry["x-plinth"] == {"source": "https://example.com", "licence": "CC0-1.0"}
 
 

@@ -15,7 +15,7 @@ def joined(values: Iterable[str]) -> str:
 
 
 def split(field: str) -> list[str]:
-    """The values that a field holds. Those that are empty are none."""
+    """The values that a field holds, without empty ones."""
     values, value = [], ""
     *parts, last = field.split(_SEPARATOR)
     for part in parts:

@@ -13,7 +13,7 @@ _MOST_WHOLE = 999_999_999
 
 
 class JsonLine(NamedTuple):
-    """A line with an object; or why there is none."""
+    """A line: its object, or, in `fault`, why it cannot be read."""
 
     number: int
     value: JsonObject
