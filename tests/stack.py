@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -251,6 +251,16 @@ class Stack:
             told.append(f"{name}:\n{log.read_text()[said:]}")
         return "\n".join([self.output, *told])
 
+    def log_lines(self, words: Iterable[str]) -> list[str]:
+        """The lines of all logs, by file, that contain one of the words."""
+        wanted = tuple(words)
+        return [
+            f"{log.name}: {line}"
+            for log in sorted((self.data_dir / "logs").glob("*.log"))
+            for line in log.read_text(errors="replace").splitlines()
+            if any(word in line for word in wanted)
+        ]
+
     def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until something becomes true; if it does not, show what the stack printed."""
         try:
@@ -300,4 +310,6 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         values = {"data_dir": self.data_dir, "port": 0, **self._overrides}
         ours = {f"PLINTH_{name.upper()}": _text(value) for name, value in values.items()}
-        return free_of_settings(dict(os.environ)) | {"PYTHONUNBUFFERED": "1"} | ours
+        # A name server that is out of reach is given up after a second, not after ten.
+        fixed = {"PYTHONUNBUFFERED": "1", "RES_OPTIONS": "timeout:1 attempts:1"}
+        return free_of_settings(dict(os.environ)) | fixed | ours
