@@ -55,7 +55,7 @@ VIOLATIONS = {
         "Domains come into the kernel's rooms by their doors",
     ),
     "a domain imports a step": (
-        "server/domains/sites/slugs.py",
+        "server/domains/sites/moved_slugs.py",
         "from server.kernel.steps.audit import Audit",
         "Domains come into the kernel's rooms by their doors",
     ),

@@ -97,6 +97,8 @@ def test_every_text_of_every_request_is_composed() -> None:
         ".DictionaryEntry.sort_key",
         ".DictionaryEntry.return_reason",
         ".DictionaryProposal.reason",
+        *(f".{name}.reason" for name in ("Story", "StoryChapter", "StoryComment")),
+        ".StoryComment.path",
     )
     assert all(name.endswith(endings) for name in left["ours"]), left["ours"]
     assert left["verbatim"] == VERBATIM.keys()

@@ -7,7 +7,7 @@ derived comes from tests/domains/<domain>/instances.py.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from buf.validate import validate_pb2
@@ -20,6 +20,7 @@ from server import app
 from server.kernel.policy import Access, Kind, MethodPolicy
 from server.kernel.resources import AnyService
 from server.kernel.resources.resource import NEWEST_FIRST, AnyResource
+from server.kernel.resources.service import camel as capital
 from server.kernel.resources.service import python_name
 from tests.clients import Tenant
 from tests.contract.instances import Instance, instances
@@ -30,6 +31,8 @@ NOBODY = "01890000-0000-7000-8000-000000000000"
 LONG = 200
 """Characters that a text without further rules may have at least."""
 MOST = 3
+# Children and others, such as come back and such as do not, with the tenant in the path and without.
+TELLING = {"parent", "undelete", "tenant"}
 """Number of resources that a test runs against."""
 BASIC = {Kind.CREATE, Kind.GET, Kind.LIST, Kind.UPDATE, Kind.DELETE}
 """What a resource of a tenant has for this suite."""
@@ -250,6 +253,10 @@ class Described:
         assert self.instance.move is not None
         return self.instance.move.do(tenant, resource_id)
 
+    def _has_action(self, action: str) -> bool:
+        """Whether an RPC is named like an action."""
+        return f"{capital(action)}{self.name}" in self.methods
+
     # What it can.
 
     @cached_property
@@ -258,7 +265,7 @@ class Described:
         resource = self.resource
         declared = {
             name: bool(getattr(resource, name))
-            for name in ("owner", "parent", "order", "most", "number", "states", "search", "soft_deletes")
+            for name in ("owner", "shown", "parent", "order", "most", "number", "states", "search", "soft_deletes")
         }
         facts = declared | {
             **{_word(kind): True for kind in self.standard},
@@ -275,6 +282,8 @@ class Described:
             "required": bool(self.required),
             "immutable": bool(self.immutable),
             "move": self.instance.move is not None,
+            # Where something else decides too, such as a moderator, the tests of the domain try them.
+            "states": resource.states is not None and all(map(self._has_action, resource.states.actions)),
             "no_secret": not any(field.GetOptions().debug_redact for field in self.message.DESCRIPTOR.fields),
         }
         return frozenset(name for name, has in facts.items() if has)
@@ -348,8 +357,14 @@ def having(*needed: str, most: int = MOST, domain: str = "") -> list[Described]:
     chosen: list[Described] = []
     known: frozenset[str] = frozenset()
     while left and len(chosen) < most:
-        best = max(left, key=lambda kind: (len(traits_of(kind) - known), len(kind.capabilities)))
+        best = max(left, key=partial(_adds, known))
         left.remove(best)
         chosen.append(best)
         known |= traits_of(best)
     return chosen
+
+
+def _adds(known: frozenset[str], kind: Described) -> tuple[int, int, int]:
+    """How much a resource has, or lacks, that is not known; of what tells most apart, of all, and how much it has."""
+    new = traits_of(kind) - known
+    return len({each.removeprefix("!") for each in new} & TELLING), len(new), len(kind.capabilities)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.standard import resources as suite
-from tests.standard.resources import MOST, Described, having, resources
+from tests.standard.resources import MOST, TELLING, Described, having, resources
 
 
 def named(name: str) -> Described:
@@ -15,12 +15,11 @@ def named(name: str) -> Described:
 
 
 def test_what_is_chosen_has_what_is_needed_and_differs() -> None:
-    assert {kind.name for kind in having("order")} == {"NavigationItem", "Section"}
+    assert {kind.name for kind in having("order")} == {"NavigationItem", "Section", "StoryChapter"}
     assert not any("owner" in kind.capabilities for kind in having("text", "!owner"))
     chosen = having()
     assert len(chosen) == MOST < len(resources())
-    # Children and others, such as come back and such as do not, with the tenant in the path and without.
-    for capability in ("parent", "undelete", "tenant"):
+    for capability in TELLING:
         assert len({capability in kind.capabilities for kind in chosen}) == 2, capability
     assert having("order", domain="travel") == []
 

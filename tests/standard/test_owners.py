@@ -22,6 +22,7 @@ def member(tenant: Tenant, kind: Described) -> tuple[Account, Session]:
     return new_member(tenant, role)
 
 
+@needs("!shown")
 def test_it_belongs_to_who_made_it_and_is_listed_for_them(door: Door, member: tuple[Account, Session]) -> None:
     account, session = member
     owner = door.kind.resource.owner
@@ -36,6 +37,7 @@ def test_it_belongs_to_who_made_it_and_is_listed_for_them(door: Door, member: tu
         assert door.listing(**{owner: whose}).items == [made]
 
 
+@needs("!shown")
 def test_nobody_lists_what_others_own_without_the_permission(door: Door, member: tuple[Account, Session]) -> None:
     door.create()
     owner = door.kind.resource.owner
@@ -53,7 +55,7 @@ def test_nobody_chooses_an_owner(door: Door, member: tuple[Account, Session]) ->
     assert refused.problem.rules == ("read_only",)
 
 
-@needs("parent")
+@needs("parent", "!shown")
 def test_what_a_manager_adds_belongs_to_the_owner_of_its_parent(door: Door, member: tuple[Account, Session]) -> None:
     account, session = member
     theirs = door.for_(session)
@@ -61,7 +63,7 @@ def test_what_a_manager_adds_belongs_to_the_owner_of_its_parent(door: Door, memb
     assert len(theirs.listing().items) == 1
 
 
-@needs("text", "!parent")
+@needs("text", "!parent", "!shown")
 def test_an_api_key_owns_nothing_and_manages_what_others_own(door: Door) -> None:
     kind, tenant = door.kind, door.tenant
     made = door.create()

@@ -14,7 +14,7 @@ needs = pytest.mark.needs
 pytestmark = needs("text")
 
 
-EVERY_WRITE = ("etag", "updateTime", "revisionNumber")
+EVERY_WRITE = ("etag", "updateTime", "revisionNumber", "wordCount")
 
 
 def without(resource: Resource, *names: str) -> Resource:

@@ -10,9 +10,9 @@ from typing import NamedTuple, cast
 
 import jsonschema_rs
 
-from server.domains.sites.rich_text import clean_html
 from server.json_values import JsonObject, JsonValue
 from server.kernel.problems import Violation
+from server.kernel.rich_text import clean_html
 
 MOST_NODES = 500
 MOST_LEVELS = 8

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-import psycopg
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from plinth.sites.v1 import page_pb2
@@ -18,7 +17,6 @@ from server.data.statements import Row, Statement
 from server.domains.sites.drafts import VERSION, copy_draft, keep_draft, restore_draft
 from server.domains.sites.moved_slugs import by_former_slug, leave_redirect
 from server.domains.sites.page_paths import LEVELS, fill_paths
-from server.domains.sites.slugs import free_slug, slug_of, with_suffix
 from server.domains.sites.tables import pages, pages_search
 from server.domains.sites.template_use import NOTED, Template, fill_page, template_with
 from server.json_values import JsonObject
@@ -27,8 +25,8 @@ from server.kernel.clock import Clock, utc_now
 from server.kernel.live import LiveEvents, events_of, server_sent
 from server.kernel.locales import usual_form
 from server.kernel.messages import fill_struct
-from server.kernel.problems import Collision, Problem, StateForbids, Violation, broken_rules, not_found
-from server.kernel.resources import EventFacts, Resource, Service, Tree
+from server.kernel.problems import StateForbids, Violation, broken_rules, not_found
+from server.kernel.resources import EventFacts, Resource, Service, Slugs, Tree, with_suffix
 from server.kernel.search import Search
 
 EVENTS = ("page.*",)
@@ -89,6 +87,7 @@ class PageService(Service[Page]):
         tenant = bindparam("tenant", type_=pages.c.tenant_id.type)
         alive = (pages.c.tenant_id == tenant, pages.c.delete_time.is_(None))
         slug = bindparam("slug_asked", type_=pages.c.slug.type)
+        self._slugs = Slugs(self.rows, "page", SLUG_KEY)
         self._by_former_slug = by_former_slug(self.rows.plan.columns)
         self._by_slug = Statement(select(*self.rows.plan.columns).where(*alive, pages.c.slug == slug))
 
@@ -100,7 +99,7 @@ class PageService(Service[Page]):
             if resource.page_template_id:
                 _begin_with(resource, template_with(call.writes, resource.page_template_id))
             if resource.title and not resource.slug:
-                resource.slug = self._slug_from_title(call, resource.title)
+                resource.slug = self._slugs.from_title(call, resource.title)
 
     def check(self, call: Call, resource: Page, before: Page | None) -> None:
         """Refuse a translation of a page that is absent, or of a translation."""
@@ -143,7 +142,7 @@ class PageService(Service[Page]):
         """Copy a page as a new draft."""
         original: Page = self.rows.lock(call, request.page_id)
         copy = Page(
-            slug=request.slug or self._chosen(call, free_slug(call, with_suffix(original.slug, COPY))),
+            slug=request.slug or self._slugs.from_stem(call, with_suffix(original.slug, COPY)),
             title=request.title or original.title,
             description=original.description,
             parent_id=original.parent_id,
@@ -248,25 +247,6 @@ class PageService(Service[Page]):
     def _not_published(self, page: Page) -> StateForbids:
         metadata = {"resource_type": self.rows.type, "resource": page.id, "state": "DRAFT"}
         return StateForbids("The page is not published.", metadata=metadata)
-
-    def _slug_from_title(self, call: Call, title: str) -> str:
-        """The slug of a title, numbered if it is taken. A conflict is mostly detected by the insertion."""
-        slug = slug_of(title)
-        if not slug:
-            description = "has no letters or digits to make a slug from: send a slug"
-            raise broken_rules([Violation("page.title", description, "page.title.slug")])
-        return self._chosen(call, free_slug(call, slug) if call.collisions else slug)
-
-    def _chosen(self, call: Call, slug: str) -> str:
-        """Mark a generated slug: if it turns out to be taken, the call is retried with another one."""
-        call.conflicts[pages.name] = self._collision
-        return slug
-
-    def _collision(self, error: psycopg.errors.UniqueViolation) -> Problem:
-        problem = self.rows.taken(error)
-        if error.diag.constraint_name != SLUG_KEY:
-            return problem
-        return Collision(problem.message, metadata=problem.metadata)
 
 
 def _begin_with(page: Page, template: Template) -> None:

@@ -17,8 +17,8 @@ from markupsafe import Markup, escape
 
 from server.domains.sites.built_in_sections import BUILT_IN
 from server.domains.sites.content_schemas import is_address
-from server.domains.sites.rich_text import clean_html
 from server.json_values import JsonObject, JsonValue
+from server.kernel.rich_text import clean_html
 
 HTML = Path(__file__).parent / "html"
 STYLE = (HTML / "site.css").read_text()

@@ -6,7 +6,9 @@ from server.kernel.resources.lists import Lister
 from server.kernel.resources.reads import ReadRows, is_one_of
 from server.kernel.resources.requested_changes import RequestedChanges, mask_of
 from server.kernel.resources.resource import Hooks, Parent, Resource, Shown, States, Tree
+from server.kernel.resources.rows import ResourceRows
 from server.kernel.resources.service import AnyService, EventFacts, Service, private_events, revealed_by, seen_by
+from server.kernel.resources.slugs import Slugs, with_suffix
 
 __all__ = [
     "AnyService",
@@ -19,8 +21,10 @@ __all__ = [
     "ReadRows",
     "RequestedChanges",
     "Resource",
+    "ResourceRows",
     "Service",
     "Shown",
+    "Slugs",
     "States",
     "Tree",
     "is_one_of",
@@ -28,4 +32,5 @@ __all__ = [
     "private_events",
     "revealed_by",
     "seen_by",
+    "with_suffix",
 ]

@@ -52,6 +52,9 @@ class Ownership:
         """
         if self._is_shown:
             return self.owner_seen(call)
+        if self.field not in request.DESCRIPTOR.fields_by_name:
+            # Those of one parent, which nobody lists by their owner.
+            return self.owner_reached(call)
         named = self._named(request)
         if not named or (call.principal is not None and named.lower() == call.principal.id):
             return self._caller(call)

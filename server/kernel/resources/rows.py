@@ -130,16 +130,28 @@ class ResourceRows(ReadRows[M]):
         etag: str = "",
         deleted: bool = False,
         request: Message | None = None,
+        header: bool = True,
     ) -> M:
         """Lock a row until the call ends, and check the ETag that the caller demands. Raises NotFound, EtagMismatch.
 
-        If the request names a parent, the row must belong to it.
+        If the request names a parent, the row must belong to it. Without `header`, `If-Match` is about another row.
         """
         reach, scope = self.reach_of_change(call, request)
         statement = (self._lock_deleted if deleted else self._lock).to(reach)
         result = call.writes.run(statement, **self._key_id(resource_id), **scope)
         if not result.returned:
             raise self._out_of_reach(call, resource_id, request)
+        message = self.plan.message(result.raw(0))
+        check_etag(call, message, etag, header=header)
+        self.note_readers(call, message)
+        return message
+
+    def lock_seen(self, call: Call, resource_id: str, request: Message | None = None, *, etag: str = "") -> M:
+        """The same for a row that the caller sees, whoever owns it: the service knows what they may do with it."""
+        reach, scope = self.reach(call, request)
+        result = call.writes.run(self._lock.to(reach), **self._key_id(resource_id), **scope)
+        if not result.returned:
+            raise self.absent(call, resource_id, request)
         message = self.plan.message(result.raw(0))
         check_etag(call, message, etag)
         self.note_readers(call, message)

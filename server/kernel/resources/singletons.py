@@ -60,6 +60,7 @@ class SingletonRows(ResourceRows[M]):
         etag: str = "",
         deleted: bool = False,
         request: Message | None = None,
+        header: bool = True,
     ) -> M:
         """The same row, locked until the call ends. It is stored if it was not. Raises Denied, EtagMismatch.
 
@@ -73,7 +74,7 @@ class SingletonRows(ResourceRows[M]):
             self._store_unset(call, holder)
             result = call.writes.run(self._lock.to(EVERYTHING), **key)
         message = self.plan.message(result.raw(0))
-        check_etag(call, message, etag)
+        check_etag(call, message, etag, header=header)
         self.note_readers(call, message)
         return message
 
@@ -223,12 +224,13 @@ class OnePerParentRows(SingletonRows[M]):
         etag: str = "",
         deleted: bool = False,
         request: Message | None = None,
+        header: bool = True,
     ) -> M:
         """The same row, locked with its parent until the call ends. Raises the parent's NotFound, and EtagMismatch."""
         holder = self._holder(call, request)
         statement, parameters = self._holding.locking(call, holder, excluding=False)
         self._holding.expect(call.writes.run(statement, **parameters), holder)
-        return super().lock(call, resource_id, etag=etag, deleted=deleted, request=request)
+        return super().lock(call, resource_id, etag=etag, deleted=deleted, request=request, header=header)
 
     def _holder(self, call: Call, request: Message | None) -> str:
         del call

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.domains.sites.built_in_sections import BUILT_IN
 from server.domains.sites.content_schemas import ContentSchema, schema_faults
-from server.domains.sites.rich_text import ATTRIBUTES, SCHEMES, TAGS, clean_html
+from server.kernel.rich_text import ATTRIBUTES, SCHEMES, TAGS, clean_html
 from tests.clients import Tenant, new_tenant, problem, reason, unique
 from tests.stack import Stack
 
