@@ -21,6 +21,7 @@ from server.domains.notifications.module import MODULE as NOTIFICATIONS
 from server.domains.operations.module import MODULE as OPERATIONS
 from server.domains.realtime.module import MODULE as REALTIME
 from server.domains.sites.module import MODULE as SITES
+from server.domains.stories.module import MODULE as STORIES
 from server.domains.tenancy.module import MODULE as TENANCY
 from server.domains.travel.module import MODULE as TRAVEL
 from server.domains.webhooks.module import MODULE as WEBHOOKS
@@ -33,7 +34,7 @@ from server.kernel.roles import BUILT_IN_ROLES, Patterns, join_roles
 
 MODULES: tuple[Module, ...] = (
     *(IDENTITY, TENANCY, BILLING, COMMUNICATION, SITES, FILES, OPERATIONS),
-    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS, NOTIFICATIONS, DICTIONARY),
+    *(AUDIT, WEBHOOKS, REALTIME, TRAVEL, FLAGS, INTEGRATIONS, NOTIFICATIONS, DICTIONARY, STORIES),
 )
 
 T = TypeVar("T")

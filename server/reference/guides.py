@@ -14,7 +14,7 @@ FOLDER = "/docs/guides"
 NAMES = (
     *("getting-started", "authentication", "second-factors", "errors", "lists", "idempotency"),
     *("live-streams", "webhooks", "limits", "files", "feature-flags", "integrations", "email-templates", "websites"),
-    *("dictionary", "notifications", "mail-and-push", "agents"),
+    *("dictionary", "stories", "notifications", "mail-and-push", "agents"),
 )
 _TITLE = re.compile(r"\A# ([^\n]+)\n+(.+?)\n\n", re.DOTALL)
 

@@ -52,6 +52,8 @@ class Instance:
     """Fields of JSON, in JSON's own case, whose content follows rules."""
     move: "Move | None" = None
     """A change of its state by an RPC, for lists that filter by it."""
+    unshown: Callable[[Tenant], Named] | None = None
+    """How one is made that its owner alone sees, where others see what `make` makes."""
     afresh: Callable[[Tenant], Named] | None = None
     """How one is made that was not there before, where `make` may name the same one again."""
 

@@ -13,6 +13,8 @@ USER_REQUIRED = "USER_REQUIRED"
 PERMISSION_MISSING = "PERMISSION_MISSING"
 SEEN_BY = sorted({resource.seen_by for resource in RESOURCES.values() if resource.owner})
 """The permissions that show what others own."""
+SHOWN = {name for name, resource in RESOURCES.items() if resource.owner and resource.shown is not None}
+"""The services of what people own and everyone sees in some states: tests/contract/test_shown_wall.py."""
 
 
 def resource_of(method: MethodPolicy) -> AnyResource | None:
@@ -20,16 +22,28 @@ def resource_of(method: MethodPolicy) -> AnyResource | None:
     return RESOURCES.get(method.descriptor.containing_service.full_name)
 
 
+BY_OTHERS = {
+    f"/plinth.stories.v1.StoryCommentService/{verb}StoryComment"
+    for verb in ("Approve", "Remove", "VoteOn", "WithdrawVoteOn")
+}
+"""What others than its owner do with what they see: the author of a story, moderators and readers."""
+
+
+def is_shown(method: MethodPolicy) -> bool:
+    """Whether a method is about what people own and everyone sees in some states."""
+    return method.descriptor.containing_service.full_name in SHOWN
+
+
 def owner_field(method: MethodPolicy) -> str:
-    """The field with the owner of what a method is about; empty if it belongs to the whole tenant."""
+    """The field with the owner of what a method is about; empty if others see it too."""
     resource = resource_of(method)
-    return resource.owner if resource is not None else ""
+    return resource.owner if resource is not None and not is_shown(method) else ""
 
 
 def seen_by(method: MethodPolicy) -> str:
-    """The permission with which a method is about what others own as well; empty if it belongs to the whole tenant."""
+    """The permission with which a method is about what others own as well; empty if others see it anyway."""
     resource = resource_of(method)
-    return resource.seen_by if resource is not None and resource.owner else ""
+    return resource.seen_by if resource is not None and owner_field(method) else ""
 
 
 def names_owner(method: MethodPolicy, path: str) -> bool:
@@ -48,15 +62,17 @@ def refusal_of_key(method: MethodPolicy, request: Message, *, sees_all: bool) ->
     `sees_all`: the key holds the permission that shows what others own.
     """
     resource = resource_of(method)
-    if resource is None or not resource.owner:
+    if resource is None or not resource.owner or method.path in BY_OTHERS or (is_shown(method) and method.read_only):
         return ""
     if method.kind is Kind.LIST and resource.owner in named_in(request):
         return "" if sees_all else PERMISSION_MISSING
     if resource.keys_own:
         return ""
-    inherits = resource.parent is not None and bool(resource.parent.resource.owner)
+    parent = resource.parent
+    inherits = parent is not None and bool(parent.resource.owner) and not parent.is_open
     is_new = method.kind in (Kind.CREATE, Kind.BATCH_CREATE, Kind.BATCH_WRITE) and not inherits
-    is_the_caller_s = is_new or method.kind in (Kind.LIST, Kind.REORDER)
+    is_list = method.kind is Kind.LIST and resource.owner in method.descriptor.input_type.fields_by_name
+    is_the_caller_s = is_new or is_list or method.kind is Kind.REORDER
     return "" if sees_all and not is_the_caller_s else USER_REQUIRED
 
 

@@ -141,7 +141,13 @@ def starts_operation(method: MethodPolicy) -> bool:
 
 
 # What calls tell of other resources that they change.
-FURTHER = {"AcceptDictionaryProposal": ("dictionary_entry.created", "dictionary_entry.published")}
+FURTHER = {
+    "AcceptDictionaryProposal": ("dictionary_entry.created", "dictionary_entry.published"),
+    "SubmitStory": ("story.published",),
+    "SubmitStoryChapter": ("story_chapter.published",),
+    "ApproveModerationItem": ("story.published", "story.updated", "moderation.decided"),
+    "RejectModerationItem": ("story.updated", "moderation.decided"),
+}
 
 
 def declared_events(made: Made) -> list[str]:

@@ -37,6 +37,18 @@ APART = {
     # These need a draft, one in review, and a revision of the same entry.
     *(f"/plinth.dictionary.v1.DictionaryEntryService/{verb}DictionaryEntry" for verb in ("Submit", "Return")),
     "/plinth.dictionary.v1.DictionaryEntryService/RestoreDictionaryRevision",
+    # These need a story in another state, or somebody else's.
+    *(f"/plinth.stories.v1.StoryService/{verb}Story" for verb in ("Submit", "Withdraw")),
+    *(f"/plinth.stories.v1.StoryChapterService/{verb}StoryChapter" for verb in ("Submit", "Withdraw")),
+    *(f"/plinth.stories.v1.StoryCommentService/{verb}StoryComment" for verb in ("Approve", "VoteOn", "Undelete")),
+    *(
+        f"/plinth.stories.v1.ModerationItemService/{verb}ModerationItem"
+        for verb in ("Release", "Approve", "Reject", "Ignore", "Escalate")
+    ),
+    "/plinth.stories.v1.ModerationAppealService/AppealModerationDecision",
+    "/plinth.stories.v1.StoryRatingService/RateStory",
+    "/plinth.stories.v1.StoryReadingService/SetStoryProgress",
+    "/plinth.stories.v1.StoryReportService/ReportStory",
     "/plinth.sites.v1.SiteArchiveService/ImportSite",
     "/plinth.sites.v1.NavigationItemService/ReorderNavigationItems",
     "/plinth.tenancy.v1.TenantService/DeleteTenant",

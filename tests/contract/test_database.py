@@ -128,7 +128,8 @@ def narrowings(service: str, resource: Resource) -> Iterator[list[str]]:
         yield [*tenant, resource.parent.field]
         return
     yield tenant
-    if resource.owner:
+    # Of what is shown to everyone, a list of one owner is a filter.
+    if resource.owner and resource.shown is None:
         yield [*tenant, resource.owner]
 
 
@@ -546,8 +547,8 @@ def test_with_a_tenant_its_own_rows_are_seen_and_no_others(
     for tenant in tenants:
         enter(runtime_connection, tenant.id)
         seen = tenants_in(runtime_connection, table)
-        # A small log has no nodes besides its leaves.
-        assert seen == {tenant.id} or (table == "audit_nodes" and not seen)
+        # A small log has no nodes besides its leaves, and means are made at night.
+        assert seen == {tenant.id} or (table in ("audit_nodes", "story_means") and not seen)
 
 
 @pytest.mark.parametrize("table", [table for table in WALLED if table != "tenants"])

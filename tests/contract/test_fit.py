@@ -128,7 +128,7 @@ def test_a_plural_is_what_the_resource_says() -> None:
 
     contract = planted(PAGES, rename)
     policies = read_policies(contract.services)
-    (method,) = [policy for path, policy in policies.items() if path.endswith("/ListStories")]
+    (method,) = [policy for path, policy in policies.items() if path.endswith(".PageService/ListStories")]
     assert method.kind is Kind.LIST
     assert method.per_caller
 

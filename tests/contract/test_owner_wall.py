@@ -22,8 +22,20 @@ from tests.contract.mutations import METHODS, MUTATIONS
 from tests.contract.wall import Furniture, House
 from tests.stack import Stack
 
-NAMING = [(method, path) for method in owned.OWNED for path in wall.identifying(method)]
-LISTS = [method for method in owned.OWNED if method.kind is Kind.LIST]
+
+def is_below_shown(method: MethodPolicy) -> bool:
+    """Whether it lists what belongs to something that others may see: it is empty for them then."""
+    parent = owned.RESOURCES[method.descriptor.containing_service.full_name].parent
+    return method.kind is Kind.LIST and parent is not None and parent.resource.shown is not None
+
+
+NAMING = [(method, path) for method in owned.OWNED if not is_below_shown(method) for path in wall.identifying(method)]
+# What belongs to a parent may be listed by that alone.
+LISTS = [
+    method
+    for method in owned.OWNED
+    if method.kind is Kind.LIST and owned.owner_field(method) in method.descriptor.input_type.fields_by_name
+]
 BODIES = [method for method in owned.OWNED if method.kind in (Kind.CREATE, Kind.UPDATE)]
 CACHED = [method for method in owned.OWNED if method.cache_seconds]
 SERVICES = sorted({method.descriptor.containing_service.full_name for method in owned.OWNED})
@@ -107,10 +119,12 @@ def read_twice(caller: doors.Grpc, house: House) -> list[bytes]:
 
 
 def everything_of(stack: Stack, house: House) -> list[Any]:
-    """Every row that a member owns, as PostgreSQL prints it."""
+    """Every row that a member owns, as PostgreSQL prints it, but for those that change by themselves."""
     found = []
     for service in SERVICES:
         table, owner = owned.RESOURCES[service].table.name, owned.RESOURCES[service].owner
+        if table in wall.MOVING:
+            continue
         found += rows(stack, f"SELECT t::text FROM {table} t WHERE {owner} = %s ORDER BY 1", house.tenant.owner.id)
     return found
 
@@ -129,7 +143,7 @@ def test_every_resource_that_has_an_owner_is_tried() -> None:
     declared = {
         service.descriptor.full_name
         for service in app.SERVICES
-        if service.resource is not None and service.resource.owner
+        if service.resource is not None and service.resource.owner and service.resource.shown is None
     }
     assert set(SERVICES) == declared
     assert len(NAMING) > 12

@@ -39,6 +39,7 @@ NEUTRAL = (
         "overlap",
         "days",
         "credentials",
+        *("prefix", "stars", "position", "is_helpful", "rule"),
     ),
     # Of files.
     *(
@@ -73,10 +74,18 @@ NEEDED_THERE = {
     "plinth.sites.v1.Page.page_template_id",
     "plinth.tenancy.v1.GetTenantSettingsCategoryRequest.category",
     "plinth.notifications.v1.SendNotificationRequest.user_ids",
+    "plinth.stories.v1.AppealModerationDecisionRequest.text",
+    "plinth.stories.v1.ListTaggedStoriesRequest.tag",
+    "plinth.stories.v1.ReportStoryRequest.text",
+    # Only those of one author, whoever that is.
+    "plinth.stories.v1.ListStoriesRequest.author_id",
+    "plinth.stories.v1.ListStoryCommentsRequest.author_id",
     # A published entry, which everyone in the tenant sees.
     "plinth.dictionary.v1.DictionaryProposal.dictionary_entry_id",
 }
 # Resources of the platform, which every tenant sees.
+# Tables that workers change at any time, and nobody by an RPC: seals, and how far pushes and mail have come.
+MOVING = ("audit_leaves", "audit_nodes", "audit_checkpoints", "notification_deliveries")
 SHARED = {"plinth.billing.v1.Plan", "plinth.sites.v1.PageTemplate"}
 # RPCs whose request names one thing or the other.
 ETAG = "etag"
@@ -333,6 +342,8 @@ def fill_examples(request: Any) -> None:
             continue
         if field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
             setattr(request, field.name, field.GetOptions().Extensions[RULES].int32.example[0])
+        elif field.enum_type is not None:
+            setattr(request, field.name, field.enum_type.values[1].number)
         elif field.name == "reason" and not request.reason:
             request.reason = field.GetOptions().Extensions[RULES].string.example[0]
 

@@ -31,6 +31,7 @@ REFERRED = {
     "assets",
     "dictionaries",
     "dictionary_entries",
+    *("stories", "story_comments", "moderation_items"),
     # Their ids are those of assets.
     "asset_uploads",
 }
@@ -49,6 +50,7 @@ VALUES: Mapping[str, Any] = {
     "text[]": ["owner"],
     "uuid[]": [USER],
     "integer[]": [1],
+    "smallint[]": [1],
     "timestamp with time zone": "2026-11-05T12:00:00Z",
     "date": "2026-12-01",
     "interval": "1 minute",

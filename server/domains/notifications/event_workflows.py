@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, cast
 from google.protobuf.message import Message
 from plinth.notifications.v1.notification_pb2 import Notification
 from plinth.notifications.v1.notification_sending_pb2 import NotificationMessage
+from plinth.stories.v1.story_report_pb2 import StoryReport
+
+from server.kernel.rich_text import text_of
 
 if TYPE_CHECKING:
     from plinth.operations.v1.operation_pb2 import Operation
+    from plinth.stories.v1.moderation_decision_pb2 import ModerationDecision
+    from plinth.stories.v1.story_comment_pb2 import StoryComment, StoryCommentReply
+    from plinth.stories.v1.story_report_pb2 import StoryReportOutcome
 
 ADMINISTRATORS = ("owner", "admin")
 EDITORS = (*ADMINISTRATORS, "editor")
@@ -51,6 +57,42 @@ def _told(
 def _operation_failed(payload: Message) -> NotificationMessage:
     made = _told("`{kind}` failed", "", "operation", priority=HIGH)(payload)
     made.body = cast("Operation", payload).error.message[:2000]
+    return made
+
+
+def _brief(html: str) -> str:
+    return " ".join(text_of(html).split())[:2000]
+
+
+def _commented(payload: Message) -> NotificationMessage:
+    comment = cast("StoryComment", payload)
+    made = _told("Somebody commented on your story", "", "story", url="/stories/{story_id}")(payload)
+    made.body, made.group_key = _brief(comment.body), f"story:{comment.story_id}"
+    return made
+
+
+def _answered(payload: Message) -> NotificationMessage:
+    reply = cast("StoryCommentReply", payload)
+    made = _told("Somebody answered your comment", "", "story", url="/stories/{story_id}")(payload)
+    made.body, made.group_key = _brief(reply.body), f"comment:{reply.parent_id}"
+    return made
+
+
+def _decided(payload: Message) -> NotificationMessage:
+    decision = cast("ModerationDecision", payload)
+    made = _told("Moderators have decided about your work", "", "moderation", url="/stories/{story_id}", priority=HIGH)(
+        payload
+    )
+    action = decision.Action.Name(decision.action).removeprefix("ACTION_").capitalize()
+    made.body = " \u2014 ".join(filter(None, (decision.title, action, decision.rule, decision.reason)))[:2000]
+    return made
+
+
+def _report_decided(payload: Message) -> NotificationMessage:
+    report = cast("StoryReportOutcome", payload)
+    made = _told("Your report was decided", "", "report", url="/stories/{story_id}")(payload)
+    outcome = "It was removed." if report.state == StoryReport.STATE_AGREED else "It stays."
+    made.body = " \u2014 ".join(filter(None, (report.title, outcome)))
     return made
 
 
@@ -105,5 +147,25 @@ EVENT_WORKFLOWS: Mapping[str, EventWorkflow] = {
         workflow="subscription-ended",
         message=_told("The subscription has ended", "", "subscription", priority=HIGH),
         roles=ADMINISTRATORS,
+    ),
+    "story_comment.created": EventWorkflow(
+        workflow="story-comment",
+        message=_commented,
+        user_field="story_author_id",
+    ),
+    "story_comment.answered": EventWorkflow(
+        workflow="story-comment",
+        message=_answered,
+        user_field="parent_author_id",
+    ),
+    "moderation.decided": EventWorkflow(
+        workflow="moderation-decision",
+        message=_decided,
+        user_field="author_id",
+    ),
+    "story_report.decided": EventWorkflow(
+        workflow="report-decision",
+        message=_report_decided,
+        user_field="user_id",
     ),
 }

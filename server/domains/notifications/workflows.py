@@ -45,6 +45,11 @@ WORKFLOWS = {
         # Identity sends mail of its own about it.
         Workflow("account-security", "security", is_locked=True, tells_actor=True),
         Workflow("subscription-ended", "billing", channels=EVERYWHERE),
+        Workflow("story-comment", "stories"),
+        # Whom a decision concerns gets its reasons (Regulation (EU) 2022/2065, article 17).
+        Workflow("moderation-decision", "stories", is_locked=True, channels=EVERYWHERE),
+        # As whoever reported something is told what came of it (the same, article 16).
+        Workflow("report-decision", "stories"),
     )
 }
 SENDABLE = (MESSAGE, "announcement", "alert")

@@ -106,6 +106,7 @@ def test_built_in_roles_show_what_they_permit(tenant: Tenant) -> None:
     assert shown["admin"]["permissions"] == [name for name in every if name != "tenancy.tenants.delete"]
     read = {name for name in every if name.startswith(("sites.", "files.", "realtime.")) and name.endswith(".read")}
     read |= {"dictionary.dictionaries.read", "dictionary.entries.read"}
+    read |= {f"stories.{what}.read" for what in ("settings", "stories", "comments", "ratings")}
     assert set(shown["partner"]["permissions"]) == read | OF_ONESELF | {"flags.flags.evaluate", "files.images.upload"}
     assert "travel.trips.manage" in every
     assert "travel.trips.manage" not in shown["member"]["permissions"]
