@@ -15,11 +15,11 @@ RUNS := $(shell $(BIN)/python -c 'import importlib.util as u; print(all(map(u.fi
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-again coverage test-heavy drill soak bench bench-tenants bench-dictionary bench-growth check format lint types layers lint-proto breaking generate protos fresh \
+.PHONY: help up test test-again coverage test-heavy drill soak bench bench-tenants bench-dictionary bench-notifications bench-growth check format lint types layers lint-proto breaking generate protos fresh \
   migration migrations lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 up: $(GENERATED) ## Bring the whole stack up; Ctrl-C ends it
 	@$(BIN)/plinth up
@@ -68,6 +68,9 @@ bench-tenants: $(GENERATED) ## Measure sign-ins, lists of users and checks of pe
 
 bench-dictionary: $(GENERATED) ## Measure searches in a dictionary of 200,000 entries, in one tenant among 50
 	@$(BIN)/python -m tests.bench.dictionary
+
+bench-notifications: $(GENERATED) ## Measure inboxes in a tenant of 50,000 people with 1,000,000 notifications
+	@$(BIN)/python -m tests.bench.notifications
 
 bench-growth: $(GENERATED) ## Stamp out services to 13, 50 and 100, and tell what grows how
 	@$(BIN)/python -m tests.bench.growth

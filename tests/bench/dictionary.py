@@ -11,15 +11,14 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from plinth.dictionary.v1 import dictionary_search_pb2 as search_pb2
 
+from tests.bench.latencies import Call, measure
 from tests.clients import Tenant, another_tenant, database, new_tenant
 from tests.contract.instances import made
 from tests.domains.dictionary.instances import DICTIONARIES, new_dictionary
@@ -28,15 +27,8 @@ from tests.stack import Stack
 ENTRIES = 200_000
 OF_OTHERS = 1_000
 TENANTS = 50
-CALLERS = 8
-QUERIES = 1_000
-"""Of each kind and number of callers."""
-SLOWEST = 0.05
-"""Seconds that 95 % of the queries of one caller may take."""
 SEED = 20261130
 PARTS = ("noun", "noun", "noun", "verb", "adj", "adv")
-LINE = "{:<34} p50 {:6.1f} ms   p95 {:6.1f} ms   at {} at once: p50 {:6.1f} ms   p95 {:6.1f} ms\n"
-Query = Callable[[], object]
 
 
 def words_of(path: Path | None, count: int, chance: random.Random) -> list[str]:
@@ -118,7 +110,7 @@ def filled(path: Path | None) -> Iterator[tuple[Tenant, list[str]]]:
         stack.remove()
 
 
-def queries(tenant: Tenant, words: Sequence[str], chance: random.Random) -> dict[str, Query]:
+def queries(tenant: Tenant, words: Sequence[str], chance: random.Random) -> dict[str, Call]:
     """The kinds of queries."""
     stub = tenant.stubs["plinth.dictionary.v1.DictionarySearchService"]
     common, long = words[:300], [word for word in words if len(word) > 7]
@@ -158,35 +150,13 @@ def mistyped(word: str, chance: random.Random) -> str:
     return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
 
 
-def seconds_of(query: Query, callers: int) -> list[float]:
-    """What the queries took, in order."""
-
-    def ask(_: int) -> float:
-        started = time.perf_counter()
-        query()
-        return time.perf_counter() - started
-
-    with ThreadPoolExecutor(callers) as pool:
-        return sorted(pool.map(ask, range(QUERIES)))
-
-
 def main() -> int:
     """Measure each kind."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.dictionary", description=__doc__)
     parser.add_argument("--words", type=Path, metavar="FILE", help="a list of words, one in a line")
     given = parser.parse_args()
-    met = True
     with filled(given.words) as (tenant, words):
-        for name, query in queries(tenant, words, random.Random(SEED)).items():  # noqa: S311
-            for _ in range(20):
-                query()
-            alone, together = seconds_of(query, 1), seconds_of(query, CALLERS)
-            middle, late = QUERIES // 2, QUERIES * 95 // 100
-            figures: list[Any] = [alone[middle] * 1e3, alone[late] * 1e3, CALLERS]
-            figures += [together[middle] * 1e3, together[late] * 1e3]
-            sys.stdout.write(LINE.format(name, *figures))
-            sys.stdout.flush()
-            met = met and alone[late] <= SLOWEST
+        met = measure(queries(tenant, words, random.Random(SEED)))  # noqa: S311
     return 0 if met else 1
 
 

@@ -44,6 +44,8 @@ class Story:
 
     events: list[tuple[str, float]] = field(default_factory=list)
     """Event ids in the order of their arrival, and when each came (Unix time)."""
+    data: list[tuple[str, str]] = field(default_factory=list)
+    """Name and data of those events."""
     opened: int = 0
     errors: list[str] = field(default_factory=list)
     """The data of error frames."""
@@ -144,11 +146,13 @@ class _Subscriber:
         if event == b"stream.error":
             self.story.errors.append(fields[b"data"].decode())
         elif event is not None:
-            self._last = fields[b"id"].decode()
+            # What tells of no event has no id.
+            self._last = fields.get(b"id", self._last.encode()).decode()
             if event == b"stream.open":
                 self.story.opened += 1
             else:
                 self.story.events.append((self._last, now))
+                self.story.data.append((event.decode(), fields[b"data"].decode()))
 
     def _come_back(self) -> None:
         task = asyncio.get_running_loop().create_task(self.connect())

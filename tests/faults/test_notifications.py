@@ -1,8 +1,11 @@
 """Notifications while their workers are killed: each person is told once, and each device and address at most once."""
 
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+import httpx
 import pytest
 
 from server.kernel.ids import new_id
@@ -10,8 +13,10 @@ from tests.clients import Tenant, rows
 from tests.domains.notifications.browsers import Browser
 from tests.domains.notifications.test_broadcasts import MEMBERS
 from tests.domains.webhooks.receiver import Receiver
+from tests.faults.load import AWAY
 from tests.faults.outages import replaced
-from tests.stack import Stack
+from tests.people import new_people
+from tests.stack import Stack, wait_for
 
 pytestmark = pytest.mark.heavy
 
@@ -62,6 +67,43 @@ def test_a_broadcast_tells_each_once_whose_worker_is_killed(hurt: Stack, tenant:
     SELECT (SELECT sum(unread) FROM notification_counts WHERE tenant_id = %s)
          = (SELECT count(*) FROM notifications WHERE tenant_id = %s) AS is_so"""
     assert rows(hurt, counted, tenant.id, tenant.id) == [{"is_so": True}]
+
+
+def are_done(calls: Sequence[Future[None]], more_than: int) -> bool:
+    return sum(call.done() for call in calls) > more_than
+
+
+def send_until_answered(tenant: Tenant, people: list[str], title: str) -> None:
+    """What a careful program does: the same send with the same key, until it is answered."""
+    key = {"idempotency-key": new_id()}
+    body = {"userIds": people, "message": {"workflow": "alert", "title": title}}
+
+    def answered() -> bool:
+        try:
+            answer = tenant.rest.post(PATH, body, headers=key)
+        except httpx.TransportError:
+            return False
+        assert answer.status_code == 201 or answer.status_code in AWAY, answer.text
+        return bool(answer.status_code == 201)
+
+    wait_for(answered, what=f"an answer to {title}")
+
+
+def test_what_is_sent_again_is_told_once_whose_api_is_killed(hurt: Stack, tenant: Tenant) -> None:
+    people, sends = new_people(tenant, 50), 80
+    with ThreadPoolExecutor(4) as pool:
+        sending = [pool.submit(send_until_answered, tenant, people, f"send {number}") for number in range(sends)]
+        for kill in range(KILLS):
+            hurt.wait_for(partial(are_done, sending, kill * sends // KILLS))
+            name = f"api-{kill % 2}"
+            replaced(hurt, name, hurt.kill(name))
+        for one in sending:
+            one.result()
+    found = rows(hurt, "SELECT user_id::text AS person, title FROM notifications WHERE tenant_id = %s", tenant.id)
+    told = Counter((row["person"], row["title"]) for row in found)
+    assert told == Counter({(person, f"send {number}"): 1 for person in people for number in range(sends)})
+    query = "SELECT DISTINCT unread, unseen FROM notification_counts WHERE tenant_id = %s"
+    assert rows(hurt, query, tenant.id) == [{"unread": sends, "unseen": sends}]
 
 
 def test_a_device_gets_each_push_at_most_once_whose_worker_is_killed(hurt: Stack, tenant: Tenant) -> None:
