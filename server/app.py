@@ -23,14 +23,13 @@ from server.kernel.chain import Route
 from server.kernel.current_access import CurrentAccess
 from server.kernel.dependencies import Dependencies
 from server.kernel.live import LiveEvents
-from server.kernel.live.visibility import Visibility
 from server.kernel.module import Platform
 from server.kernel.policy import MethodPolicy, read_policies
 from server.kernel.ports import Part
 from server.kernel.record.logs import call_log
 from server.kernel.record.refusals import RefusalLog
 from server.kernel.resources import AnyService
-from server.kernel.resources.service import private_events, readable_by, revealed_by
+from server.kernel.resources.service import private_events
 from server.kernel.resources.standard import ServiceHandlers
 from server.kernel.steps.audit import Audit
 from server.kernel.steps.telemetry import Telemetry
@@ -161,8 +160,7 @@ def make(settings: Settings, name: str, *, streams: bool) -> Made:
     without_redis = parts.refused_without_redis(settings, policies().values())
     dependencies = parts.dependencies(settings, name, probe, RedisProbe(redis, guard.breakers, without_redis))
     warmer, providers, announcer = Warmer(), HttpProviders(settings), redis_adapter.CommitAnnouncer(redis)
-    visibility = Visibility(readable_by(SERVICES), revealed_by(SERVICES))
-    live = parts.live_events(settings, databases.fast, guard, visibility) if streams else None
+    live = parts.live_events(settings, databases.fast, guard, SERVICES) if streams else None
     platform = _platform(
         process, guard, redis, providers=providers, dependencies=dependencies, live=live, warmer=warmer
     )
@@ -209,6 +207,7 @@ def _platform(
         statistics=lambda kind: RedisStatistics(redis, guard.breakers.make(f"{kind} statistics"), kind),
         warm=warmer.warm,
         dependencies=dependencies,
+        host=parts.host_facts(guard.foundation.settings),
         egress=egress,
         senders=WebhookSenders(egress),
         providers=providers,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from socket import gethostname
 from typing import TYPE_CHECKING
@@ -23,16 +24,21 @@ from server.kernel.keys import derive_key
 from server.kernel.live import LiveEvents
 from server.kernel.live.stream_places import StreamPlaces
 from server.kernel.live.visibility import Visibility
+from server.kernel.module import HostFacts
 from server.kernel.policy import MethodPolicy
 from server.kernel.queries import PageTokens
+from server.kernel.resources import AnyService
+from server.kernel.resources.service import readable_by, revealed_by
 from server.kernel.steps.telemetry import Telemetry
 from server.metrics import files as metrics_files
 from server.metrics import metering
 from server.metrics.background import Background, of_host
+from server.metrics.endpoint import exposition
 from server.metrics.metering import Reading
-from server.settings import Settings
+from server.settings import Settings, in_force
 from server.workers.attendance import Attendance
 from server.workers.clock_watch import ClockWatch
+from server.workers.stream_attendance import StreamAttendance
 
 if TYPE_CHECKING:
     from server.adapters.tracing import Tracing
@@ -102,6 +108,7 @@ def databases(settings: Settings, name: str) -> Databases:
 
 def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe) -> Dependencies:
     """The dependencies of a process, for its health."""
+    told = of_host(metrics_files.shared())
     return Dependencies(
         [
             Dependency("database", probe.ask, vital=True),
@@ -109,10 +116,16 @@ def dependencies(settings: Settings, name: str, probe: Probe, redis: RedisProbe)
             Dependency("redis", redis.ask, vital=False),
             Dependency("transactions", OpenTransactions(probe.run).ask, vital=False),
             Dependency("jobs", Attendance(probe.run, settings.job_patience).ask, vital=False),
-            Dependency("background", Background(of_host(metrics_files.shared())).ask, vital=False),
+            Dependency("streams", StreamAttendance(probe.run, told).ask, vital=False),
+            Dependency("background", Background(told).ask, vital=False),
             Dependency("clock", ClockWatch(probe.run, name).ask, vital=False),
         ]
     )
+
+
+def host_facts(settings: Settings) -> HostFacts:
+    """What a process tells of its host."""
+    return HostFacts(partial(in_force, settings), partial(exposition, settings), settings.data_dir)
 
 
 def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) -> str:
@@ -123,7 +136,9 @@ def refused_without_redis(settings: Settings, policies: Iterable[MethodPolicy]) 
     return f"refused meanwhile: {', '.join(names)}" if names else ""
 
 
-def live_events(settings: Settings, database: Database, guard: Guard, visibility: Visibility) -> LiveEvents:
+def live_events(
+    settings: Settings, database: Database, guard: Guard, services: Sequence[type[AnyService]]
+) -> LiveEvents:
     """The live events of the realtime role."""
     standing = access.Standing(database)
 
@@ -146,7 +161,7 @@ def live_events(settings: Settings, database: Database, guard: Guard, visibility
         alive,
         review,
         StreamPlaces(settings.streams_per_caller, settings.streams_per_tenant),
-        visibility=visibility,
+        visibility=Visibility(readable_by(services), revealed_by(services)),
         queue=settings.stream_queue,
         keep_alive=settings.stream_keepalive,
         stall=settings.stream_stall,

@@ -5,10 +5,12 @@ the time of their last round here, and others judge it: health (metrics/backgrou
 and the users of what they read (kernel/live/reader.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 
+Told = Callable[[], list[tuple[str, float, float]]]
+"""Names of threads and readers, seconds since the last round, and seconds after which each is late."""
 _known: dict[str, "Pulse"] = {}
 
 

@@ -9,6 +9,7 @@ import json
 import secrets
 import ssl
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -516,3 +517,10 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value)
     return "" if value is None else str(value)
+
+
+def in_force(settings: Settings) -> Iterator[tuple[str, str, bool]]:
+    """Each setting with its variable, its value (a secret as asterisks), and whether that is the default."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        yield variables(name, field)[0], shown(value), value == field.default

@@ -20,6 +20,7 @@ import psutil
 
 from server.embedded import launch
 from server.settings import Settings
+from server.settings_loading import EVERY_SETTING
 
 START_PATIENCE = 90.0
 ANNOUNCEMENT = "Plinth is up"
@@ -165,7 +166,7 @@ class Stack:
         # Reading settings takes 20 ms, and tests ask thousands of times.
         if self._settings is None:
             values: dict[str, Any] = {"data_dir": self.data_dir, "port": self._facts.get("port", 0), **self._overrides}
-            self._settings = Settings(**values)
+            self._settings = EVERY_SETTING(**values)
         return self._settings
 
     @property

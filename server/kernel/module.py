@@ -3,11 +3,12 @@
 `server/domains/<domain>/module.py` is all that the rest of Plinth knows of a domain; `server/modules.py` lists them.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Table
 
@@ -58,6 +59,17 @@ class Foundation:
     generations: Generations
 
 
+class HostFacts(NamedTuple):
+    """What a process tells of its host."""
+
+    settings: Callable[[], Iterator[tuple[str, str, bool]]]
+    """The settings in force: variable, value (a secret as asterisks), and whether that is the default."""
+    metrics: Callable[[], bytes]
+    """The metrics of all processes of the host, in the text format of Prometheus."""
+    data_dir: Path
+    """The folder of data, whose disk must not become full."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Platform(Foundation):
     """The parts of the platform that the services of a domain may take."""
@@ -91,6 +103,7 @@ class Platform(Foundation):
     warm: Callable[[Call, str], list[str]]
     """Reads the data that all users of a tenant share through the cache. Returns the names of the methods."""
     dependencies: Dependencies
+    host: HostFacts
     egress: Egress
     senders: Senders
     providers: Providers

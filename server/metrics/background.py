@@ -4,7 +4,6 @@ Each process reports the last rounds of its threads and readers (server/pulses.p
 Every process can therefore report on all of them, also on a process that has fallen silent.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, time
 
@@ -12,14 +11,12 @@ from server import pulses
 from server.faults import Ailing
 from server.kernel.record import LOOP_LIMIT_NAME, LOOP_SUCCESS_NAME
 from server.metrics import files as metrics_files
+from server.pulses import Told
 
 # Seconds between two reads of the shared metrics, which are a few small files.
 INTERVAL = 1.0
 # Largest number of names in a health message.
 MOST_NAMED = 5
-
-Told = Callable[[], list[tuple[str, float, float]]]
-"""Names of threads and readers, seconds since the last round, and seconds after which each is late."""
 
 
 def of_host(folder: Path | None) -> Told:

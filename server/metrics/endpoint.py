@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -84,6 +84,20 @@ def begin(settings: Settings, name: str, *, first: bool = False) -> "Endpoint":
     return endpoint
 
 
+def registry_of(settings: Settings) -> CollectorRegistry:
+    """The metrics of all processes of this host, and of Envoy; without shared files, those of this process."""
+    registry = CollectorRegistry()
+    folder = metrics_files.shared()
+    registry.register(HostMetrics(folder) if folder else REGISTRY)
+    registry.register(GatewayStatistics(settings.socket("envoy-admin")))
+    return registry
+
+
+def exposition(settings: Settings) -> bytes:
+    """The metrics in the text format of Prometheus."""
+    return generate_latest(registry_of(settings))
+
+
 class Endpoint:
     """The endpoint of this host, in one process."""
 
@@ -94,13 +108,7 @@ class Endpoint:
         self._port = settings.metrics_port
         self._host = settings.metrics_host
         self._folder = metrics_files.shared() or settings.metrics_dir
-        self._registry = CollectorRegistry()
-        if metrics_files.shared():
-            self._registry.register(HostMetrics(self._folder))
-        else:
-            # Without shared files, this process exposes only its own metrics.
-            self._registry.register(REGISTRY)
-        self._registry.register(GatewayStatistics(settings.socket("envoy-admin")))
+        self._registry = registry_of(settings)
         self._lock: int | None = None
         self._server: tuple[WSGIServer, Thread] | None = None
         self._told = False

@@ -51,7 +51,10 @@ PUBLIC = {
     "GetSiteMap": "search engines have none",
     "GetRobotsFile": "robots have none",
     "DownloadAsset": "a signature of the URL is the credential, and what is public needs none",
-    "GetHealth": "probes have no credentials",
+    **dict.fromkeys(
+        ("GetHealth", "GetDatabaseHealth", "GetRedisHealth", "GetServicesHealth", "GetStreamsHealth"),
+        "probes have no credentials",
+    ),
     "ListCheckpointKeys": "public keys",
     "ListEventTypes": "it is documentation, the same for everyone",
     "GetOpenApiDocument": "it is documentation, the same for everyone",

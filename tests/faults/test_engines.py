@@ -46,12 +46,32 @@ def test_an_outage_of_the_database_is_told_and_got_over(hurt: Stack, tenant: Ten
     others = dict.fromkeys(("redis", "jobs", "clock"), "STATUS_SERVING") | {"database writes": "STATUS_NOT_SERVING"}
     # Readers wait in vain as well; when that is told depends on how long the outage lasted.
     told.pop("background")
+    told.pop("streams")
     told.pop("transactions")
     assert told == {"database": "STATUS_NOT_SERVING", **others, "": "STATUS_NOT_SERVING"}
     load.check_refusals()
     load.check_writes()
     assert {name: hurt.pid(name) for name in WORKERS} == workers
     hurt.wait_for(lambda: everywhere(hurt, "", SERVING))
+
+
+def test_streams_that_nobody_serves_are_told(hurt: Stack) -> None:
+    well(hurt)
+    rest, missing = Rest(hurt), {"streams": "STATUS_NOT_SERVING", "": "STATUS_DEGRADED"}
+    told: list[httpx.Response] = []
+
+    def asked() -> httpx.Response:
+        told.append(rest.get("health/websocket"))
+        return told[-1]
+
+    with away(hurt, "realtime-0"):
+        # Each worker looks for itself, and either may answer.
+        hurt.wait_for(lambda: answers(asked, 503))
+        hurt.wait_for(lambda: missing.items() <= health_of(hurt).items())
+        assert answers(lambda: rest.get("health/database"))
+    assert told[-1].json()["status"] == "STATUS_NOT_SERVING"
+    hurt.wait_for(lambda: answers(lambda: rest.get("health/websocket")))
+    well(hurt)
 
 
 def test_an_outage_of_redis_stops_nothing(hurt: Stack, tenant: Tenant) -> None:

@@ -1,8 +1,10 @@
 """Health, for people and dashboards. Probes use grpc.health.v1."""
 
+from dataclasses import replace
+
 import psutil
 from plinth.operations.v1 import health_pb2
-from plinth.operations.v1.health_pb2 import Health
+from plinth.operations.v1.health_pb2 import ComponentHealth, Health
 
 from server.kernel.call import Call
 from server.kernel.clock import Clock, utc_now
@@ -34,6 +36,38 @@ class HealthService(Service):
         health.memory.available_bytes = psutil.virtual_memory().available
         health.uptime.FromTimedelta(now - self._started)
         health.time.FromDatetime(now)
+        if health.status == Health.STATUS_NOT_SERVING:
+            call.http_status = UNAVAILABLE
+        return health
+
+    def get_database_health(self, call: Call, request: health_pb2.GetDatabaseHealthRequest) -> ComponentHealth:
+        """The state of PostgreSQL."""
+        del request
+        return self._component(call, needed=("database",), wanted=("database writes", "transactions"))
+
+    def get_redis_health(self, call: Call, request: health_pb2.GetRedisHealthRequest) -> ComponentHealth:
+        """The state of Redis."""
+        del request
+        return self._component(call, needed=("redis",))
+
+    def get_services_health(self, call: Call, request: health_pb2.GetServicesHealthRequest) -> ComponentHealth:
+        """The state of what Plinth runs itself."""
+        del request
+        return self._component(call, wanted=("jobs", "streams", "background", "clock"))
+
+    def get_streams_health(self, call: Call, request: health_pb2.GetStreamsHealthRequest) -> ComponentHealth:
+        """The state of the live streams."""
+        del request
+        return self._component(call, needed=("streams",))
+
+    def _component(self, call: Call, needed: tuple[str, ...] = (), wanted: tuple[str, ...] = ()) -> ComponentHealth:
+        """The state of a component, which does not serve without what is `needed`, and not well without the rest."""
+        named = {finding.name: finding for finding in self._dependencies.findings}
+        # Before the first round nothing is known, and nothing is served.
+        found = [named[name] for name in (*needed, *wanted) if name in named]
+        health = ComponentHealth(status=_overall(tuple(replace(each, vital=each.name in needed) for each in found)))
+        health.checks.extend(map(_check, found))
+        health.time.FromDatetime(self._clock())
         if health.status == Health.STATUS_NOT_SERVING:
             call.http_status = UNAVAILABLE
         return health

@@ -11,6 +11,7 @@ from server.domains.operations.health import HealthService
 from server.domains.operations.ip_blocks import IpBlockService, StoredBlocks
 from server.domains.operations.operations import OperationService
 from server.domains.operations.reference import ReferenceService
+from server.domains.operations.system import SystemService
 from server.domains.operations.tables import ip_blocks
 from server.kernel.module import Background, Expire, Foundation, Module, Platform, Serve, WorkerPlatform
 from server.kernel.ports import Offers
@@ -37,6 +38,10 @@ def _operations(platform: Platform) -> OperationService:
     )
 
 
+def _system(platform: Platform) -> SystemService:
+    return SystemService(platform.host, platform.version, platform.settings.environment, platform.clock)
+
+
 def _background(platform: WorkerPlatform) -> Background:
     from server.domains.operations.orphans import Orphans  # noqa: PLC0415 - in workers only
 
@@ -53,6 +58,7 @@ MODULE = Module(
         Serve(CacheService, _cache),
         Serve(ReferenceService, lambda platform: ReferenceService(platform.reference.openapi)),
         Serve(HealthService, lambda platform: HealthService(platform.dependencies, platform.version, platform.clock)),
+        Serve(SystemService, _system),
     ),
     roles={"editor": OWN, "member": OWN, "employee": OWN, "viewer": ("operations.operations.read",)},
     offers=_offers,

@@ -21,6 +21,8 @@ from server.data.events import (
 from server.data.liveness import STATEMENT_TIMEOUT, WatchedPool, session
 from server.kernel.ids import made_at
 
+PROGRAM = "plinth realtime"
+"""How PostgreSQL names the sessions of those who serve live streams."""
 # Connections per process. All realtime processes of all hosts share the connections of PostgreSQL.
 CONNECTIONS = 4
 WAIT = 3.0
@@ -52,7 +54,7 @@ class EventLog:
             open=False,
             kwargs={
                 "autocommit": True,
-                "application_name": "plinth realtime",
+                "application_name": PROGRAM,
                 "options": session(STATEMENT_TIMEOUT),
             },
         )
