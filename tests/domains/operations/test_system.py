@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.parts import VERSION
 from tests.clients import Rest, new_tenant, reason
 from tests.domains.platform import new_platform_admin
-from tests.stack import LITTLE, Stack
+from tests.stack import LITTLE, Stack, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,8 @@ def test_secrets_are_no_part_of_the_settings(admin: Rest, stack: Stack) -> None:
 def test_metrics_are_those_of_all_processes_and_name_no_tenant(admin: Rest, stack: Stack) -> None:
     tenant = new_tenant(stack)
     assert tenant.rest.get(f"{tenant.path}/pages").status_code == 200
+    # Processes tell of their calls every few seconds.
+    wait_for(lambda: "plinth_requests_total{" in admin.get("metrics").text, what="the calls")
     answer = admin.get("metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = list(text_string_to_metric_families(answer.text))
