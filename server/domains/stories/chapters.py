@@ -6,7 +6,7 @@ from typing import ClassVar
 from plinth.stories.v1 import story_chapter_pb2
 from plinth.stories.v1.story_chapter_pb2 import StoryChapter
 
-from server.domains.stories.reviewing import Reviewing, clean, follow_deletion, incomplete
+from server.domains.stories.reviewing import Reviewing, clean, follow_change, incomplete
 from server.domains.stories.story_resource import MODERATE, STORY
 from server.domains.stories.tables import story_chapters
 from server.kernel.call import Call
@@ -70,7 +70,7 @@ class StoryChapterService(Service[StoryChapter]):
     def after_write(self, call: Call, resource: StoryChapter, before: StoryChapter | None) -> None:
         """Tell once it is seen."""
         if before is not None:
-            follow_deletion(call, resource, before)
+            follow_change(call, resource, before)
         if before is not None and resource.state == PUBLISHED and before.state != PUBLISHED:
             call.emit(SHOWN, resource.id, resource)
 

@@ -31,7 +31,7 @@ from server.domains.stories.comment_rows import (
     VOTED,
     WRITER,
 )
-from server.domains.stories.moderation_queue import subject_of, withdraw_items
+from server.domains.stories.moderation_queue import note_change, subject_of, withdraw_items
 from server.domains.stories.story_resource import PUBLISHED, STORY
 from server.domains.stories.tables import story_comments
 from server.domains.stories.trends import COMMENTED, act_on, helpfulness
@@ -248,6 +248,7 @@ class StoryCommentService(Service[StoryComment]):
         if now - before.create_time.ToDatetime(UTC) > UNMARKED:
             comment.edit_time.FromDatetime(now)
         call.writes.queue(KEEP_BODY, tenant=call.tenant_id, comment=before.id, body=before.body)
+        note_change(call, subject_of(comment))
 
     def _acted(self, before: StoryComment, action: str) -> StoryComment:
         after = self.rows.copy_of(before)

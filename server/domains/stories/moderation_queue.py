@@ -76,6 +76,18 @@ UPDATE moderation_items SET state = 6, score = -1, claimed_by = NULL, claim_expi
 """Takes the subject. All that waits about it, and about what belongs to it."""
 
 
+REOPEN = Statement(
+    text(
+        """
+UPDATE moderation_items SET title = :title, state = 1, claimed_by = NULL, claim_expire_time = NULL,
+       version = version + 1, update_time = now()
+ WHERE tenant_id = :tenant AND subject_kind = :subject_kind AND subject_id = :subject AND kind = :kind
+   AND state IN (1, 2)"""
+    ).bindparams(*_key, bindparam("title", type_=Text()))
+)
+"""Takes the subject, `kind` and `title`."""
+
+
 class Subject(NamedTuple):
     """What is moderated."""
 
@@ -126,6 +138,12 @@ def open_item(
     )
     row = result.first()
     return str(row["id"]) if row else ""
+
+
+def note_change(call: Call, subject: Subject) -> None:
+    """Give reports of something that reads otherwise now another version, and end a claim: nobody decides unseen."""
+    key = {"tenant": call.tenant_id, "subject_kind": subject.kind, "subject": subject.id}
+    call.writes.queue(REOPEN, **key, kind=REPORT, title=subject.title)
 
 
 def withdraw_item(call: Call, kind: int, subject: Subject) -> None:

@@ -6,7 +6,14 @@ from plinth.stories.v1.story_chapter_pb2 import StoryChapter
 from plinth.stories.v1.story_pb2 import Story
 from plinth.stories.v1.story_revision_pb2 import StoryContent
 
-from server.domains.stories.moderation_queue import SUBMISSION, open_item, subject_of, withdraw_item, withdraw_items
+from server.domains.stories.moderation_queue import (
+    SUBMISSION,
+    note_change,
+    open_item,
+    subject_of,
+    withdraw_item,
+    withdraw_items,
+)
 from server.domains.stories.revisions import (
     PENDING,
     REPLACED,
@@ -111,8 +118,15 @@ class Reviewing:
         open_item(call, SUBMISSION, subject_of(written), revision=written.pending_revision_number)
 
 
-def follow_deletion(call: Call, written: Story | StoryChapter, before: Story | StoryChapter) -> None:
-    """Take what is deleted out of the queue, and put what waits and is restored back into it."""
+def follow_change(call: Call, written: Story | StoryChapter, before: Story | StoryChapter) -> None:
+    """Tell the queue what became of something: that it reads otherwise, or was deleted or restored."""
+    if before.state in SEEN and content_of(written) != content_of(before):
+        note_change(call, subject_of(written))
+    _follow_deletion(call, written, before)
+
+
+def _follow_deletion(call: Call, written: Story | StoryChapter, before: Story | StoryChapter) -> None:
+    # What is deleted leaves the queue, and what waits and is restored comes back.
     is_gone, was_gone = written.HasField("delete_time"), before.HasField("delete_time")
     if is_gone and not was_gone:
         withdraw_items(call, subject_of(written))

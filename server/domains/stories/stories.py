@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from server.data.clauses import AnySelect
 from server.data.events import NO_TENANT
 from server.data.statements import Row, Statement
-from server.domains.stories.reviewing import Reviewing, clean, follow_deletion, incomplete
+from server.domains.stories.reviewing import Reviewing, clean, follow_change, incomplete
 from server.domains.stories.story_resource import PUBLISHED, SLUG_KEY, STARS, STORY
 from server.domains.stories.story_tags import COUNTS, MOST_TAGS, keep_tags, tagged
 from server.domains.stories.tables import stories
@@ -88,7 +88,7 @@ class StoryService(Service[Story]):
         """Let its tags find it, and tell once it is seen."""
         keep_tags(call.writes, str(call.tenant_id), resource, before)
         if before is not None:
-            follow_deletion(call, resource, before)
+            follow_change(call, resource, before)
         if before is not None and resource.state == PUBLISHED and before.state != PUBLISHED:
             call.emit(SHOWN, resource.id, resource)
             if not before.HasField("publish_time"):

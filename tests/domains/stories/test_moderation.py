@@ -267,6 +267,34 @@ def test_a_decision_needs_the_item_as_it_is(author: Person, moderator: Person) -
     assert author.get(at(story))["title"] == "Changed"
 
 
+@pytest.mark.parametrize("kind", ["story", "chapter", "comment"])
+def test_what_was_reported_and_reads_otherwise_now_is_not_decided_unseen(
+    tenant: Tenant, author: Person, reader: Person, moderator: Person, kind: str
+) -> None:
+    chapter = chapter_shown(author, moderator)
+    story = at({"id": chapter["storyId"]})
+    comment = author.post(f"{story}/comments", {"body": "<p>Bad.</p>"})
+    path, about = {
+        "story": (story, {}),
+        "chapter": (in_story(chapter), {"storyChapterId": chapter["id"]}),
+        "comment": (f"{story}/comments/{comment['id']}", {"storyCommentId": comment["id"]}),
+    }[kind]
+    # From now on changes of the author are shown at once.
+    review(tenant, "NONE")
+    assert reader.rest.post(f"{story}/report", {"reason": "REASON_SPAM", **about}).status_code == 201
+    [item] = moderator.get(QUEUE)["moderationItems"]
+    moderator.post(item_at(item, "claim"))
+    author.patch(path, body="<p>Something else.</p>")
+    [changed] = moderator.get(QUEUE)["moderationItems"]
+    assert (changed["state"], changed["claimedBy"], changed["reportCount"]) == ("STATE_OPEN", "", 1)
+    for verb, words in (("approve", {}), ("reject", {"reason": "x"}), ("ignore", {})):
+        assert reason(moderator.rest.post(item_at(item, verb), {"etag": item["etag"], **words})) == STALE
+        assert reason(moderator.rest.post(item_at(item, verb), words)) == FORBIDDEN
+    assert author.get(path)["state"] in {"STATE_PUBLISHED", "STATE_VISIBLE"}
+    assert decide(moderator, changed, "reject", reason="x")["state"] == "STATE_REJECTED"
+    assert author.get(path)["state"] == "STATE_REMOVED"
+
+
 def test_a_decision_needs_an_etag_or_a_claim(author: Person, moderator: Person) -> None:
     item = waiting(moderator, submitted(author))
     request = ApproveModerationItemRequest(moderation_item_id=item["id"])
