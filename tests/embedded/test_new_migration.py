@@ -15,10 +15,10 @@ from tests.stack import PATIENCE, free_of_settings
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 NOTHING = f"nothing has to be changed: the schema is what the {len(MODULES)} modules say"
-STORIES = """
-stories = tenant_table("stories", Column("title", Text, nullable=False), soft_delete=True)
-stories_search = search_tables(stories)
-Index("stories_create_time_idx", stories.c.tenant_id, stories.c.create_time, stories.c.id)
+BALLADS = """
+ballads = tenant_table("ballads", Column("title", Text, nullable=False), soft_delete=True)
+ballads_search = search_tables(ballads)
+Index("ballads_create_time_idx", ballads.c.tenant_id, ballads.c.create_time, ballads.c.id)
 """
 
 
@@ -51,16 +51,16 @@ def test_what_the_tables_describe_becomes_a_migration_with_its_wall(copy: Path) 
     status, told = make(copy, "nothing")
     assert (status, told) == (0, NOTHING)
     tables = copy / "server" / "domains" / "sites" / "tables.py"
-    tables.write_text(tables.read_text() + STORIES)
-    status, told = make(copy, "stories")
-    (written,) = versions(copy).glob("*_stories.py")
+    tables.write_text(tables.read_text() + BALLADS)
+    status, told = make(copy, "ballads")
+    (written,) = versions(copy).glob("*_ballads.py")
     assert (status, told) == (0, str(written))
     source = written.read_text()
-    assert "op.create_table('stories'" in source
-    assert "stories_delete_time_idx" in source
+    assert "op.create_table('ballads'" in source
+    assert "ballads_delete_time_idx" in source
     assert "from server.data.search_trigger import add_words_trigger\nfrom server.data.walls import wall\n" in source
-    assert 'wall("stories", "tenant_id = ' in source
-    assert 'add_words_trigger("stories_words", "stories")' in source
+    assert 'wall("ballads", "tenant_id = ' in source
+    assert 'add_words_trigger("ballads_words", "ballads")' in source
     # Applied, it leaves nothing to do.
     assert make(copy, "again") == (0, NOTHING)
 
