@@ -83,9 +83,9 @@ NEEDED_THERE = {
     # A published entry, which everyone in the tenant sees.
     "plinth.dictionary.v1.DictionaryProposal.dictionary_entry_id",
 }
-# Resources of the platform, which every tenant sees.
 # Tables that workers change at any time, and nobody by an RPC: seals, and how far pushes and mail have come.
 MOVING = ("audit_leaves", "audit_nodes", "audit_checkpoints", "notification_deliveries")
+# Resources of the platform, which every tenant sees.
 SHARED = {"plinth.billing.v1.Plan", "plinth.sites.v1.PageTemplate"}
 # RPCs whose request names one thing or the other.
 ETAG = "etag"
