@@ -123,9 +123,7 @@ class DictionaryEntryService(Service[DictionaryEntry]):
     ) -> DictionaryEntry:
         """Return an entry from review."""
         before = self.rows.lock(call, request.dictionary_entry_id, etag=request.etag)
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, "return")
+        after = self.rows.acted(before, "return")
         after.return_reason = request.reason
         return self.rows.update(call, after, before)
 

@@ -75,7 +75,7 @@ class DictionaryProposalService(Service[DictionaryProposal]):
     ) -> DictionaryProposal:
         """Do what a proposal says."""
         before = self.rows.lock(call, request.dictionary_proposal_id, etag=request.etag)
-        after = self._decided(before, "accept")
+        after = self.rows.acted(before, "accept")
         if before.dictionary_entry_id:
             self._change(call, before)
         else:
@@ -87,17 +87,11 @@ class DictionaryProposalService(Service[DictionaryProposal]):
     ) -> DictionaryProposal:
         """Reject a proposal."""
         before = self.rows.lock(call, request.dictionary_proposal_id, etag=request.etag)
-        after = self._decided(before, "reject")
+        after = self.rows.acted(before, "reject")
         after.reason = request.reason
         return self.rows.update(call, after, before)
 
     # Parts ---------------------------------------------------------------------------------------------------------
-
-    def _decided(self, before: DictionaryProposal, action: str) -> DictionaryProposal:
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, action)
-        return after
 
     def _dictionary_of(self, call: Call, content: DictionaryEntry) -> str:
         if not content.dictionary_id:

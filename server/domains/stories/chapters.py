@@ -81,9 +81,7 @@ class StoryChapterService(Service[StoryChapter]):
     def submit_story_chapter(self, call: Call, request: story_chapter_pb2.SubmitStoryChapterRequest) -> StoryChapter:
         """Submit a chapter."""
         before = self.rows.lock(call, request.story_chapter_id, etag=request.etag, request=request)
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, "wait")
+        after = self.rows.acted(before, "wait")
         if not before.body:
             raise incomplete(self.rows.type, before.id, "It has no body.")
         self._reviewing.submit(call, after)
@@ -94,9 +92,7 @@ class StoryChapterService(Service[StoryChapter]):
     ) -> StoryChapter:
         """Take a chapter out of sight."""
         before = self.rows.lock(call, request.story_chapter_id, etag=request.etag, request=request)
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, "withdraw")
+        after = self.rows.acted(before, "withdraw")
         self._reviewing.withdraw(call, after)
         after.state = DRAFT
         return self.rows.update(call, after, before)

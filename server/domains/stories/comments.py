@@ -152,7 +152,7 @@ class StoryCommentService(Service[StoryComment]):
         call.writes.run(LOCK_STORY, **key)
         before = self.rows.lock(call, request.story_comment_id, etag=request.etag, request=request)
         if call.writes.run(ANSWER, tenant=call.tenant_id, comment=before.id).returned:
-            after = self._acted(before, "delete")
+            after = self.rows.acted(before, "delete")
             after.body, after.author_id, after.reason = TRACE, "", ""
             call.event_payload = self.rows.update(call, after, before)
         else:
@@ -174,13 +174,13 @@ class StoryCommentService(Service[StoryComment]):
         """Show a comment that waits."""
         before = self.rows.lock_seen(call, request.story_comment_id, request, etag=request.etag)
         self._expect_moderator(call, before)
-        return self.rows.update(call, self._acted(before, "approve"), before)
+        return self.rows.update(call, self.rows.acted(before, "approve"), before)
 
     def remove_story_comment(self, call: Call, request: story_comment_pb2.RemoveStoryCommentRequest) -> StoryComment:
         """Take a comment out of sight."""
         before = self.rows.lock_seen(call, request.story_comment_id, request, etag=request.etag)
         self._expect_moderator(call, before)
-        after = self._acted(before, "remove")
+        after = self.rows.acted(before, "remove")
         after.reason = request.reason
         return self.rows.update(call, after, before)
 
@@ -249,12 +249,6 @@ class StoryCommentService(Service[StoryComment]):
             comment.edit_time.FromDatetime(now)
         call.writes.queue(KEEP_BODY, tenant=call.tenant_id, comment=before.id, body=before.body)
         note_change(call, subject_of(comment))
-
-    def _acted(self, before: StoryComment, action: str) -> StoryComment:
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, action)
-        return after
 
     def _expect_moderator(self, call: Call, comment: StoryComment) -> None:
         """Raise Denied for who neither wrote the story nor moderates."""

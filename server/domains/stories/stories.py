@@ -111,9 +111,7 @@ class StoryService(Service[Story]):
     def submit_story(self, call: Call, request: story_pb2.SubmitStoryRequest) -> Story:
         """Submit a story."""
         before = self.rows.lock(call, request.story_id, etag=request.etag)
-        after = self.rows.copy_of(before)
-        if self.rows.states is not None:
-            self.rows.states.act(after, "wait")
+        after = self.rows.acted(before, "wait")
         has_text = before.body or call.reads.run(HAS_CHAPTER, tenant=call.tenant_id, story=before.id).returned
         if not has_text:
             raise incomplete(self.rows.type, before.id, "It has neither a body nor a chapter.")
@@ -123,9 +121,8 @@ class StoryService(Service[Story]):
     def withdraw_story(self, call: Call, request: story_pb2.WithdrawStoryRequest) -> Story:
         """Take back what waits."""
         before = self.rows.lock(call, request.story_id, etag=request.etag)
-        after = self.rows.copy_of(before)
-        if not before.pending_revision_number and self.rows.states is not None:
-            self.rows.states.act(after, "withdraw")
+        # What is published stays so, and only what waits is taken back.
+        after = self.rows.copy_of(before) if before.pending_revision_number else self.rows.acted(before, "withdraw")
         self._reviewing.withdraw(call, after)
         return self.rows.update(call, after, before)
 

@@ -147,7 +147,7 @@ class ResourceRows(ReadRows[M]):
         return message
 
     def lock_seen(self, call: Call, resource_id: str, request: Message | None = None, *, etag: str = "") -> M:
-        """The same for a row that the caller sees, whoever owns it: the service knows what they may do with it."""
+        """Lock a row that the caller sees but need not own. The service checks what the caller may change."""
         reach, scope = self.reach(call, request)
         result = call.writes.run(self._lock.to(reach), **self._key_id(resource_id), **scope)
         if not result.returned:
@@ -269,6 +269,17 @@ class ResourceRows(ReadRows[M]):
         copy = self.resource.message()
         copy.CopyFrom(message)
         return copy
+
+    def acted(self, before: M, action: str) -> M:
+        """A copy of a resource in the state to which an action leads.
+
+        Raises StateForbids where it is not allowed, and LookupError for a resource without states.
+        """
+        if self.states is None:
+            raise LookupError(f"{self.type} declares no states, and so no action {action}")
+        after = self.copy_of(before)
+        self.states.act(after, action)
+        return after
 
     def parent_of(self, message: M) -> str:
         """The id of the parent of a resource; empty if it has none."""

@@ -151,10 +151,7 @@ class StandardMethods:
 
         def handle(call: Call, request: Request) -> Answer:
             before = rows.lock(call, self._id_of(request), etag=getattr(request, "etag", ""), request=request)
-            message = rows.copy_of(before)
-            if rows.states is not None:
-                rows.states.act(message, action)
-            return rows.update(call, message, before)
+            return rows.update(call, rows.acted(before, action), before)
 
         return handle
 
