@@ -13,7 +13,6 @@ from server.adapters import redis as redis_adapter
 from server.adapters.providers import HttpProviders
 from server.adapters.redis_probe import RedisProbe
 from server.adapters.statistics import RedisStatistics
-from server.adapters.webhook_sender import WebhookSenders
 from server.data import schema
 from server.data.probe import Probe
 from server.data.tables import metadata
@@ -181,7 +180,6 @@ def _platform(
     warmer: Warmer,
 ) -> Platform:
     """The parts of the platform for the services of a process."""
-    egress = parts.egress(guard.foundation.settings)
     return Platform(
         settings=guard.foundation.settings,
         clock=guard.foundation.clock,
@@ -208,8 +206,8 @@ def _platform(
         warm=warmer.warm,
         dependencies=dependencies,
         host=parts.host_facts(guard.foundation.settings),
-        egress=egress,
-        senders=WebhookSenders(egress),
+        egress=parts.egress(guard.foundation.settings),
+        senders=parts.senders(guard.foundation.settings),
         providers=providers,
         live=live,
         privacy=modules.privacy(),

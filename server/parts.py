@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from server import access
 from server.adapters import redis as redis_adapter
 from server.adapters.redis_probe import RedisProbe
+from server.adapters.webhook_sender import WebhookSenders
 from server.data.connections import Connections, Doubt
 from server.data.liveness import IN_TRANSACTION, LONG_IN_TRANSACTION
 from server.data.open_transactions import OpenTransactions
@@ -171,6 +172,11 @@ def live_events(
 def egress(settings: Settings) -> Egress:
     """The rules for addresses in URLs that tenants choose."""
     return Egress(allow_http=settings.webhook_allow_http, allowed_networks=settings.webhook_allowed_networks)
+
+
+def senders(settings: Settings) -> WebhookSenders:
+    """Senders to addresses that tenants choose."""
+    return WebhookSenders(egress(settings))
 
 
 def tracing_of(settings: Settings, role: str, instance: Callable[[], str]) -> "Tracing | None":

@@ -16,7 +16,7 @@ ATTRIBUTES = {**nh3.ALLOWED_ATTRIBUTES, "a": {"href", "hreflang", "title"}, "img
 BRIEF_TAGS = {"a", "b", "blockquote", "br", "code", "em", "i", "li", "ol", "p", "pre", "s", "strong", "u", "ul"}
 _REL = "noopener noreferrer"
 _cleaner = nh3.Cleaner(tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES, link_rel=_REL)
-# Whoever comments gains nothing by links (https://developers.google.com/search/docs/crawling-indexing/qualify-outbound-links).
+# Links in comments pass on no ranking (https://developers.google.com/search/docs/crawling-indexing/qualify-outbound-links).
 _brief_cleaner = nh3.Cleaner(
     tags=BRIEF_TAGS,
     attributes={"a": {"href"}, "*": set()},

@@ -47,7 +47,7 @@ SELECT count(*) AS wrong
 
 
 def fill(tenant: Tenant, users: Sequence[str], each: int) -> None:
-    """So many notifications for each."""
+    """Insert `each` notifications for every user."""
     with database(tenant.stack) as connection:
         for statement in FILL:
             connection.execute(statement.encode(), {"tenant": tenant.id, "users": list(users), "each": each})

@@ -48,7 +48,7 @@ WORKFLOWS = {
         Workflow("story-comment", "stories"),
         # Whom a decision concerns gets its reasons (Regulation (EU) 2022/2065, article 17).
         Workflow("moderation-decision", "stories", is_locked=True, channels=EVERYWHERE),
-        # As whoever reported something is told what came of it (the same, article 16).
+        # Reporters get the outcome of their report (the same, article 16).
         Workflow("report-decision", "stories"),
     )
 }

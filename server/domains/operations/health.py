@@ -63,8 +63,8 @@ class HealthService(Service):
     def _component(self, call: Call, needed: tuple[str, ...] = (), wanted: tuple[str, ...] = ()) -> ComponentHealth:
         """The state of a component, which does not serve without what is `needed`, and not well without the rest."""
         named = {finding.name: finding for finding in self._dependencies.findings}
-        # Before the first round nothing is known, and nothing is served.
-        found = [named[name] for name in (*needed, *wanted) if name in named]
+        # All are there from the first round on. A name that no dependency has must not pass for health.
+        found = [named[name] for name in (*needed, *wanted)]
         health = ComponentHealth(status=_overall(tuple(replace(each, vital=each.name in needed) for each in found)))
         health.checks.extend(map(_check, found))
         health.time.FromDatetime(self._clock())

@@ -57,7 +57,7 @@ ANSWER = Statement(
     .bindparams(_tenant, _comment)
     .columns(id=_id)
 )
-"""Takes `tenant` and `comment`. One that answers it, whoever sees it."""
+"""Takes `tenant` and `comment`. A reply to the comment, in any state."""
 REPLIES = Statement(
     text(
         """

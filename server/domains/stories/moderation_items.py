@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from plinth.stories.v1 import moderation_item_pb2
 from plinth.stories.v1.moderation_decision_pb2 import ModerationDecision
@@ -30,7 +30,7 @@ from server.domains.stories.decisions import (
     decide,
 )
 from server.domains.stories.moderation_queue import APPEAL, COMMENT, REPORT, RUSH, SUBMISSION
-from server.domains.stories.moderation_subjects import Held, ModeratedSubjects
+from server.domains.stories.moderation_subjects import AnyHeld, ModeratedSubjects
 from server.domains.stories.ratings import DROP_HELD, RECOUNT, RELEASE_HELD
 from server.domains.stories.report_rows import AGREED, DISAGREED, IGNORED
 from server.domains.stories.report_rows import DECIDE as DECIDE_REPORTS
@@ -182,7 +182,7 @@ class ModerationItemService(Service[ModerationItem]):
         self._decide_reports(call, item, DISAGREED)
         return RESTORE if subject.is_hidden else KEEP
 
-    def _restore(self, call: Call, item: ModerationItem, subject: Held[Any]) -> None:
+    def _restore(self, call: Call, item: ModerationItem, subject: AnyHeld) -> None:
         """Undo the decision of an appeal."""
         decided = call.reads.run(DECIDED_BY, tenant=call.tenant_id, decision=item.appealed_decision_id).row(0)
         if decided["action"] == REJECT:

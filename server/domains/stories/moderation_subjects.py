@@ -4,7 +4,7 @@ Moderators see all of them (`Resource.seen_by`), and so reach what others wrote.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 from plinth.stories.v1.moderation_item_pb2 import ModerationItem
@@ -166,6 +166,10 @@ class Held(Generic[M]):
         self.ways.restore(self.call, self.resource, revision)
 
 
+AnyHeld = Held[Story] | Held[StoryChapter] | Held[StoryComment]
+AnyWays = Ways[Story] | Ways[StoryChapter] | Ways[StoryComment]
+
+
 class ModeratedSubjects:
     """Stories, chapters and comments, as moderators change them."""
 
@@ -203,9 +207,9 @@ class ModeratedSubjects:
             hidden=comments.HIDDEN,
             removed=comments.REMOVED,
         )
-        self._ways: dict[int, Ways[Any]] = {STORY: self._stories, CHAPTER: self._chapters, COMMENT: self._comments}
+        self._ways: dict[int, AnyWays] = {STORY: self._stories, CHAPTER: self._chapters, COMMENT: self._comments}
 
-    def seen(self, call: Call, story_id: str, chapter_id: str = "", comment_id: str = "") -> Held[Any]:
+    def seen(self, call: Call, story_id: str, chapter_id: str = "", comment_id: str = "") -> AnyHeld:
         """What a reader sees: a comment or a chapter of a story, else the story. Raises NotFound."""
         if comment_id:
             return self._comments.lock_seen(call, comment_id, StoryComment(story_id=story_id))
@@ -213,6 +217,6 @@ class ModeratedSubjects:
             return self._chapters.lock_seen(call, chapter_id, StoryChapter(story_id=story_id))
         return self._stories.lock_seen(call, story_id, None)
 
-    def of(self, call: Call, item: ModerationItem) -> Held[Any]:
+    def of(self, call: Call, item: ModerationItem) -> AnyHeld:
         """What an item is about."""
         return self._ways[item.subject_kind].lock(call, item.subject_id)

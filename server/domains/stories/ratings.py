@@ -202,7 +202,7 @@ class StoryRatingService(Service):
     def _told(self, call: Call, story_id: str, user_id: str) -> StoryRatings:
         row = call.writes.run(TOLD, tenant=call.tenant_id, story=story_id, user=user_id).first()
         told = StoryRatings(story_id=story_id, **(row or {}))
-        # Everyone is told what a story has, and nobody who gave it.
+        # The event goes to everyone. It has the totals, without the caller's own rating.
         call.event_payload = StoryRatings()
         call.event_payload.CopyFrom(told)
         call.event_payload.own, call.event_payload.is_held = 0, False

@@ -1,7 +1,5 @@
 """Reviewing: what an author submits or changes is shown at once, or waits for a moderator as a revision."""
 
-from typing import Any
-
 from plinth.stories.v1.story_chapter_pb2 import StoryChapter
 from plinth.stories.v1.story_pb2 import Story
 from plinth.stories.v1.story_revision_pb2 import StoryContent
@@ -28,6 +26,7 @@ from server.domains.stories.revisions import (
 from server.domains.stories.settings import ReviewRules
 from server.domains.stories.story_resource import DRAFT, HIDDEN, PUBLISHED, REMOVED, SUBMITTED
 from server.kernel.call import Call
+from server.kernel.chain import Request
 from server.kernel.clock import Clock
 from server.kernel.problems import StateForbids
 from server.kernel.resources import ResourceRows, mask_of
@@ -63,7 +62,7 @@ class Reviewing:
             written.publish_time.FromDatetime(self._clock())
 
     def requested(
-        self, call: Call, rows: ResourceRows[Written], request: Any, resource_id: str, source: Written
+        self, call: Call, rows: ResourceRows[Written], request: Request, resource_id: str, source: Written
     ) -> Written:
         """Store the changes that a request has, of what waits if something does."""
         before = rows.lock(call, resource_id, etag=source.etag, request=request)
